@@ -1,0 +1,1 @@
+"""One file per backend; each fulfils a port of `streams.ports`."""

@@ -1,0 +1,1 @@
+"""What drives the core: the embedded runtime and its services."""
