@@ -1,0 +1,90 @@
+"""Labelled examples on their way from a shard to the learner.
+
+A shard hands out the examples of one prediction in numbered chunks. A chunk holds what the model
+needs to learn (features, label, weight) and what was served at the moment itself (likelihood,
+heuristic, score, category), so that quality can be judged on what was really said.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+KIND_EVENT: Final = 0
+KIND_SILENT: Final = 1
+CATEGORY_LOW: Final = 0
+CATEGORY_MEDIUM: Final = 1
+CATEGORY_HIGH: Final = 2
+CATEGORY_NONE: Final = 255
+
+_DTYPES: Final[dict[str, type[np.generic]]] = {
+    "y": np.uint8,
+    "time_s": np.float64,
+    "user": np.uint64,
+    "kind": np.uint8,
+    "weight": np.float32,
+    "likelihood": np.float32,
+    "heuristic": np.float32,
+    "score": np.float32,
+    "category": np.uint8,
+    "treated": np.uint8,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleChunk:
+    """`n` examples of one prediction in the order in which they are learned.
+
+    `number` counts the chunks of one prediction from 1 on, without gaps; a learner that has seen a
+    number ignores it. All arrays have `n` rows; `x` has one column per feature.
+
+    Raises ValueError when a shape or a dtype is not the one given here.
+    """
+
+    prediction: int
+    """Index of the prediction in the catalog's order."""
+    number: int
+    """1, 2, 3, ... per prediction."""
+    x: npt.NDArray[np.float32]
+    """[n, F] features at the moment."""
+    y: npt.NDArray[np.uint8]
+    """[n] 1 when the goal happened in (t, t + window], else 0."""
+    time_s: npt.NDArray[np.float64]
+    """[n] time of the moment, seconds since 1970 UTC."""
+    user: npt.NDArray[np.uint64]
+    """[n] hash of the user id."""
+    kind: npt.NDArray[np.uint8]
+    """[n] KIND_EVENT or KIND_SILENT."""
+    weight: npt.NDArray[np.float32]
+    """[n] 1 / keep rate."""
+    likelihood: npt.NDArray[np.float32]
+    """[n] what the model said at the moment, also while warming up (its shadow)."""
+    heuristic: npt.NDArray[np.float32]
+    """[n] the rank value of the heuristic at the moment (any scale, higher is likelier)."""
+    score: npt.NDArray[np.float32]
+    """[n] the score that was served, 0 to 100."""
+    category: npt.NDArray[np.uint8]
+    """[n] CATEGORY_LOW, CATEGORY_MEDIUM, CATEGORY_HIGH or CATEGORY_NONE."""
+    treated: npt.NDArray[np.uint8]
+    """[n] 1 when the window held a send of a campaign."""
+
+    def __post_init__(self) -> None:
+        if self.prediction < 0 or self.number < 1:
+            raise ValueError(f"chunk {self.number} of prediction {self.prediction}: numbers start at 1")
+        if self.x.dtype != np.float32 or self.x.ndim != 2:
+            raise ValueError(f"x must be float32[n, F], not {self.x.dtype}{list(self.x.shape)}")
+        for name, dtype in _DTYPES.items():
+            array: npt.NDArray[Any] = getattr(self, name)
+            if array.dtype != dtype or array.shape != (len(self.x),):
+                raise ValueError(
+                    f"{name} must be {np.dtype(dtype)}[{len(self.x)}], not {array.dtype}{list(array.shape)}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def slice(self, start: int, stop: int) -> "ExampleChunk":
+        """The rows [start, stop) as views, with the same prediction and number."""
+        arrays = {f.name: getattr(self, f.name)[start:stop] for f in fields(self) if f.name not in ("prediction", "number")}
+        return ExampleChunk(self.prediction, self.number, **arrays)

@@ -1,0 +1,203 @@
+"""Snapshots: one version of every prediction's model together with the population it is ranked in.
+
+A snapshot is data. The default model is a weight per raw feature and a bias; those and the
+distribution F travel as msgpack numbers. A river model that is not linear travels as a pickle, and
+only through a `ModelCodec`, which signs what it writes and refuses what it did not sign
+(models/rivermodels.py). Without a codec such a model is refused in both directions.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from config.errors import SnapshotRefused
+
+FORMAT: Final = 1
+BINS: Final = 1024
+"""Equal bins of F over z in [Z_MIN, Z_MAX); the first and the last one also take what lies outside."""
+Z_MIN: Final = -12.0
+Z_MAX: Final = 12.0
+
+
+class Status(enum.IntEnum):
+    """Where a prediction stands: the heuristic ranks, F is being built, or the model serves."""
+
+    WARMING = 0
+    BUILDING = 1
+    LIVE = 2
+
+
+class Likelihood(Protocol):
+    """A model that cannot be folded into one weight vector."""
+
+    def likelihood(self, x_row: npt.NDArray[np.float32]) -> float:
+        """The likelihood, in [0, 1], for one row of raw features float32[F]."""
+        ...
+
+
+class ModelCodec(Protocol):
+    """Turns a model that is not linear into bytes and back."""
+
+    def dumps(self, model: Likelihood) -> bytes: ...
+
+    def loads(self, data: bytes) -> Likelihood:
+        """Raises SnapshotRefused unless `data` carries a valid signature."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionSnapshot:
+    """The model of one prediction at one version; `F` is the number of features."""
+
+    status: Status
+    weights: npt.NDArray[np.float64]
+    """[F] on raw features; all zero when `model` is set."""
+    bias: float
+    means: npt.NDArray[np.float64]
+    """[F] of the learned examples: what a contribution is measured against."""
+    learned: int
+    """Examples learned so far."""
+    goals: int
+    """Examples learned so far whose goal happened."""
+    model: Likelihood | None = None
+    """Used instead of weights and bias when set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Version `version` of all `P` predictions, in the catalog's order.
+
+    Raises SnapshotRefused when shapes do not fit together or a number is not finite.
+    """
+
+    version: int
+    predictions: tuple[PredictionSnapshot, ...]
+    counts: npt.NDArray[np.int64]
+    """[P, BINS] users of the audience per bin of their recorded rank value: the distribution F."""
+
+    def __post_init__(self) -> None:
+        if self.counts.dtype != np.int64 or self.counts.shape != (len(self.predictions), BINS):
+            raise SnapshotRefused(
+                f"snapshot {self.version}: counts must be int64[{len(self.predictions)}, {BINS}], "
+                f"not {self.counts.dtype}{list(self.counts.shape)}"
+            )
+        if self.counts.size and int(self.counts.min()) < 0:
+            raise SnapshotRefused(f"snapshot {self.version}: a bin of the distribution is negative")
+        for index, prediction in enumerate(self.predictions):
+            _check_prediction(self.version, index, prediction, self.features)
+
+    @property
+    def features(self) -> int:
+        """F, the number of features (0 without predictions)."""
+        return len(self.predictions[0].weights) if self.predictions else 0
+
+    def to_bytes(self, codec: ModelCodec | None = None) -> bytes:
+        """The snapshot as msgpack. Raises SnapshotRefused when it holds a model that is not linear and no codec is given."""
+        predictions = [_pack_prediction(self.version, p, codec) for p in self.predictions]
+        counts = self.counts.astype("<i8").tobytes()
+        return msgspec.msgpack.encode(_Wire(FORMAT, self.version, self.features, predictions, counts))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, features: int, codec: ModelCodec | None = None) -> "Snapshot":
+        """The snapshot that `to_bytes` wrote, for shards with `features` columns.
+
+        Raises SnapshotRefused when the bytes are not a snapshot, are of another format, have another
+        number of features, hold numbers that are not finite, or hold a model without a valid signature.
+        """
+        try:
+            wire = msgspec.msgpack.decode(data, type=_Wire)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise SnapshotRefused(f"these bytes are not a snapshot: {error}") from error
+        if wire.format != FORMAT:
+            raise SnapshotRefused(f"snapshot format {wire.format} is not the known one, {FORMAT}")
+        if wire.features != features:
+            raise SnapshotRefused(f"snapshot {wire.version} has {wire.features} features, this shard has {features}")
+        predictions = tuple(_unpack_prediction(wire.version, p, features, codec) for p in wire.predictions)
+        counts = _array(wire.version, wire.counts, "<i8", len(predictions) * BINS)
+        return cls(wire.version, predictions, counts.reshape(len(predictions), BINS))
+
+
+class _WirePrediction(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    status: int
+    weights: bytes
+    bias: float
+    means: bytes
+    learned: int
+    goals: int
+    model: bytes | None
+
+
+class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    format: int
+    version: int
+    features: int
+    predictions: list[_WirePrediction]
+    counts: bytes
+
+
+def _check_prediction(version: int, index: int, prediction: PredictionSnapshot, features: int) -> None:
+    for name, array in (("weights", prediction.weights), ("means", prediction.means)):
+        if array.dtype != np.float64 or array.shape != (features,):
+            raise SnapshotRefused(
+                f"snapshot {version}, prediction {index}: {name} must be float64[{features}], "
+                f"not {array.dtype}{list(array.shape)}"
+            )
+        if not np.isfinite(array).all():
+            raise SnapshotRefused(f"snapshot {version}, prediction {index}: {name} hold a number that is not finite")
+    if not np.isfinite(prediction.bias):
+        raise SnapshotRefused(f"snapshot {version}, prediction {index}: the bias is not finite")
+
+
+def _pack_prediction(version: int, prediction: PredictionSnapshot, codec: ModelCodec | None) -> _WirePrediction:
+    model = None
+    if prediction.model is not None:
+        if codec is None:
+            raise SnapshotRefused(
+                f"snapshot {version} holds a river model that can only be stored as a signed pickle: "
+                "set TIDELINE_SIGNING_KEY, or use the model `logistic`"
+            )
+        model = codec.dumps(prediction.model)
+    return _WirePrediction(
+        int(prediction.status),
+        prediction.weights.astype("<f8").tobytes(),
+        float(prediction.bias),
+        prediction.means.astype("<f8").tobytes(),
+        prediction.learned,
+        prediction.goals,
+        model,
+    )
+
+
+def _unpack_prediction(
+    version: int, wire: _WirePrediction, features: int, codec: ModelCodec | None
+) -> PredictionSnapshot:
+    if wire.status not in Status.__members__.values():
+        raise SnapshotRefused(f"snapshot {version}: status {wire.status} is unknown")
+    model = None
+    if wire.model is not None:
+        if codec is None:
+            raise SnapshotRefused(
+                f"snapshot {version} holds a pickled river model and no key is there to check its signature: "
+                "set TIDELINE_SIGNING_KEY to the key it was signed with"
+            )
+        model = codec.loads(wire.model)
+    return PredictionSnapshot(
+        Status(wire.status),
+        _array(version, wire.weights, "<f8", features),
+        wire.bias,
+        _array(version, wire.means, "<f8", features),
+        wire.learned,
+        wire.goals,
+        model,
+    )
+
+
+def _array(version: int, data: bytes, dtype: str, size: int) -> npt.NDArray[Any]:
+    if len(data) != size * 8:
+        raise SnapshotRefused(f"snapshot {version}: an array has {len(data)} bytes instead of {size * 8}")
+    # A copy in native byte order: frombuffer gives a read-only view of the message.
+    return np.frombuffer(data, dtype=dtype).astype(np.dtype(dtype).newbyteorder("="))
