@@ -1,0 +1,180 @@
+"""The ports of a shard's runtime: the `Store` that keeps its state and the `Sink` that is told of transitions.
+
+Every adapter of a port passes one contract suite (`tests/contract`). Values are bytes that the port does
+not look into; users and names are `str`, stored as UTF-8.
+
+The words of a commit (section 7 of the design, `streams/commit.py`):
+
+epoch       how often the shard was claimed. The last one to claim owns the shard; everybody before is fenced.
+number      of a commit, from 1 on, without a gap; 0 is a shard that was never committed.
+generation  a text that goes into the ids of transitions. It changes when a store was rebuilt or set back to an
+            older copy, so that an id never has two meanings.
+outbox      the transitions of commits whose publication is not known to be complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+FORMAT = 1
+"""Version of everything that is stored (key layout and rows). Another version is refused, never guessed at."""
+
+OutboxEntry = tuple[str, bytes]
+"""(entry id `"<number>-<index>"`, one transition as JSON). The id orders entries within a shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a store was made for. Another format, catalog, input or number of shards is refused.
+
+    `input` is the digest of the files that are replayed, None for an endless input.
+    `predictions` and `segments` are written down for readers and not compared (the catalog's digest covers them).
+    """
+
+    catalog: str
+    input: str | None = None
+    predictions: tuple[str, ...] = ()
+    segments: tuple[str, ...] = ()
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write one shard, and where its last commit stood. It does not change with commits."""
+
+    shard: int
+    epoch: int
+    number: int
+    generation: str
+    position: bytes | None
+    """As the last commit gave it; None if there was none."""
+
+
+@dataclass(slots=True)
+class CommitBatch:
+    """The effects of one batch on one shard: all of it is stored, or nothing.
+
+    Within one commit removals come before additions (so drop + append of one name rewrites it).
+    The outbox is the only list whose order matters to readers.
+    """
+
+    number: int
+    """The claim's number + 1 for the first commit, then one more each time."""
+    position: bytes
+    rows: list[tuple[str, bytes]] = field(default_factory=list)
+    """(user, row). A user at most once."""
+    scores: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
+    """prediction -> (user, JSON object with score, likelihood, category)."""
+    scores_removed: dict[str, list[str]] = field(default_factory=dict)
+    """prediction -> users without a score from now on."""
+    index: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    """prediction -> (user, score), for range reads. Not NaN."""
+    index_removed: dict[str, list[str]] = field(default_factory=dict)
+    members_added: dict[str, list[str]] = field(default_factory=dict)
+    """segment -> users."""
+    members_removed: dict[str, list[str]] = field(default_factory=dict)
+    appends: list[tuple[str, bytes]] = field(default_factory=list)
+    """(name like `pending:12` or `dedupe:3`, bytes to put behind what the name holds already)."""
+    drops: list[str] = field(default_factory=list)
+    """Appended names to delete."""
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    """Named parts of the shard's state, replaced as a whole."""
+    outbox: list[bytes] = field(default_factory=list)
+    """One transition each, in the order in which they are published."""
+    dead_letters: list[bytes] = field(default_factory=list)
+    remembered: list[tuple[str, bytes | None]] = field(default_factory=list)
+    """(user, remembered properties); None removes them."""
+    removed_users: list[str] = field(default_factory=list)
+    """Deletes row and remembered properties. Scores, index and memberships are removed by their own lists."""
+
+
+def outbox_entries(batch: CommitBatch) -> list[OutboxEntry]:
+    """The batch's transitions with the ids under which the store keeps them."""
+    return [(f"{batch.number}-{index}", data) for index, data in enumerate(batch.outbox)]
+
+
+@dataclass(slots=True)
+class Loaded:
+    """The state of a claimed shard. The iterators read from the store while they are consumed, once each.
+
+    `rows` and `remembered` come in chunks of some hundred, in no order. A user can come twice, with the same
+    bytes (the servers' scans allow it). The last chunk of `rows` is followed by a check that the claim
+    still holds: `Fenced` if another process took the shard in the meantime.
+    """
+
+    blobs: dict[str, bytes]
+    outbox: list[OutboxEntry]
+    """What may not have been published yet, oldest first."""
+    rows: Iterator[list[tuple[str, bytes]]]
+    appended: Iterator[tuple[str, bytes]]
+    """(name, everything appended to it), one name at a time, sorted by name as text."""
+    remembered: Iterator[list[tuple[str, bytes]]]
+
+
+class Store(Protocol):
+    """Keeps the state of shards. Every method may raise `StoreUnavailable` when the server does not answer.
+
+    After `StoreUnavailable` the adapter connects anew by itself with the next call.
+    """
+
+    def prepare(self, shards: int, identity: Identity) -> None:
+        """Make the store usable for `identity` cut into `shards` shards; the first call writes both down.
+
+        Raises `StoreIncompatible` naming what differs from what the store was made for.
+        """
+
+    def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:
+        """Take the shard: a new epoch, with which every older claim is fenced.
+
+        `new_generation` is stored if the shard has no generation yet, or if the stored number is lower than
+        `last_number`, the last one that the caller knows to have been committed: then the store was set
+        back to an older copy. Whoever compares `Claim.generation` sees it.
+
+        Raises `StoreIncompatible` for a shard that is not one of `prepare`'s, or whose data are not whole.
+        """
+
+    def load(self, claim: Claim) -> Loaded:
+        """The state as the last commit left it. Raises `Fenced` if the claim no longer holds."""
+
+    def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
+        """Store all of the batch in one atomic step, durably as far as `promises` says.
+
+        `trim`: every transition of commits up to this number has been published and may leave the outbox.
+
+        Raises:
+            Fenced: the stored epoch, generation or number is not the one this batch stands on
+                (another owner, or a store that went back in time). Nothing was stored.
+            StoreUnavailable: no answer. It is not known whether the batch was stored; `confirm` tells.
+            StoreFull: the server has no room. Nothing was stored.
+        """
+
+    def confirm(self, claim: Claim, number: int) -> bool:
+        """After a lost reply: True if commit `number` is stored, False if the one before it still stands.
+
+        Raises `Fenced` in every other case.
+        """
+
+    def promises(self) -> str:
+        """One line: what the server's settings promise about commits that were acknowledged."""
+
+    def close(self) -> None:
+        """Give the connections back. The claim stays as it is."""
+
+
+class Sink(Protocol):
+    """Takes transitions out into the world."""
+
+    def publish(self, entries: Sequence[OutboxEntry]) -> None:
+        """Publish in order and return when all entries are durable where they went.
+
+        An entry may be given again after a crash or a failure (same bytes, so the same CloudEvents id);
+        it must not count twice. After an exception any part of `entries` may have been published, and the
+        whole is given again later.
+
+        Raises `StoreUnavailable` (try again) or `StoreFull` (no room).
+        """
+
+    def close(self) -> None:
+        """Release files and connections; everything published before is durable already."""
