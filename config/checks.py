@@ -1,0 +1,175 @@
+"""Checks between the parts of a catalog: what one type cannot see alone."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from config.catalog import (
+    AllFilter,
+    AnyFilter,
+    Catalog,
+    CategoryFilter,
+    CountFilter,
+    CsvInput,
+    Filter,
+    LikelihoodFilter,
+    NdjsonInput,
+    NotFilter,
+    Prediction,
+    ScoreFilter,
+    SegmentFilter,
+)
+
+Location: TypeAlias = tuple[str | int, ...]
+Finding: TypeAlias = tuple[Location, str, str]  # where, found, expected
+
+MAX_ATOMS = 64
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the closest known word, empty when none is close."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def walk_located(filter_: Filter, location: Location) -> Iterator[tuple[Filter, Location]]:
+    """Every filter of a tree with where it stands, outer ones first."""
+    yield filter_, location
+    if isinstance(filter_, AllFilter | AnyFilter):
+        key = "all" if isinstance(filter_, AllFilter) else "any"
+        for index, inner in enumerate(filter_.filters):
+            yield from walk_located(inner, (*location, key, index))
+    elif isinstance(filter_, NotFilter):
+        yield from walk_located(filter_.filter, (*location, "not"))
+
+
+def check(catalog: Catalog) -> list[Finding]:
+    """Everything wrong between the parts of a catalog whose parts are right."""
+    findings = list(_check_input(catalog))
+    for id_, prediction in catalog.predictions.items():
+        findings += _check_prediction(catalog, id_, prediction)
+    findings += _check_atoms(catalog)
+    for id_, segment in catalog.segments.items():
+        findings += _check_filter(catalog, segment.filter, ("segments", id_, "filter"))
+    findings += _check_cycles(catalog)
+    return findings
+
+
+def _check_input(catalog: Catalog) -> Iterator[Finding]:
+    if isinstance(catalog.input, CsvInput | NdjsonInput):
+        name = catalog.value_property
+        if catalog.input.value is not None and name in catalog.input.properties:
+            yield (
+                ("input", "properties", str(name)),
+                f"a property {name!r}, which input.value fills already",
+                "another name for the property, or no input.value",
+            )
+
+
+def _check_prediction(catalog: Catalog, id_: str, prediction: Prediction) -> Iterator[Finding]:
+    here: Location = ("predictions", id_)
+    atoms = prediction.goal.atoms
+    if prediction.kind == "churn" and not all(atom.negated for atom in atoms):
+        yield (*here, "goal"), "a goal with did", "only did_not for a prediction of kind churn"
+    if prediction.kind == "event" and prediction.given_lookback_s is not None:
+        yield (*here, "lookback"), "a lookback on kind event", "lookback only with kind: churn"
+    low, high = prediction.categories.medium, prediction.categories.high
+    if prediction.hysteresis >= min(low, 100 - high):
+        yield (
+            (*here, "hysteresis"),
+            f"{prediction.hysteresis:g} with edges {low:g} and {high:g}",
+            f"less than {min(low, 100 - high):g}, or low or high could never be entered or left",
+        )
+    if prediction.audience is not None:
+        for node, location in walk_located(prediction.audience, (*here, "audience")):
+            if isinstance(node, ScoreFilter | LikelihoodFilter | CategoryFilter | SegmentFilter):
+                kind = "segment" if isinstance(node, SegmentFilter) else "prediction"
+                yield (
+                    (*location, kind),
+                    f"a {kind} in an audience",
+                    "traits and events only (an audience is decided before anything is predicted)",
+                )
+        yield from _check_filter(catalog, prediction.audience, (*here, "audience"))
+
+
+def _check_atoms(catalog: Catalog) -> Iterator[Finding]:
+    total = sum(len(prediction.goal.atoms) for prediction in catalog.predictions.values())
+    if total > MAX_ATOMS:
+        yield ("predictions",), f"{total} did and did_not in all goals together", f"at most {MAX_ATOMS}"
+
+
+def _check_filter(catalog: Catalog, filter_: Filter, location: Location) -> Iterator[Finding]:
+    for node, here in walk_located(filter_, location):
+        if isinstance(node, ScoreFilter | LikelihoodFilter | CategoryFilter):
+            yield from _check_target(catalog, node.prediction, (*here, "prediction"))
+        elif isinstance(node, SegmentFilter):
+            yield from _check_segment_name(catalog, node.segment, (*here, "segment"))
+        elif isinstance(node, CountFilter) and node.within_s is not None and node.event not in catalog.history:
+            yield (
+                (*here, "event"),
+                f"{node.event!r} with within, but it is not listed under history",
+                f"{node.event!r} under history: only names listed there keep counts per hour and day"
+                + suggest(node.event, catalog.history),
+            )
+
+
+def _check_target(catalog: Catalog, id_: str, location: Location) -> Iterator[Finding]:
+    target = catalog.predictions.get(id_)
+    if target is None:
+        yield location, f"unknown prediction {id_!r}", _one_of(id_, catalog.predictions)
+    elif target.access != "live":
+        yield (
+            location,
+            f"prediction {id_!r} with access {target.access}",
+            "a live prediction (preview and demo cannot be used for targeting; set access: live)",
+        )
+
+
+def _check_segment_name(catalog: Catalog, name: str, location: Location) -> Iterator[Finding]:
+    prediction, dot, _ = name.partition(".")
+    if dot:
+        yield from _check_target(catalog, prediction, location)
+    elif name not in catalog.segments:
+        yield location, f"unknown segment {name!r}", _one_of(name, catalog.segments)
+
+
+def _one_of(word: str, known: Iterable[str]) -> str:
+    names = list(known)
+    if not names:
+        return "the id of one that the catalog defines (there is none)"
+    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return f"one of {shown}{suggest(word, names)}"
+
+
+def _check_cycles(catalog: Catalog) -> Iterator[Finding]:
+    """One finding per segment that reaches itself through other segments."""
+    uses: dict[str, dict[str, Location]] = {
+        id_: {
+            node.segment: (*here, "segment")
+            for node, here in walk_located(segment.filter, ("segments", id_, "filter"))
+            if isinstance(node, SegmentFilter) and node.segment in catalog.segments
+        }
+        for id_, segment in catalog.segments.items()
+    }
+    reported: set[str] = set()
+    for start in uses:
+        path = None if start in reported else _path_back(uses, start)
+        if path:
+            reported.update(path)
+            yield uses[start][path[1]], " -> ".join(path), "segments that do not lead back to themselves"
+
+
+def _path_back(uses: dict[str, dict[str, Location]], start: str) -> list[str] | None:
+    """The shortest way from a segment back to itself, both ends included; None if there is none."""
+    paths = [[start]]
+    seen: set[str] = set()
+    for path in paths:  # grows while we walk: breadth first
+        for used in uses[path[-1]]:
+            if used == start:
+                return [*path, start]
+            if used not in seen:
+                seen.add(used)
+                paths.append([*path, used])
+    return None

@@ -1,0 +1,110 @@
+"""Conditions on one value: of an event property (``where``) or of a trait."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from config.base import Model, Scalar, Tup, refuse
+
+EXPECTED = "a value, or one of {equals: value}, {in: [values]}, {min: number, max: number}, {exists: true}"
+
+
+class Equals(Model):
+    """The value is the given one. Numbers compare as numbers (1 is 1.0); true is not 1; text is case-sensitive."""
+
+    value: Scalar = Field(alias="equals")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, data: Any) -> Any:
+        return data if isinstance(data, dict) else {"equals": data}
+
+
+class OneOf(Model):
+    """The value is one of those given (1 to 256), compared as in ``Equals``."""
+
+    values: Tup[Scalar] = Field(alias="in", min_length=1, max_length=256)
+
+
+class Between(Model):
+    """The value is a number with ``min <= value <= max``, both ends included; one of them may be left out."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Between:
+        check_ends(self.min, self.max)
+        return self
+
+
+class Exists(Model):
+    """The value is there and not null (``exists: true``), or is not (``exists: false``)."""
+
+    exists: bool
+
+
+def check_ends(low: float | None, high: float | None) -> None:
+    """Refuse a range without ends or with ends in the wrong order."""
+    if low is None and high is None:
+        raise refuse("min, max or both")
+    if low is not None and high is not None and low > high:
+        raise refuse(f"min not above max (found min {low:g}, max {high:g})")
+
+
+def condition_kind(value: Any) -> str | None:
+    """The tag of a condition, by its keys or its type; None when none fits."""
+    if isinstance(value, str | bool | int | float):
+        return "~equals"
+    if not isinstance(value, dict):
+        return {Equals: "~equals", OneOf: "~in", Between: "~range", Exists: "~exists"}.get(type(value))
+    kinds = {"equals": "~equals", "in": "~in", "min": "~range", "max": "~range", "exists": "~exists"}
+    return next((tag for key, tag in kinds.items() if key in value), None)
+
+
+Condition: TypeAlias = Annotated[
+    Annotated[Equals, Tag("~equals")]
+    | Annotated[OneOf, Tag("~in")]
+    | Annotated[Between, Tag("~range")]
+    | Annotated[Exists, Tag("~exists")],
+    Discriminator(
+        condition_kind,
+        custom_error_type="expected",
+        custom_error_message=EXPECTED,
+    ),
+]
+
+
+class Range(Model):
+    """Half-open: ``min <= x < max``. A missing end is open. For scores and likelihoods the top (100, 1) is closed."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Range:
+        check_ends(self.min, self.max)
+        if self.min is not None and self.min == self.max:
+            raise refuse("min below max (a range is min <= x < max)")
+        return self
+
+
+class CountRange(Model):
+    """How many: ``min <= count <= max``, both included, whole numbers; a missing end is open."""
+
+    min: int | None = Field(default=None, ge=0)
+    max: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> CountRange:
+        check_ends(self.min, self.max)
+        return self
+
+    @field_validator("min", "max")
+    @classmethod
+    def _bounded(cls, value: int | None) -> int | None:
+        if value is not None and value > 1_000_000_000:
+            raise refuse("at most 1000000000")
+        return value

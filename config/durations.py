@@ -1,0 +1,32 @@
+"""Durations as people write them in a catalog (``30s``, ``90m``, ``12h``, ``7d``, ``2w``), in seconds here."""
+
+from __future__ import annotations
+
+import re
+
+HOUR_S = 3_600.0
+DAY_S = 86_400.0
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
+PATTERN = r"^[0-9]+(\.[0-9]+)?[smhdw]$"
+EXPECTED = "a duration such as 30s, 90m, 12h, 7d or 2w"
+
+_duration = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)([smhdw])")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as ``7d``. Raises ValueError for anything else (no sign, no space, one unit)."""
+    match = _duration.fullmatch(text)
+    if match is None:
+        raise ValueError(EXPECTED)
+    return float(match[1]) * UNITS_S[match[2]]
+
+
+def format_duration(duration_s: float) -> str:
+    """The shortest form that ``parse_duration`` turns back into the same seconds, in the largest whole unit."""
+    for unit in "wdhms":
+        count = duration_s / UNITS_S[unit]
+        # Weeks only where nothing else is as plain: people say 7d and 30d, but 2w.
+        if count == int(count) and (unit != "w" or count >= 2) and duration_s > 0:
+            return f"{int(count)}{unit}"
+    return f"{duration_s:g}s"

@@ -1,0 +1,88 @@
+"""Goals: what a prediction asks about the events inside its window."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import Discriminator, Field, Tag
+
+from config.base import Model, Name, Tup, tag_by_key
+from config.conditions import Condition
+
+
+class Did(Model):
+    """At least one event of this name in the window, with every condition of ``where`` true for the same event."""
+
+    negated: ClassVar[bool] = False
+    join: ClassVar[Literal["any", "all"]] = "all"
+
+    event: Name = Field(alias="did")
+    where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
+
+    @property
+    def atoms(self) -> tuple[Atom, ...]:
+        """The goal as a list of atoms: itself."""
+        return (self,)
+
+
+class DidNot(Model):
+    """No event of this name in the window that fulfils ``where``."""
+
+    negated: ClassVar[bool] = True
+    join: ClassVar[Literal["any", "all"]] = "all"
+
+    event: Name = Field(alias="did_not")
+    where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
+
+    @property
+    def atoms(self) -> tuple[Atom, ...]:
+        """The goal as a list of atoms: itself."""
+        return (self,)
+
+
+def _atom_kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return tag_by_key(value, ("did", "did_not"))
+    return {Did: "~did", DidNot: "~did_not"}.get(type(value))
+
+
+def _goal_kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return tag_by_key(value, ("any", "all", "did", "did_not"))
+    return {Did: "~did", DidNot: "~did_not", AnyOfAtoms: "~any", AllOfAtoms: "~all"}.get(type(value))
+
+
+Atom: TypeAlias = Annotated[
+    Annotated[Did, Tag("~did")] | Annotated[DidNot, Tag("~did_not")],
+    Discriminator(
+        _atom_kind, custom_error_type="expected", custom_error_message="{did: EVENT NAME} or {did_not: EVENT NAME}"
+    ),
+]
+
+
+class AnyOfAtoms(Model):
+    """At least one atom is true."""
+
+    join: ClassVar[Literal["any", "all"]] = "any"
+    atoms: Tup[Atom] = Field(alias="any", min_length=1, max_length=64)
+
+
+class AllOfAtoms(Model):
+    """Every atom is true."""
+
+    join: ClassVar[Literal["any", "all"]] = "all"
+    atoms: Tup[Atom] = Field(alias="all", min_length=1, max_length=64)
+
+
+# Every kind of goal has `.atoms` and `.join`, so no reader needs to tell them apart.
+Goal: TypeAlias = Annotated[
+    Annotated[Did, Tag("~did")]
+    | Annotated[DidNot, Tag("~did_not")]
+    | Annotated[AnyOfAtoms, Tag("~any")]
+    | Annotated[AllOfAtoms, Tag("~all")],
+    Discriminator(
+        _goal_kind,
+        custom_error_type="expected",
+        custom_error_message="{did: EVENT NAME}, {did_not: EVENT NAME}, {any: [...]} or {all: [...]}",
+    ),
+]
