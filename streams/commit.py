@@ -1,0 +1,108 @@
+"""The commit of a batch: the only place where effects leave a shard.
+
+Nothing else writes to a store or publishes a transition. What may go wrong between any two steps is what
+`tests/simulation` and the contract suite of the stores try out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from config.errors import Fenced, StoreUnavailable
+from streams.ports import Claim, CommitBatch, Loaded, Sink, Store, outbox_entries
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for a store or a sink that does not answer: bounded attempts with growing pauses.
+
+    `sleep(seconds)` is passed in, so that the core's simulator and the tests keep the time. With the
+    defaults the pauses add up to about 50 seconds: enough for a server that restarts and loads its data.
+    """
+
+    sleep: Callable[[float], None]
+    attempts: int = 30
+    first_pause_s: float = 0.05
+    growth: float = 1.6
+    longest_pause_s: float = 2.0
+
+    def pause(self, attempt: int) -> None:
+        """Sleep before attempt number `attempt` (1 is the first repetition)."""
+        pause_s = self.first_pause_s * self.growth ** (attempt - 1)
+        self.sleep(min(pause_s, self.longest_pause_s))
+
+
+def patiently(patience: Patience, call: Callable[[], T]) -> T:
+    """`call()`, again after every `StoreUnavailable`, at most `patience.attempts` times.
+
+    Only for calls that may be repeated: claim, load, confirm, publish; never for `Store.commit`.
+    Raises the last `StoreUnavailable`.
+    """
+    for attempt in range(1, patience.attempts):
+        try:
+            return call()
+        except StoreUnavailable:
+            patience.pause(attempt)
+    return call()
+
+
+def commit_batch(
+    store: Store, sink: Sink, claim: Claim, batch: CommitBatch, *, trim: int | None, patience: Patience
+) -> int:
+    """Commit the effects of one batch; the steps are those of section 7 of the design.
+
+    1. The shard has computed the effects: `batch`.
+    2. One atomic step in the store. It is refused unless the stored epoch and generation are the claim's and
+       the stored number is `batch.number - 1`. After a lost reply the stored number decides: ours means
+       done, the one before means try again, everything else is a refusal.
+    3. Publish the batch's transitions, and wait until all are acknowledged. Only what is stored is published,
+       so a crash between 2 and 3 loses nothing: the outbox still holds it (`publish_outbox`).
+    4. The published transitions leave the outbox with the next commit: pass the returned number as its `trim`.
+
+    Step 5, the input's own offset, is the caller's and only for dashboards: a restart goes to the
+    checkpoint's position.
+
+    Returns the number of this commit, whose transitions (and all before) are published.
+
+    Raises:
+        Fenced: drop the shard's memory, claim and load again. Nothing of this batch was published.
+        StoreFull: nothing was stored. Or the sink has no room: then the batch is stored, its transitions
+            are in the outbox, and the shard must be loaded again before it goes on.
+        StoreUnavailable: no answer for longer than `patience`. Load again before going on.
+    """
+    _store_once(store, claim, batch, trim, patience)
+    entries = outbox_entries(batch)
+    if entries:
+        patiently(patience, lambda: sink.publish(entries))
+    return batch.number
+
+
+def publish_outbox(sink: Sink, claim: Claim, loaded: Loaded, patience: Patience) -> int:
+    """On assignment: publish what may not have been published before the stop. Returns the first commit's `trim`."""
+    if loaded.outbox:
+        patiently(patience, lambda: sink.publish(loaded.outbox))
+    return claim.number
+
+
+def _store_once(store: Store, claim: Claim, batch: CommitBatch, trim: int | None, patience: Patience) -> None:
+    """Step 2: the batch is stored exactly once, whatever happens to the replies."""
+    for attempt in range(1, patience.attempts + 1):
+        try:
+            store.commit(claim, batch, trim)
+            return
+        except StoreUnavailable:
+            if attempt == patience.attempts:
+                raise
+        except Fenced:
+            # A commit sent before the line was cut can still be carried out after `confirm` said no. The
+            # repetition is then refused for our own success, which `confirm` tells from a stranger's.
+            if attempt > 1 and patiently(patience, lambda: store.confirm(claim, batch.number)):
+                return
+            raise
+        patience.pause(attempt)
+        if patiently(patience, lambda: store.confirm(claim, batch.number)):
+            return
