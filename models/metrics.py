@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from models.jit import F64, I32, jit
 
 __all__ = [
     "LIKELIHOOD_FLOOR",
@@ -45,16 +46,15 @@ _BLOCK: Final = 8
 """Resamples that are counted side by side: eight doubles are one cache line, and one gather serves all eight."""
 
 Numbers = npt.NDArray[Any]
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """Points in falling order of their score, equal scores joined into `G` groups."""
 
-    positive: Doubles
+    positive: F64
     """[G] weight of the points with y = 1 in each group."""
-    total: Doubles
+    total: F64
     """[G] weight of all points in each group."""
 
     def roc_auc(self) -> float | None:
@@ -187,7 +187,7 @@ def auc_resamples(
     *,
     resamples: int = 200,
     seed: int = 0,
-) -> Doubles:
+) -> F64:
     """ROC AUC of every score on the same bootstrap resamples of the users: float64[resamples, len(scores)].
 
     A resample draws as many users as there are, with replacement, and takes all points of a user as often as the
@@ -213,14 +213,14 @@ def auc_resamples(
     return result
 
 
-def difference_error(first: Doubles, second: Doubles) -> float | None:
+def difference_error(first: F64, second: F64) -> float | None:
     """Standard error of `first - second`, two columns of `auc_resamples`; None with fewer than two usable resamples."""
     difference = first - second
     usable = difference[np.isfinite(difference)]
     return float(np.std(usable, ddof=1)) if len(usable) >= 2 else None
 
 
-def _weights(y: Numbers, score: Numbers, weight: Numbers | None) -> Doubles:
+def _weights(y: Numbers, score: Numbers, weight: Numbers | None) -> F64:
     """The weights as doubles, after all checks on the three arrays."""
     if np.ndim(y) != 1 or np.shape(score) != np.shape(y):
         raise ValueError(f"y and score must be [n], not {np.shape(y)} and {np.shape(score)}")
@@ -242,8 +242,8 @@ def _check_likelihood(likelihood: Numbers) -> None:
 
 
 def _prepare(
-    y: Numbers, score: Numbers, weights: Doubles, user_index: npt.NDArray[np.intp]
-) -> tuple[npt.NDArray[np.int32], Doubles, npt.NDArray[np.bool_]]:
+    y: Numbers, score: Numbers, weights: F64, user_index: npt.NDArray[np.intp]
+) -> tuple[I32, F64, npt.NDArray[np.bool_]]:
     """Points in rising order of the score: user, weight (negative where y = 0), whether its group ends here."""
     order = np.argsort(score, kind="stable")
     in_order = score[order]
@@ -252,10 +252,8 @@ def _prepare(
     return user_index[order].astype(np.int32), signed, last
 
 
-@njit(cache=True)
-def _auc_block(
-    user: npt.NDArray[np.int32], signed_weight: Doubles, last: npt.NDArray[np.bool_], drawn: Doubles
-) -> Doubles:
+@jit
+def _auc_block(user: I32, signed_weight: F64, last: npt.NDArray[np.bool_], drawn: F64) -> F64:
     """ROC AUC in each column of `drawn` [users, _BLOCK], how often each user counts; points in rising order.
 
     Weights of the open group wait in `group` until its end, because a positive beats only half of its ties.
