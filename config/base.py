@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from config.durations import DAY_S, EXPECTED, HOUR_S, PATTERN, parse_duration
 
 MAX_NAME = 200
 MAX_WINDOW_S = 90 * DAY_S
+MAX_DURATION_S = 3_650 * DAY_S
 HOURLY_UP_TO_S = 48 * HOUR_S
+
+ID_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+SEGMENT_PATTERN = r"^[a-z][a-z0-9_]{0,62}(\.(low|medium|high))?$"
+RIVER_PATTERN = r"^river(\.[A-Za-z_][A-Za-z0-9_]*){2,}$"
+DELIMITER_PATTERN = r'^[^"\r\n]$'
+PATTERN_WORDS = {
+    ID_PATTERN: "an id: small letters, digits and _, a letter first, at most 63 characters",
+    SEGMENT_PATTERN: "the id of a segment, or PREDICTION.low, PREDICTION.medium or PREDICTION.high",
+    RIVER_PATTERN: "the import path of a class of river, such as river.tree.HoeffdingTreeClassifier",
+    DELIMITER_PATTERN: "one character, not a quote or a line end",
+}
 
 T = TypeVar("T")
 
@@ -19,8 +42,7 @@ T = TypeVar("T")
 class Model(BaseModel):
     """Base of every catalog type: immutable, no unknown keys, no guessing of types (``"8"`` is not 8)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants")
-
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -31,12 +53,15 @@ class Model(BaseModel):
         return data
 
 
-def tag_by_key(value: dict[str, Any], keys: tuple[str, ...]) -> str | None:
-    """The tag of a union's branch: the first of the keys that the mapping has.
+def branch(value: object, keys: dict[str, str], types: dict[str, type[Model]]) -> str | None:
+    """The tag of a union's branch: by the first of ``keys`` that a mapping has, or by the type of a ready object.
 
     Tags begin with ``~`` so that the loader can tell them from keys of the text in the location of an error.
+    None when nothing fits; pydantic then says what would.
     """
-    return next((f"~{key}" for key in keys if key in value), None)
+    if isinstance(value, dict):
+        return next((tag for key, tag in keys.items() if key in value), None)
+    return next((tag for tag, type_ in types.items() if isinstance(value, type_)), None)
 
 
 def refuse(expected: str) -> PydanticCustomError:
@@ -45,33 +70,56 @@ def refuse(expected: str) -> PydanticCustomError:
 
 
 def _duration(value: Any) -> Any:
-    if value == 0 and not isinstance(value, bool):
-        return 0.0
-    if isinstance(value, float):
-        return value  # already seconds: a value made in code, never text (the loader refuses bare numbers)
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            raise refuse(str(error)) from error
+    elif isinstance(value, float) or (value == 0 and not isinstance(value, bool)):
+        # Made in code, in seconds. In a text only 0 stands without a unit, so 7.0 is refused by `_unit`.
+        seconds = float(value)
+    else:
         raise refuse(EXPECTED)
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise refuse(str(error)) from error
+    if not 0 <= seconds <= MAX_DURATION_S:
+        raise refuse("a duration from 0 to 3650d")
+    return seconds
+
+
+def _unit(value: Any, info: ValidationInfo) -> Any:
+    if info.context is not None and isinstance(value, float) and value != 0:
+        raise refuse(EXPECTED)
+    return value
 
 
 def _scalar(value: Any) -> Any:
-    if not isinstance(value, str | bool | int | float):
+    if not isinstance(value, str | bool | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         raise refuse("text, a number, true or false")
+    return value
+
+
+def _event_name(value: str) -> str:
+    if value == "*":
+        raise refuse("an event name (* stands for all names without a column of their own)")
+    return value
+
+
+def _unique(value: tuple[T, ...]) -> tuple[T, ...]:
+    if len(set(value)) != len(value):
+        raise refuse("each name once")
     return value
 
 
 # Lists in the text, tuples in memory: a catalog never changes after loading.
 Tup: TypeAlias = Annotated[tuple[T, ...], Strict(False)]
+Unique: TypeAlias = Annotated[tuple[T, ...], Strict(False), AfterValidator(_unique)]
 Scalar: TypeAlias = Annotated[str | bool | int | float, BeforeValidator(_scalar)]
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
-Id: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+EventName: TypeAlias = Annotated[Name, AfterValidator(_event_name)]
+Id: TypeAlias = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Duration: TypeAlias = Annotated[
     float,
     BeforeValidator(_duration, json_schema_input_type=Annotated[str, Field(pattern=PATTERN)]),
-    Field(ge=0, le=10 * 365 * DAY_S),
+    BeforeValidator(_unit, json_schema_input_type=Annotated[str, Field(pattern=PATTERN)]),
 ]
 
 

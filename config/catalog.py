@@ -1,4 +1,4 @@
-"""The catalog's types: the product as data. ``config.loader`` makes a ``Catalog`` from YAML; docs/catalog.md is the reference.
+"""The catalog's types: the product as data. ``config.loader`` makes a ``Catalog`` from YAML; see docs/catalog.md.
 
 Only the loader runs the checks between parts (names that must exist, cycles); use it, also for dictionaries.
 Durations are seconds here (``window_s``), and text with a unit in the YAML (``window: 7d``).
@@ -7,10 +7,25 @@ Durations are seconds here (``window_s``), and text with a unit in the YAML (``w
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from config.base import MAX_WINDOW_S, Duration, Id, Model, Name, Scalar, Tup, refuse, tag_by_key
+from config.base import (
+    DELIMITER_PATTERN,
+    MAX_WINDOW_S,
+    RIVER_PATTERN,
+    Duration,
+    EventName,
+    Id,
+    Model,
+    Name,
+    Scalar,
+    Tup,
+    Unique,
+    branch,
+    refuse,
+)
 from config.conditions import Between, Condition, CountRange, Equals, Exists, OneOf, Range
 from config.durations import HOUR_S
 from config.filters import (
@@ -100,7 +115,7 @@ class SegmentInput(Model):
 class ConstantEvent(Model):
     """Every row is an event of this name."""
 
-    constant: Name
+    constant: EventName
 
 
 class TimeField(Model):
@@ -114,6 +129,15 @@ class TimeField(Model):
     @classmethod
     def _bare(cls, data: Any) -> Any:
         return {"field": data} if isinstance(data, str) else data
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise refuse("a time zone such as UTC or Europe/Paris") from error
+        return value
 
 
 def _event_source(value: Any) -> str | None:
@@ -131,7 +155,7 @@ EventSource: TypeAlias = Annotated[
 
 
 class MappedInput(Model):
-    """What NDJSON and CSV have in common: the names of the fields (NDJSON: dotted paths such as ``context.user.id``)."""
+    """What NDJSON and CSV have in common: names of fields (NDJSON: dotted paths such as ``context.user.id``)."""
 
     user: Name
     event: EventSource
@@ -152,8 +176,17 @@ class CsvInput(MappedInput):
     """Any CSV with a header line."""
 
     format: Literal["csv"]
-    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]$')] = ","
+    delimiter: Annotated[str, Field(pattern=DELIMITER_PATTERN)] = ","
     encoding: Name = "utf-8"
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError as error:
+            raise refuse("a text encoding such as utf-8, latin-1 or cp1252") from error
+        return value
 
 
 def _input_format(value: Any) -> str | None:
@@ -162,7 +195,9 @@ def _input_format(value: Any) -> str | None:
 
 
 Input: TypeAlias = Annotated[
-    Annotated[SegmentInput, Tag("~segment")] | Annotated[NdjsonInput, Tag("~ndjson")] | Annotated[CsvInput, Tag("~csv")],
+    Annotated[SegmentInput, Tag("~segment")]
+    | Annotated[NdjsonInput, Tag("~ndjson")]
+    | Annotated[CsvInput, Tag("~csv")],
     Discriminator(_input_format, custom_error_type="input_format", custom_error_message="segment, ndjson or csv"),
 ]
 
@@ -179,7 +214,7 @@ class EventLimit(Model):
 class TraitValues(Model):
     """A column for each of these values of the trait."""
 
-    values: Tup[Scalar] = Field(min_length=1, max_length=256)
+    values: Unique[Scalar] = Field(min_length=1, max_length=256)
 
 
 class TraitLimit(Model):
@@ -195,13 +230,14 @@ class NumericTrait(Model):
 
 
 def _trait_kind(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return tag_by_key(value, ("values", "limit", "numeric"))
-    return {TraitValues: "~values", TraitLimit: "~limit", NumericTrait: "~numeric"}.get(type(value))
+    keys = {"values": "~values", "limit": "~limit", "numeric": "~numeric"}
+    return branch(value, keys, {"~values": TraitValues, "~limit": TraitLimit, "~numeric": NumericTrait})
 
 
 TraitFeature: TypeAlias = Annotated[
-    Annotated[TraitValues, Tag("~values")] | Annotated[TraitLimit, Tag("~limit")] | Annotated[NumericTrait, Tag("~numeric")],
+    Annotated[TraitValues, Tag("~values")]
+    | Annotated[TraitLimit, Tag("~limit")]
+    | Annotated[NumericTrait, Tag("~numeric")],
     Discriminator(
         _trait_kind,
         custom_error_type="expected",
@@ -220,7 +256,7 @@ class Features(Model):
     """What is computed of every user."""
 
     events: Annotated[
-        Annotated[Tup[Name], Tag("~list")] | Annotated[EventLimit, Tag("~map")],
+        Annotated[Unique[EventName], Tag("~list")] | Annotated[EventLimit, Tag("~map")],
         Discriminator(
             _list_or_map,
             custom_error_type="expected",
@@ -229,7 +265,7 @@ class Features(Model):
     ] = EventLimit(limit=8)
     value: Name | None = None
     traits: Annotated[
-        Annotated[Tup[Name], Tag("~list")] | Annotated[dict[Name, TraitFeature], Tag("~map")],
+        Annotated[Unique[Name], Tag("~list")] | Annotated[dict[Name, TraitFeature], Tag("~map")],
         Discriminator(
             _list_or_map,
             custom_error_type="expected",
@@ -250,8 +286,8 @@ class Features(Model):
 class Remember(Model):
     """Properties of an event that are kept for message templates until one of ``cleared_by`` happens."""
 
-    properties: Tup[Name] = Field(min_length=1, max_length=32)
-    cleared_by: Tup[Name] = Field(default=(), max_length=32)
+    properties: Unique[Name] = Field(min_length=1, max_length=32)
+    cleared_by: Unique[EventName] = Field(default=(), max_length=32)
 
 
 # --- predictions and segments ----------------------------------------------------------------------------------------
@@ -273,7 +309,7 @@ class Categories(Model):
 class RiverModel(Model):
     """A river classifier by its import path, run as it is in the learner."""
 
-    river: Annotated[str, Field(pattern=r"^river(\.[A-Za-z_][A-Za-z0-9_]*){2,}$")]
+    river: Annotated[str, Field(pattern=RIVER_PATTERN)]
     params: dict[Name, Scalar] = Field(default_factory=dict, max_length=64)
     scale: bool = True
 
@@ -321,6 +357,13 @@ class Prediction(Model):
         since = SinceRange(max=self.lookback_s)
         active = AnyFilter(any=tuple(SinceFilter(event=name, since=since) for name in names))
         return active if self.audience is None else AllFilter(all=(self.audience, active))
+
+    @field_validator("given_lookback_s")
+    @classmethod
+    def _lookback(cls, value: float | None) -> float | None:
+        if value == 0:
+            raise refuse("more than 0 (nobody would be in the audience)")
+        return value
 
     @field_validator("window_s")
     @classmethod
@@ -370,8 +413,8 @@ class Catalog(Model):
     name: Name
     input: Input = SegmentInput()
     features: Features = Features()
-    history: Tup[Name] = Field(default=(), max_length=32)
-    remember: dict[Name, Remember] = Field(default_factory=dict, max_length=32)
+    history: Unique[EventName] = Field(default=(), max_length=32)
+    remember: dict[EventName, Remember] = Field(default_factory=dict, max_length=32)
     predictions: dict[Id, Prediction] = Field(min_length=1, max_length=32)
     segments: dict[Id, Segment] = Field(default_factory=dict, max_length=256)
     time: Time = Time()
@@ -379,7 +422,7 @@ class Catalog(Model):
 
     @property
     def value_property(self) -> str | None:
-        """The event property that holds the money: ``features.value``, or ``value`` where only ``input.value`` is given."""
+        """The event property with the money: ``features.value``, or ``value`` where only ``input.value`` is given."""
         if self.features.value is not None or isinstance(self.input, SegmentInput):
             return self.features.value
         return "value" if self.input.value is not None else None
@@ -398,7 +441,7 @@ class Catalog(Model):
         return [f for f in audiences if f is not None] + [s.filter for s in self.segments.values()]
 
     def named_events(self) -> tuple[str, ...]:
-        """Event names that need a column of their own: listed, in goals, in filters, under history; first use first."""
+        """Event names that need a column of their own: listed, in goals, filters or history; first use first."""
         names = dict.fromkeys(self.features.events if isinstance(self.features.events, tuple) else ())
         names |= dict.fromkeys(atom.event for p in self.predictions.values() for atom in p.goal.atoms)
         inner = [node for f in self.filters() for node in walk(f)]

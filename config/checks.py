@@ -2,52 +2,39 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from config.catalog import (
-    AllFilter,
-    AnyFilter,
     Catalog,
     CategoryFilter,
+    ConstantEvent,
     CountFilter,
     CsvInput,
+    EventLimit,
     Filter,
     LikelihoodFilter,
     NdjsonInput,
-    NotFilter,
     Prediction,
     ScoreFilter,
     SegmentFilter,
+    SegmentInput,
+    TraitFilter,
+    TraitLimit,
+    TraitValues,
 )
+from config.places import located_atoms, located_filters, named_events, walk_located
+from config.problems import suggest
+from config.yaml_text import Location
 
-Location: TypeAlias = tuple[str | int, ...]
 Finding: TypeAlias = tuple[Location, str, str]  # where, found, expected
 
 MAX_ATOMS = 64
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the closest known word, empty when none is close."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def walk_located(filter_: Filter, location: Location) -> Iterator[tuple[Filter, Location]]:
-    """Every filter of a tree with where it stands, outer ones first."""
-    yield filter_, location
-    if isinstance(filter_, AllFilter | AnyFilter):
-        key = "all" if isinstance(filter_, AllFilter) else "any"
-        for index, inner in enumerate(filter_.filters):
-            yield from walk_located(inner, (*location, key, index))
-    elif isinstance(filter_, NotFilter):
-        yield from walk_located(filter_.filter, (*location, "not"))
-
-
 def check(catalog: Catalog) -> list[Finding]:
     """Everything wrong between the parts of a catalog whose parts are right."""
-    findings = list(_check_input(catalog))
+    findings = [*_check_mapping(catalog), *_check_limits(catalog)]
     for id_, prediction in catalog.predictions.items():
         findings += _check_prediction(catalog, id_, prediction)
     findings += _check_atoms(catalog)
@@ -57,14 +44,69 @@ def check(catalog: Catalog) -> list[Finding]:
     return findings
 
 
-def _check_input(catalog: Catalog) -> Iterator[Finding]:
-    if isinstance(catalog.input, CsvInput | NdjsonInput):
-        name = catalog.value_property
-        if catalog.input.value is not None and name in catalog.input.properties:
+def _check_mapping(catalog: Catalog) -> Iterator[Finding]:
+    """CSV and NDJSON: what the catalog uses must be mapped, or it could never be there."""
+    mapping = catalog.input
+    if isinstance(mapping, SegmentInput):
+        return
+    if isinstance(mapping.event, ConstantEvent):
+        constant = mapping.event.constant
+        for name, location in named_events(catalog):
+            if name != constant:
+                yield location, f"the event {name!r}", f"{constant!r}: by input.event every row is that event"
+    traits: list[tuple[str, Location]] = [(name, ("features", "traits", name)) for name in catalog.trait_features]
+    traits += [
+        (node.trait, (*here, "trait")) for node, here in located_filters(catalog) if isinstance(node, TraitFilter)
+    ]
+    for name, location in traits:
+        if name not in mapping.traits:
+            yield location, f"the trait {name!r}", "a trait that input.traits maps" + suggest(name, mapping.traits)
+    yield from _check_mapped_properties(catalog, mapping)
+
+
+def _check_mapped_properties(catalog: Catalog, mapping: CsvInput | NdjsonInput) -> Iterator[Finding]:
+    value = catalog.value_property
+    if mapping.value is not None and value in mapping.properties:
+        yield (
+            ("input", "properties", str(value)),
+            f"a property {value!r}, which input.value fills already",
+            "another name for the property, or no input.value",
+        )
+    known = [*mapping.properties, *([str(value)] if mapping.value is not None else [])]
+    used: list[tuple[str, Location]] = []
+    if catalog.features.value is not None:
+        used.append((catalog.features.value, ("features", "value")))
+    for atom, here in located_atoms(catalog):
+        used += [(name, (*here, "where", name)) for name in atom.where]
+    for event, remember in catalog.remember.items():
+        used += [(name, ("remember", event, "properties", i)) for i, name in enumerate(remember.properties)]
+    for name, location in used:
+        if name not in known:
             yield (
-                ("input", "properties", str(name)),
-                f"a property {name!r}, which input.value fills already",
-                "another name for the property, or no input.value",
+                location,
+                f"the property {name!r}",
+                "a property that input.properties or input.value maps" + suggest(name, known),
+            )
+
+
+def _check_limits(catalog: Catalog) -> Iterator[Finding]:
+    events, limits = catalog.features.events, catalog.limits
+    found_later = events.limit if isinstance(events, EventLimit) else 0
+    named = len(catalog.named_events())
+    if named + found_later > limits.event_names:
+        yield (
+            ("features", "events"),
+            f"{named} named events and room for {found_later} more",
+            f"at most {limits.event_names} together (limits.event_names)",
+        )
+    for name, feature in catalog.trait_features.items():
+        count = len(feature.values) if isinstance(feature, TraitValues) else 0
+        count = (feature.limit or 0) if isinstance(feature, TraitLimit) else count
+        if count > limits.trait_values:
+            yield (
+                ("features", "traits", name),
+                f"{count} values of {name!r}",
+                f"at most {limits.trait_values} (limits.trait_values)",
             )
 
 

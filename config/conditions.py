@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from config.base import Model, Scalar, Tup, refuse
+from config.base import Model, Scalar, Tup, branch, refuse
 
 EXPECTED = "a value, or one of {equals: value}, {in: [values]}, {min: number, max: number}, {exists: true}"
 
@@ -54,14 +54,12 @@ def check_ends(low: float | None, high: float | None) -> None:
         raise refuse(f"min not above max (found min {low:g}, max {high:g})")
 
 
-def condition_kind(value: Any) -> str | None:
+def _condition_kind(value: Any) -> str | None:
     """The tag of a condition, by its keys or its type; None when none fits."""
     if isinstance(value, str | bool | int | float):
         return "~equals"
-    if not isinstance(value, dict):
-        return {Equals: "~equals", OneOf: "~in", Between: "~range", Exists: "~exists"}.get(type(value))
-    kinds = {"equals": "~equals", "in": "~in", "min": "~range", "max": "~range", "exists": "~exists"}
-    return next((tag for key, tag in kinds.items() if key in value), None)
+    keys = {"equals": "~equals", "in": "~in", "min": "~range", "max": "~range", "exists": "~exists"}
+    return branch(value, keys, {"~equals": Equals, "~in": OneOf, "~range": Between, "~exists": Exists})
 
 
 Condition: TypeAlias = Annotated[
@@ -70,7 +68,7 @@ Condition: TypeAlias = Annotated[
     | Annotated[Between, Tag("~range")]
     | Annotated[Exists, Tag("~exists")],
     Discriminator(
-        condition_kind,
+        _condition_kind,
         custom_error_type="expected",
         custom_error_message=EXPECTED,
     ),

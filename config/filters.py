@@ -7,7 +7,19 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from config.base import Duration, Id, Model, Name, Scalar, Tup, check_buckets, refuse, tag_by_key
+from config.base import (
+    SEGMENT_PATTERN,
+    Duration,
+    EventName,
+    Id,
+    Model,
+    Name,
+    Scalar,
+    Tup,
+    branch,
+    check_buckets,
+    refuse,
+)
 from config.conditions import (
     Between,
     Condition,
@@ -114,9 +126,9 @@ class TraitFilter(Model):
 
 
 class CountFilter(Model):
-    """How often the user did something: ever, or within the last whole hours or days (names under ``history`` only)."""
+    """How often the user did something: ever, or within the last hours or days (names under ``history`` only)."""
 
-    event: Name
+    event: EventName
     count: CountRange
     within_s: Duration | None = Field(default=None, alias="within")
 
@@ -146,35 +158,32 @@ class SinceRange(Model):
 class SinceFilter(Model):
     """The time since the latest event of a name is in [min, max). Never matches when it never happened."""
 
-    event: Name
+    event: EventName
     since: SinceRange
 
 
 class SegmentFilter(Model):
     """The user is a member of another segment: one of ``segments``, or ``PREDICTION.low|medium|high``."""
 
-    segment: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}(\.(low|medium|high))?$")]
+    segment: Annotated[str, Field(pattern=SEGMENT_PATTERN)]
 
 
-_KINDS: dict[type[Model], str] = {
-    AllFilter: "~all",
-    AnyFilter: "~any",
-    NotFilter: "~not",
-    ScoreFilter: "~score",
-    LikelihoodFilter: "~likelihood",
-    CategoryFilter: "~category",
-    TraitFilter: "~trait",
-    CountFilter: "~count",
-    SinceFilter: "~since",
-    SegmentFilter: "~segment",
+_TYPES: dict[str, type[Model]] = {
+    "~all": AllFilter,
+    "~any": AnyFilter,
+    "~not": NotFilter,
+    "~score": ScoreFilter,
+    "~likelihood": LikelihoodFilter,
+    "~category": CategoryFilter,
+    "~trait": TraitFilter,
+    "~count": CountFilter,
+    "~since": SinceFilter,
+    "~segment": SegmentFilter,
 }
-_KEYS = ("all", "any", "not", "score", "likelihood", "category", "trait", "count", "since", "segment")
 
 
 def _filter_kind(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return tag_by_key(value, _KEYS)
-    return _KINDS.get(type(value))
+    return branch(value, {tag[1:]: tag for tag in _TYPES}, _TYPES)
 
 
 Filter: TypeAlias = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from config.base import Model, Name, Tup, tag_by_key
+from config.base import EventName, Model, Name, Tup, branch
 from config.conditions import Condition
 
 
@@ -16,7 +16,7 @@ class Did(Model):
     negated: ClassVar[bool] = False
     join: ClassVar[Literal["any", "all"]] = "all"
 
-    event: Name = Field(alias="did")
+    event: EventName = Field(alias="did")
     where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
 
     @property
@@ -31,7 +31,7 @@ class DidNot(Model):
     negated: ClassVar[bool] = True
     join: ClassVar[Literal["any", "all"]] = "all"
 
-    event: Name = Field(alias="did_not")
+    event: EventName = Field(alias="did_not")
     where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
 
     @property
@@ -41,15 +41,12 @@ class DidNot(Model):
 
 
 def _atom_kind(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return tag_by_key(value, ("did", "did_not"))
-    return {Did: "~did", DidNot: "~did_not"}.get(type(value))
+    return branch(value, {"did": "~did", "did_not": "~did_not"}, {"~did": Did, "~did_not": DidNot})
 
 
 def _goal_kind(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return tag_by_key(value, ("any", "all", "did", "did_not"))
-    return {Did: "~did", DidNot: "~did_not", AnyOfAtoms: "~any", AllOfAtoms: "~all"}.get(type(value))
+    keys = {"any": "~any", "all": "~all", "did": "~did", "did_not": "~did_not"}
+    return branch(value, keys, {"~did": Did, "~did_not": DidNot, "~any": AnyOfAtoms, "~all": AllOfAtoms})
 
 
 Atom: TypeAlias = Annotated[
