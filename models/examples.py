@@ -5,7 +5,7 @@ needs to learn (features, label, weight) and what was served at the moment itsel
 heuristic, score, category), so that quality can be judged on what was really said.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 KIND_EVENT: Final = 0
 KIND_SILENT: Final = 1
+KIND_CROSSING: Final = 2
 CATEGORY_LOW: Final = 0
 CATEGORY_MEDIUM: Final = 1
 CATEGORY_HIGH: Final = 2
@@ -36,8 +37,8 @@ _DTYPES: Final[dict[str, type[np.generic]]] = {
 class ExampleChunk:
     """`n` examples of one prediction in the order in which they are learned.
 
-    `number` counts the chunks of one prediction from 1 on, without gaps; a learner that has seen a
-    number ignores it. All arrays have `n` rows; `x` has one column per feature.
+    `number` counts the chunks of one prediction and one shard from 1 on, without gaps; a learner that has
+    seen a number ignores it. All arrays have `n` rows; `x` has one column per feature.
 
     Raises ValueError when a shape or a dtype is not the one given here.
     """
@@ -45,7 +46,7 @@ class ExampleChunk:
     prediction: int
     """Index of the prediction in the catalog's order."""
     number: int
-    """1, 2, 3, ... per prediction."""
+    """1, 2, 3, ... per prediction and shard."""
     x: npt.NDArray[np.float32]
     """[n, F] features at the moment."""
     y: npt.NDArray[np.uint8]
@@ -55,23 +56,25 @@ class ExampleChunk:
     user: npt.NDArray[np.uint64]
     """[n] hash of the user id."""
     kind: npt.NDArray[np.uint8]
-    """[n] KIND_EVENT or KIND_SILENT."""
+    """[n] KIND_EVENT, KIND_SILENT, or KIND_CROSSING (judged, never learned)."""
     weight: npt.NDArray[np.float32]
     """[n] 1 / keep rate."""
     likelihood: npt.NDArray[np.float32]
-    """[n] what the model said at the moment, also while warming up (its shadow)."""
+    """[n] what the model said at the moment, also while warming up (its shadow); NaN when there was no model."""
     heuristic: npt.NDArray[np.float32]
     """[n] the rank value of the heuristic at the moment (any scale, higher is likelier)."""
     score: npt.NDArray[np.float32]
     """[n] the score that was served, 0 to 100."""
     category: npt.NDArray[np.uint8]
-    """[n] CATEGORY_LOW, CATEGORY_MEDIUM, CATEGORY_HIGH or CATEGORY_NONE."""
+    """[n] CATEGORY_LOW, CATEGORY_MEDIUM, CATEGORY_HIGH; CATEGORY_NONE when nothing was served (warming up)."""
     treated: npt.NDArray[np.uint8]
     """[n] 1 when the window held a send of a campaign."""
+    shard: int = 0
+    """The shard that numbered the chunk."""
 
     def __post_init__(self) -> None:
-        if self.prediction < 0 or self.number < 1:
-            raise ValueError(f"chunk {self.number} of prediction {self.prediction}: numbers start at 1")
+        if self.prediction < 0 or self.shard < 0 or self.number < 1:
+            raise ValueError(f"chunk {self.number} of prediction {self.prediction}, shard {self.shard}: out of range")
         if self.x.dtype != np.float32 or self.x.ndim != 2:
             raise ValueError(f"x must be float32[n, F], not {self.x.dtype}{list(self.x.shape)}")
         for name, dtype in _DTYPES.items():
@@ -86,5 +89,5 @@ class ExampleChunk:
 
     def slice(self, start: int, stop: int) -> "ExampleChunk":
         """The rows [start, stop) as views, with the same prediction and number."""
-        arrays = {f.name: getattr(self, f.name)[start:stop] for f in fields(self) if f.name not in ("prediction", "number")}
-        return ExampleChunk(self.prediction, self.number, **arrays)
+        arrays = {name: getattr(self, name)[start:stop] for name in ("x", *_DTYPES)}
+        return ExampleChunk(prediction=self.prediction, number=self.number, shard=self.shard, **arrays)

@@ -96,7 +96,7 @@ class Snapshot:
         return len(self.predictions[0].weights) if self.predictions else 0
 
     def to_bytes(self, codec: ModelCodec | None = None) -> bytes:
-        """The snapshot as msgpack. Raises SnapshotRefused when it holds a model that is not linear and no codec is given."""
+        """The snapshot as msgpack. Raises SnapshotRefused for a model that is not linear when no codec is given."""
         predictions = [_pack_prediction(self.version, p, codec) for p in self.predictions]
         counts = self.counts.astype("<i8").tobytes()
         return msgspec.msgpack.encode(_Wire(FORMAT, self.version, self.features, predictions, counts))
