@@ -14,8 +14,10 @@ outbox      the transitions of commits whose publication is not known to be comp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Protocol
 
 FORMAT = 1
@@ -90,6 +92,24 @@ class CommitBatch:
     """Deletes row and remembered properties. Scores, index and memberships are removed by their own lists."""
 
 
+_APPENDED_NAME = re.compile(r"(?!scores:|index:|members:)[a-z]+:[A-Za-z0-9_.-]+")
+
+
+def check_batch(batch: CommitBatch) -> None:
+    """Refuse, before anything is sent, what a server would refuse in the middle of a transaction.
+
+    Raises ValueError; the caller has a bug then.
+    """
+    if batch.number < 1:
+        raise ValueError(f"commits are numbered from 1 on, not {batch.number}")
+    for name in [*batch.drops, *(name for name, _ in batch.appends)]:
+        if not _APPENDED_NAME.fullmatch(name):
+            raise ValueError(f"appended name {name!r}: expected a form like pending:12")
+    for prediction, ranks in batch.index.items():
+        if any(isnan(score) for _, score in ranks):
+            raise ValueError(f"a score in the index of {prediction} is NaN")
+
+
 def outbox_entries(batch: CommitBatch) -> list[OutboxEntry]:
     """The batch's transitions with the ids under which the store keeps them."""
     return [(f"{batch.number}-{index}", data) for index, data in enumerate(batch.outbox)]
@@ -148,6 +168,7 @@ class Store(Protocol):
                 (another owner, or a store that went back in time). Nothing was stored.
             StoreUnavailable: no answer. It is not known whether the batch was stored; `confirm` tells.
             StoreFull: the server has no room. Nothing was stored.
+            ValueError: see `check_batch`. Nothing was stored.
         """
 
     def confirm(self, claim: Claim, number: int) -> bool:

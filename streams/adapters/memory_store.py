@@ -1,0 +1,182 @@
+"""The store in this process's memory: for tests, the simulator, and runs that keep nothing.
+
+It behaves as the store in Redis does, epochs, numbers and outbox included; only its promise is smaller.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from config.errors import Fenced, StoreIncompatible
+from streams.ports import Claim, CommitBatch, Identity, Loaded, OutboxEntry, check_batch, outbox_entries
+
+_CHUNK = 500
+
+
+@dataclass(slots=True)
+class MemoryShard:
+    """What the store holds of one shard, readable as it is."""
+
+    epoch: int = 0
+    number: int = 0
+    generation: str = ""
+    position: bytes | None = None
+    published: int = 0
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    rows: dict[str, bytes] = field(default_factory=dict)
+    scores: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    index: dict[str, dict[str, float]] = field(default_factory=dict)
+    members: dict[str, set[str]] = field(default_factory=dict)
+    appended: dict[str, bytearray] = field(default_factory=dict)
+    outbox: list[OutboxEntry] = field(default_factory=list)
+    dead_letters: list[bytes] = field(default_factory=list)
+    remembered: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class MemoryServer:
+    """Plays the server: several `MemoryStore` can share one. `copy` and assignment of `shards` set it back in time."""
+
+    shards: dict[int, MemoryShard] = field(default_factory=dict)
+    made_for: tuple[int, Identity] | None = None
+
+    def copy(self) -> MemoryServer:
+        return copy.deepcopy(self)
+
+
+class MemoryStore:
+    """A `Store` over a `MemoryServer`."""
+
+    def __init__(self, server: MemoryServer | None = None, *, dead_letters: int = 10_000, outbox_keep: int = 0) -> None:
+        """`dead_letters` and `outbox_keep` are the bounds that `RedisStore` has."""
+        self.server = server or MemoryServer()
+        self._dead_letters = dead_letters
+        self._outbox_keep = outbox_keep
+
+    def prepare(self, shards: int, identity: Identity) -> None:
+        made_for = self.server.made_for
+        if made_for is not None and _compared(*made_for) != _compared(shards, identity):
+            raise StoreIncompatible(f"the store was made for {_compared(*made_for)}, not {_compared(shards, identity)}")
+        self.server.made_for = (shards, identity)
+
+    def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:
+        made_for = self.server.made_for
+        if made_for is None or not 0 <= shard < made_for[0]:
+            raise StoreIncompatible(f"shard {shard} is not one of the shards that this store was prepared for")
+        stored = self.server.shards.setdefault(shard, MemoryShard())
+        if not stored.generation or (last_number is not None and stored.number < last_number):
+            stored.generation = new_generation
+        stored.epoch += 1
+        return Claim(shard, stored.epoch, stored.number, stored.generation, stored.position)
+
+    def load(self, claim: Claim) -> Loaded:
+        stored = self._held(claim, claim.number)
+        return Loaded(
+            blobs=dict(stored.blobs),
+            outbox=[entry for entry in stored.outbox if _number(entry) > stored.published],
+            rows=self._checked_rows(claim, stored),
+            appended=((name, bytes(data)) for name, data in sorted(stored.appended.items())),
+            remembered=_chunks(stored.remembered),
+        )
+
+    def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
+        stored = self._held(claim, batch.number - 1)
+        check_batch(batch)
+        _remove(stored, batch)
+        _add(stored, batch)
+        if trim is not None:
+            stored.published = trim
+        self._trim_outbox(stored, batch, trim)
+        del stored.dead_letters[: -self._dead_letters]
+        stored.number, stored.position = batch.number, batch.position
+
+    def confirm(self, claim: Claim, number: int) -> bool:
+        stored = self.server.shards.get(claim.shard, MemoryShard())
+        if (stored.epoch, stored.generation) == (claim.epoch, claim.generation) and stored.number == number - 1:
+            return False
+        self._held(claim, number)
+        return True
+
+    def promises(self) -> str:
+        return "in memory: everything is forgotten when the process ends"
+
+    def close(self) -> None:
+        """Nothing is held that would have to be given back."""
+
+    def _held(self, claim: Claim, number: int) -> MemoryShard:
+        """The shard, if the claim holds and `number` is its last commit. Raises Fenced."""
+        stored = self.server.shards.get(claim.shard, MemoryShard())
+        if (stored.epoch, stored.generation, stored.number) != (claim.epoch, claim.generation, number):
+            raise Fenced(
+                f"shard {claim.shard}: expected epoch {claim.epoch} of generation {claim.generation} after commit "
+                f"{number}, found epoch {stored.epoch} of generation {stored.generation} after commit {stored.number}"
+            )
+        return stored
+
+    def _checked_rows(self, claim: Claim, stored: MemoryShard) -> Iterator[list[tuple[str, bytes]]]:
+        yield from _chunks(stored.rows)
+        self._held(claim, claim.number)
+
+    def _trim_outbox(self, stored: MemoryShard, batch: CommitBatch, trim: int | None) -> None:
+        if trim is None:
+            return
+        if self._outbox_keep == 0:
+            stored.outbox = [entry for entry in stored.outbox if _number(entry) > trim]
+        elif trim == batch.number - 1:
+            del stored.outbox[: -(self._outbox_keep + len(batch.outbox))]
+
+
+def _remove(stored: MemoryShard, batch: CommitBatch) -> None:
+    for name in batch.drops:
+        stored.appended.pop(name, None)
+    for user in batch.removed_users:
+        stored.rows.pop(user, None)
+        stored.remembered.pop(user, None)
+    for user, properties in batch.remembered:
+        if properties is None:
+            stored.remembered.pop(user, None)
+    for prediction, users in batch.scores_removed.items():
+        for user in users:
+            stored.scores.get(prediction, {}).pop(user, None)
+    for prediction, users in batch.index_removed.items():
+        for user in users:
+            stored.index.get(prediction, {}).pop(user, None)
+    for segment, users in batch.members_removed.items():
+        stored.members.get(segment, set()).difference_update(users)
+
+
+def _add(stored: MemoryShard, batch: CommitBatch) -> None:
+    stored.rows.update(batch.rows)
+    stored.remembered.update((user, data) for user, data in batch.remembered if data is not None)
+    for prediction, scores in batch.scores.items():
+        stored.scores.setdefault(prediction, {}).update(scores)
+    for prediction, ranks in batch.index.items():
+        stored.index.setdefault(prediction, {}).update(ranks)
+    for segment, users in batch.members_added.items():
+        stored.members.setdefault(segment, set()).update(users)
+    for name, data in batch.appends:
+        stored.appended.setdefault(name, bytearray()).extend(data)
+    stored.blobs.update(batch.blobs)
+    stored.outbox += outbox_entries(batch)
+    stored.dead_letters += batch.dead_letters
+
+
+def _compared(shards: int, identity: Identity) -> dict[str, int | str | None]:
+    return {
+        "format": identity.format,
+        "shards": shards,
+        "catalog": identity.catalog,
+        "input": identity.input,
+    }
+
+
+def _chunks(items: dict[str, bytes]) -> Iterator[list[tuple[str, bytes]]]:
+    pairs = list(items.items())
+    for start in range(0, len(pairs), _CHUNK):
+        yield pairs[start : start + _CHUNK]
+
+
+def _number(entry: OutboxEntry) -> int:
+    return int(entry[0].partition("-")[0])

@@ -1,0 +1,64 @@
+"""The names of all keys in Redis. `docs/redis.md` describes what they hold; a change here is a new `ports.FORMAT`.
+
+All keys of a shard carry the shard's number as hash tag, so that Redis Cluster keeps them on one node
+and one transaction can write them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+def store_meta(prefix: str) -> bytes:
+    """The key that says what the store was made for. Raises ValueError for a prefix that cannot be one."""
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError(f"key prefix {prefix!r}: 1 to 64 letters, digits and any of _ . : - are allowed")
+    return f"{prefix}:meta".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardKeys:
+    """The keys of one shard."""
+
+    meta: bytes
+    state: bytes
+    rows: bytes
+    remember: bytes
+    outbox: bytes
+    dead: bytes
+    appended_names: bytes
+    wait: bytes
+    base: bytes
+
+    def scores(self, prediction: str) -> bytes:
+        return b"%bscores:%b" % (self.base, prediction.encode())
+
+    def index(self, prediction: str) -> bytes:
+        return b"%bindex:%b" % (self.base, prediction.encode())
+
+    def members(self, segment: str) -> bytes:
+        return b"%bmembers:%b" % (self.base, segment.encode())
+
+    def appended(self, name: str) -> bytes:
+        """The key of an appended name (`pending:12`); `ports.check_batch` keeps it from meeting another kind of key."""
+        return self.base + name.encode()
+
+
+def shard_keys(prefix: str, shard: int) -> ShardKeys:
+    """The keys of shard number `shard`. Raises ValueError for a bad prefix."""
+    store_meta(prefix)
+    base = f"{prefix}:{{{shard}}}:".encode()
+    return ShardKeys(
+        meta=base + b"meta",
+        state=base + b"state",
+        rows=base + b"rows",
+        remember=base + b"remember",
+        outbox=base + b"outbox",
+        dead=base + b"dead",
+        appended_names=base + b"appended",
+        wait=base + b"wait",
+        base=base,
+    )

@@ -1,0 +1,88 @@
+"""What a Redis or Valkey server is, and what its settings promise about commits that it has acknowledged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config.errors import StoreError, StoreIncompatible, StoreUnavailable
+from streams.adapters.redis_wire import Wire
+
+OLDEST_REDIS = (7, 0)
+OLDEST_VALKEY = (8, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """`fsync` is None where the server does not show its configuration (managed servers often do not)."""
+
+    product: str
+    version: str
+    appendonly: bool
+    fsync: str | None
+    replicas: int
+
+
+def inspect_server(wire: Wire) -> ServerFacts:
+    """Look at the server.
+
+    Raises:
+        StoreUnavailable: it does not answer or still loads its data.
+        StoreIncompatible: it is too old, or would evict keys of ours when its memory is full.
+    """
+    info = _fields(wire.ask("INFO"))
+    if info.get("loading", "0") != "0":
+        raise StoreUnavailable("the server is still loading its data")
+    valkey = info.get("valkey_version")
+    product, version = ("Valkey", valkey) if valkey else ("Redis", info.get("redis_version", "0"))
+    oldest = OLDEST_VALKEY if valkey else OLDEST_REDIS
+    if _version(version) < oldest:
+        raise StoreIncompatible(f"{product} {version} is too old: {oldest[0]}.{oldest[1]} or later is needed")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
+        raise StoreIncompatible(
+            f"{product} would delete stored state when its memory is full (maxmemory-policy {policy}): "
+            "set maxmemory-policy to noeviction"
+        )
+    return ServerFacts(
+        product=product,
+        version=version,
+        appendonly=info.get("aof_enabled", "0") == "1",
+        fsync=_fsync(wire),
+        replicas=int(info.get("connected_slaves", "0")),
+    )
+
+
+def promise(facts: ServerFacts, replicas_waited_for: int) -> str:
+    """One line: which acknowledged commits can be forgotten, and what that would mean."""
+    said_again = "a crossing of that time may then be said again under another id"
+    if not facts.appendonly:
+        text = f"appendonly no: a restart forgets everything since the last dump; {said_again}"
+    elif facts.fsync == "always":
+        text = "appendfsync always: a commit is on disk before it is published; no crossing is said twice"
+    elif facts.fsync is None:
+        text = f"appendonly yes, appendfsync unknown: a power cut may forget the last commits; {said_again}"
+    else:
+        seconds = "second" if facts.fsync == "everysec" else "half minute"
+        text = f"appendfsync {facts.fsync}: a power cut may forget the last {seconds}; {said_again}"
+    if facts.replicas > replicas_waited_for:
+        text += "; a failover to a replica may forget the last commits, as replication is asynchronous"
+    return f"{facts.product} {facts.version}, {text}"
+
+
+def _fsync(wire: Wire) -> str | None:
+    try:
+        reply = wire.ask("CONFIG", "GET", "appendfsync")
+    except StoreUnavailable:
+        raise
+    except StoreError:
+        return None  # a server that hides its configuration; the promise says "unknown"
+    return reply[1].decode() if len(reply) == 2 else None
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    lines = [line.partition(":") for line in info.decode().splitlines() if not line.startswith("#")]
+    return {name: value for name, colon, value in lines if colon}
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in text.split(".")[:2])

@@ -1,0 +1,366 @@
+"""The store in Redis or Valkey: one transaction per commit, guarded by epoch, generation and commit number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from config.errors import Fenced, StoreIncompatible, StoreUnavailable
+from streams.adapters.redis_keys import ShardKeys, shard_keys, store_meta
+from streams.adapters.redis_pack import command, on_members, set_fields, set_scores
+from streams.adapters.redis_server import inspect_server, promise
+from streams.adapters.redis_wire import Wire, refusal
+from streams.commit import Patience, patiently
+from streams.ports import Claim, CommitBatch, Identity, Loaded, OutboxEntry, check_batch, outbox_entries
+
+_SCAN_COUNT = 500
+_OUTBOX_PAGE = 1_000
+_CLAIM_ATTEMPTS = 100
+
+_MULTI = command(b"MULTI")
+_EXEC = command(b"EXEC")
+_UNWATCH = command(b"UNWATCH")
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """Hold a commit back until this many replicas have it: in memory (WAIT), or on disk, as well as here (WAITAOF).
+
+    `replicas=0, on_disk=True` waits for the server's own disk alone, under `appendfsync everysec` up to a second.
+    """
+
+    replicas: int
+    on_disk: bool = True
+    timeout_s: float = 5.0
+
+    def command(self) -> bytes:
+        milliseconds = b"%d" % round(self.timeout_s * 1000)
+        if self.on_disk:
+            return command(b"WAITAOF", b"1", b"%d" % self.replicas, milliseconds)
+        return command(b"WAIT", b"%d" % self.replicas, milliseconds)
+
+    def check(self, reply: Any) -> None:
+        """Raises StoreUnavailable if the reply tells of fewer copies than asked for."""
+        if isinstance(reply, ResponseError):
+            raise refusal(reply, "waiting for copies of a commit")
+        reached = tuple(reply) if self.on_disk else (1, reply)
+        if reached[0] < 1 or reached[1] < self.replicas:
+            raise StoreUnavailable(
+                f"after {self.timeout_s:g} s the commit is on {reached[1]} of {self.replicas} replicas"
+                + ("" if reached[0] else " and not on the server's own disk")
+            )
+
+
+class RedisStore:
+    """A `Store` in Redis 7, Valkey 8 or later. One thread at a time; the key layout is in `docs/redis.md`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        patience: Patience,
+        prefix: str = "tl",
+        dead_letters: int = 10_000,
+        outbox_keep: int = 0,
+        wait_for: WaitFor | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        """Connect and look at the server, waiting as `patience` says while it starts or loads.
+
+        `dead_letters`: bound of the stream of dead letters of a shard.
+        `outbox_keep`: how many published transitions stay in a shard's outbox stream for its readers.
+        `timeout_s`: how long one reply may take.
+
+        Raises StoreUnavailable, and StoreIncompatible for a server that cannot be used as it is.
+        """
+        self._meta_key = store_meta(prefix)
+        self._prefix = prefix
+        self._dead_letters = dead_letters
+        self._outbox_keep = outbox_keep
+        self._wait_for = wait_for
+        self._made_for: tuple[int, Identity] | None = None
+        self._wire = Wire(url, timeout_s=timeout_s)
+        facts = patiently(patience, lambda: inspect_server(self._wire))
+        if wait_for is not None and wait_for.on_disk and not facts.appendonly:
+            raise StoreIncompatible("the server cannot wait for its disk: it runs with appendonly no")
+        self._promise = promise(facts, wait_for.replicas if wait_for else 0)
+
+    # --- taking a shard --------------------------------------------------------------------------------------------
+
+    def prepare(self, shards: int, identity: Identity) -> None:
+        wanted = {
+            b"format": str(identity.format).encode(),
+            b"shards": str(shards).encode(),
+            b"catalog": identity.catalog.encode(),
+            b"input": (identity.input or "").encode(),
+        }
+        names = {
+            b"predictions": " ".join(identity.predictions).encode(),
+            b"segments": " ".join(identity.segments).encode(),
+        }
+        for _ in range(_CLAIM_ATTEMPTS):
+            found = self._watch_all(self._meta_key)
+            if found:
+                self._refuse_others(found, wanted)
+            if self._write_watched(self._meta_key, {**wanted, **names}):
+                self._made_for = (shards, identity)
+                return
+        raise StoreUnavailable(f"{self._meta_key.decode()} keeps changing: do many processes start at once?")
+
+    def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:
+        if self._made_for is None or not 0 <= shard < self._made_for[0]:
+            raise StoreIncompatible(f"shard {shard} is not one of the shards that this store was prepared for")
+        self.prepare(*self._made_for)  # a store that was emptied or replaced meanwhile is noticed here
+        keys = self._keys(shard)
+        for _ in range(_CLAIM_ATTEMPTS):
+            found = self._watch_all(keys.meta)
+            if not found:
+                self._refuse_leftovers(keys)
+            if b"damaged" in found:
+                raise StoreIncompatible(f"shard {shard} is not whole: {found[b'damaged'].decode()}. Rebuild the store.")
+            number = _integer(found, b"commit")
+            generation = found.get(b"generation", b"").decode()
+            if not generation or (last_number is not None and number < last_number):
+                generation = new_generation
+            epoch = _integer(found, b"epoch") + 1
+            if self._write_watched(keys.meta, {b"epoch": b"%d" % epoch, b"generation": generation.encode()}):
+                return Claim(shard, epoch, number, generation, found.get(b"position"))
+        raise StoreUnavailable(f"shard {shard} keeps being claimed by others")
+
+    def load(self, claim: Claim) -> Loaded:
+        keys = self._keys(claim.shard)
+        self._check_claim(claim)
+        flat = self._wire.ask("HGETALL", keys.state)
+        published = self._wire.ask("HGET", keys.meta, "published")
+        return Loaded(
+            blobs={name.decode(): blob for name, blob in _pairs(flat)},
+            outbox=self._outbox_after(keys, int(published or 0)),
+            rows=self._checked_rows(claim, keys),
+            appended=self._appended(keys),
+            remembered=self._scan(keys.remember),
+        )
+
+    # --- the commit ------------------------------------------------------------------------------------------------
+
+    def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
+        check_batch(batch)
+        keys = self._keys(claim.shard)
+        body = self._body(keys, batch, trim)
+        watched, stored = self._wire.exchange([command(b"WATCH", keys.meta), _fence_fields(keys)])
+        _raise_refusals([watched, stored], "opening a commit")
+        if stored != _fence(claim, batch.number - 1):
+            self._wire.exchange([_UNWATCH])
+            raise _fenced(claim, batch.number - 1, stored)
+        tail = [_EXEC] if self._wait_for is None else [_EXEC, self._wait_for.command()]
+        replies = self._wire.exchange([_MULTI, *body, *tail], on_same_line=True)
+        result = replies[1 + len(body)]
+        _raise_refusals([*replies[: 1 + len(body)], result], f"commit {batch.number} of shard {claim.shard}")
+        if result is None:
+            raise Fenced(f"shard {claim.shard} was taken over during commit {batch.number}")
+        self._refuse_half(keys, result)
+        if self._wait_for is not None:
+            self._wait_for.check(replies[-1])
+
+    def confirm(self, claim: Claim, number: int) -> bool:
+        keys = self._keys(claim.shard)
+        (stored,) = self._wire.exchange([_fence_fields(keys)])
+        _raise_refusals([stored], "confirming a commit")
+        if stored == _fence(claim, number - 1):
+            return False
+        if stored != _fence(claim, number):
+            raise _fenced(claim, number, stored)
+        if self._wait_for is not None:
+            # WAIT counts from the last write of its own connection, so a new connection has to write first.
+            mark = command(b"SET", keys.wait, b"%d" % number)
+            written, reply = self._wire.exchange([mark, self._wait_for.command()])
+            _raise_refusals([written], "waiting for copies of a commit")
+            self._wait_for.check(reply)
+        return True
+
+    def promises(self) -> str:
+        return self._promise
+
+    def close(self) -> None:
+        self._wire.close()
+
+    # --- parts of the commit ---------------------------------------------------------------------------------------
+
+    def _body(self, keys: ShardKeys, batch: CommitBatch, trim: int | None) -> list[bytes]:
+        """What stands between MULTI and EXEC."""
+        meta = [(b"commit", b"%d" % batch.number), (b"position", batch.position)]
+        if trim is not None:
+            meta.append((b"published", b"%d" % trim))
+        return [
+            *_removals(keys, batch),
+            *_additions(keys, batch),
+            *self._streams(keys, batch, trim),
+            command(b"HSET", keys.meta, *[text for pair in meta for text in pair]),
+        ]
+
+    def _streams(self, keys: ShardKeys, batch: CommitBatch, trim: int | None) -> Iterator[bytes]:
+        for entry_id, data in outbox_entries(batch):
+            yield command(b"XADD", keys.outbox, entry_id.encode(), b"d", data)
+        if trim is not None and self._outbox_keep == 0:
+            yield command(b"XTRIM", keys.outbox, b"MINID", b"=", b"%d-0" % (trim + 1))
+        elif trim == batch.number - 1:  # all but this batch's are published, so the oldest may go by count
+            longest = self._outbox_keep + len(batch.outbox)
+            yield command(b"XTRIM", keys.outbox, b"MAXLEN", b"=", b"%d" % longest)
+        for index, data in enumerate(batch.dead_letters):
+            yield command(b"XADD", keys.dead, b"%d-%d" % (batch.number, index), b"d", data)
+        if batch.dead_letters:
+            yield command(b"XTRIM", keys.dead, b"MAXLEN", b"=", b"%d" % self._dead_letters)
+
+    def _refuse_half(self, keys: ShardKeys, results: Sequence[Any]) -> None:
+        """A command that fails inside EXEC does not undo the others: such a shard must never be used again."""
+        failed = [result for result in results if isinstance(result, ResponseError)]
+        if failed:
+            with suppress(StoreUnavailable):  # what follows is said in any case
+                self._wire.ask("HSET", keys.meta, "damaged", f"a commit was stored in part: {failed[0]}")
+            raise StoreIncompatible(f"the server stored a commit only in part ({failed[0]}). Rebuild the store.")
+
+    # --- parts of claiming and loading -----------------------------------------------------------------------------
+
+    def _keys(self, shard: int) -> ShardKeys:
+        return shard_keys(self._prefix, shard)
+
+    def _watch_all(self, key: bytes) -> dict[bytes, bytes]:
+        """WATCH a hash and read all of it."""
+        replies = self._wire.exchange([command(b"WATCH", key), command(b"HGETALL", key)])
+        _raise_refusals(replies, f"reading {key.decode()}")
+        return dict(_pairs(replies[1]))
+
+    def _write_watched(self, key: bytes, fields: dict[bytes, bytes]) -> bool:
+        """Write to the watched hash; False if somebody else wrote to it since."""
+        write = command(b"HSET", key, *[text for pair in fields.items() for text in pair])
+        replies = self._wire.exchange([_MULTI, write, _EXEC], on_same_line=True)
+        _raise_refusals(replies, f"writing {key.decode()}")
+        return replies[-1] is not None
+
+    def _refuse_others(self, found: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> None:
+        differing = [
+            f"{name.decode()} {found.get(name, b'').decode() or 'none'}, not {value.decode() or 'none'}"
+            for name, value in wanted.items()
+            if found.get(name, b"") != value
+        ]
+        if differing:
+            self._wire.exchange([_UNWATCH])
+            raise StoreIncompatible(
+                f"{self._meta_key.decode()} says the store was made for {'; '.join(differing)}. "
+                "Use another store or key prefix, or start with what it was made for."
+            )
+
+    def _refuse_leftovers(self, keys: ShardKeys) -> None:
+        """A shard without meta has no keys at all; otherwise a commit would mix with something else's data."""
+        names = [keys.state, keys.rows, keys.remember, keys.outbox, keys.dead, keys.appended_names]
+        if self._wire.ask("EXISTS", *names):
+            self._wire.exchange([_UNWATCH])
+            raise StoreIncompatible(
+                f"keys below {keys.base.decode()} exist but {keys.meta.decode()} does not: "
+                "something removed a part of this store. Choose another prefix, or delete these keys."
+            )
+
+    def _check_claim(self, claim: Claim) -> None:
+        """Raises Fenced if the claim does not hold any more."""
+        (stored,) = self._wire.exchange([_fence_fields(self._keys(claim.shard))])
+        _raise_refusals([stored], "checking a claim")
+        if stored != _fence(claim, claim.number):
+            raise _fenced(claim, claim.number, stored)
+
+    def _outbox_after(self, keys: ShardKeys, published: int) -> list[OutboxEntry]:
+        entries: list[OutboxEntry] = []
+        start = f"{published + 1}-0"
+        while True:
+            page = self._wire.ask("XRANGE", keys.outbox, start, "+", "COUNT", _OUTBOX_PAGE)
+            entries += [(entry_id.decode(), fields[1]) for entry_id, fields in page]
+            if len(page) < _OUTBOX_PAGE:
+                return entries
+            start = f"({entries[-1][0]}"
+
+    def _checked_rows(self, claim: Claim, keys: ShardKeys) -> Iterator[list[tuple[str, bytes]]]:
+        yield from self._scan(keys.rows)
+        self._check_claim(claim)
+
+    def _scan(self, key: bytes) -> Iterator[list[tuple[str, bytes]]]:
+        cursor = b"0"
+        while True:
+            cursor, flat = self._wire.ask("HSCAN", key, cursor, "COUNT", _SCAN_COUNT)
+            if flat:
+                yield [(user.decode(), value) for user, value in _pairs(flat)]
+            if cursor == b"0":
+                return
+
+    def _appended(self, keys: ShardKeys) -> Iterator[tuple[str, bytes]]:
+        for name in sorted(name.decode() for name in self._wire.ask("SMEMBERS", keys.appended_names)):
+            data = self._wire.ask("GET", keys.appended(name))
+            if data is None:
+                raise StoreIncompatible(f"{keys.appended(name).decode()} is missing: something removed a part of it")
+            yield name, data
+
+
+def _removals(keys: ShardKeys, batch: CommitBatch) -> Iterator[bytes]:
+    if batch.drops:
+        yield command(b"UNLINK", *[keys.appended(name) for name in batch.drops])
+        yield from on_members(b"SREM", keys.appended_names, batch.drops)
+    yield from on_members(b"HDEL", keys.rows, batch.removed_users)
+    forgotten = [user for user, properties in batch.remembered if properties is None]
+    yield from on_members(b"HDEL", keys.remember, batch.removed_users + forgotten)
+    for prediction, users in batch.scores_removed.items():
+        yield from on_members(b"HDEL", keys.scores(prediction), users)
+    for prediction, users in batch.index_removed.items():
+        yield from on_members(b"ZREM", keys.index(prediction), users)
+    for segment, users in batch.members_removed.items():
+        yield from on_members(b"SREM", keys.members(segment), users)
+
+
+def _additions(keys: ShardKeys, batch: CommitBatch) -> Iterator[bytes]:
+    yield from set_fields(keys.rows, batch.rows)
+    yield from set_fields(keys.remember, [(user, data) for user, data in batch.remembered if data is not None])
+    for prediction, scores in batch.scores.items():
+        yield from set_fields(keys.scores(prediction), scores)
+    for prediction, ranks in batch.index.items():
+        yield from set_scores(keys.index(prediction), ranks)
+    for segment, users in batch.members_added.items():
+        yield from on_members(b"SADD", keys.members(segment), users)
+    for name, data in batch.appends:
+        yield command(b"APPEND", keys.appended(name), data)
+    yield from on_members(b"SADD", keys.appended_names, list(dict.fromkeys(name for name, _ in batch.appends)))
+    yield from set_fields(keys.state, list(batch.blobs.items()))
+
+
+def _fence_fields(keys: ShardKeys) -> bytes:
+    return command(b"HMGET", keys.meta, b"epoch", b"commit", b"generation")
+
+
+def _fence(claim: Claim, number: int) -> list[bytes | None]:
+    """What `_fence_fields` answers when `number` is the last commit and the claim holds."""
+    return [b"%d" % claim.epoch, b"%d" % number if number else None, claim.generation.encode()]
+
+
+def _fenced(claim: Claim, number: int, stored: Sequence[bytes | None]) -> Fenced:
+    epoch, commit, generation = [value.decode() if value else "none" for value in stored]
+    return Fenced(
+        f"shard {claim.shard}: expected epoch {claim.epoch} of generation {claim.generation} after commit {number}, "
+        f"found epoch {epoch} of generation {generation} after commit {commit}"
+    )
+
+
+def _raise_refusals(replies: Sequence[Any], doing: str) -> None:
+    """Raises the first refusal among the replies: it, not the EXECABORT at the end, says why."""
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise refusal(reply, doing) from reply
+
+
+def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _integer(fields: dict[bytes, bytes], name: bytes) -> int:
+    text = fields.get(name, b"0")
+    if not text.isdigit():
+        raise StoreIncompatible(f"{name.decode()} is {text!r} instead of a whole number: this is no store of ours")
+    return int(text)

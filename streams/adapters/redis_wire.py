@@ -1,0 +1,146 @@
+"""One connection to a Redis or Valkey server, with every way it can fail turned into our errors.
+
+redis-py keeps the socket, the login and the parser; commands come packed (`redis_pack`). A connection never
+repeats a command by itself: whoever sends knows whether that would be safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
+from redis.retry import Retry
+
+from config.errors import StoreError, StoreFull, StoreIncompatible, StoreUnavailable
+from streams.adapters.redis_pack import command
+
+# The first word of a refusal -> what it is to us, and what to tell. A server that only passes through a state
+# (loading, a script that runs, a failover, lost replicas) counts as one that does not answer.
+_REFUSALS: dict[str, tuple[type[StoreError], str]] = {
+    "OOM": (StoreFull, "the server has reached its maxmemory; give it more memory, or lower limits.users"),
+    "MISCONF": (StoreFull, "the server cannot write to its disk and so takes no data"),
+    "LOADING": (StoreUnavailable, "the server is still loading its data"),
+    "BUSY": (StoreUnavailable, "the server is busy with a script"),
+    "READONLY": (StoreUnavailable, "the server is a replica and takes no writes"),
+    "MASTERDOWN": (StoreUnavailable, "the server has lost its primary"),
+    "CLUSTERDOWN": (StoreUnavailable, "the cluster is down"),
+    "TRYAGAIN": (StoreUnavailable, "the cluster is moving these keys"),
+    "NOREPLICAS": (StoreUnavailable, "the server misses replicas that it is told to wait for"),
+    "NOAUTH": (StoreIncompatible, "the server wants a password in the address"),
+    "WRONGPASS": (StoreIncompatible, "the server refuses the password"),
+    "NOPERM": (StoreIncompatible, "the rights of this login do not suffice"),
+    "MOVED": (StoreIncompatible, "this node of a Redis Cluster does not own the key"),
+    "ASK": (StoreIncompatible, "this node of a Redis Cluster does not own the key"),
+    "WRONGTYPE": (StoreIncompatible, "a key of ours holds something else; choose another prefix"),
+}
+
+
+class _Connection(Protocol):
+    @property
+    def is_connected(self) -> bool: ...
+
+    def send_packed_command(self, command: Sequence[bytes], check_health: bool = True) -> None: ...
+
+    def read_response(self) -> Any: ...
+
+    def disconnect(self) -> None: ...
+
+
+class Wire:
+    """A connection that is made at the first use and made anew at the first use after a failure. One thread at a time.
+
+    Raises StoreUnavailable when there is no answer, StoreIncompatible when the login is refused.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        """`url`: `redis://`, `rediss://` or `unix://`, as redis-py reads it. Raises StoreIncompatible for another."""
+        try:
+            self._pool = ConnectionPool.from_url(url)
+        except ValueError as error:
+            raise StoreIncompatible(f"store address {hide_password(url)!r}: {error}") from None
+        # Set after the address was read, so that nothing in the address can change how replies are read.
+        self._pool.connection_kwargs.update(
+            protocol=2,
+            decode_responses=False,
+            health_check_interval=0,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_timeout=False,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+        )
+        self._name = hide_password(url)
+        self._connection: _Connection | None = None
+
+    def ask(self, *args: bytes | str | int) -> Any:
+        """The reply to one command; a refusal is raised as a StoreError."""
+        packed = command(*[arg if isinstance(arg, bytes) else str(arg).encode() for arg in args])
+        reply = self.exchange([packed])[0]
+        if isinstance(reply, exceptions.ResponseError):
+            raise refusal(reply, f"{args[0]!s} at {self._name}") from reply
+        return reply
+
+    def exchange(self, commands: Sequence[bytes], *, on_same_line: bool = False) -> list[Any]:
+        """Send packed commands at once; one reply each, a refusal as an exception object in its place.
+
+        `on_same_line`: the commands rely on something that was said on this connection before (WATCH), so a
+        connection that was lost in between is an error instead of being made anew.
+        """
+        connection = self._connection
+        try:
+            if connection is None:
+                connection = self._connection = cast("_Connection", self._pool.get_connection())
+            if on_same_line and not connection.is_connected:
+                raise StoreUnavailable(f"{self._name}: the connection was lost within a commit")
+            connection.send_packed_command([b"".join(commands)], check_health=False)
+            return [_reply(connection) for _ in commands]
+        except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
+            raise StoreIncompatible(f"{self._name} refuses the login: {error}") from error
+        except exceptions.ResponseError as error:  # from the greeting of a new connection
+            self.drop()
+            raise refusal(error, f"connecting to {self._name}") from error
+        except (exceptions.RedisError, OSError) as error:
+            self.drop()
+            raise StoreUnavailable(f"{self._name} does not answer: {error}") from error
+        except BaseException:
+            # An interrupt between question and answer: the next reply would be taken for another question's.
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Cut the line; the next use makes a new one."""
+        if self._connection is not None:
+            self._connection.disconnect()
+
+    def close(self) -> None:
+        self._connection = None
+        self._pool.disconnect()
+
+
+def _reply(connection: _Connection) -> Any:
+    try:
+        return connection.read_response()
+    except exceptions.ResponseError as refused:
+        return refused
+
+
+def refusal(error: exceptions.ResponseError, doing: str) -> StoreError:
+    """Our error for what a server answered instead of a result."""
+    text = str(error)
+    code = str(error.status_code or text.partition(" ")[0])
+    if code == "EXECABORT":  # "Transaction discarded because of: OOM command not allowed ..."
+        code = text.rpartition("because of: ")[2].partition(" ")[0]
+    kind, advice = _REFUSALS.get(code, (StoreError, "the server refuses"))
+    return kind(f"{doing}: {advice} ({text})")
+
+
+def hide_password(url: str) -> str:
+    """The address without its password, for messages."""
+    head, at, tail = url.rpartition("@")
+    if not at or "://" not in head:
+        return url
+    scheme, _, login = head.partition("://")
+    user = login.partition(":")[0]
+    return f"{scheme}://{user}{':***' if ':' in login else ''}@{tail}"
