@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -11,12 +11,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     Strict,
     StringConstraints,
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from config.durations import DAY_S, EXPECTED, HOUR_S, PATTERN, parse_duration
 
@@ -42,7 +44,9 @@ T = TypeVar("T")
 class Model(BaseModel):
     """Base of every catalog type: immutable, no unknown keys, no guessing of types (``"8"`` is not 8)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -62,6 +66,14 @@ def branch(value: object, keys: dict[str, str], types: dict[str, type[Model]]) -
     if isinstance(value, dict):
         return next((tag for key, tag in keys.items() if key in value), None)
     return next((tag for tag, type_ in types.items() if isinstance(value, type_)), None)
+
+
+NAME_SCHEMA: JsonSchemaValue = {"type": "string", "minLength": 1, "maxLength": MAX_NAME}
+
+
+def bare_or(bare: JsonSchemaValue, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    """The JSON schema of a mapping that may also be written as one bare value."""
+    return {"anyOf": [bare, handler(core)]}
 
 
 def refuse(expected: str) -> PydanticCustomError:
@@ -116,10 +128,11 @@ Scalar: TypeAlias = Annotated[str | bool | int | float, BeforeValidator(_scalar)
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
 EventName: TypeAlias = Annotated[Name, AfterValidator(_event_name)]
 Id: TypeAlias = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+DurationText: TypeAlias = Annotated[str, Field(pattern=PATTERN)] | Literal[0]
 Duration: TypeAlias = Annotated[
     float,
-    BeforeValidator(_duration, json_schema_input_type=Annotated[str, Field(pattern=PATTERN)]),
-    BeforeValidator(_unit, json_schema_input_type=Annotated[str, Field(pattern=PATTERN)]),
+    BeforeValidator(_duration, json_schema_input_type=DurationText),
+    BeforeValidator(_unit, json_schema_input_type=DurationText),
 ]
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from config.base import Model, Scalar, Tup, branch, refuse
+from config.base import Model, Scalar, Tup, bare_or, branch, refuse
 
 EXPECTED = "a value, or one of {equals: value}, {in: [values]}, {min: number, max: number}, {exists: true}"
 
@@ -15,24 +17,32 @@ class Equals(Model):
     """The value is the given one. Numbers compare as numbers (1 is 1.0); true is not 1; text is case-sensitive."""
 
     value: Scalar = Field(alias="equals")
+    """The value."""
 
     @model_validator(mode="before")
     @classmethod
     def _bare(cls, data: Any) -> Any:
         return data if isinstance(data, dict) else {"equals": data}
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return bare_or({"type": ["string", "boolean", "number"]}, core, handler)
+
 
 class OneOf(Model):
     """The value is one of those given (1 to 256), compared as in ``Equals``."""
 
     values: Tup[Scalar] = Field(alias="in", min_length=1, max_length=256)
+    """The values, 1 to 256."""
 
 
 class Between(Model):
     """The value is a number with ``min <= value <= max``, both ends included; one of them may be left out."""
 
     min: float | None = None
+    """At least this number."""
     max: float | None = None
+    """At most this number."""
 
     @model_validator(mode="after")
     def _check(self) -> Between:
@@ -44,6 +54,7 @@ class Exists(Model):
     """The value is there and not null (``exists: true``), or is not (``exists: false``)."""
 
     exists: bool
+    """true: the value must be there; false: it must not."""
 
 
 def check_ends(low: float | None, high: float | None) -> None:
@@ -79,7 +90,9 @@ class Range(Model):
     """Half-open: ``min <= x < max``. A missing end is open. For scores and likelihoods the top (100, 1) is closed."""
 
     min: float | None = None
+    """From this on."""
     max: float | None = None
+    """Up to but without this (the top of the scale is included)."""
 
     @model_validator(mode="after")
     def _check(self) -> Range:
@@ -93,7 +106,9 @@ class CountRange(Model):
     """How many: ``min <= count <= max``, both included, whole numbers; a missing end is open."""
 
     min: int | None = Field(default=None, ge=0)
+    """At least so many."""
     max: int | None = Field(default=None, ge=0)
+    """At most so many."""
 
     @model_validator(mode="after")
     def _check(self) -> CountRange:

@@ -23,10 +23,11 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(duration_s: float) -> str:
-    """The shortest form that ``parse_duration`` turns back into the same seconds, in the largest whole unit."""
-    for unit in "wdhms":
-        count = duration_s / UNITS_S[unit]
-        # Weeks only where nothing else is as plain: people say 7d and 30d, but 2w.
-        if count == int(count) and (unit != "w" or count >= 2) and duration_s > 0:
-            return f"{int(count)}{unit}"
-    return f"{duration_s:g}s"
+    """The shortest form that ``parse_duration`` turns back into the same seconds, in the largest whole unit up to days.
+
+    Weeks are left out: people say 7d, 14d and 30d in one breath.
+    """
+    for unit in "dhm":
+        if duration_s > 0 and duration_s % UNITS_S[unit] == 0:
+            return f"{duration_s / UNITS_S[unit]:.0f}{unit}"
+    return f"{duration_s:.9f}".rstrip("0").rstrip(".") + "s"

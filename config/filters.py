@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -31,30 +31,37 @@ from config.conditions import (
     check_ends,
 )
 
+_Word: TypeAlias = Literal["low", "medium", "high"]
+
 
 class AllFilter(Model):
     """Every filter in it holds."""
 
     filters: Tup[Filter] = Field(alias="all", min_length=1, max_length=64)
+    """List of filters, 1 to 64."""
 
 
 class AnyFilter(Model):
     """At least one filter in it holds."""
 
     filters: Tup[Filter] = Field(alias="any", min_length=1, max_length=64)
+    """List of filters, 1 to 64."""
 
 
 class NotFilter(Model):
     """The filter in it does not hold."""
 
     filter: Filter = Field(alias="not")
+    """A filter."""
 
 
 class ScoreFilter(Model):
     """The score of a live prediction is in [min, max), closed at 100. A null score never matches."""
 
     prediction: Id
+    """Id of a prediction with access live."""
     score: Range
+    """Range of the score, 0 to 100."""
 
     @field_validator("score")
     @classmethod
@@ -66,7 +73,9 @@ class LikelihoodFilter(Model):
     """The likelihood of a live prediction is in [min, max), closed at 1. A null likelihood never matches."""
 
     prediction: Id
+    """Id of a prediction with access live."""
     likelihood: Range
+    """Range of the likelihood, 0 to 1."""
 
     @field_validator("likelihood")
     @classmethod
@@ -78,9 +87,11 @@ class CategoryFilter(Model):
     """The category of a live prediction is one of ``low``, ``medium``, ``high``."""
 
     prediction: Id
+    """Id of a prediction with access live."""
     categories: Tup[str] = Field(alias="category", min_length=1, max_length=3)
+    """low, medium or high, or a list of them."""
 
-    @field_validator("categories", mode="before")
+    @field_validator("categories", mode="before", json_schema_input_type=_Word | list[_Word])
     @classmethod
     def _one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -97,11 +108,17 @@ class TraitFilter(Model):
     """A trait fulfils a condition: exactly one of ``equals``, ``in``, ``min``/``max``, ``exists``."""
 
     trait: Name
+    """Name of the trait; it need not be listed under features."""
     equals: Scalar | None = None
+    """The trait is this value."""
     one_of: Tup[Scalar] | None = Field(default=None, alias="in", min_length=1, max_length=256)
+    """The trait is one of these values, 1 to 256."""
     min: float | None = None
+    """The trait is a number and at least this."""
     max: float | None = None
+    """The trait is a number and at most this."""
     exists: bool | None = None
+    """true: the trait is known; false: it is not."""
 
     @model_validator(mode="after")
     def _one_condition(self) -> TraitFilter:
@@ -129,8 +146,11 @@ class CountFilter(Model):
     """How often the user did something: ever, or within the last hours or days (names under ``history`` only)."""
 
     event: EventName
+    """Name of the event; with within it must be listed under history."""
     count: CountRange
+    """How often."""
     within_s: Duration | None = Field(default=None, alias="within")
+    """Only the last so many hours (up to 48h) or days (up to 90d), the current one included."""
 
     @field_validator("within_s")
     @classmethod
@@ -145,7 +165,9 @@ class SinceRange(Model):
     """``min <= time since < max``; a missing end is open."""
 
     min_s: Duration | None = Field(default=None, alias="min")
+    """At least so long ago."""
     max_s: Duration | None = Field(default=None, alias="max")
+    """Less long ago than this."""
 
     @model_validator(mode="after")
     def _check(self) -> SinceRange:
@@ -159,13 +181,16 @@ class SinceFilter(Model):
     """The time since the latest event of a name is in [min, max). Never matches when it never happened."""
 
     event: EventName
+    """Name of the event."""
     since: SinceRange
+    """How long ago the latest one is; never true when there is none."""
 
 
 class SegmentFilter(Model):
     """The user is a member of another segment: one of ``segments``, or ``PREDICTION.low|medium|high``."""
 
     segment: Annotated[str, Field(pattern=SEGMENT_PATTERN)]
+    """Id of a segment, or PREDICTION.low, PREDICTION.medium, PREDICTION.high."""
 
 
 _TYPES: dict[str, type[Model]] = {

@@ -17,7 +17,9 @@ class Did(Model):
     join: ClassVar[Literal["any", "all"]] = "all"
 
     event: EventName = Field(alias="did")
+    """Name of the event."""
     where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
+    """Conditions on properties of the event; all must hold for the same event. A bare value means equals."""
 
     @property
     def atoms(self) -> tuple[Atom, ...]:
@@ -32,7 +34,9 @@ class DidNot(Model):
     join: ClassVar[Literal["any", "all"]] = "all"
 
     event: EventName = Field(alias="did_not")
+    """Name of the event."""
     where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
+    """Conditions on properties of the event; all must hold for the same event. A bare value means equals."""
 
     @property
     def atoms(self) -> tuple[Atom, ...]:
@@ -62,6 +66,7 @@ class AnyOfAtoms(Model):
 
     join: ClassVar[Literal["any", "all"]] = "any"
     atoms: Tup[Atom] = Field(alias="any", min_length=1, max_length=64)
+    """List of did and did_not, 1 to 64."""
 
 
 class AllOfAtoms(Model):
@@ -69,6 +74,7 @@ class AllOfAtoms(Model):
 
     join: ClassVar[Literal["any", "all"]] = "all"
     atoms: Tup[Atom] = Field(alias="all", min_length=1, max_length=64)
+    """List of did and did_not, 1 to 64."""
 
 
 # Every kind of goal has `.atoms` and `.join`, so no reader needs to tell them apart.

@@ -1,0 +1,82 @@
+# Everything below stands on `make install`, which makes .venv from the lock file and does nothing when it is up to date.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+# The first of these that is new enough; `make install PYTHON=/path/to/python3` uses another one.
+CANDIDATES := python3 python3.13 python3.12 python3.11 python3.14 python
+CODE := config models streams tests benchmarks examples
+
+.PHONY: help install demo test test-fast lint format lock bench schema clean
+
+help:  ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## Make .venv with everything in it
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@python="$(PYTHON)"; \
+	if [[ -z "$$python" ]]; then \
+		for candidate in $(CANDIDATES); do \
+			if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then \
+				python="$$candidate"; break; \
+			fi; \
+		done; \
+	fi; \
+	if [[ -z "$$python" ]]; then \
+		echo "Tideline needs Python 3.11 to 3.14; found: $$(python3 --version 2>&1 || true)." >&2; \
+		echo "Install one of them, or name it: make install PYTHON=/path/to/python3.13" >&2; \
+		exit 1; \
+	fi; \
+	if [[ ! -x $(BIN)/python ]]; then \
+		echo "Making $(VENV) with $$("$$python" --version)"; \
+		"$$python" -m venv $(VENV) || { rm -rf $(VENV); \
+			echo "Python could not make an environment (on Debian and Ubuntu: install the package python3-venv)." >&2; exit 1; }; \
+	fi
+	@echo "Installing what requirements/dev.txt names (one to two minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: install  ## The whole job on real data, in a few minutes
+	@$(BIN)/tideline demo
+
+test: lint  ## Everything that must hold: style, types, tests
+	@$(BIN)/python -m pytest
+
+test-fast: install  ## The tests that take seconds
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: install  ## Style and types
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy
+
+format: install  ## Put the code into its style
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+# No line of a lock may name an index or a host: where packages come from is a matter of the machine.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+lock: install  ## Write the lock files anew; UPGRADE=1 takes newer versions
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group build --extra peers --extra data -o requirements/lock.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev --extra peers --extra data -c requirements/lock.txt -o requirements/dev.txt
+	@if grep -inE 'https?:|index-url|find-links' requirements/*.txt; then echo "A lock names an address." >&2; exit 1; fi
+
+schema: install  ## Write docs/catalog.schema.json and the tables of docs/catalog.md from the types
+	@$(BIN)/python -m config.schema docs
+
+bench: install  ## Every benchmark, one after another
+	@for file in benchmarks/*.py; do \
+		name=$$(basename "$$file" .py); \
+		[[ "$$name" == _* ]] || { echo "== $$name"; $(BIN)/python -m "benchmarks.$$name"; }; \
+	done
+
+clean:  ## Remove what tools have left (not .venv, not .tideline)
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
