@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 from enum import StrEnum
-from math import nan
 from typing import Any
 
 import msgspec
@@ -35,9 +34,11 @@ class DeadReason(StrEnum):
     """Why a record went to the dead letters. The table in `docs/input.md` explains each; a test compares the two."""
 
     UNREADABLE_JSON = "unreadable_json"
+    UNREADABLE_CSV = "unreadable_csv"
     NOT_AN_OBJECT = "not_an_object"
     BAD_ENCODING = "bad_encoding"
     TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
     TOO_MANY_COLUMNS = "too_many_columns"
     TOO_FEW_COLUMNS = "too_few_columns"
     UNKNOWN_TYPE = "unknown_type"
@@ -51,9 +52,11 @@ class DeadReason(StrEnum):
     TIME_IN_FUTURE = "time_in_future"
     BAD_VALUE = "bad_value"
     BAD_TRAIT = "bad_trait"
+    BAD_MESSAGE_ID = "bad_message_id"
     BAD_PROPERTIES = "bad_properties"
     TRUNCATED_FILE = "truncated_file"
     WRONG_PARTITION = "wrong_partition"
+    TOO_MANY_USERS = "too_many_users"
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -61,9 +64,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     `name` is None for an identify. `value` is the money of the event, NaN if it has none. `message_hash` is an
     unsigned 64-bit number (of the message id, or of where the record stands). `traits` holds the scalar traits that
-    the catalog names, and None if the record has none of them; numbers are floats. `properties` is filled only if
-    the catalog needs the properties of events of this name (`where`, `remember`). `position` is the record's index
-    in reading order. `log_time_s` is when the log took the record; for a file, the event's own time.
+    the catalog names, and is None if the record has none of them; numbers are floats. `properties` holds the
+    properties that the catalog reads of events of this name (`where`, `remember`) as far as they are there and not
+    null, and is None if there are none. `position` is the record's index in reading order. `log_time_s` is when the
+    log took the record; for a file, the event's own time.
     """
 
     user: str
@@ -81,7 +85,7 @@ class BadEvent(msgspec.Struct, frozen=True, gc=False):
     """A record that cannot be used: the reason, what exactly was wrong, where it stands, and its bytes.
 
     `raw` is cut at `DEAD_LETTER_BYTES`, and `truncated` says so. `source` names the file or topic ("" if the caller
-    of the decoder did not say). `time_s` is NaN unless the record's time could be read.
+    of the decoder did not say).
     """
 
     reason: DeadReason
@@ -90,7 +94,6 @@ class BadEvent(msgspec.Struct, frozen=True, gc=False):
     raw: bytes
     source: str = ""
     truncated: bool = False
-    time_s: float = nan
 
     def to_json(self) -> bytes:
         """The dead letter as stored: one JSON object; `raw` as text, or `raw_base64` where it is not UTF-8."""
