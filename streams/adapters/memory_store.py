@@ -52,6 +52,7 @@ class MemoryStore:
     def __init__(self, server: MemoryServer | None = None, *, dead_letters: int = 10_000, outbox_keep: int = 0) -> None:
         """`dead_letters` and `outbox_keep` are the bounds that `RedisStore` has."""
         self.server = server or MemoryServer()
+        self._made_for: tuple[int, Identity] | None = None
         self._dead_letters = dead_letters
         self._outbox_keep = outbox_keep
 
@@ -59,12 +60,12 @@ class MemoryStore:
         made_for = self.server.made_for
         if made_for is not None and _compared(*made_for) != _compared(shards, identity):
             raise StoreIncompatible(f"the store was made for {_compared(*made_for)}, not {_compared(shards, identity)}")
-        self.server.made_for = (shards, identity)
+        self.server.made_for = self._made_for = (shards, identity)
 
     def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:
-        made_for = self.server.made_for
-        if made_for is None or not 0 <= shard < made_for[0]:
+        if self._made_for is None or not 0 <= shard < self._made_for[0]:
             raise StoreIncompatible(f"shard {shard} is not one of the shards that this store was prepared for")
+        self.prepare(*self._made_for)  # a server that was emptied meanwhile is noticed here
         stored = self.server.shards.setdefault(shard, MemoryShard())
         if not stored.generation or (last_number is not None and stored.number < last_number):
             stored.generation = new_generation
@@ -82,8 +83,8 @@ class MemoryStore:
         )
 
     def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
-        stored = self._held(claim, batch.number - 1)
         check_batch(batch)
+        stored = self._held(claim, batch.number - 1)
         _remove(stored, batch)
         _add(stored, batch)
         if trim is not None:

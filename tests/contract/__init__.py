@@ -1,0 +1,1 @@
+"""Suites that every adapter of a port, and every model, passes unchanged."""
