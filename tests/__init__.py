@@ -1,0 +1,1 @@
+"""Tests; `reference/` is the core written a second time."""

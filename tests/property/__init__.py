@@ -1,0 +1,1 @@
+"""Properties that hold for every log and every catalog, searched for with hypothesis."""

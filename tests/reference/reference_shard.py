@@ -1,0 +1,547 @@
+"""The shard of docs/core.md, one input at a time."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from config.catalog import Catalog
+from streams.core.events import BadEvent, Event
+from tests.reference import looks
+from tests.reference.columns import Columns
+from tests.reference.conditions import goal_atoms, goal_reached, matches
+from tests.reference.definitions import CATEGORIES, SegmentRule, leaves, prediction_rules, segment_rules
+from tests.reference.examples import CROSSING, EVENT, SILENT, Pending, PendingExamples
+from tests.reference.filters import Answer, Facts, evaluate
+from tests.reference.hashes import Hashes
+from tests.reference.learning import BUILDING, LIVE, Learner, LiveAfter, Version, WarmupRule, bin_of, sigmoid
+from tests.reference.margins import Margins
+from tests.reference.rows import Row, update
+from tests.reference.scoring import answer, heuristic
+
+HOUR_S, MINUTE_S = 3_600.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """The clock is at least at this time."""
+
+    time_s: float
+
+
+Input = Event | BadEvent | Advance
+
+
+@dataclass(slots=True)
+class Membership:
+    """One user in one segment. `differs_since` is when the filter began to say otherwise, while that is held back."""
+
+    sequence: int = 0
+    entered_at: float | None = None
+    differs_since: float | None = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether the user is in."""
+        return self.sequence % 2 == 1
+
+
+@dataclass(slots=True)
+class Said:
+    """What was recorded of a user at the last recorded moment."""
+
+    scored_t: float = -math.inf
+    version: int = 0
+    answers: dict[str, Answer] = field(default_factory=dict)
+    memberships: dict[str, Membership] = field(default_factory=dict)
+    selected: dict[tuple[Any, ...], bool] = field(default_factory=dict)
+
+    def copy(self) -> Said:
+        """One that a look may change and throw away; answers are replaced, never changed."""
+        memberships = {id_: replace(membership) for id_, membership in self.memberships.items()}
+        return Said(self.scored_t, self.version, self.answers, memberships, self.selected)
+
+
+@dataclass(slots=True)
+class User:
+    """A row, what was said about it, and when it was last visited (an unrecorded look counts).
+
+    `next_look_s` is None when anything that it depends on has changed since it was computed.
+    """
+
+    row: Row
+    said: Said
+    visited_s: float = -math.inf
+    next_look_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One evaluation of a user: the state `at_s`, said at `now_s` for a reason."""
+
+    at_s: float
+    now_s: float
+    origin: str
+    event: Event | None
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What came out of a run.
+
+    `examples` are in the order in which they were handed out; `users` holds (likelihood, score, category) as last
+    recorded; `close_calls` is not empty where a rounding error could have changed the result.
+    """
+
+    transitions: list[dict[str, Any]]
+    examples: list[dict[str, Any]]
+    users: dict[str, dict[str, tuple[float | None, float | None, str | None]]]
+    memberships: dict[str, set[str]]
+    counters: dict[str, int]
+    statuses: dict[str, int]
+    close_calls: list[str]
+
+
+class ReferenceShard:
+    """Takes inputs one by one; `transitions` and `examples` grow."""
+
+    def __init__(
+        self, catalog: Catalog, warmup: Callable[[str], WarmupRule], hashes: Hashes, closeness: float = 1e-7
+    ) -> None:
+        self.catalog = catalog
+        self.hashes = hashes
+        self.margins = Margins(closeness)
+        self.predictions = {rule.id: rule for rule in prediction_rules(catalog)}
+        self.segments = segment_rules(catalog)
+        self.columns = Columns(catalog)
+        self.learner = Learner({id_: rule.memory_examples for id_, rule in self.predictions.items()}, warmup)
+        self.version: Version | None = None
+        self.live_since: dict[str, float] = {}
+        self.live_rows: dict[str, int] = {}
+        self.clock: float | None = None
+        self.users: dict[str, User] = {}
+        self.accepted: list[int] = []
+        self.accepted_set: set[int] = set()
+        self.pending = PendingExamples(catalog.limits.pending_examples)
+        self.transitions: list[dict[str, Any]] = []
+        self.examples: list[dict[str, Any]] = []
+        self.counters: Counter[str] = Counter()
+
+    # --- inputs ---
+
+    def take(self, item: Input) -> None:
+        """One input."""
+        if isinstance(item, BadEvent):
+            self.counters["bad"] += 1
+        elif isinstance(item, Advance):
+            if self.clock is not None:
+                self._pass_time(item.time_s)
+        elif item.message_hash in self.accepted_set:
+            self.counters["duplicates"] += 1
+        else:
+            self._remember_hash(item.message_hash)
+            if item.time_s > item.log_time_s + self.catalog.time.max_ahead_s:
+                item = msgspec.structs.replace(item, time_s=item.log_time_s)
+                self.counters["moved_back"] += 1
+            self._pass_time(item.time_s)
+            self._event(item)
+
+    def _remember_hash(self, message_hash: int) -> None:
+        self.accepted.append(message_hash)
+        self.accepted_set.add(message_hash)
+        while len(self.accepted) > self.catalog.limits.dedupe_ids:
+            self.accepted_set.remove(self.accepted.pop(0))
+
+    def _event(self, event: Event) -> None:
+        self.counters["events"] += 1
+        self._count_late_goals(event)
+        known = event.user in self.users
+        if not known:
+            row = Row(event.user, len(self.users), self.columns.half_lives)
+            self.users[event.user] = User(row, self._nothing_said())
+        user = self.users[event.user]
+        in_order = not known or event.time_s >= max(user.row.last_t, user.said.scored_t)
+        now_s = max(event.time_s, user.row.last_t, user.said.scored_t) if known else event.time_s
+
+        after = user.said.copy()
+        transitions = self._first_step(user, after, now_s)
+        traits = frozenset(self.catalog.named_traits())
+        update(user.row, event, self.columns.meet(event), self.catalog.features.session_gap_s, traits)
+        transitions += self._step(user.row, after, Step(now_s, now_s, "live", event))
+        self._record(user, after, transitions, now_s)
+        if in_order:
+            self._leave_example(user, now_s, EVENT)
+
+    def _nothing_said(self) -> Said:
+        return Said(
+            answers={id_: Answer() for id_ in self.predictions},
+            memberships={segment.id: Membership() for segment in self.segments},
+        )
+
+    def _count_late_goals(self, event: Event) -> None:
+        for id_, rule in self.predictions.items():
+            if any(matches(atom, event) for atom in goal_atoms(rule.goal)):
+                self.counters["late_goals"] += any(
+                    (e["prediction"], e["user"]) == (id_, event.user)
+                    and e["time_s"] < event.time_s <= e["time_s"] + rule.window_s
+                    for e in self.examples
+                )
+
+    # --- time ---
+
+    def _pass_time(self, to_s: float) -> None:
+        """Everything that is due up to and including `to_s`, then the clock is there."""
+        if self.clock is None:
+            self.clock = to_s
+            return
+        while True:
+            next_minute = math.floor(self.clock / MINUTE_S) * MINUTE_S + MINUTE_S
+            due_looks = [due for due, _ in self._due_looks(math.inf)]
+            minute = max(next_minute, min(due_looks, default=math.inf))
+            hour = self._next_hour(self.clock)
+            tick = min(minute, hour)
+            if tick > to_s:
+                break
+            self.clock = tick
+            if tick == hour:
+                self._hour(tick)
+            for _, user in self._due_looks(tick):
+                self._look(user, tick)
+        self.clock = max(self.clock, to_s)
+
+    def _next_hour(self, clock: float) -> float:
+        """The first whole hour after the clock at which an example's label is known or a prediction becomes live."""
+        next_whole = math.floor(clock / HOUR_S) * HOUR_S + HOUR_S
+        known = [self._known_at(example, id_) for example in self.pending.examples for id_ in example.waiting]
+        if BUILDING in self.learner.status.values():
+            return next_whole
+        return max(next_whole, min(known, default=math.inf))
+
+    def _known_at(self, example: Pending, prediction: str) -> float:
+        known_s = example.time_s + self.predictions[prediction].window_s + self.catalog.time.lateness_s
+        return math.ceil(known_s / HOUR_S) * HOUR_S
+
+    def _hour(self, hour_s: float) -> None:
+        before = dict(self.learner.status)
+        anything = False
+        for id_ in self.predictions:
+            handed = self._hand_out(id_, hour_s)
+            anything = anything or bool(handed)
+            self.learner.learn(id_, [example for example in handed if example["kind"] != CROSSING])
+        self.pending.forget_done()
+        self.pending.double_if_empty()
+        if anything or self.learner.status != before:
+            bins = {id_: self._distribution(id_) for id_ in self.predictions}
+            self.version = self.learner.snapshot(int(hour_s // HOUR_S), bins)
+            self._apply_statuses(before, hour_s)
+
+    def _hand_out(self, prediction: str, hour_s: float) -> list[dict[str, Any]]:
+        rule = self.predictions[prediction]
+        due = [e for e in self.pending.examples if prediction in e.waiting and self._known_at(e, prediction) <= hour_s]
+        handed = []
+        for example in sorted(due, key=lambda e: e.time_s):
+            log = self.users[example.user].row.log
+            inside = [e for e in log if example.time_s < e.time_s <= example.time_s + rule.window_s]
+            handed.append(example.hand_out(prediction, int(goal_reached(rule.goal, inside)), hour_s))
+        self.examples += handed
+        return handed
+
+    def _distribution(self, prediction: str) -> dict[int, int]:
+        """F: the recorded rank values of exactly the users in the audience."""
+        ranks = [user.said.answers[prediction].z for user in self.users.values()]
+        return dict(Counter(bin_of(z, self.margins) for z in ranks if z is not None))
+
+    def _apply_statuses(self, before: dict[str, int], hour_s: float) -> None:
+        for id_, status in self.learner.status.items():
+            if status == BUILDING != before[id_]:
+                for user in self.users.values():
+                    said = user.said.answers[id_]
+                    if said.audience:
+                        z = self._logit(id_, self.columns.values(user.row, user.said.scored_t))
+                        user.said.answers = {**user.said.answers, id_: replace(said, z=z)}
+            elif status == LIVE != before[id_]:
+                self.live_since[id_] = hour_s
+                self.live_rows[id_] = len(self.users)
+                for user in self.users.values():
+                    user.next_look_s = None
+
+    # --- looks ---
+
+    def _due_looks(self, up_to_s: float) -> list[tuple[float, User]]:
+        """(due minute, user) of every user with a look due, in the order in which they happen."""
+        due = []
+        for user in self.users.values():
+            if user.next_look_s is None:
+                user.next_look_s = self._next_look(user)
+            if user.next_look_s <= up_to_s:
+                due.append((user.next_look_s, user))
+        return sorted(due, key=lambda d: (d[0], d[1].row.index))
+
+    def _next_look(self, user: User) -> float:
+        name, row, after_s = user.row.user, user.row, user.visited_s
+        times = [
+            looks.silence_look(row.last_t, self.hashes.look_phase(name), after_s),
+            looks.weekly_look(row.last_t, self.hashes.week_phase(name), after_s),
+        ]
+        audiences = [rule.audience for rule in self.predictions.values() if rule.audience is not None]
+        for filter_ in audiences + [segment.filter for segment in self.segments]:
+            for leaf in leaves(filter_):
+                times += [time_s for time_s in looks.condition_looks(leaf, row) if time_s > after_s]
+        for segment in self.segments:
+            since_s = user.said.memberships[segment.id].differs_since
+            if since_s is not None:
+                times.append(looks.up_to_minute(since_s + segment.min_dwell_s))
+        turn_s = self._turn(user)
+        if turn_s is not None:
+            times.append(turn_s)
+        return min(times)
+
+    def _turn(self, user: User) -> float | None:
+        """When the user is looked at because a prediction went live, if nothing was published of it since."""
+        limit = self.catalog.limits.backfill_users_per_minute
+        turns = [
+            live_s + MINUTE_S * (user.row.index // limit)
+            for id_, live_s in self.live_since.items()
+            if user.row.index < self.live_rows[id_] and user.said.version < live_s // HOUR_S
+        ]
+        return min(turns, default=None)
+
+    def _look(self, user: User, now_s: float) -> None:
+        self.counters["looks"] += 1
+        phase = self.hashes.week_phase(user.row.user)
+        weekly = looks.weekly_look(user.row.last_t, phase, user.visited_s) <= now_s
+        turn_s = self._turn(user)
+        after = user.said.copy()
+        transitions = self._first_step(user, after, now_s)
+        transitions += self._step(user.row, after, Step(now_s, now_s, "decay", None))
+        user.visited_s, user.next_look_s = now_s, None
+        turned = turn_s is not None and turn_s <= now_s
+        if weekly or turned or transitions or self._moved(user.said, after):
+            self.counters["recorded_looks"] += 1
+            self._record(user, after, transitions, now_s)
+            if weekly:
+                self._leave_example(user, now_s, SILENT)
+
+    def _moved(self, before: Said, after: Said) -> bool:
+        """Whether a look has found something worth recording, besides transitions."""
+        for id_, old in before.answers.items():
+            new = after.answers[id_]
+            if (old.audience, old.category) != (new.audience, new.category):
+                return True
+            if self._moved_by(old.score, new.score, 1.0) or self._moved_by(old.z, new.z, 0.1):
+                return True
+        return any(
+            (old.differs_since is None) != (after.memberships[id_].differs_since is None)
+            for id_, old in before.memberships.items()
+        )
+
+    def _moved_by(self, old: float | None, new: float | None, enough: float) -> bool:
+        if old is None or new is None:
+            return False  # then it was the audience that changed
+        self.margins.note("moved", abs(new - old), enough)
+        return abs(new - old) >= enough
+
+    # --- a moment ---
+
+    def _first_step(self, user: User, after: Said, now_s: float) -> list[dict[str, Any]]:
+        """A snapshot that came since the last recorded moment, on the features as they were then."""
+        if self.version is None or user.said.scored_t == -math.inf or user.said.version >= self.version.number:
+            return []
+        went_live = any(user.said.version < live_s // HOUR_S for live_s in self.live_since.values())
+        origin = "backfill" if went_live else "model"
+        return self._step(user.row, after, Step(user.said.scored_t, now_s, origin, None))
+
+    def _step(self, row: Row, said: Said, step: Step) -> list[dict[str, Any]]:
+        """Scores the user and decides all segments. Changes `said`; returns the transitions in their order."""
+        before = said.answers
+        said.answers = self._answers(row, before, step.at_s)
+        said.version = self.version.number if self.version is not None else 0
+        members = {id_: membership.inside for id_, membership in said.memberships.items()}
+        changed = []
+        for segment in self.segments:
+            wanted = self._wanted(segment, row, said, members, step.at_s)
+            membership = said.memberships[segment.id]
+            if wanted == membership.inside:
+                membership.differs_since = None
+                continue
+            if membership.differs_since is None:
+                membership.differs_since = step.now_s
+            if step.now_s - membership.differs_since >= segment.min_dwell_s:
+                membership.differs_since = None
+                membership.sequence += 1
+                if membership.inside:
+                    membership.entered_at = step.now_s
+                members[segment.id] = membership.inside
+                changed.append(segment)
+        exits = [segment for segment in changed if not said.memberships[segment.id].inside]
+        entries = [segment for segment in changed if said.memberships[segment.id].inside]
+        return [self._transition(segment, row.user, before, said, step) for segment in exits + entries]
+
+    def _answers(self, row: Row, before: dict[str, Answer], at_s: float) -> dict[str, Answer]:
+        x = self.columns.values(row, at_s)
+        answers = {}
+        for id_, rule in self.predictions.items():
+            facts = Facts(row.log, row.traits, at_s)
+            if rule.audience is not None and not evaluate(rule.audience, facts):
+                answers[id_] = Answer()
+                continue
+            version = None if self.version is None else self.version.predictions[id_]
+            rank = heuristic(rule, row, at_s)
+            answers[id_] = answer(rule, version, rank, self._logit(id_, x), before[id_], self.margins)
+        return answers
+
+    def _logit(self, prediction: str, x: list[float]) -> float:
+        return 0.0 if self.version is None else self.version.predictions[prediction].model.logit(x)
+
+    def _is_live(self, prediction: str) -> bool:
+        return self.learner.status[prediction] == LIVE and self.predictions[prediction].published
+
+    def _wanted(self, segment: SegmentRule, row: Row, said: Said, members: dict[str, bool], at_s: float) -> bool:
+        """What the segment's filter says; false while something it uses is not live."""
+        facts = Facts(
+            row.log,
+            row.traits,
+            at_s,
+            said.answers,
+            members,
+            {id_: rule.hysteresis for id_, rule in self.predictions.items()},
+            said.selected,
+            margins=self.margins,
+        )
+        holds = evaluate(segment.filter, facts, (segment.id,))
+        if not all(self._is_live(id_) for id_ in segment.uses):
+            facts.selects = dict.fromkeys(facts.selects, False)
+            holds = False
+        said.selected = {**said.selected, **facts.selects}
+        return holds
+
+    def _transition(
+        self, segment: SegmentRule, user: str, before: dict[str, Answer], said: Said, step: Step
+    ) -> dict[str, Any]:
+        membership = said.memberships[segment.id]
+        left_audience = any(before[id_].audience and not said.answers[id_].audience for id_ in segment.uses)
+        only = segment.uses[0] if len(segment.uses) == 1 else None
+        old, new = (before[only], said.answers[only]) if only is not None else (Answer(), Answer())
+        entry_count = (membership.sequence + 1) // 2
+        return {
+            "user": user,
+            "segment": segment.id,
+            "in_segment": membership.inside,
+            "sequence": membership.sequence,
+            "time_s": step.now_s,
+            "origin": "audience" if left_audience and not membership.inside else step.origin,
+            "prediction": only,
+            "model_version": said.version,
+            "score": new.score,
+            "previous_score": old.score,
+            "likelihood": new.likelihood,
+            "category": category_name(new.category),
+            "previous_category": category_name(old.category),
+            "caused_by_goal": self._is_goal(segment, step.event),
+            "entered_at": membership.entered_at,
+            "entry_count": entry_count,
+            "is_reentry": entry_count > 1,
+            "message_hash": step.event.message_hash if step.event is not None else None,
+        }
+
+    def _is_goal(self, segment: SegmentRule, event: Event | None) -> bool:
+        atoms = [atom for id_ in segment.uses for atom in goal_atoms(self.predictions[id_].goal)]
+        return event is not None and any(matches(atom, event) for atom in atoms)
+
+    def _record(self, user: User, after: Said, transitions: list[dict[str, Any]], now_s: float) -> None:
+        before, user.said = user.said, after
+        after.scored_t = user.visited_s = now_s
+        user.next_look_s = None
+        self.transitions += transitions
+        crossed = {
+            id_
+            for id_ in self.predictions
+            if self._is_live(id_)
+            and before.version >= self.live_since[id_] // HOUR_S
+            and None not in (before.answers[id_].category, after.answers[id_].category)
+            and before.answers[id_].category != after.answers[id_].category
+        }
+        if crossed:
+            self.pending.add(self._pending(user, now_s, CROSSING, crossed))
+
+    def _leave_example(self, user: User, now_s: float, kind: str) -> None:
+        audiences = {id_ for id_, said in user.said.answers.items() if said.audience}
+        example = self._pending(user, now_s, kind, audiences)
+        if kind == EVENT and self.pending.replace(example):
+            return
+        if audiences:
+            self.pending.add(example)
+
+    def _pending(self, user: User, now_s: float, kind: str, waiting: set[str]) -> Pending:
+        x = self.columns.values(user.row, now_s)
+        return Pending(
+            user=user.row.user,
+            time_s=now_s,
+            kind=kind,
+            x=x,
+            answers=dict(user.said.answers),
+            shadows={id_: sigmoid(self._logit(id_, x)) for id_ in self.predictions},
+            heuristics={id_: heuristic(rule, user.row, now_s) for id_, rule in self.predictions.items()},
+            waiting=waiting,
+            hash=self.hashes.keep(user.row.user, now_s),
+        )
+
+    # --- the result ---
+
+    def result(self) -> RunResult:
+        """Everything so far; features by the names that their columns have by now."""
+        labels = self.columns.labels()
+        examples = []
+        for handed in self.examples:
+            named = zip(labels, handed["x"], strict=True)
+            features = {label: value for label, value in named if label is not None}
+            rest = {key: value for key, value in handed.items() if key != "x"}
+            examples.append({**rest, "features": features, "category": category_name(handed["category"])})
+        users = {
+            name: {id_: (a.likelihood, a.score, category_name(a.category)) for id_, a in user.said.answers.items()}
+            for name, user in self.users.items()
+        }
+        memberships: dict[str, set[str]] = {}
+        for name, user in self.users.items():
+            for segment, membership in user.said.memberships.items():
+                if membership.inside:
+                    memberships.setdefault(segment, set()).add(name)
+        return RunResult(
+            transitions=list(self.transitions),
+            examples=examples,
+            users=users,
+            memberships=memberships,
+            counters=dict(self.counters),
+            statuses=dict(self.learner.status),
+            close_calls=list(self.margins.close_calls),
+        )
+
+
+def category_name(category: int | None) -> str | None:
+    """low, medium, high, or None."""
+    return None if category is None else CATEGORIES[category]
+
+
+def run(
+    catalog: Catalog,
+    inputs: Iterable[Input],
+    *,
+    warmup: Callable[[str], WarmupRule] | None = None,
+    live_after: int = 5,
+    hashes: Hashes | None = None,
+    closeness: float = 1e-7,
+) -> RunResult:
+    """Everything that a shard makes of the inputs.
+
+    `warmup` gives the rule of each prediction (by id); without it, a prediction leaves its warm-up after `live_after`
+    learned examples. `hashes` are those of the shard that is compared.
+    """
+    shard = ReferenceShard(catalog, warmup or (lambda _: LiveAfter(live_after)), hashes or Hashes(), closeness)
+    for item in inputs:
+        shard.take(item)
+    return shard.result()
