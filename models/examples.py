@@ -87,7 +87,7 @@ class ExampleChunk:
     def __len__(self) -> int:
         return len(self.x)
 
-    def slice(self, start: int, stop: int) -> "ExampleChunk":
-        """The rows [start, stop) as views, with the same prediction and number."""
-        arrays = {name: getattr(self, name)[start:stop] for name in ("x", *_DTYPES)}
+    def take(self, rows: slice | npt.NDArray[np.bool_]) -> "ExampleChunk":
+        """Some of the rows (a slice or bool[n]), with the same prediction, number and shard."""
+        arrays = {name: getattr(self, name)[rows] for name in ("x", *_DTYPES)}
         return ExampleChunk(prediction=self.prediction, number=self.number, shard=self.shard, **arrays)

@@ -98,19 +98,19 @@ def _subject(feature: str) -> tuple[str, tuple[str, str]]:
     if kind == "count" and ":" in rest:
         name, _, half_life = rest.rpartition(":")
         return f"{_event(name)} in about the last {_duration(half_life)}", _MANY
-    if kind == "total" and rest:
-        return f"{_event(rest)} in total", _MANY
-    if kind == "since" and rest:
-        return f"time since the last {_event(rest)}", _LONG
-    if kind == "value" and rest:
-        return f"value in about the last {_duration(rest)}", _HIGH
-    if kind == "trait" and rest:
-        return rest, _HIGH
-    return feature, _HIGH
+    if not rest:
+        return feature, _HIGH
+    subjects = {
+        "total": (f"{_event(rest)} in total", _MANY),
+        "since": (f"time since the last {_event(rest)}", _LONG),
+        "value": (f"value in about the last {_duration(rest)}", _HIGH),
+        "trait": (rest, _HIGH),
+    }
+    return subjects.get(kind, (feature, _HIGH))
 
 
 def _event(name: str) -> str:
-    return "other events" if name == "*" else name
+    return "other event" if name == "*" else name
 
 
 def _duration(text: str) -> str:

@@ -1,0 +1,315 @@
+"""The learner: takes labelled examples in order, gives snapshots, judges what was served.
+
+One learner stands behind a set of shards. Per prediction it holds the model, its warm-up
+(models/warmup.py) and its quality (models/quality.py). Everything in it follows from the chunks and
+their order alone: the same chunks give the same bits, whatever is saved and loaded in between.
+
+- The chunks of a prediction are numbered per shard from 1 on. A number that was seen is skipped, so a
+  chunk may be handed over twice; a number left out is an error, because what it held would be missing.
+- Examples of events and of silent moments are learned in the order of the chunk; crossings are judged
+  and not learned. An example whose features are not finite, or whose weight is not above 0, is refused
+  and counted: one of them would turn every weight into NaN.
+- Status: `WARMING` until warm-up is over; the first snapshot after that says `BUILDING` (every user's
+  rank value becomes the model's, and F fills), every later version says `LIVE`.
+- The default model is the compiled pipeline; a river model of the catalog runs as it is, linear ones are
+  folded into weights, others go into the snapshot as copies, made anew only after they have learned.
+
+Bounds: the model, `warmup.CAPACITY` rows while warming, `quality.MAX_WEEKS` packed weeks per prediction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from config.catalog import Catalog
+from config.errors import ModelError, SnapshotRefused
+from config.predictions import RiverModel
+from models.examples import KIND_CROSSING, ExampleChunk
+from models.jit import F32, I64, U8, jit
+from models.pipeline import CompiledLogistic, LogisticParams
+from models.quality import Quality
+from models.rivermodels import RiverClassifier, build
+from models.snapshot import ModelCodec, PredictionSnapshot, Snapshot, Status
+from models.warmup import Warmup
+
+FORMAT: Final = 1
+
+Model = CompiledLogistic | RiverClassifier
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionSpec:
+    """What the learner must know of a prediction. `memory_examples` None: never forgets."""
+
+    id: str
+    model: Literal["logistic"] | RiverModel = "logistic"
+    memory_examples: int | None = 100_000
+    min_goals: int = 100
+    """Different users who must have reached the goal before warm-up can end."""
+
+
+def prediction_specs(catalog: Catalog) -> tuple[PredictionSpec, ...]:
+    """Of all predictions, in the catalog's order."""
+    return tuple(
+        PredictionSpec(name, prediction.model, prediction.memory_examples)
+        for name, prediction in catalog.predictions.items()
+    )
+
+
+class Learner:
+    """Learns the predictions of `specs` over features with the given names, in column order.
+
+    `codec` signs and checks stored river models (rivermodels.SignedPickle); without one, state and snapshots
+    of models that are not numbers are refused. Raises ModelUnknown for a river model that does not exist.
+    """
+
+    def __init__(
+        self, specs: Sequence[PredictionSpec], feature_names: Sequence[str], codec: ModelCodec | None = None
+    ) -> None:
+        if len({spec.id for spec in specs}) != len(specs):
+            raise ModelError("two predictions have the same id")
+        self.feature_names = tuple(feature_names)
+        self.predictions = tuple(PredictionLearner(spec, self.feature_names) for spec in specs)
+        self._codec = codec
+
+    @property
+    def needs_signing_key(self) -> bool:
+        """Whether a model can only be stored as a signed pickle, so that a `codec` is needed."""
+        return any(isinstance(prediction.model, RiverClassifier) for prediction in self.predictions)
+
+    def learn(self, chunk: ExampleChunk) -> None:
+        """Judges and learns one chunk; does nothing for one that was seen.
+
+        Raises ModelError when the prediction is unknown, a number is missing before this one, or the
+        features are not those of this learner.
+        """
+        if chunk.prediction >= len(self.predictions):
+            raise ModelError(f"a chunk is for prediction {chunk.prediction}; there are {len(self.predictions)}")
+        if chunk.x.shape[1] != len(self.feature_names):
+            raise ModelError(f"a chunk has {chunk.x.shape[1]} features; the learner has {len(self.feature_names)}")
+        self.predictions[chunk.prediction].learn(chunk)
+
+    def snapshot(self, version: int, counts: I64) -> Snapshot:
+        """All models as they are now, with the distribution F, int64[P, BINS], as `version`."""
+        predictions = tuple(prediction.snapshot(version) for prediction in self.predictions)
+        return Snapshot(version, predictions, counts.astype(np.int64))
+
+    def state(self) -> dict[str, bytes]:
+        """Named fields from which `load` restores bit for bit; numbers only, but for signed river models.
+
+        Raises SnapshotRefused for a river model when there is no codec.
+        """
+        return self._fields(changed_only=False)
+
+    def take_changes(self) -> dict[str, bytes]:
+        """The fields of `state` that changed since the last call; empty bytes for one to be dropped.
+
+        Laid over what was stored before, they are the state. Raises as `state` does.
+        """
+        fields = self._fields(changed_only=True)
+        for prediction in self.predictions:
+            prediction.mark_saved()
+        return fields
+
+    @classmethod
+    def load(
+        cls,
+        specs: Sequence[PredictionSpec],
+        feature_names: Sequence[str],
+        fields: Mapping[str, bytes],
+        codec: ModelCodec | None = None,
+    ) -> "Learner":
+        """The learner that gave `fields`; a prediction without any starts anew.
+
+        Raises ModelError when fields are broken, of an unknown prediction or of other features, and
+        SnapshotRefused when a river model has no valid signature.
+        """
+        learner = cls(specs, feature_names, codec)
+        sorted_out: dict[str, dict[str, bytes]] = {}
+        for name, data in fields.items():
+            prediction, _, rest = name.partition(":")
+            if data:
+                sorted_out.setdefault(prediction, {})[rest] = data
+        unknown = sorted(sorted_out.keys() - {spec.id for spec in specs})
+        if unknown:
+            raise ModelError(f"stored state is of predictions that do not exist: {', '.join(unknown)}")
+        for part in learner.predictions:
+            if part.spec.id in sorted_out:
+                part.restore(sorted_out[part.spec.id], codec)
+        return learner
+
+    def _fields(self, *, changed_only: bool) -> dict[str, bytes]:
+        return {
+            f"{prediction.spec.id}:{name}": data
+            for prediction in self.predictions
+            for name, data in prediction.state(self._codec, changed_only=changed_only).items()
+        }
+
+
+class PredictionLearner:
+    """One prediction of a learner; read it for figures, and learn through `Learner`."""
+
+    def __init__(self, spec: PredictionSpec, feature_names: tuple[str, ...]) -> None:
+        self.spec = spec
+        self.model: Model = _new_model(spec, feature_names)
+        self.warmup = Warmup(spec.min_goals)
+        self.quality = Quality()
+        self.learned = 0
+        self.goals = 0
+        """Learned examples whose goal happened."""
+        self.refused = 0
+        """Examples that could not be learned: not finite, or without a weight."""
+        self._seen: dict[int, int] = {}
+        self._building: int | None = None
+        self._made: tuple[tuple[int, Status], PredictionSnapshot] | None = None
+        self._changed = False
+
+    def learn(self, chunk: ExampleChunk) -> None:
+        seen = self._seen.get(chunk.shard, 0)
+        if chunk.number <= seen:
+            return
+        if chunk.number != seen + 1:
+            raise ModelError(
+                f"{self.spec.id}: chunk {chunk.number} of shard {chunk.shard} follows {seen}: "
+                "what lies between is missing"
+            )
+        usable, to_learn = _sort_out(chunk)
+        if not usable.all():
+            self.refused += int(np.count_nonzero(~usable))
+            chunk, to_learn = chunk.take(usable), to_learn[usable]
+        self.quality.add(chunk)
+        self.warmup.add(chunk)
+        self._seen[chunk.shard] = chunk.number
+        self._changed = True
+        if not to_learn.all():
+            chunk = chunk.take(to_learn)
+        self.model.learn_many_in_order(chunk.x, chunk.y, chunk.weight)
+        self.learned += len(chunk)
+        self.goals += int(np.count_nonzero(chunk.y))
+
+    def snapshot(self, version: int) -> PredictionSnapshot:
+        if self.warmup.left and self._building is None:
+            self._building = version
+            self._changed = True
+        status = Status.WARMING
+        if self._building is not None:
+            status = Status.LIVE if version > self._building else Status.BUILDING
+        made_from = (self.learned, status)
+        if self._made is None or self._made[0] != made_from:
+            self._made = (made_from, self._make(status))
+        return self._made[1]
+
+    def _make(self, status: Status) -> PredictionSnapshot:
+        folded = self.model.fold()
+        model = None
+        if folded is None:
+            folded = np.zeros(self.model.features), 0.0
+            model = self.model.copy() if isinstance(self.model, RiverClassifier) else None
+        return PredictionSnapshot(status, *folded, self.model.means.copy(), self.learned, self.goals, model)
+
+    def state(self, codec: ModelCodec | None, *, changed_only: bool) -> dict[str, bytes]:
+        if changed_only and not self._changed:
+            return {}
+        counts = self.learned, self.goals, self.refused
+        head = _Head(FORMAT, self.model.features, self._seen, *counts, self._building)
+        fields = {"head": msgspec.msgpack.encode(head), "model": self._model_bytes(codec)}
+        fields |= {f"warmup:{k}": v for k, v in self.warmup.state(changed_only=changed_only).items()}
+        fields |= {f"quality:{k}": v for k, v in self.quality.state(changed_only=changed_only).items()}
+        return fields
+
+    def mark_saved(self) -> None:
+        self._changed = False
+        self.warmup.mark_saved()
+        self.quality.mark_saved()
+
+    def restore(self, fields: Mapping[str, bytes], codec: ModelCodec | None) -> None:
+        try:
+            head = msgspec.msgpack.decode(fields["head"], type=_Head)
+            model = fields["model"]
+        except (KeyError, msgspec.DecodeError) as error:
+            raise ModelError(f"{self.spec.id}: the stored learner cannot be read: {error!r}") from error
+        if head.format != FORMAT:
+            raise ModelError(f"{self.spec.id}: learner format {head.format} is not the known one, {FORMAT}")
+        if head.features != self.model.features:
+            raise ModelError(f"{self.spec.id}: {head.features} features are stored, there are {self.model.features}")
+        self._restore_model(model, codec)
+        self.warmup = Warmup.load(_below("warmup:", fields))
+        self.quality = Quality.load(_below("quality:", fields))
+        self._seen, self._building = head.seen, head.building
+        self.learned, self.goals, self.refused = head.learned, head.goals, head.refused
+
+    def _model_bytes(self, codec: ModelCodec | None) -> bytes:
+        if isinstance(self.model, CompiledLogistic):
+            return self.model.to_bytes()
+        if codec is None:
+            raise SnapshotRefused(
+                f"{self.spec.id} uses a river model, which can only be stored as a signed pickle: "
+                "set TIDELINE_SIGNING_KEY, or use the model `logistic`"
+            )
+        return codec.dumps(self.model)
+
+    def _restore_model(self, data: bytes, codec: ModelCodec | None) -> None:
+        if isinstance(self.model, CompiledLogistic):
+            model: object = CompiledLogistic.from_bytes(data)
+        elif codec is None:
+            raise SnapshotRefused(
+                f"{self.spec.id} has a stored river model, and without a key its signature cannot be checked: "
+                "set TIDELINE_SIGNING_KEY to the key it was signed with"
+            )
+        else:
+            model = codec.loads(data)
+        if type(model) is not type(self.model) or _identity(model) != _identity(self.model):
+            raise ModelError(f"{self.spec.id}: the stored model is not the one that the catalog asks for")
+        self.model = model
+
+
+class _Head(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    format: int
+    features: int
+    seen: dict[int, int]
+    learned: int
+    goals: int
+    refused: int
+    building: int | None
+
+
+def _new_model(spec: PredictionSpec, feature_names: tuple[str, ...]) -> Model:
+    if spec.model == "logistic":
+        return CompiledLogistic(len(feature_names), LogisticParams(memory_examples=spec.memory_examples))
+    chosen = spec.model
+    memory = spec.memory_examples
+    return build(chosen.river, chosen.params, feature_names, scale=chosen.scale, memory_examples=memory)
+
+
+def _identity(model: object) -> object:
+    """What must be equal for a stored model to go on as this one."""
+    if isinstance(model, CompiledLogistic):
+        return model.features, model.params
+    if isinstance(model, RiverClassifier):
+        return model.names, model.memory_examples, model.kind
+    return None
+
+
+def _below(prefix: str, fields: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name.removeprefix(prefix): data for name, data in fields.items() if name.startswith(prefix)}
+
+
+def _sort_out(chunk: ExampleChunk) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """bool[n] whether an example is usable, and whether it is one to learn."""
+    usable = np.empty(len(chunk), np.bool_)
+    _find_usable(np.ascontiguousarray(chunk.x), chunk.y, chunk.weight, usable)
+    return usable, usable & (chunk.kind != KIND_CROSSING)
+
+
+@jit
+def _find_usable(x: F32, y: U8, weight: F32, usable: npt.NDArray[np.bool_]) -> None:
+    for row in range(x.shape[0]):
+        # A product with 0 is NaN for what is not finite, and one sum tells without a branch per feature.
+        total = 0.0
+        for i in range(x.shape[1]):
+            total += float(x[row, i]) * 0.0
+        usable[row] = total == 0.0 and y[row] <= 1 and 0.0 < weight[row] < np.inf
