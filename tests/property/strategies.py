@@ -40,6 +40,18 @@ def _sometimes(strategy: st.SearchStrategy[T], otherwise: T, of: int = 3) -> st.
     return st.integers(0, of - 1).flatmap(lambda n: strategy if n == of - 1 else st.just(otherwise))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes a value that comes twice twice: a catalog has no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def to_yaml(data: dict[str, Any]) -> str:
+    """A catalog's text."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
 # --- catalogs --------------------------------------------------------------------------------------------------------
 
 
@@ -228,7 +240,7 @@ def catalog_texts(draw: st.DrawFn, max_predictions: int = 3, max_segments: int =
         },
         "limits": {"backfill_users_per_minute": draw(st.sampled_from([50_000, 1, 2]))},
     }
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return to_yaml(data)
 
 
 def catalogs(max_predictions: int = 3, max_segments: int = 4) -> st.SearchStrategy[Catalog]:

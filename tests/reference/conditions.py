@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from streams.core.events import Event
+
+
+def plain(definition: BaseModel | dict[str, Any]) -> dict[str, Any]:
+    """A goal or filter of the catalog as the dictionary that was written; dictionaries as they are."""
+    if isinstance(definition, BaseModel):
+        return definition.model_dump(by_alias=True, exclude_none=True)
+    return definition
 
 
 def same(found: Any, wanted: Any) -> bool:

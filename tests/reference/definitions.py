@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.catalog import Catalog
-from tests.reference.conditions import atom_event, goal_atoms
+from tests.reference.conditions import atom_event, goal_atoms, plain
 
 CATEGORIES = ("low", "medium", "high")
 
@@ -48,11 +48,9 @@ def prediction_rules(catalog: Catalog) -> list[PredictionRule]:
     """Every prediction in the order of the file."""
     rules = []
     for id_, prediction in catalog.predictions.items():
-        goal = prediction.goal.model_dump(by_alias=True, exclude_none=True)
+        goal = plain(prediction.goal)
         atoms = goal_atoms(goal)
-        audience = None
-        if prediction.audience is not None:
-            audience = prediction.audience.model_dump(by_alias=True, exclude_none=True)
+        audience = None if prediction.audience is None else plain(prediction.audience)
         if prediction.kind == "churn":
             lookback = {"max": prediction.lookback_s}
             names = dict.fromkeys(atom_event(atom) for atom in atoms)
@@ -86,7 +84,7 @@ def segment_rules(catalog: Catalog) -> list[SegmentRule]:
     waiting = dict(catalog.segments)
     while waiting:
         for id_, segment in waiting.items():
-            definition = segment.filter.model_dump(by_alias=True, exclude_none=True)
+            definition = plain(segment.filter)
             needed = [leaf["segment"] for leaf in leaves(definition) if "segment" in leaf]
             if all(name in rules for name in needed):
                 uses = dict.fromkeys(leaf["prediction"] for leaf in leaves(definition) if "prediction" in leaf)

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel
+
 from streams.core.events import Event, Scalar
-from tests.reference.conditions import holds
+from tests.reference.conditions import holds, plain
 from tests.reference.definitions import CATEGORIES
 from tests.reference.margins import Margins
 
@@ -76,7 +78,10 @@ def evaluate(filter_: dict[str, Any], facts: Facts, place: tuple[Any, ...] = ())
 
 
 def brute_filter(
-    filter_: dict[str, Any], history: list[Event], at_s: float, traits: dict[str, Scalar] | None = None
+    filter_: BaseModel | dict[str, Any],
+    history: list[Event],
+    at_s: float,
+    traits: dict[str, Scalar] | None = None,
 ) -> bool:
     """A filter of traits and events, from the entire history of one user up to `at_s` and nothing else.
 
@@ -88,7 +93,7 @@ def brute_filter(
         traits = {}
         for event in known:
             traits.update(event.traits or {})
-    return evaluate(filter_, Facts(known, traits, at_s))
+    return evaluate(plain(filter_), Facts(known, traits, at_s))
 
 
 def _leaf(filter_: dict[str, Any], facts: Facts) -> bool:

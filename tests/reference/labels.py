@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from streams.core.events import BadEvent, Event
-from tests.reference.conditions import goal_reached
+from pydantic import BaseModel
+
+from streams.core.events import Event
+from tests.reference.conditions import goal_reached, plain
 
 
 def brute_labels(
-    events: Iterable[Any], examples: Iterable[Mapping[str, Any]], goal: dict[str, Any], window_s: float
+    events: Iterable[object],
+    examples: Iterable[Mapping[str, Any]],
+    goal: BaseModel | dict[str, Any],
+    window_s: float,
 ) -> list[int]:
     """The label of each example (`user`, `time_s`): the goal over the user's events in (t, t + window].
 
@@ -21,7 +26,7 @@ def brute_labels(
     per_user: dict[str, list[Event]] = {}
     seen: set[int] = set()
     for event in events:
-        if isinstance(event, BadEvent) or not isinstance(event, Event) or event.message_hash in seen:
+        if not isinstance(event, Event) or event.message_hash in seen:
             continue
         seen.add(event.message_hash)
         per_user.setdefault(event.user, []).append(event)
@@ -29,5 +34,5 @@ def brute_labels(
     for example in examples:
         start_s = example["time_s"]
         inside = [e for e in per_user.get(example["user"], []) if start_s < e.time_s <= start_s + window_s]
-        labels.append(int(goal_reached(goal, inside)))
+        labels.append(int(goal_reached(plain(goal), inside)))
     return labels

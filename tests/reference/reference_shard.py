@@ -371,7 +371,8 @@ class ReferenceShard:
                 continue
             if membership.differs_since is None:
                 membership.differs_since = step.now_s
-            if step.now_s - membership.differs_since >= segment.min_dwell_s:
+            # Not by the clock but by the moment that is judged: a new snapshot looks at the past and makes nothing due.
+            if segment.min_dwell_s == 0 or step.at_s - membership.differs_since >= segment.min_dwell_s:
                 membership.differs_since = None
                 membership.sequence += 1
                 if membership.inside:
