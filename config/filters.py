@@ -230,8 +230,9 @@ Filter: TypeAlias = Annotated[
     ),
 ]
 
-for _model in (AllFilter, AnyFilter, NotFilter):
-    _model.model_rebuild()
+AllFilter.model_rebuild()
+AnyFilter.model_rebuild()
+NotFilter.model_rebuild()
 
 
 def _inside(value: Range, top: float) -> Range:

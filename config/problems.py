@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from config.base import PATTERN_WORDS, Model
 from config.catalog import SegmentInput
-from config.yaml_text import Location
+from config.yaml_text import TAG, Location
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -22,7 +22,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 def location_of(detail: ErrorDetails) -> tuple[Location, bool]:
     """Where in the text an error is, and whether it is about the key there instead of the value."""
-    parts = tuple(part for part in detail["loc"] if not str(part).startswith("~"))
+    parts = tuple(part for part in detail["loc"] if not str(part).startswith(TAG))
     if detail["type"] == "input_format" and isinstance(detail["input"], dict):
         parts = (*parts, "format")
     return (parts[:-1], True) if parts[-1:] == ("[key]",) else (parts, False)
@@ -46,7 +46,8 @@ def words(detail: ErrorDetails, data: Any, classes: dict[int, type[Model]]) -> t
     expected = _expected(detail)
     value = _at(data, location) if detail["type"] == "input_format" else detail["input"]
     found = f"the name {location[-1]!r}" if about_key else describe(value)
-    return found, expected + _meant(value, expected)
+    meant = _meant(value, expected) if detail["type"] in ("literal_error", "expected", "input_format") else ""
+    return found, expected + meant
 
 
 def describe(value: Any) -> str:
@@ -100,8 +101,7 @@ def _meant(value: Any, expected: str) -> str:
     """A suggestion where the value, or a key of the mapping, is close to a word that was expected."""
     given = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
     known = set(re.findall(r"[a-z][a-z_]+", expected)) - set(given)
-    hints = [suggest(word, known) for word in given if isinstance(word, str) and word not in expected]
-    return next((hint for hint in hints if hint), "")
+    return next((hint for word in given if (hint := suggest(word, known))), "")
 
 
 def _unknown_key(key: str, type_: type[Model]) -> tuple[str, str]:

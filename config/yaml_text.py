@@ -14,6 +14,8 @@ import yaml
 from config.errors import CatalogError, Problem
 
 MAX_DEPTH = 48
+# Begins the tags in pydantic's locations (`config.base.branch`), so no key of the text may begin with it.
+TAG = "~"
 
 Location: TypeAlias = tuple[str | int, ...]
 
@@ -98,6 +100,8 @@ def _mapping(node: yaml.MappingNode, location: Location, problems: list[Problem]
             problems.append(Problem(line, path_text(location), "a key that is not text", "a name"))
             continue
         key = str(key_node.value)  # a key such as 1997 or true is the text that stands there
+        if key.startswith(TAG):
+            problems.append(Problem(line, path_text(location), f"the key {key!r}", f"a key that begins without {TAG}"))
         if key in result:
             problems.append(Problem(line, path_text((*location, key)), "the same key twice", "each key once"))
         result[key] = _value(value_node, (*location, key), problems)

@@ -1,0 +1,53 @@
+"""What all tests share: the policy about things that a machine may not have.
+
+A test that needs a server, a tool or data asks `need`. Where CI is set a missing one is a failure, because a suite that
+quietly leaves tests out proves nothing; on a person's machine the test is skipped and the reason is shown (`-ra`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def missing(what: str, how_to_get: str) -> NoReturn:
+    """Fail (CI) or skip (elsewhere) because something that the test needs is not here."""
+    reason = f"{what} is missing: {how_to_get}"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def need(present: object, what: str, how_to_get: str) -> None:
+    """Go on only if `present` is true; else as in `missing`."""
+    if not present:
+        missing(what, how_to_get)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings of the person who runs it."""
+    for name in list(os.environ):
+        if name.upper().startswith("TIDELINE_") and not name.upper().startswith("TIDELINE_TEST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The folder of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data(root: Path) -> Path:
+    """The folder of public data sets beside the repository that are not part of it."""
+    folder = root.parent / "shared" / "data"
+    # Not `need`: a clone without this folder is complete; what is committed (CDNOW) has its own tests.
+    if not folder.is_dir():
+        pytest.skip("the folder of shared data is not beside the repository")
+    return folder
