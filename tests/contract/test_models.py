@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from models.rivermodels import SignedPickle, build
 from models.snapshot import BINS, Snapshot
 
 NAMES = ("count:Order Completed:7d", "since:Order Completed", "sessions", "age")
-ROWS = 240
+ROWS = 160
 CODEC = SignedPickle(b"a key that is only for tests")
 
 
@@ -47,13 +48,18 @@ def allowed_paths() -> tuple[str, ...]:
     return tuple(found)
 
 
+FEW_TREES: dict[str, dict[str, Any]] = {
+    "river.ensemble.SRPClassifier": {"n_models": 3},
+    "river.forest.AMFClassifier": {"n_estimators": 3},
+    "river.forest.ARFClassifier": {"n_models": 3},
+}
 SPECS = [
     PredictionSpec("logistic", memory_examples=100_000),
     PredictionSpec("logistic-short", memory_examples=50),
     PredictionSpec("logistic-for-ever", memory_examples=None),
     PredictionSpec("unscaled", RiverModel(river="river.linear_model.LogisticRegression", scale=False)),
     PredictionSpec("unscaled-tree", RiverModel(river="river.tree.HoeffdingTreeClassifier", scale=False)),
-    *(PredictionSpec(path, RiverModel(river=path)) for path in allowed_paths()),
+    *(PredictionSpec(path, RiverModel(river=path, params=FEW_TREES.get(path, {}))) for path in allowed_paths()),
 ]
 
 Rows = tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]
@@ -121,9 +127,9 @@ def check_neither_learning_nor_asking_changes_what_it_is_given(spec: PredictionS
 
 def check_asking_changes_nothing(spec: PredictionSpec) -> None:
     quiet, asked, data = model_of(spec), model_of(spec), rows()
-    for start in range(0, ROWS, 60):
-        learn(quiet, data, start, start + 60)
-        learn(asked, data, start, start + 60)
+    for start in range(0, ROWS, 80):
+        learn(quiet, data, start, start + 80)
+        learn(asked, data, start, start + 80)
         said(asked, data[0][:30])
     assert said(asked, data[0]) == said(quiet, data[0])
 
@@ -131,7 +137,7 @@ def check_asking_changes_nothing(spec: PredictionSpec) -> None:
 def check_any_cutting_and_every_run_give_the_same_bits(spec: PredictionSpec) -> None:
     whole, cut, data = model_of(spec), model_of(spec), rows()
     learn(whole, data)
-    for start, stop in ((0, 1), (1, 1), (1, 150), (150, 151), (151, ROWS)):
+    for start, stop in ((0, 1), (1, 1), (1, 99), (99, 100), (100, ROWS)):
         learn(cut, data, start, stop)
     assert said(cut, data[0]) == said(whole, data[0])
     np.testing.assert_array_equal(cut.means, whole.means)
@@ -140,10 +146,10 @@ def check_any_cutting_and_every_run_give_the_same_bits(spec: PredictionSpec) -> 
 def check_what_is_saved_and_loaded_goes_on_equally(spec: PredictionSpec) -> None:
     data = rows()
     unbroken = Learner([spec], NAMES, CODEC)
-    unbroken.learn(chunk_of(tuple(array[:130] for array in data), 1))  # type: ignore[arg-type]
+    unbroken.learn(chunk_of(tuple(array[:90] for array in data), 1))  # type: ignore[arg-type]
     resumed = Learner.load([spec], NAMES, unbroken.state(), CODEC)
     for learner in (unbroken, resumed):
-        learner.learn(chunk_of(tuple(array[130:] for array in data), 2))  # type: ignore[arg-type]
+        learner.learn(chunk_of(tuple(array[90:] for array in data), 2))  # type: ignore[arg-type]
     first, second = (learner.predictions[0].model for learner in (unbroken, resumed))
     assert said(second, data[0]) == said(first, data[0])
     np.testing.assert_array_equal(second.means, first.means)
@@ -180,8 +186,8 @@ def check_an_example_of_weight_two_counts_like_two(spec: PredictionSpec) -> None
     takes_weights = isinstance(model, CompiledLogistic) or model._takes_weights
     if takes_weights:
         learn(plain, rows())
-        if "HoeffdingTree" in spec.id or "tree" in spec.id:
-            return  # a tree sees weights when it splits, which takes more rows than these
+        if "tree" in spec.id:
+            return  # a tree may see weights only when it splits, which takes more rows than these
         assert said(plain, data[0]) != said(model, data[0])
     else:
         twice = model_of(spec)
@@ -210,10 +216,10 @@ def check_wrong_shapes_are_refused(spec: PredictionSpec) -> None:
 
 def check_it_learns_what_is_plain_to_see(spec: PredictionSpec) -> None:
     if "dummy" in spec.id:
-        pytest.skip("knows nothing on purpose")
-    model, data, fresh = model_of(spec), rows(), rows(seed=5)
-    for _ in range(3):
-        learn(model, data)
+        return  # knows nothing on purpose
+    model, fresh = model_of(spec), rows(seed=5)
+    # Its leaves wait for more rows than the others need, and are fast.
+    learn(model, rows(count=2_000 if spec.id.endswith("SGTClassifier") else 500))
     assert area(said(model, fresh[0]), fresh[1]) > 0.65
 
 
