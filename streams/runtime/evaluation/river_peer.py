@@ -9,6 +9,7 @@ What it does not do: forget, or weight anything but what the examples carry.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,9 +25,9 @@ def river_likelihoods(points: Points, judged: I64, progress: Callable[[float], N
     model = CompiledLogistic(points.x.shape[1], LogisticParams(memory_examples=None))
     result = np.empty(len(judged))
     known = np.searchsorted(points.matured_s, points.time_s[judged], side="right")
-    starts = np.flatnonzero(np.diff(known, prepend=-1))
+    cuts = np.append(np.flatnonzero(np.diff(known, prepend=-1)), len(judged))
     learned = 0
-    for start, stop in zip(starts, [*starts[1:], len(judged)], strict=True):
+    for start, stop in pairwise(cuts.tolist()):
         until = int(known[start])
         rows = slice(learned, until)
         model.learn_many_in_order(np.asarray(points.x[rows]), points.y[rows], points.weight[rows])
