@@ -47,6 +47,7 @@ _MAGIC: Final = b"tideline river model 1\n"
 _MAC_BYTES: Final = 32
 _VERSION_ERRORS: Final = (AttributeError, ImportError, EOFError, TypeError, ValueError, LookupError)
 """What a pickle of another version of river can run into."""
+_BLIND: Final = frozenset(("river.linear_model.AdPredictor",))
 _PATH: Final = re.compile(r"river(\.[a-z_][a-z0-9_]*)+\.[A-Z][A-Za-z0-9]*")
 
 
@@ -168,10 +169,11 @@ def build(
     seed = {"seed": 0} if "seed" in accepted else {}
     try:
         classifier = found(**{**seed, **params})
-    except (TypeError, ValueError, AssertionError) as error:
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise ModelUnknown(f"{path} does not accept its parameters {dict(params)}: {error}") from error
-    if base.tags.POSITIVE_INPUT in classifier._tags:  # noqa: SLF001  (river has no public way to ask)
-        raise ModelUnknown(f"{path} needs features that are never negative, and some of ours are; use another model")
+    tags = classifier._tags  # noqa: SLF001  (river has no public way to ask)
+    if base.tags.POSITIVE_INPUT in tags or base.tags.TEXT_INPUT in tags:
+        raise ModelUnknown(f"{path} wants text, or numbers that are never negative; our features are any numbers")
     model: Any = ForgettingStandardScaler(memory_examples) | classifier if scale else classifier
     return RiverClassifier(model, names, memory_examples)
 
@@ -246,6 +248,8 @@ def _find_class(path: str) -> Any:
         raise ModelUnknown(f"{module_name} has no class {class_name}")
     if base.Classifier not in ancestors or base.MultiLabelClassifier in ancestors:
         raise ModelUnknown(f"{path} is not a classifier")
+    if path in _BLIND:
+        raise ModelUnknown(f"{path} looks only at which features there are, and every user has all of ours")
     if inspect.isabstract(found) or found.__module__.startswith("river.active."):
         raise ModelUnknown(f"{path} cannot be used on its own")
     if found.predict_proba_one is base.Classifier.predict_proba_one:
