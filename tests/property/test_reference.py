@@ -56,7 +56,7 @@ def make(**changes: Any) -> Catalog:
     return loads(to_yaml({**data, **changes}))
 
 
-_numbers = iter(range(1, 1_000_000))
+_numbers = iter(range(1_000, 1_000_000))
 
 
 def event(
@@ -303,8 +303,39 @@ def test_a_label_is_handed_out_at_the_first_whole_hour_after_the_window() -> Non
     late = run(make(time={"lateness": "1h"}), [*log, Advance(T0 + 9 * HOUR_S)], hashes=QUIET)
     assert [e["handed_s"] - T0 for e in late.examples] == [3 * HOUR_S, 4 * HOUR_S]
 
-    on_the_hour = run(make(), [event(T0, "View"), Advance(T0 + HOUR_S)], hashes=QUIET)
-    assert [(e["label"], e["handed_s"] - T0) for e in on_the_hour.examples] == [(0, HOUR_S)]
+    # An event of the last instant is inside, and comes when the ticks up to its own time are over.
+    on_the_hour = run(make(), [event(T0, "View"), event(T0 + HOUR_S), Advance(T0 + 2 * HOUR_S)], hashes=QUIET)
+    assert [(e["label"], e["handed_s"] - T0) for e in on_the_hour.examples] == [(1, 2 * HOUR_S)]
+
+
+def test_examples_wait_for_those_made_before_them() -> None:
+    log: list[Any] = [
+        event(T0 + 3_000.0, "View"),
+        event(T0 - 5 * HOUR_S, "View", user="bob", log_time_s=T0 + 3_000.0),
+        Advance(T0 + HOUR_S),
+    ]
+    assert run(make(), log, hashes=QUIET).examples == []
+    result = run(make(), [*log, Advance(T0 + 2 * HOUR_S)], hashes=QUIET)
+    assert [(e["user"], e["handed_s"] - T0) for e in result.examples] == [("ada", 2 * HOUR_S), ("bob", 2 * HOUR_S)]
+
+
+def test_a_snapshot_arises_at_every_hour_after_something_was_recorded() -> None:
+    shard = ReferenceShard(make(), lambda _: LiveAfter(1_000), QUIET)
+    versions: list[float] = []
+
+    def version() -> float:
+        return 0.0 if shard.version is None else shard.version.number - T0 / HOUR_S
+
+    for one in (event(T0 + 5.0, "View"), Advance(T0 + 3_599.0), Advance(T0 + HOUR_S), Advance(T0 + 1.9 * HOUR_S)):
+        shard.take(one)
+        versions.append(version())
+    # At 02:00 the label of the only example is known; then nothing happens any more.
+    for hours in (2, 3, 9):
+        shard.take(Advance(T0 + hours * HOUR_S))
+        versions.append(version())
+    assert versions == [0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 2.0]
+    assert shard.version is not None
+    assert sum(shard.version.predictions["orders"].bins.values()) == 1
 
 
 def test_events_of_one_instant_are_one_example_and_late_ones_none() -> None:
@@ -374,16 +405,16 @@ def test_a_silent_user_leaves_weekly_examples() -> None:
     assert [e["label"] for e in silent] == [0, 0, 0]
 
 
-def test_a_user_who_arrives_late_is_looked_at_once_at_the_next_minute() -> None:
-    log: list[Any] = [event(T0 + 10.0, user="bob"), event(T0 - 20 * DAY_S, log_time_s=T0 + 10.0)]
+def test_look_times_that_are_past_are_not_caught_up_with() -> None:
+    log = [event(T0 + 10.0, user="bob"), event(T0 - 20 * DAY_S, log_time_s=T0 + 10.0)]
     shard = ReferenceShard(make(), lambda _: LiveAfter(1_000), QUIET)
     for one in log:
         shard.take(one)
-    assert shard.counters["looks"] == 0
-    shard.take(Advance(T0 + 60.0))
-    assert shard.counters["looks"] == 1
+    # 5.5 days times 1.2 to the seventh are 19.7 days, to the eighth 23.6: but a weekly minute comes before that.
+    assert shard.users["ada"].next_look_s == weekly_look(T0 - 20 * DAY_S, 0.25, T0)
+    assert T0 < shard.users["ada"].next_look_s < T0 + 3.6 * DAY_S
     shard.take(Advance(T0 + 600.0))
-    assert shard.counters["looks"] == 1
+    assert shard.counters["looks"] == 0
 
 
 # --- filters ---
@@ -422,28 +453,23 @@ def test_filters_of_history_and_traits() -> None:
     assert not holds({"any": [{"trait": "level", "equals": True}, {"trait": "plan", "min": 0}]})
 
 
-def test_a_range_that_selects_a_user_is_widened() -> None:
-    filter_ = {"prediction": "p", "score": {"min": 40.0, "max": 60.0}}
-    selected: dict[tuple[Any, ...], bool] = {}
-    path = [
-        (39.0, False),
-        (40.0, True),
-        (36.0, True),
-        (64.9, True),
-        (65.0, False),
-        (64.0, False),
-        (59.0, True),
-        (34.9, False),
-    ]
-    for score, expected in path:
-        facts = Facts([], {}, T0, {"p": Answer(score=score)}, {}, {"p": 5.0}, selected)
-        assert evaluate(filter_, facts) is expected, score
-        selected = facts.selects
-    nobody = Facts([], {}, T0, {"p": Answer()}, {}, {"p": 5.0}, {(): True})
-    assert not evaluate(filter_, nobody)
-    top = Facts([], {}, T0, {"p": Answer(score=100.0)}, {}, {"p": 5.0})
-    assert evaluate({"prediction": "p", "score": {"min": 90.0, "max": 100.0}}, top)
-    assert not evaluate({"prediction": "p", "score": {"max": 99.0}}, top)
+def test_score_ranges_are_half_open_but_for_100_and_widened_for_members() -> None:
+    def holds(bounds: dict[str, float], score: float | None, widen: float = 0.0) -> bool:
+        facts = Facts([], {}, T0, {"p": Answer(score=score)}, widen={"p": widen})
+        return evaluate({"prediction": "p", "score": bounds}, facts)
+
+    middle = {"min": 40.0, "max": 60.0}
+    assert [holds(middle, score) for score in (39.9, 40.0, 59.9, 60.0)] == [False, True, True, False]
+    assert [holds(middle, score, 5.0) for score in (34.9, 35.0, 64.9, 65.0)] == [False, True, True, False]
+    assert [holds({"min": 90.0, "max": 100.0}, score) for score in (89.9, 100.0)] == [False, True]
+    assert not holds({"max": 99.0}, 100.0)
+    assert not holds(middle, None, 5.0)
+
+
+def test_likelihood_ranges_are_not_widened() -> None:
+    facts = Facts([], {}, T0, {"p": Answer(likelihood=0.39)}, widen={"p": 5.0})
+    assert not evaluate({"prediction": "p", "likelihood": {"min": 0.4}}, facts)
+    assert evaluate({"prediction": "p", "likelihood": {"min": 0.39, "max": 1.0}}, facts)
 
 
 # --- segments ---
@@ -496,12 +522,12 @@ def test_a_change_is_held_back_until_it_has_lasted() -> None:
         Advance(T0 + 6 * HOUR_S),
     ]
     result = run(make(segments=segments), log, live_after=1_000, hashes=QUIET)
-    # 7200.5 s + 1 h is 03:00:00.5; the look is at the whole minute after it.
+    # 7200.5 s + 1 h is 03:00:00.5; the look is at the whole minute after it. A snapshot has come by then.
     assert short(result) == [
-        ("ada", "+slow", 1, 3 * HOUR_S + 60.0, "decay"),
-        ("ada", "+after", 1, 3 * HOUR_S + 60.0, "decay"),
-        ("ada", "-slow", 2, 5 * HOUR_S, "decay"),
-        ("ada", "-after", 2, 5 * HOUR_S, "decay"),
+        ("ada", "+slow", 1, 3 * HOUR_S + 60.0, "model"),
+        ("ada", "+after", 1, 3 * HOUR_S + 60.0, "model"),
+        ("ada", "-slow", 2, 5 * HOUR_S, "model"),
+        ("ada", "-after", 2, 5 * HOUR_S, "model"),
     ]
 
 
@@ -540,15 +566,14 @@ def test_nothing_goes_out_while_warming_then_everybody_is_published_a_few_a_minu
     assert (warming.transitions, warming.statuses) == ([], {"orders": 0})
     assert {likelihood for user in warming.users.values() for likelihood, _, _ in user.values()} == {None}
 
-    building = run(catalog, [*log, Advance(T0 + 3 * HOUR_S - 1.0)], live_after=5, hashes=QUIET)
-    assert (building.transitions, building.statuses) == ([], {"orders": 1})
-
     live = run(catalog, [*log, Advance(T0 + 4 * HOUR_S)], live_after=5, hashes=QUIET)
-    # Windows end after 01:00, so the labels are known at 02:00; the model serves from 03:00.
-    when = [(t["user"], t["time_s"] - T0 - 3 * HOUR_S, t["origin"], t["in_segment"]) for t in live.transitions]
+    # Windows end after 01:00, so the labels are known at 02:00, and the snapshot of that hour serves.
+    when = [(t["user"], t["time_s"] - T0 - 2 * HOUR_S, t["origin"], t["in_segment"]) for t in live.transitions]
     assert when == [(f"user{i}", 60.0 * (i // 2), "backfill", True) for i in range(5)]
-    assert {t["model_version"] for t in live.transitions} == {int((T0 + 3 * HOUR_S) // HOUR_S)}
+    assert {t["model_version"] for t in live.transitions} == {int((T0 + 2 * HOUR_S) // HOUR_S)}
     assert all(likelihood is not None for user in live.users.values() for likelihood, _, _ in user.values())
+    # Its distribution is of its own rank values: five users who are alike are in the middle of it.
+    assert {t["score"] for t in live.transitions} == {50.0}
 
 
 def test_leaving_the_audience_takes_the_score_away_and_says_so() -> None:
@@ -612,7 +637,7 @@ def test_duplicates_bad_records_and_the_future() -> None:
     shard = ReferenceShard(make(), lambda _: LiveAfter(1_000), QUIET)
     for one in log:
         shard.take(one)
-    assert dict(shard.counters) == {"events": 3, "duplicates": 1, "bad": 1, "moved_back": 1, "late_goals": 0}
+    assert dict(shard.counters) == {"events": 3, "duplicates": 1, "bad": 1, "moved_back": 1}
     assert shard.clock == T0 + 360.0
     assert [e.time_s - T0 for e in shard.users["ada"].row.log] == [0.0, 60.0, 360.0]
 
@@ -640,6 +665,12 @@ def test_close_calls_are_noted_and_equal_numbers_are_not_close() -> None:
     assert margins.close_calls == []
     margins.note("edge", 50.0000001, 50.0)
     assert len(margins.close_calls) == 1
+
+
+def test_users_beyond_the_limit_are_left_out() -> None:
+    log = [event(T0, user="ada"), event(T0 + 1.0, user="bob"), event(T0 + 2.0, user="ada")]
+    result = run(tighten(make(), users=1), log, hashes=QUIET)
+    assert (list(result.users), result.counters["too_many_users"]) == (["ada"], 1)
 
 
 # --- laws on any log ---

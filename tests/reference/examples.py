@@ -12,7 +12,11 @@ EVENT, SILENT, CROSSING = "event", "silent", "crossing"
 
 @dataclass(slots=True)
 class Pending:
-    """A moment and what was said at it, for each prediction in `waiting`. `x` serves all of them."""
+    """A moment and what was said at it; `x` serves all predictions.
+
+    `audience` are the predictions that it is an example of, `passed` those that have been by: it was handed out to
+    them, or left out as it is not one of theirs.
+    """
 
     user: str
     time_s: float
@@ -21,16 +25,14 @@ class Pending:
     answers: dict[str, Answer]
     shadows: dict[str, float]
     heuristics: dict[str, float]
-    waiting: set[str]
+    audience: set[str]
     hash: float
     rate: float = 1.0
-    handed: set[str] = field(default_factory=set)
+    passed: set[str] = field(default_factory=set)
 
     def hand_out(self, prediction: str, label: int, at_s: float) -> dict[str, Any]:
-        """The example as the learner gets it; it waits for this prediction no more."""
+        """The example as the learner gets it."""
         answer = self.answers[prediction]
-        self.waiting.remove(prediction)
-        self.handed.add(prediction)
         return {
             "prediction": prediction,
             "user": self.user,
@@ -50,58 +52,58 @@ class Pending:
 
 @dataclass(slots=True)
 class PendingExamples:
-    """All waiting examples in the order in which they were made; never more than `limit`."""
+    """All examples that wait, in the order in which they were made; never more than `limit`."""
 
     limit: int
     examples: list[Pending] = field(default_factory=list)
-    rates: dict[str, float] = field(default_factory=lambda: {EVENT: 1.0, SILENT: 1.0})
+    rates: dict[str, float] = field(default_factory=lambda: {EVENT: 1.0, SILENT: 1.0, CROSSING: 1.0})
 
     def add(self, example: Pending) -> None:
         """Keep an example, if its hash is below the rate of its kind; makes room first."""
         while len(self.examples) >= self.limit and self._is_kept(example):
-            if not self._thin():
-                return
+            self._thin()
         if self._is_kept(example):
-            example.rate = self.rates.get(example.kind, 1.0)
+            example.rate = self.rates[example.kind]
             self.examples.append(example)
 
     def replace(self, example: Pending) -> bool:
         """Put an event in the place of the user's waiting event of the same instant; False if there is none.
 
-        It goes where the new one is in no audience.
+        What is in no audience any more goes without a successor.
         """
         for place, old in enumerate(self.examples):
             if (old.kind, old.user, old.time_s) == (EVENT, example.user, example.time_s):
-                example.rate, example.handed = old.rate, old.handed
-                example.waiting -= old.handed
-                self.examples[place : place + 1] = [example] if example.waiting else []
+                example.rate, example.passed = old.rate, old.passed
+                self.examples[place : place + 1] = [example] if example.audience else []
                 return True
         return False
+
+    def head(self, prediction: str) -> Pending | None:
+        """The oldest example that has not passed this prediction: the others wait behind it."""
+        return next((example for example in self.examples if prediction not in example.passed), None)
 
     def double_if_empty(self) -> None:
         """With fewer than a quarter pending, rates below 1 double."""
         if len(self.examples) < self.limit / 4:
             self.rates = {kind: min(1.0, 2.0 * rate) for kind, rate in self.rates.items()}
 
-    def forget_done(self) -> None:
-        """Drop examples that wait for nothing any more."""
-        self.examples = [example for example in self.examples if example.waiting]
+    def forget_passed(self, predictions: set[str]) -> None:
+        """Drop examples that all predictions have been by."""
+        self.examples = [example for example in self.examples if example.passed != predictions]
 
     def _is_kept(self, example: Pending) -> bool:
-        return example.hash < self.rates.get(example.kind, 1.0)
+        return example.hash < self.rates[example.kind]
 
-    def _thin(self) -> bool:
+    def _thin(self) -> None:
+        """Halve the rate of the most numerous kind (the first of equals) and let those of it go that it leaves out."""
         waiting = {kind: sum(e.kind == kind for e in self.examples) for kind in self.rates}
-        kind = max(waiting, key=lambda k: waiting[k])
-        if waiting[kind] == 0:
-            return False
-        self.rates[kind] /= 2.0
+        thinned = max(waiting, key=lambda kind: waiting[kind])
+        self.rates[thinned] /= 2.0
         kept = []
         for example in self.examples:
-            if example.kind != kind:
+            if example.kind != thinned:
                 kept.append(example)
-            elif example.hash < self.rates[kind]:
-                example.rate = min(example.rate, self.rates[kind])
+            elif self._is_kept(example):
+                example.rate = min(example.rate, self.rates[thinned])
                 kept.append(example)
         self.examples = kept
-        return True

@@ -47,8 +47,7 @@ class Answer:
 class Facts:
     """What a filter can ask about a user at a moment.
 
-    `widen` gives a prediction's hysteresis in points. `selected` says which ranges selected the user so far, by where
-    they stand; a walk writes what they do now into `selects`.
+    `widen` gives, for predictions whose score ranges are widened now, by how many points.
     """
 
     history: list[Event]
@@ -57,23 +56,19 @@ class Facts:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     members: Mapping[str, bool] = field(default_factory=dict)
     widen: Mapping[str, float] = field(default_factory=dict)
-    selected: Mapping[tuple[Any, ...], bool] = field(default_factory=dict)
-    selects: dict[tuple[Any, ...], bool] = field(default_factory=dict)
     margins: Margins = field(default_factory=Margins)
 
 
-def evaluate(filter_: dict[str, Any], facts: Facts, place: tuple[Any, ...] = ()) -> bool:
-    """Whether the filter holds. Every branch is visited, so that every range knows whether it selects."""
+def evaluate(filter_: dict[str, Any], facts: Facts) -> bool:
+    """Whether the filter holds."""
     if "all" in filter_:
-        truths = [evaluate(f, facts, (*place, i)) for i, f in enumerate(filter_["all"])]
-        return all(truths)
+        return all(evaluate(inner, facts) for inner in filter_["all"])
     if "any" in filter_:
-        truths = [evaluate(f, facts, (*place, i)) for i, f in enumerate(filter_["any"])]
-        return any(truths)
+        return any(evaluate(inner, facts) for inner in filter_["any"])
     if "not" in filter_:
-        return not evaluate(filter_["not"], facts, (*place, "not"))
-    if "score" in filter_ or "likelihood" in filter_:
-        return _predicted(filter_, facts, place)
+        return not evaluate(filter_["not"], facts)
+    if "prediction" in filter_:
+        return _predicted(filter_, facts)
     return _leaf(filter_, facts)
 
 
@@ -97,9 +92,6 @@ def brute_filter(
 
 
 def _leaf(filter_: dict[str, Any], facts: Facts) -> bool:
-    if "category" in filter_:
-        category = facts.answers[filter_["prediction"]].category
-        return category is not None and CATEGORIES[category] in filter_["category"]
     if "trait" in filter_:
         return holds(filter_, facts.traits.get(filter_["trait"]))
     if "segment" in filter_:
@@ -119,24 +111,19 @@ def _since(bounds: dict[str, float], times_s: list[float], at_s: float) -> bool:
     return bounds.get("min", 0.0) <= since_s < bounds.get("max", math.inf)
 
 
-def _predicted(filter_: dict[str, Any], facts: Facts, place: tuple[Any, ...]) -> bool:
-    answer, widen = facts.answers[filter_["prediction"]], facts.widen[filter_["prediction"]]
+def _predicted(filter_: dict[str, Any], facts: Facts) -> bool:
+    answer = facts.answers[filter_["prediction"]]
     if "score" in filter_:
-        return _range(filter_["score"], answer.score, 100.0, widen, facts, place)
-    return _range(filter_["likelihood"], answer.likelihood, 1.0, widen / 100.0, facts, place)
+        return _range(filter_["score"], answer.score, 100.0, facts.widen.get(filter_["prediction"], 0.0), facts.margins)
+    if "likelihood" in filter_:
+        return _range(filter_["likelihood"], answer.likelihood, 1.0, 0.0, facts.margins)
+    return answer.category is not None and CATEGORIES[answer.category] in filter_["category"]
 
 
-def _range(
-    bounds: dict[str, Any], value: float | None, top: float, widen: float, facts: Facts, place: tuple[Any, ...]
-) -> bool:
-    slack = widen if facts.selected.get(place, False) else 0.0
-    low, high = bounds.get("min"), bounds.get("max")
-    inside = value is not None
-    if value is not None and low is not None:
-        facts.margins.note(f"range {place} min", value, low - slack)
-        inside = inside and value >= low - slack
-    if value is not None and high is not None:
-        facts.margins.note(f"range {place} max", value, high + slack)
-        inside = inside and (value < high + slack or (high >= top and value <= top))
-    facts.selects[place] = inside
-    return inside
+def _range(bounds: dict[str, Any], value: float | None, top: float, widen: float, margins: Margins) -> bool:
+    if value is None:
+        return False
+    low, high = bounds.get("min", -math.inf) - widen, bounds.get("max", math.inf) + widen
+    margins.note("range min", value, low)
+    margins.note("range max", value, high)
+    return low <= value and (value < high or (high >= top and value <= top))

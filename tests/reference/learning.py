@@ -12,7 +12,7 @@ from river import linear_model
 from models.forgetting import ForgettingFTRL, ForgettingStandardScaler
 from tests.reference.margins import Margins
 
-WARMING, BUILDING, LIVE = 0, 1, 2
+WARMING, LIVE = 0, 2
 BINS = 1_024
 Z_MIN, Z_MAX = -12.0, 12.0
 
@@ -128,14 +128,12 @@ class Learner:
         self.status = dict.fromkeys(memories, WARMING)
 
     def learn(self, prediction: str, examples: list[dict[str, Any]]) -> None:
-        """The examples of one hour, in order. Moves the status: building becomes live, a beaten heuristic building."""
+        """The examples of one hour, in order; then the prediction may be live."""
         for example in examples:
             self.models[prediction].learn(example["x"], example["label"], example["weight"])
             self.rules[prediction].learned(example)
-        if self.status[prediction] == BUILDING:
+        if self.status[prediction] == WARMING and examples and self.rules[prediction].beaten():
             self.status[prediction] = LIVE
-        elif self.status[prediction] == WARMING and examples and self.rules[prediction].beaten():
-            self.status[prediction] = BUILDING
 
     def snapshot(self, number: int, bins: dict[str, dict[int, int]]) -> Version:
         """The models as they are now together with the given distributions."""

@@ -19,7 +19,7 @@ from tests.reference.definitions import CATEGORIES, SegmentRule, leaves, predict
 from tests.reference.examples import CROSSING, EVENT, SILENT, Pending, PendingExamples
 from tests.reference.filters import Answer, Facts, evaluate
 from tests.reference.hashes import Hashes
-from tests.reference.learning import BUILDING, LIVE, Learner, LiveAfter, Version, WarmupRule, bin_of, sigmoid
+from tests.reference.learning import LIVE, Learner, LiveAfter, Version, WarmupRule, bin_of, sigmoid
 from tests.reference.margins import Margins
 from tests.reference.rows import Row, update
 from tests.reference.scoring import answer, heuristic
@@ -59,25 +59,20 @@ class Said:
     version: int = 0
     answers: dict[str, Answer] = field(default_factory=dict)
     memberships: dict[str, Membership] = field(default_factory=dict)
-    selected: dict[tuple[Any, ...], bool] = field(default_factory=dict)
 
     def copy(self) -> Said:
         """One that a look may change and throw away; answers are replaced, never changed."""
         memberships = {id_: replace(membership) for id_, membership in self.memberships.items()}
-        return Said(self.scored_t, self.version, self.answers, memberships, self.selected)
+        return Said(self.scored_t, self.version, self.answers, memberships)
 
 
 @dataclass(slots=True)
 class User:
-    """A row, what was said about it, and when it was last visited (an unrecorded look counts).
-
-    `next_look_s` is None when anything that it depends on has changed since it was computed.
-    """
+    """A row, what was said about it, and the minute of the next look."""
 
     row: Row
     said: Said
-    visited_s: float = -math.inf
-    next_look_s: float | None = None
+    next_look_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +116,8 @@ class ReferenceShard:
         self.columns = Columns(catalog)
         self.learner = Learner({id_: rule.memory_examples for id_, rule in self.predictions.items()}, warmup)
         self.version: Version | None = None
+        self.recorded = False
+        self.last_hour_s = -math.inf
         self.live_since: dict[str, float] = {}
         self.live_rows: dict[str, int] = {}
         self.clock: float | None = None
@@ -159,9 +156,12 @@ class ReferenceShard:
 
     def _event(self, event: Event) -> None:
         self.counters["events"] += 1
-        self._count_late_goals(event)
+        self._count_late_goal(event)
         known = event.user in self.users
         if not known:
+            if len(self.users) >= self.catalog.limits.users:
+                self.counters["too_many_users"] += 1
+                return
             row = Row(event.user, len(self.users), self.columns.half_lives)
             self.users[event.user] = User(row, self._nothing_said())
         user = self.users[event.user]
@@ -170,12 +170,16 @@ class ReferenceShard:
 
         after = user.said.copy()
         transitions = self._first_step(user, after, now_s)
+        between = after.answers
         traits = frozenset(self.catalog.named_traits())
         update(user.row, event, self.columns.meet(event), self.catalog.features.session_gap_s, traits)
         transitions += self._step(user.row, after, Step(now_s, now_s, "live", event))
+        crossed = self._crossed(between, after.answers)
         self._record(user, after, transitions, now_s)
         if in_order:
             self._leave_example(user, now_s, EVENT)
+        self._leave_crossing(user, now_s, crossed)
+        user.next_look_s = self._next_look(user)
 
     def _nothing_said(self) -> Said:
         return Said(
@@ -183,14 +187,10 @@ class ReferenceShard:
             memberships={segment.id: Membership() for segment in self.segments},
         )
 
-    def _count_late_goals(self, event: Event) -> None:
-        for id_, rule in self.predictions.items():
-            if any(matches(atom, event) for atom in goal_atoms(rule.goal)):
-                self.counters["late_goals"] += any(
-                    (e["prediction"], e["user"]) == (id_, event.user)
-                    and e["time_s"] < event.time_s <= e["time_s"] + rule.window_s
-                    for e in self.examples
-                )
+    def _count_late_goal(self, event: Event) -> None:
+        if event.time_s + self.catalog.time.lateness_s < self.last_hour_s:
+            goals = [atom for rule in self.predictions.values() for atom in goal_atoms(rule.goal)]
+            self.counters["late_goals"] += any(matches(atom, event) for atom in goals)
 
     # --- time ---
 
@@ -200,54 +200,59 @@ class ReferenceShard:
             self.clock = to_s
             return
         while True:
-            next_minute = math.floor(self.clock / MINUTE_S) * MINUTE_S + MINUTE_S
-            due_looks = [due for due, _ in self._due_looks(math.inf)]
-            minute = max(next_minute, min(due_looks, default=math.inf))
             hour = self._next_hour(self.clock)
-            tick = min(minute, hour)
+            tick = min([hour, *(user.next_look_s for user in self.users.values())])
             if tick > to_s:
                 break
             self.clock = tick
             if tick == hour:
                 self._hour(tick)
-            for _, user in self._due_looks(tick):
+            due = [user for user in self.users.values() if user.next_look_s <= tick]
+            for user in sorted(due, key=lambda u: u.row.index):
                 self._look(user, tick)
         self.clock = max(self.clock, to_s)
 
     def _next_hour(self, clock: float) -> float:
-        """The first whole hour after the clock at which an example's label is known or a prediction becomes live."""
+        """The first whole hour after the clock at which a label is known or a snapshot arises."""
         next_whole = math.floor(clock / HOUR_S) * HOUR_S + HOUR_S
-        known = [self._known_at(example, id_) for example in self.pending.examples for id_ in example.waiting]
-        if BUILDING in self.learner.status.values():
+        if self.recorded:
             return next_whole
+        heads = [(self.pending.head(id_), id_) for id_ in self.predictions]
+        known = [self._known_at(example, id_) for example, id_ in heads if example is not None]
         return max(next_whole, min(known, default=math.inf))
 
     def _known_at(self, example: Pending, prediction: str) -> float:
         known_s = example.time_s + self.predictions[prediction].window_s + self.catalog.time.lateness_s
-        return math.ceil(known_s / HOUR_S) * HOUR_S
+        # Strictly later: an event at the last instant of the window comes after the ticks of its own time.
+        return math.floor(known_s / HOUR_S) * HOUR_S + HOUR_S
 
     def _hour(self, hour_s: float) -> None:
-        before = dict(self.learner.status)
-        anything = False
+        handed_out = False
         for id_ in self.predictions:
             handed = self._hand_out(id_, hour_s)
-            anything = anything or bool(handed)
+            handed_out = handed_out or bool(handed)
+            was_live = self._has_model(id_)
             self.learner.learn(id_, [example for example in handed if example["kind"] != CROSSING])
-        self.pending.forget_done()
-        self.pending.double_if_empty()
-        if anything or self.learner.status != before:
+            if self._has_model(id_) and not was_live:
+                self._go_live(id_, hour_s)
+        self.pending.forget_passed(set(self.predictions))
+        if handed_out or self.recorded:
+            self.pending.double_if_empty()
             bins = {id_: self._distribution(id_) for id_ in self.predictions}
             self.version = self.learner.snapshot(int(hour_s // HOUR_S), bins)
-            self._apply_statuses(before, hour_s)
+            self.recorded = False
+            self.last_hour_s = hour_s
 
     def _hand_out(self, prediction: str, hour_s: float) -> list[dict[str, Any]]:
+        """In the order in which they were made; one whose label is not known yet holds up those behind it."""
         rule = self.predictions[prediction]
-        due = [e for e in self.pending.examples if prediction in e.waiting and self._known_at(e, prediction) <= hour_s]
         handed = []
-        for example in sorted(due, key=lambda e: e.time_s):
-            log = self.users[example.user].row.log
-            inside = [e for e in log if example.time_s < e.time_s <= example.time_s + rule.window_s]
-            handed.append(example.hand_out(prediction, int(goal_reached(rule.goal, inside)), hour_s))
+        while (example := self.pending.head(prediction)) and self._known_at(example, prediction) <= hour_s:
+            example.passed.add(prediction)
+            if prediction in example.audience:
+                log = self.users[example.user].row.log
+                inside = [e for e in log if example.time_s < e.time_s <= example.time_s + rule.window_s]
+                handed.append(example.hand_out(prediction, int(goal_reached(rule.goal, inside)), hour_s))
         self.examples += handed
         return handed
 
@@ -256,34 +261,25 @@ class ReferenceShard:
         ranks = [user.said.answers[prediction].z for user in self.users.values()]
         return dict(Counter(bin_of(z, self.margins) for z in ranks if z is not None))
 
-    def _apply_statuses(self, before: dict[str, int], hour_s: float) -> None:
-        for id_, status in self.learner.status.items():
-            if status == BUILDING != before[id_]:
-                for user in self.users.values():
-                    said = user.said.answers[id_]
-                    if said.audience:
-                        z = self._logit(id_, self.columns.values(user.row, user.said.scored_t))
-                        user.said.answers = {**user.said.answers, id_: replace(said, z=z)}
-            elif status == LIVE != before[id_]:
-                self.live_since[id_] = hour_s
-                self.live_rows[id_] = len(self.users)
-                for user in self.users.values():
-                    user.next_look_s = None
+    def _go_live(self, prediction: str, hour_s: float) -> None:
+        """Everybody's rank value becomes the model's, so that the first snapshot of it has its distribution."""
+        model = self.learner.models[prediction].freeze()
+        self.live_since[prediction] = hour_s
+        self.live_rows[prediction] = len(self.users)
+        for user in self.users.values():
+            said = user.said.answers[prediction]
+            if said.audience:
+                z = model.logit(self.columns.values(user.row, user.said.scored_t))
+                user.said.answers = {**user.said.answers, prediction: replace(said, z=z)}
+            user.next_look_s = min(user.next_look_s, hour_s + MINUTE_S * self._place_in_line(user))
 
     # --- looks ---
 
-    def _due_looks(self, up_to_s: float) -> list[tuple[float, User]]:
-        """(due minute, user) of every user with a look due, in the order in which they happen."""
-        due = []
-        for user in self.users.values():
-            if user.next_look_s is None:
-                user.next_look_s = self._next_look(user)
-            if user.next_look_s <= up_to_s:
-                due.append((user.next_look_s, user))
-        return sorted(due, key=lambda d: (d[0], d[1].row.index))
-
     def _next_look(self, user: User) -> float:
-        name, row, after_s = user.row.user, user.row, user.visited_s
+        """The first minute after the clock's own at which there is a reason to look; what is past is left out."""
+        assert self.clock is not None
+        name, row = user.row.user, user.row
+        after_s = math.floor(self.clock / MINUTE_S) * MINUTE_S
         times = [
             looks.silence_look(row.last_t, self.hashes.look_phase(name), after_s),
             looks.weekly_look(row.last_t, self.hashes.week_phase(name), after_s),
@@ -291,41 +287,42 @@ class ReferenceShard:
         audiences = [rule.audience for rule in self.predictions.values() if rule.audience is not None]
         for filter_ in audiences + [segment.filter for segment in self.segments]:
             for leaf in leaves(filter_):
-                times += [time_s for time_s in looks.condition_looks(leaf, row) if time_s > after_s]
+                times += looks.condition_looks(leaf, row)
         for segment in self.segments:
             since_s = user.said.memberships[segment.id].differs_since
             if since_s is not None:
                 times.append(looks.up_to_minute(since_s + segment.min_dwell_s))
-        turn_s = self._turn(user)
-        if turn_s is not None:
-            times.append(turn_s)
-        return min(times)
+        times += self._turns(user)
+        return min(time_s for time_s in times if time_s > after_s)
 
-    def _turn(self, user: User) -> float | None:
-        """When the user is looked at because a prediction went live, if nothing was published of it since."""
-        limit = self.catalog.limits.backfill_users_per_minute
-        turns = [
-            live_s + MINUTE_S * (user.row.index // limit)
+    def _place_in_line(self, user: User) -> int:
+        return user.row.index // self.catalog.limits.backfill_users_per_minute
+
+    def _turns(self, user: User) -> list[float]:
+        """When the user is looked at because predictions went live of which nothing was published yet."""
+        return [
+            live_s + MINUTE_S * self._place_in_line(user)
             for id_, live_s in self.live_since.items()
             if user.row.index < self.live_rows[id_] and user.said.version < live_s // HOUR_S
         ]
-        return min(turns, default=None)
 
     def _look(self, user: User, now_s: float) -> None:
         self.counters["looks"] += 1
         phase = self.hashes.week_phase(user.row.user)
-        weekly = looks.weekly_look(user.row.last_t, phase, user.visited_s) <= now_s
-        turn_s = self._turn(user)
+        weekly = looks.weekly_look(user.row.last_t, phase, now_s - MINUTE_S) == now_s
+        turned = any(turn_s <= now_s for turn_s in self._turns(user))
         after = user.said.copy()
         transitions = self._first_step(user, after, now_s)
+        between = after.answers
         transitions += self._step(user.row, after, Step(now_s, now_s, "decay", None))
-        user.visited_s, user.next_look_s = now_s, None
-        turned = turn_s is not None and turn_s <= now_s
         if weekly or turned or transitions or self._moved(user.said, after):
             self.counters["recorded_looks"] += 1
+            crossed = self._crossed(between, after.answers)
             self._record(user, after, transitions, now_s)
             if weekly:
                 self._leave_example(user, now_s, SILENT)
+            self._leave_crossing(user, now_s, crossed)
+        user.next_look_s = self._next_look(user)
 
     def _moved(self, before: Said, after: Said) -> bool:
         """Whether a look has found something worth recording, besides transitions."""
@@ -371,8 +368,7 @@ class ReferenceShard:
                 continue
             if membership.differs_since is None:
                 membership.differs_since = step.now_s
-            # Not by the clock but by the moment that is judged: a new snapshot looks at the past and makes nothing due.
-            if segment.min_dwell_s == 0 or step.at_s - membership.differs_since >= segment.min_dwell_s:
+            if step.now_s - membership.differs_since >= segment.min_dwell_s:
                 membership.differs_since = None
                 membership.sequence += 1
                 if membership.inside:
@@ -399,27 +395,18 @@ class ReferenceShard:
     def _logit(self, prediction: str, x: list[float]) -> float:
         return 0.0 if self.version is None else self.version.predictions[prediction].model.logit(x)
 
+    def _has_model(self, prediction: str) -> bool:
+        return self.learner.status[prediction] == LIVE
+
     def _is_live(self, prediction: str) -> bool:
-        return self.learner.status[prediction] == LIVE and self.predictions[prediction].published
+        return self._has_model(prediction) and self.predictions[prediction].published
 
     def _wanted(self, segment: SegmentRule, row: Row, said: Said, members: dict[str, bool], at_s: float) -> bool:
         """What the segment's filter says; false while something it uses is not live."""
-        facts = Facts(
-            row.log,
-            row.traits,
-            at_s,
-            said.answers,
-            members,
-            {id_: rule.hysteresis for id_, rule in self.predictions.items()},
-            said.selected,
-            margins=self.margins,
-        )
-        holds = evaluate(segment.filter, facts, (segment.id,))
         if not all(self._is_live(id_) for id_ in segment.uses):
-            facts.selects = dict.fromkeys(facts.selects, False)
-            holds = False
-        said.selected = {**said.selected, **facts.selects}
-        return holds
+            return False
+        widen = {id_: self.predictions[id_].hysteresis for id_ in segment.uses if members[segment.id]}
+        return evaluate(segment.filter, Facts(row.log, row.traits, at_s, said.answers, members, widen, self.margins))
 
     def _transition(
         self, segment: SegmentRule, user: str, before: dict[str, Answer], said: Said, step: Step
@@ -455,18 +442,19 @@ class ReferenceShard:
         return event is not None and any(matches(atom, event) for atom in atoms)
 
     def _record(self, user: User, after: Said, transitions: list[dict[str, Any]], now_s: float) -> None:
-        before, user.said = user.said, after
-        after.scored_t = user.visited_s = now_s
-        user.next_look_s = None
+        user.said = after
+        after.scored_t = now_s
+        self.recorded = True
         self.transitions += transitions
-        crossed = {
-            id_
-            for id_ in self.predictions
-            if self._is_live(id_)
-            and before.version >= self.live_since[id_] // HOUR_S
-            and None not in (before.answers[id_].category, after.answers[id_].category)
-            and before.answers[id_].category != after.answers[id_].category
+
+    def _crossed(self, before: dict[str, Answer], after: dict[str, Answer]) -> set[str]:
+        """The live predictions whose category is another after the step that is the moment itself."""
+        categories = {
+            id_: (before[id_].category, after[id_].category) for id_ in self.predictions if self._is_live(id_)
         }
+        return {id_ for id_, (old, new) in categories.items() if None not in (old, new) and old != new}
+
+    def _leave_crossing(self, user: User, now_s: float, crossed: set[str]) -> None:
         if crossed:
             self.pending.add(self._pending(user, now_s, CROSSING, crossed))
 
@@ -478,7 +466,7 @@ class ReferenceShard:
         if audiences:
             self.pending.add(example)
 
-    def _pending(self, user: User, now_s: float, kind: str, waiting: set[str]) -> Pending:
+    def _pending(self, user: User, now_s: float, kind: str, audience: set[str]) -> Pending:
         x = self.columns.values(user.row, now_s)
         return Pending(
             user=user.row.user,
@@ -488,7 +476,7 @@ class ReferenceShard:
             answers=dict(user.said.answers),
             shadows={id_: sigmoid(self._logit(id_, x)) for id_ in self.predictions},
             heuristics={id_: heuristic(rule, user.row, now_s) for id_, rule in self.predictions.items()},
-            waiting=waiting,
+            audience=audience,
             hash=self.hashes.keep(user.row.user, now_s),
         )
 

@@ -104,5 +104,5 @@ def _add_value(row: Row, value: float, t: float, late: bool) -> None:
         row.value_decayed[i] = f32(row.value_decayed[i] + value * faded(row.last_t - t, half_life))
     row.value_sum = f32(row.value_sum + value)
     row.value_n = f32(row.value_n + 1.0)
-    if not late:
+    if not late or row.value_n == 1.0:
         row.value_last = f32(value)
