@@ -18,16 +18,14 @@ help:  ## What can be made
 install: $(STAMP)  ## Make .venv with everything in it
 
 $(STAMP): requirements/dev.txt pyproject.toml
-	@python="$(PYTHON)"; \
+	@python=; \
+	for candidate in $(or $(PYTHON),$(CANDIDATES)); do \
+		if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then \
+			python="$$candidate"; break; \
+		fi; \
+	done; \
 	if [[ -z "$$python" ]]; then \
-		for candidate in $(CANDIDATES); do \
-			if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then \
-				python="$$candidate"; break; \
-			fi; \
-		done; \
-	fi; \
-	if [[ -z "$$python" ]]; then \
-		echo "Tideline needs Python 3.11 to 3.14; found: $$(python3 --version 2>&1 || true)." >&2; \
+		echo "Tideline needs Python 3.11 to 3.14; found: $$($(or $(PYTHON),python3) --version 2>&1 || true)." >&2; \
 		echo "Install one of them, or name it: make install PYTHON=/path/to/python3.13" >&2; \
 		exit 1; \
 	fi; \

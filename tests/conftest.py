@@ -11,6 +11,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+
+# Two busy cores make any deadline a coin toss. In CI examples are the same every time, so that landing is no matter of
+# luck; elsewhere every run tries new ones, and what fails is printed in a form that can be run again.
+settings.register_profile(
+    "tideline", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None, print_blob=True
+)
+settings.load_profile("tideline")
 
 ROOT = Path(__file__).resolve().parent.parent
 
