@@ -22,6 +22,8 @@ from config.errors import InputError
 BLOCK_BYTES: Final = 262_144
 UNPACKED_BLOCK_BYTES: Final = 1_048_576
 
+HEAD_BYTES: Final = 512
+
 GZIP: Final = b"\x1f\x8b"
 
 _OTHER_KINDS: Final = (
@@ -112,7 +114,7 @@ class Source:
         """The first pass: the unpacked content in blocks, as UTF-8. `progress` gets the bytes read from disk."""
         with self._opened() as file:
             raw = self._raw_blocks(file, progress)
-            first = next(raw, b"")
+            first = _head(raw)
             self._check_kind(first)
             self.compressed = first.startswith(GZIP)
             blocks = _chain(first, raw)
@@ -174,7 +176,7 @@ class Source:
                 raise InputError(self.name, f"is {kind}")
 
     def _checked_text(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        first = next(blocks, b"")
+        first = _head(blocks)
         self._check_kind(first)
         if first[257:262] == b"ustar":
             raise InputError(self.name, "is a tar archive; unpack it with tar -x")
@@ -202,6 +204,14 @@ class Source:
             # Checked afterwards: then it also holds for what was just read.
             self._check_unchanged(file)
         return found
+
+
+def _head(blocks: Iterator[bytes]) -> bytes:
+    """The first blocks, enough to tell what they are (a pipe may give a byte at a time)."""
+    head = b""
+    while len(head) < HEAD_BYTES and (block := next(blocks, None)) is not None:
+        head += block
+    return head
 
 
 def _chain(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
