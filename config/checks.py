@@ -22,6 +22,7 @@ from config.catalog import (
     TraitFilter,
     TraitLimit,
     TraitValues,
+    walk,
 )
 from config.places import located_atoms, located_filters, named_events, walk_located
 from config.problems import suggest
@@ -30,11 +31,13 @@ from config.yaml_text import Location
 Finding: TypeAlias = tuple[Location, str, str]  # where, found, expected
 
 MAX_ATOMS = 64
+# One compiled filter is evaluated on a stack of this many truth values (streams/core/filters.py).
+MAX_FILTER_PARTS = 128
 
 
 def check(catalog: Catalog) -> list[Finding]:
     """Everything wrong between the parts of a catalog whose parts are right."""
-    findings = [*_check_mapping(catalog), *_check_limits(catalog)]
+    findings = [*_check_mapping(catalog), *_check_limits(catalog), *_check_filter_sizes(catalog)]
     for id_, prediction in catalog.predictions.items():
         findings += _check_prediction(catalog, id_, prediction)
     findings += _check_atoms(catalog)
@@ -107,6 +110,22 @@ def _check_limits(catalog: Catalog) -> Iterator[Finding]:
                 ("features", "traits", name),
                 f"{count} values of {name!r}",
                 f"at most {limits.trait_values} (limits.trait_values)",
+            )
+
+
+def _check_filter_sizes(catalog: Catalog) -> Iterator[Finding]:
+    whole: list[tuple[Filter | None, Location]] = [
+        (prediction.audience_filter, ("predictions", id_, "audience"))
+        for id_, prediction in catalog.predictions.items()
+    ]
+    whole += [(segment.filter, ("segments", id_, "filter")) for id_, segment in catalog.segments.items()]
+    for filter_, location in whole:
+        parts = sum(1 for _ in walk(filter_)) if filter_ is not None else 0
+        if parts > MAX_FILTER_PARTS:
+            yield (
+                location,
+                f"a filter of {parts} parts (for churn with the lookback)",
+                f"at most {MAX_FILTER_PARTS}; a part that several segments share can be a segment of its own",
             )
 
 

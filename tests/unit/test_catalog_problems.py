@@ -198,6 +198,16 @@ def test_too_many_atoms_over_all_goals() -> None:
     assert [(p.line, p.path, p.expected) for p in found] == [(3, "predictions", "at most 64")]
 
 
+def test_parts_of_one_filter_are_bounded() -> None:
+    head = "version: 1\nname: x\npredictions: {p: {name: P, goal: {did: A}, window: 7d}}\nsegments:\n"
+    row = "{any: [" + ", ".join(["{trait: a, exists: true}"] * 60) + "]}"
+    loads(head + f"  s: {{name: S, filter: {{all: [{row}, {row}]}}}}\n")
+    found = problems(head + f"  s: {{name: S, filter: {{all: [{row}, {row}, {row}]}}}}\n")
+    assert [(p.line, p.path, p.found) for p in found] == [
+        (5, "segments.s.filter", "a filter of 184 parts (for churn with the lookback)")
+    ]
+
+
 def test_number_of_predictions_is_bounded() -> None:
     one = "{name: P, goal: {did: A}, window: 7d}"
     head = "version: 1\nname: x\npredictions:\n"
