@@ -1,0 +1,195 @@
+"""Read access to what shards have stored in Redis, for the command line, the API and people's own programs.
+
+Reads only, takes no claim, and may be used while shards write: every shard is consistent as of one of its
+commits per command, not over several commands. `docs/redis.md` describes the keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from config.errors import StoreIncompatible
+from streams.adapters.redis_keys import shard_keys, store_meta
+from streams.adapters.redis_wire import Wire, hide_password
+from streams.core.partition import shard_of
+from streams.ports import FORMAT
+
+_SCAN_COUNT = 1_000
+
+
+class Score(msgspec.Struct, frozen=True):
+    """What people see of one prediction for one user: score 0 to 100; the likelihood is None while it warms up."""
+
+    score: float | None = None
+    likelihood: float | None = None
+    category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What the store was made for."""
+
+    shards: int
+    catalog: str
+    input: str | None
+    predictions: tuple[str, ...]
+    segments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInfo:
+    """Where a shard stands. `number` is its last commit."""
+
+    shard: int
+    epoch: int
+    number: int
+    generation: str
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserView:
+    """What is stored of a user; `known` is False for one that no shard has seen."""
+
+    user: str
+    shard: int
+    known: bool
+    scores: dict[str, Score]
+    """prediction -> score; a prediction whose audience the user is not in is left out."""
+    segments: tuple[str, ...]
+    remembered: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEntry:
+    """A transition or a dead letter. `entry_id` orders the entries of a shard."""
+
+    shard: int
+    entry_id: str
+    data: bytes
+
+
+class RedisReader:
+    """One thread at a time. Every method raises StoreUnavailable when the server does not answer."""
+
+    def __init__(self, url: str, *, prefix: str = "tl", timeout_s: float = 10.0) -> None:
+        """Raises StoreIncompatible if there is no store of this format below the prefix."""
+        self._prefix = prefix
+        self._wire = Wire(url, timeout_s=timeout_s)
+        fields = _dictionary(self._wire.ask("HGETALL", store_meta(prefix)))
+        if not fields:
+            raise StoreIncompatible(f"{hide_password(url)} holds no store of Tideline with the key prefix {prefix!r}")
+        if fields.get("format") != str(FORMAT):
+            raise StoreIncompatible(f"the store has format {fields.get('format')}; this Tideline reads {FORMAT}")
+        self.info = StoreInfo(
+            shards=int(fields["shards"]),
+            catalog=fields["catalog"],
+            input=fields["input"] or None,
+            predictions=tuple(fields["predictions"].split()),
+            segments=tuple(fields["segments"].split()),
+        )
+        self._keys = [shard_keys(prefix, shard) for shard in range(self.info.shards)]
+
+    def user(self, user: str) -> UserView:
+        """Everything about one user."""
+        shard = shard_of(user, self.info.shards)
+        keys = self._keys[shard]
+        scores = {name: self._wire.ask("HGET", keys.scores(name), user) for name in self.info.predictions}
+        return UserView(
+            user=user,
+            shard=shard,
+            known=bool(self._wire.ask("HEXISTS", keys.rows, user)),
+            scores={name: msgspec.json.decode(data, type=Score) for name, data in scores.items() if data is not None},
+            segments=tuple(
+                name for name in self.info.segments if self._wire.ask("SISMEMBER", keys.members(name), user)
+            ),
+            remembered=self._wire.ask("HGET", keys.remember, user),
+        )
+
+    def row(self, user: str) -> bytes | None:
+        """The user's row as its shard stored it."""
+        keys = self._keys[shard_of(user, self.info.shards)]
+        row: bytes | None = self._wire.ask("HGET", keys.rows, user)
+        return row
+
+    def members(self, segment: str) -> Iterator[str]:
+        """The users in a segment, in no order; those who enter or leave while this runs may be missed or included."""
+        for keys in self._keys:
+            cursor = b"0"
+            seen: set[bytes] = set()  # a scan may give a member twice
+            while True:
+                cursor, page = self._wire.ask("SSCAN", keys.members(segment), cursor, "COUNT", _SCAN_COUNT)
+                fresh = set(page) - seen
+                seen |= fresh
+                yield from (member.decode() for member in fresh)
+                if cursor == b"0":
+                    break
+
+    def member_count(self, segment: str) -> int:
+        return sum(self._wire.ask("SCARD", keys.members(segment)) for keys in self._keys)
+
+    def by_score(
+        self, prediction: str, *, low: float = 0.0, high: float = math.inf, limit: int = 100
+    ) -> list[tuple[str, float]]:
+        """The users with low <= score < high, highest first, at most `limit`. The index follows whole points."""
+        found: list[tuple[str, float]] = []
+        for keys in self._keys:
+            bounds = ("+inf" if math.isinf(high) else f"({high!r}", repr(low), "BYSCORE", "REV", "LIMIT", 0, limit)
+            flat = self._wire.ask("ZRANGE", keys.index(prediction), *bounds, "WITHSCORES")
+            found += [(user.decode(), float(score)) for user, score in zip(flat[::2], flat[1::2], strict=True)]
+        found.sort(key=lambda pair: (-pair[1], pair[0]))
+        return found[:limit]
+
+    def score_count(self, prediction: str, *, low: float = 0.0, high: float = math.inf) -> int:
+        """How many users have low <= score < high."""
+        bounds = (repr(low), "+inf" if math.isinf(high) else f"({high!r}")
+        return sum(self._wire.ask("ZCOUNT", keys.index(prediction), *bounds) for keys in self._keys)
+
+    def transitions(self, limit: int = 100) -> list[StreamEntry]:
+        """The latest transitions that the store still has, newest first within each shard."""
+        return [entry for shard in range(self.info.shards) for entry in self._latest(shard, "outbox", limit)]
+
+    def dead_letters(self, limit: int = 100) -> list[StreamEntry]:
+        """The latest dead letters, newest first within each shard."""
+        return [entry for shard in range(self.info.shards) for entry in self._latest(shard, "dead", limit)]
+
+    def dead_letter_count(self) -> int:
+        return sum(self._wire.ask("XLEN", keys.dead) for keys in self._keys)
+
+    def shard_infos(self) -> list[ShardInfo]:
+        return [self._shard_info(shard) for shard in range(self.info.shards)]
+
+    def blob(self, shard: int, name: str) -> bytes | None:
+        """One named part of a shard's state."""
+        blob: bytes | None = self._wire.ask("HGET", self._keys[shard].state, name)
+        return blob
+
+    def close(self) -> None:
+        self._wire.close()
+
+    def _shard_info(self, shard: int) -> ShardInfo:
+        keys = self._keys[shard]
+        fields = _dictionary(self._wire.ask("HGETALL", keys.meta))
+        return ShardInfo(
+            shard=shard,
+            epoch=int(fields.get("epoch", "0")),
+            number=int(fields.get("commit", "0")),
+            generation=fields.get("generation", ""),
+            users=self._wire.ask("HLEN", keys.rows),
+        )
+
+    def _latest(self, shard: int, stream: str, limit: int) -> list[StreamEntry]:
+        key = self._keys[shard].outbox if stream == "outbox" else self._keys[shard].dead
+        page = self._wire.ask("XREVRANGE", key, "+", "-", "COUNT", limit)
+        return [StreamEntry(shard, entry_id.decode(), fields[1]) for entry_id, fields in page]
+
+
+def _dictionary(flat: list[Any]) -> dict[str, str]:
+    # The position of an input is bytes of the runtime's own choice; nothing here shows it.
+    texts = [item.decode(errors="replace") for item in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
