@@ -135,6 +135,13 @@ def test_chunks_of_another_order_prediction_or_width_are_refused() -> None:
             collector.points(START_S, START_S + 1, NAMES[:2])
 
 
+def test_examples_that_nobody_scored_are_refused() -> None:
+    some = rows([START_S, START_S + 1], [1, 0])
+    some.likelihood[1] = np.nan
+    with Collector("orders", prediction()) as collector, pytest.raises(ValueError, match="cannot be judged"):
+        collector.collect(some.chunk(1))
+
+
 def test_a_full_disk_says_what_to_do() -> None:
     class Full:
         def write(self, _data: Any) -> int:

@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models import metrics
@@ -218,7 +218,6 @@ def test_a_likelihood_outside_0_and_1_is_refused() -> None:
 
 
 @given(points(), st.integers(0, 1000))
-@settings(deadline=None)  # the first call compiles
 def test_resamples_equal_the_auc_of_points_copied_as_often_as_their_user_was_drawn(case: Points, seed: int) -> None:
     y, score, weight = case
     user = np.array([i % 4 for i in range(len(y))], dtype=np.uint64) * np.uint64(2**62)

@@ -111,8 +111,8 @@ class Collector:
     """Gathers the matured examples of one prediction; a context manager that owns the temporary file.
 
     `collect` each chunk in the order of its numbers, then call `points` once. Raises ValueError when a chunk is of
-    another prediction, is missing, or has another number of features; TidelineError when the folder for temporary
-    files has no room.
+    another prediction, is missing, has another number of features or a likelihood that is not finite; TidelineError
+    when the folder for temporary files has no room.
     """
 
     def __init__(
@@ -187,6 +187,8 @@ class Collector:
                 f"chunk {chunk.number} of prediction {chunk.prediction} with {chunk.x.shape[1]} features cannot follow "
                 f"chunk {self._number} of prediction {source} with {features}"
             )
+        if not (np.isfinite(chunk.likelihood).all() and np.isfinite(chunk.heuristic).all()):
+            raise ValueError(f"chunk {chunk.number}: examples without a likelihood or a heuristic cannot be judged")
         self._source, self._features, self._number = source, features, chunk.number
 
     def _mapped(self, features: int) -> F32:
