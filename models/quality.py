@@ -228,8 +228,10 @@ class Quality:
         """Raises ModelError when a field is not what `state` gave."""
         quality = cls()
         for name, data in fields.items():
+            if not name.isdecimal():
+                raise ModelError(f"{name!r} is not the number of a week of quality")
             if data:
-                _unpack(data)
+                _unpack(data)  # read now, so that a broken field is noticed at start and not in a report
                 quality._packed[int(name)] = data
         return quality
 
