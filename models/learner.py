@@ -177,16 +177,18 @@ class PredictionLearner:
                 f"{self.spec.id}: chunk {chunk.number} of shard {chunk.shard} follows {seen}: "
                 "what lies between is missing"
             )
-        usable, to_learn = _sort_out(chunk)
-        if not usable.all():
-            self.refused += int(np.count_nonzero(~usable))
-            chunk, to_learn = chunk.take(usable), to_learn[usable]
+        usable = np.empty(len(chunk), np.bool_)
+        refused = _find_usable(np.ascontiguousarray(chunk.x), chunk.y, chunk.weight, usable)
+        if refused:
+            self.refused += refused
+            chunk = chunk.take(usable)
         self.quality.add(chunk)
         self.warmup.add(chunk)
         self._seen[chunk.shard] = chunk.number
         self._changed = True
-        if not to_learn.all():
-            chunk = chunk.take(to_learn)
+        crossing = chunk.kind == KIND_CROSSING
+        if crossing.any():
+            chunk = chunk.take(~crossing)
         self.model.learn_many_in_order(chunk.x, chunk.y, chunk.weight)
         self.learned += len(chunk)
         self.goals += int(np.count_nonzero(chunk.y))
@@ -298,18 +300,16 @@ def _below(prefix: str, fields: Mapping[str, bytes]) -> dict[str, bytes]:
     return {name.removeprefix(prefix): data for name, data in fields.items() if name.startswith(prefix)}
 
 
-def _sort_out(chunk: ExampleChunk) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """bool[n] whether an example is usable, and whether it is one to learn."""
-    usable = np.empty(len(chunk), np.bool_)
-    _find_usable(np.ascontiguousarray(chunk.x), chunk.y, chunk.weight, usable)
-    return usable, usable & (chunk.kind != KIND_CROSSING)
-
-
 @jit
-def _find_usable(x: F32, y: U8, weight: F32, usable: npt.NDArray[np.bool_]) -> None:
+def _find_usable(x: F32, y: U8, weight: F32, usable: npt.NDArray[np.bool_]) -> int:
+    """Marks the examples that can be learned; the number of the others."""
+    refused = 0
     for row in range(x.shape[0]):
         # A product with 0 is NaN for what is not finite, and one sum tells without a branch per feature.
         total = 0.0
         for i in range(x.shape[1]):
             total += float(x[row, i]) * 0.0
         usable[row] = total == 0.0 and y[row] <= 1 and 0.0 < weight[row] < np.inf
+        if not usable[row]:
+            refused += 1
+    return refused

@@ -176,11 +176,12 @@ class Quality:
         """Sums one chunk. Raises ValueError when a kind is unknown or a time is not finite."""
         if len(chunk) == 0:
             return
-        if int(chunk.kind.max()) > KIND_CROSSING or not np.isfinite(chunk.time_s).all():
+        week = np.empty(len(chunk), np.int64)
+        if not _find_weeks(chunk.time_s, chunk.kind, week):
             raise ValueError("an example has an unknown kind or a time that is not finite")
-        week = np.floor((chunk.time_s - MONDAY_S) / WEEK_S).astype(np.int64)
         served = chunk.likelihood, chunk.heuristic, chunk.score, chunk.weight
-        for wanted in np.unique(week).tolist():
+        first, last = int(week.min()), int(week.max())
+        for wanted in (first,) if first == last else np.unique(week).tolist():
             sums = self._week(wanted)
             _accumulate(sums, week, wanted, (chunk.kind, chunk.y, chunk.category), served)
             self._dirty.add(wanted)
@@ -318,6 +319,16 @@ def _expected_over_observed(sums: F64) -> float | None:
 def _buckets(flat: F64) -> tuple[Bucket, ...]:
     rows = flat.reshape(-1, 3).tolist()
     return tuple(Bucket(w, p / w if w > 0.0 else None, y / w if w > 0.0 else None) for w, p, y in rows)
+
+
+@jit
+def _find_weeks(time_s: F64, kind: U8, week: I64) -> bool:
+    """The week of each row; false when a time is not finite or a kind unknown."""
+    for i in range(len(time_s)):
+        if not np.isfinite(time_s[i]) or kind[i] > KIND_CROSSING:
+            return False
+        week[i] = int(np.floor((time_s[i] - MONDAY_S) / WEEK_S))
+    return True
 
 
 @jit

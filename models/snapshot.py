@@ -7,6 +7,7 @@ only through a `ModelCodec`, which signs what it writes and refuses what it did 
 """
 
 import enum
+import math
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -51,7 +52,10 @@ class ModelCodec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PredictionSnapshot:
-    """The model of one prediction at one version; `F` is the number of features."""
+    """The model of one prediction at one version; `F` is the number of features.
+
+    Raises SnapshotRefused when an array has another shape or type, or a number is not finite.
+    """
 
     status: Status
     weights: npt.NDArray[np.float64]
@@ -66,12 +70,22 @@ class PredictionSnapshot:
     model: Likelihood | None = None
     """Used instead of weights and bias when set."""
 
+    def __post_init__(self) -> None:
+        if self.weights.dtype != np.float64 or self.weights.ndim != 1:
+            raise SnapshotRefused(f"weights must be float64[F], not {self.weights.dtype}{list(self.weights.shape)}")
+        if self.means.dtype != np.float64 or self.means.shape != self.weights.shape:
+            raise SnapshotRefused(
+                f"means must be float64{list(self.weights.shape)}, not {self.means.dtype}{list(self.means.shape)}"
+            )
+        if not (math.isfinite(self.bias) and np.isfinite(self.weights).all() and np.isfinite(self.means).all()):
+            raise SnapshotRefused("weights, bias or means of a snapshot hold a number that is not finite")
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Version `version` of all `P` predictions, in the catalog's order.
 
-    Raises SnapshotRefused when shapes do not fit together or a number is not finite.
+    Raises SnapshotRefused when shapes do not fit together or a bin of the distribution is negative.
     """
 
     version: int
@@ -88,7 +102,11 @@ class Snapshot:
         if self.counts.size and int(self.counts.min()) < 0:
             raise SnapshotRefused(f"snapshot {self.version}: a bin of the distribution is negative")
         for index, prediction in enumerate(self.predictions):
-            _check_prediction(self.version, index, prediction, self.features)
+            if len(prediction.weights) != self.features:
+                raise SnapshotRefused(
+                    f"snapshot {self.version}: prediction {index} has {len(prediction.weights)} weights "
+                    f"instead of {self.features}"
+                )
 
     @property
     def features(self) -> int:
@@ -137,19 +155,6 @@ class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     features: int
     predictions: list[_WirePrediction]
     counts: bytes
-
-
-def _check_prediction(version: int, index: int, prediction: PredictionSnapshot, features: int) -> None:
-    for name, array in (("weights", prediction.weights), ("means", prediction.means)):
-        if array.dtype != np.float64 or array.shape != (features,):
-            raise SnapshotRefused(
-                f"snapshot {version}, prediction {index}: {name} must be float64[{features}], "
-                f"not {array.dtype}{list(array.shape)}"
-            )
-        if not np.isfinite(array).all():
-            raise SnapshotRefused(f"snapshot {version}, prediction {index}: {name} hold a number that is not finite")
-    if not np.isfinite(prediction.bias):
-        raise SnapshotRefused(f"snapshot {version}, prediction {index}: the bias is not finite")
 
 
 def _pack_prediction(version: int, prediction: PredictionSnapshot, codec: ModelCodec | None) -> _WirePrediction:

@@ -215,18 +215,19 @@ def test_a_river_model_is_copied_only_after_it_has_learned() -> None:
 
 
 @settings(max_examples=8, deadline=None)
-@given(stops=st.sets(st.integers(1, 29), max_size=4))
+@given(stops=st.sets(st.integers(1, 23), max_size=4))
 def test_stopped_anywhere_it_goes_on_equally(stops: set[int]) -> None:
     specs = (DEFAULT, TREE, LINEAR)
     unbroken, broken = learner_of(*specs), learner_of(*specs)
     stored: dict[str, bytes] = {}
-    for number in range(1, 31):
+    for number in range(1, 25):
         for prediction in range(3):
             unbroken.learn(chunk(number, 30, prediction=prediction))
             broken.learn(chunk(number, 30, prediction=prediction))
         counts = np.full((3, BINS), number, np.int64)
         assert said(broken.snapshot(number, counts)) == said(unbroken.snapshot(number, counts))
-        stored |= broken.take_changes()
+        if number in stops or number % 7 == 0:
+            stored |= broken.take_changes()
         if number in stops:
             broken = Learner.load(specs, NAMES, stored, CODEC)
     assert numbers_of(broken.state()) == numbers_of(unbroken.state())

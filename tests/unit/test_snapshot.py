@@ -71,7 +71,8 @@ def test_what_was_read_can_be_written_to() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"weights": np.zeros(4)},
+        {"weights": np.zeros(4), "means": np.zeros(4)},
+        {"weights": np.zeros((1, 3))},
         {"means": np.zeros(2)},
         {"weights": np.zeros(3, np.float32)},
         {"weights": np.array([1.0, np.nan, 0.0])},
@@ -80,7 +81,7 @@ def test_what_was_read_can_be_written_to() -> None:
     ],
 )
 def test_shapes_and_numbers_that_cannot_be_scored_with_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(SnapshotRefused, match="snapshot 41, prediction 1"):
+    with pytest.raises(SnapshotRefused, match=r"weights|means"):
         snapshot(prediction(), prediction(**changes))
 
 
@@ -110,7 +111,7 @@ def test_other_bytes_are_refused(data: bytes) -> None:
         ((4,), b"123", "3 bytes instead of 8192"),
         ((3, 0, 0), 9, "status 9"),
         ((3, 0, 1), b"", "0 bytes instead of 24"),
-        ((3, 0, 2), float("inf"), "bias is not finite"),
+        ((3, 0, 2), float("inf"), "not finite"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused(place: tuple[int, ...], value: Any, reason: str) -> None:
