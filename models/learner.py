@@ -11,12 +11,16 @@ their order alone: the same chunks give the same bits, whatever is saved and loa
   and counted: one of them would turn every weight into NaN.
 - Status: `WARMING` until warm-up is over; the first snapshot after that says `BUILDING` (every user's
   rank value becomes the model's, and F fills), every later version says `LIVE`.
+- Quality begins where serving began: what the model would have said while warming up was said to nobody.
+  A chunk does not tell, but the one that ended warm-up came `label_delay_s` after its last moment, and
+  going live takes two hours at most.
 - The default model is the compiled pipeline; a river model of the catalog runs as it is, linear ones are
   folded into weights, others go into the snapshot as copies, made anew only after they have learned.
 
 Bounds: the model, `warmup.CAPACITY` rows while warming, `quality.MAX_WEEKS` packed weeks per prediction.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -37,6 +41,8 @@ from models.snapshot import ModelCodec, PredictionSnapshot, Snapshot, Status
 from models.warmup import Warmup
 
 FORMAT: Final = 1
+GOING_LIVE_S: Final = 2 * 3_600.0
+"""Up to an hour until labels are handed out, and an hour of BUILDING."""
 
 Model = CompiledLogistic | RiverClassifier
 
@@ -50,12 +56,19 @@ class PredictionSpec:
     memory_examples: int | None = 100_000
     min_goals: int = 100
     """Different users who must have reached the goal before warm-up can end."""
+    label_delay_s: float = 0.0
+    """From a moment to its label: window and lateness."""
 
 
 def prediction_specs(catalog: Catalog) -> tuple[PredictionSpec, ...]:
     """Of all predictions, in the catalog's order."""
     return tuple(
-        PredictionSpec(name, prediction.model, prediction.memory_examples)
+        PredictionSpec(
+            name,
+            prediction.model,
+            prediction.memory_examples,
+            label_delay_s=prediction.window_s + catalog.time.lateness_s,
+        )
         for name, prediction in catalog.predictions.items()
     )
 
@@ -165,6 +178,7 @@ class PredictionLearner:
         """Examples that could not be learned: not finite, or without a weight."""
         self._seen: dict[int, int] = {}
         self._building: int | None = None
+        self._served_from_s = math.inf
         self._made: tuple[tuple[int, Status], PredictionSnapshot] | None = None
         self._changed = False
 
@@ -182,8 +196,8 @@ class PredictionLearner:
         if refused:
             self.refused += refused
             chunk = chunk.take(usable)
-        self.quality.add(chunk)
-        self.warmup.add(chunk)
+        self.quality.add(chunk, self._served_from_s)
+        self._warm_up(chunk)
         self._seen[chunk.shard] = chunk.number
         self._changed = True
         crossing = chunk.kind == KIND_CROSSING
@@ -192,6 +206,12 @@ class PredictionLearner:
         self.model.learn_many_in_order(chunk.x, chunk.y, chunk.weight)
         self.learned += len(chunk)
         self.goals += int(np.count_nonzero(chunk.y))
+
+    def _warm_up(self, chunk: ExampleChunk) -> None:
+        had_left = self.warmup.left
+        self.warmup.add(chunk)
+        if self.warmup.left and not had_left:
+            self._served_from_s = float(chunk.time_s.max()) + self.spec.label_delay_s + GOING_LIVE_S
 
     def snapshot(self, version: int) -> PredictionSnapshot:
         if self.warmup.left and self._building is None:
@@ -217,7 +237,7 @@ class PredictionLearner:
         if changed_only and not self._changed:
             return {}
         counts = self.learned, self.goals, self.refused
-        head = _Head(FORMAT, self.model.features, self._seen, *counts, self._building)
+        head = _Head(FORMAT, self.model.features, self._seen, *counts, self._building, self._served_from_s)
         fields = {"head": msgspec.msgpack.encode(head), "model": self._model_bytes(codec)}
         fields |= {f"warmup:{k}": v for k, v in self.warmup.state(changed_only=changed_only).items()}
         fields |= {f"quality:{k}": v for k, v in self.quality.state(changed_only=changed_only).items()}
@@ -241,7 +261,7 @@ class PredictionLearner:
         self._restore_model(model, codec)
         self.warmup = Warmup.load(_below("warmup:", fields))
         self.quality = Quality.load(_below("quality:", fields))
-        self._seen, self._building = head.seen, head.building
+        self._seen, self._building, self._served_from_s = head.seen, head.building, head.served_from_s
         self.learned, self.goals, self.refused = head.learned, head.goals, head.refused
 
     def _model_bytes(self, codec: ModelCodec | None) -> bytes:
@@ -277,6 +297,7 @@ class _Head(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     goals: int
     refused: int
     building: int | None
+    served_from_s: float
 
 
 def _new_model(spec: PredictionSpec, feature_names: tuple[str, ...]) -> Model:

@@ -7,8 +7,8 @@ kind (event, silent, crossing) and each week (Monday to Monday, UTC, by the time
   heuristic's value over [-24, 24), the weights of examples with and without the goal in each;
 - 20 buckets of the score and the 3 categories, with weight, summed likelihood and goals in each;
 - sums for log loss and calibration.
-All sums carry the weights of the examples. What was not served (category NONE: warming up, or a
-likelihood that is NaN) is counted and judged in nothing. Weeks beyond `MAX_WEEKS` (520) are merged, the
+All sums carry the weights of the examples. What was not served (a moment of the warm-up, a likelihood that
+is NaN, or category NONE) is counted and judged in nothing. Weeks beyond `MAX_WEEKS` (520) are merged, the
 two oldest first. Only a few weeks are held open; the others are kept packed, as they are stored.
 
 Figures come from bins with the formulas of models/metrics.py: the examples of a bin are ties. One bin is
@@ -33,6 +33,7 @@ from typing import Final, cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from config.errors import ModelError
 from models.examples import CATEGORY_NONE, KIND_CROSSING, KIND_EVENT, KIND_SILENT, ExampleChunk
@@ -172,18 +173,22 @@ class Quality:
         self._packed: dict[int, bytes] = {}
         self._dirty: set[int] = set()
 
-    def add(self, chunk: ExampleChunk) -> None:
-        """Sums one chunk. Raises ValueError when a kind is unknown or a time is not finite."""
+    def add(self, chunk: ExampleChunk, served_from_s: float = -math.inf) -> None:
+        """Sums one chunk; likelihoods of moments before `served_from_s` (seconds since 1970 UTC) were not served.
+
+        Raises ValueError when a kind is unknown or a time is not finite.
+        """
         if len(chunk) == 0:
             return
         week = np.empty(len(chunk), np.int64)
         if not _find_weeks(chunk.time_s, chunk.kind, week):
             raise ValueError("an example has an unknown kind or a time that is not finite")
         served = chunk.likelihood, chunk.heuristic, chunk.score, chunk.weight
+        unserved = (chunk.time_s < served_from_s) | (chunk.category == CATEGORY_NONE) | ~np.isfinite(chunk.likelihood)
         first, last = int(week.min()), int(week.max())
         for wanted in (first,) if first == last else np.unique(week).tolist():
             sums = self._week(wanted)
-            _accumulate(sums, week, wanted, (chunk.kind, chunk.y, chunk.category), served)
+            _accumulate(sums, week, wanted, (chunk.kind, chunk.y, chunk.category), served, unserved)
             self._dirty.add(wanted)
         self._bound()
 
@@ -341,7 +346,12 @@ def _bin(value: float, low: float, high: float) -> int:
 
 @jit
 def _accumulate(
-    sums: F64, week: I64, wanted: int, labels: tuple[U8, U8, U8], served: tuple[F32, F32, F32, F32]
+    sums: F64,
+    week: I64,
+    wanted: int,
+    labels: tuple[U8, U8, U8],
+    served: tuple[F32, F32, F32, F32],
+    unserved: npt.NDArray[np.bool_],
 ) -> None:
     """Adds the rows of one week, first to last: any cutting into chunks gives the same bits."""
     kinds, y, category = labels
@@ -350,10 +360,10 @@ def _accumulate(
         if week[i] != wanted:
             continue
         row = sums[kinds[i]]
-        p = float(likelihood[i])
-        if category[i] == CATEGORY_NONE or not np.isfinite(p):
+        if unserved[i]:
             row[_UNSERVED] += 1.0
             continue
+        p = float(likelihood[i])
         goal = 1 if y[i] != 0 else 0
         w = float(weight[i])
         clipped = min(max(p, LIKELIHOOD_FLOOR), 1.0 - LIKELIHOOD_FLOOR)

@@ -1,6 +1,7 @@
 """The learner: order, numbers, status, state."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import ModelError, ModelUnknown, SnapshotRefused
+from config.loader import load_catalog
 from config.predictions import RiverModel
 from models.examples import KIND_CROSSING, ExampleChunk
-from models.learner import Learner, PredictionSpec
+from models.learner import Learner, PredictionSpec, prediction_specs
 from models.pipeline import CompiledLogistic, LogisticParams
 from models.rivermodels import SignedPickle
 from models.snapshot import BINS, Snapshot, Status
@@ -107,7 +109,7 @@ def test_crossings_are_judged_and_not_learned() -> None:
     pure.learn(one.take(kind != KIND_CROSSING))
     assert mixed.state()["orders_7d:model"] == pure.state()["orders_7d:model"]
     assert (mixed.predictions[0].learned, mixed.predictions[0].goals) == (40, pure.predictions[0].goals)
-    assert mixed.predictions[0].quality.select((KIND_CROSSING,)).n == 20
+    assert mixed.predictions[0].quality.select((KIND_CROSSING,)).unserved == 20
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,25 @@ def test_status_goes_from_warming_over_building_to_live() -> None:
     assert learner.snapshot(201, COUNTS).predictions[0].status is Status.LIVE
     learner.learn(chunk(number + 1))
     assert learner.snapshot(202, COUNTS).predictions[0].status is Status.LIVE
+
+
+def test_quality_begins_where_serving_began() -> None:
+    spec = PredictionSpec("orders_7d", min_goals=30, label_delay_s=5 * 86_400.0)
+    learner, number = learner_of(spec), 0
+    while not learner.predictions[0].warmup.left:
+        number += 1
+        learner.learn(chunk(number))
+    last = float(chunk(number).time_s.max())
+    # The chunk that ended warm-up became known five days after its last moment; live was two hours later.
+    judged = 0
+    for later in range(number + 1, number + 9):
+        time_s = last + 3_600.0 * np.linspace(24.0 * (later - number) - 23.9, 24.0 * (later - number), 60)
+        learner = Learner.load([spec], NAMES, learner.state())
+        learner.learn(chunk(later, time_s=time_s))
+        judged += int(np.count_nonzero(time_s >= last + 5 * 86_400.0 + 7_200.0))
+    quality = learner.predictions[0].quality
+    assert quality.select().n == judged > 0
+    assert quality.select().unserved == (number + 8) * 60 - judged
 
 
 def test_where_a_prediction_stands_is_kept_over_a_restart() -> None:
@@ -320,6 +341,16 @@ def test_a_compiled_model_is_stored_without_a_pickle() -> None:
         assert not data.startswith((b"\x80\x04", b"\x80\x05")), name
     data = learner.snapshot(1, COUNTS).to_bytes()
     assert Snapshot.from_bytes(data, 3).predictions[0].learned == 3_000
+
+
+def test_the_catalog_says_what_is_learned() -> None:
+    catalog = load_catalog(Path(__file__).with_name("full_catalog.yaml"))
+    specs = prediction_specs(catalog)
+    assert [spec.id for spec in specs] == list(catalog.predictions)
+    for spec, prediction in zip(specs, catalog.predictions.values(), strict=True):
+        assert (spec.model, spec.memory_examples) == (prediction.model, prediction.memory_examples)
+        assert spec.label_delay_s == prediction.window_s + catalog.time.lateness_s > 0
+    learner_of(*specs)
 
 
 def test_a_model_that_does_not_exist_is_refused_at_once() -> None:

@@ -192,6 +192,16 @@ def test_what_was_not_served_is_counted_and_not_judged() -> None:
     assert selection.score_buckets() == served.score_buckets()
 
 
+def test_moments_before_serving_began_are_not_judged() -> None:
+    examples = chunk(8, 900)
+    began = float(examples.time_s[350])
+    quality = Quality()
+    quality.add(examples, began)
+    selection = quality.select((0, 1, 2))
+    assert (selection.unserved, selection.n) == (350, 550)
+    assert selection.figures() == added(examples.take(slice(350, 900))).select((0, 1, 2)).figures()
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(0, 300), max_size=6))
 def test_any_cutting_gives_the_same_bits(seed: int, cuts: list[int]) -> None:
