@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from river import checks, optim, preprocessing, utils
+from river import optim, preprocessing, utils
+from river.checks import common
 
 from models.forgetting import ForgettingFTRL, ForgettingStandardScaler
 
@@ -110,12 +111,36 @@ def test_a_memory_too_short_to_mean_anything_is_refused(make: Any, memory: int) 
         make(memory_examples=memory)
 
 
+ON_DATA = (
+    common.check_learn_one,
+    common.check_predict_one_pure,
+    common.check_pickling,
+    common.check_shuffle_features_no_impact,
+    common.check_emerging_features,
+    common.check_disappearing_features,
+    common.check_radically_disappearing_features,
+    common.check_bounded_memory_growth,
+)
+WITHOUT_DATA = (
+    common.check_repr,
+    common.check_clone_same_class,
+    common.check_clone_is_idempotent,
+    common.check_clone_changes_memory_addresses,
+    common.check_repr_roundtrips_clone,
+    common.check_init_default_params_are_not_mutable,
+    common.check_doc,
+)
+
+
 @pytest.mark.parametrize("memory", [None, 50])
-def test_the_scaler_keeps_rivers_conventions(memory: int | None) -> None:
+@pytest.mark.parametrize("check", [*ON_DATA, *WITHOUT_DATA], ids=lambda check: check.__name__)
+def test_the_scaler_keeps_rivers_conventions(check: Any, memory: int | None) -> None:
+    # River's own checks, without river's data sets, which need scikit-learn.
     scaler = ForgettingStandardScaler(memory)
-    for check in checks.yield_checks(scaler):
-        if check.__name__ not in scaler._unit_test_skips():
-            check(scaler.clone())
+    if check in ON_DATA:
+        check(scaler, [({**x, "d": 2.0 * x["a"], "e": x["b"] - 1.0}, 0.0) for x in stream(7, 120)])
+    else:
+        check(scaler)
     assert scaler.clone().memory_examples == memory
 
 
