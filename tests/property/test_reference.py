@@ -117,6 +117,15 @@ def test_the_order_of_late_events_does_not_matter_for_counts() -> None:
     assert forwards.counts == backwards.counts == {"Order": [0.125 + 0.25 + 1.0]}
 
 
+def test_the_latest_time_is_in_whole_seconds_and_the_latest_value_not_from_late_events() -> None:
+    _, row = feed(event(T0 + 9.75), event(T0 + 20.0, None), event(T0 + 5.0, value=3.0), event(T0 + 7.0, value=4.0))
+    assert row.latest == {"Order": T0 + 9.0}
+    # The first value counts although it is late; the second is late and does not.
+    assert (row.value_last, row.value_sum, row.value_n) == (3.0, 7.0, 2.0)
+    _, row = feed(event(T0, value=3.0), event(T0, value=4.0))
+    assert row.value_last == 4.0
+
+
 def test_counts_are_32_bit() -> None:
     _, row = feed(event(T0), event(T0 + 28_800.0))
     assert row.counts["Order"][0] == pytest.approx(1 + 2 ** (-1 / 3), abs=1e-7)
@@ -574,6 +583,64 @@ def test_nothing_goes_out_while_warming_then_everybody_is_published_a_few_a_minu
     assert all(likelihood is not None for user in live.users.values() for likelihood, _, _ in user.values())
     # Its distribution is of its own rank values: five users who are alike are in the middle of it.
     assert {t["score"] for t in live.transitions} == {50.0}
+
+
+def test_a_preview_is_published_to_everybody_but_enters_nothing() -> None:
+    predictions = {"orders": {"name": "o", "goal": {"did": "Order"}, "window": "1h", "access": "preview"}}
+    log = [event(T0 + i, "View", f"user{i}") for i in range(3)]
+    result = run(make(predictions=predictions), [*log, Advance(T0 + 3 * HOUR_S)], live_after=3, hashes=QUIET)
+    assert result.transitions == []
+    assert result.statuses == {"orders": 2}
+    assert all(likelihood is not None for user in result.users.values() for likelihood, _, _ in user.values())
+
+
+def test_a_transition_says_whether_the_goal_itself_has_caused_it() -> None:
+    predictions = {
+        "orders": {
+            "name": "o",
+            "goal": {"did": "Order", "where": {"price": {"min": 5}}},
+            "window": "1h",
+            "audience": {"any": [{"event": "Order", "count": {"min": 1}}, {"trait": "plan", "exists": True}]},
+        }
+    }
+    log: list[Any] = [
+        event(T0, properties={"price": 9}),
+        Advance(T0 + 3 * HOUR_S),
+        event(T0 + 4 * HOUR_S, user="bob", properties={"price": 9}),
+        event(T0 + 5 * HOUR_S, user="eve", properties={"price": 1}),
+        event(T0 + 6 * HOUR_S, None, user="dan", traits={"plan": "free"}),
+    ]
+    result = run(make(predictions=predictions), log, live_after=1, hashes=QUIET)
+    firsts: dict[str, tuple[str, bool]] = {}
+    for t in result.transitions:
+        firsts.setdefault(t["user"], (t["origin"], t["caused_by_goal"]))
+    assert firsts == {"ada": ("backfill", False), "bob": ("live", True), "eve": ("live", False), "dan": ("live", False)}
+
+
+def test_a_crossing_leaves_an_example_that_is_judged_and_never_learned() -> None:
+    learned: list[str] = []
+
+    class Watched(LiveAfter):
+        def learned(self, example: Any) -> None:
+            super().learned(example)
+            learned.append(example["kind"])
+
+    orders = {"name": "o", "goal": {"did": "Order"}, "window": "1h", "scale": "probability"}
+    catalog = make(predictions={"orders": {**orders, "categories": {"medium": 30, "high": 45}, "hysteresis": 0}})
+    log: list[Any] = []
+    for i in range(36):
+        log += [event(T0 + 600.0 * i), event(T0 + 600.0 * i + 5.0, "View", user="bob")]
+    # Every order of bob's makes the next more likely to the model; the fourth one takes him past 30.
+    start_s = T0 + 6 * HOUR_S
+    log += [event(start_s + 60.0 * i, user="bob") for i in range(5)]
+    result = run(catalog, [*log, Advance(start_s + 3 * HOUR_S)], warmup=lambda _: Watched(20), hashes=QUIET)
+    moves = [(t["user"], t["segment"], t["time_s"] - start_s) for t in result.transitions if t["origin"] == "live"]
+    assert moves == [("bob", "orders.low", 180.0), ("bob", "orders.medium", 180.0)]
+    assert all(t["caused_by_goal"] for t in result.transitions if t["origin"] == "live")
+    crossings = [e for e in result.examples if e["kind"] == "crossing"]
+    judged = [(e["user"], e["time_s"] - start_s, e["category"], e["label"]) for e in crossings]
+    assert judged == [("bob", 180.0, "medium", 1)]
+    assert set(learned) == {"event"}
 
 
 def test_leaving_the_audience_takes_the_score_away_and_says_so() -> None:
