@@ -57,8 +57,8 @@ def commit_batch(
 
     1. The shard has computed the effects: `batch`.
     2. One atomic step in the store. It is refused unless the stored epoch and generation are the claim's and
-       the stored number is `batch.number - 1`. After a lost reply the stored number decides: ours means
-       done, the one before means try again, everything else is a refusal.
+       the stored number is `batch.number - 1`. After a lost reply it is tried again, and the stored number
+       decides: ours means done, the one before means that nothing was done, everything else is a refusal.
     3. Publish the batch's transitions, and wait until all are acknowledged. Only what is stored is published,
        so a crash between 2 and 3 loses nothing: the outbox still holds it (`publish_outbox`).
     4. The published transitions leave the outbox with the next commit: pass the returned number as its `trim`.
@@ -89,7 +89,11 @@ def publish_outbox(sink: Sink, claim: Claim, loaded: Loaded, patience: Patience)
 
 
 def _store_once(store: Store, claim: Claim, batch: CommitBatch, trim: int | None, patience: Patience) -> None:
-    """Step 2: the batch is stored exactly once, whatever happens to the replies."""
+    """Step 2: the batch is stored exactly once, whatever happens to the replies.
+
+    A repetition is safe, because the store takes every number once. If the first attempt was carried out
+    after all, at once or late, its repetition is refused, and `confirm` tells our own success from a stranger's.
+    """
     for attempt in range(1, patience.attempts + 1):
         try:
             store.commit(claim, batch, trim)
@@ -98,11 +102,7 @@ def _store_once(store: Store, claim: Claim, batch: CommitBatch, trim: int | None
             if attempt == patience.attempts:
                 raise
         except Fenced:
-            # A commit sent before the line was cut can still be carried out after `confirm` said no. The
-            # repetition is then refused for our own success, which `confirm` tells from a stranger's.
             if attempt > 1 and patiently(patience, lambda: store.confirm(claim, batch.number)):
                 return
             raise
         patience.pause(attempt)
-        if patiently(patience, lambda: store.confirm(claim, batch.number)):
-            return

@@ -281,6 +281,15 @@ def test_the_outbox_keeps_the_order_until_it_is_trimmed(world: World) -> None:
     assert [data for _, data in store.load(taken(store)).outbox] == wanted
 
 
+def test_an_outbox_of_many_transitions_is_loaded_whole(world: World) -> None:
+    store = prepared(world)
+    claim = taken(store)
+    store.commit(claim, outbox_batch(1, 1_500), None)
+    store.commit(claim, outbox_batch(2, 1_000), None)
+    found = [data for _, data in store.load(taken(store)).outbox]
+    assert found == outbox_batch(1, 1_500).outbox + outbox_batch(2, 1_000).outbox
+
+
 def test_published_transitions_leave_the_outbox_with_a_later_commit(world: World) -> None:
     store = prepared(world)
     claim = taken(store)

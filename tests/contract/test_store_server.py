@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -22,7 +24,7 @@ from streams.adapters.redis_server import ServerFacts, inspect_server, promise
 from streams.adapters.redis_store import RedisStore, WaitFor
 from streams.adapters.redis_wire import Wire, hide_password
 from streams.adapters.valkey_server import EmbeddedValkey
-from streams.commit import Patience, commit_batch
+from streams.commit import Patience, commit_batch, patiently
 from streams.ports import Claim, CommitBatch, Store
 from tests.contract.worlds import IDENTITY, PATIENCE, RedisWorld
 
@@ -377,6 +379,29 @@ def test_a_commit_waits_for_a_real_replica(tmp_path: Path, on_disk: bool) -> Non
         assert sink.published == [b"1"]
         copy.prefix = world.prefix
         assert copy.contents(0)["pending:1"] == b"[1]"
+
+
+def test_a_new_connection_does_not_take_a_copy_for_granted(tmp_path: Path) -> None:
+    """WAIT counts from the last write of its own connection: after a lost line, a write has to come first."""
+    port = free_port()
+    with EmbeddedValkey(tmp_path / "a", port=port) as primary, EmbeddedValkey(tmp_path / "b") as replica:
+        world, copy = RedisWorld(primary.url), RedisWorld(replica.url)
+        world.client.config_set("repl-diskless-sync-delay", 0)
+        copy.client.execute_command("REPLICAOF", "127.0.0.1", port)
+        store, claim = ready(world, wait_for=WaitFor(replicas=1, on_disk=False, timeout_s=0.2))
+        patience = Patience(sleep=time.sleep, longest_pause_s=0.1)
+        commit_batch(store, ListSink(), claim, batch(1), trim=None, patience=patience)
+        pid = int((tmp_path / "b" / "valkey.pid").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreUnavailable, match="0 of 1"):
+                store.commit(claim, batch(2), None)
+            store._wire.drop()  # type: ignore[attr-defined]
+            with pytest.raises(StoreUnavailable, match="0 of 1"):
+                store.confirm(claim, 2)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert patiently(patience, lambda: store.confirm(claim, 2)) is True
 
 
 def test_an_unknown_refusal_is_still_a_store_error(own: RedisWorld) -> None:

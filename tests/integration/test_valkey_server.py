@@ -276,6 +276,31 @@ def test_a_new_owner_can_start_the_moment_the_old_one_is_killed(tmp_path: Path) 
         assert len(committed(tmp_path)) >= number
 
 
+def test_a_new_owner_waits_for_the_old_server_to_end(tmp_path: Path) -> None:
+    with owner(tmp_path) as process:
+        line(process)
+        number = read_commits(process, 1)
+        os.kill(server_pid(tmp_path), signal.SIGSTOP)  # it cannot follow its owner yet
+        old = server_pid(tmp_path)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    started = threading.Event()
+    server = EmbeddedValkey(tmp_path)
+
+    def start() -> None:
+        server.start()
+        started.set()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    assert not started.wait(1.0)
+    os.kill(old, signal.SIGCONT)
+    thread.join(timeout=60)
+    server.stop()
+    assert started.is_set()
+    assert len(committed(tmp_path)) >= number
+
+
 def test_kill_9_of_the_owner_while_the_server_starts_leaves_no_server(tmp_path: Path) -> None:
     for pause_s in (0.0, 0.05, 0.1, 0.15):
         with owner(tmp_path) as process:
@@ -293,6 +318,7 @@ def test_ctrl_c_reaches_the_owner_and_not_the_server(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)  # what a terminal does
         read_until(process, lambda text: text == "interrupted, and the store still answers")
         assert process.wait(timeout=30) == 0
+    assert "SIGINT" not in (tmp_path / "valkey.log").read_text()
 
 
 def test_kill_9_of_the_server_is_told_with_its_last_words(tmp_path: Path) -> None:
