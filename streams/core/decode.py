@@ -129,12 +129,12 @@ class _Properties:
 
     def wanted(self, properties: Any, event: str) -> dict[str, Any] | None:
         """The wanted properties that are there and not null; None if there are none. Raises `Refused`."""
-        if event not in self._wanted:
-            return None
-        found = {
-            name: _parsed(getattr(properties, at), name, DeadReason.BAD_PROPERTIES) for name, at in self._wanted[event]
-        }
-        return {name: value for name, value in found.items() if value is not None} or None
+        found = {}
+        for name, at in self._wanted.get(event, ()):
+            raw = getattr(properties, at)
+            if raw is not _NULL and (value := _parsed(raw, name, DeadReason.BAD_PROPERTIES)) is not None:
+                found[name] = value
+        return found or None
 
 
 class SegmentDecoder:
@@ -155,12 +155,15 @@ class SegmentDecoder:
         """See `Decoder.decode`."""
         try:
             admit_json(raw, self._limit_bytes)
-            return self._event(self._record(raw), position, log_time_s, place_hash)
-        except Refused as refused:
-            detail = refused.detail
-            if refused.reason is DeadReason.MISSING_USER and b'"anonymousId"' in raw:
-                detail += "; it has only an anonymousId, and events without a userId cannot be scored"
-            return bad_event(refused.reason, detail, position, raw)
+            return self._event(self._decode(raw), position, log_time_s, place_hash)
+        except Refused as found:
+            refused = found
+        except msgspec.DecodeError as error:
+            refused = _why_unreadable(raw, error)
+        detail = refused.detail
+        if refused.reason is DeadReason.MISSING_USER and b'"anonymousId"' in raw:
+            detail += "; it has only an anonymousId, and events without a userId cannot be scored"
+        return bad_event(refused.reason, detail, position, raw)
 
     def read_time(self, raw: bytes) -> float:
         """See `Decoder.read_time`."""
@@ -170,12 +173,6 @@ class SegmentDecoder:
             return self._time(times.original_timestamp if times.timestamp is None else times.timestamp)
         except (Refused, msgspec.DecodeError):
             return nan
-
-    def _record(self, raw: bytes) -> Any:
-        try:
-            return self._decode(raw)
-        except msgspec.DecodeError as error:
-            raise _why_unreadable(raw, error) from error
 
     def _event(self, record: Any, position: int, log_time_s: float | None, place_hash: int) -> Event:
         is_track = record.type == "track"

@@ -52,8 +52,7 @@ def _iso_reader(local: tzinfo) -> TimeReader:
     def read(value: object) -> float:
         if type(value) is not str:
             raise _not_text(value)
-        known = dates.get(value)
-        if known is not None:
+        if len(value) <= DATE_CHARS and (known := dates.get(value)) is not None:
             return known
         try:
             moment = _fromisoformat(value)
