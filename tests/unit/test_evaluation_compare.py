@@ -158,7 +158,7 @@ def test_a_refused_model_keeps_its_place_with_the_reason() -> None:
 
 
 def printed(some: Report) -> str:
-    console = Console(width=120, record=True, file=None, force_terminal=False, quiet=False)
+    console = Console(width=80, record=True, file=None, force_terminal=False, quiet=False)
     with console.capture() as capture:
         for table in tables(some):
             console.print(table)
@@ -177,8 +177,8 @@ def test_tables_show_every_figure_with_the_band_of_lift_quality() -> None:
         assert f"{figures.roc_auc:.3f}" in line
         assert f"{figures.lift_quality:.0f} {metrics.band(figures.lift_quality)}" in line
         if name != "tideline":
-            assert f"{figures.roc_auc_minus_tideline:+.4f} ± {figures.roc_auc_minus_tideline_se:.4f}" in line
-    assert max(len(line.rstrip()) for line in text.splitlines()) <= 120
+            assert f"{figures.roc_auc_minus_tideline:+.4f} ±{figures.roc_auc_minus_tideline_se:.4f}" in line
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 
 
 def test_names_from_a_catalog_are_text_and_not_markup() -> None:

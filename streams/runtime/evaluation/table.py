@@ -21,14 +21,15 @@ _TITLES: Final = {
     "young": "of users younger than 7 days",
 }
 
+# Short enough for a terminal of 80 columns; docs/evaluation.md has the long names.
 _COLUMNS: Final = (
     "model",
     "ROC\nAUC",
     "AUC −\ntideline",
-    "average\nprecision",
-    "normalized\nentropy",
-    "expected ÷\nobserved",
-    "top-decile\nlift",
+    "avg.\nprec.",
+    "norm.\nentropy",
+    "exp.\n/obs.",
+    "10%\nlift",
     "lift\nquality",
 )
 
@@ -52,6 +53,8 @@ def _table(title: Text, models: Mapping[str, Figures], prediction: PredictionRep
         title=title,
         caption=Text(reasons) if reasons else None,
         box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
         title_justify="left",
         caption_justify="left",
         title_style="",
@@ -71,7 +74,7 @@ def _cells(figures: Figures) -> list[str]:
         _number(figures.normalized_entropy, ".3f"),
         _number(figures.expected_over_observed, ".2f"),
         _number(figures.top_decile_lift, ".2f"),
-        "–" if figures.lift_quality is None else f"{figures.lift_quality:.0f} {band(figures.lift_quality)}",
+        "–" if figures.lift_quality is None else f"{figures.lift_quality:z.0f} {band(figures.lift_quality)}",
     ]
 
 
@@ -79,7 +82,7 @@ def _difference(figures: Figures) -> str:
     difference, error = figures.roc_auc_minus_tideline, figures.roc_auc_minus_tideline_se
     if difference is None:
         return "–"
-    return f"{difference:+.4f}" if error is None else f"{difference:+.4f} ± {error:.4f}"
+    return f"{difference:+.4f}" if error is None else f"{difference:+.4f} ±{error:.4f}"
 
 
 def _number(value: float | None, form: str) -> str:
