@@ -139,6 +139,19 @@ def test_the_derivative_is_rivers_where_the_model_is_very_sure() -> None:
     assert_equal(compiled, pipeline, x[:50])
 
 
+def test_a_weight_whose_z_is_zero_stays_as_in_river() -> None:
+    pipeline = river_pipeline(None)
+    teach_river(pipeline, rows(16, 50, 2))
+    pipeline.steps["LogisticRegression"].optimizer.z["feature 1"] = 0.0
+    compiled = CompiledLogistic.from_river(pipeline, names(2))
+    kept = float(compiled.weights[1])
+    one_more = rows(17, 1, 2)
+    teach_river(pipeline, one_more)
+    compiled.learn_many_in_order(*one_more)
+    assert compiled.weights[1] == kept != 0.0
+    assert_equal(compiled, pipeline, one_more[0])
+
+
 @pytest.mark.parametrize("memory", [None, 400])
 def test_a_river_pipeline_converts_and_continues_equally(memory: int | None) -> None:
     data = rows(9, 2_000, 6)
