@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from math import isnan
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -132,10 +132,11 @@ def test_more_columns_than_the_header_are_fine_if_they_are_empty() -> None:
 @given(
     st.lists(st.text(alphabet=st.characters(codec="utf-8"), max_size=8), min_size=1, max_size=6),
     st.sampled_from(",;\t|¦"),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
-def test_rows_are_split_as_the_csv_module_writes_them(cells: list[str], delimiter: str) -> None:
+def test_rows_are_split_as_the_csv_module_writes_them(cells: list[str], delimiter: str, quoting: Literal[0, 1]) -> None:
     out = io.StringIO()
-    csv.writer(out, delimiter=delimiter, lineterminator="").writerow(cells)
+    csv.writer(out, delimiter=delimiter, lineterminator="", quoting=quoting).writerow(cells)
     assert split_row(out.getvalue(), delimiter) == cells
 
 

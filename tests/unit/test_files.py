@@ -158,8 +158,8 @@ def test_one_stray_quote_costs_one_row(write: Write) -> None:
 
 def test_hostile_quotes_do_not_cost_for_ever(write: Write) -> None:
     # Every line leaves a quote open whether it starts inside of one or not.
-    rows = read(SHOP, write("a.csv", HEADER + 'x",",\n' * 20_000))
-    assert len(rows) == 20_000
+    rows = read(SHOP, write("a.csv", HEADER + 'x",",\n' * 5_000))
+    assert len(rows) == 5_000
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
