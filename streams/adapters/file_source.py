@@ -197,13 +197,16 @@ class Source:
 
     def read_all(self, runs: Iterable[tuple[int, int]]) -> list[bytes]:
         """The bytes of each `(offset, size)`. Raises InputError if the file is not the same as in the first pass."""
-        if self._spool_start is not None:
-            return [self._spool.read(self._spool_start + offset, size) for offset, size in runs]
-        with self._opened() as file:
-            found = [_pread(file.fileno(), offset, size) for offset, size in runs]
-            # Checked afterwards: then it also holds for what was just read.
-            self._check_unchanged(file)
-        return found
+        try:
+            if self._spool_start is not None:
+                return [self._spool.read(self._spool_start + offset, size) for offset, size in runs]
+            with self._opened() as file:
+                found = [_pread(file.fileno(), offset, size) for offset, size in runs]
+                # Checked afterwards: then it also holds for what was just read.
+                self._check_unchanged(file)
+            return found
+        except OSError as error:
+            raise InputError(self.name, f"cannot be read: {error.strerror}") from error
 
 
 def _head(blocks: Iterator[bytes]) -> bytes:
