@@ -143,6 +143,7 @@ def test_only_the_latest_ids_are_remembered(tmp_path: Path) -> None:
     sink.close()
     sink = TransitionFile(path, remembered_ids=3)
     sink.publish(entries(3, 4, 5, 6))
+    sink.publish(entries(4, 5, 6))
     sink.publish(entries(1))
     sink.close()
     assert ids(path) == ["id-1", "id-2", "id-3", "id-4", "id-5", "id-6", "id-1"]
