@@ -138,6 +138,8 @@ class ReferenceShard:
         elif isinstance(item, Advance):
             if self.clock is not None:
                 self._pass_time(item.time_s)
+        elif item.user not in self.users and len(self.users) >= self.catalog.limits.users:
+            self.counters["too_many_users"] += 1
         elif item.message_hash in self.accepted_set:
             self.counters["duplicates"] += 1
         else:
@@ -159,9 +161,6 @@ class ReferenceShard:
         self._count_late_goal(event)
         known = event.user in self.users
         if not known:
-            if len(self.users) >= self.catalog.limits.users:
-                self.counters["too_many_users"] += 1
-                return
             row = Row(event.user, len(self.users), self.columns.half_lives)
             self.users[event.user] = User(row, self._nothing_said())
         user = self.users[event.user]
@@ -368,7 +367,8 @@ class ReferenceShard:
                 continue
             if membership.differs_since is None:
                 membership.differs_since = step.now_s
-            if step.now_s - membership.differs_since >= segment.min_dwell_s:
+            # By the state that is judged: a new snapshot looks at the past, so nothing falls due in its step.
+            if segment.min_dwell_s == 0 or step.at_s - membership.differs_since >= segment.min_dwell_s:
                 membership.differs_since = None
                 membership.sequence += 1
                 if membership.inside:
@@ -448,10 +448,9 @@ class ReferenceShard:
         self.transitions += transitions
 
     def _crossed(self, before: dict[str, Answer], after: dict[str, Answer]) -> set[str]:
-        """The live predictions whose category is another after the step that is the moment itself."""
-        categories = {
-            id_: (before[id_].category, after[id_].category) for id_ in self.predictions if self._is_live(id_)
-        }
+        """Predictions out of warm-up whose category is another after the step that is the moment itself."""
+        judged = [id_ for id_ in self.predictions if self._has_model(id_)]
+        categories = {id_: (before[id_].category, after[id_].category) for id_ in judged}
         return {id_ for id_, (old, new) in categories.items() if None not in (old, new) and old != new}
 
     def _leave_crossing(self, user: User, now_s: float, crossed: set[str]) -> None:
