@@ -9,6 +9,7 @@ from streams.adapters.redis_wire import Wire
 
 OLDEST_REDIS = (7, 0)
 OLDEST_VALKEY = (8, 0)
+OLDEST_REDIS_WITH_WAITAOF = (7, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,13 @@ class ServerFacts:
     appendonly: bool
     fsync: str | None
     replicas: int
+
+    def refuse_waiting_for_disk(self) -> None:
+        """Raises StoreIncompatible for a server that cannot say when a commit is on its disk (WAITAOF)."""
+        if not self.appendonly:
+            raise StoreIncompatible("the server cannot wait for its disk: it runs with appendonly no")
+        if self.product == "Redis" and _version(self.version) < OLDEST_REDIS_WITH_WAITAOF:
+            raise StoreIncompatible(f"Redis {self.version} cannot wait for its disk: 7.2 or later is needed")
 
 
 def inspect_server(wire: Wire) -> ServerFacts:

@@ -85,8 +85,8 @@ class RedisStore:
         self._made_for: tuple[int, Identity] | None = None
         self._wire = Wire(url, timeout_s=timeout_s)
         facts = patiently(patience, lambda: inspect_server(self._wire))
-        if wait_for is not None and wait_for.on_disk and not facts.appendonly:
-            raise StoreIncompatible("the server cannot wait for its disk: it runs with appendonly no")
+        if wait_for is not None and wait_for.on_disk:
+            facts.refuse_waiting_for_disk()
         self._promise = promise(facts, wait_for.replicas if wait_for else 0)
 
     # --- taking a shard --------------------------------------------------------------------------------------------

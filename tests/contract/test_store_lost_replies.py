@@ -10,7 +10,6 @@ from urllib.parse import unquote
 import pytest
 
 from streams.adapters.memory_sinks import ListSink
-from streams.adapters.valkey_server import EmbeddedValkey
 from streams.commit import Patience, commit_batch
 from streams.ports import CommitBatch
 from tests.contract.cutting_proxy import REPLY, REQUEST, CuttingProxy
@@ -20,8 +19,8 @@ NO_PAUSE = Patience(sleep=lambda _: None, attempts=10)
 
 
 @pytest.fixture
-def proxy(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[CuttingProxy]:
-    with CuttingProxy(tmp_path / "proxy.sock", Path(unquote(valkey.url.removeprefix("unix://")))) as proxy:
+def proxy(server_url: str, tmp_path: Path) -> Iterator[CuttingProxy]:
+    with CuttingProxy(tmp_path / "proxy.sock", Path(unquote(server_url.removeprefix("unix://")))) as proxy:
         yield proxy
 
 
@@ -43,9 +42,9 @@ def request_bytes(world: RedisWorld) -> int:
 
 @pytest.mark.parametrize("direction", [REQUEST, REPLY])
 def test_a_line_cut_at_any_byte_neither_loses_nor_doubles_a_commit(
-    valkey: EmbeddedValkey, proxy: CuttingProxy, direction: str
+    server_url: str, proxy: CuttingProxy, direction: str
 ) -> None:
-    world = RedisWorld(valkey.url)
+    world = RedisWorld(server_url)
     longest = request_bytes(world) if direction == REQUEST else 150
     cuts = range(0, longest, max(1, longest // 60))
     world.url = proxy.url
@@ -58,7 +57,7 @@ def test_a_line_cut_at_any_byte_neither_loses_nor_doubles_a_commit(
         proxy.cut(direction, after)
         trim = commit_batch(store, sink, claim, batch(number), trim=trim, patience=NO_PAUSE)
     store.close()
-    world.url = valkey.url
+    world.url = server_url
     contents = world.contents(0)
     count = len(cuts)
     assert proxy.cuts > count // 2
@@ -67,8 +66,8 @@ def test_a_line_cut_at_any_byte_neither_loses_nor_doubles_a_commit(
     assert sink.published == [b"%d/%d" % (number, index) for number in range(1, count + 1) for index in range(3)]
 
 
-def test_a_server_that_keeps_silent_is_a_lost_reply(valkey: EmbeddedValkey) -> None:
-    world = RedisWorld(valkey.url)
+def test_a_server_that_keeps_silent_is_a_lost_reply(server_url: str) -> None:
+    world = RedisWorld(server_url)
     store = world.open(timeout_s=0.2)
     store.prepare(1, IDENTITY)
     claim = store.claim(0, new_generation="g1")

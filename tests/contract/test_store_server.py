@@ -308,6 +308,13 @@ def test_newer_servers_are_taken(info: str) -> None:
     assert inspect_server(ToldWire(info)).fsync is None
 
 
+def test_only_servers_that_know_waitaof_can_wait_for_their_disk() -> None:
+    for product, version in (("Redis", "7.2.0"), ("Redis", "8.0.1"), ("Valkey", "8.0.0")):
+        ServerFacts(product, version, appendonly=True, fsync="everysec", replicas=0).refuse_waiting_for_disk()
+    with pytest.raises(StoreIncompatible, match=r"7\.2 or later"):
+        ServerFacts("Redis", "7.0.15", appendonly=True, fsync="everysec", replicas=0).refuse_waiting_for_disk()
+
+
 # --- what the settings promise ---------------------------------------------------------------------------------------
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 import redis
 
 from streams.adapters.memory_store import MemoryServer, MemoryShard, MemoryStore
 from streams.adapters.redis_store import RedisStore
-from streams.adapters.valkey_server import EmbeddedValkey
 from streams.commit import Patience
 from streams.ports import Identity, Store
 
@@ -77,7 +74,7 @@ class RedisWorld:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.prefix = f"t{next(self._numbers)}"
+        self.prefix = f"t{os.getpid()}-{next(self._numbers)}"
         self.client: Any = redis.Redis.from_url(url)
 
     def open(self, *, dead_letters: int = 10_000, outbox_keep: int = 0, **options: Any) -> RedisStore:
@@ -124,10 +121,3 @@ class RedisWorld:
             self.client.delete(key)
         for key, dump in copy.items():
             self.client.restore(key, 0, dump)
-
-
-@contextmanager
-def own_server(folder: Path) -> Iterator[EmbeddedValkey]:
-    """A server for one test that changes its settings or ends it."""
-    with EmbeddedValkey(folder) as server:
-        yield server
