@@ -27,7 +27,7 @@ def sigmoid(z: float) -> float:
 def bin_of(z: float, margins: Margins) -> int:
     """The bin of the distribution F that a rank value falls into."""
     place = (z - Z_MIN) / (Z_MAX - Z_MIN) * BINS
-    margins.note("bin", place, round(place))
+    margins.note("distance to the edge of a bin", (place - round(place)) * (Z_MAX - Z_MIN) / BINS, 0.0)
     return min(max(math.floor(place), 0), BINS - 1)
 
 

@@ -329,18 +329,14 @@ class ReferenceShard:
             new = after.answers[id_]
             if (old.audience, old.category) != (new.audience, new.category):
                 return True
-            if self._moved_by(old.score, new.score, 1.0) or self._moved_by(old.z, new.z, 0.1):
-                return True
+            if old.score is not None and new.score is not None:
+                self.margins.note("score moved", abs(new.score - old.score), 1.0)
+                if abs(new.score - old.score) >= 1.0:
+                    return True
         return any(
             (old.differs_since is None) != (after.memberships[id_].differs_since is None)
             for id_, old in before.memberships.items()
         )
-
-    def _moved_by(self, old: float | None, new: float | None, enough: float) -> bool:
-        if old is None or new is None:
-            return False  # then it was the audience that changed
-        self.margins.note("moved", abs(new - old), enough)
-        return abs(new - old) >= enough
 
     # --- a moment ---
 
