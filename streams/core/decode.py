@@ -15,7 +15,8 @@ from config.catalog import Catalog, CsvInput, NdjsonInput
 from streams.core.decode_mapped import CsvDecoder, NdjsonDecoder
 from streams.core.event_time import LATER_THAN_NOW, LATEST_S, time_reader
 from streams.core.events import BadEvent, DeadReason, Event, Scalar, bad_event
-from streams.core.fields import admit_json, event_name, message_hash, money, trait, user_id
+from streams.core.fields import admit_json, event_name, message_id, money, trait, user_id
+from streams.core.message_hash import id_hash
 from streams.core.needs import Needs, needs_of
 from streams.core.refusal import Refused, shown, unreadable_json
 
@@ -195,10 +196,11 @@ class SegmentDecoder:
             properties = self._properties.wanted(record.properties, name)
         if self._traits and record.traits is not None:
             traits = self._read_traits(record.traits)
-        hashed = message_hash(record.message_id, place_hash)
+        message = message_id(record.message_id)
+        hashed = place_hash if message is None else id_hash(message)
         if log_time_s is None:
             log_time_s = time_s
-        return Event(user, name, time_s, value, hashed, traits, properties, position, log_time_s)
+        return Event(user, name, time_s, value, hashed, traits, properties, position, log_time_s, message)
 
     def _new_name(self, value: object) -> str:
         name = event_name(value)

@@ -16,7 +16,8 @@ from config.errors import InputError
 from config.inputs import MappedInput
 from streams.core.event_time import LATER_THAN_NOW, LATEST_S, time_reader
 from streams.core.events import BadEvent, DeadReason, Event, Scalar, bad_event
-from streams.core.fields import admit, admit_json, event_name, message_hash, money, trait, user_id
+from streams.core.fields import admit, admit_json, event_name, message_id, money, trait, user_id
+from streams.core.message_hash import id_hash
 from streams.core.needs import TextType, needs_of, property_types, trait_types
 from streams.core.refusal import Refused, unreadable_json
 
@@ -74,7 +75,8 @@ class _Mapping:
         if time_s > self._latest_s:
             raise Refused(DeadReason.TIME_IN_FUTURE, LATER_THAN_NOW)
         value = nan if self._value is None else money(values[self._value])
-        hashed = place_hash if self._message_id is None else message_hash(values[self._message_id], place_hash)
+        message = None if self._message_id is None else message_id(values[self._message_id])
+        hashed = place_hash if message is None else id_hash(message)
         properties: dict[str, Any] | None = None
         if name in self._properties:
             wanted = self._properties[name]
@@ -82,7 +84,7 @@ class _Mapping:
         traits = self._read_traits(values) if self._traits else None
         if log_time_s is None:
             log_time_s = time_s
-        return Event(user, name, time_s, value, hashed, traits, properties, position, log_time_s)
+        return Event(user, name, time_s, value, hashed, traits, properties, position, log_time_s, message)
 
     def _read_traits(self, values: Values) -> dict[str, Scalar] | None:
         traits: dict[str, Scalar] = {}

@@ -67,7 +67,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     the catalog names, and is None if the record has none of them; numbers are floats. `properties` holds the
     properties that the catalog reads of events of this name (`where`, `remember`) as far as they are there and not
     null, and is None if there are none. `position` is the record's index in reading order. `log_time_s` is when the
-    log took the record; for a file, the event's own time.
+    log took the record; for a file, the event's own time. `message_id` is the producer's own id, if it gave one.
     """
 
     user: str
@@ -79,6 +79,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     properties: dict[str, Any] | None
     position: int
     log_time_s: float
+    message_id: str | None = None
+
+    @property
+    def cause_id(self) -> str:
+        """What transitions name as their cause: the message id, or else where the record stands."""
+        return self.message_id or f"position:{self.position}"
 
 
 class BadEvent(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,6 @@ from math import isfinite, nan
 from typing import Any
 
 from streams.core.events import MAX_NAME_BYTES, MAX_TRAIT_BYTES, MAX_USER_BYTES, DeadReason, Scalar
-from streams.core.message_hash import id_hash
 from streams.core.refusal import Refused, plain_float, shown
 
 MAX_DEPTH = 64
@@ -127,14 +126,14 @@ def finite(value: object) -> float:
     return number
 
 
-def message_hash(value: object, place_hash: int) -> int:
-    """The hash of a message id, or of the record's place if it has none (missing, null, empty)."""
+def message_id(value: object) -> str | None:
+    """A message id: text as it is, a whole number as its digits; None if there is none (missing, null, empty)."""
     if type(value) is str:
-        return id_hash(value) if value else place_hash
+        return value or None
     if value is None:
-        return place_hash
+        return None
     if type(value) is int and abs(value) < 10**100:
-        return id_hash(str(value))
+        return str(value)
     raise Refused(DeadReason.BAD_MESSAGE_ID, f"the message id is {shown(value)}; expected text or a whole number")
 
 

@@ -53,6 +53,7 @@ def test_a_track_event_holds_what_the_catalog_needs() -> None:
         properties={"total": 5, "channel": "web"},
         position=7,
         log_time_s=NOON_S,
+        message_id="m-1",
     )
 
 
@@ -98,6 +99,8 @@ def test_null_counts_as_missing() -> None:
 def test_without_a_message_id_the_hash_is_that_of_the_place() -> None:
     assert good(track()).message_hash == PLACE
     assert good(track(messageId="")).message_hash == PLACE
+    assert good(track()).message_id is good(track(messageId="")).message_id is None
+    assert good(track(messageId=5)).message_id == "5"
     assert good(track(messageId=5)).message_hash == good(track(messageId="5")).message_hash == id_hash("5")
 
 
