@@ -1,0 +1,81 @@
+"""The one place where numba is set up: a typed decorator, array types, and a cache that cannot go stale.
+
+numba keys its cache on the file of the compiled function alone; a change in a function that it calls from
+another file goes unseen. So the cache lies in a folder named after a digest of every source file that holds
+compiled code. Where that folder cannot be written, functions are compiled anew in each process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
+U64 = NDArray[np.uint64]
+U32 = NDArray[np.uint32]
+U16 = NDArray[np.uint16]
+U8 = NDArray[np.uint8]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _source_digest(root: Path) -> str:
+    """Digest of the sources in which compiled functions live, with numba's version."""
+    digest = hashlib.blake2b(numba.__version__.encode(), digest_size=8)
+    for folder in ("models", "streams/core"):
+        for path in sorted((root / folder).glob("*.py")):
+            source = path.read_bytes()
+            if b"@jit" in source or b"NamedTuple" in source:
+                digest.update(path.name.encode())
+                digest.update(source)
+    return digest.hexdigest()
+
+
+def _prepare_cache() -> bool:
+    """Point numba at the folder of this source digest; false where it cannot be written."""
+    root = Path(__file__).resolve().parent.parent
+    parent = root / "models" / "__pycache__" / "numba"
+    folder = parent / _source_digest(root)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    if not os.access(folder, os.W_OK):
+        return False
+    for stale in sorted(parent.iterdir(), key=lambda p: p.stat().st_mtime)[:-8]:
+        shutil.rmtree(stale, ignore_errors=True)
+    numba.config.CACHE_DIR = str(folder)
+    return True
+
+
+_CACHE = _prepare_cache()
+
+
+def jit(function: _Function) -> _Function:
+    """Compile `function` without fast-math: results must not depend on how loops were vectorised."""
+    return cast(_Function, numba.njit(cache=_CACHE, error_model="numpy")(function))
+
+
+def const(value: int) -> int:
+    """A constant that compiled code takes as a plain 64-bit integer.
+
+    numba compiles a function anew for every literal that is passed to it (`f(x, 0)` and `f(x, 1)` are two); a numpy
+    scalar has no literal type.
+    """
+    return cast(int, np.int64(value))
+
+
+def flag(value: bool) -> bool:
+    """The same for truth values."""
+    return cast(bool, np.bool_(value))

@@ -1,0 +1,273 @@
+"""Examples that wait for their label: one ring for all predictions of a shard.
+
+An example is written when its moment happens and is handed out once per prediction when that
+prediction's window has closed. Its features are stored once. Each goal atom of each prediction has a bit;
+a matching event sets it in the user's examples whose window it falls into, so both classes are known at
+the end of the window without looking anything up.
+
+Sequence numbers grow for ever, the place in the ring is sequence % capacity. `due[p]` is the next sequence
+to hand out for prediction p; the smallest of them is the tail. When the ring is full it is thinned: the
+keep rate of the more numerous kind halves, the survivors move to the newest end. Newest numbers stay, so
+that a log of saved examples can be replayed without knowing where the tail was.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from models.jit import F32, F64, I64, U8, U64, const, jit
+
+EVENT, SILENT, CROSSING = const(0), const(1), const(2)
+KINDS = 3
+
+# Columns of the integer part of an example. The last three are of crossings: bits per prediction that crossed, bits
+# of those whose goal caused it, and whether an event did.
+ROW, PREVIOUS, KIND, DIRTY, CROSSED, BY_GOALS, BY_AN_EVENT, WHOLE_COLUMNS = range(8)
+# Columns of `PendingState.n`.
+NEXT, SAVED, DROPPED = 0, 1, 2
+
+MAX_THINNING_OPS = 4096
+
+
+class Pending(NamedTuple):
+    """The ring; first axis = capacity.
+
+    `x` [capacity, features]; `time_s`, `rate` [capacity]; `whole` [capacity, WHOLE_COLUMNS] integers;
+    `seen` goal bits; `served` [capacity, 3, predictions]: model logit (NaN outside the audience),
+    heuristic, score; `category` [capacity, predictions]. `due` [predictions]; `n` counters; `rates`
+    [kinds]; `thinned` [ops, 3]: kind, rate and the sequence at which the saved part then ended.
+    """
+
+    x: F32
+    time_s: F64
+    rate: F64
+    whole: I64
+    seen: U64
+    served: F32
+    category: U8
+    due: I64
+    n: I64
+    rates: F64
+    thinned: F64
+    thinned_n: I64
+
+
+class LabelSpec(NamedTuple):
+    """Windows and goals. Per prediction: `window_s`, `first_bit`, `bits`, `any_of`; per bit: `negated`, `bit_window_s`."""
+
+    window_s: F64
+    first_bit: I64
+    bits: I64
+    any_of: U8
+    negated: U8
+    bit_window_s: F64
+    lateness_s: float
+    longest_s: float
+
+
+def allocate_pending(capacity: int, features: int, predictions: int) -> Pending:
+    """An empty ring; memory is touched only as it fills."""
+    return Pending(
+        x=np.zeros((capacity, features), np.float32),
+        time_s=np.zeros(capacity),
+        rate=np.zeros(capacity),
+        whole=np.zeros((capacity, WHOLE_COLUMNS), np.int64),
+        seen=np.zeros(capacity, np.uint64),
+        served=np.zeros((capacity, 3, predictions), np.float32),
+        category=np.zeros((capacity, predictions), np.uint8),
+        due=np.zeros(predictions, np.int64),
+        n=np.zeros(3, np.int64),
+        rates=np.ones(KINDS),
+        thinned=np.zeros((MAX_THINNING_OPS, 3)),
+        thinned_n=np.zeros(1, np.int64),
+    )
+
+
+@jit
+def mix64(v: np.uint64) -> np.uint64:
+    """The finalizer of splitmix64 (Steele, Lea & Flood 2014): 64 bits well stirred."""
+    v = (v ^ (v >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    v = (v ^ (v >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return v ^ (v >> np.uint64(31))
+
+
+@jit
+def unit(v: np.uint64) -> float:
+    """A hash as a number in [0, 1)."""
+    return np.float64(v >> np.uint64(11)) / 9007199254740992.0
+
+
+@jit
+def example_hash(user: np.uint64, time_s: float) -> float:
+    """The number in [0, 1) that decides whether an example is kept at a rate."""
+    whole_ms = np.uint64(np.int64(time_s * 1000.0))
+    return unit(mix64(user ^ mix64(whole_ms + np.uint64(0x9E3779B97F4A7C15))))
+
+
+@jit
+def tail_of(q: Pending) -> int:
+    """The oldest sequence that some prediction still waits for."""
+    tail = q.n[NEXT]
+    for p in range(q.due.shape[0]):
+        tail = min(tail, q.due[p])
+    return tail
+
+
+@jit
+def mark_goals(
+    q: Pending, s: LabelSpec, head: I64, i: int, time_s: float, bits: np.uint64, in_order: bool
+) -> None:
+    """Set the goal bits of an event in the user's examples e with e.t < t <= e.t + window."""
+    capacity = q.time_s.shape[0]
+    tail = tail_of(q)
+    seq = head[i]
+    while seq >= tail:
+        at = seq % capacity
+        elapsed = time_s - q.time_s[at]
+        if elapsed > s.longest_s:
+            break
+        if elapsed > 0.0:
+            wanted = np.uint64(0)
+            for b in range(s.bit_window_s.shape[0]):
+                bit = np.uint64(1) << np.uint64(b)
+                if bits & bit and elapsed <= s.bit_window_s[b]:
+                    wanted |= bit
+            if in_order and (q.seen[at] & wanted) == wanted and wanted == bits:
+                break  # an earlier goal in the window of this example marked all older ones too
+            q.seen[at] |= wanted
+        seq = q.whole[at, PREVIOUS]
+
+
+@jit
+def label_of(s: LabelSpec, p: int, seen: np.uint64) -> int:
+    """Whether the goal of prediction `p` happened, given the bits seen in its window."""
+    wanted_any = s.any_of[p] != 0
+    for j in range(s.bits[p]):
+        b = s.first_bit[p] + j
+        true = ((seen >> np.uint64(b)) & np.uint64(1)) != np.uint64(s.negated[b])
+        if true == wanted_any:
+            return 1 if wanted_any else 0
+    return 0 if wanted_any else 1
+
+
+@jit
+def matured_until(q: Pending, s: LabelSpec, p: int, now_s: float) -> int:
+    """The sequence up to which prediction `p` may be handed out at `now_s`.
+
+    Strictly later than the end of the window: events of that very instant may still come.
+    """
+    capacity = q.time_s.shape[0]
+    seq = q.due[p]
+    while seq < q.n[NEXT] and q.time_s[seq % capacity] + s.window_s[p] + s.lateness_s < now_s:
+        seq += 1
+    return seq
+
+
+@jit
+def thin(q: Pending, head: I64, user: U64, kind: int, rate: float) -> None:
+    """Keep of `kind` only what hashes below `rate`; survivors move to the newest end, links are renewed."""
+    capacity = q.time_s.shape[0]
+    tail = tail_of(q)
+    for seq in range(tail, q.n[NEXT]):
+        head[q.whole[seq % capacity, ROW]] = -1
+    put = q.n[NEXT] - 1
+    saved = q.n[SAVED]
+    due = q.due.copy()
+    saved_put = put + 1
+    for p in range(due.shape[0]):
+        q.due[p] = q.n[NEXT]
+    for seq in range(q.n[NEXT] - 1, tail - 1, -1):
+        at = seq % capacity
+        i = q.whole[at, ROW]
+        keep = q.whole[at, KIND] != kind or q.rate[at] <= rate
+        if not keep:
+            keep = example_hash(user[i], q.time_s[at]) < rate
+        if keep:
+            if q.whole[at, KIND] == kind and q.rate[at] > rate:
+                q.rate[at] = rate
+            _move(q, at, put % capacity)
+            if seq >= saved:
+                saved_put = put
+            for p in range(due.shape[0]):
+                if seq >= due[p]:
+                    q.due[p] = put
+            put -= 1
+        else:
+            q.n[DROPPED] += 1
+    q.n[SAVED] = saved_put
+    for seq in range(put + 1, q.n[NEXT]):
+        at = seq % capacity
+        i = q.whole[at, ROW]
+        q.whole[at, PREVIOUS] = head[i]
+        head[i] = seq
+
+
+@jit
+def _move(q: Pending, source: int, target: int) -> None:
+    if source == target:
+        return
+    for j in range(q.x.shape[1]):  # element by element: assigning whole slices compiles text handling for its errors
+        q.x[target, j] = q.x[source, j]
+    for j in range(q.whole.shape[1]):
+        q.whole[target, j] = q.whole[source, j]
+    for p in range(q.category.shape[1]):
+        q.category[target, p] = q.category[source, p]
+        for j in range(q.served.shape[1]):
+            q.served[target, j, p] = q.served[source, j, p]
+    q.time_s[target] = q.time_s[source]
+    q.rate[target] = q.rate[source]
+    q.seen[target] = q.seen[source]
+
+
+@jit
+def make_room(q: Pending, head: I64, user: U64) -> None:
+    """Halve the keep rate of the most numerous kind until the ring has room for one more."""
+    capacity = q.time_s.shape[0]
+    while q.n[NEXT] - tail_of(q) >= capacity:
+        counts = np.zeros(KINDS, np.int64)
+        for seq in range(tail_of(q), q.n[NEXT]):
+            counts[q.whole[seq % capacity, KIND]] += 1
+        kind = 0
+        for other in range(1, KINDS):
+            if counts[other] > counts[kind]:
+                kind = other
+        q.rates[kind] *= 0.5
+        thin(q, head, user, kind, q.rates[kind])
+        op = q.thinned_n[0]
+        if op < MAX_THINNING_OPS:
+            q.thinned[op, 0] = kind
+            q.thinned[op, 1] = q.rates[kind]
+            q.thinned[op, 2] = q.n[SAVED]
+        q.thinned_n[0] = op + 1
+
+
+@jit
+def append_example(q: Pending, head: I64, user: U64, i: int, kind: int, time_s: float) -> int:
+    """Write an example of row `i` and return its place in the ring, or -1 when the rate leaves it out.
+
+    The caller fills `x`, `served` and `category` at that place.
+    """
+    if example_hash(user[i], time_s) >= q.rates[kind]:
+        q.n[DROPPED] += 1
+        return -1
+    make_room(q, head, user)
+    if example_hash(user[i], time_s) >= q.rates[kind]:
+        q.n[DROPPED] += 1
+        return -1
+    seq = q.n[NEXT]
+    at = seq % q.time_s.shape[0]
+    q.n[NEXT] = seq + 1
+    q.time_s[at] = time_s
+    q.rate[at] = q.rates[kind]
+    q.whole[at, ROW] = i
+    q.whole[at, PREVIOUS] = head[i]
+    q.whole[at, KIND] = kind
+    q.whole[at, DIRTY] = 0
+    q.whole[at, CROSSED] = 0
+    q.whole[at, BY_GOALS] = 0
+    q.whole[at, BY_AN_EVENT] = 0
+    q.seen[at] = np.uint64(0)
+    head[i] = seq
+    return at

@@ -1,0 +1,168 @@
+"""From decoded events to the columns that the loop reads, and the properties that are remembered on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from config.catalog import Catalog, Remember
+from streams.core.events import BadEvent, DeadReason, Event, bad_event
+from streams.core.goals import GoalBits
+from streams.core.state import Events
+from streams.core.vocabulary import Vocabulary
+
+
+class _Name(NamedTuple):
+    """What one event name means: columns (-1: none), bits it always sets, whether its properties matter."""
+
+    column: int
+    history: int
+    bits: int
+    reads_properties: bool
+
+
+class Encoded(NamedTuple):
+    """A batch for the loop: `item[e]` is where event e stands in the batch as it was fed; `refused` (place, dead letter)."""
+
+    events: Events
+    item: list[int]
+    refused: list[tuple[int, BadEvent]]
+
+
+class Encoder:
+    """Turns events into columns. `row_of` gives a user's row (creating it), or None when there is no room."""
+
+    def __init__(self, catalog: Catalog, vocabulary: Vocabulary, row_of: Callable[[str], int | None]) -> None:
+        self._vocabulary = vocabulary
+        self._row_of = row_of
+        self._goals = GoalBits(catalog)
+        self._history = {name: j for j, name in enumerate(catalog.history)}
+        self._with_conditions = {a.event for p in catalog.predictions.values() for a in p.goal.atoms if a.where}
+        self._names: dict[str, _Name] = {}
+        self._users_limit = catalog.limits.users
+
+    def _name(self, name: str) -> _Name:
+        found = self._names.get(name)
+        if found is None:
+            column = self._vocabulary.event_column(name)
+            reads = name in self._with_conditions
+            found = _Name(column, self._history.get(name, -1), self._goals.of(name, None), reads)
+            if column != self._vocabulary.names - 1:
+                self._names[name] = found  # names of the shared bucket are without number: they are not kept
+        return found
+
+    def encode(self, items: Sequence[Event | BadEvent]) -> Encoded:
+        """Columns of all good events, in order."""
+        size = len(items)
+        kept: list[int] = []
+        refused: list[tuple[int, BadEvent]] = []
+        rows: list[int] = []
+        names: list[_Name] = []
+        bits: list[int] = []
+        traits = _Traits()
+        nothing = _Name(-1, -1, 0, False)
+        for place in range(size):
+            event = items[place]
+            if isinstance(event, BadEvent):
+                refused.append((place, event))
+                continue
+            row = self._row_of(event.user)
+            if row is None:
+                refused.append((place, self._no_room(event)))
+                continue
+            name = nothing if event.name is None else self._name(event.name)
+            rows.append(row)
+            names.append(name)
+            bits.append(self._goals.of(event.name, event.properties) if name.reads_properties and event.name else name.bits)
+            kept.append(place)
+            traits.add(event, self._vocabulary)
+        return Encoded(self._columns([items[k] for k in kept], rows, names, bits, traits), kept, refused)
+
+    def _no_room(self, event: Event) -> BadEvent:
+        detail = f"the shard holds its {self._users_limit} users already; raise limits.users in the catalog"
+        return bad_event(DeadReason.TOO_MANY_USERS, detail, event.position, msgspec.json.encode(event))
+
+    def _columns(
+        self, events: list[Any], rows: list[int], names: list[_Name], bits: list[int], traits: _Traits
+    ) -> Events:
+        return Events(
+            row=np.array(rows, np.int64),
+            name=np.array([n.column for n in names], np.int64),
+            history=np.array([n.history for n in names], np.int64),
+            time_s=np.array([e.time_s for e in events], np.float64),
+            log_time_s=np.array([e.log_time_s for e in events], np.float64),
+            value=np.array([e.value for e in events], np.float64),
+            message=np.array([e.message_hash for e in events], np.uint64),
+            bits=np.array(bits, np.uint64),
+            trait_first=np.array(traits.first, np.int64),
+            trait_column=np.array(traits.column, np.int64),
+            trait_value=np.array(traits.value, np.float64),
+            accepted=np.zeros(len(events), np.uint8),
+        )
+
+
+class _Traits:
+    """Trait updates of a batch, flat, with the start of each event's part."""
+
+    def __init__(self) -> None:
+        self.first = [0]
+        self.column: list[int] = []
+        self.value: list[float] = []
+
+    def add(self, event: Event, vocabulary: Vocabulary) -> None:
+        if event.traits:
+            for trait, value in event.traits.items():
+                column = vocabulary.traits.get(trait)
+                if column is not None:
+                    self.column.append(column)
+                    self.value.append(vocabulary.trait_number(trait, value))
+        self.first.append(len(self.column))
+
+
+class Remembered:
+    """Properties kept per user for message templates, until an event clears them (catalog: `remember`)."""
+
+    def __init__(self, rules: Mapping[str, Remember]) -> None:
+        self._rules = rules
+        self._cleared = {
+            name: tuple(source for source, rule in rules.items() if name in rule.cleared_by)
+            for rule in rules.values()
+            for name in rule.cleared_by
+        }
+        self._kept: dict[str, dict[str, dict[str, Any]]] = {}
+        self._changed: dict[str, None] = {}
+
+    def take(self, event: Event) -> None:
+        """Remember or clear what this event says."""
+        if event.name is None or not self._rules:
+            return
+        for source in self._cleared.get(event.name, ()):
+            kept = self._kept.get(event.user)
+            if kept and kept.pop(source, None) is not None:
+                self._changed[event.user] = None
+        rule = self._rules.get(event.name)
+        if rule is not None and event.properties:
+            found = {k: event.properties[k] for k in rule.properties if k in event.properties}
+            if found:
+                self._kept.setdefault(event.user, {})[event.name] = found
+                self._changed[event.user] = None
+
+    def of(self, user: str) -> dict[str, dict[str, Any]]:
+        """Event name to the properties remembered of it."""
+        return self._kept.get(user, {})
+
+    def drain(self) -> list[tuple[str, bytes | None]]:
+        """What changed since the last call, as stored."""
+        changed = [(u, msgspec.json.encode(self._kept[u]) if self._kept.get(u) else None) for u in self._changed]
+        for user, data in changed:
+            if data is None:
+                self._kept.pop(user, None)
+        self._changed = {}
+        return changed
+
+    def load(self, user: str, data: bytes) -> None:
+        """Take back what `drain` gave."""
+        self._kept[user] = msgspec.json.decode(data)

@@ -1,0 +1,475 @@
+"""The hot loop: events, looks and hours of one shard, one after another, over arrays.
+
+`run` takes a batch as far as it can and says why it came back: the batch is done, a whole hour has to be worked
+(the caller matures examples, learns, brings a snapshot), the out buffer is full, or a model outside this
+loop has to give its logits. Called again it goes on exactly there.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from models.features import DAY_S, features_at, start_row, update_row
+from models.jit import const, jit
+from models.labels import (
+    DIRTY,
+    EVENT,
+    KIND,
+    NEXT,
+    PREVIOUS,
+    SAVED,
+    SILENT,
+    append_example,
+    mark_goals,
+    mix64,
+    tail_of,
+    unit,
+)
+from models.layout import EPOCH, FIRST_T, LAST_T, SCORED_T, VERSION
+from models.scales import bin_of
+from streams.core.dedupe import known, remember
+from streams.core.filters import DAY_BUCKETS, HOUR_BUCKETS, HOUR_S, HOURS, record_history
+from streams.core.moment import (
+    apply_step,
+    decide_segments,
+    fill_example,
+    finish_moment,
+    first_step_moves,
+    in_any_audience,
+    judge_crossings,
+    moved_enough,
+    score_step,
+    touch,
+)
+from streams.core.queue import next_due, schedule
+from streams.core.state import (
+    BACKFILL,
+    BACKFILL_RATE,
+    BACKFILL_START,
+    CHANGED,
+    CLOCK,
+    DECAY,
+    DONE,
+    EPOCH_NOW,
+    EXTERNAL_ROW,
+    FIRST_STEP,
+    FRESH,
+    GOALS,
+    HOUR,
+    HOUR_DUE,
+    LIVE,
+    MAX_AHEAD_S,
+    MID_MINUTE,
+    MINUTE,
+    MODEL,
+    MODEL_NEEDED,
+    MOMENT,
+    N_AHEAD,
+    N_DUPLICATES,
+    N_EVENTS,
+    N_LATE,
+    N_LATE_GOALS,
+    N_LOOKS,
+    N_RECORDED,
+    NEXT_EVENT,
+    NO,
+    NO_BITS,
+    NO_EVENT,
+    OUT,
+    OUT_FULL,
+    PHASE,
+    SECOND_STEP,
+    TWO_STEPS,
+    VERSION_NOW,
+    YES,
+    Events,
+    State,
+)
+
+WEEK_MINUTES = 10_080
+DAILY_LOOKS = 5  # looks a day apart before they spread out
+SPREAD = 1.2  # each later look a fifth of the silence further
+# Phases of a moment that waits for a model outside; 0 is none.
+OF_FIRST_STEP, OF_EVENT, OF_LOOK = const(1), const(2), const(3)
+LOOK_SALT = np.uint64(0xA24BAED4963EE407)
+WEEK_SALT = np.uint64(0x9FB21C651E98DF25)
+
+
+@jit
+def look_phase(key: np.uint64) -> float:
+    """The phase in [0, 1) days of a user's looks."""
+    return unit(mix64(key ^ LOOK_SALT))
+
+
+@jit
+def week_minute(key: np.uint64) -> int:
+    """The minute of the week (from 1970 on) of a user's silent examples."""
+    return int(math.ceil(unit(mix64(key ^ WEEK_SALT)) * WEEK_MINUTES)) % WEEK_MINUTES
+
+
+@jit
+def _up_to_minute(time_s: float) -> int:
+    return int(math.ceil(time_s / 60.0))
+
+
+@jit
+def next_look(last_s: float, phase: float, minute: int) -> int:
+    """The first minute of the look schedule after `minute`."""
+    for k in range(1, DAILY_LOOKS):
+        due = _up_to_minute(last_s + (k + phase) * DAY_S)
+        if due > minute:
+            return due
+    base = DAILY_LOOKS + phase
+    silence_days = (minute * 60.0 - last_s) / DAY_S
+    j = 0
+    if silence_days > base:
+        j = max(0, int(math.log(silence_days / base) / math.log(SPREAD)) - 1)
+    while True:
+        due = _up_to_minute(last_s + base * SPREAD**j * DAY_S)
+        if due > minute:
+            return due
+        j += 1
+
+
+@jit
+def next_week(last_s: float, own: int, minute: int) -> int:
+    """The first weekly minute after `minute` at which the user has been silent for a day."""
+    due = minute - minute % WEEK_MINUTES + own
+    if due <= minute:
+        due += WEEK_MINUTES
+    while due * 60.0 - last_s < DAY_S:
+        due += WEEK_MINUTES
+    return due
+
+
+@jit
+def _next_change(s: State, i: int, minute: int) -> int:
+    """The first minute after `minute` at which a filter can change by time alone, or a very large number."""
+    best = 1 << 60
+    since = s.conditions.since
+    for j in range(since.shape[0]):
+        latest = s.rows.u[i, s.c.u_latest + int(since[j, 0])]
+        if latest != 0:
+            due = _up_to_minute(np.float64(latest) + since[j, 1])
+            if minute < due < best:
+                best = due
+    within = s.conditions.within
+    for j in range(within.shape[0]):
+        best = min(best, _next_bucket_end(s, i, within[j, 0], within[j, 1], within[j, 2], minute))
+    for g in range(s.c.segments):
+        column = s.segments.dwell_column[g]
+        if column >= 0 and not np.isnan(s.rows.t[i, column]):
+            due = _up_to_minute(s.rows.t[i, column] + s.segments.dwell_s[g])
+            if minute < due < best:
+                best = due
+    return best
+
+
+@jit
+def _next_bucket_end(s: State, i: int, name: int, unit_: int, buckets: int, minute: int) -> int:
+    """When the oldest bucket of a window that holds something falls out of it."""
+    slot = s.history.slot[i, name]
+    best = 1 << 60
+    if slot < 0:
+        return best
+    if unit_ == HOURS:
+        newest, size, counts, bucket_s = s.history.newest_hour[slot], HOUR_BUCKETS, s.history.hours[slot], HOUR_S
+    else:
+        newest, size, counts, bucket_s = s.history.newest_day[slot], DAY_BUCKETS, s.history.days[slot], DAY_S
+    for bucket in range(newest - size + 1, newest + 1):
+        if counts[bucket % size] != 0:
+            due = _up_to_minute((bucket + buckets) * bucket_s)
+            if minute < due < best:
+                best = due
+    return best
+
+
+@jit
+def reschedule(s: State, i: int) -> None:
+    """Put row `i` into the queue at its next due minute after the current one."""
+    minute = s.si[MINUTE]
+    last = s.rows.t[i, LAST_T]
+    due = next_look(last, look_phase(s.users.key[i]), minute)
+    due = min(due, next_week(last, week_minute(s.users.key[i]), minute))
+    due = min(due, _next_change(s, i, minute))
+    if s.rows.u[i, EPOCH] != s.si[EPOCH_NOW]:
+        turn = s.si[BACKFILL_START] + i // s.si[BACKFILL_RATE]
+        if turn > minute:
+            due = min(due, turn)
+    schedule(s.queue, i, due)
+
+
+@jit
+def _first_origin(s: State, i: int) -> int:
+    return MODEL if s.rows.u[i, EPOCH] == s.si[EPOCH_NOW] else BACKFILL
+
+
+@jit
+def _needs_outside(s: State) -> bool:
+    for p in range(s.c.predictions):
+        if s.predictions.external[p]:
+            return True
+    return False
+
+
+@jit
+def _wait_for_model(s: State, i: int, phase: int) -> bool:
+    """Ask the caller for logits once per phase; true when it has to come back first."""
+    if not _needs_outside(s) or s.si[PHASE] == phase:
+        return False
+    s.si[PHASE] = phase
+    s.si[EXTERNAL_ROW] = i
+    return True
+
+
+@jit
+def look(s: State, i: int, minute: int) -> bool:
+    """Visit a silent user at a whole minute; false when a model outside has to answer first."""
+    time_s = minute * 60.0
+    two = s.rows.u[i, VERSION] != s.si[VERSION_NOW]
+    scored = s.rows.t[i, SCORED_T]
+    if s.si[PHASE] == 0:
+        if two:
+            features_at(s.rows, s.c, s.features, i, scored, s.scratch.x[0])
+        features_at(s.rows, s.c, s.features, i, time_s, s.scratch.x[1])
+    s.si[TWO_STEPS] = two
+    if _wait_for_model(s, i, OF_LOOK):
+        return False
+    s.si[PHASE] = 0
+    s.si[N_LOOKS] += 1
+    weekly = minute % WEEK_MINUTES == week_minute(s.users.key[i]) and time_s - s.rows.t[i, LAST_T] >= DAY_S
+    recorded = weekly or s.rows.u[i, EPOCH] != s.si[EPOCH_NOW]
+    if two:
+        score_step(s, i, FIRST_STEP, scored, NO)
+        recorded = recorded or first_step_moves(s, i) or decide_segments(s, i, FIRST_STEP, scored, time_s, NO)
+    score_step(s, i, SECOND_STEP, time_s, two)
+    recorded = recorded or moved_enough(s, i) or decide_segments(s, i, SECOND_STEP, time_s, time_s, NO)
+    if recorded:
+        s.si[N_RECORDED] += 1
+        if two:
+            apply_step(s, i, FIRST_STEP, scored, time_s, _first_origin(s, i), NO_BITS, NO_EVENT)
+        apply_step(s, i, SECOND_STEP, time_s, time_s, DECAY, NO_BITS, NO_EVENT)
+        finish_moment(s, i, time_s)
+        if weekly and in_any_audience(s, SECOND_STEP):
+            at = append_example(s.pending, s.users.head, s.users.key, i, SILENT, time_s)
+            if at >= 0:
+                fill_example(s, at, SECOND_STEP)
+        judge_crossings(s, i, time_s, NO, NO_BITS)
+    return True
+
+
+@jit
+def has_room(s: State) -> bool:
+    return s.si[OUT] + 2 * s.c.segments <= s.out.whole.shape[0] and s.si[GOALS] < s.marks.row.shape[0]
+
+
+@jit
+def next_hour(s: State) -> int:
+    """The next whole hour that has work: after any record, the next one; else when an example matures."""
+    base = s.si[HOUR] + 1
+    if s.si[CHANGED]:
+        return base
+    best = 1 << 50
+    q = s.pending
+    for p in range(s.c.predictions):
+        if q.due[p] < q.n[NEXT]:
+            at = q.due[p] % q.time_s.shape[0]
+            ready = q.time_s[at] + s.labels.window_s[p] + s.labels.lateness_s
+            best = min(best, max(base, int(ready // HOUR_S) + 1))
+    return best
+
+
+@jit
+def tick(s: State, time_s: float) -> int:
+    """Let everything up to and including `time_s` happen that time causes."""
+    target = int(time_s // 60.0)
+    while True:
+        hour_minute = next_hour(s) * 60
+        minute = min(next_due(s.queue), hour_minute)
+        if minute > target:
+            s.si[MINUTE] = max(s.si[MINUTE], target)
+            s.si[HOUR] = max(s.si[HOUR], int(time_s // HOUR_S))
+            s.si[MID_MINUTE] = 0
+            return DONE
+        if hour_minute <= minute:
+            s.si[MINUTE] = hour_minute - 1
+            s.si[HOUR] = hour_minute // 60
+            return HOUR_DUE
+        s.si[HOUR] = max(s.si[HOUR], minute // 60)
+        s.si[MINUTE] = minute
+        s.si[MID_MINUTE] = 1
+        while next_due(s.queue) <= minute:
+            if not has_room(s):
+                return OUT_FULL
+            i = np.int64(s.queue.heap[0])
+            if not look(s, i, minute):
+                return MODEL_NEEDED
+            reschedule(s, i)
+        s.si[MID_MINUTE] = 0
+
+
+@jit
+def _take_traits(s: State, batch: Events, e: int, i: int) -> None:
+    for j in range(batch.trait_first[e], batch.trait_first[e + 1]):
+        s.rows.t[i, s.c.t_trait + batch.trait_column[j]] = batch.trait_value[j]
+
+
+@jit
+def _update_user(s: State, batch: Events, e: int, i: int, time_s: float) -> None:
+    """Bring the event into the user's row, history and pending examples."""
+    last = s.rows.t[i, LAST_T]
+    _take_traits(s, batch, e, i)
+    update_row(s.rows, s.c, s.features, i, batch.name[e], time_s, batch.value[e])
+    if batch.history[e] >= 0:
+        record_history(s.history, s.history.slot[i, batch.history[e]], time_s)
+    s.si[N_EVENTS] += 1
+    if time_s < last:
+        s.si[N_LATE] += 1
+    bits = batch.bits[e]
+    if bits:
+        if time_s + s.labels.lateness_s < s.si[VERSION_NOW] * HOUR_S:
+            s.si[N_LATE_GOALS] += 1
+        mark_goals(s.pending, s.labels, s.users.head, i, time_s, bits, time_s >= last)
+        n = s.si[GOALS]
+        s.marks.row[n] = i
+        s.marks.time_s[n] = time_s
+        s.marks.bits[n] = bits
+        s.si[GOALS] = n + 1
+
+
+@jit
+def _keep_example(s: State, i: int, time_s: float) -> None:
+    """Make the moment an example; events of a user in the same instant are one, the later replaces the earlier."""
+    q = s.pending
+    capacity = q.time_s.shape[0]
+    seq = s.users.head[i]
+    while seq >= tail_of(q) and q.time_s[seq % capacity] == time_s:
+        at = seq % capacity
+        if q.whole[at, KIND] == EVENT:
+            fill_example(s, at, SECOND_STEP)
+            if seq < q.n[SAVED]:
+                q.whole[at, DIRTY] = 1
+            return
+        seq = q.whole[at, PREVIOUS]
+    if in_any_audience(s, SECOND_STEP):
+        at = append_example(q, s.users.head, s.users.key, i, EVENT, time_s)
+        if at >= 0:
+            fill_example(s, at, SECOND_STEP)
+
+
+@jit
+def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
+    """One accepted event; false when a model outside has to answer first."""
+    i = batch.row[e]
+    if s.si[PHASE] == 0:
+        fresh_row = s.rows.t[i, FIRST_T] == 0.0
+        if fresh_row:
+            start_row(s.rows, s.c, i, time_s)
+        scored = s.rows.t[i, SCORED_T]
+        known_before = not np.isnan(scored)
+        newest = max(s.rows.t[i, LAST_T], scored) if known_before else s.rows.t[i, LAST_T]
+        s.sf[MOMENT] = max(time_s, newest)
+        s.si[FRESH] = time_s >= newest
+        s.si[TWO_STEPS] = known_before and s.rows.u[i, VERSION] != s.si[VERSION_NOW]
+        if s.si[TWO_STEPS]:
+            features_at(s.rows, s.c, s.features, i, scored, s.scratch.x[0])
+            if _wait_for_model(s, i, OF_FIRST_STEP):
+                return False
+    moment_s = s.sf[MOMENT]
+    two = s.si[TWO_STEPS] != 0
+    if s.si[PHASE] <= OF_FIRST_STEP:
+        if two:
+            scored = s.rows.t[i, SCORED_T]
+            score_step(s, i, FIRST_STEP, scored, NO)
+            apply_step(s, i, FIRST_STEP, scored, moment_s, _first_origin(s, i), NO_BITS, e)
+        _update_user(s, batch, e, i, time_s)
+        features_at(s.rows, s.c, s.features, i, moment_s, s.scratch.x[1])
+        if _wait_for_model(s, i, OF_EVENT):
+            return False
+    s.si[PHASE] = 0
+    score_step(s, i, SECOND_STEP, moment_s, two)
+    apply_step(s, i, SECOND_STEP, moment_s, moment_s, LIVE, batch.bits[e], e)
+    finish_moment(s, i, moment_s)
+    if s.si[FRESH]:
+        _keep_example(s, i, time_s)
+    judge_crossings(s, i, moment_s, YES, batch.bits[e])
+    return True
+
+
+@jit
+def run(s: State, batch: Events, until_s: float) -> int:
+    """Go on with the batch, then let time pass up to `until_s` (NaN: not at all); why it came back."""
+    while s.si[NEXT_EVENT] < batch.row.shape[0]:
+        e = s.si[NEXT_EVENT]
+        time_s = batch.time_s[e]
+        if s.si[PHASE] == 0 or s.si[PHASE] == OF_LOOK:
+            if known(s.dedupe, batch.message[e]):
+                s.si[N_DUPLICATES] += 1
+                s.si[NEXT_EVENT] = e + 1
+                continue
+            if not has_room(s):
+                return OUT_FULL
+        ahead = time_s > batch.log_time_s[e] + s.sf[MAX_AHEAD_S]
+        if ahead:
+            time_s = batch.log_time_s[e]
+        code = advance(s, time_s)
+        if code != DONE:
+            return code
+        if not take_event(s, batch, e, time_s):
+            return MODEL_NEEDED
+        s.si[N_AHEAD] += ahead
+        batch.accepted[e] = 1
+        remember(s.dedupe, batch.message[e])
+        reschedule(s, batch.row[e])
+        s.si[NEXT_EVENT] = e + 1
+    if not np.isnan(until_s):
+        return advance(s, until_s)
+    return DONE
+
+
+@jit
+def advance(s: State, time_s: float) -> int:
+    """Move the clock to `time_s` unless it is there already; the first event starts it."""
+    if np.isnan(s.sf[CLOCK]):
+        s.sf[CLOCK] = time_s
+        s.si[MINUTE] = int(time_s // 60.0)
+        s.si[HOUR] = int(time_s // HOUR_S)
+        return DONE
+    if time_s <= s.sf[CLOCK]:
+        return DONE
+    code = tick(s, time_s)
+    if code == DONE:
+        s.sf[CLOCK] = time_s
+    return code
+
+
+@jit
+def rescore_all(s: State, p: int, rows_n: int) -> None:
+    """Prediction `p` goes live: every user's rank value becomes the model's, as of the last moment, and F follows."""
+    for b in range(s.population.counts.shape[1]):
+        s.population.counts[p, b] = 0
+    for i in range(rows_n):
+        if s.rows.t[i, FIRST_T] != 0.0 and s.rows.b[i, s.c.b_audience + p]:
+            features_at(s.rows, s.c, s.features, i, s.rows.t[i, SCORED_T], s.scratch.x[0])
+            z = s.model.bias[p]
+            for j in range(s.c.features):
+                z += s.model.weights[p, j] * np.float64(s.scratch.x[0, j])
+            record_rank(s, i, p, z)
+
+
+@jit
+def record_rank(s: State, i: int, p: int, z: float) -> None:
+    """Store a new rank value of row `i` and count it in F."""
+    s.rows.f[i, s.c.f_z + p] = z
+    s.population.counts[p, bin_of(np.float64(s.rows.f[i, s.c.f_z + p]))] += 1
+    touch(s, i)
+
+
+@jit
+def reschedule_all(s: State, rows_n: int) -> None:
+    """Compute the next look of every user anew."""
+    for i in range(rows_n):
+        if s.rows.t[i, FIRST_T] != 0.0:
+            reschedule(s, i)

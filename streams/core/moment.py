@@ -1,0 +1,379 @@
+"""One moment of one user: score, decide the segments, record what changed (docs/core.md, Moment and Segments).
+
+A moment has up to two steps: step 0 puts a newer snapshot on the features as they were when the user was scored
+last, step 1 is the event or look itself. Scoring and deciding write to scratch only, so that a look which
+changes nothing leaves no trace; `apply_step` writes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.features import DAY_S, heuristic_at
+from models.jit import F32, jit
+from models.labels import BY_AN_EVENT, BY_GOALS, CROSSED, CROSSING, append_example
+from models.layout import EPOCH, SCORED_T, VERSION
+from models.scales import NONE, bin_of, likelihood_of, next_category
+from streams.core.filters import holds
+from streams.core.state import (
+    AUDIENCE,
+    BY_EVENT,
+    BY_GOAL,
+    BY_OTHER,
+    BY_SILENCE,
+    CHANGED,
+    DECAY,
+    ENTERED,
+    EPOCH_NOW,
+    LIVE,
+    N_CROSSINGS,
+    O_CATEGORY,
+    O_ENTERED,
+    O_EVENT,
+    O_GOAL,
+    O_LIKELIHOOD,
+    O_ORIGIN,
+    O_PREVIOUS_CATEGORY,
+    O_PREVIOUS_SCORE,
+    O_ROW,
+    O_SCORE,
+    O_SEGMENT,
+    O_SEQUENCE,
+    O_TIME,
+    O_VERSION,
+    OUT,
+    SECOND_STEP,
+    TOUCHED,
+    UNDONE_DAY,
+    UNDONE_WEEK,
+    VERSION_NOW,
+    YES,
+    State,
+)
+
+
+@jit
+def score_step(s: State, i: int, step: int, time_s: float, after_first: bool) -> None:
+    """Score row `i` at `time_s` from `scratch.x[step]`; categories follow from step 0 when there was one."""
+    k = s.scratch
+    x = k.x[step]
+    for p in range(s.c.predictions):
+        inside = holds(
+            s.programs,
+            s.predictions.audience[p],
+            s.rows,
+            s.c,
+            s.history,
+            i,
+            time_s,
+            k.score[step],
+            k.likelihood[step],
+            k.category[step],
+            k.member,
+            k.widen[0],
+            k.stack,
+        )
+        k.audience[step, p] = inside
+        k.z[step, p] = np.nan
+        k.logit[step, p] = np.nan
+        k.heuristic[step, p] = np.nan
+        k.score[step, p] = np.nan
+        k.likelihood[step, p] = np.nan
+        before = k.category[0, p] if after_first else s.rows.b[i, s.c.b_category + p]
+        k.category[step, p] = NONE
+        if inside:
+            _score_inside(s, i, p, step, time_s, before, x)
+
+
+@jit
+def _score_inside(s: State, i: int, p: int, step: int, time_s: float, before: int, x: F32) -> None:
+    k = s.scratch
+    if s.predictions.external[p]:
+        logit = k.given[step, p]
+    else:
+        logit = s.model.bias[p]
+        for j in range(s.c.features):
+            logit += s.model.weights[p, j] * np.float64(x[j])
+    logit = np.float64(np.float32(logit))
+    names = s.predictions.names[s.predictions.first_name[p] : s.predictions.first_name[p + 1]]
+    guess = np.float64(np.float32(s.predictions.sign[p] * heuristic_at(s.rows, s.c, i, time_s, names)))
+    k.logit[step, p] = logit
+    k.heuristic[step, p] = guess
+    live = s.model.live[p] != 0
+    z = logit if live else guess
+    k.z[step, p] = z
+    score = s.model.table[p, bin_of(z)]
+    if live:
+        k.likelihood[step, p] = likelihood_of(logit)
+        if not s.predictions.percentile[p]:
+            score = 100.0 * k.likelihood[step, p]
+    score = np.float64(np.float32(score))
+    k.score[step, p] = score
+    k.category[step, p] = next_category(before, score, s.predictions.edges[p], s.predictions.hysteresis[p])
+
+
+@jit
+def _wanted(s: State, i: int, g: int, step: int, time_s: float) -> bool:
+    """Whether row `i` fulfils segment `g`, min_dwell left aside."""
+    k = s.scratch
+    for p in range(s.c.predictions):
+        if s.segments.uses[g, p] and not (s.model.live[p] and s.predictions.targets[p]):
+            return False
+    if s.segments.prediction[g] >= 0:
+        return k.category[step, s.segments.prediction[g]] == s.segments.category[g]
+    widen = k.widen[1] if k.before[g] else k.widen[0]
+    return holds(
+        s.programs,
+        s.segments.program[g],
+        s.rows,
+        s.c,
+        s.history,
+        i,
+        time_s,
+        k.score[step],
+        k.likelihood[step],
+        k.category[step],
+        k.member,
+        widen,
+        k.stack,
+    )
+
+
+@jit
+def decide_segments(s: State, i: int, step: int, time_s: float, stamp_s: float, write: bool) -> bool:
+    """Decide all memberships of row `i` into `scratch.member`; true when any of them or a held-back wish changes.
+
+    `time_s` is when filters are evaluated and up to when a wish must have lasted, `stamp_s` when a new wish is noticed:
+    so a held-back change falls due by time, not by a snapshot. With `write`, wishes are stored.
+    """
+    k = s.scratch
+    changed = False
+    for g in range(s.c.segments):
+        k.before[g] = s.rows.u[i, s.c.u_sequence + g] & np.uint32(1)
+        inside = k.before[g] != 0
+        want = _wanted(s, i, g, step, time_s)
+        column = s.segments.dwell_column[g]
+        if column >= 0:
+            since = s.rows.t[i, column]
+            if want == inside:
+                if not np.isnan(since):
+                    changed = True
+                    if write:
+                        s.rows.t[i, column] = np.nan
+            elif np.isnan(since):
+                changed = True
+                want = inside
+                if write:
+                    s.rows.t[i, column] = stamp_s
+            elif time_s - since >= s.segments.dwell_s[g]:
+                if write:
+                    s.rows.t[i, column] = np.nan
+            else:
+                want = inside
+        if want != inside:
+            changed = True
+        k.member[g] = want
+    return changed
+
+
+@jit
+def apply_step(s: State, i: int, step: int, time_s: float, stamp_s: float, origin: int, bits: np.uint64, event: int) -> None:
+    """Record a step: transitions (exits, then entries), then scores, categories, audience and F."""
+    decide_segments(s, i, step, time_s, stamp_s, YES)
+    k = s.scratch
+    for p in range(s.c.predictions):
+        k.previous[p] = s.rows.b[i, s.c.b_category + p]
+    for entering in range(2):
+        for g in range(s.c.segments):
+            if k.member[g] != k.before[g] and k.member[g] == entering:
+                _transition(s, i, g, step, stamp_s, origin, bits, event)
+    for p in range(s.c.predictions):
+        _record_score(s, i, p, step)
+
+
+@jit
+def _cause(s: State, g: int, origin: int, bits: np.uint64) -> int:
+    if origin == LIVE:
+        return BY_GOAL if s.segments.bits[g] & bits else BY_EVENT
+    return BY_SILENCE if origin == DECAY else BY_OTHER
+
+
+@jit
+def _left_audience(s: State, i: int, g: int, step: int) -> bool:
+    for p in range(s.c.predictions):
+        if s.segments.uses[g, p] and s.rows.b[i, s.c.b_audience + p] and not s.scratch.audience[step, p]:
+            return True
+    return False
+
+
+@jit
+def _transition(s: State, i: int, g: int, step: int, stamp_s: float, origin: int, bits: np.uint64, event: int) -> None:
+    k = s.scratch
+    entering = k.member[g] != 0
+    shown = AUDIENCE if not entering and _left_audience(s, i, g, step) else origin
+    sequence = s.rows.u[i, s.c.u_sequence + g] + np.uint32(1)
+    s.rows.u[i, s.c.u_sequence + g] = sequence
+    _count_crossing(s, i, g, stamp_s, _cause(s, g, origin, bits))
+    if entering:
+        s.rows.t[i, s.c.t_entered + g] = stamp_s
+        s.rows.b[i, s.c.b_cause + g] = _cause(s, g, origin, bits)
+    n = s.si[OUT]
+    whole, real = s.out.whole[n], s.out.real[n]
+    whole[O_ROW] = i
+    whole[O_SEGMENT] = g
+    whole[O_SEQUENCE] = sequence
+    whole[O_ORIGIN] = shown
+    whole[O_GOAL] = 1 if origin == LIVE and s.segments.bits[g] & bits else 0
+    whole[O_EVENT] = event
+    whole[O_VERSION] = s.si[VERSION_NOW]
+    real[O_TIME] = stamp_s
+    real[O_ENTERED] = s.rows.t[i, s.c.t_entered + g]
+    whole[O_CATEGORY] = NONE
+    whole[O_PREVIOUS_CATEGORY] = NONE
+    real[O_SCORE] = np.nan
+    real[O_PREVIOUS_SCORE] = np.nan
+    real[O_LIKELIHOOD] = np.nan
+    p = s.segments.only[g]
+    if p >= 0:
+        whole[O_CATEGORY] = k.category[step, p]
+        whole[O_PREVIOUS_CATEGORY] = s.rows.b[i, s.c.b_category + p]
+        real[O_SCORE] = k.score[step, p]
+        real[O_PREVIOUS_SCORE] = s.rows.f[i, s.c.f_score + p]
+        real[O_LIKELIHOOD] = k.likelihood[step, p]
+    for j in range(s.c.features):
+        s.out.x[n, j] = k.x[step, j]
+    s.si[OUT] = n + 1
+
+
+@jit
+def _count_crossing(s: State, i: int, g: int, stamp_s: float, cause: int) -> None:
+    """Statistics of category segments: entries from another category, and how soon they were undone."""
+    p = s.segments.prediction[g]
+    if p < 0:
+        return
+    category = s.segments.category[g]
+    previous = s.rows.b[i, s.c.b_category + p]
+    if s.scratch.member[g]:
+        if previous != NONE:
+            s.population.crossings[p, category, cause, ENTERED] += 1
+        return
+    stayed_s = stamp_s - s.rows.t[i, s.c.t_entered + g]
+    entered_by = s.rows.b[i, s.c.b_cause + g]
+    if stayed_s <= DAY_S:
+        s.population.crossings[p, category, entered_by, UNDONE_DAY] += 1
+    if stayed_s <= 7.0 * DAY_S:
+        s.population.crossings[p, category, entered_by, UNDONE_WEEK] += 1
+
+
+@jit
+def _record_score(s: State, i: int, p: int, step: int) -> None:
+    k = s.scratch
+    rows, c = s.rows, s.c
+    if rows.b[i, c.b_audience + p]:
+        s.population.counts[p, bin_of(np.float64(rows.f[i, c.f_z + p]))] -= 1
+        if rows.b[i, c.b_category + p] != NONE:
+            s.population.categories[p, rows.b[i, c.b_category + p]] -= 1
+    if k.audience[step, p]:
+        s.population.counts[p, bin_of(k.z[step, p])] += 1
+        s.population.categories[p, k.category[step, p]] += 1
+    old = rows.f[i, c.f_score + p]
+    new = k.score[step, p]
+    moved = np.isnan(old) != np.isnan(new)
+    if not moved and not np.isnan(new):
+        moved = np.floor(np.float64(old)) != np.floor(new)
+    if moved:
+        s.users.dirty[i] |= np.uint64(2) << np.uint64(p)
+    rows.f[i, c.f_z + p] = k.z[step, p]
+    rows.f[i, c.f_score + p] = new
+    rows.b[i, c.b_category + p] = k.category[step, p]
+    rows.b[i, c.b_audience + p] = k.audience[step, p]
+
+
+@jit
+def touch(s: State, i: int) -> None:
+    """Note that row `i` must be saved with the next commit."""
+    if not s.users.dirty[i] & np.uint64(1):
+        s.users.dirty[i] |= np.uint64(1)
+        s.users.touched[s.si[TOUCHED]] = i
+        s.si[TOUCHED] += 1
+
+
+@jit
+def finish_moment(s: State, i: int, time_s: float) -> None:
+    """The user is scored at `time_s` with the snapshot in force."""
+    s.rows.t[i, SCORED_T] = time_s
+    s.rows.u[i, VERSION] = s.si[VERSION_NOW]
+    s.rows.u[i, EPOCH] = s.si[EPOCH_NOW]
+    s.si[CHANGED] = 1
+    touch(s, i)
+
+
+@jit
+def fill_example(s: State, at: int, step: int) -> None:
+    """Copy features and what was served at `step` into place `at` of the ring of examples."""
+    k, q = s.scratch, s.pending
+    for j in range(s.c.features):
+        q.x[at, j] = k.x[step, j]
+    for p in range(s.c.predictions):
+        q.served[at, 0, p] = k.logit[step, p]
+        q.served[at, 1, p] = k.heuristic[step, p]
+        q.served[at, 2, p] = k.score[step, p]
+        q.category[at, p] = k.category[step, p]
+
+
+@jit
+def in_any_audience(s: State, step: int) -> bool:
+    """Whether the moment lies in the audience of at least one prediction."""
+    for p in range(s.c.predictions):
+        if s.scratch.audience[step, p]:
+            return True
+    return False
+
+
+@jit
+def judge_crossings(s: State, i: int, time_s: float, is_event: bool, bits: np.uint64) -> None:
+    """Leave an example of kind crossing when the category of live predictions changed in the second step."""
+    crossed = np.int64(0)
+    by_goal = np.int64(0)
+    for p in range(s.c.predictions):
+        now = s.scratch.category[1, p]
+        before = s.scratch.previous[p]
+        if not s.model.live[p] or before == NONE or now == NONE or before == now:
+            continue
+        s.si[N_CROSSINGS] += 1
+        crossed |= np.int64(1) << p
+        if s.predictions.bits[p] & bits:
+            by_goal |= np.int64(1) << p
+    if crossed == 0:
+        return
+    at = append_example(s.pending, s.users.head, s.users.key, i, CROSSING, time_s)
+    if at >= 0:
+        fill_example(s, at, SECOND_STEP)
+        s.pending.whole[at, CROSSED] = crossed
+        s.pending.whole[at, BY_GOALS] = by_goal
+        s.pending.whole[at, BY_AN_EVENT] = is_event
+
+
+@jit
+def moved_enough(s: State, i: int) -> bool:
+    """Whether step 1 differs from what is recorded: a whole point of score, an audience or a category."""
+    k, rows, c = s.scratch, s.rows, s.c
+    for p in range(c.predictions):
+        if k.audience[1, p] != rows.b[i, c.b_audience + p]:
+            return True
+        if k.audience[1, p]:
+            if k.category[1, p] != rows.b[i, c.b_category + p]:
+                return True
+            if abs(k.score[1, p] - np.float64(rows.f[i, c.f_score + p])) >= 1.0:
+                return True
+    return False
+
+
+@jit
+def first_step_moves(s: State, i: int) -> bool:
+    """Whether step 0 alone changes an audience or a category."""
+    k, rows, c = s.scratch, s.rows, s.c
+    for p in range(c.predictions):
+        if k.audience[0, p] != rows.b[i, c.b_audience + p] or k.category[0, p] != rows.b[i, c.b_category + p]:
+            return True
+    return False

@@ -1,0 +1,392 @@
+"""A shard: all state of one partition, its inputs and its effects (docs/core.md).
+
+    shard.feed(events)
+    while shard.run() is Stop.HOUR:
+        for chunk in shard.matured():
+            learner.learn(chunk)
+        if shard.needs_snapshot:
+            shard.apply(learner.snapshot(shard.hour, shard.counts()))
+    batch = shard.take_effects(number, position)
+
+It is pure: the same inputs in the same order give the same effects, bit for bit, however they were cut.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from config.catalog import Catalog, RiverModel
+from models.examples import ExampleChunk
+from models.features import features_at
+from models.jit import F64, I64
+from models.labels import NEXT, Pending, allocate_pending, matured_until, tail_of
+from models.layout import SCORED_T
+from models.scales import percentile_table
+from models.snapshot import BINS, Likelihood, PredictionSnapshot, Snapshot, Status
+from streams.core import kernel
+from streams.core.chunks import gather_chunk
+from streams.core.dedupe import allocate_dedupe
+from streams.core.definitions import Definitions, compile_definitions
+from streams.core.encode import Encoded, Encoder, Remembered
+from streams.core.events import BadEvent, Event
+from streams.core.sealing import Sealed, seal_events
+from streams.core.state import (
+    BACKFILL_RATE,
+    BACKFILL_START,
+    CHANGED,
+    CLOCK,
+    COUNTERS,
+    DONE,
+    EPOCH_NOW,
+    GOALS,
+    HOUR,
+    HOUR_DUE,
+    MAX_AHEAD_S,
+    MODEL_NEEDED,
+    NEXT_EVENT,
+    O_EVENT,
+    O_ROW,
+    O_SEGMENT,
+    OUT,
+    PHASE,
+    SF_SIZE,
+    SI_SIZE,
+    TOUCHED,
+    VERSION_NOW,
+    GoalMarks,
+    Model,
+    State,
+    allocate_out,
+    allocate_population,
+    allocate_scratch,
+)
+from streams.core.transitions import TransitionWriter, contributions, strongest
+from streams.core.users import UserTable
+from streams.core.vocabulary import Vocabulary
+
+OUT_ROWS = 4096
+MARKS = 65_536
+RATE_RECOVERS_BELOW = 0.25  # of the bound on pending examples
+
+
+class Stop(enum.Enum):
+    """Why `Shard.run` came back."""
+
+    DONE = "done"
+    HOUR = "hour"
+
+
+class Shard:
+    """One shard. Arguments: the checked catalog, the shard's number, and the generation that goes into ids."""
+
+    def __init__(self, catalog: Catalog, *, shard: int = 0, generation: str = "0") -> None:
+        self.vocabulary = Vocabulary(catalog)
+        self.definitions: Definitions = compile_definitions(catalog, self.vocabulary)
+        d = self.definitions
+        self.catalog = catalog
+        self.number = shard
+        self.users = UserTable(d.layout, len(catalog.history), catalog.limits.users)
+        self.remembered = Remembered(catalog.remember)
+        self.encoder = Encoder(catalog, self.vocabulary, self.users.row_of)
+        self.writer = TransitionWriter(d, generation, shard)
+        c = d.layout.columns
+        for p, prediction in enumerate(catalog.predictions.values()):
+            d.predictions.external[p] = isinstance(prediction.model, RiverModel)
+        self.pending: Pending = allocate_pending(catalog.limits.pending_examples, c.features, c.predictions)
+        self.marks = GoalMarks(np.zeros(MARKS, np.int64), np.zeros(MARKS), np.zeros(MARKS, np.uint64))
+        self.out = allocate_out(OUT_ROWS + 4 * c.segments, c.features)
+        self.si: I64 = np.zeros(SI_SIZE, np.int64)
+        self.sf: F64 = np.zeros(SF_SIZE)
+        self.sf[CLOCK] = np.nan
+        self.sf[MAX_AHEAD_S] = catalog.time.max_ahead_s
+        self.si[BACKFILL_RATE] = catalog.limits.backfill_users_per_minute
+        self.dedupe = allocate_dedupe(catalog.limits.dedupe_ids)
+        self.population = allocate_population(c.predictions)
+        self._scratch = allocate_scratch(c.features, c.predictions, c.segments, d.predictions.hysteresis)
+        self.snapshot = _first_snapshot(c.predictions, c.features)
+        self.chunk_numbers: I64 = np.zeros(c.predictions, np.int64)
+        self.user_days: F64 = np.zeros(c.predictions)
+        self._outside: dict[int, Likelihood] = {}
+        self._items: Sequence[Event | BadEvent] = ()
+        self._batch: Encoded = self.encoder.encode(())
+        self._taken = 0
+        self.transitions: list[bytes] = []
+        self.changed_members: dict[tuple[int, int], None] = {}
+        self.marks_before: list[GoalMarks] = []
+        self.dead: list[BadEvent] = []
+        self.snapshot_is_new = False
+        self.needs_snapshot = False
+        self._model = self._model_of(self.snapshot)
+        self.state = self._bind()
+        self._events = seal_events(self._batch.events)
+
+    # --- inputs -------------------------------------------------------------------------------------------------
+
+    def feed(self, items: Sequence[Event | BadEvent]) -> None:
+        """Give the next batch. The one before must be done.
+
+        Raises RuntimeError when it is not.
+        """
+        if self.waiting:
+            raise RuntimeError("feed: the batch before is not done")
+        self._items = items
+        self._batch = self.encoder.encode(items)
+        self._taken = 0
+        self._give_slots(self._batch)
+        self._events = seal_events(self._batch.events)
+        self.si[NEXT_EVENT] = 0
+        if self.users.grown:
+            self.state = self._bind()
+
+    def run(self, until_s: float = math.nan) -> Stop:
+        """Go on with the batch, then advance to `until_s` (seconds since 1970; NaN: stay at the last event)."""
+        while True:
+            code = kernel.run(self.sealed.state, self._events, until_s)
+            if code == MODEL_NEEDED:
+                self._ask_models()
+                continue
+            self._drain()
+            if code == HOUR_DUE:
+                return Stop.HOUR
+            if code == DONE:
+                self._note_items()
+                return Stop.DONE
+
+    def matured(self) -> list[ExampleChunk]:
+        """At a stop for the hour: examples whose label is known now, in chunks per prediction."""
+        chunks: list[ExampleChunk] = []
+        now_s = self.hour * 3600.0
+        q, d = self.pending, self.definitions
+        for p in range(len(d.prediction_ids)):
+            until = int(matured_until(self.sealed["pending"], self.sealed["labels"], p, now_s))
+            if until == q.due[p]:
+                continue
+            number = int(self.chunk_numbers[p]) + 1
+            chunk = gather_chunk(self.sealed, q, self.users.users.key, self.population.crossings, p, until, number)
+            if len(chunk):
+                self.chunk_numbers[p] = number
+                chunks.append(chunk)
+        self.needs_snapshot = bool(chunks) or bool(self.si[CHANGED])
+        if self.needs_snapshot:
+            self._recover_rates()
+        return chunks
+
+    def _recover_rates(self) -> None:
+        q = self.pending
+        if q.n[NEXT] - tail_of(self.sealed["pending"]) < RATE_RECOVERS_BELOW * len(q.time_s):
+            np.minimum(1.0, 2.0 * q.rates, out=q.rates)
+
+    def counts(self) -> I64:
+        """Users of each audience per bin of their recorded rank value, [predictions, bins]; a copy."""
+        return self.population.counts.copy()
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Put a snapshot in force. Predictions that it makes live get their F from this shard's users."""
+        going_live = [
+            p
+            for p, (old, new) in enumerate(zip(self.snapshot.predictions, snapshot.predictions, strict=True))
+            if new.status != Status.WARMING and old.status == Status.WARMING
+        ]
+        self._count_user_days(snapshot.version)
+        self._outside = {p: s.model for p, s in enumerate(snapshot.predictions) if s.model is not None}
+        for mine, new in zip(self._model, self._model_of(snapshot), strict=True):
+            mine[:] = new
+        for p in going_live:
+            self._rescore(p)
+        if going_live:
+            counts = snapshot.counts.copy()
+            counts[going_live] = self.population.counts[going_live]
+            snapshot = dataclasses.replace(snapshot, counts=counts)
+            self._model.table[:] = percentile_table(counts)
+            self.si[EPOCH_NOW] += 1
+            self.si[BACKFILL_START] = self.si[HOUR] * 60
+        self.snapshot = snapshot
+        self.snapshot_is_new = True
+        self.si[VERSION_NOW] = snapshot.version
+        self.si[CHANGED] = 0
+        if going_live:
+            self.reschedule_all()
+
+    def _count_user_days(self, hour: int) -> None:
+        """User-days in the audience of live predictions, the base of rates per 1,000 users and day."""
+        if self.snapshot.version:
+            inside = self.population.counts.sum(axis=1)
+            live = np.array([s.status != Status.WARMING for s in self.snapshot.predictions])
+            self.user_days += inside * live * (hour - self.snapshot.version) / 24.0
+
+    def _rescore(self, p: int) -> None:
+        if p not in self._outside:
+            kernel.rescore_all(self.sealed.state, p, len(self.users))
+            return
+        s, c = self.state, self.definitions.layout.columns
+        self.population.counts[p] = 0
+        for i in range(len(self.users)):
+            if s.rows.b[i, c.b_audience + p]:
+                features_at(self.sealed["rows"], self.sealed["c"], self.sealed["features"], i, s.rows.t[i, SCORED_T], s.scratch.x[0])
+                kernel.record_rank(self.sealed.state, i, p, _logit(self._outside[p].likelihood(s.scratch.x[0])))
+
+    def reschedule_all(self) -> None:
+        """Compute every user's next look anew."""
+        kernel.reschedule_all(self.sealed.state, len(self.users))
+
+    # --- what is known ----------------------------------------------------------------------------------------------
+
+    @property
+    def hour(self) -> int:
+        """The whole hour (since 1970) that was worked or passed last."""
+        return int(self.si[HOUR])
+
+    @property
+    def clock_s(self) -> float:
+        """The highest event time accepted; NaN before the first event."""
+        return float(self.sf[CLOCK])
+
+    @property
+    def waiting(self) -> bool:
+        """Whether events of the batch have not been taken yet."""
+        return bool(self.si[NEXT_EVENT] < len(self._batch.item))
+
+    @property
+    def next_item(self) -> int:
+        """Where in the batch as it was fed the next event stands (its length when all are taken)."""
+        if self.waiting:
+            return self._batch.item[int(self.si[NEXT_EVENT])]
+        return len(self._items)
+
+    @property
+    def rows_to_save(self) -> int:
+        """Users that changed since the last save."""
+        return int(self.si[TOUCHED])
+
+    def counters(self) -> dict[str, int]:
+        """What happened so far, by name."""
+        counted = {name: int(self.si[at]) for name, at in COUNTERS.items()}
+        q = self.pending
+        counted["users"] = len(self.users)
+        counted["pending_examples"] = int(q.n[NEXT] - tail_of(self.sealed["pending"]))
+        counted["dropped_examples"] = int(q.n[2])
+        return counted
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _bind(self) -> State:
+        d = self.definitions
+        self.users.grown = False
+        state = State(
+            rows=self.users.rows,
+            c=d.layout.columns,
+            features=d.features,
+            history=self.users.history,
+            users=self.users.users,
+            queue=self.users.queue,
+            pending=self.pending,
+            labels=d.labels,
+            dedupe=self.dedupe,
+            predictions=d.predictions,
+            segments=d.segments,
+            conditions=d.conditions,
+            programs=d.programs,
+            model=self._model,
+            population=self.population,
+            scratch=self._scratch,
+            out=self.out,
+            marks=self.marks,
+            si=self.si,
+            sf=self.sf,
+        )
+        self.sealed = Sealed(state)
+        return state
+
+    def rebind(self) -> None:
+        """Take over arrays that were replaced (after loading)."""
+        self._model = self._model_of(self.snapshot)
+        self._outside = {p: s.model for p, s in enumerate(self.snapshot.predictions) if s.model is not None}
+        self.state = self._bind()
+
+    def _model_of(self, snapshot: Snapshot) -> Model:
+        return Model(
+            weights=np.stack([p.weights for p in snapshot.predictions]),
+            bias=np.array([p.bias for p in snapshot.predictions], np.float64),
+            live=np.array([p.status != Status.WARMING for p in snapshot.predictions], np.uint8),
+            table=percentile_table(snapshot.counts),
+        )
+
+    def _give_slots(self, batch: Encoded) -> None:
+        events = batch.events
+        for e in np.flatnonzero(events.history >= 0).tolist():
+            self.users.need_slot(int(events.row[e]), int(events.history[e]))
+
+    def _ask_models(self) -> None:
+        """Give the loop the logits of models that it cannot run itself, for both steps of the waiting moment."""
+        s = self.state
+        steps = (0, 1) if self.si[PHASE] == kernel.OF_LOOK else (0,) if self.si[PHASE] == kernel.OF_FIRST_STEP else (1,)
+        for p in np.flatnonzero(self.definitions.predictions.external).tolist():
+            model = self._outside.get(p)
+            for step in steps:
+                s.scratch.given[step, p] = 0.0 if model is None else _logit(model.likelihood(s.scratch.x[step]))
+
+    def _drain(self) -> None:
+        """Empty the loop's buffers: transitions become events, goal marks are put aside."""
+        n = int(self.si[OUT])
+        if n:
+            self._write_transitions(n)
+            self.si[OUT] = 0
+        marks = int(self.si[GOALS])
+        if marks == MARKS:
+            self.marks_before.append(GoalMarks(*(array.copy() for array in self.marks)))
+            self.si[GOALS] = 0
+
+    def _write_transitions(self, n: int) -> None:
+        whole, real = self.out.whole[:n].tolist(), self.out.real[:n].tolist()
+        reasons = self._reasons(n)
+        items, places = self._items, self._batch.item
+        for k in range(n):
+            row, event = whole[k][O_ROW], whole[k][O_EVENT]
+            caused_by = None
+            if event >= 0:
+                cause = items[places[event]]
+                caused_by = cause.cause_id if isinstance(cause, Event) else None
+            self.changed_members[(row, whole[k][O_SEGMENT])] = None
+            self.transitions.append(self.writer.write(whole[k], real[k], self.users.ids[row], caused_by, reasons[k]))
+
+    def _reasons(self, n: int) -> list[list[dict[str, Any]]]:
+        """The five strongest contributions behind each transition; none for models that have no weights."""
+        only = self.definitions.segments.only[self.out.whole[:n, O_SEGMENT]]
+        weights = np.stack([p.weights for p in self.snapshot.predictions])
+        means = np.stack([p.means for p in self.snapshot.predictions])
+        moved = contributions(self.out.x[:n], weights[only], means[only])
+        moved[only < 0] = 0.0
+        return strongest(moved, self.vocabulary.feature_names())
+
+    def _note_items(self) -> None:
+        """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties."""
+        upto = self.next_item
+        self.dead += [bad for place, bad in self._batch.refused if self._taken <= place < upto]
+        if self.catalog.remember:
+            accepted = self._batch.events.accepted
+            for e, place in enumerate(self._batch.item):
+                item = self._items[place]
+                if self._taken <= place < upto and accepted[e] and isinstance(item, Event):
+                    self.remembered.take(item)
+        self._taken = upto
+
+    def note_items(self) -> None:
+        """Make a save possible in the middle of a batch, at a stop for the hour."""
+        self._note_items()
+
+
+def _logit(likelihood: float) -> float:
+    clipped = min(max(likelihood, 1e-9), 1.0 - 1e-9)
+    return math.log(clipped / (1.0 - clipped))
+
+
+def _first_snapshot(predictions: int, features: int) -> Snapshot:
+    """Version 0: nothing learned, nobody counted."""
+    nothing = PredictionSnapshot(Status.WARMING, np.zeros(features), 0.0, np.zeros(features), 0, 0)
+    return Snapshot(0, (nothing,) * predictions, np.zeros((predictions, BINS), np.int64))

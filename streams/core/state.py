@@ -1,0 +1,263 @@
+"""The arrays a shard consists of, grouped by subject, as compiled code takes them.
+
+Only arrays that the loop changes or reads live here; names, ids and text stay in `streams.core.shard`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from models.features import FeatureSpec
+from models.jit import F32, F64, I32, I64, U8, U64, const, flag
+from models.labels import LabelSpec, Pending
+from models.layout import Columns, Rows
+from models.snapshot import BINS
+from streams.core.dedupe import Dedupe
+from streams.core.filters import MAX_DEPTH, History, Programs
+from streams.core.queue import DueQueue
+
+# What a transition came from, in the order of `ORIGINS`.
+LIVE, DECAY, MODEL, AUDIENCE, DEFINITION_CHANGE, BACKFILL, DELETED = (const(n) for n in range(7))
+ORIGINS = ("live", "decay", "model", "audience", "definition_change", "backfill", "deleted")
+
+# Why a category was crossed.
+BY_GOAL, BY_EVENT, BY_SILENCE, BY_OTHER = (const(n) for n in range(4))
+
+# The steps of a moment, and what stands for no event.
+FIRST_STEP, SECOND_STEP = const(0), const(1)
+NO_EVENT = const(-1)
+NO_BITS = np.uint64(0)
+YES, NO = flag(True), flag(False)
+CAUSES = ("goal", "event", "silence", "other")
+
+# Why the loop came back.
+DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED = range(4)
+
+# Integer scalars of the loop (`State.si`).
+(
+    NEXT_EVENT,  # next event of the batch
+    MINUTE,  # last whole minute whose looks have all happened
+    HOUR,  # last whole hour that was worked or passed
+    MID_MINUTE,  # 1 while looks of the next minute are half done
+    VERSION_NOW,  # version of the snapshot
+    EPOCH_NOW,  # grows when a prediction goes live
+    CHANGED,  # 1 when anything was recorded since the last snapshot
+    PHASE,  # of the moment that waits for a model outside
+    EXTERNAL_ROW,  # row of that moment
+    TWO_STEPS,  # 1 when that moment has a first step
+    FRESH,  # 1 when the event may become an example
+    TOUCHED,  # rows in `touched`
+    OUT,  # transitions in the out buffer
+    GOALS,  # goal marks since the last save
+    BACKFILL_START,  # minute at which the last prediction went live
+    BACKFILL_RATE,  # users a minute
+    N_EVENTS,
+    N_DUPLICATES,
+    N_AHEAD,
+    N_LATE,
+    N_LATE_GOALS,
+    N_LOOKS,
+    N_RECORDED,
+    N_CROSSINGS,
+    SI_SIZE,
+) = range(25)
+COUNTERS = {
+    "events": N_EVENTS,
+    "duplicates": N_DUPLICATES,
+    "moved_back": N_AHEAD,
+    "late_events": N_LATE,
+    "late_goals": N_LATE_GOALS,
+    "looks": N_LOOKS,
+    "looks_recorded": N_RECORDED,
+    "crossings": N_CROSSINGS,
+}
+
+# Float scalars (`State.sf`).
+CLOCK, MOMENT, MAX_AHEAD_S, SF_SIZE = range(4)
+
+# Columns of the out buffer.
+(O_ROW, O_SEGMENT, O_SEQUENCE, O_ORIGIN, O_GOAL, O_CATEGORY, O_PREVIOUS_CATEGORY, O_EVENT, O_VERSION, OI_SIZE) = range(10)
+O_TIME, O_SCORE, O_PREVIOUS_SCORE, O_LIKELIHOOD, O_ENTERED, OF_SIZE = range(6)
+
+# Columns of the crossing statistics.
+ENTERED, UNDONE_DAY, UNDONE_WEEK, JUDGED, REACHED, STATS_SIZE = range(6)
+
+
+class Users(NamedTuple):
+    """Per row, not saved with it: `key` hash of the id, `head` newest pending example, `dirty` bits, `touched` rows."""
+
+    key: U64
+    head: I64
+    dirty: U64
+    touched: I32
+
+
+class PredictionTable(NamedTuple):
+    """Definitions per prediction; `audience` is a program, `names` the heuristic's event columns from `first_name` on."""
+
+    edges: F64
+    hysteresis: F64
+    percentile: U8
+    targets: U8
+    sign: F64
+    external: U8
+    audience: I64
+    first_name: I64
+    names: I64
+    bits: U64
+
+
+class SegmentTable(NamedTuple):
+    """Definitions per segment: a category of `prediction` (-1: a filter), `uses` [S, P], the only prediction used or -1."""
+
+    prediction: I64
+    category: I64
+    program: I64
+    uses: U8
+    only: I64
+    bits: U64
+    dwell_s: F64
+    dwell_column: I64
+
+
+class Conditions(NamedTuple):
+    """When filters can change by time alone: `since` [n, 2] name and bound in s; `within` [n, 3] history name, unit, buckets."""
+
+    since: F64
+    within: I64
+
+
+class Model(NamedTuple):
+    """The snapshot in force: `weights` [P, F], `bias` [P], `live` [P], `table` [P, BINS] score of a bin."""
+
+    weights: F64
+    bias: F64
+    live: U8
+    table: F64
+
+
+class Population(NamedTuple):
+    """`counts` [P, BINS] of F; `categories` [P, 3] users per category; `crossings` [P, 3, causes, STATS_SIZE]."""
+
+    counts: I64
+    categories: I64
+    crossings: I64
+
+
+class Scratch(NamedTuple):
+    """Of one moment; the leading 2 are its steps."""
+
+    x: F32  # [2, F]
+    given: F64  # [2, P] logits of models outside
+    z: F64
+    logit: F64
+    heuristic: F64
+    score: F64
+    likelihood: F64
+    category: I64
+    audience: U8
+    previous: I64  # [P] category before the step
+    before: U8  # [S]
+    member: U8  # [S]
+    widen: F64  # [2, P]: zeros, and the hysteresis
+    stack: U8
+
+
+class Out(NamedTuple):
+    """Transitions: `whole` [n, OI_SIZE], `real` [n, OF_SIZE], `x` [n, F]."""
+
+    whole: I64
+    real: F64
+    x: F32
+
+
+class GoalMarks(NamedTuple):
+    """Goal events since the last save: `row`, `time_s`, `bits`."""
+
+    row: I64
+    time_s: F64
+    bits: U64
+
+
+class Events(NamedTuple):
+    """A batch as columns; trait updates of event e are [trait_first[e], trait_first[e + 1])."""
+
+    row: I64
+    name: I64
+    history: I64
+    time_s: F64
+    log_time_s: F64
+    value: F64
+    message: U64
+    bits: U64
+    trait_first: I64
+    trait_column: I64
+    trait_value: F64
+    accepted: U8  # set by the loop: 0 for a duplicate
+
+
+class State(NamedTuple):
+    """Everything the loop sees."""
+
+    rows: Rows
+    c: Columns
+    features: FeatureSpec
+    history: History
+    users: Users
+    queue: DueQueue
+    pending: Pending
+    labels: LabelSpec
+    dedupe: Dedupe
+    predictions: PredictionTable
+    segments: SegmentTable
+    conditions: Conditions
+    programs: Programs
+    model: Model
+    population: Population
+    scratch: Scratch
+    out: Out
+    marks: GoalMarks
+    si: I64
+    sf: F64
+
+
+def allocate_scratch(features: int, predictions: int, segments: int, hysteresis: F64) -> Scratch:
+    """Scratch arrays for one moment."""
+
+    def pair() -> F64:
+        return np.full((2, predictions), np.nan)
+
+    return Scratch(
+        x=np.zeros((2, features), np.float32),
+        given=pair(),
+        z=pair(),
+        logit=pair(),
+        heuristic=pair(),
+        score=pair(),
+        likelihood=pair(),
+        category=np.full((2, predictions), 255, np.int64),
+        audience=np.zeros((2, predictions), np.uint8),
+        previous=np.full(predictions, 255, np.int64),
+        before=np.zeros(segments, np.uint8),
+        member=np.zeros(segments, np.uint8),
+        widen=np.stack([np.zeros(predictions), hysteresis]),
+        stack=np.zeros(MAX_DEPTH, np.uint8),
+    )
+
+
+def allocate_out(capacity: int, features: int) -> Out:
+    """An out buffer for `capacity` transitions."""
+    return Out(
+        np.zeros((capacity, OI_SIZE), np.int64), np.zeros((capacity, OF_SIZE)), np.zeros((capacity, features), np.float32)
+    )
+
+
+def allocate_population(predictions: int) -> Population:
+    """Nobody yet."""
+    return Population(
+        np.zeros((predictions, BINS), np.int64),
+        np.zeros((predictions, 3), np.int64),
+        np.zeros((predictions, 3, len(CAUSES), STATS_SIZE), np.int64),
+    )

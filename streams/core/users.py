@@ -1,0 +1,157 @@
+"""The users of a shard: ids, rows, and the arrays that grow with them."""
+
+from __future__ import annotations
+
+import numpy as np
+from xxhash import xxh3_64_intdigest
+
+from models.layout import Layout
+from streams.core.filters import DAY_BUCKETS, HOUR_BUCKETS, History
+from streams.core.queue import allocate_queue
+from streams.core.state import Users
+
+_USER_SEED = 0x7573_6572  # user ids are hashed with a salt of their own
+_FIRST_ROWS = 1024
+_OLD_BUCKET = -1_000_000
+
+
+def user_key(user: str) -> int:
+    """The 64-bit hash of a user id from which phases and sampling follow."""
+    return xxh3_64_intdigest(user.encode("utf-8", "surrogatepass"), seed=_USER_SEED)
+
+
+class UserTable:
+    """Rows by user id. Arrays double as users come; views are renewed, so callers fetch them anew after `grown`."""
+
+    def __init__(self, layout: Layout, history_names: int, limit: int) -> None:
+        self._layout = layout
+        self._limit = limit
+        self._row_of: dict[str, int] = {}
+        self.ids: list[str] = []
+        self.buffer, self.rows = layout.allocate(_FIRST_ROWS)
+        self.users = _allocate_users(_FIRST_ROWS)
+        self.queue = allocate_queue(_FIRST_ROWS)
+        self.history = _allocate_history(_FIRST_ROWS, history_names, 1)
+        self.slots = 0
+        self.grown = False
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def row_of(self, user: str) -> int | None:
+        """The row of a user, a new one if need be; None when the bound is reached."""
+        row = self._row_of.get(user)
+        if row is None:
+            if len(self.ids) >= self._limit:
+                return None
+            row = len(self.ids)
+            self.place(user, row)
+        return row
+
+    def find(self, user: str) -> int | None:
+        """The row of a known user."""
+        return self._row_of.get(user)
+
+    def place(self, user: str, row: int) -> None:
+        """Give `user` the row `row`; rows left out on the way belong to nobody."""
+        while row >= len(self.buffer):
+            self._grow()
+        while len(self.ids) <= row:
+            self.ids.append("")
+        self.ids[row] = user
+        self._row_of[user] = row
+        self.users.key[row] = user_key(user)
+
+    def _grow(self) -> None:
+        old = len(self.buffer)
+        buffer, self.rows = self._layout.allocate(2 * old)
+        buffer[:old] = self.buffer
+        self.buffer = buffer
+        users, queue = _allocate_users(2 * old), allocate_queue(2 * old)
+        for source, target in ((self.users, users), (self.queue, queue)):
+            for array, bigger in zip(source, target, strict=True):
+                if len(array) == old:
+                    bigger[:old] = array
+        queue.size[0] = self.queue.size[0]
+        self.users, self.queue = users, queue
+        slot = np.full((2 * old, self.history.slot.shape[1]), -1, np.int32)
+        slot[:old] = self.history.slot
+        self.history = self.history._replace(slot=slot)
+        self.grown = True
+
+    def need_slot(self, row: int, name: int) -> int:
+        """The place of a user's buckets for a name under `history`, made at first use."""
+        slot = int(self.history.slot[row, name])
+        if slot >= 0:
+            return slot
+        slot = self.slots
+        if slot >= len(self.history.hours):
+            self._grow_history()
+        self.history.slot[row, name] = slot
+        self.slots += 1
+        return slot
+
+    def _grow_history(self) -> None:
+        old = self.history
+        size = len(old.hours)
+        new = _allocate_history(1, 0, 2 * size)
+        for source, target in zip(old[1:], new[1:], strict=True):
+            target[:size] = source
+        self.history = new._replace(slot=old.slot)
+        self.grown = True
+
+    def row_bytes(self, rows: list[int]) -> list[bytes]:
+        """The stored form of rows: row number, row, then the buckets that the user has."""
+        raw = np.ascontiguousarray(self.buffer[rows]).tobytes()
+        width = self._layout.row_bytes
+        heads = [row.to_bytes(8, "little") for row in rows]
+        stored = [heads[n] + raw[n * width : (n + 1) * width] for n in range(len(rows))]
+        if self.history.slot.shape[1] == 0:
+            return stored
+        return [data + self._history_bytes(row) for data, row in zip(stored, rows, strict=True)]
+
+    def _history_bytes(self, row: int) -> bytes:
+        h, pieces = self.history, []
+        for name in range(h.slot.shape[1]):
+            slot = int(h.slot[row, name])
+            if slot >= 0:
+                newest = np.array([name, h.newest_hour[slot], h.newest_day[slot]], np.int64)
+                pieces.append(newest.tobytes() + h.hours[slot].tobytes() + h.days[slot].tobytes())
+        return b"".join(pieces)
+
+    def load_row(self, user: str, stored: bytes) -> int:
+        """Put back what `row_bytes` gave."""
+        row = int.from_bytes(stored[:8], "little")
+        self.place(user, row)
+        width = self._layout.row_bytes
+        self.buffer[row] = np.frombuffer(stored, np.uint8, width, 8)
+        at = 8 + width
+        while at < len(stored):
+            name, hour, day = np.frombuffer(stored, np.int64, 3, at).tolist()
+            slot = self.need_slot(row, name)
+            self.history.newest_hour[slot], self.history.newest_day[slot] = hour, day
+            at += 24
+            self.history.hours[slot] = np.frombuffer(stored, np.uint16, HOUR_BUCKETS, at)
+            at += 2 * HOUR_BUCKETS
+            self.history.days[slot] = np.frombuffer(stored, np.uint16, DAY_BUCKETS, at)
+            at += 2 * DAY_BUCKETS
+        return row
+
+
+def _allocate_users(capacity: int) -> Users:
+    return Users(
+        key=np.zeros(capacity, np.uint64),
+        head=np.full(capacity, -1, np.int64),
+        dirty=np.zeros(capacity, np.uint64),
+        touched=np.zeros(capacity, np.int32),
+    )
+
+
+def _allocate_history(capacity: int, names: int, slots: int) -> History:
+    return History(
+        slot=np.full((capacity, names), -1, np.int32),
+        hours=np.zeros((slots, HOUR_BUCKETS), np.uint16),
+        days=np.zeros((slots, DAY_BUCKETS), np.uint16),
+        newest_hour=np.full(slots, _OLD_BUCKET, np.int64),
+        newest_day=np.full(slots, _OLD_BUCKET, np.int64),
+    )

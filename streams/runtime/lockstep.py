@@ -1,0 +1,91 @@
+"""A shard and its learner in lock-step: at every whole hour of event time the learner learns what has matured,
+and its snapshot is in force before anything else happens. So a run repeats exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from config.catalog import Catalog
+from models.examples import ExampleChunk
+from models.learner import Learner, prediction_specs
+from models.snapshot import ModelCodec
+from streams.core.events import BadEvent, Event
+from streams.core.saving import Saver
+from streams.core.shard import Shard, Stop
+from streams.ports import CommitBatch, Loaded
+
+LEARNER_PREFIX = "learner:"
+
+
+class LockStep:
+    """One shard with its learner.
+
+    `on_chunk` sees every chunk of matured examples before it is learned (for evaluation). `codec` signs
+    models that are not numbers; without one, saving such a model raises SnapshotRefused.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        generation: str = "0",
+        shard: int = 0,
+        codec: ModelCodec | None = None,
+        on_chunk: Callable[[ExampleChunk], None] | None = None,
+        learner: Learner | None = None,
+    ) -> None:
+        self.catalog = catalog
+        self.shard = Shard(catalog, shard=shard, generation=generation)
+        # The learner's columns carry the names known from the catalog alone, so that they are the same at every start.
+        names = self.shard.vocabulary.feature_names()
+        self.learner = learner or Learner(prediction_specs(catalog), names, codec)
+        self.saver = Saver(self.shard, codec)
+        self._codec = codec
+        self._on_chunk = on_chunk
+
+    @classmethod
+    def load(cls, catalog: Catalog, loaded: Loaded, *, generation: str, shard: int, codec: ModelCodec | None) -> LockStep:
+        """The pair as the last commit left it; a fresh one when there was none."""
+        engine = cls(catalog, generation=generation, shard=shard, codec=codec)
+        if not loaded.blobs:
+            return engine
+        fields = {
+            name.removeprefix(LEARNER_PREFIX): data
+            for name, data in loaded.blobs.items()
+            if name.startswith(LEARNER_PREFIX)
+        }
+        names = engine.shard.vocabulary.feature_names()
+        engine.learner = Learner.load(prediction_specs(catalog), names, fields, codec)
+        engine.saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered)
+        return engine
+
+    def take(
+        self,
+        items: Sequence[Event | BadEvent],
+        until_s: float = math.nan,
+        at_hour: Callable[[], None] | None = None,
+    ) -> None:
+        """Take a batch, then advance to `until_s` (NaN: stay at the last event).
+
+        `at_hour` is called after each hour's work, where the state may be saved.
+        """
+        self.shard.feed(items)
+        while self.shard.run(until_s) is Stop.HOUR:
+            for chunk in self.shard.matured():
+                if self._on_chunk is not None:
+                    self._on_chunk(chunk)
+                self.learner.learn(chunk)
+            if self.shard.needs_snapshot:
+                self.shard.apply(self.learner.snapshot(self.shard.hour, self.shard.counts()))
+            if at_hour is not None:
+                at_hour()
+
+    def effects(self, number: int, position: bytes) -> CommitBatch:
+        """Everything that changed since the last call, of shard and learner, as one commit."""
+        self.shard.note_items()
+        batch = self.saver.take_effects(number, position)
+        for name, data in self.learner.take_changes().items():
+            batch.blobs[LEARNER_PREFIX + name] = data
+        return batch

@@ -1,0 +1,219 @@
+"""Files through the whole path: decode, shard and learner in lock-step, commit, publish; resumable anywhere."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Protocol
+
+import msgspec
+
+from config.catalog import Catalog
+from config.errors import Fenced
+from models.snapshot import ModelCodec
+from streams.commit import Patience, commit_batch, publish_outbox
+from streams.core.events import BadEvent, Event
+from streams.ports import Claim, CommitBatch, Identity, Sink, Store
+from streams.runtime.lockstep import LockStep
+
+COMMIT_ROWS = 50_000  # a commit in the middle of a batch once so many users have changed
+COMMIT_TRANSITIONS = 20_000
+SHARDS = 1
+TOTALS_BLOB = "totals"
+
+
+class Log(Protocol):
+    """What a replay reads: records by position, the same at every start."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def batches(self, start: int, size: int) -> Iterable[Sequence[Event | BadEvent]]: ...
+
+
+def catalog_digest(catalog: Catalog) -> str:
+    """What identifies a catalog: its meaning as loaded, not its layout or comments."""
+    return blake2b(catalog.model_dump_json(by_alias=True).encode(), digest_size=16).hexdigest()
+
+
+class Totals(msgspec.Struct):
+    """What a run has done since its first start, stored with every commit."""
+
+    position: int = 0
+    """Records read."""
+    transitions: int = 0
+    dead_letters: dict[str, int] = msgspec.field(default_factory=dict)
+    """reason -> how many"""
+
+    @classmethod
+    def of(cls, blobs: Mapping[str, bytes]) -> Totals:
+        """As stored; all zero before the first commit."""
+        data = blobs.get(TOTALS_BLOB)
+        return cls() if data is None else msgspec.json.decode(data, type=cls)
+
+
+class _Letter(msgspec.Struct):
+    reason: str
+
+
+_REASON = msgspec.json.Decoder(_Letter)
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds of wall time per step, for reports and benchmarks."""
+
+    read_s: float = 0.0
+    engine_s: float = 0.0
+    effects_s: float = 0.0
+    commit_s: float = 0.0
+
+
+@dataclass(slots=True)
+class ReplayResult:
+    """What a replay did since it was started; `events` counts records read in this process."""
+
+    engine: LockStep
+    events: int = 0
+    commits: int = 0
+    transitions: int = 0
+    dead_letters: int = 0
+    resumed_at: int = 0
+    set_back: int = 0
+    times: Times = field(default_factory=Times)
+
+
+class Replay:
+    """Runs a log through one shard, into a store and a sink.
+
+    `progress(done, rows)` is called after each commit. `about` holds named bytes that are stored with the first
+    commit, for readers: what the run is of. Raises what the store raises, but goes on by itself after
+    a refusal: another owner's or an older copy's state is loaded again, and the run goes on from there.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        log: Log,
+        store: Store,
+        sink: Sink,
+        *,
+        patience: Patience,
+        codec: ModelCodec | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        about: Mapping[str, bytes] | None = None,
+        new_generation: Callable[[], str] = lambda: secrets.token_hex(8),
+        refusals: int = 5,
+    ) -> None:
+        self._catalog = catalog
+        self._log = log
+        self._store = store
+        self._sink = sink
+        self._patience = patience
+        self._codec = codec
+        self._progress = progress
+        self._about = dict(about or {})
+        self._new_generation = new_generation
+        self._refusals = refusals
+        self._last_number: int | None = None
+        self._claim: Claim
+        self._trim = 0
+        self._totals = Totals()
+        self.result: ReplayResult
+
+    def run(self) -> ReplayResult:
+        """Go on from the checkpoint to the end of the log."""
+        segments = LockStep(self._catalog).shard.definitions.segment_ids
+        identity = Identity(
+            catalog=catalog_digest(self._catalog),
+            input=self._log.digest,
+            predictions=tuple(self._catalog.predictions),
+            segments=segments,
+        )
+        self._store.prepare(SHARDS, identity)
+        start = self._load()
+        self.result = ReplayResult(self._engine, resumed_at=start)
+        while True:
+            try:
+                self._run_from(start)
+                return self.result
+            except Fenced:
+                if self.result.set_back >= self._refusals:
+                    raise
+                self.result.set_back += 1
+                start = self._load()
+                self.result.engine = self._engine
+
+    def _load(self) -> int:
+        """Claim the shard and load it; the position to go on from."""
+        claim = self._store.claim(0, new_generation=self._new_generation(), last_number=self._last_number)
+        loaded = self._store.load(claim)
+        self._trim = publish_outbox(self._sink, claim, loaded, self._patience)
+        self._totals = Totals.of(loaded.blobs)
+        self._engine = LockStep.load(
+            self._catalog, loaded, generation=claim.generation, shard=claim.shard, codec=self._codec
+        )
+        self._claim = claim
+        self._number = claim.number
+        self._last_number = claim.number
+        return msgspec.msgpack.decode(claim.position, type=int) if claim.position else 0
+
+    def _run_from(self, start: int) -> None:
+        size = self._catalog.limits.batch_events
+        times = self.result.times
+        position = start
+        mark = time.perf_counter()
+        for items in self._log.batches(start, size):
+            times.read_s += time.perf_counter() - mark
+            first = position
+            mark = time.perf_counter()
+            commit_before = times.commit_s + times.effects_s
+            self._engine.take(items, at_hour=lambda: self._commit_if_large(first))
+            times.engine_s += time.perf_counter() - mark - (times.commit_s + times.effects_s - commit_before)
+            position = first + len(items)
+            self.result.events += len(items)
+            self._commit(position)
+            if self._progress is not None:
+                self._progress(position, self._log.rows)
+            mark = time.perf_counter()
+
+    def _commit_if_large(self, first: int) -> None:
+        shard = self._engine.shard
+        if shard.rows_to_save >= COMMIT_ROWS or len(shard.transitions) >= COMMIT_TRANSITIONS:
+            self._commit(first + shard.next_item)
+
+    def _commit(self, position: int) -> None:
+        times = self.result.times
+        mark = time.perf_counter()
+        batch = self._engine.effects(self._number + 1, msgspec.msgpack.encode(position))
+        self._count(batch, position)
+        times.effects_s += time.perf_counter() - mark
+        mark = time.perf_counter()
+        self._trim = commit_batch(
+            self._store, self._sink, self._claim, batch, trim=self._trim, patience=self._patience
+        )
+        times.commit_s += time.perf_counter() - mark
+        self._number = batch.number
+        self._last_number = batch.number
+        self.result.commits += 1
+        self.result.transitions += len(batch.outbox)
+        self.result.dead_letters += len(batch.dead_letters)
+
+    def _count(self, batch: CommitBatch, position: int) -> None:
+        """What the totals are with this commit; they are stored with it."""
+        totals = self._totals
+        totals.position = position
+        totals.transitions += len(batch.outbox)
+        reasons = Counter(_REASON.decode(letter).reason for letter in batch.dead_letters)
+        for reason, count in reasons.items():
+            totals.dead_letters[reason] = totals.dead_letters.get(reason, 0) + count
+        batch.blobs[TOTALS_BLOB] = msgspec.json.encode(totals)
+        if batch.number == 1:
+            batch.blobs.update(self._about)
