@@ -427,17 +427,20 @@ def test_look_times_that_are_past_are_not_caught_up_with() -> None:
 
 
 def test_a_look_that_finds_nothing_leaves_no_trace() -> None:
-    def look_at(scale: str) -> tuple[int, int, float]:
-        predictions = {"orders": {"name": "o", "goal": {"did": "Order"}, "window": "90d", "scale": scale}}
-        shard = ReferenceShard(make(predictions=predictions), lambda _: LiveAfter(1_000), QUIET)
-        for one in (event(T0), Advance(T0 + 1.7 * DAY_S)):
+    def look_at(plan: str) -> tuple[int, int, float]:
+        orders = {"name": "o", "goal": {"did": "Order"}, "window": "90d", "scale": "probability"}
+        audience = {"trait": "plan", "equals": "team"}
+        shard = ReferenceShard(
+            make(predictions={"orders": {**orders, "audience": audience}}), lambda _: LiveAfter(1_000), QUIET
+        )
+        for one in (event(T0, traits={"plan": plan}), Advance(T0 + 1.7 * DAY_S)):
             shard.take(one)
         assert weekly_look(T0, 0.25, T0) > T0 + 1.7 * DAY_S
         return shard.counters["looks"], shard.counters["recorded_looks"], shard.users["ada"].said.scored_t - T0
 
-    # Alone, ada is always in the middle; as 100 p, her score falls from 100 / (1 + 1/2) as her recency grows.
-    assert look_at("percentile") == (1, 0, 0.0)
-    assert look_at("probability") == (1, 1, 1.5 * DAY_S)
+    # In the audience her score falls with every day; outside there is nothing to say.
+    assert look_at("team") == (1, 1, 1.5 * DAY_S)
+    assert look_at("free") == (1, 0, 0.0)
 
 
 # --- filters ---
