@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -96,6 +97,7 @@ class Run:
         return None
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(calls=st.lists(CALLS, max_size=14), outbox_keep=st.sampled_from([0, 2]))
 def test_memory_and_server_cannot_be_told_apart(

@@ -159,6 +159,7 @@ def slow_loading_server(folder: Path) -> Iterator[str]:
             process.terminate()
 
 
+@pytest.mark.slow
 def test_a_server_that_loads_its_data_is_waited_for(tmp_path: Path) -> None:
     with EmbeddedValkey(tmp_path) as server:
         world = RedisWorld(server.url)
