@@ -74,6 +74,15 @@ class StreamEntry:
     data: bytes
 
 
+def holds_store(url: str, *, prefix: str = "tl", timeout_s: float = 10.0) -> bool:
+    """Whether there is a store below the prefix, of any format. Raises StoreUnavailable when there is no answer."""
+    wire = Wire(url, timeout_s=timeout_s)
+    try:
+        return bool(wire.ask("EXISTS", store_meta(prefix)))
+    finally:
+        wire.close()
+
+
 class RedisReader:
     """One thread at a time. Every method raises StoreUnavailable when the server does not answer."""
 
@@ -163,6 +172,11 @@ class RedisReader:
 
     def shard_infos(self) -> list[ShardInfo]:
         return [self._shard_info(shard) for shard in range(self.info.shards)]
+
+    def blobs(self, shard: int) -> dict[str, bytes]:
+        """All named parts of a shard's state, as of one commit; empty before the first one."""
+        flat: list[bytes] = self._wire.ask("HGETALL", self._keys[shard].state)
+        return {name.decode(): data for name, data in zip(flat[::2], flat[1::2], strict=True)}
 
     def blob(self, shard: int, name: str) -> bytes | None:
         """One named part of a shard's state."""

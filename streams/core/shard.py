@@ -360,9 +360,10 @@ class Shard:
         only = self.definitions.segments.only[self.out.whole[:n, O_SEGMENT]]
         weights = np.stack([p.weights for p in self.snapshot.predictions])
         means = np.stack([p.means for p in self.snapshot.predictions])
-        moved = contributions(self.out.x[:n], weights[only], means[only])
+        x = self.out.x[:n]
+        moved = contributions(x, weights[only], means[only])
         moved[only < 0] = 0.0
-        return strongest(moved, self.vocabulary.feature_names())
+        return strongest(moved, x > means[only], self.vocabulary.feature_names())
 
     def _note_items(self) -> None:
         """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties."""

@@ -56,13 +56,22 @@ def _category(code: int) -> str | None:
     return CATEGORIES[code] if code < 3 else None
 
 
-def strongest(contributions: F64, names: Sequence[str]) -> list[list[dict[str, Any]]]:
-    """The five strongest contributions of each row (shape [n, features]), strongest first."""
+def strongest(contributions: F64, high: NDArray[np.bool_], names: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """The five strongest contributions of each row (shape [n, features]), strongest first.
+
+    `high` [n, features]: whether the user's feature lies above its mean; with the name it gives the words
+    (`models.reasons.describe`).
+    """
     order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :REASONS]
     picked = np.take_along_axis(contributions, order, axis=1)
+    above = np.take_along_axis(high, order, axis=1)
     return [
-        [{"feature": names[j], "contribution": round(float(v), 4)} for j, v in zip(js, vs, strict=True) if v != 0.0]
-        for js, vs in zip(order, picked, strict=True)
+        [
+            {"feature": names[j], "contribution": round(v, 4), "level": "high" if up else "low"}
+            for j, v, up in zip(js, vs, ups, strict=True)
+            if v != 0.0
+        ]
+        for js, vs, ups in zip(order.tolist(), picked.tolist(), above.tolist(), strict=True)
     ]
 
 

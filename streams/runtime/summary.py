@@ -1,0 +1,387 @@
+"""What a run has come to, as one typed value: for tables, for `--json` and for the HTML report alike.
+
+Everything here is computed from what the store holds, so it says the same whoever asks and whenever: after a run,
+after an interruption, or months later. All quality is prequential (models/quality.py): it judges what was served.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from config.catalog import Catalog, Prediction, category_names
+from models.examples import KIND_EVENT, KIND_SILENT
+from models.jit import F64, I64
+from models.learner import PredictionLearner
+from models.metrics import Ranking
+from models.quality import Bucket, Figures, Quality, Selection
+from models.scales import percentile_table
+from models.snapshot import BINS, Z_MAX, Z_MIN, Status
+from streams.core.definitions import CATEGORIES
+from streams.core.state import (
+    BY_EVENT,
+    BY_GOAL,
+    BY_OTHER,
+    BY_SILENCE,
+    ENTERED,
+    JUDGED,
+    REACHED,
+    UNDONE_DAY,
+    UNDONE_WEEK,
+)
+from streams.runtime.stored import StoredState
+
+__all__ = [
+    "KINDS",
+    "Category",
+    "Entries",
+    "Group",
+    "Judged",
+    "PredictionSummary",
+    "ScoreBucket",
+    "SegmentSummary",
+    "Summary",
+    "Warmup",
+    "Week",
+    "summarize",
+]
+
+BUCKETS: Final = 20
+CURVE_POINTS: Final = 100
+KINDS: Final = {"events": KIND_EVENT, "silent": KIND_SILENT}
+"""The two kinds of moments, which are judged apart: the user has just done something, or is silent."""
+_CAUSES: Final = {"goal": BY_GOAL, "event": BY_EVENT, "silence": BY_SILENCE}
+_STATUS: Final = {Status.WARMING: "warming up", Status.BUILDING: "going live", Status.LIVE: "live"}
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """How far the warm-up is; counted up to ten times `needed`."""
+
+    users_with_goal: int
+    needed: int
+    model_auc: float | None
+    """Of the latest comparison with the heuristic; None before the first one."""
+    heuristic_auc: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """How users came into one category of a live prediction, from another one."""
+
+    by_goal: int
+    """By an event that is a goal of this prediction itself."""
+    by_event: int
+    """By any other event."""
+    by_silence: int
+    by_model: int
+    """By a new model or by going live; not in any of the figures below."""
+    per_1000_users_and_day: float | None
+    """By goal, other event and silence together, of 1,000 users in the audience; None as long as nobody was live."""
+    undone_within_day: float | None
+    """Share of those entries that were left again within a day."""
+    undone_within_week: float | None
+    judged: int
+    """Entries whose window has closed."""
+    reached_goal: int
+    reached_goal_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One category; rate and mean likelihood are of all judged moments of users who were in it."""
+
+    id: str
+    name: str
+    users: int
+    share: float | None
+    """Of the audience now."""
+    judged: float
+    """Weight of the judged moments."""
+    mean_likelihood: float | None
+    actual_rate: float | None
+    entries: Entries
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One kind of moments: what was served, the heuristic on the same moments, and curves of what was served."""
+
+    tideline: Figures
+    heuristic: Figures
+    lift: tuple[tuple[float, float], ...]
+    """(share of the audience, best first; share of all goals in it)"""
+    calibration: tuple[Group, ...]
+    weeks: tuple[Week, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Moments of about the same likelihood."""
+
+    weight: float
+    mean_likelihood: float
+    actual_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """The moments of one week (from Monday, UTC)."""
+
+    start_s: float
+    n: int
+    positives: int
+    roc_auc: float | None
+    heuristic_roc_auc: float | None
+    expected_over_observed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBucket:
+    """Five points of score. Users are those of now; the rest is of all judged moments with such a score."""
+
+    low: float
+    high: float
+    users: int
+    judged: float
+    mean_likelihood: float | None
+    actual_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionSummary:
+    """One prediction."""
+
+    id: str
+    name: str
+    kind: str
+    score_name: str
+    window_s: float
+    scale: str
+    access: str
+    status: str
+    warmup: Warmup | None
+    """None once it is over."""
+    learned: int
+    """Examples learned."""
+    learned_goals: int
+    audience: int
+    """Users with a score now."""
+    base_rate: float | None
+    """How often the goal was reached, over all judged moments."""
+    user_days: float
+    categories: tuple[Category, ...]
+    judged: dict[str, Judged]
+    """events and silent"""
+    unserved: int
+    """Moments with a known outcome from the time of the warm-up, which are not judged."""
+    buckets: tuple[ScoreBucket, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSummary:
+    """One segment of the catalog or of a category."""
+
+    id: str
+    name: str
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A whole run."""
+
+    catalog: str
+    rows: int
+    """Records read."""
+    users: int
+    clock_s: float | None
+    """Latest event time, seconds since 1970 UTC."""
+    first_time_s: float | None
+    transitions: int
+    dead_letters: dict[str, int]
+    counters: dict[str, int]
+    predictions: tuple[PredictionSummary, ...]
+    segments: tuple[SegmentSummary, ...]
+
+
+def summarize(state: StoredState) -> Summary:
+    """The summary of a stored state. Pure."""
+    definitions = state.definitions
+    return Summary(
+        catalog=state.catalog.name,
+        rows=state.totals.position,
+        users=state.users,
+        clock_s=None if math.isnan(state.clock_s) else state.clock_s,
+        first_time_s=None if state.run is None else state.run.first_time_s,
+        transitions=state.totals.transitions,
+        dead_letters=dict(sorted(state.totals.dead_letters.items(), key=lambda pair: (-pair[1], pair[0]))),
+        counters=state.counters,
+        predictions=tuple(
+            _prediction(state, p, name, prediction)
+            for p, (name, prediction) in enumerate(state.catalog.predictions.items())
+        ),
+        segments=tuple(
+            SegmentSummary(name, words, state.members.get(name, 0))
+            for name, words in zip(definitions.segment_ids, definitions.segment_names, strict=True)
+        ),
+    )
+
+
+def status_word(catalog: Catalog, prediction_id: str, status: Status) -> str:
+    """`live`, `warming up` and so on; for predictions that may only be looked at, their access as well."""
+    access = catalog.predictions[prediction_id].access
+    return _STATUS[status] if access == "live" else f"{access}, {_STATUS[status]}"
+
+
+def _prediction(state: StoredState, p: int, name: str, prediction: Prediction) -> PredictionSummary:
+    learner = state.learner.predictions[p]
+    both = learner.quality.select()
+    status = Status.WARMING if state.snapshot is None else state.snapshot.predictions[p].status
+    return PredictionSummary(
+        id=name,
+        name=prediction.name,
+        kind=prediction.kind,
+        score_name="Churn Risk Score" if prediction.kind == "churn" else "Score",
+        window_s=prediction.window_s,
+        scale=prediction.scale,
+        access=prediction.access,
+        status=status_word(state.catalog, name, status),
+        warmup=None if learner.warmup.left else _warmup(learner),
+        learned=learner.learned,
+        learned_goals=learner.goals,
+        audience=int(state.population.counts[p].sum()),
+        base_rate=_base_rate(both),
+        user_days=float(state.user_days[p]),
+        categories=tuple(_categories(state, p, prediction, both)),
+        judged={kind: _judged(learner.quality, code) for kind, code in KINDS.items()},
+        unserved=both.unserved,
+        buckets=tuple(_score_buckets(_users_per_bucket(state, p, prediction), both.score_buckets())),
+    )
+
+
+def _warmup(learner: PredictionLearner) -> Warmup:
+    latest = learner.warmup.comparison
+    return Warmup(
+        users_with_goal=learner.warmup.goal_users,
+        needed=learner.warmup.min_goals,
+        model_auc=None if latest is None else latest.model_auc,
+        heuristic_auc=None if latest is None else latest.heuristic_auc,
+    )
+
+
+def _base_rate(selection: Selection) -> float | None:
+    buckets = [bucket for bucket in selection.categories() if bucket.actual_rate is not None]
+    weight = sum(bucket.weight for bucket in buckets)
+    if not weight:
+        return None
+    return sum(bucket.weight * (bucket.actual_rate or 0.0) for bucket in buckets) / weight
+
+
+# --- categories --------------------------------------------------------------------------------------------------
+
+
+def _categories(state: StoredState, p: int, prediction: Prediction, both: Selection) -> Iterator[Category]:
+    users = state.population.categories[p].tolist()
+    words = category_names(prediction.kind)
+    for k, (name, bucket) in enumerate(zip(CATEGORIES, both.categories(), strict=True)):
+        yield Category(
+            id=name,
+            name=words[k],
+            users=users[k],
+            share=_share(users[k], sum(users)),
+            judged=bucket.weight,
+            mean_likelihood=bucket.mean_likelihood,
+            actual_rate=bucket.actual_rate,
+            entries=_entries(state.population.crossings[p, k], float(state.user_days[p])),
+        )
+
+
+def _entries(counts: I64, user_days: float) -> Entries:
+    """From [causes, STATS_SIZE]."""
+    caused = counts[list(_CAUSES.values())].sum(axis=0)
+    entered, judged, reached = int(caused[ENTERED]), int(caused[JUDGED]), int(caused[REACHED])
+    return Entries(
+        by_goal=int(counts[BY_GOAL, ENTERED]),
+        by_event=int(counts[BY_EVENT, ENTERED]),
+        by_silence=int(counts[BY_SILENCE, ENTERED]),
+        by_model=int(counts[BY_OTHER, ENTERED]),
+        per_1000_users_and_day=1000.0 * entered / user_days if user_days > 0.0 else None,
+        undone_within_day=_share(int(caused[UNDONE_DAY]), entered),
+        undone_within_week=_share(int(caused[UNDONE_WEEK]), entered),
+        judged=judged,
+        reached_goal=reached,
+        reached_goal_rate=_share(reached, judged),
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+# --- quality ------------------------------------------------------------------------------------------------------
+
+
+def _judged(quality: Quality, kind: int) -> Judged:
+    selection = quality.select((kind,))
+    return Judged(
+        tideline=selection.figures(),
+        heuristic=selection.heuristic_figures(),
+        lift=_lift_curve(selection.ranking),
+        calibration=tuple(_groups(selection.calibration())),
+        weeks=tuple(_week(start_s, week) for start_s, week in quality.by_week((kind,)) if week.n),
+    )
+
+
+def _lift_curve(ranking: Ranking) -> tuple[tuple[float, float], ...]:
+    shares = [k / CURVE_POINTS for k in range(CURVE_POINTS + 1)]
+    gains = [ranking.gain(share) for share in shares]
+    return tuple((share, gain) for share, gain in zip(shares, gains, strict=True) if gain is not None)
+
+
+def _groups(buckets: tuple[Bucket, ...]) -> Iterator[Group]:
+    for bucket in buckets:
+        if bucket.mean_likelihood is not None and bucket.actual_rate is not None:
+            yield Group(bucket.weight, bucket.mean_likelihood, bucket.actual_rate)
+
+
+def _week(start_s: float, selection: Selection) -> Week:
+    served = selection.figures()
+    return Week(
+        start_s=start_s,
+        n=served.n,
+        positives=served.positives,
+        roc_auc=served.roc_auc,
+        heuristic_roc_auc=selection.heuristic_figures().roc_auc,
+        expected_over_observed=served.expected_over_observed,
+    )
+
+
+# --- the population over the score ----------------------------------------------------------------------------------
+
+
+def _users_per_bucket(state: StoredState, p: int, prediction: Prediction) -> I64:
+    """Users of the audience per bucket of five points, int64[BUCKETS], from the bins of their rank values."""
+    counts = state.population.counts[p]
+    score = _score_of_bins(state, p, prediction)
+    bucket = np.clip((score * (BUCKETS / 100.0)).astype(np.int64), 0, BUCKETS - 1)
+    return np.bincount(bucket, weights=counts, minlength=BUCKETS).astype(np.int64)
+
+
+def _score_of_bins(state: StoredState, p: int, prediction: Prediction) -> F64:
+    if prediction.scale == "probability":
+        middle = Z_MIN + (np.arange(BINS) + 0.5) * (Z_MAX - Z_MIN) / BINS
+        score: F64 = 100.0 / (1.0 + np.exp(-middle))
+        return score
+    # Ranked in the audience of now, which is what the next snapshot will do.
+    return percentile_table(state.population.counts[p : p + 1])[0]
+
+
+def _score_buckets(users: I64, judged: tuple[Bucket, ...]) -> Iterator[ScoreBucket]:
+    width = 100.0 / BUCKETS
+    for k, (count, bucket) in enumerate(zip(users.tolist(), judged, strict=True)):
+        yield ScoreBucket(k * width, (k + 1) * width, count, bucket.weight, bucket.mean_likelihood, bucket.actual_rate)
