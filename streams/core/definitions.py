@@ -22,7 +22,7 @@ from streams.core.filters import (
     references,
     segments_in_order,
 )
-from streams.core.state import Conditions, PredictionTable, SegmentTable
+from streams.core.state import EVERYBODY, Conditions, PredictionTable, SegmentTable
 from streams.core.vocabulary import Vocabulary
 
 CATEGORIES = ("low", "medium", "high")
@@ -60,7 +60,9 @@ def compile_definitions(catalog: Catalog, vocabulary: Vocabulary) -> Definitions
         trait=vocabulary.traits.__getitem__,
         encode=vocabulary.trait_number,
     )
-    audiences = [writer.add(p.audience_filter) for p in catalog.predictions.values()]
+    audiences = [
+        EVERYBODY if p.audience_filter is None else writer.add(p.audience_filter) for p in catalog.predictions.values()
+    ]
     programs = [-1] * (3 * len(prediction_ids)) + [writer.add(catalog.segments[name].filter) for name in custom]
     features = _feature_spec(catalog, vocabulary)
     layout = build_layout(
@@ -187,7 +189,7 @@ def _segment_table(
         prediction=np.array([g // 3 for g in range(own)] + [-1] * (n - own), np.int64),
         category=np.array([g % 3 for g in range(own)] + [-1] * (n - own), np.int64),
         program=np.array(programs, np.int64),
-        uses=uses,
+        uses=(uses.astype(np.uint64) << np.arange(uses.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64),
         only=only,
         bits=np.array(bits, np.uint64),
         dwell_s=dwell,

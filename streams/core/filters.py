@@ -30,7 +30,7 @@ from models.features import DAY_S
 from models.jit import F64, I32, I64, U8, U16, jit
 from models.layout import TEXT_BASE, Columns, Rows
 
-TRUE, ALL, ANY, NOT, SCORE, LIKELIHOOD, CATEGORY, TRAIT_RANGE, TRAIT_IN, TRAIT_EXISTS, TOTAL, WITHIN, SINCE, MEMBER = range(14)
+ALL, ANY, NOT, SCORE, LIKELIHOOD, CATEGORY, TRAIT_RANGE, TRAIT_IN, TRAIT_EXISTS, TOTAL, WITHIN, SINCE, MEMBER = range(13)
 
 HOUR_S = 3600.0
 HOUR_BUCKETS, DAY_BUCKETS = 48, 90
@@ -83,12 +83,9 @@ class ProgramWriter:
         self._values: list[float] = []
         self._start = [0]
 
-    def add(self, tree: Filter | None) -> int:
-        """Write one filter (None is always true) and return its number."""
-        if tree is None:
-            self._put(TRUE)
-        else:
-            self._write(tree)
+    def add(self, tree: Filter) -> int:
+        """Write one filter and return its number."""
+        self._write(tree)
         self._start.append(len(self._code))
         return len(self._start) - 2
 
@@ -305,10 +302,8 @@ def holds(
         elif code == SINCE:
             latest = rows.u[i, c.u_latest + a]
             true = latest != 0 and low <= time_s - np.float64(latest) < high
-        elif code == MEMBER:
-            true = member[a] != 0
         else:
-            true = True
+            true = member[a] != 0
         stack[top] = 1 if true else 0
         top += 1
     return stack[0] != 0

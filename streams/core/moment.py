@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.features import DAY_S, heuristic_at
-from models.jit import F32, jit
+from models.jit import jit
 from models.labels import BY_AN_EVENT, BY_GOALS, CROSSED, CROSSING, append_example
 from models.layout import EPOCH, SCORED_T, VERSION
 from models.scales import NONE, bin_of, likelihood_of, next_category
@@ -25,6 +25,7 @@ from streams.core.state import (
     DECAY,
     ENTERED,
     EPOCH_NOW,
+    EVERYBODY,
     LIVE,
     N_CROSSINGS,
     O_CATEGORY,
@@ -43,6 +44,7 @@ from streams.core.state import (
     O_VERSION,
     OUT,
     SECOND_STEP,
+    TARGETS,
     TOUCHED,
     UNDONE_DAY,
     UNDONE_WEEK,
@@ -56,23 +58,8 @@ from streams.core.state import (
 def score_step(s: State, i: int, step: int, time_s: float, after_first: bool) -> None:
     """Score row `i` at `time_s` from `scratch.x[step]`; categories follow from step 0 when there was one."""
     k = s.scratch
-    x = k.x[step]
     for p in range(s.c.predictions):
-        inside = holds(
-            s.programs,
-            s.predictions.audience[p],
-            s.rows,
-            s.c,
-            s.history,
-            i,
-            time_s,
-            k.score[step],
-            k.likelihood[step],
-            k.category[step],
-            k.member,
-            k.widen[0],
-            k.stack,
-        )
+        inside = s.predictions.audience[p] == EVERYBODY or _in_audience(s, i, p, step, time_s)
         k.audience[step, p] = inside
         k.z[step, p] = np.nan
         k.logit[step, p] = np.nan
@@ -82,18 +69,39 @@ def score_step(s: State, i: int, step: int, time_s: float, after_first: bool) ->
         before = k.category[0, p] if after_first else s.rows.b[i, s.c.b_category + p]
         k.category[step, p] = NONE
         if inside:
-            _score_inside(s, i, p, step, time_s, before, x)
+            _score_inside(s, i, p, step, time_s, before)
 
 
 @jit
-def _score_inside(s: State, i: int, p: int, step: int, time_s: float, before: int, x: F32) -> None:
+def _in_audience(s: State, i: int, p: int, step: int, time_s: float) -> bool:
+    k = s.scratch
+    return holds(
+        s.programs,
+        s.predictions.audience[p],
+        s.rows,
+        s.c,
+        s.history,
+        i,
+        time_s,
+        k.score[step],
+        k.likelihood[step],
+        k.category[step],
+        k.member,
+        k.widen[0],
+        k.stack,
+    )
+
+
+@jit
+def _score_inside(s: State, i: int, p: int, step: int, time_s: float, before: int) -> None:
     k = s.scratch
     if s.predictions.external[p]:
         logit = k.given[step, p]
     else:
         logit = s.model.bias[p]
+        weights, x = s.model.weights, k.x
         for j in range(s.c.features):
-            logit += s.model.weights[p, j] * np.float64(x[j])
+            logit += weights[p, j] * np.float64(x[step, j])
     logit = np.float64(np.float32(logit))
     names = s.predictions.names[s.predictions.first_name[p] : s.predictions.first_name[p + 1]]
     guess = np.float64(np.float32(s.predictions.sign[p] * heuristic_at(s.rows, s.c, i, time_s, names)))
@@ -116,9 +124,8 @@ def _score_inside(s: State, i: int, p: int, step: int, time_s: float, before: in
 def _wanted(s: State, i: int, g: int, step: int, time_s: float) -> bool:
     """Whether row `i` fulfils segment `g`, min_dwell left aside."""
     k = s.scratch
-    for p in range(s.c.predictions):
-        if s.segments.uses[g, p] and not (s.model.live[p] and s.predictions.targets[p]):
-            return False
+    if s.segments.uses[g] & ~np.uint64(s.si[TARGETS]):
+        return False
     if s.segments.prediction[g] >= 0:
         return k.category[step, s.segments.prediction[g]] == s.segments.category[g]
     widen = k.widen[1] if k.before[g] else k.widen[0]
@@ -201,7 +208,8 @@ def _cause(s: State, g: int, origin: int, bits: np.uint64) -> int:
 @jit
 def _left_audience(s: State, i: int, g: int, step: int) -> bool:
     for p in range(s.c.predictions):
-        if s.segments.uses[g, p] and s.rows.b[i, s.c.b_audience + p] and not s.scratch.audience[step, p]:
+        used = (s.segments.uses[g] >> np.uint64(p)) & np.uint64(1)
+        if used and s.rows.b[i, s.c.b_audience + p] and not s.scratch.audience[step, p]:
             return True
     return False
 

@@ -17,14 +17,13 @@ import dataclasses
 import enum
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from config.catalog import Catalog, RiverModel
 from models.examples import ExampleChunk
 from models.features import features_at
-from models.jit import F64, I64
+from models.jit import F64, I64, U8
 from models.labels import NEXT, Pending, allocate_pending, matured_until, tail_of
 from models.layout import SCORED_T
 from models.scales import percentile_table
@@ -57,6 +56,7 @@ from streams.core.state import (
     PHASE,
     SF_SIZE,
     SI_SIZE,
+    TARGETS,
     TOUCHED,
     VERSION_NOW,
     GoalMarks,
@@ -197,6 +197,7 @@ class Shard:
         self._outside = {p: s.model for p, s in enumerate(snapshot.predictions) if s.model is not None}
         for mine, new in zip(self._model, self._model_of(snapshot), strict=True):
             mine[:] = new
+        self.si[TARGETS] = _bits(self._model.live * self.definitions.predictions.targets)
         for p in going_live:
             self._rescore(p)
         if going_live:
@@ -355,15 +356,13 @@ class Shard:
             self.changed_members[(row, whole[k][O_SEGMENT])] = None
             self.transitions.append(self.writer.write(whole[k], real[k], self.users.ids[row], caused_by, reasons[k]))
 
-    def _reasons(self, n: int) -> list[list[dict[str, Any]]]:
-        """The five strongest contributions behind each transition; none for models that have no weights."""
+    def _reasons(self, n: int) -> list[bytes]:
+        """The five strongest contributions behind each transition, as JSON; none for models that have no weights."""
         only = self.definitions.segments.only[self.out.whole[:n, O_SEGMENT]]
-        weights = np.stack([p.weights for p in self.snapshot.predictions])
         means = np.stack([p.means for p in self.snapshot.predictions])
-        x = self.out.x[:n]
-        moved = contributions(x, weights[only], means[only])
+        moved = contributions(self.out.x[:n], self._model.weights[only], means[only])
         moved[only < 0] = 0.0
-        return strongest(moved, x > means[only], self.vocabulary.feature_names())
+        return strongest(moved, self.vocabulary.feature_names())
 
     def _note_items(self) -> None:
         """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties."""
@@ -380,6 +379,11 @@ class Shard:
     def note_items(self) -> None:
         """Make a save possible in the middle of a batch, at a stop for the hour."""
         self._note_items()
+
+
+def _bits(flags: U8) -> int:
+    """Truth values as the bits of one number, the first one lowest."""
+    return sum(1 << n for n, is_set in enumerate(flags.tolist()) if is_set)
 
 
 def _logit(likelihood: float) -> float:

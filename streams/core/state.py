@@ -30,6 +30,7 @@ FIRST_STEP, SECOND_STEP = const(0), const(1)
 NO_EVENT = const(-1)
 NO_BITS = np.uint64(0)
 YES, NO = flag(True), flag(False)
+EVERYBODY = const(-1)
 CAUSES = ("goal", "event", "silence", "other")
 
 # Why the loop came back.
@@ -61,8 +62,9 @@ DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED = range(4)
     N_LOOKS,
     N_RECORDED,
     N_CROSSINGS,
+    TARGETS,  # bits of the predictions that segments may use now: live in status and access
     SI_SIZE,
-) = range(25)
+) = range(26)
 COUNTERS = {
     "events": N_EVENTS,
     "duplicates": N_DUPLICATES,
@@ -95,7 +97,7 @@ class Users(NamedTuple):
 
 
 class PredictionTable(NamedTuple):
-    """Definitions per prediction; `audience` is a program, `names` the heuristic's event columns from `first_name` on."""
+    """Definitions per prediction; `audience` is a program or EVERYBODY, `names` the heuristic's event columns from `first_name` on."""
 
     edges: F64
     hysteresis: F64
@@ -110,12 +112,12 @@ class PredictionTable(NamedTuple):
 
 
 class SegmentTable(NamedTuple):
-    """Definitions per segment: a category of `prediction` (-1: a filter), `uses` [S, P], the only prediction used or -1."""
+    """Definitions per segment: a category of `prediction` (-1: a filter), `uses` bits of predictions, the `only` one or -1."""
 
     prediction: I64
     category: I64
     program: I64
-    uses: U8
+    uses: U64
     only: I64
     bits: U64
     dwell_s: F64

@@ -38,6 +38,16 @@ class Log(Protocol):
     def batches(self, start: int, size: int) -> Iterable[Sequence[Event | BadEvent]]: ...
 
 
+class ReplayWatcher(Protocol):
+    """Is told where a replay stands."""
+
+    def begin(self, position: int, rows: int) -> None:
+        """The state is loaded, and records are about to be taken from `position` on; again after a refusal."""
+
+    def advance(self, position: int, clock_s: float) -> None:
+        """Everything before `position` is committed; the latest event was at `clock_s`."""
+
+
 def catalog_digest(catalog: Catalog) -> str:
     """What identifies a catalog: its meaning as loaded, not its layout or comments."""
     return blake2b(catalog.model_dump_json(by_alias=True).encode(), digest_size=16).hexdigest()
@@ -93,12 +103,12 @@ class ReplayResult:
 class Replay:
     """Runs a log through one shard, into a store and a sink.
 
-    `progress(done, rows)` is called after each commit. `about` holds named bytes that are stored with the first
-    commit, for readers: what the run is of. Raises what the store raises, but goes on by itself after
-    a refusal: another owner's or an older copy's state is loaded again, and the run goes on from there.
+    `watcher` is told where the run stands. `about` holds named bytes that are stored with the first commit, for
+    readers: what the run is of. Raises what the store raises, but goes on by itself after a refusal: another owner's
+    or an older copy's state is loaded again, and the run goes on from there.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the parts of a run, most of them by name
         self,
         catalog: Catalog,
         log: Log,
@@ -107,7 +117,7 @@ class Replay:
         *,
         patience: Patience,
         codec: ModelCodec | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        watcher: ReplayWatcher | None = None,
         about: Mapping[str, bytes] | None = None,
         new_generation: Callable[[], str] = lambda: secrets.token_hex(8),
         refusals: int = 5,
@@ -118,7 +128,7 @@ class Replay:
         self._sink = sink
         self._patience = patience
         self._codec = codec
-        self._progress = progress
+        self._watcher = watcher
         self._about = dict(about or {})
         self._new_generation = new_generation
         self._refusals = refusals
@@ -166,6 +176,8 @@ class Replay:
         return msgspec.msgpack.decode(claim.position, type=int) if claim.position else 0
 
     def _run_from(self, start: int) -> None:
+        if self._watcher is not None:
+            self._watcher.begin(start, self._log.rows)
         size = self._catalog.limits.batch_events
         times = self.result.times
         position = start
@@ -175,13 +187,13 @@ class Replay:
             first = position
             mark = time.perf_counter()
             commit_before = times.commit_s + times.effects_s
-            self._engine.take(items, at_hour=lambda: self._commit_if_large(first))
+            self._engine.take(items, at_hour=lambda first=first: self._commit_if_large(first))
             times.engine_s += time.perf_counter() - mark - (times.commit_s + times.effects_s - commit_before)
             position = first + len(items)
             self.result.events += len(items)
             self._commit(position)
-            if self._progress is not None:
-                self._progress(position, self._log.rows)
+            if self._watcher is not None:
+                self._watcher.advance(position, self._engine.shard.clock_s)
             mark = time.perf_counter()
 
     def _commit_if_large(self, first: int) -> None:
