@@ -109,11 +109,16 @@ class Vocabulary:
         code = int(number - TEXT_BASE - 2)
         return next((text for text, c in self._codes[trait].items() if c == code), "(other)")
 
-    def feature_names(self) -> list[str]:
-        """Names of the features in column order; a column without a name yet is called ?n."""
+    def event_names(self) -> list[str]:
+        """Names of the event columns; one without a name yet is called ?n."""
         names = [f"?{k}" for k in range(self.names - 1)] + [BUCKET]
         for name, k in self._columns.items():
             names[k] = name
+        return names
+
+    def feature_names(self) -> list[str]:
+        """Names of the features in column order."""
+        names = self.event_names()
         halves = list(self._catalog.features.half_lives_days)
         return feature_names(names, halves, self._catalog.value_property is not None, self._labels)
 

@@ -38,6 +38,7 @@ from streams.runtime.stored import StoredState
 __all__ = [
     "KINDS",
     "Category",
+    "Causes",
     "Entries",
     "Group",
     "Judged",
@@ -54,7 +55,6 @@ BUCKETS: Final = 20
 CURVE_POINTS: Final = 100
 KINDS: Final = {"events": KIND_EVENT, "silent": KIND_SILENT}
 """The two kinds of moments, which are judged apart: the user has just done something, or is silent."""
-_CAUSES: Final = {"goal": BY_GOAL, "event": BY_EVENT, "silence": BY_SILENCE}
 _STATUS: Final = {Status.WARMING: "warming up", Status.BUILDING: "going live", Status.LIVE: "live"}
 
 
@@ -70,20 +70,31 @@ class Warmup:
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
-    """How users came into one category of a live prediction, from another one."""
+class Causes:
+    """One number for each reason why a user came into a category."""
 
-    by_goal: int
-    """By an event that is a goal of this prediction itself."""
-    by_event: int
-    """By any other event."""
-    by_silence: int
-    by_model: int
-    """By a new model or by going live; not in any of the figures below."""
-    per_1000_users_and_day: float | None
-    """By goal, other event and silence together, of 1,000 users in the audience; None as long as nobody was live."""
+    goal: float
+    """An event that is part of this prediction's own goal."""
+    event: float
+    """Any other event."""
+    silence: float
+    model: float
+    """A new model, or the prediction's going live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """How users came into one category of a live prediction, from another one.
+
+    All but `entered` and `per_1000_users_and_day` is about goal, other event and silence together: those crossings
+    tell something about the user.
+    """
+
+    entered: Causes
+    per_1000_users_and_day: Causes | None
+    """Of 1,000 users in the audience; None as long as the prediction was not live."""
     undone_within_day: float | None
-    """Share of those entries that were left again within a day."""
+    """Share of the entries that were left again within a day."""
     undone_within_week: float | None
     judged: int
     """Entries whose window has closed."""
@@ -303,16 +314,14 @@ def _categories(state: StoredState, p: int, prediction: Prediction, both: Select
 
 def _entries(counts: I64, user_days: float) -> Entries:
     """From [causes, STATS_SIZE]."""
-    caused = counts[list(_CAUSES.values())].sum(axis=0)
-    entered, judged, reached = int(caused[ENTERED]), int(caused[JUDGED]), int(caused[REACHED])
+    told = counts[[BY_GOAL, BY_EVENT, BY_SILENCE]].sum(axis=0)
+    entered, judged, reached = int(told[ENTERED]), int(told[JUDGED]), int(told[REACHED])
+    by_cause = counts[[BY_GOAL, BY_EVENT, BY_SILENCE, BY_OTHER], ENTERED]
     return Entries(
-        by_goal=int(counts[BY_GOAL, ENTERED]),
-        by_event=int(counts[BY_EVENT, ENTERED]),
-        by_silence=int(counts[BY_SILENCE, ENTERED]),
-        by_model=int(counts[BY_OTHER, ENTERED]),
-        per_1000_users_and_day=1000.0 * entered / user_days if user_days > 0.0 else None,
-        undone_within_day=_share(int(caused[UNDONE_DAY]), entered),
-        undone_within_week=_share(int(caused[UNDONE_WEEK]), entered),
+        entered=Causes(*by_cause.tolist()),
+        per_1000_users_and_day=Causes(*(1000.0 * by_cause / user_days).tolist()) if user_days > 0.0 else None,
+        undone_within_day=_share(int(told[UNDONE_DAY]), entered),
+        undone_within_week=_share(int(told[UNDONE_WEEK]), entered),
         judged=judged,
         reached_goal=reached,
         reached_goal_rate=_share(reached, judged),
@@ -378,7 +387,8 @@ def _score_of_bins(state: StoredState, p: int, prediction: Prediction) -> F64:
         score: F64 = 100.0 / (1.0 + np.exp(-middle))
         return score
     # Ranked in the audience of now, which is what the next snapshot will do.
-    return percentile_table(state.population.counts[p : p + 1])[0]
+    ranked: F64 = percentile_table(state.population.counts[p : p + 1])[0]
+    return ranked
 
 
 def _score_buckets(users: I64, judged: tuple[Bucket, ...]) -> Iterator[ScoreBucket]:

@@ -1,0 +1,253 @@
+"""One replay from start to end: store, log and sink opened, compared with what an earlier start left, run, summed up.
+
+What `tideline replay` and `tideline demo` do, without a word about terminals. A job that is run again goes on where
+it was; one that is complete is only summed up.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from config.catalog import Catalog
+from config.errors import InputError, StoreIncompatible
+from models.snapshot import ModelCodec
+from streams.adapters.files import FileLog, open_log
+from streams.adapters.redis_erase import erase_store
+from streams.adapters.redis_reader import RedisReader, holds_store
+from streams.adapters.redis_store import RedisStore
+from streams.adapters.transition_file import TransitionFile
+from streams.commit import patiently
+from streams.runtime.about import InputFile, Run, about_blobs, catalog_differences, stored_catalog, stored_run
+from streams.runtime.lockstep import LockStep
+from streams.runtime.place import PATIENCE, Place, erase_place, open_place
+from streams.runtime.replay import Replay, ReplayResult, ReplayWatcher, Totals, catalog_digest
+from streams.runtime.stored import read_state
+from streams.runtime.summary import Summary, summarize
+from streams.runtime.transition_log import count_lines
+
+OUTBOX_KEEP = 1_000
+"""Published transitions that stay in the store for readers."""
+
+
+class Watcher(ReplayWatcher, Protocol):
+    """Is told how a job goes."""
+
+    def step(self, words: str) -> AbstractContextManager[None]:
+        """Something that takes a while begins; it ends with the context."""
+
+    def scanned(self, done_bytes: int, total_bytes: int) -> None:
+        """So much of the files has been read in the first pass."""
+
+    def note(self, words: str) -> None:
+        """Something worth knowing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run. `transitions` is the file that they are written to."""
+
+    files: tuple[Path, ...]
+    catalog: Catalog
+    place: Place
+    transitions: Path
+    fresh: bool = False
+    """Forget what was stored there before, and begin anew."""
+    codec: ModelCodec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a job."""
+
+    summary: Summary
+    was_complete: bool
+    """Nothing was left to do."""
+    resumed_at: int
+    """Records that an earlier start had done."""
+    result: ReplayResult | None
+    """Of this process; None when nothing was left to do."""
+    seconds: float
+    """Wall time of the run itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """What is stored of an earlier start."""
+
+    totals: Totals
+    run: Run | None
+
+
+def run_job(job: Job, watcher: Watcher) -> Outcome:
+    """Run a job to its end.
+
+    Raises InputError for files that cannot be read or written, StoreIncompatible with what differs when the store was
+    made of another catalog or other files, and every other StoreError and ModelError.
+    """
+    if job.fresh:
+        erase_place(job.place)
+        _empty(job.transitions)
+    with open_place(job.place) as url:
+        earlier = _earlier(url, job)
+        now_s = time.time() if earlier.run is None else earlier.run.now_s
+        with watcher.step("Reading the files"):
+            log = open_log(job.files, job.catalog, now_s, progress=watcher.scanned)
+        with log:
+            _check_input(earlier.run, log, job)
+            _tell_about(log, watcher)
+            lines = count_lines(job.transitions)
+            _check_transitions(earlier.totals, lines, job)
+            started = time.perf_counter()
+            result = None
+            if earlier.totals.position < log.rows or earlier.totals.transitions != lines:
+                result = _run(job, url, log, now_s, watcher)
+            seconds = time.perf_counter() - started
+        with closing(RedisReader(url, prefix=job.place.prefix)) as reader:
+            summary = summarize(read_state(reader, job.codec))
+    if result is not None:
+        _check_after(result, summary, job, watcher)
+    return Outcome(summary, result is None, earlier.totals.position, result, seconds)
+
+
+def _run(job: Job, url: str, log: FileLog, now_s: float, watcher: Watcher) -> ReplayResult:
+    with watcher.step("Getting the engine ready (compiled at the first start, about a minute, then kept)"):
+        LockStep(job.catalog).take([])
+    store = RedisStore(
+        url,
+        patience=PATIENCE,
+        prefix=job.place.prefix,
+        dead_letters=job.catalog.limits.dead_letters,
+        outbox_keep=OUTBOX_KEEP,
+    )
+    with closing(store), closing(TransitionFile(job.transitions)) as sink:
+        if job.place.url is not None:
+            watcher.note(store.promises())
+        about = about_blobs(job.catalog, _run_of(log, now_s))
+        replay = Replay(
+            job.catalog,
+            log,
+            store,
+            sink,
+            patience=PATIENCE,
+            codec=job.codec,
+            about=about,
+            watcher=watcher,
+        )
+        return replay.run()
+
+
+def _run_of(log: FileLog, now_s: float) -> Run:
+    return Run(
+        digest=log.digest,
+        rows=log.rows,
+        files=tuple(InputFile(Path(f.name).name, f.rows, f.size_bytes) for f in log.files),
+        now_s=now_s,
+        first_time_s=log.first_time_s,
+        last_time_s=log.last_time_s,
+    )
+
+
+# --- what an earlier start left ----------------------------------------------------------------------------------
+
+
+def _earlier(url: str, job: Job) -> _Earlier:
+    """Raises StoreIncompatible when the store was made with another catalog."""
+    prefix = job.place.prefix
+    if not patiently(PATIENCE, lambda: holds_store(url, prefix=prefix)):
+        return _Earlier(Totals(), None)
+    with closing(RedisReader(url, prefix=prefix)) as reader:
+        info = reader.info
+        if all(shard.number == 0 for shard in reader.shard_infos()):
+            # Stopped before its first commit: nothing is lost by forgetting what it was going to be.
+            erase_store(url, prefix=prefix)
+            return _Earlier(Totals(), None)
+        blobs = reader.blobs(0)
+    if info.catalog != catalog_digest(job.catalog):
+        old = stored_catalog(blobs)
+        lines = catalog_differences(old, job.catalog)
+        raise StoreIncompatible(_explain(job.place, f"a run with another catalog ({old.name!r}). What differs:", lines))
+    return _Earlier(Totals.of(blobs), stored_run(blobs))
+
+
+def _check_input(run: Run | None, log: FileLog, job: Job) -> None:
+    """Raises StoreIncompatible when the store was made of other files."""
+    if run is None or run.digest == log.digest:
+        return
+    then = ", ".join(f"{file.name} ({file.rows:,} rows)" for file in run.files)
+    now = ", ".join(f"{Path(file.name).name} ({file.rows:,} rows)" for file in log.files)
+    lines = [f"then: {then}", f"now: {now}", "(the content counts, and the order of the files; not their names)"]
+    raise StoreIncompatible(_explain(job.place, "a run over other files:", lines))
+
+
+def _explain(place: Place, what: str, lines: list[str]) -> str:
+    if place.url is None:
+        options = [
+            "to forget that run and start anew, add --fresh",
+            "to keep it, choose another directory with --data-dir DIR",
+        ]
+    else:
+        options = [
+            f"to forget that run and start anew, add --fresh (deletes all keys that begin with {place.prefix}:)",
+            "to keep it, choose other keys with the setting TIDELINE_KEY_PREFIX, or another server",
+        ]
+    return "\n".join(
+        [
+            f"{place.name} holds {what}",
+            *(f"  {line}" for line in lines),
+            "Scores and labels of the two cannot be mixed:",
+            *(f"  - {option}" for option in options),
+        ]
+    )
+
+
+# --- the file of transitions ---------------------------------------------------------------------------------------
+
+
+def _empty(path: Path) -> None:
+    """Raises InputError if the file holds something else than transitions."""
+    if path.exists():
+        TransitionFile(path).close()
+        path.unlink()
+
+
+def _check_transitions(totals: Totals, lines: int, job: Job) -> None:
+    """Raises InputError when the file cannot be the one that the run has written to so far."""
+    path = job.transitions
+    if not path.parent.is_dir():
+        raise InputError(str(path), f"the folder {path.parent} does not exist")
+    if lines and not totals.transitions:
+        raise InputError(
+            str(path),
+            f"already holds {lines:,} transitions of another run. Choose another file with --transitions, or write it "
+            "anew with --fresh.",
+        )
+    if totals.transitions and not lines:
+        raise InputError(
+            str(path),
+            f"is empty or missing, but this run has written {totals.transitions:,} transitions before. Give the file "
+            "that they were written to with --transitions, or start anew with --fresh.",
+        )
+
+
+def _check_after(result: ReplayResult, summary: Summary, job: Job, watcher: Watcher) -> None:
+    if result.set_back:
+        times = "once" if result.set_back == 1 else f"{result.set_back} times"
+        watcher.note(
+            f"The store was set back to an earlier copy, or taken by another process, {times} during the run. It was "
+            "loaded again, and the run went on from there; transitions since then have ids of a new generation."
+        )
+    lines = count_lines(job.transitions)
+    if lines != summary.transitions:
+        watcher.note(f"{job.transitions} has {lines:,} transitions; the run has made {summary.transitions:,}.")
+
+
+def _tell_about(log: FileLog, watcher: Watcher) -> None:
+    for file in log.files:
+        if file.damage is not None:
+            watcher.note(f"{file.name}: {file.damage}. The {file.rows - 1:,} rows before that are used.")
+    if log.sorted:
+        watcher.note("The rows are not in the order of their times; they are read in that order.")

@@ -1,0 +1,156 @@
+"""Where a store is: in a server that was named, or in the embedded one of a data directory; opening and erasing it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.errors import StoreError
+from streams.adapters.file_lock import ProcessLock
+from streams.adapters.redis_erase import erase_store
+from streams.adapters.redis_reader import RedisReader, holds_store
+from streams.adapters.redis_wire import hide_password
+from streams.adapters.valkey_server import EmbeddedValkey, running_server
+from streams.commit import Patience, patiently
+
+TRANSITIONS_FILE = "transitions.ndjson"
+REPORT_FILE = "report.html"
+# What the embedded server puts into a data directory. Nothing else in it is ever removed.
+_SERVER_FILES = ("valkey.log", "valkey.log.1", "valkey.address", "valkey.pid", "valkey.sock")
+_SERVER_DATA = "appendonlydir"
+_OWNER_LOCK = "tideline.lock"
+
+PATIENCE = Patience(time.sleep)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`url` is the address of a server; None stands for the embedded one in `data_dir`."""
+
+    data_dir: Path
+    url: str | None = None
+    prefix: str = "tl"
+
+    @property
+    def name(self) -> str:
+        """For messages: the directory, or the address without its password."""
+        return str(self.data_dir) if self.url is None else hide_password(self.url)
+
+
+@contextmanager
+def open_place(place: Place, *, port: int | None = None) -> Iterator[str]:
+    """The address of the place's server, for writing; the embedded one runs for as long as this is open.
+
+    `port`: where the embedded server listens on 127.0.0.1 beside its socket. Raises StoreError when the directory is
+    in use or the server does not start.
+    """
+    if place.url is not None:
+        yield place.url
+        return
+    with EmbeddedValkey(place.data_dir, port=port) as server:
+        yield server.url
+
+
+@contextmanager
+def read_place(place: Place) -> Iterator[RedisReader]:
+    """A reader of what is stored; an embedded server that does not run is started for as long as this is open.
+
+    Raises StoreError where nothing is stored yet, and what the server and the reader raise.
+    """
+    if place.url is not None:
+        with _reader(place.url, place) as reader:
+            yield reader
+        return
+    address = running_server(place.data_dir) if place.data_dir.is_dir() else None
+    if address is not None:
+        with _reader(address, place) as reader:
+            yield reader
+        return
+    if not (place.data_dir / _SERVER_DATA).is_dir():
+        raise StoreError(nothing_stored(place))
+    with EmbeddedValkey(place.data_dir) as server, _reader(server.url, place) as reader:
+        yield reader
+
+
+@contextmanager
+def _reader(url: str, place: Place) -> Iterator[RedisReader]:
+    if not patiently(PATIENCE, lambda: holds_store(url, prefix=place.prefix)):
+        raise StoreError(nothing_stored(place))
+    reader = RedisReader(url, prefix=place.prefix)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def nothing_stored(place: Place) -> str:
+    """What to say where there is no store, with the way to one."""
+    demo = place.data_dir / "demo"
+    if place.url is None and (demo / _SERVER_DATA).is_dir():
+        return f"{place.name} holds nothing yet, but there is the demo's store: add --data-dir {demo}"
+    below = "" if place.url is None else f" below the key prefix {place.prefix!r}"
+    return (
+        f"{place.name} holds nothing{below} yet. Fill it with `tideline replay FILE --catalog CATALOG`, or try "
+        "`tideline demo` first. If you have done so elsewhere, say where: --data-dir DIR or --store URL."
+    )
+
+
+def erase_place(place: Place) -> None:
+    """Remove what Tideline has stored there, and nothing else; files beside the store stay.
+
+    Raises StoreError for a directory that is in use, or is not one of Tideline's.
+    """
+    if place.url is not None:
+        url = place.url
+        patiently(PATIENCE, lambda: erase_store(url, prefix=place.prefix))
+        return
+    if not place.data_dir.exists():
+        return
+    if not (place.data_dir / _OWNER_LOCK).exists():
+        _refuse_foreign(place.data_dir)
+        return
+    lock = ProcessLock(place.data_dir / _OWNER_LOCK)
+    if not lock.acquire():
+        raise StoreError(
+            f"{place.data_dir} is in use by process {lock.holder()}, so nothing is deleted. "
+            "Wait until it has ended, or choose another directory with --data-dir."
+        )
+    try:
+        _await_end_of_server(place.data_dir)
+        _remove_data(place.data_dir)
+    finally:
+        lock.release()
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raises StoreError unless there is nothing that --fresh could be about."""
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is not a directory, so it cannot be the data directory")
+    if (folder / _SERVER_DATA).exists():
+        raise StoreError(
+            f"{folder} holds the data of a server that Tideline did not start, so --fresh deletes nothing there. "
+            "Choose another directory with --data-dir."
+        )
+
+
+def _await_end_of_server(folder: Path) -> None:
+    """The server of an owner that was killed takes a moment to end."""
+    for attempt in range(1, PATIENCE.attempts):
+        if running_server(folder) is None:
+            return
+        PATIENCE.pause(attempt)
+    raise StoreError(f"a server still runs in {folder}, so nothing is deleted; end it first")
+
+
+def _remove_data(folder: Path) -> None:
+    data = folder / _SERVER_DATA
+    if data.is_symlink():
+        raise StoreError(f"{data} is a link to elsewhere, so --fresh does not delete it")
+    if data.is_dir():
+        shutil.rmtree(data)
+    for name in _SERVER_FILES:
+        (folder / name).unlink(missing_ok=True)

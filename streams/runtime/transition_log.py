@@ -1,0 +1,170 @@
+"""Reading transitions back, from a file of them or one by one: counts over time, and the latest for people."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from config.errors import InputError
+from models.quality import MONDAY_S, WEEK_S
+from models.reasons import describe
+
+CAUSES: Final = ("goal", "event", "silence", "model", "other")
+"""Why somebody entered or left: by a goal of the prediction, by another event, by silence, by a new model or by going
+live, by anything else (left the audience, a definition changed, deleted)."""
+
+_BLOCK_BYTES = 1 << 20
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One feature's part in a score."""
+
+    feature: str
+    contribution: float
+    level: str = "high"
+
+    @property
+    def words(self) -> str:
+        """For people: `Order Completed in about the last 7 days: many (+0.8)`."""
+        return f"{describe(self.feature, high=self.level == 'high')} ({self.contribution:+.1f})"
+
+
+class Data(msgspec.Struct, frozen=True):
+    """The `data` of a transition, as far as people look at it (docs/events.md)."""
+
+    user_id: str
+    segment_id: str
+    segment_name: str
+    in_segment: bool
+    prediction_id: str | None
+    score: float | None
+    previous_score: float | None
+    likelihood: float | None
+    category: str | None
+    origin: str
+    caused_by_goal: bool
+    entry_count: int
+    reasons: tuple[Reason, ...]
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """One transition."""
+
+    id: str
+    time: datetime
+    data: Data
+
+    @property
+    def cause(self) -> str:
+        """One of CAUSES."""
+        return cause_of(self.data.origin, self.data.caused_by_goal)
+
+
+def cause_of(origin: str, caused_by_goal: bool) -> str:
+    """One of CAUSES."""
+    if origin == "live":
+        return "goal" if caused_by_goal else "event"
+    return {"decay": "silence", "model": "model", "backfill": "model"}.get(origin, "other")
+
+
+class _Short(msgspec.Struct, gc=False):
+    """What counting needs."""
+
+    segment_id: str
+    in_segment: bool
+    origin: str
+    caused_by_goal: bool
+
+
+class _Line(msgspec.Struct, gc=False):
+    time: str
+    data: _Short
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All transitions of a file, counted. Weeks begin on Monday, 0:00 UTC, and are given by that time."""
+
+    total: int
+    entered: dict[str, dict[float, dict[str, int]]]
+    """segment -> start of the week -> cause -> entries"""
+    exited: dict[str, dict[float, int]]
+    """segment -> start of the week -> exits"""
+
+    @property
+    def weeks(self) -> tuple[float, ...]:
+        """Every week from the first to the last one with a transition, empty ones too."""
+        starts = [start for of in (self.entered, self.exited) for weeks in of.values() for start in weeks]
+        if not starts:
+            return ()
+        first, last = min(starts), max(starts)
+        return tuple(first + n * WEEK_S for n in range(round((last - first) / WEEK_S) + 1))
+
+
+def count_lines(path: Path) -> int:
+    """Whole lines of a file; 0 if there is none."""
+    try:
+        with path.open("rb") as file:
+            return sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK_BYTES), b""))
+    except FileNotFoundError:
+        return 0
+
+
+def read_history(path: Path) -> History:
+    """Count the transitions of a file. Raises InputError for a line that is no transition."""
+    entered: dict[str, dict[float, dict[str, int]]] = {}
+    exited: dict[str, dict[float, int]] = {}
+    starts: dict[str, float] = {}
+    decoder = msgspec.json.Decoder(_Line)
+    total = 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                found = decoder.decode(line)
+                week = _week_of(found.time, starts)
+            except (msgspec.DecodeError, ValueError) as error:
+                raise InputError(str(path), f"is no file of transitions: {error}", total) from error
+            total += 1
+            data = found.data
+            if data.in_segment:
+                causes = entered.setdefault(data.segment_id, {}).setdefault(week, dict.fromkeys(CAUSES, 0))
+                causes[cause_of(data.origin, data.caused_by_goal)] += 1
+            else:
+                weeks = exited.setdefault(data.segment_id, {})
+                weeks[week] = weeks.get(week, 0) + 1
+    return History(total, entered, exited)
+
+
+def _week_of(text: str, starts: dict[str, float]) -> float:
+    """Start of the week of a time as text; `starts` remembers it per day, which a run has far fewer of."""
+    day = text[:10]
+    start = starts.get(day)
+    if start is None:
+        time_s = datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()
+        start = starts[day] = MONDAY_S + (time_s - MONDAY_S) // WEEK_S * WEEK_S
+    return start
+
+
+def latest_transitions(path: Path, limit: int) -> tuple[Transition, ...]:
+    """The last `limit` transitions of a file, newest first; none if there is no file."""
+    if not path.exists():
+        return ()
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        # A transition has about a thousand bytes; what comes before the block is not read at all.
+        file.seek(max(0, size - _BLOCK_BYTES))
+        lines = file.read().split(b"\n")
+    whole = lines[:-1] if size <= _BLOCK_BYTES else lines[1:-1]
+    return parse_transitions(deque(whole, maxlen=limit))[::-1]
+
+
+def parse_transitions(lines: Iterable[bytes]) -> Sequence[Transition]:
+    """Transitions from their JSON, in the same order."""
+    decoder = msgspec.json.Decoder(Transition)
+    return tuple(decoder.decode(line) for line in lines)

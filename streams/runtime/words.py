@@ -1,0 +1,69 @@
+"""Numbers and names as people read them, the same on the terminal and in the report."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from config.durations import DAY_S, HOUR_S
+
+NOTHING = "–"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """`8.6%` of .086."""
+    return NOTHING if share is None else f"{share:.{digits}%}"
+
+
+def count(number: float | None) -> str:
+    """`12,052`"""
+    return NOTHING if number is None else f"{number:,.0f}"
+
+
+def figure(number: float | None, form: str = ".3f") -> str:
+    """A number in a format, or a dash."""
+    return NOTHING if number is None else format(number, form)
+
+
+def date(time_s: float | None) -> str:
+    """`1998-06-30`, UTC."""
+    if time_s is None or math.isnan(time_s):
+        return NOTHING
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d")
+
+
+def moment(time_s: float | None) -> str:
+    """`1998-06-30 12:05`, UTC; the day alone for a midnight."""
+    if time_s is None or math.isnan(time_s):
+        return NOTHING
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M").removesuffix(" 00:00")
+
+
+def span(seconds: float) -> str:
+    """`30 days`, `12 hours`."""
+    unit, size = ("day", DAY_S) if seconds % DAY_S == 0 else ("hour", HOUR_S)
+    number = seconds / size
+    return f"{number:g} {unit}" + ("" if number == 1 else "s")
+
+
+def rank(score: float) -> str:
+    """What a percentile score says: `top 7%` of 93; a rank, never a probability."""
+    if score >= 50.0:
+        return f"top {max(1, round(100.0 - score))}%"
+    return f"bottom {max(1, round(score))}%"
+
+
+def quality(value: float | None, band: str | None) -> str:
+    """`47 good`"""
+    return NOTHING if value is None else f"{value:.0f} {band or ''}".rstrip()
+
+
+def cause(name: str) -> str:
+    """A cause of a transition (transition_log.CAUSES), for people."""
+    return {
+        "goal": "the goal itself",
+        "event": "an event",
+        "silence": "silence",
+        "model": "a new model",
+        "other": "other",
+    }[name]
