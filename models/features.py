@@ -96,6 +96,7 @@ def _decay_row(rows: Rows, c: Columns, spec: FeatureSpec, i: int, elapsed_s: flo
 def _count_event(
     rows: Rows, c: Columns, spec: FeatureSpec, i: int, name: int, time_s: float, value: float
 ) -> None:
+    spec.named[name] = 1  # here and not at decoding: a name begins with its first accepted event
     behind = rows.t[i, LAST_T] - time_s
     valued = c.has_value and not np.isnan(value)
     for h in range(c.halves):

@@ -36,7 +36,6 @@ from streams.core.moment import (
     decide_segments,
     fill_example,
     finish_moment,
-    first_step_moves,
     in_any_audience,
     judge_crossings,
     moved_enough,
@@ -82,6 +81,7 @@ from streams.core.state import (
     PHASE,
     SECOND_STEP,
     TWO_STEPS,
+    USERS,
     VERSION_NOW,
     YES,
     Events,
@@ -195,7 +195,7 @@ def reschedule(s: State, i: int) -> None:
     due = min(due, next_week(last, week_minute(s.users.key[i]), minute))
     due = min(due, _next_change(s, i, minute))
     if s.rows.u[i, EPOCH] != s.si[EPOCH_NOW]:
-        turn = s.si[BACKFILL_START] + i // s.si[BACKFILL_RATE]
+        turn = s.si[BACKFILL_START] + s.users.order[i] // s.si[BACKFILL_RATE]
         if turn > minute:
             due = min(due, turn)
     schedule(s.queue, i, due)
@@ -243,7 +243,7 @@ def look(s: State, i: int, minute: int) -> bool:
     recorded = weekly or s.rows.u[i, EPOCH] != s.si[EPOCH_NOW]
     if two:
         score_step(s, i, FIRST_STEP, scored, NO)
-        recorded = recorded or first_step_moves(s, i) or decide_segments(s, i, FIRST_STEP, scored, time_s, NO)
+        recorded = recorded or decide_segments(s, i, FIRST_STEP, scored, time_s, NO)
     score_step(s, i, SECOND_STEP, time_s, two)
     recorded = recorded or moved_enough(s, i) or decide_segments(s, i, SECOND_STEP, time_s, time_s, NO)
     if recorded:
@@ -367,6 +367,8 @@ def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
         fresh_row = s.rows.t[i, FIRST_T] == 0.0
         if fresh_row:
             start_row(s.rows, s.c, i, time_s)
+            s.users.order[i] = s.si[USERS]
+            s.si[USERS] += 1
         scored = s.rows.t[i, SCORED_T]
         known_before = not np.isnan(scored)
         newest = max(s.rows.t[i, LAST_T], scored) if known_before else s.rows.t[i, LAST_T]

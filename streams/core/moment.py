@@ -375,13 +375,3 @@ def moved_enough(s: State, i: int) -> bool:
             if abs(k.score[1, p] - np.float64(rows.f[i, c.f_score + p])) >= 1.0:
                 return True
     return False
-
-
-@jit
-def first_step_moves(s: State, i: int) -> bool:
-    """Whether step 0 alone changes an audience or a category."""
-    k, rows, c = s.scratch, s.rows, s.c
-    for p in range(c.predictions):
-        if k.audience[0, p] != rows.b[i, c.b_audience + p] or k.category[0, p] != rows.b[i, c.b_category + p]:
-            return True
-    return False

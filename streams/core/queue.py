@@ -1,7 +1,7 @@
 """The queue of due looks: a binary heap in which every user stands at most once.
 
-`place[i]` is where row `i` stands in the heap (-1: not at all), `due[i]` its minute. Order is (due, row), so the
-order of looks does not depend on how the heap came to be and a save need not hold it.
+`place[i]` is where row `i` stands in the heap (-1: not at all), `due[i]` its minute. They come by due minute, then by
+the order of the users, so looks do not depend on how the heap came to be and a save need not hold it.
 """
 
 from __future__ import annotations
@@ -14,24 +14,29 @@ from models.jit import I32, I64, jit
 
 
 class DueQueue(NamedTuple):
-    """`heap` [capacity] rows, `place` [capacity] positions, `due` [capacity] minutes, `size` [1]."""
+    """`heap` [capacity] rows, `place` [capacity] positions, `due` [capacity] minutes, `order` of the users, `size` [1]."""
 
     heap: I32
     place: I32
     due: I64
+    order: I64
     size: I64
 
 
-def allocate_queue(capacity: int) -> DueQueue:
-    """An empty queue for `capacity` rows."""
+def allocate_queue(capacity: int, order: I64) -> DueQueue:
+    """An empty queue for `capacity` rows; `order` is shared with whoever keeps it."""
     return DueQueue(
-        np.zeros(capacity, np.int32), np.full(capacity, -1, np.int32), np.zeros(capacity, np.int64), np.zeros(1, np.int64)
+        heap=np.zeros(capacity, np.int32),
+        place=np.full(capacity, -1, np.int32),
+        due=np.zeros(capacity, np.int64),
+        order=order,
+        size=np.zeros(1, np.int64),
     )
 
 
 @jit
 def _before(q: DueQueue, a: int, b: int) -> bool:
-    return q.due[a] < q.due[b] or (q.due[a] == q.due[b] and a < b)
+    return q.due[a] < q.due[b] or (q.due[a] == q.due[b] and q.order[a] < q.order[b])
 
 
 @jit

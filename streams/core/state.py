@@ -62,9 +62,10 @@ DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED = range(4)
     N_LOOKS,
     N_RECORDED,
     N_CROSSINGS,
+    USERS,  # users with an accepted event
     TARGETS,  # bits of the predictions that segments may use now: live in status and access
     SI_SIZE,
-) = range(26)
+) = range(27)
 COUNTERS = {
     "events": N_EVENTS,
     "duplicates": N_DUPLICATES,
@@ -88,9 +89,15 @@ ENTERED, UNDONE_DAY, UNDONE_WEEK, JUDGED, REACHED, STATS_SIZE = range(6)
 
 
 class Users(NamedTuple):
-    """Per row, not saved with it: `key` hash of the id, `head` newest pending example, `dirty` bits, `touched` rows."""
+    """Per row, not saved with it: `key` hash of the id, `order` of the users' first accepted events, `head` newest
+    pending example, `dirty` bits, `touched` rows.
+
+    A row is given when a record is decoded, the order when its event is accepted: only the second is the same however
+    the input is cut.
+    """
 
     key: U64
+    order: I64
     head: I64
     dirty: U64
     touched: I32

@@ -30,7 +30,7 @@ class UserTable:
         self.ids: list[str] = []
         self.buffer, self.rows = layout.allocate(_FIRST_ROWS)
         self.users = _allocate_users(_FIRST_ROWS)
-        self.queue = allocate_queue(_FIRST_ROWS)
+        self.queue = allocate_queue(_FIRST_ROWS, self.users.order)
         self.history = _allocate_history(_FIRST_ROWS, history_names, 1)
         self.slots = 0
         self.grown = False
@@ -67,7 +67,8 @@ class UserTable:
         buffer, self.rows = self._layout.allocate(2 * old)
         buffer[:old] = self.buffer
         self.buffer = buffer
-        users, queue = _allocate_users(2 * old), allocate_queue(2 * old)
+        users = _allocate_users(2 * old)
+        queue = allocate_queue(2 * old, users.order)
         for source, target in ((self.users, users), (self.queue, queue)):
             for array, bigger in zip(source, target, strict=True):
                 if len(array) == old:
@@ -101,10 +102,10 @@ class UserTable:
         self.grown = True
 
     def row_bytes(self, rows: list[int]) -> list[bytes]:
-        """The stored form of rows: row number, row, then the buckets that the user has."""
+        """The stored form of rows: the user's order, the row, then the buckets that the user has."""
         raw = np.ascontiguousarray(self.buffer[rows]).tobytes()
         width = self._layout.row_bytes
-        heads = [row.to_bytes(8, "little") for row in rows]
+        heads = [order.to_bytes(8, "little") for order in self.users.order[rows].tolist()]
         stored = [heads[n] + raw[n * width : (n + 1) * width] for n in range(len(rows))]
         if self.history.slot.shape[1] == 0:
             return stored
@@ -123,6 +124,7 @@ class UserTable:
         """Put back what `row_bytes` gave."""
         row = int.from_bytes(stored[:8], "little")
         self.place(user, row)
+        self.users.order[row] = row
         width = self._layout.row_bytes
         self.buffer[row] = np.frombuffer(stored, np.uint8, width, 8)
         at = 8 + width
@@ -141,6 +143,7 @@ class UserTable:
 def _allocate_users(capacity: int) -> Users:
     return Users(
         key=np.zeros(capacity, np.uint64),
+        order=np.zeros(capacity, np.int64),
         head=np.full(capacity, -1, np.int64),
         dirty=np.zeros(capacity, np.uint64),
         touched=np.zeros(capacity, np.int32),

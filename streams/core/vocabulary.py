@@ -71,7 +71,6 @@ class Vocabulary:
         if len(self._columns) < self.names - 1 and name != BUCKET:
             column = len(self._columns)
             self._columns[name] = column
-            self.named[column] = 1
             return column
         return self.names - 1
 
@@ -126,6 +125,7 @@ class Vocabulary:
         """What was found, as plain data."""
         return {
             "columns": self._columns,
+            "named": self.named.tolist(),
             "codes": self._codes,
             "values": self.trait_value.tolist(),
             "labels": self._labels,
@@ -136,7 +136,7 @@ class Vocabulary:
     def load(self, saved: dict[str, Any]) -> None:
         """Take back what `save` gave."""
         self._columns = dict(saved["columns"])
-        self.named[list(self._columns.values())] = 1
+        self.named[:] = saved["named"]
         self._codes = {k: dict(v) for k, v in saved["codes"].items()}
         self.trait_value[:] = saved["values"]
         self._labels = [(name, value) for name, value in saved["labels"]]

@@ -43,7 +43,7 @@ class LockStep:
         self.learner = learner or Learner(prediction_specs(catalog), names, codec)
         self.saver = Saver(self.shard, codec)
         self._codec = codec
-        self._on_chunk = on_chunk
+        self.on_chunk = on_chunk
 
     @classmethod
     def load(cls, catalog: Catalog, loaded: Loaded, *, generation: str, shard: int, codec: ModelCodec | None) -> LockStep:
@@ -74,8 +74,8 @@ class LockStep:
         self.shard.feed(items)
         while self.shard.run(until_s) is Stop.HOUR:
             for chunk in self.shard.matured():
-                if self._on_chunk is not None:
-                    self._on_chunk(chunk)
+                if self.on_chunk is not None:
+                    self.on_chunk(chunk)
                 self.learner.learn(chunk)
             if self.shard.needs_snapshot:
                 self.shard.apply(self.learner.snapshot(self.shard.hour, self.shard.counts()))

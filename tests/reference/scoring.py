@@ -54,5 +54,5 @@ def answer(
     z = rank if warming else model_logit
     likelihood = sigmoid(z) if version is not None and version.status == LIVE else None
     ranked = 50.0 if version is None else version.percentile(z, margins)
-    score = ranked if rule.percentile else 100.0 * sigmoid(z)
+    score = ranked if rule.percentile or warming else 100.0 * sigmoid(z)
     return Answer(True, z, likelihood, score, next_category(before.category, score, rule, margins))

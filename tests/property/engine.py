@@ -1,0 +1,140 @@
+"""The core as the property tests drive it: a lock-step pair with a simple warm-up, and what comes out of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from config.catalog import Catalog
+from models.examples import KIND_CROSSING, ExampleChunk
+from models.labels import example_hash
+from streams.adapters.memory_store import MemoryServer, MemoryStore
+from streams.core.events import BadEvent, Event
+from streams.core.kernel import look_phase, week_minute
+from streams.core.users import user_key
+from streams.ports import CommitBatch, Identity
+from streams.runtime.lockstep import LockStep
+from tests.reference.hashes import Hashes
+from tests.reference.reference_shard import Advance, Input
+
+import numpy as np
+
+WEEK_MINUTES = 10_080
+
+
+class LiveAfterExamples:
+    """Takes the place of the product's warm-up: over after so many learned examples."""
+
+    def __init__(self, examples: int) -> None:
+        self._remaining = examples
+
+    @property
+    def left(self) -> bool:
+        return self._remaining <= 0
+
+    def add(self, chunk: ExampleChunk) -> None:
+        self._remaining -= int((chunk.kind != KIND_CROSSING).sum())
+
+    def state(self, *, changed_only: bool = False) -> dict[str, bytes]:  # noqa: ARG002
+        return {"remaining": str(self._remaining).encode()}
+
+    def mark_saved(self) -> None:
+        """Nothing is kept apart."""
+
+    @classmethod
+    def load(cls, fields: dict[str, bytes]) -> LiveAfterExamples:
+        return cls(int(fields["remaining"]))
+
+
+def shard_hashes() -> Hashes:
+    """The shard's own hashes, for the reference."""
+    return Hashes(
+        look_phase=lambda user: float(look_phase(np.uint64(user_key(user)))),
+        week_phase=lambda user: (int(week_minute(np.uint64(user_key(user)))) - 0.5) / WEEK_MINUTES,  # rounded up to it
+        keep=lambda user, time_s: float(example_hash(np.uint64(user_key(user)), time_s)),
+    )
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run of the core gave, in order."""
+
+    transitions: list[bytes] = field(default_factory=list)
+    chunks: list[ExampleChunk] = field(default_factory=list)
+    engine: LockStep | None = None
+    dead_letters: list[bytes] = field(default_factory=list)
+
+    def decoded(self) -> list[dict[str, Any]]:
+        return [json.loads(t) for t in self.transitions]
+
+
+def groups(items: Sequence[Input]) -> list[list[Event | BadEvent] | Advance]:
+    """Inputs as the shard takes them: lists of events, with the advances between."""
+    result: list[list[Event | BadEvent] | Advance] = []
+    for item in items:
+        if isinstance(item, Advance):
+            result.append(item)
+        elif result and isinstance(result[-1], list):
+            result[-1].append(item)
+        else:
+            result.append([item])
+    return result
+
+
+class Driver:
+    """Runs inputs through a lock-step pair, with a commit after each batch when `store` is given."""
+
+    def __init__(self, catalog: Catalog, live_after: int, *, store: bool = False) -> None:
+        self.catalog = catalog
+        self.live_after = live_after
+        self.outcome = Outcome()
+        self.server = MemoryServer() if store else None
+        if self.server is None:
+            self.engine = self._warm(LockStep(catalog, generation="g", on_chunk=self.outcome.chunks.append))
+        else:
+            MemoryStore(self.server).prepare(1, Identity(catalog="c"))
+            self.restart()
+
+    def _warm(self, engine: LockStep) -> LockStep:
+        for prediction in engine.learner.predictions:
+            prediction.warmup = LiveAfterExamples(self.live_after)  # type: ignore[assignment]
+        return engine
+
+    def restart(self) -> None:
+        """Throw the memory away and load from the store."""
+        assert self.server is not None
+        self.store = MemoryStore(self.server)
+        self.claim = self.store.claim(0, new_generation="g")
+        self.number = self.claim.number
+        loaded = self.store.load(self.claim)
+        if loaded.blobs:
+            self.engine = LockStep.load(self.catalog, loaded, generation="g", shard=0, codec=None)
+            self.engine.on_chunk = self.outcome.chunks.append
+        else:
+            self.engine = self._warm(LockStep(self.catalog, generation="g", on_chunk=self.outcome.chunks.append))
+
+    def take(self, items: Sequence[Input]) -> None:
+        """One batch: all items, then a commit."""
+        for group in groups(items):
+            if isinstance(group, Advance):
+                self.engine.take((), group.time_s)
+            else:
+                self.engine.take(group)
+        batch = self.engine.effects(self.number + 1 if self.server else 1, b"p")
+        self._note(batch)
+        if self.server is not None:
+            self.store.commit(self.claim, batch, trim=batch.number)
+            self.number = batch.number
+
+    def _note(self, batch: CommitBatch) -> None:
+        self.outcome.transitions += batch.outbox
+        self.outcome.dead_letters += batch.dead_letters
+        self.outcome.engine = self.engine
+
+
+def seconds(text: str) -> float:
+    """A time of a transition as seconds since 1970."""
+    return datetime.fromisoformat(text).timestamp()
