@@ -42,6 +42,9 @@ class Watcher(ReplayWatcher, Protocol):
     def scanned(self, done_bytes: int, total_bytes: int) -> None:
         """So much of the files has been read in the first pass."""
 
+    def covers(self, first_s: float, last_s: float) -> None:
+        """The events lie between these times, seconds since 1970 UTC (NaN if none has one)."""
+
     def note(self, words: str) -> None:
         """Something worth knowing."""
 
@@ -99,6 +102,7 @@ def run_job(job: Job, watcher: Watcher) -> Outcome:
         with log:
             _check_input(earlier.run, log, job)
             _tell_about(log, watcher)
+            watcher.covers(log.first_time_s, log.last_time_s)
             lines = count_lines(job.transitions)
             _check_transitions(earlier.totals, lines, job)
             started = time.perf_counter()

@@ -127,7 +127,9 @@ class _Row:
     def membership(self, segment: int) -> Membership:
         d = self._state.definitions
         entered_s = float(self._rows.t[0, self._c.t_entered + segment])
-        return Membership(d.segment_ids[segment], d.segment_names[segment], entered_s, (self.sequence(segment) + 1) // 2)
+        return Membership(
+            d.segment_ids[segment], d.segment_names[segment], entered_s, (self.sequence(segment) + 1) // 2
+        )
 
     def events(self) -> list[EventCount]:
         counted = []

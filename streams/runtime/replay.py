@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from typing import Protocol
 
@@ -187,7 +188,7 @@ class Replay:
             first = position
             mark = time.perf_counter()
             commit_before = times.commit_s + times.effects_s
-            self._engine.take(items, at_hour=lambda first=first: self._commit_if_large(first))
+            self._engine.take(items, at_hour=partial(self._commit_if_large, first))
             times.engine_s += time.perf_counter() - mark - (times.commit_s + times.effects_s - commit_before)
             position = first + len(items)
             self.result.events += len(items)
@@ -208,9 +209,7 @@ class Replay:
         self._count(batch, position)
         times.effects_s += time.perf_counter() - mark
         mark = time.perf_counter()
-        self._trim = commit_batch(
-            self._store, self._sink, self._claim, batch, trim=self._trim, patience=self._patience
-        )
+        self._trim = commit_batch(self._store, self._sink, self._claim, batch, trim=self._trim, patience=self._patience)
         times.commit_s += time.perf_counter() - mark
         self._number = batch.number
         self._last_number = batch.number

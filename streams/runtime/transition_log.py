@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -164,7 +164,7 @@ def latest_transitions(path: Path, limit: int) -> tuple[Transition, ...]:
     return parse_transitions(deque(whole, maxlen=limit))[::-1]
 
 
-def parse_transitions(lines: Iterable[bytes]) -> Sequence[Transition]:
+def parse_transitions(lines: Iterable[bytes]) -> tuple[Transition, ...]:
     """Transitions from their JSON, in the same order."""
     decoder = msgspec.json.Decoder(Transition)
     return tuple(decoder.decode(line) for line in lines)

@@ -1,0 +1,76 @@
+"""The `tideline` command: all commands together, and what holds for every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from streams.cli import catalog, demo, evaluate, look, replay, store
+from streams.cli.options import examples, flowing
+
+HELP = """
+Live likelihood scores from an event stream, and an event the moment a user crosses a line.
+
+Start with [bold]tideline demo[/bold]: it needs nothing and shows the whole job on real data.
+Then describe your own events and predictions in a catalog ([bold]docs/catalog.md[/bold]), and
+[bold]tideline replay[/bold] your files.
+"""
+
+EXIT_CODES = """
+Exit codes: 0 done, 2 wrong option, setting or catalog, 3 input that cannot be read, 4 the store, 5 a model,
+130 interrupted (run the same command again to go on), 1 anything else.
+"""
+
+app = typer.Typer(
+    name="tideline",
+    help=flowing(HELP),
+    epilog=flowing(EXIT_CODES),
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"tideline {version('tideline')}")
+        except PackageNotFoundError:
+            typer.echo("tideline, from a checkout that is not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _wanted: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+def _add(command: Callable[..., None], panel: str, shown: Sequence[tuple[str, str]]) -> None:
+    app.command(command.__name__, help=flowing(command.__doc__ or ""), epilog=examples(shown), rich_help_panel=panel)(
+        command
+    )
+
+
+RUN, LOOK, CATALOG = "Run", "Look at what is stored", "Catalogs"
+_add(demo.demo, RUN, demo.EXAMPLES)
+_add(replay.replay, RUN, replay.EXAMPLES)
+_add(evaluate.evaluate, RUN, evaluate.EXAMPLES)
+_add(look.predictions, LOOK, look.PREDICTIONS_EXAMPLES)
+_add(look.segment, LOOK, look.SEGMENT_EXAMPLES)
+_add(look.user, LOOK, look.USER_EXAMPLES)
+_add(store.store, LOOK, store.EXAMPLES)
+_add(catalog.check, CATALOG, catalog.CHECK_EXAMPLES)
+_add(catalog.schema, CATALOG, catalog.SCHEMA_EXAMPLES)
+
+
+def main() -> None:
+    """The entry point of the `tideline` script."""
+    app()

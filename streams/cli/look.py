@@ -1,0 +1,241 @@
+"""`tideline user`, `tideline segment` and `tideline predictions`: look at what is stored."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.options import DataDir, Json, Store, find_place
+from streams.cli.screen import guarded, show
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from streams.adapters.redis_reader import RedisReader
+    from streams.runtime.lookup import UserDetail, UserPrediction
+    from streams.runtime.stored import StoredState
+
+USER_EXAMPLES = (
+    ("tideline user 00001", "everything about one user"),
+    ("tideline user ann@example.org --store redis://localhost:6379/0 --json", "from another store, for a script"),
+)
+SEGMENT_EXAMPLES = (
+    ("tideline segment orders_7d.high", "its size, and some members"),
+    ("tideline segment regulars_at_risk --members 50", "more of them"),
+    ("tideline segment orders_7d.high --all > users.txt", "every member, one id a line"),
+)
+PREDICTIONS_EXAMPLES = (
+    ("tideline predictions", "status, audience and quality of each"),
+    ("tideline predictions --json", "with everything that the report shows"),
+)
+
+
+@contextmanager
+def _opened(store: str | None, data_dir: Path | None) -> Iterator[tuple[RedisReader, StoredState]]:
+    from streams.runtime.place import read_place
+    from streams.runtime.stored import read_state
+
+    place, codec = find_place(store, data_dir)
+    with read_place(place) as reader:
+        yield reader, read_state(reader, codec)
+
+
+# --- tideline predictions ----------------------------------------------------------------------------------------
+
+
+@guarded()
+def predictions(store: Store = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Show every prediction: status, audience, categories, quality."""
+    import msgspec
+
+    from streams.cli.tables import dead_letter_lines, head, predictions_table, warmup_lines
+    from streams.runtime.summary import summarize
+
+    with _opened(store, data_dir) as (_, state):
+        summary = summarize(state)
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(summary), ensure_ascii=False, allow_nan=False))
+    else:
+        show(head(summary), predictions_table(summary.predictions), *warmup_lines(summary.predictions))
+        show(*dead_letter_lines(summary))
+
+
+# --- tideline segment -----------------------------------------------------------------------------------------------
+
+
+@guarded()
+def segment(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its id, such as orders_7d.high or one of the catalog.")],
+    members: Annotated[int, typer.Option("--members", min=0, max=100_000, help="How many members to show.")] = 10,
+    all_members: Annotated[
+        bool, typer.Option("--all", help="Print all members and nothing else, one id a line.")
+    ] = False,
+    store: Store = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show a segment: its size, and some of its members in no particular order."""
+    with _opened(store, data_dir) as (reader, state):
+        _check_segment(state, name)
+        if all_members:
+            for user_id in reader.members(name):
+                typer.echo(user_id)
+            return
+        size = reader.member_count(name)
+        shown = [_member(reader, state, name, user_id) for user_id in islice(reader.members(name), members)]
+    if as_json:
+        typer.echo(json.dumps({"id": name, "members": size, "users": shown}, ensure_ascii=False, allow_nan=False))
+    else:
+        show(*_segment_words(state, name, size, shown))
+
+
+def _check_segment(state: StoredState, name: str) -> None:
+    """Raises SettingsError for a segment that does not exist."""
+    from config.errors import SettingsError
+
+    known = state.definitions.segment_ids
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}."
+        raise SettingsError(f"no segment is called {name!r}. {hint}")
+
+
+def _used_prediction(state: StoredState, name: str) -> str | None:
+    """The only prediction that a segment uses."""
+    d = state.definitions
+    only = int(d.segments.only[d.segment_ids.index(name)])
+    return d.prediction_ids[only] if only >= 0 else None
+
+
+def _member(reader: RedisReader, state: StoredState, name: str, user_id: str) -> dict[str, Any]:
+    from streams.runtime.lookup import membership_since
+
+    row = reader.row(user_id)
+    member: dict[str, Any] = {"user": user_id, "since_s": None, "entry_count": None, "scores": {}}
+    if row is not None:
+        membership = membership_since(state, user_id, row, name)
+        member |= {"since_s": membership.since_s, "entry_count": membership.entry_count}
+    scores = reader.user(user_id).scores
+    member["scores"] = {p: {"score": s.score, "likelihood": s.likelihood} for p, s in scores.items()}
+    return member
+
+
+def _segment_words(state: StoredState, name: str, size: int, shown: list[dict[str, Any]]) -> list[Table | Text]:
+    from rich.text import Text
+
+    from streams.cli.tables import add, plain_table
+    from streams.runtime.words import count, figure, moment, percent
+
+    words = state.definitions.segment_names[state.definitions.segment_ids.index(name)]
+    head = Text.assemble((words, "bold"), f" ({name}): {count(size)} members")
+    if state.users:
+        head.append(f", {percent(size / state.users)} of all {count(state.users)} users")
+    prediction = _used_prediction(state, name)
+    predictions = list(state.catalog.predictions) if prediction is None else [prediction]
+    table = plain_table("user", "in it since", ">entered", *(f">{p}\nscore" for p in predictions))
+    for member in shown:
+        scores = [member["scores"].get(p, {}) for p in predictions]
+        cells = [figure(score.get("score"), ".1f") for score in scores]
+        add(table, member["user"], moment(member["since_s"]), f"{member['entry_count'] or 0}×", *cells)
+    return [head, table] if shown else [head]
+
+
+# --- tideline user --------------------------------------------------------------------------------------------------
+
+
+@guarded()
+def user(
+    user_id: Annotated[str, typer.Argument(metavar="ID", help="The user's id as it is in the events.")],
+    store: Store = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show a user: scores with their reasons, segments, traits and events."""
+    import msgspec
+
+    from config.errors import TidelineError
+    from streams.runtime.lookup import look_up
+
+    with _opened(store, data_dir) as (reader, state):
+        detail = look_up(reader, state, user_id)
+        users = state.users
+    if detail is None:
+        raise TidelineError(f"no user {user_id!r} among the {users:,} that are stored; ids must be as in the events")
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(detail), ensure_ascii=False))
+    else:
+        show(*_user_words(detail))
+
+
+def _user_words(detail: UserDetail) -> Iterator[Table | Text]:
+    from rich.text import Text
+
+    from streams.cli.tables import add, plain_table
+    from streams.runtime.words import moment
+
+    head = Text.assemble(("User ", ""), (detail.user, "bold"))
+    head.append(f": first seen {moment(detail.first_s)}, last seen {moment(detail.last_s)}")
+    head.append(f", scores as of {moment(detail.scored_s)} (UTC)\n")
+    yield head
+    yield _scores_table(detail)
+    if detail.segments:
+        table = plain_table("segment", "name", "in it since", ">entered", title="Segments")
+        for found in detail.segments:
+            add(table, found.id, found.name, moment(found.since_s), f"{found.entry_count}×")
+        yield table
+    if detail.events:
+        table = plain_table("event", ">times", "last", title="Events")
+        for event in detail.events:
+            name = "(all others)" if event.name == "*" else event.name
+            add(table, name, f"{event.total:,}", moment(event.last_s))
+        yield table
+    if detail.traits:
+        table = plain_table("trait", "value", title="Traits")
+        for name, value in detail.traits.items():
+            add(table, name, str(value))
+        yield table
+    if detail.remembered:
+        yield Text(f"Remembered: {json.dumps(detail.remembered, ensure_ascii=False)}\n")
+
+
+def _scores_table(detail: UserDetail) -> Table:
+    from streams.cli.tables import add, plain_table
+    from streams.runtime.words import NOTHING, percent
+
+    table = plain_table(
+        "prediction",
+        ">score",
+        "rank",
+        ">likelihood",
+        "category",
+        "why (against the mean; effect on the logit)",
+        title="Scores",
+        caption="The rank says where the user stands in today's audience; the likelihood is how probable the goal is.",
+    )
+    for found in detail.predictions:
+        why = "\n".join(str(reason) for reason in found.reasons) or _no_reasons(found)
+        if found.score is None:
+            add(table, found.name, NOTHING, "not in the audience", NOTHING, NOTHING, NOTHING)
+        else:
+            add(table, found.name, *_score_cells(found), percent(found.likelihood), found.category_name or NOTHING, why)
+    return table
+
+
+def _score_cells(found: UserPrediction) -> list[str]:
+    from streams.runtime.words import rank
+
+    assert found.score is not None
+    words = f"{rank(found.score)}{' of the risk' if found.kind == 'churn' else ''}"
+    return [f"{found.score:.1f}", words if found.scale == "percentile" else ""]
+
+
+def _no_reasons(found: UserPrediction) -> str:
+    return "" if found.status == "live" else found.status

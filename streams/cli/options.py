@@ -1,0 +1,66 @@
+"""Options that several commands share, and the form of their examples."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from models.snapshot import ModelCodec
+    from streams.runtime.place import Place
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE...", help="Files of events, plain or gzip; several are read in the order of their times."
+    ),
+]
+CatalogFile = Annotated[
+    Path, typer.Option("--catalog", "-c", metavar="CATALOG", help="The catalog: what to read and what to predict.")
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="A Redis or Valkey: redis://HOST:PORT/0, rediss:// or unix://. Without it, the embedded server of the "
+        "data directory.",
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="Where the embedded server and the files of a run are kept (.tideline, or TIDELINE_DATA_DIR).",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script (docs/cli.md has the keys).")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run has stored there, and begin anew.")]
+
+
+def examples(lines: Sequence[tuple[str, str]]) -> str:
+    """Commands with what they are for, as the end of a help text."""
+    shown = [f"  [cyan]{command}[/cyan]\n      {words}" for command, words in lines]
+    return "\n".join(["[bold]Examples[/bold]", *shown])
+
+
+def flowing(text: str) -> str:
+    """A docstring as help text: lines of a paragraph belong together, whatever the terminal's width."""
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+def find_place(store: str | None, data_dir: Path | None) -> tuple[Place, ModelCodec | None]:
+    """Where the store is, and what signs models, from options and settings. Raises SettingsError."""
+    from config.settings import load_settings
+    from models.rivermodels import SignedPickle
+    from streams.runtime.place import Place
+
+    settings = load_settings(redis_url=store, data_dir=data_dir)
+    key = settings.signing_key
+    codec = None if key is None else SignedPickle(key.get_secret_value().encode())
+    return Place(settings.data_dir, settings.redis_url, settings.key_prefix), codec

@@ -1,0 +1,158 @@
+"""`tideline replay`: files through the full path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.options import CatalogFile, DataDir, Files, Fresh, Json, Store, find_place
+from streams.cli.screen import TerminalWatcher, guarded, show
+
+if TYPE_CHECKING:
+    from streams.runtime.job import Job, Outcome, Watcher
+    from streams.runtime.transition_log import Transition
+
+EXAMPLES = (
+    ("tideline replay orders.csv -c shop.yaml", "with everything in .tideline"),
+    ("tideline replay 2023.ndjson.gz 2024.ndjson.gz -c shop.yaml --report shop.html", "several files, and a report"),
+    ("tideline replay orders.csv -c shop.yaml --store redis://localhost:6379/0", "into a Redis of yours"),
+    ("tideline replay orders.csv -c shop.yaml --fresh", "begin anew, say after a change of the catalog"),
+)
+RESUME = "What is committed is safe: run the same command again to go on from there."
+LATEST = 8
+
+
+@guarded(RESUME)
+def replay(
+    files: Files,
+    catalog: CatalogFile,
+    store: Store = None,
+    data_dir: DataDir = None,
+    transitions: Annotated[
+        Path | None,
+        typer.Option(
+            "--transitions",
+            metavar="OUT.ndjson",
+            help="Where transitions go, one JSON object a line (transitions.ndjson in the data directory).",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="OUT.html", help="Write a page with plots, all in one file.")
+    ] = None,
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """Run files of events through the full path: scores, categories, segments, and an event for every crossing.
+
+    It may be interrupted at any moment (Ctrl-C, kill -9, power): run again, it goes on from its last commit and comes
+    to the same result. A run that is complete only shows its result again.
+    """
+    from config.loader import load_catalog
+    from streams.runtime.job import Job, run_job
+    from streams.runtime.place import TRANSITIONS_FILE
+
+    place, codec = find_place(store, data_dir)
+    loaded = load_catalog(catalog)
+    check_report(report)
+    if transitions is None:
+        place.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        transitions = place.data_dir / TRANSITIONS_FILE
+    job = Job(tuple(files), loaded, place, transitions, fresh=fresh, codec=codec)
+    with TerminalWatcher() as watcher:
+        outcome = run_job(job, watcher)
+        latest = finish(job, outcome, report, watcher)
+    if as_json:
+        typer.echo(json.dumps(as_dict(job, outcome, report), ensure_ascii=False, allow_nan=False))
+    else:
+        show_outcome(job, outcome, latest, report)
+        show(*next_steps(job, outcome, catalog))
+
+
+def check_report(report: Path | None) -> None:
+    """Refuse a report that could not be written, before the long run. Raises InputError."""
+    from config.errors import InputError
+
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):
+        what = "is a folder" if report.is_dir() else f"the folder {report.parent} does not exist"
+        raise InputError(str(report), f"{what}, so the report cannot be written")
+
+
+def finish(job: Job, outcome: Outcome, report: Path | None, watcher: Watcher) -> tuple[Transition, ...]:
+    """Write the report; the latest transitions."""
+    from streams.runtime.transition_log import latest_transitions, read_history
+
+    latest = latest_transitions(job.transitions, LATEST)
+    if report is not None:
+        from streams.runtime.report.html import write_report
+
+        with watcher.step("Writing the report"):
+            write_report(report, outcome.summary, read_history(job.transitions), latest)
+    return latest
+
+
+def show_outcome(job: Job, outcome: Outcome, latest: tuple[Transition, ...], report: Path | None) -> None:
+    """The tables at the end of a run."""
+    from streams.cli.tables import summary_tables, transitions_table
+
+    if outcome.was_complete:
+        show("This run was complete already; here is its result again. [dim](--fresh begins anew)[/dim]\n")
+    show(*summary_tables(outcome.summary))
+    if latest:
+        show(transitions_table(latest))
+    show(*where_lines(job, report))
+
+
+def where_lines(job: Job, report: Path | None) -> list[str]:
+    """Where everything lies."""
+    from rich.markup import escape
+
+    place = job.place
+    lines = ["[bold]Where everything lies[/bold]"]
+    if place.url is None:
+        lines.append(f"  store        {escape(str(place.data_dir))} (an embedded server; `tideline store` runs it)")
+    else:
+        lines.append(f"  store        {escape(place.name)}, keys that begin with {place.prefix}:")
+    lines.append(f"  transitions  {escape(str(job.transitions))}")
+    if report is not None:
+        lines.append(f"  report       {escape(str(report))}")
+    return [*lines, ""]
+
+
+def next_steps(job: Job, outcome: Outcome, catalog: Path) -> list[str]:
+    """What to try next."""
+    where = where_options(job)
+    prediction = outcome.summary.predictions[0].id
+    return [
+        "[bold]What to try next[/bold]",
+        f"  tideline segment {prediction}.high{where}",
+        f"  tideline user USER{where}",
+        f"  tideline evaluate {' '.join(map(str, job.files))} --catalog {catalog} --compare heuristic,lightgbm",
+    ]
+
+
+def where_options(job: Job) -> str:
+    """The options that lead other commands to this run's store; nothing where they find it by themselves."""
+    from config.settings import load_settings
+
+    if job.place.url is not None:
+        return "" if load_settings().redis_url == job.place.url else f" --store {job.place.name}"
+    return "" if load_settings().data_dir == job.place.data_dir else f" --data-dir {job.place.data_dir}"
+
+
+def as_dict(job: Job, outcome: Outcome, report: Path | None) -> dict[str, Any]:
+    """What `--json` prints."""
+    import msgspec
+
+    return {
+        "was_complete": outcome.was_complete,
+        "resumed_at": outcome.resumed_at,
+        "seconds": round(outcome.seconds, 3),
+        "store": job.place.name,
+        "key_prefix": job.place.prefix,
+        "transitions_file": str(job.transitions),
+        "report_file": None if report is None else str(report),
+        "summary": msgspec.to_builtins(outcome.summary),
+    }

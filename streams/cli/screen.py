@@ -1,0 +1,171 @@
+"""The terminal: results go to standard output, everything else (progress, notes, errors) to standard error."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ParamSpec, Self
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.status import Status
+
+from config.errors import CatalogError, TidelineError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+P = ParamSpec("P")
+INTERRUPTED = 130
+_EVERY_S = 10.0
+"""How often a line says how far it is where there is no terminal for a bar."""
+
+
+def out() -> Console:
+    """For results."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def err() -> Console:
+    """For everything else."""
+    return Console(stderr=True, highlight=False)
+
+
+def show(*results: RenderableType) -> None:
+    """Print results, one after another."""
+    console = out()
+    for result in results:
+        console.print(result)
+
+
+def guarded(on_interrupt: str | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """A command whose expected errors become one message and their exit code.
+
+    `on_interrupt`: what to say after Ctrl-C. Any other exception is a bug and keeps its traceback.
+    """
+
+    def wrap(command: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                command(*args, **kwargs)
+            except TidelineError as error:
+                fail(error)
+            except KeyboardInterrupt:
+                err().print("\n[yellow]Interrupted.[/yellow] " + (on_interrupt or ""))
+                raise typer.Exit(INTERRUPTED) from None
+
+        return run
+
+    return wrap
+
+
+def fail(error: TidelineError) -> None:
+    """Say what is wrong, and end with the error's exit code."""
+    console = err()
+    if isinstance(error, CatalogError):
+        number = len(error.problems)
+        console.print(f"[bold red]{escape(error.source)}[/bold red]: {number} problem{'s' if number > 1 else ''}")
+        for problem in error.problems:
+            line = "" if problem.line is None else f"line {problem.line}"
+            place = ", ".join(part for part in (line, problem.path) if part)
+            console.print(f"  [bold]{escape(place)}[/bold]" if place else "  [bold]the whole[/bold]")
+            console.print(f"    found    {escape(problem.found)}")
+            console.print(f"    expected {escape(problem.expected)}")
+    else:
+        console.print(f"[bold red]Error:[/bold red] {escape(str(error))}")
+    raise typer.Exit(error.exit_code)
+
+
+class TerminalWatcher:
+    """Shows how a job goes (`streams.runtime.job.Watcher`): a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = err()
+        self._status: Status | None = None
+        self._words = ""
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._rows = 0
+        self._span_s = (math.nan, math.nan)
+        self._start = (0.0, 0)
+        self._said_s = 0.0
+
+    @contextmanager
+    def step(self, words: str) -> Iterator[None]:
+        if not self._console.is_terminal:
+            self._console.print(f"{words} ...", soft_wrap=True)
+            yield
+            return
+        self._words = words
+        with self._console.status(f"{words} ...") as self._status:
+            yield
+        self._status = None
+
+    def scanned(self, done_bytes: int, total_bytes: int) -> None:
+        if self._status is not None and total_bytes:
+            self._status.update(f"{self._words} {min(1.0, done_bytes / total_bytes):.0%}")
+
+    def covers(self, first_s: float, last_s: float) -> None:
+        self._span_s = (first_s, last_s)
+
+    def begin(self, position: int, rows: int) -> None:
+        self.close()
+        self._rows = rows
+        self._start = (time.monotonic(), position)
+        self._said_s = self._start[0]
+        if position:
+            self._console.print(f"Going on at {position:,} of {rows:,} events.")
+        if self._console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.fields[date]}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[speed]}"),
+                TimeRemainingColumn(compact=True),
+                console=self._console,
+            )
+            done = position / rows
+            self._task = self._progress.add_task("", total=1.0, completed=done, date="started", speed="")
+            self._progress.start()
+
+    def advance(self, position: int, clock_s: float) -> None:
+        from streams.runtime.words import date
+
+        now_s = time.monotonic()
+        speed = (position - self._start[1]) / max(now_s - self._start[0], 1e-3)
+        words = f"{position:,} events, {speed:,.0f}/s"
+        if self._progress is not None:
+            self._progress.update(self._task, completed=self._part(position, clock_s), date=date(clock_s), speed=words)
+        elif not self._console.is_terminal and now_s - self._said_s > _EVERY_S:
+            self._said_s = now_s
+            self._console.print(f"{self._part(position, clock_s):.0%}: {date(clock_s)}, {words}", soft_wrap=True)
+
+    def note(self, words: str) -> None:
+        self._console.print(f"[dim]note:[/dim] {escape(words)}", soft_wrap=not self._console.is_terminal)
+
+    def close(self) -> None:
+        """Take the bar away from the screen's control; does nothing when there is none."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _part(self, position: int, clock_s: float) -> float:
+        """How much of the work is done: rows cost time, and so does event time, in which silent users are looked at."""
+        of_rows = position / self._rows
+        first_s, last_s = self._span_s
+        if not last_s > first_s or math.isnan(clock_s) or position == self._rows:
+            return of_rows
+        return (of_rows + min(1.0, max(0.0, (clock_s - first_s) / (last_s - first_s)))) / 2

@@ -1,0 +1,278 @@
+"""Tables of what is stored and what a run has come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from config.durations import format_duration
+from streams.runtime.words import NOTHING, cause, count, date, figure, moment, percent, quality
+
+if TYPE_CHECKING:
+    from config.catalog import Prediction
+    from models.quality import Figures
+    from streams.runtime.summary import Category, PredictionSummary, SegmentSummary, Summary
+    from streams.runtime.transition_log import Transition
+
+MOMENTS: Final = {"events": "at events", "silent": "while silent"}
+_REASONS: Final = 3
+
+
+def plain_table(*columns: str, title: str | None = None, caption: str | None = None) -> Table:
+    """A table without lines between cells; a column that begins with `>` is a number. Fill it with `add`."""
+    table = Table(
+        title=None if title is None else Text(title, style="bold"),
+        caption=None if caption is None else Text(caption, style="dim"),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        title_style="",
+        pad_edge=False,
+    )
+    for column in columns:
+        table.add_column(Text(column.removeprefix(">")), justify="right" if column.startswith(">") else "left")
+    return table
+
+
+def add(table: Table, *cells: str, style: str | None = None) -> None:
+    """A row of texts as they are: what users and catalogs are called is no markup."""
+    table.add_row(*(Text(cell) for cell in cells), style=style)
+
+
+def goal_words(prediction: Prediction) -> str:
+    """`did Order Completed or did not Order Refunded`"""
+    goal = prediction.goal
+    atoms = [
+        f"{'did not' if atom.negated else 'did'} {atom.event}" + (" (with conditions)" if atom.where else "")
+        for atom in goal.atoms
+    ]
+    return f" {'or' if goal.join == 'any' else 'and'} ".join(atoms)
+
+
+def summary_tables(summary: Summary) -> Iterator[Table | Text]:
+    """Everything that a run ends with, but the transitions."""
+    yield head(summary)
+    yield quality_table(summary.predictions)
+    yield population_table(summary.predictions)
+    live = [prediction for prediction in summary.predictions if prediction.user_days > 0.0]
+    if live:
+        yield crossings_table(live)
+    yield from warmup_lines(summary.predictions)
+    own = [segment for segment in summary.segments if "." not in segment.id]
+    if own:
+        yield segments_table(own, summary.users)
+    yield from dead_letter_lines(summary)
+
+
+def head(summary: Summary) -> Text:
+    """What was read, in one line."""
+    text = Text()
+    text.append(summary.catalog, style="bold")
+    text.append(
+        f": {count(summary.counters['events'])} events of {count(summary.users)} users, {date(summary.first_time_s)} "
+        f"to {date(summary.clock_s)}; {count(summary.counters['looks'])} looks at silent users; "
+        f"{count(summary.transitions)} transitions\n"
+    )
+    return text
+
+
+def quality_table(predictions: Iterable[PredictionSummary]) -> Table:
+    """Quality of what was served, beside the heuristic."""
+    table = plain_table(
+        "prediction",
+        "moments",
+        ">count",
+        ">reached\nthe goal",
+        ">ROC AUC",
+        ">heuristic",
+        ">expected ÷\nobserved",
+        ">top-decile\nlift",
+        ">lift\nquality",
+        title="How good was what was said? (judged before the outcome was known)",
+        caption="ROC AUC: .5 is chance, 1 perfect. heuristic: log frequency − 0.7 log recency. expected ÷ observed: 1 "
+        "is right. lift quality: 0 random, 100 perfect; from 60 excellent, 40 good, 20 fair.",
+    )
+    for prediction in predictions:
+        first = prediction.id
+        for kind, judged in prediction.judged.items():
+            add(table, first, MOMENTS[kind], *_quality_cells(judged.tideline, judged.heuristic))
+            first = ""
+    return table
+
+
+def _quality_cells(served: Figures, heuristic: Figures) -> list[str]:
+    if not served.n:
+        return ["0", *[NOTHING] * 6]
+    return [
+        count(served.n),
+        percent(served.positives / served.n),
+        figure(served.roc_auc),
+        figure(heuristic.roc_auc),
+        figure(served.expected_over_observed, ".2f"),
+        figure(served.top_decile_lift, ".1f"),
+        quality(served.lift_quality, served.band),
+    ]
+
+
+def population_table(predictions: Iterable[PredictionSummary]) -> Table:
+    """Users per category now, and what came of users in it."""
+    table = plain_table(
+        "prediction",
+        "category",
+        ">users now",
+        ">share",
+        ">likelihood\nsaid",
+        ">actual\nrate",
+        title="Who is where, and what came of it",
+        caption="likelihood said and actual rate: means over all judged moments of users in the category.",
+    )
+    for prediction in predictions:
+        first = prediction.id
+        for category in prediction.categories:
+            add(
+                table,
+                first,
+                category.name,
+                count(category.users),
+                percent(category.share),
+                percent(category.mean_likelihood),
+                percent(category.actual_rate),
+            )
+            first = ""
+    return table
+
+
+def crossings_table(predictions: Iterable[PredictionSummary]) -> Table:
+    """How users crossed into categories."""
+    table = plain_table(
+        "prediction",
+        "into",
+        ">the goal\nitself",
+        ">another\nevent",
+        ">silence",
+        ">a new\nmodel",
+        ">undone in\na day",
+        ">in a\nweek",
+        ">then reached\nthe goal",
+        title="Crossings per 1,000 users and day, by what caused them",
+        caption="undone and reached: of crossings by goal, event and silence; in brackets, how often the goal is "
+        "reached at all. The goal of a churn prediction is to stay away.",
+    )
+    for prediction in predictions:
+        first = prediction.id
+        for category in prediction.categories:
+            add(table, first, category.name, *_crossing_cells(category, prediction.base_rate))
+            first = ""
+    return table
+
+
+def _crossing_cells(category: Category, base_rate: float | None) -> list[str]:
+    entries = category.entries
+    rates = entries.per_1000_users_and_day
+    by_cause = [rates.goal, rates.event, rates.silence, rates.model] if rates else [None] * 4
+    reached = percent(entries.reached_goal_rate)
+    return [
+        *(figure(rate, ".2f") for rate in by_cause),
+        percent(entries.undone_within_day, 0),
+        percent(entries.undone_within_week, 0),
+        f"{reached} ({percent(base_rate)})" if entries.judged else NOTHING,
+    ]
+
+
+def warmup_lines(predictions: Iterable[PredictionSummary]) -> Iterator[Text]:
+    """A line for every prediction that does not serve yet: why, and how far it is."""
+    for prediction in predictions:
+        warmup = prediction.warmup
+        if warmup is None:
+            continue
+        words = (
+            f"{prediction.id} is warming up: {count(warmup.users_with_goal)} different users have reached the goal "
+            f"({count(warmup.needed)} are needed)"
+        )
+        if warmup.model_auc is not None:
+            words += f"; ROC AUC {warmup.model_auc:.3f}, and the heuristic {warmup.heuristic_auc:.3f}"
+        yield Text(f"{words}. Until it beats the heuristic there is a rank, no likelihood, and no transition.\n")
+
+
+def segments_table(segments: Iterable[SegmentSummary], users: int) -> Table:
+    """Sizes of segments."""
+    table = plain_table("segment", "name", ">members", ">of all users", title="Segments")
+    for segment in segments:
+        share = segment.members / users if users else None
+        add(table, segment.id, segment.name, count(segment.members), percent(share))
+    return table
+
+
+def dead_letter_lines(summary: Summary) -> Iterator[Text]:
+    """What could not be read, by reason."""
+    if summary.dead_letters:
+        total = sum(summary.dead_letters.values())
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in summary.dead_letters.items())
+        yield Text(f"{total:,} records could not be used: {reasons} (docs/input.md explains each).\n", style="yellow")
+
+
+def transitions_table(transitions: Iterable[Transition]) -> Table:
+    """The latest transitions, newest first."""
+    table = plain_table(
+        "time",
+        "user",
+        "crossing",
+        "because of",
+        ">score",
+        "main reasons (effect on the logit)",
+        title="The last transitions",
+    )
+    for found in transitions:
+        data = found.data
+        add(
+            table,
+            moment(found.time.timestamp()),
+            data.user_id,
+            f"{'into' if data.in_segment else 'out of'} {data.segment_name}",
+            cause(found.cause),
+            _score_words(data.previous_score, data.score),
+            "\n".join(reason.words for reason in data.reasons[:_REASONS]) or NOTHING,
+        )
+    return table
+
+
+def _score_words(before: float | None, now: float | None) -> str:
+    if now is None:
+        return NOTHING
+    return f"{now:.0f}" if before is None else f"{before:.0f} → {now:.0f}"
+
+
+def predictions_table(predictions: Iterable[PredictionSummary]) -> Table:
+    """All predictions, a line each."""
+    table = plain_table(
+        "prediction",
+        "name",
+        ">window",
+        "status",
+        ">audience",
+        ">low",
+        ">medium",
+        ">high",
+        ">ROC AUC\nat events",
+        ">expected ÷\nobserved",
+        ">lift\nquality",
+    )
+    for prediction in predictions:
+        served = prediction.judged["events"].tideline
+        add(
+            table,
+            prediction.id,
+            prediction.name,
+            format_duration(prediction.window_s),
+            prediction.status,
+            count(prediction.audience),
+            *(count(category.users) for category in prediction.categories),
+            figure(served.roc_auc),
+            figure(served.expected_over_observed, ".2f"),
+            quality(served.lift_quality, served.band),
+        )
+    return table
