@@ -56,7 +56,7 @@ def predictions(store: Store = None, data_dir: DataDir = None, as_json: Json = F
     """Show every prediction: status, audience, categories, quality."""
     import msgspec
 
-    from streams.cli.tables import dead_letter_lines, head, predictions_table, warmup_lines
+    from streams.cli.tables import dead_letter_lines, head, population_table, predictions_table, warmup_lines
     from streams.runtime.summary import summarize
 
     with _opened(store, data_dir) as (_, state):
@@ -64,7 +64,8 @@ def predictions(store: Store = None, data_dir: DataDir = None, as_json: Json = F
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(summary), ensure_ascii=False, allow_nan=False))
     else:
-        show(head(summary), predictions_table(summary.predictions), *warmup_lines(summary.predictions))
+        show(head(summary), predictions_table(summary.predictions), population_table(summary.predictions))
+        show(*warmup_lines(summary.predictions))
         show(*dead_letter_lines(summary))
 
 
@@ -185,7 +186,8 @@ def _user_words(detail: UserDetail) -> Iterator[Table | Text]:
     head.append(f": first seen {moment(detail.first_s)}, last seen {moment(detail.last_s)}")
     head.append(f", scores as of {moment(detail.scored_s)} (UTC)\n")
     yield head
-    yield _scores_table(detail)
+    for prediction in detail.predictions:
+        yield _score_lines(prediction)
     if detail.segments:
         table = plain_table("segment", "name", "in it since", ">entered", title="Segments")
         for found in detail.segments:
@@ -206,36 +208,23 @@ def _user_words(detail: UserDetail) -> Iterator[Table | Text]:
         yield Text(f"Remembered: {json.dumps(detail.remembered, ensure_ascii=False)}\n")
 
 
-def _scores_table(detail: UserDetail) -> Table:
-    from streams.cli.tables import add, plain_table
-    from streams.runtime.words import NOTHING, percent
+def _score_lines(found: UserPrediction) -> Text:
+    from rich.text import Text
 
-    table = plain_table(
-        "prediction",
-        ">score",
-        "rank",
-        ">likelihood",
-        "category",
-        "why (against the mean; effect on the logit)",
-        title="Scores",
-        caption="The rank says where the user stands in today's audience; the likelihood is how probable the goal is.",
-    )
-    for found in detail.predictions:
-        why = "\n".join(str(reason) for reason in found.reasons) or _no_reasons(found)
-        if found.score is None:
-            add(table, found.name, NOTHING, "not in the audience", NOTHING, NOTHING, NOTHING)
-        else:
-            add(table, found.name, *_score_cells(found), percent(found.likelihood), found.category_name or NOTHING, why)
-    return table
+    from streams.runtime.words import percent, rank
 
-
-def _score_cells(found: UserPrediction) -> list[str]:
-    from streams.runtime.words import rank
-
-    assert found.score is not None
-    words = f"{rank(found.score)}{' of the risk' if found.kind == 'churn' else ''}"
-    return [f"{found.score:.1f}", words if found.scale == "percentile" else ""]
-
-
-def _no_reasons(found: UserPrediction) -> str:
-    return "" if found.status == "live" else found.status
+    text = Text.assemble((found.name, "bold"), f" ({found.id}): ")
+    if found.score is None:
+        return text.append("not in the audience\n")
+    text.append(f"{found.score_name} {found.score:.1f}")
+    if found.scale == "percentile":
+        text.append(f" ({rank(found.score, risk=found.kind == 'churn')} of the audience)")
+    if found.likelihood is not None:
+        text.append(f", likelihood {percent(found.likelihood)}")
+    if found.category_name is not None:
+        text.append(f", category {found.category_name}")
+    if found.status != "live":
+        text.append(f" ({found.status})")
+    for reason in found.reasons:
+        text.append(f"\n  {reason.direction} it  {reason!s}", style="dim")
+    return text.append("\n")

@@ -23,6 +23,7 @@ EXAMPLES = (
 )
 RESUME = "What is committed is safe: run the same command again to go on from there."
 LATEST = 8
+LOOKED_AT = 500
 
 
 @guarded(RESUME)
@@ -82,9 +83,9 @@ def check_report(report: Path | None) -> None:
 
 def finish(job: Job, outcome: Outcome, report: Path | None, watcher: Watcher) -> tuple[Transition, ...]:
     """Write the report; the latest transitions."""
-    from streams.runtime.transition_log import latest_transitions, read_history
+    from streams.runtime.transition_log import latest_transitions, read_history, varied
 
-    latest = latest_transitions(job.transitions, LATEST)
+    latest = varied(latest_transitions(job.transitions, LOOKED_AT), LATEST)
     if report is not None:
         from streams.runtime.report.html import write_report
 
@@ -95,13 +96,13 @@ def finish(job: Job, outcome: Outcome, report: Path | None, watcher: Watcher) ->
 
 def show_outcome(job: Job, outcome: Outcome, latest: tuple[Transition, ...], report: Path | None) -> None:
     """The tables at the end of a run."""
-    from streams.cli.tables import summary_tables, transitions_table
+    from streams.cli.tables import summary_tables, transition_lines
 
     if outcome.was_complete:
         show("This run was complete already; here is its result again. [dim](--fresh begins anew)[/dim]\n")
     show(*summary_tables(outcome.summary))
     if latest:
-        show(transitions_table(latest))
+        show(*transition_lines(latest))
     show(*where_lines(job, report))
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.status import Status
+from rich.table import Table
 
 from config.errors import CatalogError, TidelineError
 
@@ -41,6 +42,8 @@ def show(*results: RenderableType) -> None:
     """Print results, one after another."""
     console = out()
     for result in results:
+        if isinstance(result, Table):
+            console.print()
         console.print(result)
 
 

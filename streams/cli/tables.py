@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from config.durations import format_duration
-from streams.runtime.words import NOTHING, cause, count, date, figure, moment, percent, quality
+from streams.runtime.words import NOTHING, cause, count, date, figure, moment, percent, quality, short_percent
 
 if TYPE_CHECKING:
     from config.catalog import Prediction
@@ -23,11 +22,13 @@ _REASONS: Final = 3
 
 
 def plain_table(*columns: str, title: str | None = None, caption: str | None = None) -> Table:
-    """A table without lines between cells; a column that begins with `>` is a number. Fill it with `add`."""
+    """A table without lines, to fit into 80 columns; a column that begins with `>` is a number. Fill it with `add`."""
     table = Table(
         title=None if title is None else Text(title, style="bold"),
         caption=None if caption is None else Text(caption, style="dim"),
-        box=box.SIMPLE_HEAD,
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
         title_justify="left",
         caption_justify="left",
         title_style="",
@@ -75,7 +76,7 @@ def head(summary: Summary) -> Text:
     text.append(
         f": {count(summary.counters['events'])} events of {count(summary.users)} users, {date(summary.first_time_s)} "
         f"to {date(summary.clock_s)}; {count(summary.counters['looks'])} looks at silent users; "
-        f"{count(summary.transitions)} transitions\n"
+        f"{count(summary.transitions)} transitions"
     )
     return text
 
@@ -83,37 +84,33 @@ def head(summary: Summary) -> Text:
 def quality_table(predictions: Iterable[PredictionSummary]) -> Table:
     """Quality of what was served, beside the heuristic."""
     table = plain_table(
-        "prediction",
         "moments",
         ">count",
-        ">reached\nthe goal",
-        ">ROC AUC",
-        ">heuristic",
+        ">goal\nreached",
+        ">ROC\nAUC",
+        ">heuristic’s\nROC AUC",
         ">expected ÷\nobserved",
-        ">top-decile\nlift",
         ">lift\nquality",
         title="How good was what was said? (judged before the outcome was known)",
-        caption="ROC AUC: .5 is chance, 1 perfect. heuristic: log frequency − 0.7 log recency. expected ÷ observed: 1 "
-        "is right. lift quality: 0 random, 100 perfect; from 60 excellent, 40 good, 20 fair.",
+        caption="ROC AUC: .5 is chance, 1 perfect. Heuristic: log frequency − 0.7 log recency.\nExpected ÷ observed: 1 "
+        "is right. Lift quality: 0 random, 100 perfect.",
     )
     for prediction in predictions:
-        first = prediction.id
+        add(table, prediction.id, style="bold")
         for kind, judged in prediction.judged.items():
-            add(table, first, MOMENTS[kind], *_quality_cells(judged.tideline, judged.heuristic))
-            first = ""
+            add(table, f"  {MOMENTS[kind]}", *_quality_cells(judged.tideline, judged.heuristic))
     return table
 
 
 def _quality_cells(served: Figures, heuristic: Figures) -> list[str]:
     if not served.n:
-        return ["0", *[NOTHING] * 6]
+        return ["0", *[NOTHING] * 5]
     return [
         count(served.n),
         percent(served.positives / served.n),
         figure(served.roc_auc),
         figure(heuristic.roc_auc),
         figure(served.expected_over_observed, ".2f"),
-        figure(served.top_decile_lift, ".1f"),
         quality(served.lift_quality, served.band),
     ]
 
@@ -121,52 +118,47 @@ def _quality_cells(served: Figures, heuristic: Figures) -> list[str]:
 def population_table(predictions: Iterable[PredictionSummary]) -> Table:
     """Users per category now, and what came of users in it."""
     table = plain_table(
-        "prediction",
         "category",
         ">users now",
         ">share",
         ">likelihood\nsaid",
         ">actual\nrate",
         title="Who is where, and what came of it",
-        caption="likelihood said and actual rate: means over all judged moments of users in the category.",
+        caption="Likelihood and rate are means over all judged moments of users in the category.",
     )
     for prediction in predictions:
-        first = prediction.id
+        add(table, prediction.id, style="bold")
         for category in prediction.categories:
             add(
                 table,
-                first,
-                category.name,
+                f"  {category.name}",
                 count(category.users),
                 percent(category.share),
                 percent(category.mean_likelihood),
                 percent(category.actual_rate),
             )
-            first = ""
     return table
 
 
 def crossings_table(predictions: Iterable[PredictionSummary]) -> Table:
     """How users crossed into categories."""
     table = plain_table(
-        "prediction",
         "into",
-        ">the goal\nitself",
+        ">the goal’s\nevent",
         ">another\nevent",
         ">silence",
         ">a new\nmodel",
-        ">undone in\na day",
+        ">undone\nin a day",
         ">in a\nweek",
-        ">then reached\nthe goal",
+        ">then goal\n(at all)",
         title="Crossings per 1,000 users and day, by what caused them",
-        caption="undone and reached: of crossings by goal, event and silence; in brackets, how often the goal is "
+        caption="Undone, and then goal: of crossings by events and silence; in brackets, how often the goal\nis "
         "reached at all. The goal of a churn prediction is to stay away.",
     )
     for prediction in predictions:
-        first = prediction.id
+        add(table, prediction.id, style="bold")
         for category in prediction.categories:
-            add(table, first, category.name, *_crossing_cells(category, prediction.base_rate))
-            first = ""
+            add(table, f"  {category.name}", *_crossing_cells(category, prediction.base_rate))
     return table
 
 
@@ -174,12 +166,11 @@ def _crossing_cells(category: Category, base_rate: float | None) -> list[str]:
     entries = category.entries
     rates = entries.per_1000_users_and_day
     by_cause = [rates.goal, rates.event, rates.silence, rates.model] if rates else [None] * 4
-    reached = percent(entries.reached_goal_rate)
     return [
         *(figure(rate, ".2f") for rate in by_cause),
         percent(entries.undone_within_day, 0),
         percent(entries.undone_within_week, 0),
-        f"{reached} ({percent(base_rate)})" if entries.judged else NOTHING,
+        f"{short_percent(entries.reached_goal_rate)} ({short_percent(base_rate)})" if entries.judged else NOTHING,
     ]
 
 
@@ -215,62 +206,46 @@ def dead_letter_lines(summary: Summary) -> Iterator[Text]:
         yield Text(f"{total:,} records could not be used: {reasons} (docs/input.md explains each).\n", style="yellow")
 
 
-def transitions_table(transitions: Iterable[Transition]) -> Table:
-    """The latest transitions, newest first."""
-    table = plain_table(
-        "time",
-        "user",
-        "crossing",
-        "because of",
-        ">score",
-        "main reasons (effect on the logit)",
-        title="The last transitions",
-    )
+def transition_lines(transitions: Iterable[Transition]) -> Iterator[Text]:
+    """Transitions as people read them, two lines each."""
+    yield Text("\nSome of the last transitions", style="bold")
     for found in transitions:
         data = found.data
-        add(
-            table,
-            moment(found.time.timestamp()),
-            data.user_id,
-            f"{'into' if data.in_segment else 'out of'} {data.segment_name}",
-            cause(found.cause),
-            _score_words(data.previous_score, data.score),
-            "\n".join(reason.words for reason in data.reasons[:_REASONS]) or NOTHING,
-        )
-    return table
-
-
-def _score_words(before: float | None, now: float | None) -> str:
-    if now is None:
-        return NOTHING
-    return f"{now:.0f}" if before is None else f"{before:.0f} → {now:.0f}"
+        text = Text("  ")
+        text.append(f"{moment(found.time.timestamp())}  ", style="dim")
+        text.append(data.user_id, style="bold")
+        text.append(f"  {'into' if data.in_segment else 'out of'} ")
+        text.append(data.segment_name, style="cyan")
+        text.append(f"  because of {cause(found.cause)}")
+        if data.score is not None:
+            text.append(f"; score {data.score:.0f}")
+        if data.likelihood is not None:
+            text.append(f", likelihood {percent(data.likelihood)}")
+        for reason in data.reasons[:_REASONS]:
+            text.append(f"\n      {reason.words}", style="dim")
+        yield text
 
 
 def predictions_table(predictions: Iterable[PredictionSummary]) -> Table:
     """All predictions, a line each."""
     table = plain_table(
         "prediction",
-        "name",
         ">window",
         "status",
         ">audience",
-        ">low",
-        ">medium",
-        ">high",
-        ">ROC AUC\nat events",
-        ">expected ÷\nobserved",
+        ">ROC\nAUC",
+        ">exp. ÷\nobs.",
         ">lift\nquality",
+        caption="Quality at events, as served. `tideline predictions --json` has everything.",
     )
     for prediction in predictions:
         served = prediction.judged["events"].tideline
         add(
             table,
             prediction.id,
-            prediction.name,
             format_duration(prediction.window_s),
             prediction.status,
             count(prediction.audience),
-            *(count(category.users) for category in prediction.categories),
             figure(served.roc_auc),
             figure(served.expected_over_observed, ".2f"),
             quality(served.lift_quality, served.band),

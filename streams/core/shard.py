@@ -360,9 +360,10 @@ class Shard:
         """The five strongest contributions behind each transition, as JSON; none for models that have no weights."""
         only = self.definitions.segments.only[self.out.whole[:n, O_SEGMENT]]
         means = np.stack([p.means for p in self.snapshot.predictions])
-        moved = contributions(self.out.x[:n], self._model.weights[only], means[only])
+        x = self.out.x[:n]
+        moved = contributions(x, self._model.weights[only], means[only])
         moved[only < 0] = 0.0
-        return strongest(moved, self.vocabulary.feature_names())
+        return strongest(moved, x > means[only], self.vocabulary.feature_names())
 
     def _note_items(self) -> None:
         """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties."""

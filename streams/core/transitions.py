@@ -6,7 +6,7 @@ Written as bytes from parts that are made once per segment: in a replay transiti
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -37,6 +37,7 @@ ENTERED_TYPE = "tideline.segment.entered.v1"
 EXITED_TYPE = "tideline.segment.exited.v1"
 REASONS = 5
 
+_LEVEL = (b"low", b"high")
 _TRUTH = (b"false", b"true")
 _CATEGORY = tuple(msgspec.json.encode(word) for word in CATEGORIES)
 _ORIGIN = tuple(msgspec.json.encode(word) for word in ORIGINS)
@@ -73,15 +74,24 @@ def _category(code: int) -> bytes:
     return _CATEGORY[code] if code < len(_CATEGORY) else b"null"
 
 
-def strongest(contributions: F64, names: Sequence[str]) -> list[bytes]:
-    """The five strongest contributions of each row (shape [n, features]), strongest first, as a JSON array."""
+def strongest(contributions: F64, high: NDArray[np.bool_], names: Sequence[str]) -> list[bytes]:
+    """The five strongest contributions of each row (shape [n, features]), strongest first, as a JSON array.
+
+    `high` [n, features]: whether the user's feature lies above its mean, from which its words follow
+    (`models.reasons.describe`).
+    """
     order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :REASONS]
     picked = np.take_along_axis(contributions, order, axis=1).tolist()
-    heads = [b'{"feature":%s,"contribution":' % msgspec.json.encode(name) for name in names]
-    return [
-        b"[%s]" % b",".join([b"%s%.4f}" % (heads[j], v) for j, v in zip(js, vs, strict=True) if v != 0.0])
-        for js, vs in zip(order.tolist(), picked, strict=True)
-    ]
+    above = np.take_along_axis(high, order, axis=1).tolist()
+    heads = [b'{"feature":%s,"level":"' % msgspec.json.encode(name) for name in names]
+    rows = zip(order.tolist(), picked, above, strict=True)
+    return [b"[%s]" % b",".join(_reasons(heads, *row)) for row in rows]
+
+
+def _reasons(heads: Sequence[bytes], order: list[int], picked: list[float], above: list[bool]) -> Iterator[bytes]:
+    for j, contribution, up in zip(order, picked, above, strict=True):
+        if contribution != 0.0:
+            yield b'%s%s","contribution":%.4f}' % (heads[j], _LEVEL[up], contribution)
 
 
 class TransitionWriter:

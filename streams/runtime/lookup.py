@@ -113,7 +113,7 @@ class _Row:
     def __init__(self, state: StoredState, user: str, stored: bytes) -> None:
         self._state = state
         self._c = state.definitions.layout.columns
-        table = UserTable(state.definitions.layout, len(state.catalog.history), 1)
+        table = UserTable(state.definitions.layout, len(state.catalog.history))
         # The row's own number would make the table as large as the shard's.
         table.load_row(user, (0).to_bytes(8, "little") + stored[8:])
         self._rows = table.rows

@@ -164,6 +164,20 @@ def latest_transitions(path: Path, limit: int) -> tuple[Transition, ...]:
     return parse_transitions(deque(whole, maxlen=limit))[::-1]
 
 
+def varied(transitions: Iterable[Transition], limit: int) -> tuple[Transition, ...]:
+    """At most `limit` of them, and at most two alike (same segment and direction), in the same order."""
+    alike: dict[tuple[str, bool], int] = {}
+    chosen: list[Transition] = []
+    for found in transitions:
+        key = (found.data.segment_id, found.data.in_segment)
+        alike[key] = alike.get(key, 0) + 1
+        if alike[key] <= 2:
+            chosen.append(found)
+        if len(chosen) == limit:
+            break
+    return tuple(chosen)
+
+
 def parse_transitions(lines: Iterable[bytes]) -> tuple[Transition, ...]:
     """Transitions from their JSON, in the same order."""
     decoder = msgspec.json.Decoder(Transition)

@@ -15,6 +15,13 @@ def percent(share: float | None, digits: int = 1) -> str:
     return NOTHING if share is None else f"{share:.{digits}%}"
 
 
+def short_percent(share: float | None) -> str:
+    """`18%`, `8.6%`, `0.74%`: two digits that count."""
+    if share is None:
+        return NOTHING
+    return f"{share:.{0 if share >= 0.0995 else 1 if share >= 0.00995 else 2}%}"
+
+
 def count(number: float | None) -> str:
     """`12,052`"""
     return NOTHING if number is None else f"{number:,.0f}"
@@ -46,11 +53,11 @@ def span(seconds: float) -> str:
     return f"{number:g} {unit}" + ("" if number == 1 else "s")
 
 
-def rank(score: float) -> str:
-    """What a percentile score says: `top 7%` of 93; a rank, never a probability."""
+def rank(score: float, *, risk: bool = False) -> str:
+    """What a percentile score says: `top 7%` of 93 (`riskiest 7%` for churn); a rank, never a probability."""
     if score >= 50.0:
-        return f"top {max(1, round(100.0 - score))}%"
-    return f"bottom {max(1, round(score))}%"
+        return f"{'riskiest' if risk else 'top'} {max(1, round(100.0 - score))}%"
+    return f"{'least risky' if risk else 'bottom'} {max(1, round(score))}%"
 
 
 def quality(value: float | None, band: str | None) -> str:
@@ -61,8 +68,8 @@ def quality(value: float | None, band: str | None) -> str:
 def cause(name: str) -> str:
     """A cause of a transition (transition_log.CAUSES), for people."""
     return {
-        "goal": "the goal itself",
-        "event": "an event",
+        "goal": "the goal's event",
+        "event": "another event",
         "silence": "silence",
         "model": "a new model",
         "other": "other",

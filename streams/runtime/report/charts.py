@@ -17,7 +17,7 @@ from typing import Final
 Point = tuple[float, float]
 
 WIDTH: Final = 520.0
-LEFT, RIGHT, TOP, BOTTOM = 54.0, 12.0, 10.0, 42.0
+LEFT, RIGHT, TOP, BOTTOM = 66.0, 24.0, 10.0, 42.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +88,16 @@ def _day(time_s: float) -> str:
 class Plot:
     """One pair of axes. Draw into it, then take `svg`; points outside the axes are cut off by the frame."""
 
-    def __init__(self, x: Axis, y: Axis, words: str, *, height: float = 250.0) -> None:
+    def __init__(self, x: Axis, y: Axis, words: str, *, height: float = 250.0, width: float = WIDTH) -> None:
         """`words` say what is to be seen, for people who cannot see it."""
-        self._x, self._y, self._words, self._height = x, y, words, height
+        self._x, self._y, self._words = x, y, words
+        self._height, self._width = height, width
         self._marks: list[str] = []
 
     def px(self, x: float) -> float:
         """The place of a value from the left."""
         span = self._x.high - self._x.low
-        return LEFT + (WIDTH - LEFT - RIGHT) * (x - self._x.low) / span
+        return LEFT + (self._width - LEFT - RIGHT) * (x - self._x.low) / span
 
     def py(self, y: float) -> float:
         """The place of a value from the top."""
@@ -142,19 +143,21 @@ class Plot:
 
     def level(self, y: float, words: str) -> None:
         """A thin line across at a value that matters, with its name."""
-        at = self.py(y)
+        at, end = self.py(y), self._width - RIGHT
         self._marks.append(
-            f'<path class="level" d="M{LEFT:.1f} {at:.1f}H{WIDTH - RIGHT:.1f}"/>'
-            f'<text class="note" x="{WIDTH - RIGHT - 3:.1f}" y="{at - 4:.1f}" text-anchor="end">{escape(words)}</text>'
+            f'<path class="level" d="M{LEFT:.1f} {at:.1f}H{end:.1f}"/>'
+            f'<text class="note" x="{end - 3:.1f}" y="{at - 4:.1f}" text-anchor="end">{escape(words)}</text>'
         )
 
     def svg(self) -> str:
         """The drawing."""
         marks = "".join(self._marks)
         clip = f"c{zlib.crc32(f'{self._words}{self._height}{marks}'.encode()):08x}"
-        inner = f'x="{LEFT}" y="{TOP - 4}" width="{WIDTH - LEFT - RIGHT}" height="{self._height - TOP - BOTTOM + 8}"'
+        inner = (
+            f'x="{LEFT}" y="{TOP - 4}" width="{self._width - LEFT - RIGHT}" height="{self._height - TOP - BOTTOM + 8}"'
+        )
         return (
-            f'<svg viewBox="0 0 {WIDTH:.0f} {self._height:.0f}" role="img" aria-label="{escape(self._words)}">'
+            f'<svg viewBox="0 0 {self._width:.0f} {self._height:.0f}" role="img" aria-label="{escape(self._words)}">'
             f'<clipPath id="{clip}"><rect {inner}/></clipPath>'
             f'{self._grid()}<g clip-path="url(#{clip})">{marks}</g></svg>'
         )
@@ -164,7 +167,7 @@ class Plot:
         bottom = self._height - BOTTOM
         for value, label in self._y.ticks:
             at = self.py(value)
-            parts.append(f'<path class="grid" d="M{LEFT:.1f} {at:.1f}H{WIDTH - RIGHT:.1f}"/>')
+            parts.append(f'<path class="grid" d="M{LEFT:.1f} {at:.1f}H{self._width - RIGHT:.1f}"/>')
             parts.append(
                 f'<text class="tick" x="{LEFT - 6:.1f}" y="{at + 4:.1f}" text-anchor="end">{escape(label)}</text>'
             )
@@ -174,8 +177,8 @@ class Plot:
             parts.append(
                 f'<text class="tick" x="{at:.1f}" y="{bottom + 17:.1f}" text-anchor="middle">{escape(label)}</text>'
             )
-        parts.append(f'<path class="axis" d="M{LEFT:.1f} {bottom:.1f}H{WIDTH - RIGHT:.1f}"/>')
-        middle = (LEFT + WIDTH - RIGHT) / 2
+        parts.append(f'<path class="axis" d="M{LEFT:.1f} {bottom:.1f}H{self._width - RIGHT:.1f}"/>')
+        middle = (LEFT + self._width - RIGHT) / 2
         if self._x.title:
             parts.append(
                 f'<text class="title" x="{middle:.1f}" y="{self._height - 6:.1f}" text-anchor="middle">'

@@ -140,7 +140,7 @@ def _categories(prediction: PredictionSummary) -> str:
     )
     did = "then left" if prediction.kind == "churn" else "then reached the goal"
     crossings = _table(
-        ("into", "the goal itself", "another event", "silence", "a new model", "undone in a day", "in a week", did),
+        ("into", "the goal’s event", "another event", "silence", "a new model", "undone in a day", "in a week", did),
         [_crossing_row(c, prediction.base_rate) for c in prediction.categories],
     )
     return (

@@ -13,14 +13,17 @@ from streams.runtime.transition_log import History
 from streams.runtime.words import count, date, figure, percent
 
 KIND_WORDS: Final = {"events": "at events", "silent": "while silent"}
+SMALL: Final = 380.0
+"""Width of a plot that stands beside two others."""
 MIN_IN_WEEK: Final = 50
 """Weeks with fewer moments are left out of the plots of quality: their figures are mostly chance."""
-_STACK: Final = (("goal", "the goal itself"), ("event", "another event"), ("silence", "silence"))
+_STACK: Final = (("goal", "the goal's event"), ("event", "another event"), ("silence", "silence"))
 
 
-def figure_box(title: str, body: str, words: str) -> str:
-    """A figure with its title and the explanation under it."""
-    return f"<figure><h4>{escape(title)}</h4>{body}<figcaption>{words}</figcaption></figure>"
+def figure_box(title: str, body: str, words: str, *, wide: bool = False) -> str:
+    """A figure with its title and the explanation under it; a wide one takes the whole width of the page."""
+    kind = ' class="wide"' if wide else ""
+    return f"<figure{kind}><h4>{escape(title)}</h4>{body}<figcaption>{words}</figcaption></figure>"
 
 
 # --- the score ----------------------------------------------------------------------------------------------------
@@ -76,7 +79,7 @@ def lift_figure(prediction: PredictionSummary) -> str:
     """Gains over audience sizes."""
     churn = prediction.kind == "churn"
     x = "share of the audience, riskiest first" if churn else "share of the audience, best first"
-    plot = Plot(share_axis(x), share_axis("share of all who did"), "Lift curve")
+    plot = Plot(share_axis(x), share_axis("share of all who did"), "Lift curve", height=290.0)
     plot.line([(0.0, 0.0), (1.0, 1.0)], "chance")
     keys = [("line", "chance", "a random choice")]
     sentence = ""
@@ -140,23 +143,24 @@ def quality_figure(prediction: PredictionSummary) -> str:
     for kind, of_kind in weeks.items():
         if of_kind:
             served = ("line", kind, f"Tideline {KIND_WORDS[kind]}")
-            body += legend(served, ("line", "heuristic", "the heuristic")) + _auc_plot(kind, of_kind, ends)
-    body += legend(*(("line", kind, KIND_WORDS[kind]) for kind, of_kind in weeks.items() if of_kind))
-    body += _ratio_plot(weeks, ends)
+            keys = legend(served, ("line", "heuristic", "the heuristic"))
+            body += f"<div>{keys}{_auc_plot(kind, of_kind, ends)}</div>"
+    keys = legend(*(("line", kind, f"expected ÷ observed {KIND_WORDS[kind]}") for kind, of in weeks.items() if of))
+    body = f'<div class="row">{body}<div>{keys}{_ratio_plot(weeks, ends)}</div></div>'
     words = (
         "Week by week: how well the moments of that week were ordered (ROC AUC; .5 is chance, 1 perfect), beside the "
-        "plain rule “many lately, and not long ago” that Tideline has to beat; and at the bottom expected ÷ observed. "
+        "plain rule “many lately, and not long ago” that Tideline has to beat; and expected ÷ observed. "
         f"Weeks with fewer than {MIN_IN_WEEK} moments are left out. A step down is a change in how people behave; the "
         "model forgets slowly and follows."
     )
-    return figure_box("Quality over time", body, words)
+    return figure_box("Quality over time", body, words, wide=True)
 
 
 def _auc_plot(kind: str, weeks: Sequence[Week], ends: tuple[float, float]) -> str:
     values = [v for w in weeks for v in (w.roc_auc, w.heuristic_roc_auc) if v is not None]
     low = min(0.5, *(int(value * 10) / 10 for value in values)) if values else 0.5
     axis = number_axis([max([*values, low + 0.1])], "ROC AUC", lambda value: f"{value:.2g}", low=low, parts=4)
-    plot = Plot(time_axis(*ends), axis, f"ROC AUC over time {KIND_WORDS[kind]}", height=170.0)
+    plot = Plot(time_axis(*ends), axis, f"ROC AUC over time {KIND_WORDS[kind]}", height=210.0, width=SMALL)
     plot.line([(_middle(w), _or_gap(w.heuristic_roc_auc)) for w in weeks], "heuristic")
     plot.line([(_middle(w), _or_gap(w.roc_auc)) for w in weeks], kind)
     for w in weeks:
@@ -165,15 +169,15 @@ def _auc_plot(kind: str, weeks: Sequence[Week], ends: tuple[float, float]) -> st
                 f"week of {date(w.start_s)}: {w.roc_auc:.3f}, heuristic {figure(w.heuristic_roc_auc)}; {count(w.n)} "
                 f"moments, {count(w.positives)} reached the goal"
             )
-            plot.dot(_middle(w), w.roc_auc, kind, words, 2.0)
+            plot.dot(_middle(w), w.roc_auc, "spot", words, 5.0)
     return plot.svg()
 
 
 def _ratio_plot(weeks: dict[str, list[Week]], ends: tuple[float, float]) -> str:
     values = [w.expected_over_observed for of in weeks.values() for w in of if w.expected_over_observed is not None]
     highest = min(3.0, max([1.5, *values]))
-    axis = number_axis([highest], "expected ÷ observed", lambda value: f"{value:.2g}", parts=3)
-    plot = Plot(time_axis(*ends), axis, "Expected over observed over time", height=150.0)
+    axis = number_axis([highest], "", lambda value: f"{value:.2g}", parts=4)
+    plot = Plot(time_axis(*ends), axis, "Expected over observed over time", height=210.0, width=SMALL)
     plot.level(1.0, "right")
     for kind, of_kind in weeks.items():
         plot.line([(_middle(w), _or_gap(w.expected_over_observed)) for w in of_kind], kind)

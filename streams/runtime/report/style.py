@@ -23,6 +23,8 @@ section{border-top:1px solid var(--line);padding-top:28px;margin-top:36px}
 .warn{color:var(--warn);border-left:3px solid var(--warn);padding-left:12px}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:18px;margin:18px 0;
 align-items:start}
+.wide{grid-column:1/-1}
+.row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:18px}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:18px}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px}
 figcaption{margin-top:8px}svg{display:block;width:100%;height:auto}
@@ -42,7 +44,7 @@ td{vertical-align:top}
 .swatch.users,.swatch.model{color:var(--pale)}.swatch.chance,.swatch.heuristic{color:var(--grey);border-top-width:2px}
 .swatch.chance{border-top-style:dotted}.swatch.into{color:var(--teal)}.swatch.outof{color:var(--orange)}
 text{font-size:11.5px;fill:var(--muted);font-family:inherit}.title{font-size:12px}
-.grid-line,.grid path.grid,path.grid{stroke:var(--line);fill:none;stroke-width:1}
+path.grid{stroke:var(--line);fill:none;stroke-width:1}
 .axis,.tickmark{stroke:var(--muted);fill:none}.level{stroke:var(--muted);fill:none;stroke-dasharray:2 3}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}
 .line.said,.line.events{stroke:var(--blue)}.line.silent{stroke:var(--teal);stroke-dasharray:6 3}
@@ -50,6 +52,7 @@ text{font-size:11.5px;fill:var(--muted);font-family:inherit}.title{font-size:12p
 .line.heuristic{stroke:var(--grey);stroke-width:1.5}
 .dot.actual{fill:var(--orange)}.dot.events{fill:var(--blue)}
 .dot.silent{fill:var(--card);stroke:var(--teal);stroke-width:2}
+.dot.spot{fill:transparent}
 .bar.users,.bar.model{fill:var(--pale)}.bar.goal{fill:var(--blue)}.bar.event{fill:var(--purple)}
 .bar.silence,.bar.outof{fill:var(--orange)}.bar.into{fill:var(--teal)}
 footer{margin-top:48px;border-top:1px solid var(--line);padding-top:14px}
