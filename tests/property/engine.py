@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from config.catalog import Catalog
 from models.examples import KIND_CROSSING, ExampleChunk
 from models.labels import example_hash
@@ -19,8 +21,6 @@ from streams.ports import CommitBatch, Identity
 from streams.runtime.lockstep import LockStep
 from tests.reference.hashes import Hashes
 from tests.reference.reference_shard import Advance, Input
-
-import numpy as np
 
 WEEK_MINUTES = 10_080
 
@@ -95,7 +95,6 @@ class Driver:
         if self.server is None:
             self.engine = self._warm(LockStep(catalog, generation="g", on_chunk=self.outcome.chunks.append))
         else:
-            MemoryStore(self.server).prepare(1, Identity(catalog="c"))
             self.restart()
 
     def _warm(self, engine: LockStep) -> LockStep:
@@ -107,12 +106,17 @@ class Driver:
         """Throw the memory away and load from the store."""
         assert self.server is not None
         self.store = MemoryStore(self.server)
+        self.store.prepare(1, Identity(catalog="c"))
         self.claim = self.store.claim(0, new_generation="g")
         self.number = self.claim.number
         loaded = self.store.load(self.claim)
         if loaded.blobs:
             self.engine = LockStep.load(self.catalog, loaded, generation="g", shard=0, codec=None)
             self.engine.on_chunk = self.outcome.chunks.append
+            for prediction in self.engine.learner.predictions:
+                name = f"learner:{prediction.spec.id}:warmup:remaining"  # saved once something was learned
+                remaining = loaded.blobs.get(name, str(self.live_after).encode())
+                prediction.warmup = LiveAfterExamples.load({"remaining": remaining})  # type: ignore[assignment]
         else:
             self.engine = self._warm(LockStep(self.catalog, generation="g", on_chunk=self.outcome.chunks.append))
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from config.catalog import Catalog
 from models.layout import FIRST_T
+from streams.core.users import user_key
 from streams.runtime.lockstep import LockStep
 from tests.property.engine import Driver, Outcome, seconds, shard_hashes
 from tests.property.strategies import batches, cuts, inputs, scenarios, tight_catalogs
 from tests.reference.memberships import fold
 from tests.reference.reference_shard import Input, RunResult, run
-from streams.core.users import user_key
 
 pytestmark = pytest.mark.timeout(900)
 CATEGORIES = ("low", "medium", "high")

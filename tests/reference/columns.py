@@ -37,6 +37,7 @@ class Columns:
         events = catalog.features.events
         slots = events.limit if isinstance(events, EventLimit) else 0
         self.names: list[str | None] = [*catalog.named_events(), *([None] * slots), OTHER]
+        self.begun = {*catalog.named_events(), OTHER}
         self.traits: dict[str, dict[str, Any]] = {
             name: feature.model_dump(by_alias=True) for name, feature in catalog.trait_features.items()
         }
@@ -44,14 +45,21 @@ class Columns:
             name: [None] * feature["limit"] for name, feature in self.traits.items() if "limit" in feature
         }
 
-    def meet(self, event: Event) -> str | None:
-        """The tracked name this event counts for, None for an identify. New names and trait values get free slots."""
+    def reserve(self, event: Event) -> None:
+        """New names and trait values of a record get free slots, whether or not the event is accepted."""
         for name, value in (event.traits or {}).items():
             _fill(self.found_values.get(name, []), trait_text(value))
+        if event.name is not None:
+            _fill(self.names, event.name)
+
+    def meet(self, event: Event) -> str | None:
+        """The tracked name that an accepted event counts for, None for an identify. A name begins with its first event."""
+        self.reserve(event)
         if event.name is None:
             return None
-        _fill(self.names, event.name)
-        return event.name if event.name in self.names else OTHER
+        name = event.name if event.name in self.names else OTHER
+        self.begun.add(name)
+        return name
 
     def labels(self) -> list[str | None]:
         """The name of every column in order; None for those of a slot without a name."""
@@ -70,7 +78,7 @@ class Columns:
         """All features of the user at a time, as 32-bit floats."""
         x: list[float] = []
         for name in self.names:
-            x += [0.0] * (len(self.half_lives) + 2) if name is None else self._of_name(row, name, at_s)
+            x += [0.0] * (len(self.half_lives) + 2) if name not in self.begun or name is None else self._of_name(row, name, at_s)
         if self.has_value:
             x += self._of_value(row, at_s)
         x += _of_times(row, at_s)

@@ -59,11 +59,13 @@ class Said:
     version: int = 0
     answers: dict[str, Answer] = field(default_factory=dict)
     memberships: dict[str, Membership] = field(default_factory=dict)
+    wishes: int = 0
+    """How often a wish that `min_dwell` holds back began or ended."""
 
     def copy(self) -> Said:
         """One that a look may change and throw away; answers are replaced, never changed."""
         memberships = {id_: replace(membership) for id_, membership in self.memberships.items()}
-        return Said(self.scored_t, self.version, self.answers, memberships)
+        return Said(self.scored_t, self.version, self.answers, memberships, self.wishes)
 
 
 @dataclass(slots=True)
@@ -133,6 +135,8 @@ class ReferenceShard:
 
     def take(self, item: Input) -> None:
         """One input."""
+        if isinstance(item, Event):
+            self.columns.reserve(item)
         if isinstance(item, BadEvent):
             self.counters["bad"] += 1
         elif isinstance(item, Advance):
@@ -333,10 +337,7 @@ class ReferenceShard:
                 self.margins.note("score moved", abs(new.score - old.score), 1.0)
                 if abs(new.score - old.score) >= 1.0:
                     return True
-        return any(
-            (old.differs_since is None) != (after.memberships[id_].differs_since is None)
-            for id_, old in before.memberships.items()
-        )
+        return after.wishes != before.wishes
 
     # --- a moment ---
 
@@ -359,10 +360,12 @@ class ReferenceShard:
             wanted = self._wanted(segment, row, said, members, step.at_s)
             membership = said.memberships[segment.id]
             if wanted == membership.inside:
+                said.wishes += membership.differs_since is not None
                 membership.differs_since = None
                 continue
             if membership.differs_since is None:
                 membership.differs_since = step.now_s
+                said.wishes += segment.min_dwell_s > 0
             # By the state that is judged: a new snapshot looks at the past, so nothing falls due in its step.
             if segment.min_dwell_s == 0 or step.at_s - membership.differs_since >= segment.min_dwell_s:
                 membership.differs_since = None
