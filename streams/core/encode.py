@@ -33,9 +33,9 @@ class Encoded(NamedTuple):
 
 
 class Encoder:
-    """Turns events into columns. `row_of` gives a user's row (creating it), or None when there is no room."""
+    """Turns events into columns. `row_of` gives a user's row, a new one if need be."""
 
-    def __init__(self, catalog: Catalog, vocabulary: Vocabulary, row_of: Callable[[str], int | None]) -> None:
+    def __init__(self, catalog: Catalog, vocabulary: Vocabulary, row_of: Callable[[str], int]) -> None:
         self._vocabulary = vocabulary
         self._row_of = row_of
         self._goals = GoalBits(catalog)
@@ -70,9 +70,6 @@ class Encoder:
                 refused.append((place, event))
                 continue
             row = self._row_of(event.user)
-            if row is None:
-                refused.append((place, self._no_room(event)))
-                continue
             name = nothing if event.name is None else self._name(event.name)
             rows.append(row)
             names.append(name)
@@ -81,7 +78,8 @@ class Encoder:
             traits.add(event, self._vocabulary)
         return Encoded(self._columns([items[k] for k in kept], rows, names, bits, traits), kept, refused)
 
-    def _no_room(self, event: Event) -> BadEvent:
+    def no_room(self, event: Event) -> BadEvent:
+        """The dead letter of an event whose user would be one too many."""
         detail = f"the shard holds its {self._users_limit} users already; raise limits.users in the catalog"
         return bad_event(DeadReason.TOO_MANY_USERS, detail, event.position, msgspec.json.encode(event))
 
@@ -100,7 +98,7 @@ class Encoder:
             trait_first=np.array(traits.first, np.int64),
             trait_column=np.array(traits.column, np.int64),
             trait_value=np.array(traits.value, np.float64),
-            accepted=np.zeros(len(events), np.uint8),
+            outcome=np.zeros(len(events), np.uint8),
         )
 
 

@@ -44,6 +44,7 @@ from streams.core.moment import (
 )
 from streams.core.queue import next_due, schedule
 from streams.core.state import (
+    ACCEPTED,
     BACKFILL,
     BACKFILL_RATE,
     BACKFILL_START,
@@ -76,12 +77,14 @@ from streams.core.state import (
     NO,
     NO_BITS,
     NO_EVENT,
+    NO_ROOM,
     OUT,
     OUT_FULL,
     PHASE,
     SECOND_STEP,
     TWO_STEPS,
     USERS,
+    USERS_LIMIT,
     VERSION_NOW,
     YES,
     Events,
@@ -407,6 +410,10 @@ def run(s: State, batch: Events, until_s: float) -> int:
         e = s.si[NEXT_EVENT]
         time_s = batch.time_s[e]
         if s.si[PHASE] == 0 or s.si[PHASE] == OF_LOOK:
+            if s.rows.t[batch.row[e], FIRST_T] == 0.0 and s.si[USERS] >= s.si[USERS_LIMIT]:
+                batch.outcome[e] = NO_ROOM
+                s.si[NEXT_EVENT] = e + 1
+                continue
             if known(s.dedupe, batch.message[e]):
                 s.si[N_DUPLICATES] += 1
                 s.si[NEXT_EVENT] = e + 1
@@ -422,7 +429,7 @@ def run(s: State, batch: Events, until_s: float) -> int:
         if not take_event(s, batch, e, time_s):
             return MODEL_NEEDED
         s.si[N_AHEAD] += ahead
-        batch.accepted[e] = 1
+        batch.outcome[e] = ACCEPTED
         remember(s.dedupe, batch.message[e])
         reschedule(s, batch.row[e])
         s.si[NEXT_EVENT] = e + 1

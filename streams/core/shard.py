@@ -36,6 +36,7 @@ from streams.core.encode import Encoded, Encoder, Remembered
 from streams.core.events import BadEvent, Event
 from streams.core.sealing import Sealed, seal_events
 from streams.core.state import (
+    ACCEPTED,
     BACKFILL_RATE,
     BACKFILL_START,
     CHANGED,
@@ -49,6 +50,7 @@ from streams.core.state import (
     MAX_AHEAD_S,
     MODEL_NEEDED,
     NEXT_EVENT,
+    NO_ROOM,
     O_EVENT,
     O_ROW,
     O_SEGMENT,
@@ -58,6 +60,8 @@ from streams.core.state import (
     SI_SIZE,
     TARGETS,
     TOUCHED,
+    USERS,
+    USERS_LIMIT,
     VERSION_NOW,
     GoalMarks,
     Model,
@@ -91,7 +95,7 @@ class Shard:
         d = self.definitions
         self.catalog = catalog
         self.number = shard
-        self.users = UserTable(d.layout, len(catalog.history), catalog.limits.users)
+        self.users = UserTable(d.layout, len(catalog.history))
         self.remembered = Remembered(catalog.remember)
         self.encoder = Encoder(catalog, self.vocabulary, self.users.row_of)
         self.writer = TransitionWriter(d, generation, shard)
@@ -106,6 +110,7 @@ class Shard:
         self.sf[CLOCK] = np.nan
         self.sf[MAX_AHEAD_S] = catalog.time.max_ahead_s
         self.si[BACKFILL_RATE] = catalog.limits.backfill_users_per_minute
+        self.si[USERS_LIMIT] = catalog.limits.users
         self.dedupe = allocate_dedupe(catalog.limits.dedupe_ids)
         self.population = allocate_population(c.predictions)
         self._scratch = allocate_scratch(c.features, c.predictions, c.segments, d.predictions.hysteresis)
@@ -156,6 +161,7 @@ class Shard:
                 return Stop.HOUR
             if code == DONE:
                 self._note_items()
+                self.users.release_unused()
                 return Stop.DONE
 
     def matured(self) -> list[ExampleChunk]:
@@ -269,7 +275,7 @@ class Shard:
         """What happened so far, by name."""
         counted = {name: int(self.si[at]) for name, at in COUNTERS.items()}
         q = self.pending
-        counted["users"] = len(self.users)
+        counted["users"] = int(self.si[USERS])
         counted["pending_examples"] = int(q.n[NEXT] - tail_of(self.sealed["pending"]))
         counted["dropped_examples"] = int(q.n[2])
         return counted
@@ -369,12 +375,15 @@ class Shard:
         """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties."""
         upto = self.next_item
         self.dead += [bad for place, bad in self._batch.refused if self._taken <= place < upto]
-        if self.catalog.remember:
-            accepted = self._batch.events.accepted
+        outcome = self._batch.events.outcome
+        if self.catalog.remember or (outcome == NO_ROOM).any():
             for e, place in enumerate(self._batch.item):
                 item = self._items[place]
-                if self._taken <= place < upto and accepted[e] and isinstance(item, Event):
-                    self.remembered.take(item)
+                if self._taken <= place < upto and isinstance(item, Event):
+                    if outcome[e] == ACCEPTED:
+                        self.remembered.take(item)
+                    elif outcome[e] == NO_ROOM:
+                        self.dead.append(self.encoder.no_room(item))
         self._taken = upto
 
     def note_items(self) -> None:

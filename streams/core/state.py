@@ -36,6 +36,9 @@ CAUSES = ("goal", "event", "silence", "other")
 # Why the loop came back.
 DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED = range(4)
 
+# What became of an event.
+DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
+
 # Integer scalars of the loop (`State.si`).
 (
     NEXT_EVENT,  # next event of the batch
@@ -63,9 +66,10 @@ DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED = range(4)
     N_RECORDED,
     N_CROSSINGS,
     USERS,  # users with an accepted event
+    USERS_LIMIT,
     TARGETS,  # bits of the predictions that segments may use now: live in status and access
     SI_SIZE,
-) = range(27)
+) = range(28)
 COUNTERS = {
     "events": N_EVENTS,
     "duplicates": N_DUPLICATES,
@@ -204,7 +208,7 @@ class Events(NamedTuple):
     trait_first: I64
     trait_column: I64
     trait_value: F64
-    accepted: U8  # set by the loop: 0 for a duplicate
+    outcome: U8  # set by the loop: ACCEPTED, DUPLICATE, or NO_ROOM for one user more
 
 
 class State(NamedTuple):

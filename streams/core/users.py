@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from models.layout import Layout
+from models.layout import FIRST_T, Layout
 from streams.core.filters import DAY_BUCKETS, HOUR_BUCKETS, History
 from streams.core.queue import allocate_queue
 from streams.core.state import Users
@@ -23,9 +23,8 @@ def user_key(user: str) -> int:
 class UserTable:
     """Rows by user id. Arrays double as users come; views are renewed, so callers fetch them anew after `grown`."""
 
-    def __init__(self, layout: Layout, history_names: int, limit: int) -> None:
+    def __init__(self, layout: Layout, history_names: int) -> None:
         self._layout = layout
-        self._limit = limit
         self._row_of: dict[str, int] = {}
         self.ids: list[str] = []
         self.buffer, self.rows = layout.allocate(_FIRST_ROWS)
@@ -33,20 +32,30 @@ class UserTable:
         self.queue = allocate_queue(_FIRST_ROWS, self.users.order)
         self.history = _allocate_history(_FIRST_ROWS, history_names, 1)
         self.slots = 0
+        self._new: list[int] = []
+        self._free: list[int] = []
         self.grown = False
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def row_of(self, user: str) -> int | None:
-        """The row of a user, a new one if need be; None when the bound is reached."""
+    def row_of(self, user: str) -> int:
+        """The row of a user, a new one if need be: it stays theirs only if an event of theirs is accepted."""
         row = self._row_of.get(user)
         if row is None:
-            if len(self.ids) >= self._limit:
-                return None
-            row = len(self.ids)
+            row = self._free.pop() if self._free else len(self.ids)
             self.place(user, row)
+            self._new.append(row)
         return row
+
+    def release_unused(self) -> None:
+        """Take back rows given since the last call to users of whom no event was accepted."""
+        for row in self._new:
+            if self.rows.t[row, FIRST_T] == 0.0:
+                del self._row_of[self.ids[row]]
+                self.ids[row] = ""
+                self._free.append(row)
+        self._new = []
 
     def find(self, user: str) -> int | None:
         """The row of a known user."""
