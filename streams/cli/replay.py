@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,7 +70,7 @@ def replay(
         typer.echo(json.dumps(as_dict(job, outcome, report), ensure_ascii=False, allow_nan=False))
     else:
         show_outcome(job, outcome, latest, report)
-        show(*next_steps(job, outcome, catalog))
+        show(*next_steps(job, outcome, latest, catalog))
 
 
 def check_report(report: Path | None) -> None:
@@ -111,7 +112,7 @@ def where_lines(job: Job, report: Path | None) -> list[str]:
     from rich.markup import escape
 
     place = job.place
-    lines = ["[bold]Where everything lies[/bold]"]
+    lines = ["\n[bold]Where everything lies[/bold]"]
     if place.url is None:
         lines.append(f"  store        {escape(str(place.data_dir))} (an embedded server; `tideline store` runs it)")
     else:
@@ -122,16 +123,22 @@ def where_lines(job: Job, report: Path | None) -> list[str]:
     return [*lines, ""]
 
 
-def next_steps(job: Job, outcome: Outcome, catalog: Path) -> list[str]:
+def next_steps(job: Job, outcome: Outcome, latest: tuple[Transition, ...], catalog: Path) -> list[str]:
     """What to try next."""
+    from rich.markup import escape
+
     where = where_options(job)
     prediction = outcome.summary.predictions[0].id
-    return [
-        "[bold]What to try next[/bold]",
-        f"  tideline segment {prediction}.high{where}",
-        f"  tideline user USER{where}",
-        f"  tideline evaluate {' '.join(map(str, job.files))} --catalog {catalog} --compare heuristic,lightgbm",
+    user = shlex.quote(latest[0].data.user_id) if latest else "USER"
+    files = shlex.join(map(str, job.files))
+    lines = [
+        f"tideline segment {prediction}.high{where}",
+        f"tideline user {user}{where}",
+        f"tideline evaluate {files} --catalog {shlex.quote(str(catalog))} --compare heuristic,lightgbm",
     ]
+    if job.place.url is None:
+        lines.append(f"tideline store{where}  (and in another terminal redis-cli: docs/redis.md)")
+    return ["[bold]What to try next[/bold]", *(f"  {escape(line)}" for line in lines)]
 
 
 def where_options(job: Job) -> str:
@@ -139,8 +146,10 @@ def where_options(job: Job) -> str:
     from config.settings import load_settings
 
     if job.place.url is not None:
-        return "" if load_settings().redis_url == job.place.url else f" --store {job.place.name}"
-    return "" if load_settings().data_dir == job.place.data_dir else f" --data-dir {job.place.data_dir}"
+        return "" if load_settings().redis_url == job.place.url else f" --store {shlex.quote(job.place.name)}"
+    return (
+        "" if load_settings().data_dir == job.place.data_dir else f" --data-dir {shlex.quote(str(job.place.data_dir))}"
+    )
 
 
 def as_dict(job: Job, outcome: Outcome, report: Path | None) -> dict[str, Any]:

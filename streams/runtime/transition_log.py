@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +15,9 @@ from config.errors import InputError
 from models.quality import MONDAY_S, WEEK_S
 from models.reasons import describe
 
-CAUSES: Final = ("goal", "event", "silence", "model", "other")
+CAUSES: Final = ("goal", "event", "silence", "model", "audience", "other")
 """Why somebody entered or left: by a goal of the prediction, by another event, by silence, by a new model or by going
-live, by anything else (left the audience, a definition changed, deleted)."""
+live, by leaving the audience, by anything else (a definition changed, deleted)."""
 
 _BLOCK_BYTES = 1 << 20
 
@@ -70,7 +70,7 @@ def cause_of(origin: str, caused_by_goal: bool) -> str:
     """One of CAUSES."""
     if origin == "live":
         return "goal" if caused_by_goal else "event"
-    return {"decay": "silence", "model": "model", "backfill": "model"}.get(origin, "other")
+    return {"decay": "silence", "model": "model", "backfill": "model", "audience": "audience"}.get(origin, "other")
 
 
 class _Short(msgspec.Struct, gc=False):
@@ -164,11 +164,18 @@ def latest_transitions(path: Path, limit: int) -> tuple[Transition, ...]:
     return parse_transitions(deque(whole, maxlen=limit))[::-1]
 
 
-def varied(transitions: Iterable[Transition], limit: int) -> tuple[Transition, ...]:
-    """At most `limit` of them, and at most two alike (same segment and direction), in the same order."""
+def varied(transitions: Sequence[Transition], limit: int) -> tuple[Transition, ...]:
+    """At most `limit` of them, and at most two alike (same segment and direction), in the same order.
+
+    Who goes from one category into another leaves the first one; only the entry is shown then.
+    """
+    entered = {(t.data.user_id, t.time, t.data.prediction_id) for t in transitions if t.data.in_segment}
     alike: dict[tuple[str, bool], int] = {}
     chosen: list[Transition] = []
     for found in transitions:
+        data = found.data
+        if not data.in_segment and "." in data.segment_id and (data.user_id, found.time, data.prediction_id) in entered:
+            continue
         key = (found.data.segment_id, found.data.in_segment)
         alike[key] = alike.get(key, 0) + 1
         if alike[key] <= 2:

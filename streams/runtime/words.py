@@ -72,5 +72,6 @@ def cause(name: str) -> str:
         "event": "another event",
         "silence": "silence",
         "model": "a new model",
+        "audience": "leaving the audience",
         "other": "other",
     }[name]

@@ -40,12 +40,13 @@ def write_report(path: Path, summary: Summary, history: History, latest: Sequenc
 def page(summary: Summary, history: History, latest: Sequence[Transition]) -> str:
     """The whole page as HTML, without any reference to something outside of it."""
     title = escape(f"Tideline: {summary.catalog}")
-    sections = "".join(_prediction(prediction, history) for prediction in summary.predictions)
+    body = [_prediction(prediction, history) for prediction in summary.predictions]
+    body += [_segments(summary, history), _transitions(latest, summary), _foot()]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head><body><main>"
-        f"{_head(summary)}{sections}{_segments(summary, history)}{_transitions(latest)}{_foot()}</main></body></html>\n"
+        f"{_head(summary)}{''.join(body)}</main></body></html>\n"
     )
 
 
@@ -180,7 +181,8 @@ def _segments(summary: Summary, history: History) -> str:
     )
 
 
-def _transitions(latest: Sequence[Transition]) -> str:
+def _transitions(latest: Sequence[Transition], summary: Summary) -> str:
+    ranked = {p.id: p.kind == "churn" for p in summary.predictions if p.scale == "percentile"}
     rows = []
     for found in latest:
         data = found.data
@@ -189,7 +191,7 @@ def _transitions(latest: Sequence[Transition]) -> str:
             data.user_id,
             f"{'into' if data.in_segment else 'out of'} {data.segment_name}",
             cause(found.cause),
-            NOTHING if data.score is None else f"{data.score:.0f} ({rank(data.score)})",
+            _score_and_rank(data.score, ranked.get(data.prediction_id or "")),
             percent(data.likelihood),
             "; ".join(reason.words for reason in data.reasons[:3]) or NOTHING,
         ])  # fmt: skip
@@ -204,7 +206,15 @@ def _transitions(latest: Sequence[Transition]) -> str:
         "likelihood",
         "main reasons, effect on the logit",
     )
-    return f'<section id="transitions"><h2>Last transitions</h2>{_table(columns, rows, words_from=0)}</section>'
+    table = _table(columns, rows, words_from=0)
+    return f'<section id="transitions"><h2>Some of the last transitions</h2>{table}</section>'
+
+
+def _score_and_rank(score: float | None, risk: bool | None) -> str:
+    """`risk`: whether it is one of churn; None for a score that is no rank."""
+    if score is None:
+        return NOTHING
+    return f"{score:.0f}" if risk is None else f"{score:.0f} ({rank(score, risk=risk)})"
 
 
 def _table(columns: Iterable[str], rows: Iterable[Row], words_from: int | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from models.quality import WEEK_S
 from streams.runtime.report.charts import Plot, legend, number_axis, percent_axis, share_axis, time_axis
 from streams.runtime.summary import Judged, PredictionSummary, Week
-from streams.runtime.transition_log import History
+from streams.runtime.transition_log import CAUSES, History
 from streams.runtime.words import count, date, figure, percent
 
 KIND_WORDS: Final = {"events": "at events", "silent": "while silent"}
@@ -196,7 +196,7 @@ def crossings_figure(prediction: PredictionSummary, history: History) -> str:
     """Entries into the categories per week, by cause."""
     weeks = history.weeks
     names = [f"{prediction.id}.{category.id}" for category in prediction.categories]
-    by_week = {start: dict.fromkeys(("goal", "event", "silence", "model", "other"), 0) for start in weeks}
+    by_week = {start: dict.fromkeys(CAUSES, 0) for start in weeks}
     for name in names:
         for start, causes in history.entered.get(name, {}).items():
             for cause, number in causes.items():
