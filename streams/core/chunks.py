@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import expit
 
 from models.examples import ExampleChunk
 from models.handles import handle_type
@@ -88,7 +89,7 @@ def gather_chunk(sealed: Sealed, q: Pending, key: U64, crossings: I64, p: int, u
         category=np.empty(size, np.uint8),
     )
     n = int(_gather(sealed["pending"], sealed["labels"], key, crossings, p, until, seal_gathered(out)))
-    likelihood = (1.0 / (1.0 + np.exp(-out.logit[:n].astype(np.float64)))).astype(np.float32)
+    likelihood = expit(out.logit[:n].astype(np.float64)).astype(np.float32)
     return ExampleChunk(
         prediction=p,
         number=number,

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from scipy.special import expit
 
 from models.labels import NEXT, SAVED, Pending, tail_of
 from models.snapshot import ModelCodec, Snapshot
@@ -76,7 +77,7 @@ class Saver:
         views, c = self.shard.users.rows, self.shard.definitions.layout.columns
         scores = views.f[rows, c.f_score + p]
         inside = ~np.isnan(scores)
-        likelihood = 1.0 / (1.0 + np.exp(-views.f[rows, c.f_z + p].astype(np.float64)))
+        likelihood = expit(views.f[rows, c.f_z + p].astype(np.float64))
         live = self.shard.state.model.live[p] != 0
         categories = views.b[rows, c.b_category + p].tolist()
         written: list[tuple[str, bytes]] = []

@@ -51,7 +51,7 @@ class Vocabulary:
             elif isinstance(kind, TraitValues):
                 for value in kind.values:
                     columns.append(column)
-                    values.append(self.trait_number(trait, value))
+                    values.append(self.trait_code(trait, value))
                     self._labels.append((trait, _text(value)))
             else:
                 limit = kind.limit or self._catalog.limits.trait_values
@@ -78,14 +78,18 @@ class Vocabulary:
         """The column of a name of the catalog (KeyError when it has none)."""
         return self._columns[name]
 
-    def trait_number(self, trait: str, value: str | float | bool) -> float:
-        """The number that stands for a trait's value; a feature with a limit takes a column for it while one is free."""
+    def trait_code(self, trait: str, value: str | float | bool) -> float:
+        """The number that stands for a trait's value."""
         codes = self._codes[trait]
         if isinstance(value, str) and value not in codes:
             if len(codes) >= self._code_limit(trait):
                 return OTHER_TEXT
             codes[value] = len(codes)
-        number = encode_trait(value, lambda text: codes[text])
+        return encode_trait(value, codes.__getitem__)
+
+    def trait_number(self, trait: str, value: str | float | bool) -> float:
+        """The same for a value that a user has: a feature with a limit takes a column for it while one is free."""
+        number = self.trait_code(trait, value)
         free = self._free.get(trait)
         if free and number not in self._shown[trait]:
             at = free.pop(0)

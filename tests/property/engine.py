@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -28,8 +30,10 @@ WEEK_MINUTES = 10_080
 class LiveAfterExamples:
     """Takes the place of the product's warm-up: over after so many learned examples."""
 
-    def __init__(self, examples: int) -> None:
-        self._remaining = examples
+    examples = 1
+
+    def __init__(self, min_goals: int = 0) -> None:  # noqa: ARG002
+        self._remaining = self.examples
 
     @property
     def left(self) -> bool:
@@ -46,7 +50,9 @@ class LiveAfterExamples:
 
     @classmethod
     def load(cls, fields: dict[str, bytes]) -> LiveAfterExamples:
-        return cls(int(fields["remaining"]))
+        rule = cls()
+        rule._remaining = int(fields["remaining"])
+        return rule
 
 
 def shard_hashes() -> Hashes:
@@ -93,14 +99,18 @@ class Driver:
         self.outcome = Outcome()
         self.server = MemoryServer() if store else None
         if self.server is None:
-            self.engine = self._warm(LockStep(catalog, generation="g", on_chunk=self.outcome.chunks.append))
+            self.engine = self._fresh()
         else:
             self.restart()
 
-    def _warm(self, engine: LockStep) -> LockStep:
-        for prediction in engine.learner.predictions:
-            prediction.warmup = LiveAfterExamples(self.live_after)  # type: ignore[assignment]
-        return engine
+    def _rule(self) -> AbstractContextManager[Any]:
+        """The learner's warm-up ends after `live_after` examples while this is entered."""
+        rule = type("Rule", (LiveAfterExamples,), {"examples": self.live_after})
+        return patch("models.learner.Warmup", rule)
+
+    def _fresh(self) -> LockStep:
+        with self._rule():
+            return LockStep(self.catalog, generation="g", on_chunk=self.outcome.chunks.append)
 
     def restart(self) -> None:
         """Throw the memory away and load from the store."""
@@ -111,14 +121,11 @@ class Driver:
         self.number = self.claim.number
         loaded = self.store.load(self.claim)
         if loaded.blobs:
-            self.engine = LockStep.load(self.catalog, loaded, generation="g", shard=0, codec=None)
+            with self._rule():
+                self.engine = LockStep.load(self.catalog, loaded, generation="g", shard=0, codec=None)
             self.engine.on_chunk = self.outcome.chunks.append
-            for prediction in self.engine.learner.predictions:
-                name = f"learner:{prediction.spec.id}:warmup:remaining"  # saved once something was learned
-                remaining = loaded.blobs.get(name, str(self.live_after).encode())
-                prediction.warmup = LiveAfterExamples.load({"remaining": remaining})  # type: ignore[assignment]
         else:
-            self.engine = self._warm(LockStep(self.catalog, generation="g", on_chunk=self.outcome.chunks.append))
+            self.engine = self._fresh()
 
     def take(self, items: Sequence[Input]) -> None:
         """One batch: all items, then a commit."""
