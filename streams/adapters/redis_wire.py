@@ -58,10 +58,14 @@ class Wire:
     def __init__(self, url: str, *, timeout_s: float) -> None:
         """`url`: `redis://`, `rediss://` or `unix://`, as redis-py reads it. Raises StoreIncompatible for another."""
         try:
-            self._pool = ConnectionPool.from_url(url)
+            # RESP2 from the start: for RESP3, newer versions of redis-py equip a TCP pool with handlers of
+            # maintenance notifications, which then refuse every connection that speaks RESP2.
+            self._pool = ConnectionPool.from_url(url, protocol=2)
         except ValueError as error:
             raise StoreIncompatible(f"store address {hide_password(url)!r}: {error}") from None
         # Set after the address was read, so that nothing in the address can change how replies are read.
+        for name in [name for name in self._pool.connection_kwargs if name.startswith("maint_notifications")]:
+            del self._pool.connection_kwargs[name]  # an address with ?protocol=3
         self._pool.connection_kwargs.update(
             protocol=2,
             decode_responses=False,
