@@ -161,7 +161,7 @@ def _run_of(log: FileLog, now_s: float) -> Run:
 def _earlier(url: str, job: Job) -> _Earlier:
     """Raises StoreIncompatible when the store was made with another catalog."""
     prefix = job.place.prefix
-    if not patiently(PATIENCE, lambda: holds_store(url, prefix=prefix)):
+    if not patiently(job.place.patience, lambda: holds_store(url, prefix=prefix)):
         return _Earlier(Totals(), None)
     with closing(RedisReader(url, prefix=prefix)) as reader:
         info = reader.info

@@ -25,6 +25,9 @@ _SERVER_DATA = "appendonlydir"
 _OWNER_LOCK = "tideline.lock"
 
 PATIENCE = Patience(time.sleep)
+"""While a run is under way: long enough for a server that restarts."""
+FIRST_PATIENCE = Patience(time.sleep, attempts=10)
+"""At the start, where a wrong address is likelier than a restart: five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,11 @@ class Place:
     data_dir: Path
     url: str | None = None
     prefix: str = "tl"
+
+    @property
+    def patience(self) -> Patience:
+        """How long to wait for the first answer; an embedded server may have much to load."""
+        return PATIENCE if self.url is None else FIRST_PATIENCE
 
     @property
     def name(self) -> str:
@@ -78,7 +86,7 @@ def read_place(place: Place) -> Iterator[RedisReader]:
 
 @contextmanager
 def _reader(url: str, place: Place) -> Iterator[RedisReader]:
-    if not patiently(PATIENCE, lambda: holds_store(url, prefix=place.prefix)):
+    if not patiently(place.patience, lambda: holds_store(url, prefix=place.prefix)):
         raise StoreError(nothing_stored(place))
     reader = RedisReader(url, prefix=place.prefix)
     try:
@@ -106,7 +114,7 @@ def erase_place(place: Place) -> None:
     """
     if place.url is not None:
         url = place.url
-        patiently(PATIENCE, lambda: erase_store(url, prefix=place.prefix))
+        patiently(place.patience, lambda: erase_store(url, prefix=place.prefix))
         return
     if not place.data_dir.exists():
         return

@@ -61,17 +61,17 @@ def share_axis(title: str) -> Axis:
     return Axis(0.0, 1.0, tuple((k / 5, f"{k / 5:.0%}") for k in range(6)), title)
 
 
-def time_axis(start_s: float, end_s: float, title: str = "") -> Axis:
-    """Months with round steps, days for less than two months."""
+def time_axis(start_s: float, end_s: float, title: str = "", *, most: int = 8) -> Axis:
+    """Months with round steps, days for less than two months; about `most` labels."""
     if end_s <= start_s:
         end_s = start_s + 86_400.0
     first = datetime.fromtimestamp(start_s, UTC)
     months = (end_s - start_s) / (30.44 * 86_400.0)
     if months < 2.0:
-        step_s = max(86_400.0, nice_step((end_s - start_s) / 86_400.0, 6) * 86_400.0)
+        step_s = max(86_400.0, nice_step((end_s - start_s) / 86_400.0, most - 2) * 86_400.0)
         times_s = [start_s + k * step_s for k in range(int((end_s - start_s) // step_s) + 1)]
         return Axis(start_s, end_s, tuple((t, _day(t)) for t in times_s), title)
-    step = next(step for step in (1, 2, 3, 6, 12, 24, 60, 120) if months / step <= 8 or step == 120)
+    step = next(step for step in (1, 2, 3, 6, 12, 24, 60, 120) if months / step <= most or step == 120)
     ticks = []
     year, month = first.year, 1
     while (at := datetime(year, month, 1, tzinfo=UTC).timestamp()) <= end_s:
@@ -146,7 +146,7 @@ class Plot:
         at, end = self.py(y), self._width - RIGHT
         self._marks.append(
             f'<path class="level" d="M{LEFT:.1f} {at:.1f}H{end:.1f}"/>'
-            f'<text class="note" x="{end - 3:.1f}" y="{at - 4:.1f}" text-anchor="end">{escape(words)}</text>'
+            f'<text class="note" x="{LEFT + 3:.1f}" y="{at - 4:.1f}">{escape(words)}</text>'
         )
 
     def svg(self) -> str:

@@ -160,7 +160,7 @@ def _auc_plot(kind: str, weeks: Sequence[Week], ends: tuple[float, float]) -> st
     values = [v for w in weeks for v in (w.roc_auc, w.heuristic_roc_auc) if v is not None]
     low = min(0.5, *(int(value * 10) / 10 for value in values)) if values else 0.5
     axis = number_axis([max([*values, low + 0.1])], "ROC AUC", lambda value: f"{value:.2g}", low=low, parts=4)
-    plot = Plot(time_axis(*ends), axis, f"ROC AUC over time {KIND_WORDS[kind]}", height=210.0, width=SMALL)
+    plot = Plot(time_axis(*ends, most=5), axis, f"ROC AUC over time {KIND_WORDS[kind]}", height=210.0, width=SMALL)
     plot.line([(_middle(w), _or_gap(w.heuristic_roc_auc)) for w in weeks], "heuristic")
     plot.line([(_middle(w), _or_gap(w.roc_auc)) for w in weeks], kind)
     for w in weeks:
@@ -177,7 +177,7 @@ def _ratio_plot(weeks: dict[str, list[Week]], ends: tuple[float, float]) -> str:
     values = [w.expected_over_observed for of in weeks.values() for w in of if w.expected_over_observed is not None]
     highest = min(3.0, max([1.5, *values]))
     axis = number_axis([highest], "", lambda value: f"{value:.2g}", parts=4)
-    plot = Plot(time_axis(*ends), axis, "Expected over observed over time", height=210.0, width=SMALL)
+    plot = Plot(time_axis(*ends, most=5), axis, "Expected over observed over time", height=210.0, width=SMALL)
     plot.level(1.0, "right")
     for kind, of_kind in weeks.items():
         plot.line([(_middle(w), _or_gap(w.expected_over_observed)) for w in of_kind], kind)
