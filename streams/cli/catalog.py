@@ -13,6 +13,8 @@ from streams.cli.options import Json
 from streams.cli.screen import fail, guarded, show
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from config.catalog import Catalog
 
 CHECK_EXAMPLES = (
@@ -60,7 +62,7 @@ def _print_problems(error: CatalogError) -> None:
     typer.echo(json.dumps({"ok": False, "problems": problems}, ensure_ascii=False))
 
 
-def _contents(catalog: Catalog, path: Path) -> list[object]:
+def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:
     from rich.markup import escape
 
     from streams.cli.tables import plain_table
@@ -81,7 +83,7 @@ def _contents(catalog: Catalog, path: Path) -> list[object]:
         predictions.add_row(
             name, prediction.name, goal_words(prediction), format_duration(prediction.window_s), prediction.access
         )
-    result: list[object] = [head, *about, "", predictions]
+    result: list[RenderableType] = [head, *about, "", predictions]
     if catalog.segments:
         segments = plain_table("segment", "name", title="Segments, beside the categories of every prediction")
         for name, segment in catalog.segments.items():

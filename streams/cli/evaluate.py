@@ -57,7 +57,7 @@ def evaluate(
         with log:
             watcher.covers(log.first_time_s, log.last_time_s)
             report = run_evaluation(
-                loaded, log, models, only=prediction, codec=codec, watcher=watcher, progress=judging.tell
+                loaded, log, models, watcher=watcher, only=prediction, codec=codec, progress=judging.tell
             )
     if as_json:
         typer.echo(report.to_json())

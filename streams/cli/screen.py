@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 INTERRUPTED = 130
+_PARTS = 10_000
 _EVERY_S = 10.0
 """How often a line says how far it is where there is no terminal for a bar."""
 
@@ -134,8 +135,8 @@ class TerminalWatcher:
                 TimeRemainingColumn(compact=True),
                 console=self._console,
             )
-            done = position / rows
-            self._task = self._progress.add_task("", total=1.0, completed=done, date="started", speed="")
+            done = round(_PARTS * position / rows)
+            self._task = self._progress.add_task("", total=_PARTS, completed=done, date="started", speed="")
             self._progress.start()
 
     def advance(self, position: int, clock_s: float) -> None:
@@ -145,7 +146,8 @@ class TerminalWatcher:
         speed = (position - self._start[1]) / max(now_s - self._start[0], 1e-3)
         words = f"{position:,} events, {speed:,.0f}/s"
         if self._progress is not None:
-            self._progress.update(self._task, completed=self._part(position, clock_s), date=date(clock_s), speed=words)
+            done = round(_PARTS * self._part(position, clock_s))
+            self._progress.update(self._task, completed=done, date=date(clock_s), speed=words)
         elif not self._console.is_terminal and now_s - self._said_s > _EVERY_S:
             self._said_s = now_s
             self._console.print(f"{self._part(position, clock_s):.0%}: {date(clock_s)}, {words}", soft_wrap=True)

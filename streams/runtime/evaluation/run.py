@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from config.catalog import Catalog
 from config.durations import DAY_S
 from config.errors import InputError
 from models.examples import ExampleChunk
+from models.jit import F64
 from models.snapshot import ModelCodec
 from streams.adapters.files import FileLog
 from streams.core.events import Event
@@ -21,8 +22,8 @@ from streams.runtime.evaluation.bgnbd import GoalHistory
 from streams.runtime.evaluation.compare import Progress, Report, evaluate
 from streams.runtime.evaluation.peers import check_peers, history_event
 from streams.runtime.evaluation.points import Collector, Points
+from streams.runtime.job import Watcher
 from streams.runtime.lockstep import LockStep
-from streams.runtime.replay import ReplayWatcher
 
 MAX_PENDING: Final = 100_000_000
 LOOK_EVERY_S: Final = 7 * DAY_S
@@ -38,20 +39,14 @@ class _Seen:
     """event name -> users and times of all its events"""
 
 
-class Judge(Protocol):
-    """Is told how the comparison goes."""
-
-    def __call__(self, prediction: str, model: str, done: float) -> None: ...
-
-
 def run_evaluation(
     catalog: Catalog,
     log: FileLog,
     compare: Sequence[str],
     *,
+    watcher: Watcher,
     only: str | None = None,
     codec: ModelCodec | None = None,
-    watcher: ReplayWatcher | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Run all events, then judge the models in `compare` beside Tideline, on all predictions or `only` one.
@@ -65,7 +60,8 @@ def run_evaluation(
         if only is None or name == only
     }
     names = {history_event(prediction) for _, prediction in wanted.values()} if "bgnbd" in compare else set()
-    seen = _look(log, catalog, {name for name in names if name is not None})
+    with watcher.step("Looking at the events"):
+        seen = _look(log, catalog, {name for name in names if name is not None})
     if not seen.times_s:
         raise InputError(", ".join(file.name for file in log.files), "has no event that can be used")
     catalog = with_room(catalog, np.sort(np.array(seen.times_s)), len(seen.users))
@@ -98,7 +94,7 @@ def _look(log: FileLog, catalog: Catalog, names: set[str]) -> _Seen:
     return seen
 
 
-def with_room(catalog: Catalog, times_s: np.typing.NDArray[np.float64], users: int) -> Catalog:
+def with_room(catalog: Catalog, times_s: F64, users: int) -> Catalog:
     """The catalog with so much room for pending examples that none is left out.
 
     An example waits for the longest window (and an hour until it is handed out). In that time there is one for every
@@ -118,22 +114,25 @@ def _run(
     collectors: Mapping[int, Collector],
     ends_s: tuple[float, float],
     codec: ModelCodec | None,
-    watcher: ReplayWatcher | None,
+    watcher: Watcher,
 ) -> list[Points]:
     def collect(chunk: ExampleChunk) -> None:
         collector = collectors.get(chunk.prediction)
         if collector is not None:
             collector.collect(chunk)
 
+    with watcher.step("Getting the engine ready (compiled at the first start, about a minute, then kept)"):
+        LockStep(catalog).take([])
     engine = LockStep(catalog, codec=codec, on_chunk=collect)
-    if watcher is not None:
-        watcher.begin(0, log.rows)
+    watcher.begin(0, log.rows)
     position = 0
     for number, items in enumerate(log.batches(0, catalog.limits.batch_events), start=1):
         engine.take(items)
         engine.effects(number, b"")  # nobody stores them; taking them keeps the buffers small
         position += len(items)
-        if watcher is not None:
-            watcher.advance(position, engine.shard.clock_s)
+        watcher.advance(position, engine.shard.clock_s)
+    dropped = engine.shard.counters()["dropped_examples"]
+    if dropped:
+        watcher.note(f"{dropped:,} examples did not fit into memory; the others stand for them with a higher weight.")
     names = engine.shard.vocabulary.feature_names()
     return [collector.points(*ends_s, names) for collector in collectors.values()]
