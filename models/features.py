@@ -60,9 +60,7 @@ def start_row(rows: Rows, c: Columns, i: int, time_s: float) -> None:
 
 
 @jit
-def update_row(
-    rows: Rows, c: Columns, spec: FeatureSpec, i: int, name: int, time_s: float, value: float
-) -> None:
+def update_row(rows: Rows, c: Columns, spec: FeatureSpec, i: int, name: int, time_s: float, value: float) -> None:
     """Add one event to row `i`; `name` is -1 for identify, `value` NaN for none."""
     last = rows.t[i, LAST_T]
     forward = time_s > last
@@ -93,9 +91,7 @@ def _decay_row(rows: Rows, c: Columns, spec: FeatureSpec, i: int, elapsed_s: flo
 
 
 @jit
-def _count_event(
-    rows: Rows, c: Columns, spec: FeatureSpec, i: int, name: int, time_s: float, value: float
-) -> None:
+def _count_event(rows: Rows, c: Columns, spec: FeatureSpec, i: int, name: int, time_s: float, value: float) -> None:
     spec.named[name] = 1  # here and not at decoding: a name begins with its first accepted event
     behind = rows.t[i, LAST_T] - time_s
     valued = c.has_value and not np.isnan(value)

@@ -64,7 +64,7 @@ _CACHE = _prepare_cache()
 
 def jit(function: _Function) -> _Function:
     """Compile `function` without fast-math: results must not depend on how loops were vectorised."""
-    return cast(_Function, numba.njit(cache=_CACHE, error_model="numpy")(function))
+    return cast("_Function", numba.njit(cache=_CACHE, error_model="numpy")(function))
 
 
 def const(value: int) -> int:
@@ -73,9 +73,9 @@ def const(value: int) -> int:
     numba compiles a function anew for every literal that is passed to it (`f(x, 0)` and `f(x, 1)` are two); a numpy
     scalar has no literal type.
     """
-    return cast(int, np.int64(value))
+    return cast("int", np.int64(value))
 
 
 def flag(value: bool) -> bool:
     """The same for truth values."""
-    return cast(bool, np.bool_(value))
+    return cast("bool", np.bool_(value))

@@ -116,9 +116,7 @@ def tail_of(q: Pending) -> int:
 
 
 @jit
-def mark_goals(
-    q: Pending, s: LabelSpec, head: I64, i: int, time_s: float, bits: np.uint64, in_order: bool
-) -> None:
+def mark_goals(q: Pending, s: LabelSpec, head: I64, i: int, time_s: float, bits: np.uint64, in_order: bool) -> None:
     """Set the goal bits of an event in the user's examples e with e.t < t <= e.t + window."""
     capacity = q.time_s.shape[0]
     tail = tail_of(q)

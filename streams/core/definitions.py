@@ -210,6 +210,4 @@ def _conditions(catalog: Catalog, vocabulary: Vocabulary, history: dict[str, int
             hourly = node.within_s <= HOUR_BUCKETS * HOUR_S
             bucket_s = HOUR_S if hourly else DAY_S
             within[(history[node.event], HOURS if hourly else DAYS, int(node.within_s // bucket_s))] = None
-    return Conditions(
-        np.array(list(since), np.float64).reshape(-1, 2), np.array(list(within), np.int64).reshape(-1, 3)
-    )
+    return Conditions(np.array(list(since), np.float64).reshape(-1, 2), np.array(list(within), np.int64).reshape(-1, 3))

@@ -73,7 +73,9 @@ class Encoder:
             name = nothing if event.name is None else self._name(event.name)
             rows.append(row)
             names.append(name)
-            bits.append(self._goals.of(event.name, event.properties) if name.reads_properties and event.name else name.bits)
+            bits.append(
+                self._goals.of(event.name, event.properties) if name.reads_properties and event.name else name.bits
+            )
             kept.append(place)
             traits.add(event, self._vocabulary)
         return Encoded(self._columns([items[k] for k in kept], rows, names, bits, traits), kept, refused)

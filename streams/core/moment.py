@@ -184,7 +184,9 @@ def decide_segments(s: State, i: int, step: int, time_s: float, stamp_s: float, 
 
 
 @jit
-def apply_step(s: State, i: int, step: int, time_s: float, stamp_s: float, origin: int, bits: np.uint64, event: int) -> None:
+def apply_step(
+    s: State, i: int, step: int, time_s: float, stamp_s: float, origin: int, bits: np.uint64, event: int
+) -> None:
     """Record a step: transitions (exits, then entries), then scores, categories, audience and F."""
     decide_segments(s, i, step, time_s, stamp_s, YES)
     k = s.scratch

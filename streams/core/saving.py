@@ -73,7 +73,9 @@ class Saver:
         shard.users.users.dirty[touched] = 0
         shard.si[TOUCHED] = 0
 
-    def _take_scores(self, batch: CommitBatch, p: int, prediction: str, rows: Any, users: list[str], moved: Any) -> None:
+    def _take_scores(
+        self, batch: CommitBatch, p: int, prediction: str, rows: Any, users: list[str], moved: Any
+    ) -> None:
         views, c = self.shard.users.rows, self.shard.definitions.layout.columns
         scores = views.f[rows, c.f_score + p]
         inside = ~np.isnan(scores)
@@ -87,13 +89,18 @@ class Saver:
             if is_in:
                 shown = f"{chance:.6g}" if live else "null"
                 written.append(
-                    (user, b'{"score":%.2f,"likelihood":%s,"category":"%s"}' % (score, shown.encode(), _WORDS[category]))
+                    (
+                        user,
+                        b'{"score":%.2f,"likelihood":%s,"category":"%s"}' % (score, shown.encode(), _WORDS[category]),
+                    )
                 )
         batch.scores[prediction] = written
         gone = [users[k] for k in np.flatnonzero(moved & ~inside).tolist()]
         batch.scores_removed[prediction] = gone
         batch.index_removed[prediction] = gone
-        batch.index[prediction] = [(users[k], round(float(scores[k]), 2)) for k in np.flatnonzero(moved & inside).tolist()]
+        batch.index[prediction] = [
+            (users[k], round(float(scores[k]), 2)) for k in np.flatnonzero(moved & inside).tolist()
+        ]
 
     def _take_members(self, batch: CommitBatch) -> None:
         shard = self.shard

@@ -235,7 +235,14 @@ class Shard:
         self.population.counts[p] = 0
         for i in range(len(self.users)):
             if s.rows.b[i, c.b_audience + p]:
-                features_at(self.sealed["rows"], self.sealed["c"], self.sealed["features"], i, s.rows.t[i, SCORED_T], s.scratch.x[0])
+                features_at(
+                    self.sealed["rows"],
+                    self.sealed["c"],
+                    self.sealed["features"],
+                    i,
+                    s.rows.t[i, SCORED_T],
+                    s.scratch.x[0],
+                )
                 kernel.record_rank(self.sealed.state, i, p, _logit(self._outside[p].likelihood(s.scratch.x[0])))
 
     def reschedule_all(self) -> None:

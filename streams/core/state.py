@@ -85,7 +85,9 @@ COUNTERS = {
 CLOCK, MOMENT, MAX_AHEAD_S, SF_SIZE = range(4)
 
 # Columns of the out buffer.
-(O_ROW, O_SEGMENT, O_SEQUENCE, O_ORIGIN, O_GOAL, O_CATEGORY, O_PREVIOUS_CATEGORY, O_EVENT, O_VERSION, OI_SIZE) = range(10)
+(O_ROW, O_SEGMENT, O_SEQUENCE, O_ORIGIN, O_GOAL, O_CATEGORY, O_PREVIOUS_CATEGORY, O_EVENT, O_VERSION, OI_SIZE) = range(
+    10
+)
 O_TIME, O_SCORE, O_PREVIOUS_SCORE, O_LIKELIHOOD, O_ENTERED, OF_SIZE = range(6)
 
 # Columns of the crossing statistics.
@@ -263,7 +265,9 @@ def allocate_scratch(features: int, predictions: int, segments: int, hysteresis:
 def allocate_out(capacity: int, features: int) -> Out:
     """An out buffer for `capacity` transitions."""
     return Out(
-        np.zeros((capacity, OI_SIZE), np.int64), np.zeros((capacity, OF_SIZE)), np.zeros((capacity, features), np.float32)
+        np.zeros((capacity, OI_SIZE), np.int64),
+        np.zeros((capacity, OF_SIZE)),
+        np.zeros((capacity, features), np.float32),
     )
 
 

@@ -46,7 +46,9 @@ class LockStep:
         self.on_chunk = on_chunk
 
     @classmethod
-    def load(cls, catalog: Catalog, loaded: Loaded, *, generation: str, shard: int, codec: ModelCodec | None) -> LockStep:
+    def load(
+        cls, catalog: Catalog, loaded: Loaded, *, generation: str, shard: int, codec: ModelCodec | None
+    ) -> LockStep:
         """The pair as the last commit left it; a fresh one when there was none."""
         engine = cls(catalog, generation=generation, shard=shard, codec=codec)
         if not loaded.blobs:

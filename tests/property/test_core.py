@@ -48,7 +48,15 @@ def check_transition(found: dict[str, Any], wanted: dict[str, Any]) -> None:
     assert data["in_segment"] == wanted["in_segment"]
     assert int(found["sequence"]) == wanted["sequence"]
     assert seconds(found["time"]) == pytest.approx(wanted["time_s"], abs=1e-5)
-    for key in ("origin", "model_version", "category", "previous_category", "caused_by_goal", "entry_count", "is_reentry"):
+    for key in (
+        "origin",
+        "model_version",
+        "category",
+        "previous_category",
+        "caused_by_goal",
+        "entry_count",
+        "is_reentry",
+    ):
         assert data[key] == wanted[key], key
     assert data["prediction_id"] == wanted["prediction"]
     assert close(data["score"], wanted["score"], 0.006)

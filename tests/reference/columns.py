@@ -78,7 +78,11 @@ class Columns:
         """All features of the user at a time, as 32-bit floats."""
         x: list[float] = []
         for name in self.names:
-            x += [0.0] * (len(self.half_lives) + 2) if name not in self.begun or name is None else self._of_name(row, name, at_s)
+            x += (
+                [0.0] * (len(self.half_lives) + 2)
+                if name not in self.begun or name is None
+                else self._of_name(row, name, at_s)
+            )
         if self.has_value:
             x += self._of_value(row, at_s)
         x += _of_times(row, at_s)
