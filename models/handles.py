@@ -14,7 +14,7 @@ from numba.experimental import structref
 def handle_type(group: type, module: str) -> tuple[type, type]:
     """Make the handle of named tuple class `group`; call it once, in the module that keeps both classes as globals."""
     kind = type(group.__name__ + "Type", (types.StructRef,), {"__module__": module})
-    structref.register(kind)
+    structref.register(kind)  # type: ignore[no-untyped-call]
     proxy = type(group.__name__ + "Handle", (structref.StructRefProxy,), {"__module__": module})
-    structref.define_proxy(proxy, kind, list(group._fields))  # type: ignore[attr-defined]
+    structref.define_proxy(proxy, kind, list(group._fields))  # type: ignore[attr-defined, no-untyped-call]
     return kind, proxy

@@ -55,7 +55,7 @@ def _prepare_cache() -> bool:
         return False
     for stale in sorted(parent.iterdir(), key=lambda p: p.stat().st_mtime)[:-8]:
         shutil.rmtree(stale, ignore_errors=True)
-    numba.config.CACHE_DIR = str(folder)
+    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     return True
 
 
@@ -79,3 +79,9 @@ def const(value: int) -> int:
 def flag(value: bool) -> bool:
     """The same for truth values."""
     return cast("bool", np.bool_(value))
+
+
+@jit
+def wide(value: Any) -> int:
+    """An integer of any width as 64 bits, so that one compiled function serves all."""
+    return np.int64(value)  # type: ignore[return-value]

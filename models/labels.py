@@ -55,7 +55,10 @@ class Pending(NamedTuple):
 
 
 class LabelSpec(NamedTuple):
-    """Windows and goals. Per prediction: `window_s`, `first_bit`, `bits`, `any_of`; per bit: `negated`, `bit_window_s`."""
+    """Windows and goals.
+
+    Per prediction: `window_s`, `first_bit`, `bits`, `any_of`; per bit: `negated`, `bit_window_s`.
+    """
 
     window_s: F64
     first_bit: I64

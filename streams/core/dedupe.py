@@ -14,7 +14,7 @@ from models.jit import I64, U64, jit
 
 
 class Dedupe(NamedTuple):
-    """`table` [power of two] with 0 for empty; `ring` [bound] in order of arrival; `n` [2]: accepted ever, saved ever."""
+    """`table` [power of two], 0 is empty; `ring` [bound] in order of arrival; `n` [2]: accepted, saved ever."""
 
     table: U64
     ring: U64

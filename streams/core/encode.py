@@ -25,7 +25,7 @@ class _Name(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """A batch for the loop: `item[e]` is where event e stands in the batch as it was fed; `refused` (place, dead letter)."""
+    """A batch for the loop: event e is item `item[e]` of the batch as fed; `refused` holds (place, dead letter)."""
 
     events: Events
     item: list[int]

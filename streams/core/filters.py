@@ -41,7 +41,7 @@ HOURS, DAYS = 0, 1
 
 
 class Programs(NamedTuple):
-    """Code of many filters: `code` [n, 4] integers, `bounds` [n, 2], `values` the sets of TRAIT_IN, `start` [filters + 1]."""
+    """Code of many filters: `code` [n, 4], `bounds` [n, 2], `values` of TRAIT_IN, `start` [filters + 1]."""
 
     code: I64
     bounds: F64
@@ -244,7 +244,7 @@ def record_history(history: History, slot: int, time_s: float) -> None:
 
 
 @jit
-def holds(
+def holds(  # noqa: C901, PLR0912 - an interpreter: one branch per instruction is how it reads best
     programs: Programs,
     which: int,
     rows: Rows,

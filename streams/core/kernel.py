@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from models.features import DAY_S, features_at, start_row, update_row
-from models.jit import const, jit
+from models.jit import const, jit, wide
 from models.labels import (
     DIRTY,
     EVENT,
@@ -265,6 +265,7 @@ def look(s: State, i: int, minute: int) -> bool:
 
 @jit
 def has_room(s: State) -> bool:
+    """Whether the buffers hold what one more moment can give."""
     return s.si[OUT] + 2 * s.c.segments <= s.out.whole.shape[0] and s.si[GOALS] < s.marks.row.shape[0]
 
 
@@ -306,7 +307,7 @@ def tick(s: State, time_s: float) -> int:
         while next_due(s.queue) <= minute:
             if not has_room(s):
                 return OUT_FULL
-            i = np.int64(s.queue.heap[0])
+            i = wide(s.queue.heap[0])
             if not look(s, i, minute):
                 return MODEL_NEEDED
             reschedule(s, i)

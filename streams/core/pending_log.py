@@ -97,7 +97,8 @@ def _pack(q: Pending, seqs: I64) -> dict[str, Any]:
 def take_chunk(q: Pending, tail: int, marks: GoalMarks, marks_n: int, earlier: list[GoalMarks]) -> bytes | None:
     """What happened to the ring since the last save, and note that it is saved; None when nothing did.
 
-    `tail` is the oldest sequence still waited for; `marks` holds `marks_n` goal marks, `earlier` those that had to leave the buffer before.
+    `tail` is the oldest sequence still waited for; `marks` holds `marks_n` goal marks, `earlier` those that had to
+    leave the buffer before.
     """
     saved, end = int(q.n[SAVED]), int(q.n[NEXT])
     thinned = q.thinned[: q.thinned_n[0]].tolist()

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.jit import I32, I64, jit
+from models.jit import I32, I64, jit, wide
 
 
 class DueQueue(NamedTuple):
-    """`heap` [capacity] rows, `place` [capacity] positions, `due` [capacity] minutes, `order` of the users, `size` [1]."""
+    """`heap` of rows, with the `place` of each, its `due` minute and the user's `order`, [capacity]; `size` [1]."""
 
     heap: I32
     place: I32
@@ -41,10 +41,10 @@ def _before(q: DueQueue, a: int, b: int) -> bool:
 
 @jit
 def _rise(q: DueQueue, at: int) -> None:
-    row = np.int64(q.heap[at])
+    row = wide(q.heap[at])
     while at > 0:
         parent = (at - 1) // 2
-        above = np.int64(q.heap[parent])
+        above = wide(q.heap[parent])
         if not _before(q, row, above):
             break
         q.heap[at] = above
@@ -56,15 +56,15 @@ def _rise(q: DueQueue, at: int) -> None:
 
 @jit
 def _sink(q: DueQueue, at: int) -> None:
-    row = np.int64(q.heap[at])
+    row = wide(q.heap[at])
     size = q.size[0]
     while True:
         child = 2 * at + 1
         if child >= size:
             break
-        if child + 1 < size and _before(q, np.int64(q.heap[child + 1]), np.int64(q.heap[child])):
+        if child + 1 < size and _before(q, wide(q.heap[child + 1]), wide(q.heap[child])):
             child += 1
-        below = np.int64(q.heap[child])
+        below = wide(q.heap[child])
         if not _before(q, below, row):
             break
         q.heap[at] = below
@@ -88,9 +88,9 @@ def schedule(q: DueQueue, row: int, minute: int) -> None:
     earlier = minute < q.due[row]
     q.due[row] = minute
     if earlier:
-        _rise(q, np.int64(q.place[row]))
+        _rise(q, wide(q.place[row]))
     else:
-        _sink(q, np.int64(q.place[row]))
+        _sink(q, wide(q.place[row]))
 
 
 @jit

@@ -69,6 +69,7 @@ from streams.core.state import (
     allocate_out,
     allocate_population,
     allocate_scratch,
+    replace_in_place,
 )
 from streams.core.transitions import TransitionWriter, contributions, strongest
 from streams.core.users import UserTable
@@ -201,8 +202,7 @@ class Shard:
         ]
         self._count_user_days(snapshot.version)
         self._outside = {p: s.model for p, s in enumerate(snapshot.predictions) if s.model is not None}
-        for mine, new in zip(self._model, self._model_of(snapshot), strict=True):
-            mine[:] = new
+        replace_in_place(self._model, self._model_of(snapshot))
         self.si[TARGETS] = _bits(self._model.live * self.definitions.predictions.targets)
         for p in going_live:
             self._rescore(p)
@@ -353,7 +353,7 @@ class Shard:
             self.si[OUT] = 0
         marks = int(self.si[GOALS])
         if marks == MARKS:
-            self.marks_before.append(GoalMarks(*(array.copy() for array in self.marks)))
+            self.marks_before.append(GoalMarks(self.marks.row.copy(), self.marks.time_s.copy(), self.marks.bits.copy()))
             self.si[GOALS] = 0
 
     def _write_transitions(self, n: int) -> None:

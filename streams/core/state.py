@@ -110,7 +110,10 @@ class Users(NamedTuple):
 
 
 class PredictionTable(NamedTuple):
-    """Definitions per prediction; `audience` is a program or EVERYBODY, `names` the heuristic's event columns from `first_name` on."""
+    """Definitions per prediction.
+
+    `audience` is a program or EVERYBODY, `names` the heuristic's event columns from `first_name` on.
+    """
 
     edges: F64
     hysteresis: F64
@@ -125,7 +128,7 @@ class PredictionTable(NamedTuple):
 
 
 class SegmentTable(NamedTuple):
-    """Definitions per segment: a category of `prediction` (-1: a filter), `uses` bits of predictions, the `only` one or -1."""
+    """Definitions per segment: a category of `prediction` (-1: a filter); `uses` bits of predictions, `only` one or -1."""
 
     prediction: I64
     category: I64
@@ -138,7 +141,10 @@ class SegmentTable(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """When filters can change by time alone: `since` [n, 2] name and bound in s; `within` [n, 3] history name, unit, buckets."""
+    """When filters can change by time alone.
+
+    `since` [n, 2]: name and bound in s; `within` [n, 3]: history name, unit, buckets.
+    """
 
     since: F64
     within: I64
@@ -278,3 +284,11 @@ def allocate_population(predictions: int) -> Population:
         np.zeros((predictions, 3), np.int64),
         np.zeros((predictions, 3, len(CAUSES), STATS_SIZE), np.int64),
     )
+
+
+def replace_in_place(model: Model, other: Model) -> None:
+    """Give `model` the numbers of `other`; the loop keeps its arrays."""
+    model.weights[:] = other.weights
+    model.bias[:] = other.bias
+    model.live[:] = other.live
+    model.table[:] = other.table

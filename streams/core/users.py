@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
@@ -78,10 +81,8 @@ class UserTable:
         self.buffer = buffer
         users = _allocate_users(2 * old)
         queue = allocate_queue(2 * old, users.order)
-        for source, target in ((self.users, users), (self.queue, queue)):
-            for array, bigger in zip(source, target, strict=True):
-                if len(array) == old:
-                    bigger[:old] = array
+        _copy_into(users, self.users, old)
+        _copy_into(queue, self.queue, old)
         queue.size[0] = self.queue.size[0]
         self.users, self.queue = users, queue
         slot = np.full((2 * old, self.history.slot.shape[1]), -1, np.int32)
@@ -105,8 +106,7 @@ class UserTable:
         old = self.history
         size = len(old.hours)
         new = _allocate_history(1, 0, 2 * size)
-        for source, target in zip(old[1:], new[1:], strict=True):
-            target[:size] = source
+        _copy_into(new[1:], old[1:], size)
         self.history = new._replace(slot=old.slot)
         self.grown = True
 
@@ -147,6 +147,13 @@ class UserTable:
             self.history.days[slot] = np.frombuffer(stored, np.uint16, DAY_BUCKETS, at)
             at += 2 * DAY_BUCKETS
         return row
+
+
+def _copy_into(target: Sequence[Any], source: Sequence[Any], size: int) -> None:
+    """Copy arrays of `size` rows into longer ones; arrays of another length are left alone."""
+    for longer, array in zip(target, source, strict=True):
+        if len(array) == size:
+            longer[:size] = array
 
 
 def _allocate_users(capacity: int) -> Users:

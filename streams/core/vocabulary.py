@@ -82,7 +82,7 @@ class Vocabulary:
         """The number that stands for a trait's value."""
         codes = self._codes[trait]
         if isinstance(value, str) and value not in codes:
-            if len(codes) >= self._code_limit(trait):
+            if len(codes) >= self._code_limit():
                 return OTHER_TEXT
             codes[value] = len(codes)
         return encode_trait(value, codes.__getitem__)
@@ -98,7 +98,7 @@ class Vocabulary:
             self._labels[at] = (trait, _text(value))
         return number
 
-    def _code_limit(self, trait: str) -> int:
+    def _code_limit(self) -> int:
         return self._catalog.limits.trait_values + 256  # the values that filters name come on top
 
     def trait_text(self, trait: str, number: float) -> str | float | bool | None:

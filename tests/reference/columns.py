@@ -53,7 +53,7 @@ class Columns:
             _fill(self.names, event.name)
 
     def meet(self, event: Event) -> str | None:
-        """The tracked name that an accepted event counts for, None for an identify. A name begins with its first event."""
+        """The tracked name that an accepted event counts for, None for an identify; with it the name begins."""
         self.reserve(event)
         if event.name is None:
             return None
