@@ -223,10 +223,10 @@ def _transition(s: State, i: int, g: int, step: int, stamp_s: float, origin: int
     shown = AUDIENCE if not entering and _left_audience(s, i, g, step) else origin
     sequence = s.rows.u[i, s.c.u_sequence + g] + np.uint32(1)
     s.rows.u[i, s.c.u_sequence + g] = sequence
-    _count_crossing(s, i, g, stamp_s, _cause(s, g, origin, bits))
+    counted_as = _count_crossing(s, i, g, stamp_s, _cause(s, g, origin, bits))
     if entering:
         s.rows.t[i, s.c.t_entered + g] = stamp_s
-        s.rows.b[i, s.c.b_cause + g] = _cause(s, g, origin, bits)
+        s.rows.b[i, s.c.b_cause + g] = counted_as
     n = s.si[OUT]
     whole, real = s.out.whole[n], s.out.real[n]
     whole[O_ROW] = i
@@ -256,23 +256,31 @@ def _transition(s: State, i: int, g: int, step: int, stamp_s: float, origin: int
 
 
 @jit
-def _count_crossing(s: State, i: int, g: int, stamp_s: float, cause: int) -> None:
-    """Statistics of category segments: entries from another category, and how soon they were undone."""
+def _count_crossing(s: State, i: int, g: int, stamp_s: float, cause: int) -> int:
+    """Statistics of category segments: entries from another category, and how soon they were undone.
+
+    Returns the cause under which an entry was counted, NONE if it was not: a first category is no crossing, so
+    leaving it undoes none.
+    """
     p = s.segments.prediction[g]
     if p < 0:
-        return
+        return NONE
     category = s.segments.category[g]
     previous = s.rows.b[i, s.c.b_category + p]
     if s.scratch.member[g]:
-        if previous != NONE:
-            s.population.crossings[p, category, cause, ENTERED] += 1
-        return
+        if previous == NONE:
+            return NONE
+        s.population.crossings[p, category, cause, ENTERED] += 1
+        return cause
     stayed_s = stamp_s - s.rows.t[i, s.c.t_entered + g]
     entered_by = s.rows.b[i, s.c.b_cause + g]
+    if entered_by == NONE:
+        return NONE
     if stayed_s <= DAY_S:
         s.population.crossings[p, category, entered_by, UNDONE_DAY] += 1
     if stayed_s <= 7.0 * DAY_S:
         s.population.crossings[p, category, entered_by, UNDONE_WEEK] += 1
+    return NONE
 
 
 @jit
