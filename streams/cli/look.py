@@ -211,6 +211,7 @@ def _user_words(detail: UserDetail) -> Iterator[Table | Text]:
 def _score_lines(found: UserPrediction) -> Text:
     from rich.text import Text
 
+    from streams.runtime.transition_log import SMALLEST_SHOWN
     from streams.runtime.words import percent, rank
 
     text = Text.assemble((found.name, "bold"), f" ({found.id}): ")
@@ -225,6 +226,6 @@ def _score_lines(found: UserPrediction) -> Text:
         text.append(f", category {found.category_name}")
     if found.status != "live":
         text.append(f" ({found.status})")
-    for reason in found.reasons:
+    for reason in (reason for reason in found.reasons if reason.strength >= SMALLEST_SHOWN):
         text.append(f"\n  {reason.direction} it  {reason!s}", style="dim")
     return text.append("\n")

@@ -221,7 +221,7 @@ def transition_lines(transitions: Iterable[Transition]) -> Iterator[Text]:
             text.append(f"; score {data.score:.0f}")
         if data.likelihood is not None:
             text.append(f", likelihood {percent(data.likelihood)}")
-        for reason in data.reasons[:_REASONS]:
+        for reason in data.main_reasons(_REASONS):
             text.append(f"\n      {reason.words}", style="dim")
         yield text
 

@@ -19,6 +19,9 @@ CAUSES: Final = ("goal", "event", "silence", "model", "audience", "other")
 """Why somebody entered or left: by a goal of the prediction, by another event, by silence, by a new model or by going
 live, by leaving the audience, by anything else (a definition changed, deleted)."""
 
+SMALLEST_SHOWN: Final = 0.05
+"""A contribution below this is shown as 0.0, so it is not shown."""
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -51,6 +54,10 @@ class Data(msgspec.Struct, frozen=True):
     caused_by_goal: bool
     entry_count: int
     reasons: tuple[Reason, ...]
+
+    def main_reasons(self, limit: int) -> tuple[Reason, ...]:
+        """The strongest ones, without those that round to nothing."""
+        return tuple(reason for reason in self.reasons[:limit] if abs(reason.contribution) >= SMALLEST_SHOWN)
 
 
 class Transition(msgspec.Struct, frozen=True):

@@ -193,7 +193,7 @@ def _transitions(latest: Sequence[Transition], summary: Summary) -> str:
             cause(found.cause),
             _score_and_rank(data.score, ranked.get(data.prediction_id or "")),
             percent(data.likelihood),
-            "; ".join(reason.words for reason in data.reasons[:3]) or NOTHING,
+            "; ".join(reason.words for reason in data.main_reasons(3)) or NOTHING,
         ])  # fmt: skip
     if not rows:
         return '<section id="transitions"><h2>Last transitions</h2><p>None yet.</p></section>'

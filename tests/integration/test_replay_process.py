@@ -1,0 +1,135 @@
+"""`tideline replay` as a process: killed at any moment, interrupted, or with a store that goes back in time."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from streams.adapters.redis_reader import RedisReader
+from streams.adapters.valkey_server import EmbeddedValkey
+from tests.integration.replay_world import ROWS, Contents, Files, Run, await_commits, folded
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files.write(tmp_path_factory.mktemp("input"))
+
+
+def finish(files: Files, data_dir: Path, *more: str) -> str:
+    """Run to the end; what it said on standard error."""
+    with Run(files, data_dir, *more) as run:
+        code, out, err = run.wait()
+    assert code == 0, err
+    assert "Small CDNOW" in out
+    return err
+
+
+@contextmanager
+def opened(data_dir: Path) -> Iterator[tuple[EmbeddedValkey, RedisReader]]:
+    with EmbeddedValkey(data_dir) as server:
+        reader = RedisReader(server.url)
+        yield server, reader
+        reader.close()
+
+
+def contents(data_dir: Path) -> Contents:
+    with opened(data_dir) as (server, reader):
+        return Contents.of(reader, redis.Redis.from_url(server.url))
+
+
+def test_killed_ten_times_it_ends_with_the_same_transitions(files: Files, tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    sys.stderr.write(f"seed of the kills: {seed}\n")  # shown when the test fails
+    draw = random.Random(seed)
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    with Run(files, alone) as run:
+        await_commits(run, alone, 1)
+        run.end(signal.SIGKILL)
+    # From here on both go their own ways; they share the generation, which ids of transitions are made of.
+    shutil.copytree(alone, killed, ignore=shutil.ignore_patterns("*.sock", "*.address", "*.pid", "*.lock"))
+    (killed / "tideline.lock").touch(mode=0o600)
+    finish(files, alone)
+
+    kills = 0
+    for _ in range(KILLS):
+        with Run(files, killed) as run:
+            at = await_commits(run, killed, 1)
+            await_commits(run, killed, at + draw.randint(0, 4))
+            time.sleep(draw.uniform(0.0, 0.08))  # somewhere within the work between two commits
+            kills += run.process.poll() is None
+            run.end(signal.SIGKILL)
+    assert kills == KILLS, "the run had ended before all kills: make it longer"
+    assert "Going on at" in finish(files, killed)
+
+    assert (killed / "transitions.ndjson").read_bytes() == (alone / "transitions.ndjson").read_bytes()
+    left_alone = contents(alone)
+    assert contents(killed) == left_alone
+    assert left_alone.totals.position == ROWS
+    assert left_alone.totals.transitions > 1_000
+    assert folded(alone / "transitions.ndjson") == {name: users for name, users in left_alone.members.items() if users}
+
+
+def test_a_store_set_back_under_a_running_process_is_noticed(files: Files, tmp_path: Path) -> None:
+    data, early, out = tmp_path / "server", tmp_path / "early", tmp_path / "out"
+    alone = tmp_path / "alone"
+    finish(files, alone)
+    with EmbeddedValkey(data) as server:
+        url = server.url
+        with Run(files, out, "--store", url) as run:
+            at = await_commits(run, url, 25)
+            server.stop()
+            shutil.copytree(data / "appendonlydir", early)
+            assert server.start() == url
+            later = await_commits(run, url, at + 8)
+            server.stop()
+            shutil.rmtree(data / "appendonlydir")
+            shutil.copytree(early, data / "appendonlydir")
+            assert server.start() == url
+            code, _, err = run.wait()
+        assert code == 0, err
+        assert later > at
+        assert "set back to an earlier copy" in err
+        reader = RedisReader(url)
+        (shard,) = reader.shard_infos()
+        assert shard.epoch > 1
+        set_back = Contents.of(reader, redis.Redis.from_url(url))
+        reader.close()
+    left_alone = contents(alone)
+    assert set_back == left_alone
+    # Crossings of the time that was forgotten are said again, under ids of the new generation.
+    assert folded(out / "transitions.ndjson") == folded(alone / "transitions.ndjson")
+
+
+def test_after_ctrl_c_it_says_how_to_go_on_and_does(files: Files, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Run(files, data) as run:
+        await_commits(run, data, 3)
+        code, out, err = run.end(signal.SIGINT)
+    assert (code, out) == (130, "")
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    assert "Going on at" in finish(files, data)
+    assert contents(data).totals.position == ROWS
+
+
+def test_two_runs_of_one_directory_do_not_meet(files: Files, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Run(files, data) as first:
+        await_commits(first, data, 1)
+        with Run(files, data) as second:
+            code, _, err = second.wait()
+        assert code == 4
+        assert "in use by process" in err
+        assert first.wait()[0] == 0
