@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 
+from urllib.parse import quote
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +100,8 @@ class TransitionWriter:
     """Writes the loop's transitions as CloudEvents 1.0 in JSON (structured mode)."""
 
     def __init__(self, definitions: Definitions, generation: str, shard: int) -> None:
-        source = msgspec.json.encode(f"tideline/{definitions.catalog.name}/{shard}")
+        # A source is a URI reference, and a name may be any text.
+        source = msgspec.json.encode(f"tideline/{quote(definitions.catalog.name, safe='')}/{shard}")
         kinds = (EXITED_TYPE.encode(), ENTERED_TYPE.encode())
         self._heads = [b'"source":%s,"type":"%s"' % (source, kind) for kind in kinds]
         self._segments = [self._segment_part(definitions, g) for g in range(len(definitions.segment_ids))]
