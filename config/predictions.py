@@ -83,7 +83,7 @@ class Prediction(Model):
         ),
     ] = "logistic"
     """logistic, or a river classifier."""
-    memory_examples: int = Field(default=100_000, ge=1_000, le=1_000_000_000)
+    memory_examples: int = Field(default=500_000, ge=1_000, le=1_000_000_000)
     """How many examples the model remembers; older ones fade."""
 
     @property

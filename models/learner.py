@@ -53,7 +53,7 @@ class PredictionSpec:
 
     id: str
     model: Literal["logistic"] | RiverModel = "logistic"
-    memory_examples: int | None = 100_000
+    memory_examples: int | None = 500_000
     min_goals: int = 100
     """Different users who must have reached the goal before warm-up can end."""
     label_delay_s: float = 0.0

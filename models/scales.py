@@ -16,7 +16,7 @@ NONE = 255  # the category of who has none
 def bin_of(z: float) -> int:
     """The bin of F that holds rank value `z`; the first and last also hold what lies outside."""
     place = (z - Z_MIN) / (Z_MAX - Z_MIN) * BINS
-    if place < 0.0:
+    if not place >= 0.0:
         return 0
     if place >= BINS:
         return BINS - 1

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from math import isfinite, nan
+from math import nan
 from typing import Any
 
 from streams.core.events import MAX_NAME_BYTES, MAX_TRAIT_BYTES, MAX_USER_BYTES, DeadReason, Scalar
 from streams.core.refusal import Refused, plain_float, shown
+
+LARGEST = 1e12
+"""Largest money or number of a trait: sums of them stay finite as 32-bit floats, and far from the codes of texts."""
 
 MAX_DEPTH = 64
 """Deepest nesting of a JSON record. Parsers recurse: without a bound, a line of brackets ends the process."""
@@ -100,19 +103,19 @@ def money(value: object) -> float:
     """The value of an event: a number, or text that is one; NaN if there is none."""
     if value is None:
         return nan
-    if type(value) is float and isfinite(value):
+    if type(value) is float and abs(value) <= LARGEST:
         return value
     try:
         return finite(value)
     except ValueError as error:
         if type(value) is str and (not value or value.isspace()):
             return nan
-        detail = f"the value is {shown(value)}; expected a number such as 12.50"
+        detail = f"the value is {shown(value)}; expected a number such as 12.50, up to 1e12"
         raise Refused(DeadReason.BAD_VALUE, detail) from error
 
 
 def finite(value: object) -> float:
-    """A finite number, or text that is one. Raises ValueError."""
+    """A number of at most `LARGEST` in size, or text that is one. Raises ValueError."""
     if type(value) is float:
         number = value
     elif type(value) is str:
@@ -121,7 +124,7 @@ def finite(value: object) -> float:
         number = float(value)
     else:
         raise ValueError("no number")
-    if not isfinite(number):
+    if not abs(number) <= LARGEST:
         raise ValueError("not finite")
     return number
 

@@ -80,25 +80,30 @@ class PendingLog:
         self.next_number = next_number
 
 
-def _pack(q: Pending, seqs: I64) -> dict[str, Any]:
+def _pack(q: Pending, seqs: I64, order: I64) -> dict[str, Any]:
+    """Examples as stored. A user is named by the order, which is the row after the next load."""
     at = seqs % q.time_s.shape[0]
+    whole = q.whole[at]
+    whole[:, ROW] = order[whole[:, ROW]]
     return {
         "seq": seqs.tobytes(),
         "x": q.x[at].tobytes(),
         "t": q.time_s[at].tobytes(),
         "rate": q.rate[at].tobytes(),
-        "whole": q.whole[at].tobytes(),
+        "whole": whole.tobytes(),
         "seen": q.seen[at].tobytes(),
         "served": q.served[at].tobytes(),
         "category": q.category[at].tobytes(),
     }
 
 
-def take_chunk(q: Pending, tail: int, marks: GoalMarks, marks_n: int, earlier: list[GoalMarks]) -> bytes | None:
+def take_chunk(
+    q: Pending, tail: int, order: I64, marks: GoalMarks, marks_n: int, earlier: list[GoalMarks]
+) -> bytes | None:
     """What happened to the ring since the last save, and note that it is saved; None when nothing did.
 
-    `tail` is the oldest sequence still waited for; `marks` holds `marks_n` goal marks, `earlier` those that had to
-    leave the buffer before.
+    `tail` is the oldest sequence still waited for; `order` that of the users; `marks` holds `marks_n` goal marks,
+    `earlier` those that had to leave the buffer before.
     """
     saved, end = int(q.n[SAVED]), int(q.n[NEXT])
     thinned = q.thinned[: q.thinned_n[0]].tolist()
@@ -110,9 +115,9 @@ def take_chunk(q: Pending, tail: int, marks: GoalMarks, marks_n: int, earlier: l
         return None
     chunk = {
         "thinned": thinned,
-        "replaced": _pack(q, old),
-        "new": _pack(q, seqs),
-        "mark_row": rows.tobytes(),
+        "replaced": _pack(q, old, order),
+        "new": _pack(q, seqs, order),
+        "mark_row": order[rows].tobytes(),
         "mark_t": np.concatenate([m.time_s for m in earlier] + [marks.time_s[:marks_n]]).tobytes(),
         "mark_bits": np.concatenate([m.bits for m in earlier] + [marks.bits[:marks_n]]).tobytes(),
     }

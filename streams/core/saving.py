@@ -115,7 +115,9 @@ class Saver:
         thinned = bool(q.thinned_n[0])
         if q.thinned_n[0] > len(q.thinned):
             raise RuntimeError("more thinnings of pending examples than one save can hold")
-        chunk = take_chunk(q, self._tail(), shard.marks, int(shard.si[GOALS]), shard.marks_before)
+        chunk = take_chunk(
+            q, self._tail(), shard.users.users.order, shard.marks, int(shard.si[GOALS]), shard.marks_before
+        )
         shard.si[GOALS] = 0
         shard.marks_before = []
         if chunk is not None:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from config.catalog import Catalog, RiverModel
+from config.catalog import Catalog
 from models.examples import ExampleChunk
 from models.features import features_at
 from models.jit import F64, I64, U8
@@ -101,8 +101,6 @@ class Shard:
         self.encoder = Encoder(catalog, self.vocabulary, self.users.row_of)
         self.writer = TransitionWriter(d, generation, shard)
         c = d.layout.columns
-        for p, prediction in enumerate(catalog.predictions.values()):
-            d.predictions.external[p] = isinstance(prediction.model, RiverModel)
         self.pending: Pending = allocate_pending(catalog.limits.pending_examples, c.features, c.predictions)
         self.marks = GoalMarks(np.zeros(MARKS, np.int64), np.zeros(MARKS), np.zeros(MARKS, np.uint64))
         self.out = allocate_out(OUT_ROWS + 4 * c.segments, c.features)
@@ -201,7 +199,7 @@ class Shard:
             if new.status != Status.WARMING and old.status == Status.WARMING
         ]
         self._count_user_days(snapshot.version)
-        self._outside = {p: s.model for p, s in enumerate(snapshot.predictions) if s.model is not None}
+        self._use_models(snapshot)
         replace_in_place(self._model, self._model_of(snapshot))
         self.si[TARGETS] = _bits(self._model.live * self.definitions.predictions.targets)
         for p in going_live:
@@ -320,8 +318,15 @@ class Shard:
     def rebind(self) -> None:
         """Take over arrays that were replaced (after loading)."""
         self._model = self._model_of(self.snapshot)
-        self._outside = {p: s.model for p, s in enumerate(self.snapshot.predictions) if s.model is not None}
+        self._use_models(self.snapshot)
         self.state = self._bind()
+
+    def _use_models(self, snapshot: Snapshot) -> None:
+        """Note which predictions have a model that the loop cannot run itself; the others come as weights."""
+        self._outside = {p: s.model for p, s in enumerate(snapshot.predictions) if s.model is not None}
+        external = self.definitions.predictions.external
+        external[:] = 0
+        external[list(self._outside)] = 1
 
     def _model_of(self, snapshot: Snapshot) -> Model:
         return Model(
@@ -341,9 +346,8 @@ class Shard:
         s = self.state
         steps = (0, 1) if self.si[PHASE] == kernel.OF_LOOK else (0,) if self.si[PHASE] == kernel.OF_FIRST_STEP else (1,)
         for p in np.flatnonzero(self.definitions.predictions.external).tolist():
-            model = self._outside.get(p)
             for step in steps:
-                s.scratch.given[step, p] = 0.0 if model is None else _logit(model.likelihood(s.scratch.x[step]))
+                s.scratch.given[step, p] = _logit(self._outside[p].likelihood(s.scratch.x[step]))
 
     def _drain(self) -> None:
         """Empty the loop's buffers: transitions become events, goal marks are put aside."""

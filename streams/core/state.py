@@ -128,7 +128,7 @@ class PredictionTable(NamedTuple):
 
 
 class SegmentTable(NamedTuple):
-    """Definitions per segment: a category of `prediction` (-1: a filter); `uses` bits of predictions, `only` one, or -1."""
+    """Definitions per segment: a category of `prediction` (-1: a filter); `uses`: bits, `only`: the one or -1."""
 
     prediction: I64
     category: I64

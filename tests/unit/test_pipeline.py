@@ -320,7 +320,8 @@ class Flipping:
 @pytest.mark.slow
 def test_a_flip_after_three_million_examples_is_learned_within_a_hundred_thousand() -> None:
     world = Flipping(15)
-    forgets, keeps = (CompiledLogistic(12, LogisticParams(memory_examples=m)) for m in (100_000, None))
+    default_memory = 500_000
+    forgets, keeps = (CompiledLogistic(12, LogisticParams(memory_examples=m)) for m in (default_memory, None))
     ones = np.ones(100_000, np.float32)
     for _ in range(30):
         x, y, _ = world.draw(100_000, 1.0)
