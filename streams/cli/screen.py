@@ -36,7 +36,7 @@ def out() -> Console:
 
 def err() -> Console:
     """For everything else."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def show(*results: RenderableType) -> None:
@@ -104,7 +104,7 @@ class TerminalWatcher:
     @contextmanager
     def step(self, words: str) -> Iterator[None]:
         if not self._console.is_terminal:
-            self._console.print(f"{words} ...", soft_wrap=True)
+            self._console.print(f"{words} ...")
             yield
             return
         self._words = words
@@ -150,10 +150,10 @@ class TerminalWatcher:
             self._progress.update(self._task, completed=done, date=date(clock_s), speed=words)
         elif not self._console.is_terminal and now_s - self._said_s > _EVERY_S:
             self._said_s = now_s
-            self._console.print(f"{self._part(position, clock_s):.0%}: {date(clock_s)}, {words}", soft_wrap=True)
+            self._console.print(f"{self._part(position, clock_s):.0%}: {date(clock_s)}, {words}")
 
     def note(self, words: str) -> None:
-        self._console.print(f"[dim]note:[/dim] {escape(words)}", soft_wrap=not self._console.is_terminal)
+        self._console.print(f"[dim]note:[/dim] {escape(words)}")
 
     def close(self) -> None:
         """Take the bar away from the screen's control; does nothing when there is none."""

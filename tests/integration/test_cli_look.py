@@ -1,0 +1,155 @@
+"""Looking at a store from the command line, the report, and the events as docs/events.md describes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloudevents.core.formats.json import JSONFormat
+from typer.testing import CliRunner
+
+from streams.adapters.redis_reader import RedisReader
+from streams.adapters.valkey_server import EmbeddedValkey
+from streams.cli.app import app
+from streams.runtime.report.html import write_report
+from streams.runtime.transition_log import latest_transitions, read_history
+from tests.conftest import ROOT
+from tests.integration.shop_world import USERS, Shop
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    result = CliRunner().invoke(app, list(args), env={"COLUMNS": "80"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_predictions_are_listed(shop: Shop) -> None:
+    code, out, _ = run("predictions", *shop.options)
+    assert code == 0
+    assert "orders_3d" in out
+    assert "High risk" in out
+    assert "rare_7d is warming up: 0 different users" in out
+    assert "time_out_of_range 2" in out
+    code, out, _ = run("predictions", "--json", *shop.options)
+    found = json.loads(out)
+    assert (code, found["users"], len(found["predictions"][0]["buckets"])) == (0, USERS, 20)
+
+
+def test_a_user_is_shown_with_reasons_in_words(shop: Shop) -> None:
+    code, out, _ = run("user", "u7", *shop.options)
+    assert code == 0
+    assert re.search(r"Orders within <3> days \(orders_3d\): Score [\d.]+ \((top|bottom) \d+% of the audience\)", out)
+    assert re.search(r"(raises|lowers) it  .+ \([+-]\d", out)
+    assert "country" in out
+    code, out, _ = run("user", "u7", "--json", *shop.options)
+    detail = json.loads(out)
+    live = detail["predictions"][0]
+    assert (code, detail["user"], live["id"]) == (0, "u7", "orders_3d")
+    # What is shown is what lies in Redis, and the reasons are of that very moment.
+    with EmbeddedValkey(shop.job.place.data_dir) as server:
+        stored = RedisReader(server.url).user("u7")
+    assert (live["score"], live["likelihood"]) == (
+        stored.scores["orders_3d"].score,
+        stored.scores["orders_3d"].likelihood,
+    )
+    assert {segment["id"] for segment in detail["segments"]} == set(stored.segments)
+
+
+def test_an_unknown_user_or_segment_is_told(shop: Shop) -> None:
+    code, _, err = run("user", "nobody", *shop.options)
+    assert (code, "no user 'nobody'" in err) == (1, True)
+    code, _, err = run("segment", "orders_3d.hig", *shop.options)
+    assert (code, "Did you mean orders_3d.high?" in err) == (2, True)
+
+
+def test_a_segment_shows_its_members(shop: Shop) -> None:
+    size = next(s.members for s in shop.outcome.summary.segments if s.id == "orders_3d.high")
+    code, out, _ = run("segment", "orders_3d.high", "--members", "3", *shop.options)
+    assert (code, f"{size} members" in out) == (0, True)
+    _, out, _ = run("segment", "orders_3d.high", "--all", *shop.options)
+    assert len(set(out.split())) == size
+    _, out, _ = run("segment", "orders_3d.high", "--members", "3", "--json", *shop.options)
+    found = json.loads(out)
+    assert (found["members"], len(found["users"])) == (size, 3)
+    assert all(user["since_s"] > 0 and user["entry_count"] >= 1 for user in found["users"])
+
+
+def test_a_replay_that_is_complete_prints_its_summary_as_json(shop: Shop, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    command = ["replay", str(shop.job.files[0]), "--catalog", str(shop.folder / "catalog.yaml"), *shop.options]
+    code, out, _ = run(*command, "--transitions", str(shop.job.transitions), "--report", str(report), "--json")
+    found = json.loads(out)
+    assert (code, found["was_complete"], found["report_file"]) == (0, True, str(report))
+    assert set(found) == {
+        *("was_complete", "resumed_at", "seconds", "store", "key_prefix", "transitions_file", "report_file", "summary")
+    }
+    assert report.stat().st_size > 10_000
+
+
+def test_the_store_is_reached_over_tcp_too(shop: Shop) -> None:
+    with EmbeddedValkey(shop.job.place.data_dir, port=0) as server:
+        code, out, _ = run("predictions", "--store", server.url)
+    assert (code, "orders_3d" in out) == (0, True)
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(shop: Shop, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    latest = latest_transitions(shop.job.transitions, 5)
+    write_report(path, shop.outcome.summary, read_history(shop.job.transitions), latest)
+    page = path.read_text()
+    assert not re.search(r"<script|<link|<img|src=|https?://|@import|url\((?!#)", page)
+    assert "Orders within &lt;3&gt; days" in page
+    assert "Shop &amp; sons" in page
+    assert "prefers-color-scheme:dark" in page
+    for title in ("What a Score means", "What a Churn Risk Score means", "Lift", "Can the likelihood be taken", "Quality",
+                  "Crossings over time", "It is warming up"):  # fmt: skip
+        assert title in page, title
+    ids = re.findall(r'<clipPath id="(\w+)"', page)
+    assert len(ids) == len(set(ids))
+    write_report(path, shop.outcome.summary, read_history(shop.job.transitions), latest)
+    assert path.read_text() == page
+
+
+def documented(heading: str) -> set[str]:
+    """Fields in the table below a heading of docs/events.md."""
+    text = (ROOT / "docs/events.md").read_text()
+    section = text[text.index(f"## {heading}") :].partition("\n## ")[0]
+    table = section.partition("\n\n|")[2].partition("\n\n")[0]
+    return set(re.findall(r"^\| `(\w+)`", f"|{table}", re.MULTILINE))
+
+
+def example() -> dict[str, Any]:
+    text = (ROOT / "docs/events.md").read_text()
+    found: dict[str, Any] = json.loads(text[text.index("```json") + 7 :].partition("```")[0])
+    return found
+
+
+def test_transitions_are_cloudevents_with_the_fields_of_the_page(shop: Shop) -> None:
+    envelope, data = documented("The envelope"), documented("The data")
+    assert set(example()) - {"data"} == envelope
+    assert set(example()["data"]) == data
+    lines = shop.job.transitions.read_bytes().splitlines()
+    seen: set[str] = set()
+    for line in [*lines[:300], *lines[-300:], json.dumps(example()).encode()]:
+        event = JSONFormat().read(None, line)
+        attributes = event.get_attributes()
+        assert attributes["specversion"] == "1.0"
+        assert " " not in event.get_source()
+        assert set(attributes) | {"causationid"} == envelope
+        body = event.get_data()
+        assert isinstance(body, dict)
+        assert set(body) == data
+        assert event.get_subject() == body["user_id"] == attributes["partitionkey"]
+        assert event.get_type() == f"tideline.segment.{'entered' if body['in_segment'] else 'exited'}.v1"
+        assert int(attributes["sequence"]) % 2 == int(body["in_segment"])
+        assert all(set(reason) == {"feature", "level", "contribution"} for reason in body["reasons"])
+        seen.add(body["origin"])
+    assert seen <= set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/events.md").read_text(), re.MULTILINE))
+    assert len({json.loads(line)["id"] for line in lines}) == len(lines)

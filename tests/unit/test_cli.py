@@ -1,0 +1,164 @@
+"""The command line without a store: help, exit codes, catalogs, messages."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from config.errors import SettingsError, TidelineError
+from config.schema import json_schema
+from streams.cli.app import app
+from streams.cli.screen import guarded
+from tests.conftest import ROOT
+
+COMMANDS = sorted(info.name or "" for info in app.registered_commands)
+CATALOG = """
+version: 1
+name: My [bold]shop
+predictions:
+  orders_7d:
+    name: Orders within 7 days
+    goal: {did: Order Completed}
+    window: 7d
+"""
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    result = CliRunner().invoke(app, list(args), env={"COLUMNS": "100", "TERM": "dumb"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.yaml"
+    path.write_text(CATALOG)
+    return path
+
+
+def test_all_commands_are_there() -> None:
+    wanted = {"check", "demo", "evaluate", "predictions", "replay", "schema", "segment", "store", "user"}
+    assert set(COMMANDS) == wanted
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_examples(command: str) -> None:
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert "Examples" in out
+    assert f"tideline {command}" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_page_about_the_command_line_has_every_command_and_option(command: str) -> None:
+    page = (ROOT / "docs/cli.md").read_text()
+    section = re.search(rf"^## `tideline {command}\b.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    group = typer.main.get_group(app)
+    options = {name for parameter in group.commands[command].params for name in parameter.opts if name[:2] == "--"}
+    assert {name for name in options - {"--help"} if name not in section[0]} == set()
+
+
+def test_help_shows_the_exit_codes() -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for number in ("0", "1", "2", "3", "4", "5", "130"):
+        assert re.search(rf"\b{number}\b", out[out.index("Exit codes") :])
+
+
+def test_the_version_is_shown() -> None:
+    code, out, _ = run("--version")
+    assert code == 0
+    assert re.match(r"tideline \S+", out)
+
+
+def test_a_catalog_that_is_right_is_summed_up(catalog: Path) -> None:
+    code, out, err = run("check", str(catalog))
+    assert (code, err) == (0, "")
+    assert "My [bold]shop" in out
+    assert "did Order Completed" in out
+    assert "Segment-spec JSON" in out
+
+
+def test_every_problem_of_a_catalog_is_shown(catalog: Path) -> None:
+    catalog.write_text(CATALOG.replace("7d\n", "91d\n") + "  x[y]: {}\n")
+    code, out, err = run("check", str(catalog))
+    assert (code, out) == (2, "")
+    assert "line 8, predictions.orders_7d.window" in err
+    assert "found    '91d'" in err
+    assert "expected whole hours, from 1h to 90d" in err
+    assert "x[y]" in err
+
+
+def test_a_script_gets_the_problems_as_json(catalog: Path) -> None:
+    code, out, _ = run("check", str(catalog), "--json")
+    found = {"ok": True, "name": "My [bold]shop", "predictions": ["orders_7d"], "segments": [], "problems": []}
+    assert (code, json.loads(out)) == (0, found)
+    catalog.write_text(CATALOG.replace("version: 1", "version: 2"))
+    code, out, _ = run("check", str(catalog), "--json")
+    (problem,) = json.loads(out)["problems"]
+    assert code == 2
+    assert (problem["line"], problem["path"]) == (2, "version")
+    assert set(problem) == {"line", "path", "found", "expected"}
+
+
+def test_the_schema_is_that_of_the_types() -> None:
+    code, out, _ = run("schema")
+    assert (code, json.loads(out)) == (0, json_schema())
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["replay", "x.csv"], 2, "--catalog"),
+        (["replay", "x.csv", "--catalog", "nope.yaml"], 2, "no such file"),
+        (["replay", "x.csv", "--catalog", "CATALOG", "--store", "http://x"], 2, "redis://"),
+        (["replay", "x.csv", "--catalog", "CATALOG", "--report", "/no/such/folder/r.html"], 3, "does not exist"),
+        (["evaluate", "x.csv", "--catalog", "CATALOG", "--compare", "magic"], 2, "magic"),
+        (["evaluate", "x.csv", "--catalog", "CATALOG", "--prediction", "nope"], 2, "orders_7d"),
+        (["predictions"], 4, "tideline demo"),
+        (["user", "ann"], 4, "holds nothing yet"),
+        (["segment", "x"], 4, "holds nothing yet"),
+        (["store"], 4, "holds nothing yet"),
+        (["predictions", "--store", "unix:///no/such/socket"], 4, "does not answer"),
+    ],
+)
+def test_mistakes_are_told_in_one_message_with_their_exit_code(
+    args: list[str], code: int, words: str, catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, out, err = run(*[str(catalog) if arg == "CATALOG" else arg for arg in args])
+    assert (found, out) == (code, "")
+    assert words in re.sub(r"\s+", " ", err)
+    assert "Traceback" not in err
+
+
+def test_expected_errors_become_messages_and_bugs_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    def raising(error: BaseException) -> None:
+        @guarded("Do it again.")
+        def command() -> None:
+            raise error
+
+        command()
+
+    with pytest.raises(typer.Exit) as ended:
+        raising(SettingsError("a [red]setting"))
+    assert ended.value.exit_code == 2
+    with pytest.raises(typer.Exit) as ended:
+        raising(TidelineError("anything"))
+    assert ended.value.exit_code == 1
+    with pytest.raises(typer.Exit) as ended:
+        raising(KeyboardInterrupt())
+    assert ended.value.exit_code == 130
+    with pytest.raises(ZeroDivisionError):
+        raising(ZeroDivisionError())
+    err = capsys.readouterr().err
+    assert "a [red]setting" in err
+    assert "Do it again." in err
