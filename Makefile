@@ -10,7 +10,7 @@ STAMP := $(VENV)/installed
 CANDIDATES := python3 python3.13 python3.12 python3.11 python3.14 python
 CODE := config models streams tests benchmarks examples
 
-.PHONY: help install demo test test-fast lint format lock bench schema clean
+.PHONY: help install compiled demo test test-fast lint format lock bench schema clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,13 +39,17 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-demo: install  ## The whole job on real data, in a few minutes
+compiled: install  ## Compile the hot loop into the cache, a minute the first time and after a change to it
+	@echo "Compiling the hot loop, unless it is in the cache (about a minute the first time)"
+	@$(BIN)/python -m streams.runtime.precompile
+
+demo: compiled  ## The whole job on real data, in a few minutes
 	@$(BIN)/tideline demo
 
-test: lint  ## Everything that must hold: style, types, tests
+test: lint compiled  ## Everything that must hold: style, types, tests
 	@$(BIN)/python -m pytest
 
-test-fast: install  ## The tests that take seconds
+test-fast: compiled  ## The tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow"
 
 lint: install  ## Style and types

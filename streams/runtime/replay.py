@@ -77,6 +77,11 @@ class _Letter(msgspec.Struct):
 _REASON = msgspec.json.Decoder(_Letter)
 
 
+def _generation_of(identity: Identity) -> str:
+    """The first generation of a store: 64 bits of what is run in it, in hexadecimal."""
+    return blake2b(f"{identity.catalog}:{identity.input}".encode(), digest_size=8).hexdigest()
+
+
 @dataclass(slots=True)
 class Times:
     """Seconds of wall time per step, for reports and benchmarks."""
@@ -148,6 +153,7 @@ class Replay:
             predictions=tuple(self._catalog.predictions),
             segments=segments,
         )
+        self._first_generation = _generation_of(identity)
         self._store.prepare(SHARDS, identity)
         start = self._load()
         self.result = ReplayResult(self._engine, resumed_at=start)
@@ -164,7 +170,9 @@ class Replay:
 
     def _load(self) -> int:
         """Claim the shard and load it; the position to go on from."""
-        claim = self._store.claim(0, new_generation=self._new_generation(), last_number=self._last_number)
+        # Until a store is set back, ids follow from what is run: the same input gives the same ids in every store.
+        generation = self._first_generation if self._last_number is None else self._new_generation()
+        claim = self._store.claim(0, new_generation=generation, last_number=self._last_number)
         loaded = self._store.load(claim)
         self._trim = publish_outbox(self._sink, claim, loaded, self._patience)
         self._totals = Totals.of(loaded.blobs)
