@@ -1,4 +1,4 @@
-"""Compile the hot loop ahead of time: `python -m streams.runtime.precompile` fills the cache that every later start reads.
+"""Compile the hot loop ahead of time: `python -m streams.runtime.precompile` fills the cache that later starts read.
 
 It runs a few events through a lock-step pair, which takes a minute on a fresh machine and two seconds afterwards.
 """
