@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.options import DataDir, Fresh
+from streams.cli.options import Fresh
 from streams.cli.replay import RESUME, finish, show_outcome, where_options
 from streams.cli.screen import TerminalWatcher, guarded, show
 
@@ -20,7 +20,9 @@ EXAMPLES = (
 
 @guarded(RESUME)
 def demo(
-    data_dir: DataDir = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Where to keep everything (.tideline/demo).")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the store running until Ctrl-C.")] = False,
     fresh: Fresh = False,
 ) -> None:
