@@ -54,12 +54,6 @@ def test_killed_ten_times_it_ends_with_the_same_transitions(files: Files, tmp_pa
     sys.stderr.write(f"seed of the kills: {seed}\n")  # shown when the test fails
     draw = random.Random(seed)
     alone, killed = tmp_path / "alone", tmp_path / "killed"
-    with Run(files, alone) as run:
-        await_commits(run, alone, 1)
-        run.end(signal.SIGKILL)
-    # From here on both go their own ways; they share the generation, which ids of transitions are made of.
-    shutil.copytree(alone, killed, ignore=shutil.ignore_patterns("*.sock", "*.address", "*.pid", "*.lock"))
-    (killed / "tideline.lock").touch(mode=0o600)
     finish(files, alone)
 
     kills = 0
