@@ -71,7 +71,7 @@ from streams.core.state import (
     allocate_scratch,
     replace_in_place,
 )
-from streams.core.transitions import TransitionWriter, contributions, strongest
+from streams.core.transitions import TransitionWriter
 from streams.core.users import UserTable
 from streams.core.vocabulary import Vocabulary
 
@@ -361,26 +361,17 @@ class Shard:
             self.si[GOALS] = 0
 
     def _write_transitions(self, n: int) -> None:
-        whole, real = self.out.whole[:n].tolist(), self.out.real[:n].tolist()
-        reasons = self._reasons(n)
+        rows, segments = self.out.whole[:n, O_ROW].tolist(), self.out.whole[:n, O_SEGMENT].tolist()
+        self.changed_members.update(dict.fromkeys(zip(rows, segments, strict=True)))
         items, places = self._items, self._batch.item
-        for k in range(n):
-            row, event = whole[k][O_ROW], whole[k][O_EVENT]
-            caused_by = None
-            if event >= 0:
-                cause = items[places[event]]
-                caused_by = cause.cause_id if isinstance(cause, Event) else None
-            self.changed_members[(row, whole[k][O_SEGMENT])] = None
-            self.transitions.append(self.writer.write(whole[k], real[k], self.users.ids[row], caused_by, reasons[k]))
-
-    def _reasons(self, n: int) -> list[bytes]:
-        """The five strongest contributions behind each transition, as JSON; none for models that have no weights."""
-        only = self.definitions.segments.only[self.out.whole[:n, O_SEGMENT]]
+        causes: list[str | None] = []
+        for event in self.out.whole[:n, O_EVENT].tolist():
+            cause = items[places[event]] if event >= 0 else None
+            causes.append(cause.cause_id if isinstance(cause, Event) else None)
+        users = [self.users.ids[row] for row in rows]
         means = np.stack([p.means for p in self.snapshot.predictions])
-        x = self.out.x[:n]
-        moved = contributions(x, self._model.weights[only], means[only])
-        moved[only < 0] = 0.0
-        return strongest(moved, x > means[only], self.vocabulary.feature_names())
+        names = self.vocabulary.feature_names()
+        self.transitions += self.writer.write(self.out, n, users, causes, self._model.weights, means, names)
 
     def _note_items(self) -> None:
         """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties."""

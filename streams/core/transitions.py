@@ -5,19 +5,16 @@ Written as bytes from parts that are made once per segment: in a replay transiti
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Sequence
 from hashlib import blake2b
 from urllib.parse import quote
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from models.jit import F64
+from models.jit import F32, F64, I64, U8, const, jit
 from streams.core.definitions import CATEGORIES, Definitions
+from streams.core.json_text import put, put_digits, put_fixed, put_share, put_time
 from streams.core.state import (
     O_CATEGORY,
     O_ENTERED,
@@ -31,23 +28,45 @@ from streams.core.state import (
     O_SEQUENCE,
     O_TIME,
     O_VERSION,
+    OI_SIZE,
     ORIGINS,
+    Out,
 )
 
 ENTERED_TYPE = "tideline.segment.entered.v1"
 EXITED_TYPE = "tideline.segment.exited.v1"
 REASONS = 5
 
-_LEVEL = (b"low", b"high")
-_TRUTH = (b"false", b"true")
-_CATEGORY = tuple(msgspec.json.encode(word) for word in CATEGORIES)
-_ORIGIN = tuple(msgspec.json.encode(word) for word in ORIGINS)
-_TEMPLATE = (
-    b'{"specversion":"1.0","id":"%s",%s,"subject":%s,"time":"%s","datacontenttype":"application/json",'
-    b'"sequence":"%010d","partitionkey":%s%s,"data":{"user_id":%s,%s,"model_version":%d,"score":%s,'
-    b'"previous_score":%s,"likelihood":%s,"category":%s,"previous_category":%s,"origin":%s,"caused_by_goal":%s,'
-    b'"entered_at":"%s","entry_count":%d,"is_reentry":%s,"reasons":%s}}'
+# The part with the numbers is written by compiled code: the text before a field, the field, and so on. A field is a
+# column of the out buffer (integers as `_whole_fields` gives them) and how it is written: as a kind of number, or as a
+# word, counted from the given one of `_WORDS`.
+_AS_WHOLE, _AS_SCORE, _AS_SHARE, _AS_TIME = -1, -2, -3, -4
+_WORDS = ("false", "true", *(f'"{word}"' for word in (*ORIGINS, *CATEGORIES)), "null")
+_TRUTH, _ORIGIN, _CATEGORY = 0, 2, 2 + len(ORIGINS)
+_ENTRY_COUNT, _REENTRY = OI_SIZE, OI_SIZE + 1
+_FIELDS = (
+    ("", O_TIME, _AS_TIME),
+    ('"model_version":', O_VERSION, _AS_WHOLE),
+    (',"score":', O_SCORE, _AS_SCORE),
+    (',"previous_score":', O_PREVIOUS_SCORE, _AS_SCORE),
+    (',"likelihood":', O_LIKELIHOOD, _AS_SHARE),
+    (',"category":', O_CATEGORY, _CATEGORY),
+    (',"previous_category":', O_PREVIOUS_CATEGORY, _CATEGORY),
+    (',"origin":', O_ORIGIN, _ORIGIN),
+    (',"caused_by_goal":', O_GOAL, _TRUTH),
+    (',"entered_at":"', O_ENTERED, _AS_TIME),
+    ('","entry_count":', _ENTRY_COUNT, _AS_WHOLE),
+    (',"is_reentry":', _REENTRY, _TRUTH),
 )
+_REASONS, _LOW, _HIGH, _CLOSE, _END, _FIRST_WORD = range(len(_FIELDS), len(_FIELDS) + 6)
+_FIRST_FEATURE = _FIRST_WORD + len(_WORDS)
+_LEVELS = ('low","contribution":', 'high","contribution":')
+_ALL_TEXTS = (*(field[0] for field in _FIELDS), ',"reasons":[', *_LEVELS, "}", "]}}", *_WORDS)
+_TEXTS = [text.encode() for text in _ALL_TEXTS]
+_PLACES = np.array([(column, kind if kind < 0 else kind + _FIRST_WORD) for _, column, kind in _FIELDS], np.int64)
+_ONE, _TWO_DECIMALS, _FOUR_DECIMALS = const(1), const(2), const(4)
+_ROW_BYTES = 640  # more than the part of a row without its reasons
+_REASON_BYTES = 48  # more than one reason without its feature
 
 
 def _frame(text: str) -> bytes:
@@ -61,48 +80,15 @@ def transition_id(generation: str, shard: int, user: str, segment: str, sequence
     return blake2b(head + _frame(user) + _frame(str(sequence)), digest_size=16).hexdigest()
 
 
-@lru_cache(maxsize=4096)
-def rfc3339(time_s: float) -> str:
-    """A time as text, UTC, to the microsecond (to the second when it is whole)."""
-    return datetime.fromtimestamp(time_s, UTC).isoformat().replace("+00:00", "Z")
-
-
-def _score(value: float) -> bytes:
-    return b"null" if math.isnan(value) else b"%.2f" % value
-
-
-def _category(code: int) -> bytes:
-    return _CATEGORY[code] if code < len(_CATEGORY) else b"null"
-
-
-def strongest(contributions: F64, high: NDArray[np.bool_], names: Sequence[str]) -> list[bytes]:
-    """The five strongest contributions of each row (shape [n, features]), strongest first, as a JSON array.
-
-    `high` [n, features]: whether the user's feature lies above its mean, from which its words follow
-    (`models.reasons.describe`).
-    """
-    order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :REASONS]
-    picked = np.take_along_axis(contributions, order, axis=1).tolist()
-    above = np.take_along_axis(high, order, axis=1).tolist()
-    heads = [b'{"feature":%s,"level":"' % msgspec.json.encode(name) for name in names]
-    rows = zip(order.tolist(), picked, above, strict=True)
-    return [b"[%s]" % b",".join(_reasons(heads, *row)) for row in rows]
-
-
-def _reasons(heads: Sequence[bytes], order: list[int], picked: list[float], above: list[bool]) -> Iterator[bytes]:
-    for j, contribution, up in zip(order, picked, above, strict=True):
-        if contribution != 0.0:
-            yield b'%s%s","contribution":%.4f}' % (heads[j], _LEVEL[up], contribution)
-
-
 class TransitionWriter:
     """Writes the loop's transitions as CloudEvents 1.0 in JSON (structured mode)."""
 
     def __init__(self, definitions: Definitions, generation: str, shard: int) -> None:
+        self._only = definitions.segments.only
         # A source is a URI reference, and a name may be any text.
         source = msgspec.json.encode(f"tideline/{quote(definitions.catalog.name, safe='')}/{shard}")
         kinds = (EXITED_TYPE.encode(), ENTERED_TYPE.encode())
-        self._heads = [b'"source":%s,"type":"%s"' % (source, kind) for kind in kinds]
+        self._heads = [b'","source":%s,"type":"%s","subject":' % (source, kind) for kind in kinds]
         self._segments = [self._segment_part(definitions, g) for g in range(len(definitions.segment_ids))]
         hashed = [_frame(generation) + _frame(str(shard)) + _frame(name) for name in definitions.segment_ids]
         self._hashes = [blake2b(head, digest_size=16) for head in hashed]
@@ -114,44 +100,151 @@ class TransitionWriter:
         part = {"segment_id": d.segment_ids[g], "segment_name": d.segment_names[g]}
         tail = {"prediction_id": d.prediction_ids[only] if only >= 0 else None}
         head, end = msgspec.json.encode(part)[1:-1], msgspec.json.encode(tail)[1:-1]
-        return (head + b',"in_segment":false,' + end, head + b',"in_segment":true,' + end)
+        return (b',%s,"in_segment":false,%s,' % (head, end), b',%s,"in_segment":true,%s,' % (head, end))
 
     def write(
-        self, whole: Sequence[int], real: Sequence[float], user: str, caused_by: str | None, reasons: bytes
-    ) -> bytes:
-        """One transition; `whole` and `real` are rows of the out buffer, `reasons` a JSON array."""
-        g, sequence = whole[O_SEGMENT], whole[O_SEQUENCE]
-        entering = sequence & 1
-        digest = self._hashes[g].copy()
-        digest.update(_frame(user) + _frame(str(sequence)))
-        name = msgspec.json.encode(user)
-        chance = real[O_LIKELIHOOD]
-        count = (sequence + 1) // 2
-        return _TEMPLATE % (
-            digest.hexdigest().encode(),
-            self._heads[entering],
-            name,
-            rfc3339(real[O_TIME]).encode(),
-            sequence,
-            name,
-            b"" if caused_by is None else b',"causationid":' + msgspec.json.encode(caused_by),
-            name,
-            self._segments[g][entering],
-            whole[O_VERSION],
-            _score(real[O_SCORE]),
-            _score(real[O_PREVIOUS_SCORE]),
-            b"null" if math.isnan(chance) else b"%.6g" % chance,
-            _category(whole[O_CATEGORY]),
-            _category(whole[O_PREVIOUS_CATEGORY]),
-            _ORIGIN[whole[O_ORIGIN]],
-            _TRUTH[whole[O_GOAL]],
-            rfc3339(real[O_ENTERED]).encode(),
-            count,
-            _TRUTH[count > 1],
-            reasons,
+        self,
+        out: Out,
+        n: int,
+        users: Sequence[str],
+        causes: Sequence[str | None],
+        weights: F64,
+        means: F64,
+        names: Sequence[str],
+    ) -> list[bytes]:
+        """The first `n` transitions of the out buffer, of these users and caused by these messages.
+
+        Their reasons are the strongest contributions: how far a feature moves the logit from that of a user with
+        average features, with whether it is above average (`models.reasons.describe` makes words of both). `weights`,
+        `means` [predictions, features]; `names` of the features.
+        """
+        texts, ends = _write_numbers(out, n, self._only, weights, means, names)
+        rows = zip(
+            out.whole[:n, O_SEGMENT].tolist(), out.whole[:n, O_SEQUENCE].tolist(), users, causes, ends, strict=True
         )
+        written: list[bytes] = []
+        start = 0
+        known, name, framed = None, b"", b""
+        for g, sequence, user, caused_by, (middle, end) in rows:
+            if user != known:  # transitions of one user mostly come together: an exit and an entry
+                known, name, framed = user, msgspec.json.encode(user), _frame(user)
+            entering = sequence & 1
+            digest = self._hashes[g].copy()
+            digest.update(framed + _frame(str(sequence)))
+            cause = b"" if caused_by is None else b',"causationid":' + msgspec.json.encode(caused_by)
+            pieces = (
+                b'{"specversion":"1.0","id":"',
+                digest.hexdigest().encode(),
+                self._heads[entering],
+                name,
+                b',"time":"',
+                texts[start:middle],
+                b'","datacontenttype":"application/json","sequence":"%010d","partitionkey":' % sequence,
+                name,
+                cause,
+                b',"data":{"user_id":',
+                name,
+                self._segments[g][entering],
+                texts[middle:end],
+            )
+            written.append(b"".join(pieces))
+            start = end
+        return written
 
 
-def contributions(x: NDArray[np.float32], weights: F64, means: F64) -> F64:
-    """How far each feature moves the logit from that of a user with average features; shape of `x`."""
-    return (x.astype(np.float64) - means) * weights
+def _write_numbers(
+    out: Out, n: int, only: I64, weights: F64, means: F64, names: Sequence[str]
+) -> tuple[bytes, list[list[int]]]:
+    """Of every row its time and its end, one after the other, and where each of the two ends, [n, 2]."""
+    features = [b',{"feature":%s,"level":"' % msgspec.json.encode(name) for name in names]
+    texts = [*_TEXTS, *features]
+    starts = np.cumsum([0, *(len(text) for text in texts)])
+    size = _ROW_BYTES + REASONS * (_REASON_BYTES + max(len(text) for text in features))
+    buffer: U8 = np.empty(n * size, np.uint8)
+    place: I64 = np.zeros((n, REASONS), np.int64)
+    high: I64 = np.zeros((n, REASONS), np.int64)
+    moved: F64 = np.zeros((n, REASONS))
+    ends: I64 = np.empty((n, 2), np.int64)
+    _pick_strongest(out.x[:n], only[out.whole[:n, O_SEGMENT]], weights, means, place, high, moved)
+    text = np.frombuffer(b"".join(texts), np.uint8)
+    used = _write_rows(_whole_fields(out, n), out.real[:n], place, high, moved, text, starts, buffer, ends)
+    return buffer[:used].tobytes(), ends.tolist()
+
+
+def _whole_fields(out: Out, n: int) -> I64:
+    """The integers of the out buffer as they are written: no category is the last word, entries are counted."""
+    whole = np.empty((n, OI_SIZE + 2), np.int64)
+    whole[:, :OI_SIZE] = out.whole[:n]
+    for column in (O_CATEGORY, O_PREVIOUS_CATEGORY):
+        np.minimum(whole[:, column], len(CATEGORIES), out=whole[:, column])
+    whole[:, _ENTRY_COUNT] = (whole[:, O_SEQUENCE] + 1) // 2
+    whole[:, _REENTRY] = whole[:, _ENTRY_COUNT] > 1
+    return whole
+
+
+@jit
+def _pick_strongest(x: F32, only: I64, weights: F64, means: F64, place: I64, high: I64, moved: F64) -> None:
+    """The strongest first, of equal ones the first column; what is left stays 0. `high`: 1 above the mean."""
+    top = moved.shape[1]
+    for n in range(x.shape[0]):
+        p = only[n]
+        if p < 0:
+            continue
+        for j in range(x.shape[1]):
+            v = (np.float64(x[n, j]) - means[p, j]) * weights[p, j]
+            if abs(v) <= abs(moved[n, top - 1]):
+                continue
+            at = top - 1
+            while at > 0 and abs(v) > abs(moved[n, at - 1]):
+                moved[n, at] = moved[n, at - 1]
+                place[n, at] = place[n, at - 1]
+                high[n, at] = high[n, at - 1]
+                at -= 1
+            moved[n, at] = v
+            place[n, at] = j
+            high[n, at] = 1 if x[n, j] > means[p, j] else 0
+
+
+@jit
+def _write_rows(
+    whole: I64, real: F64, place: I64, high: I64, moved: F64, text: U8, starts: I64, buffer: U8, ends: I64
+) -> int:
+    """See `_write_numbers`; returns the bytes used."""
+    at = 0
+    for n in range(whole.shape[0]):
+        for field in range(_PLACES.shape[0]):
+            at = put(buffer, at, text, starts[field], starts[field + 1])
+            column = _PLACES[field, 0]
+            kind = _PLACES[field, 1]
+            if kind == _AS_WHOLE:
+                at = put_digits(buffer, at, whole[n, column], _ONE)
+            elif kind == _AS_SCORE:
+                at = put_fixed(buffer, at, real[n, column], _TWO_DECIMALS)
+            elif kind == _AS_SHARE:
+                at = put_share(buffer, at, real[n, column])
+            elif kind == _AS_TIME:
+                at = put_time(buffer, at, real[n, column])
+            else:
+                word = kind + whole[n, column]
+                at = put(buffer, at, text, starts[word], starts[word + 1])
+            if field == 0:
+                ends[n, 0] = at
+        at = put(buffer, at, text, starts[_REASONS], starts[_REASONS + 1])
+        at = _put_reasons(buffer, at, place[n], high[n], moved[n], text, starts)
+        at = put(buffer, at, text, starts[_END], starts[_END + 1])
+        ends[n, 1] = at
+    return at
+
+
+@jit
+def _put_reasons(buffer: U8, at: int, places: I64, high: I64, moved: F64, text: U8, starts: I64) -> int:
+    """Those that are not 0, strongest first."""
+    for k in range(moved.shape[0]):
+        if moved[k] != 0.0:
+            feature = _FIRST_FEATURE + places[k]
+            first = starts[feature] + (1 if k == 0 else 0)  # without the comma
+            at = put(buffer, at, text, first, starts[feature + 1])
+            at = put(buffer, at, text, starts[_LOW + high[k]], starts[_LOW + high[k] + 1])
+            at = put_fixed(buffer, at, moved[k], _FOUR_DECIMALS)
+            at = put(buffer, at, text, starts[_CLOSE], starts[_CLOSE + 1])
+    return at

@@ -21,6 +21,10 @@ def precompile() -> None:
     for n in range(3):
         time_s = _START_S + 90_000.0 * n
         engine.take([Event("user", "Order", time_s, nan, n + 1, None, None, n, time_s)])
+    shard = engine.shard
+    model = shard.state.model
+    names = shard.vocabulary.feature_names()
+    shard.writer.write(shard.out, 0, (), (), model.weights, model.weights, names)
     engine.effects(1, b"")
 
 
