@@ -25,8 +25,8 @@ KINDS = 3
 # Columns of the integer part of an example. The last three are of crossings: bits per prediction that crossed, bits
 # of those whose goal caused it, and whether an event did.
 ROW, PREVIOUS, KIND, DIRTY, CROSSED, BY_GOALS, BY_AN_EVENT, WHOLE_COLUMNS = range(8)
-# Columns of `PendingState.n`.
-NEXT, SAVED, DROPPED = 0, 1, 2
+# Places of `Pending.n`; REPLACED counts saved examples that were replaced since the last save.
+NEXT, SAVED, DROPPED, REPLACED, N_SIZE = range(5)
 
 MAX_THINNING_OPS = 4096
 
@@ -81,7 +81,7 @@ def allocate_pending(capacity: int, features: int, predictions: int) -> Pending:
         served=np.zeros((capacity, 3, predictions), np.float32),
         category=np.zeros((capacity, predictions), np.uint8),
         due=np.zeros(predictions, np.int64),
-        n=np.zeros(3, np.int64),
+        n=np.zeros(N_SIZE, np.int64),
         rates=np.ones(KINDS),
         thinned=np.zeros((MAX_THINNING_OPS, 3)),
         thinned_n=np.zeros(1, np.int64),

@@ -19,6 +19,7 @@ from models.labels import (
     KIND,
     NEXT,
     PREVIOUS,
+    REPLACED,
     SAVED,
     SILENT,
     append_example,
@@ -355,6 +356,7 @@ def _keep_example(s: State, i: int, time_s: float) -> None:
             fill_example(s, at, SECOND_STEP)
             if seq < q.n[SAVED]:
                 q.whole[at, DIRTY] = 1
+                q.n[REPLACED] += 1
             return
         seq = q.whole[at, PREVIOUS]
     if in_any_audience(s, SECOND_STEP):

@@ -20,6 +20,7 @@ from models.labels import (
     KIND,
     NEXT,
     PREVIOUS,
+    REPLACED,
     ROW,
     SAVED,
     LabelSpec,
@@ -108,7 +109,7 @@ def take_chunk(
     saved, end = int(q.n[SAVED]), int(q.n[NEXT])
     thinned = q.thinned[: q.thinned_n[0]].tolist()
     seqs = np.arange(max(tail, saved), end, dtype=np.int64)
-    old = np.arange(tail, min(saved, end), dtype=np.int64)
+    old = np.arange(tail, min(saved, end) if q.n[REPLACED] else tail, dtype=np.int64)
     old = old[q.whole[old % q.time_s.shape[0], DIRTY] != 0]
     rows = np.concatenate([m.row for m in earlier] + [marks.row[:marks_n]])
     if not (thinned or len(seqs) or len(old) or len(rows)):
@@ -124,6 +125,7 @@ def take_chunk(
     q.whole[old % q.time_s.shape[0], DIRTY] = 0
     q.thinned_n[0] = 0
     q.n[SAVED] = end
+    q.n[REPLACED] = 0
     data = msgspec.msgpack.encode(chunk)
     return len(data).to_bytes(4, "big") + data
 

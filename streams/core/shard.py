@@ -24,7 +24,7 @@ from config.catalog import Catalog
 from models.examples import ExampleChunk
 from models.features import features_at
 from models.jit import F64, I64, U8
-from models.labels import NEXT, Pending, allocate_pending, matured_until, tail_of
+from models.labels import DROPPED, NEXT, Pending, allocate_pending, matured_until, tail_of
 from models.layout import SCORED_T
 from models.scales import percentile_table
 from models.snapshot import BINS, Likelihood, PredictionSnapshot, Snapshot, Status
@@ -282,7 +282,7 @@ class Shard:
         q = self.pending
         counted["users"] = int(self.si[USERS])
         counted["pending_examples"] = int(q.n[NEXT] - tail_of(self.sealed["pending"]))
-        counted["dropped_examples"] = int(q.n[2])
+        counted["dropped_examples"] = int(q.n[DROPPED])
         return counted
 
     # --- inside -----------------------------------------------------------------------------------------------------

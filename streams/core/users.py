@@ -124,7 +124,7 @@ class UserTable:
         h, pieces = self.history, []
         for name in range(h.slot.shape[1]):
             slot = int(h.slot[row, name])
-            if slot >= 0:
+            if slot >= 0 and h.newest_hour[slot] != _OLD_BUCKET:  # one that only a duplicate asked for stays empty
                 newest = np.array([name, h.newest_hour[slot], h.newest_day[slot]], np.int64)
                 pieces.append(newest.tobytes() + h.hours[slot].tobytes() + h.days[slot].tobytes())
         return b"".join(pieces)
