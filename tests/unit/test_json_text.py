@@ -15,7 +15,7 @@ from streams.core import json_text as text
 BYTES = 64
 
 
-def written(put: object, *values: float) -> str:
+def written(put: object, *values: Any) -> str:
     buffer = np.zeros(BYTES, np.uint8)
     end = put(buffer, np.int64(3), *values)  # type: ignore[operator]
     assert not buffer[:3].any()
