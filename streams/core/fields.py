@@ -110,7 +110,7 @@ def money(value: object) -> float:
     except ValueError as error:
         if type(value) is str and (not value or value.isspace()):
             return nan
-        detail = f"the value is {shown(value)}; expected a number such as 12.50, up to 1e12"
+        detail = f"the value is {shown(value)}; expected a number such as 12.50"
         raise Refused(DeadReason.BAD_VALUE, detail) from error
 
 

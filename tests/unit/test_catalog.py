@@ -68,7 +68,7 @@ def test_the_smallest_catalog_has_the_documented_defaults() -> None:
     assert (prediction.categories.medium, prediction.categories.high, prediction.hysteresis) == (50, 75, 5)
     assert prediction.window_s == 7 * DAY_S
     assert prediction.model == "logistic"
-    assert prediction.memory_examples == 100_000
+    assert prediction.memory_examples == 500_000
     assert prediction.audience_filter is None
     assert catalog.value_property is None
     assert catalog.segments == {}
