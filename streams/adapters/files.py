@@ -81,7 +81,7 @@ def open_log(
             parts.append(_scan(source, catalog, latest_s, _shifted(progress, before_bytes, total_bytes)))
             before_bytes += source.size_bytes
         _check_content(parts)
-        log = FileLog(parts, catalog, spool)
+        log = FileLog(parts, catalog, spool, now_s)
         on_error.pop_all()
         return log
 
@@ -223,10 +223,11 @@ class FileLog:
     `digest` identifies the content (64 hex digits): equal for the same files in the same order, compressed or not.
     `rows` counts all rows, also those that cannot be read. `sorted` is True if the rows were not in time order and
     are therefore read in another order than they stand. The same content always has the same positions.
-    `first_time_s` and `last_time_s` are NaN if no row has a time.
+    `first_time_s` and `last_time_s` are NaN if no row has a time. `now_s` is the clock it was opened with.
     """
 
-    def __init__(self, parts: Sequence[_Part], catalog: Catalog, spool: Spool) -> None:
+    def __init__(self, parts: Sequence[_Part], catalog: Catalog, spool: Spool, now_s: float) -> None:
+        self.now_s = now_s
         self._spool = spool
         self._sources = [part.source for part in parts]
         self._decoders = [part.decoder for part in parts]
