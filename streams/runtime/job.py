@@ -16,7 +16,6 @@ from config.catalog import Catalog
 from config.errors import InputError, StoreIncompatible
 from models.snapshot import ModelCodec
 from streams.adapters.files import FileLog, open_log
-from streams.adapters.redis_erase import erase_store
 from streams.adapters.redis_reader import RedisReader, holds_store
 from streams.adapters.redis_store import RedisStore
 from streams.adapters.transition_file import TransitionFile
@@ -166,8 +165,7 @@ def _earlier(url: str, job: Job) -> _Earlier:
     with closing(RedisReader(url, prefix=prefix)) as reader:
         info = reader.info
         if all(shard.number == 0 for shard in reader.shard_infos()):
-            # Stopped before its first commit: nothing is lost by forgetting what it was going to be.
-            erase_store(url, prefix=prefix)
+            # Stopped before its first commit: `Store.prepare` lets another run take its place.
             return _Earlier(Totals(), None)
         blobs = reader.blobs(0)
     if info.catalog != catalog_digest(job.catalog):

@@ -161,6 +161,24 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(catalog: Catalog, log: 
         replay(catalog, log, Refusing(server, away=3), sink)
 
 
+def test_a_run_that_is_about_to_commit_is_not_emptied_by_another(catalog: Catalog, log: FileLog) -> None:
+    """Two processes with two catalogs start on one store; whoever commits first keeps it, and nothing is mixed."""
+    changed = loads(CATALOG.replace("min: 2", "min: 3"))
+    wanted, said = alone(catalog, log)
+    server, late = MemoryServer(), ListSink()
+
+    class Meanwhile(MemoryStore):
+        def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
+            if batch.number == 1 and not server.shards[0].number:
+                replay(catalog, log, MemoryStore(server), late)
+            super().commit(claim, batch, trim)
+
+    with pytest.raises(StoreIncompatible):
+        replay(changed, log, Meanwhile(server), ListSink())
+    assert_same(server, wanted)
+    assert late.published == said.published
+
+
 def test_a_run_goes_on_by_the_clock_that_it_began_with(catalog: Catalog, log: FileLog, events: Path) -> None:
     wanted, _ = alone(catalog, log)
     refused = Totals.of(wanted.shards[0].blobs).dead_letters
