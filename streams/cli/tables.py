@@ -203,7 +203,9 @@ def dead_letter_lines(summary: Summary) -> Iterator[Text]:
     if summary.dead_letters:
         total = sum(summary.dead_letters.values())
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in summary.dead_letters.items())
-        yield Text(f"{total:,} records could not be used: {reasons} (docs/input.md explains each).\n", style="yellow")
+        yield Text(
+            f"{total:,} records could not be used: {reasons} (tideline dead-letters shows them).\n", style="yellow"
+        )
 
 
 def transition_lines(transitions: Iterable[Transition]) -> Iterator[Text]:

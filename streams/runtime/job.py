@@ -23,6 +23,7 @@ from streams.commit import patiently
 from streams.runtime.about import InputFile, Run, about_blobs, catalog_differences, stored_catalog, stored_run
 from streams.runtime.lockstep import LockStep
 from streams.runtime.place import PATIENCE, Place, erase_place, open_place
+from streams.runtime.refusals import Refused, refused_records
 from streams.runtime.replay import Replay, ReplayResult, ReplayWatcher, Totals, catalog_digest
 from streams.runtime.stored import read_state
 from streams.runtime.summary import Summary, summarize
@@ -74,6 +75,18 @@ class Outcome:
     """Of this process; None when nothing was left to do."""
     seconds: float
     """Wall time of the run itself."""
+    refused: tuple[Refused, ...]
+    """What could not be used, the commonest reason first."""
+
+    @property
+    def refused_share(self) -> float:
+        """Of all records."""
+        return sum(self.summary.dead_letters.values()) / self.summary.rows
+
+    @property
+    def nothing_used(self) -> bool:
+        """Every record was refused: the catalog does not fit the files."""
+        return sum(self.summary.dead_letters.values()) == self.summary.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +123,12 @@ def run_job(job: Job, watcher: Watcher) -> Outcome:
                 result = _run(job, url, log, now_s, watcher)
             seconds = time.perf_counter() - started
         with closing(RedisReader(url, prefix=job.place.prefix)) as reader:
-            summary = summarize(read_state(reader, job.codec))
+            state = read_state(reader, job.codec)
+            refused = refused_records(reader, state.totals, state.catalog)
+        summary = summarize(state)
     if result is not None:
         _check_after(result, summary, job, watcher)
-    return Outcome(summary, result is None, earlier.totals.position, result, seconds)
+    return Outcome(summary, result is None, earlier.totals.position, result, seconds, refused)
 
 
 def _run(job: Job, url: str, log: FileLog, now_s: float, watcher: Watcher) -> ReplayResult:
