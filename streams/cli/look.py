@@ -62,7 +62,14 @@ def predictions(store: Store = None, data_dir: DataDir = None, as_json: Json = F
     """Show every prediction: status, audience, categories, quality."""
     import msgspec
 
-    from streams.cli.tables import dead_letter_lines, head, population_table, predictions_table, warmup_lines
+    from streams.cli.tables import (
+        dead_letter_lines,
+        head,
+        missing_event_lines,
+        population_table,
+        predictions_table,
+        warmup_lines,
+    )
     from streams.runtime.summary import summarize
 
     with _opened(store, data_dir) as (_, state):
@@ -72,7 +79,7 @@ def predictions(store: Store = None, data_dir: DataDir = None, as_json: Json = F
     else:
         show(head(summary), predictions_table(summary.predictions), population_table(summary.predictions))
         show(*warmup_lines(summary.predictions))
-        show(*dead_letter_lines(summary))
+        show(*missing_event_lines(summary.missing_events), *dead_letter_lines(summary))
 
 
 # --- tideline segment -----------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from streams.adapters.redis_store import RedisStore
 from streams.adapters.transition_file import TransitionFile
 from streams.commit import patiently
 from streams.runtime.about import InputFile, Run, about_blobs, catalog_differences, stored_catalog, stored_run
+from streams.runtime.hints import Refused
 from streams.runtime.lockstep import LockStep
 from streams.runtime.place import PATIENCE, Place, erase_place, open_place
-from streams.runtime.refusals import Refused, refused_records
+from streams.runtime.refusals import refused_records
 from streams.runtime.replay import Replay, ReplayResult, ReplayWatcher, Totals, catalog_digest
 from streams.runtime.stored import read_state
 from streams.runtime.summary import Summary, summarize

@@ -15,6 +15,7 @@ import msgspec
 
 from config.catalog import Catalog
 from config.errors import Fenced, StoreIncompatible
+from config.places import uses_of_events
 from models.snapshot import ModelCodec
 from streams.commit import Patience, commit_batch, patiently, publish_outbox
 from streams.core.events import BadEvent, Event
@@ -68,6 +69,8 @@ class Totals(msgspec.Struct):
     """reason -> how many"""
     now_s: float | None = None
     """The clock of the log at the first start; every later start has to read by the same one."""
+    unseen: list[str] | None = None
+    """Event names that the catalog uses and no event had so far; None where nobody has looked."""
 
     @classmethod
     def of(cls, blobs: Mapping[str, bytes]) -> Totals:
@@ -185,6 +188,8 @@ class Replay:
         loaded = patiently(self._patience, lambda: self._store.load(claim))
         self._totals = Totals.of(loaded.blobs)
         self._check_clock()
+        if not claim.number:
+            self._totals.unseen = list(uses_of_events(self._catalog))
         self._trim = publish_outbox(self._sink, claim, loaded, self._patience)
         self._engine = LockStep.load(
             self._catalog, loaded, generation=claim.generation, shard=claim.shard, codec=self._codec
@@ -205,6 +210,13 @@ class Replay:
             )
         self._totals.now_s = now_s
 
+    def _look_for_names(self, items: Sequence[Event | BadEvent]) -> None:
+        """Strike out the names of the catalog that occur."""
+        unseen = self._totals.unseen
+        if unseen:
+            found = {item.name for item in items if type(item) is Event}
+            self._totals.unseen = [name for name in unseen if name not in found]
+
     def _run_from(self, start: int) -> None:
         if self._watcher is not None:
             self._watcher.begin(start, self._log.rows)
@@ -216,6 +228,7 @@ class Replay:
             times.read_s += time.perf_counter() - mark
             first = position
             mark = time.perf_counter()
+            self._look_for_names(items)
             commit_before = times.commit_s + times.effects_s
             self._engine.take(items, at_hour=partial(self._commit_if_large, first))
             times.engine_s += time.perf_counter() - mark - (times.commit_s + times.effects_s - commit_before)

@@ -1,4 +1,4 @@
-"""Records that could not be used are told of: at the end of a run, and by `tideline dead-letters`."""
+"""What does not fit is told: records that could not be used, and event names that never occur."""
 
 from __future__ import annotations
 
@@ -69,3 +69,26 @@ def test_without_dead_letters_it_says_so(tmp_path: Path) -> None:
     assert replay(tmp_path, rows(40))[0] == 0
     code, out, _ = run("dead-letters", "--data-dir", str(tmp_path / "data"))
     assert (code, "no dead letters" in out) == (0, True)
+
+
+def test_a_name_that_never_occurs_is_told_at_the_end_and_later(tmp_path: Path) -> None:
+    catalog = CATALOG.replace("event: View", "event: view").replace("{did: Buy}", "{any: [{did: Buy}, {did: Bought}]}")
+    code, out, _ = replay(tmp_path, rows(40), catalog)
+    assert code == 0
+    assert "No event is called 'view', which segments.keen.filter.event names; did you mean 'View'?" in out
+    assert "No event is called 'Bought', which predictions.buys_1d.goal.any[1].did names" in out
+    assert "'Buy'," not in out
+    data = str(tmp_path / "data")
+    assert "No event is called 'view'" in run("predictions", "--data-dir", data)[1]
+    found = json.loads(run("predictions", "--data-dir", data, "--json")[1])["missing_events"]
+    assert [(missing["name"], missing["close"]) for missing in found] == [("Bought", None), ("view", "View")]
+
+
+def test_names_that_occur_after_a_stop_are_counted(tmp_path: Path) -> None:
+    """The last row alone has the name; and a run that is complete knows it, too."""
+    made = rows(300)
+    made[-1]["what"] = "Signed up"
+    catalog = CATALOG.replace("event: View", "event: Signed up") + "limits: {batch_events: 64}\n"
+    for _ in range(2):
+        code, out, _ = replay(tmp_path, made, catalog)
+        assert (code, "No event is called" in out) == (0, False)

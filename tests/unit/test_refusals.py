@@ -7,7 +7,7 @@ import pytest
 from config.loader import loads
 from streams.core.decode import build_decoder
 from streams.core.events import BadEvent, DeadReason
-from streams.runtime.refusals import DeadLetter, hint_for
+from streams.runtime.hints import DeadLetter, hint_for
 
 CATALOG = """
 version: 1
