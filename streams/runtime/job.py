@@ -22,8 +22,8 @@ from streams.adapters.transition_file import TransitionFile
 from streams.commit import patiently
 from streams.runtime.about import InputFile, Run, about_blobs, catalog_differences, stored_catalog, stored_run
 from streams.runtime.hints import Refused
-from streams.runtime.lockstep import LockStep
 from streams.runtime.place import PATIENCE, Place, erase_place, open_place
+from streams.runtime.precompile import get_ready
 from streams.runtime.refusals import refused_records
 from streams.runtime.replay import Replay, ReplayResult, ReplayWatcher, Totals, catalog_digest
 from streams.runtime.stored import read_state
@@ -133,8 +133,7 @@ def run_job(job: Job, watcher: Watcher) -> Outcome:
 
 
 def _run(job: Job, url: str, log: FileLog, now_s: float, watcher: Watcher) -> ReplayResult:
-    with watcher.step("Getting the engine ready (compiled at the first start, about a minute, then kept)"):
-        LockStep(job.catalog).take([])
+    get_ready(watcher)
     store = RedisStore(
         url,
         patience=PATIENCE,

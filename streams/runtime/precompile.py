@@ -5,14 +5,44 @@ It runs a few events through a lock-step pair, which takes a minute on a fresh m
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from math import nan
+from pathlib import Path
+from typing import Protocol
+
+import numba
 
 from config.loader import loads
+from streams.core import kernel
 from streams.core.events import Event
 from streams.runtime.lockstep import LockStep
 
 _CATALOG = "{version: 1, name: compile, predictions: {orders: {name: Orders, goal: {did: Order}, window: 1h}}}"
 _START_S = 1_704_067_200.0
+WORDS = "Compiling the engine (at the first start and after an update, about a minute; then it is kept)"
+
+
+class Steps(Protocol):
+    """Is told of something that takes a while."""
+
+    def step(self, words: str) -> AbstractContextManager[None]: ...
+
+
+def is_compiled() -> bool:
+    """Whether the cache holds the hot loop, of these very sources.
+
+    The loop is compiled after everything that it calls, so what is left without it takes seconds.
+    """
+    cache = str(numba.config.CACHE_DIR)  # type: ignore[attr-defined]  # set by models.jit, empty where nothing can be kept
+    name = f"{kernel.__name__.rpartition('.')[2]}.{kernel.run.__name__}"
+    return bool(cache) and any(Path(cache).glob(f"*/{name}-*.nbc"))
+
+
+def get_ready(watcher: Steps) -> None:
+    """Compile what is not in the cache yet, and say so; says nothing and does nothing when it is."""
+    if not is_compiled():
+        with watcher.step(WORDS):
+            precompile()
 
 
 def precompile() -> None:

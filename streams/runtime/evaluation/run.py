@@ -24,6 +24,7 @@ from streams.runtime.evaluation.peers import check_peers, history_event
 from streams.runtime.evaluation.points import Collector, Points
 from streams.runtime.job import Watcher
 from streams.runtime.lockstep import LockStep
+from streams.runtime.precompile import get_ready
 
 MAX_PENDING: Final = 100_000_000
 LOOK_EVERY_S: Final = 7 * DAY_S
@@ -124,8 +125,7 @@ def _run(
         if collector is not None:
             collector.collect(chunk)
 
-    with watcher.step("Getting the engine ready (compiled at the first start, about a minute, then kept)"):
-        LockStep(catalog).take([])
+    get_ready(watcher)
     engine = LockStep(catalog, codec=codec, on_chunk=collect)
     watcher.begin(0, log.rows)
     position = 0
