@@ -33,7 +33,7 @@ SCHEMA_EXAMPLES = (("tideline schema > catalog.schema.json", "for an editor that
 def check(
     catalog: Annotated[Path, typer.Argument(metavar="CATALOG", help="The catalog to check.")],
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Files of events, to see how they are understood.")
+        list[Path] | None, typer.Argument(metavar="FILE", help="Files of events, to see how they are understood.")
     ] = None,
     rows: Annotated[
         int, typer.Option("--rows", min=1, max=1_000_000, help="How many rows of each file to look at.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Files = Annotated[
     list[Path],
     typer.Argument(
-        metavar="FILE...", help="Files of events, plain or gzip; several are read in the order of their times."
+        metavar="FILE", help="Files of events, plain or gzip; several are read in the order of their times."
     ),
 ]
 CatalogFile = Annotated[

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, ParamSpec, Self
+from typing import TYPE_CHECKING, ParamSpec, Self, TextIO
 
 import typer
 from rich.console import Console
@@ -28,18 +28,26 @@ P = ParamSpec("P")
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 _PARTS = 10_000
+_WIDE = 10_000
 _EVERY_S = 10.0
 """How often a line says how far it is where there is no terminal for a bar."""
 
 
 def out() -> Console:
     """For results."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return _console(sys.stdout)
 
 
 def err() -> Console:
     """For everything else."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    """With colours and line breaks on a terminal; elsewhere plain lines as long as they are, for grep and logs."""
+    if stream.isatty():
+        return Console(file=stream, highlight=False)
+    return Console(file=stream, highlight=False, soft_wrap=True, force_terminal=False, color_system=None, width=_WIDE)
 
 
 def show(*results: RenderableType) -> None:
@@ -48,7 +56,20 @@ def show(*results: RenderableType) -> None:
     for result in results:
         if isinstance(result, Table):
             console.print()
+            if not console.is_terminal:
+                _print_unbroken(console, result)
+                continue
         console.print(result)
+
+
+def _print_unbroken(console: Console, table: Table) -> None:
+    """A table whose title and caption are not broken at its own width."""
+    title, caption = table.title, table.caption
+    table.title = table.caption = None
+    for part in (title, table, caption):
+        if part is not None:
+            console.print(part)
+    table.title, table.caption = title, caption
 
 
 def warn(first: str, *others: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from config import errors
 from config.errors import SettingsError, TidelineError
 from config.schema import json_schema
 from streams.cli.app import app
-from streams.cli.screen import guarded
+from streams.cli.screen import fail, guarded, show, warn
+from streams.cli.tables import add, plain_table
 from tests.conftest import ROOT
 
 COMMANDS = sorted(info.name or "" for info in app.registered_commands)
@@ -181,3 +184,36 @@ def test_expected_errors_become_messages_and_bugs_do_not(capsys: pytest.CaptureF
     err = capsys.readouterr().err
     assert "a [red]setting" in err
     assert "Do it again." in err
+
+
+def test_without_a_terminal_nothing_is_broken_and_nothing_coloured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    long = "word " * 60
+    table = plain_table("column", "another", title=f"title {long}", caption=f"caption {long}")
+    add(table, f"cell {long}", "x")
+    show(f"[bold]bold[/bold] {long}", table)
+    warn(long, "second")
+    with pytest.raises(typer.Exit):
+        fail(SettingsError(f"found {long}"))
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+    lines = shown.out.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["bold", "", "title", "column", "cell", "caption"]
+    assert [line.partition(" ")[0] for line in shown.err.splitlines()] == ["Warning:", "second", "Error:"]
+
+
+def test_on_a_terminal_lines_are_broken_at_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", screen)
+    show("[bold]bold[/bold] " + "word " * 30)
+    assert "\x1b[1m" in screen.getvalue()
+    assert max(len(line) for line in screen.getvalue().splitlines()) < 60
