@@ -194,6 +194,6 @@ def test_names_are_checked_before_the_long_run() -> None:
 
 def test_a_missing_lightgbm_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightgbm", None)
-    with pytest.raises(ModelUnknown, match="make install EXTRAS=peers"):
+    with pytest.raises(ModelUnknown, match=r"pip install -e '\.\[peers\]'"):
         check_peers(["lightgbm"])
     assert check_peers(["heuristic"]) == ("heuristic",)

@@ -43,8 +43,8 @@ def load_lightgbm() -> Any:
         return importlib.import_module("lightgbm")
     except ImportError as error:
         raise ModelUnknown(
-            f"lightgbm cannot be used here ({error}): install it with `make install EXTRAS=peers`, "
-            "or leave it out of --compare"
+            f"lightgbm cannot be used here ({error}): install it, from a checkout with "
+            "`.venv/bin/pip install -e '.[peers]'`, or leave it out of --compare"
         ) from error
 
 
