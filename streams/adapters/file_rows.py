@@ -7,6 +7,7 @@ Of a line above `keep_bytes` the text may be cut; it is too large to be used, an
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
@@ -78,12 +79,15 @@ def _without_cr(record: Record) -> Record:
     return (offset, size - 1, text[:-1]) if len(text) == size else record
 
 
-def csv_records(lines: Iterable[Record], delimiter: str, limit_bytes: int) -> Iterator[Record]:
+def csv_records(
+    lines: Iterable[Record], delimiter: str, limit_bytes: int, columns: int | None = None
+) -> Iterator[Record]:
     """Like `line_records`, with the lines joined that one CSV record goes over; the csv module decides which.
 
     A quote that is opened and not closed within `limit_bytes` and `LOOK_AHEAD_LINES` is a mistake in that line: the
     line becomes a record by itself (which cannot be read), and the lines behind it are read as usual. So one stray
-    quote costs one row and not the rest of the file.
+    quote costs one row and not the rest of the file. With `columns`, so does one that a quote further down seems to
+    close: a record over several lines must have so many cells, and quotes only around whole ones.
     """
     source = iter(lines)
     waiting: deque[Record] = deque()
@@ -96,7 +100,7 @@ def csv_records(lines: Iterable[Record], delimiter: str, limit_bytes: int) -> It
             continue
         look_ahead = LOOK_AHEAD_LINES if unclosed < MANY_UNCLOSED else SHORT_LOOK_AHEAD_LINES
         joined = _Joined(line, waiting, source, limit_bytes, look_ahead)
-        if joined.is_closed(delimiter):
+        if joined.is_closed(delimiter) and joined.is_one_row(delimiter, columns):
             yield _without_cr(joined.whole()) if joined.lines[-1][2].endswith(b"\r") else joined.whole()
         else:
             unclosed += 1
@@ -124,6 +128,18 @@ class _Joined:
         except csv.Error:  # a cell above the csv module's own limit
             return False
         return not self._ran_out
+
+    def is_one_row(self, delimiter: str, columns: int | None) -> bool:
+        """Whether several lines are one row with so many cells, and not rows between two stray quotes."""
+        if columns is None or len(self.lines) == 1:
+            return True
+        blanks = re.compile(rf'"[ \t\r]+(?={re.escape(delimiter)}|$)')  # allowed behind a closing quote
+        texts = (blanks.sub('"', line[2].decode(errors="replace")).replace("\r", " ") + "\n" for line in self.lines)
+        try:
+            cells = next(csv.reader(texts, delimiter=delimiter, strict=True))
+        except csv.Error:  # something stands between a closing quote and the delimiter
+            return False
+        return len(cells) == columns or (len(cells) > columns and not any(cell.strip() for cell in cells[columns:]))
 
     def _feed(self) -> Iterator[str]:
         yield _as_text(self.lines[0])

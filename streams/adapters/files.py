@@ -199,16 +199,17 @@ def _start(
     if not isinstance(catalog.input, CsvInput):
         return build_decoder(catalog, latest_s), _checked_json(source.name, line_records(lines))
     delimiter = catalog.input.delimiter
-    records = csv_records(lines, delimiter, catalog.limits.property_bytes)
-    first = next(records, None)
+    source_lines = iter(lines)
+    first = next(csv_records(source_lines, delimiter, catalog.limits.property_bytes), None)
     if first is None:
-        return None, records
+        return None, iter(())
     try:
         header = split_row(first[2].decode(), delimiter)
     except UnicodeDecodeError as error:
         raise InputError(source.name, "the header is not UTF-8; set input.encoding, for example to cp1252") from error
     except Refused as error:
         raise InputError(source.name, f"the header cannot be read: {error.detail}") from error
+    records = csv_records(source_lines, delimiter, catalog.limits.property_bytes, len(header))
     return build_decoder(catalog, latest_s, header, source.name), records
 
 

@@ -156,6 +156,19 @@ def test_one_stray_quote_costs_one_row(write: Write) -> None:
     assert users(end) == ["ann", "unreadable_csv", "bob"]
 
 
+def test_a_stray_quote_is_not_closed_by_a_quote_further_down(write: Write) -> None:
+    between = "".join(f"u{n},2024-06-01,1\n" for n in range(500))
+    for later in ('bob,2024-06-02,"1"\n', '"bob",2024-06-02,1\n', '"bob,2024-06-02,1\n'):
+        rows = read(SHOP, write("a.csv", HEADER + 'ann,2024-05-31,1\n"oops,2024-05-31,1\n' + between + later))
+        last = "bob" if later.count('"') == 2 else "unreadable_csv"
+        assert users(rows) == ["ann", "unreadable_csv", *(f"u{n}" for n in range(500)), last]
+
+
+def test_a_row_over_several_lines_may_have_blanks_behind_its_quotes(write: Write) -> None:
+    text = 'user,note,time,value\r\n"ann" ,"one\r\ntwo" \t, 2024-05-31 ,"1" \r\nbob,"x\ny",2024-06-01,2,,\n'
+    assert users(read(SHOP, write("a.csv", text))) == ["ann", "bob"]
+
+
 def test_hostile_quotes_do_not_cost_for_ever(write: Write) -> None:
     # Every line leaves a quote open whether it starts inside of one or not.
     rows = read(SHOP, write("a.csv", HEADER + 'x",",\n' * 5_000))

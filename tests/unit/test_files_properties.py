@@ -85,13 +85,20 @@ def test_any_content_is_a_log_or_an_input_error(content: bytes, block_bytes: int
             assert log.rows == sum(not text.isspace() and text != b"" for text in expected.split(b"\n"))
 
 
-@given(st.binary(max_size=300) | contents, st.sampled_from([1, 5, 1_000]), st.sampled_from([40, 10_000]))
-@example(b'"a\n' * 50, 5, 40)
-@example(b'"a\n\n\r\nb"\r\n"c""\n"', 1, 10_000)
-@example(b'"' + b"x" * 500 + b"\n" + b'"y"', 5, 40)
-def test_every_byte_of_a_csv_is_in_one_record_or_blank(content: bytes, block_bytes: int, limit_bytes: int) -> None:
+@given(
+    st.binary(max_size=300) | contents,
+    st.sampled_from([1, 5, 1_000]),
+    st.sampled_from([40, 10_000]),
+    st.sampled_from([None, 1, 3]),
+)
+@example(b'"a\n' * 50, 5, 40, None)
+@example(b'"a\n\n\r\nb"\r\n"c""\n"', 1, 10_000, 1)
+@example(b'"' + b"x" * 500 + b"\n" + b'"y"', 5, 40, None)
+def test_every_byte_of_a_csv_is_in_one_record_or_blank(
+    content: bytes, block_bytes: int, limit_bytes: int, columns: int | None
+) -> None:
     cut = [content[at : at + block_bytes] for at in range(0, len(content), block_bytes)]
-    records = list(csv_records(Lines(cut, 10_000, lambda: False), ",", limit_bytes))
+    records = list(csv_records(Lines(cut, 10_000, lambda: False), ",", limit_bytes, columns))
     left = bytearray(content.removeprefix(b"\xef\xbb\xbf").rjust(len(content), b" "))
     end = 0
     for offset, size, text in records:
@@ -149,7 +156,7 @@ def test_the_order_is_a_stable_sort_of_the_files_by_time(files: list[bytes]) -> 
     keyed: list[tuple[float, str]] = []
     before_s = -float("inf")
     for content in files:
-        texts = [text for _, _, text in list(csv_records(Lines([content], 10_000, lambda: False), ",", 256))[1:]]
+        texts = [text for _, _, text in list(csv_records(Lines([content], 10_000, lambda: False), ",", 256, 3))[1:]]
         times = [decoder.read_time(text) for text in texts]
         first = next((time_s for time_s in times if not isnan(time_s)), nan)
         before_s = before_s if isnan(first) else first
