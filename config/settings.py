@@ -49,6 +49,24 @@ class Settings(BaseSettings):
         le=1024,
         description="Number of shards. Stored at the first start; another number is refused later.",
     )
+    wait_replicas: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="Hold every commit back until so many replicas of the server have it, so that a failover forgets "
+        "nothing that was published.",
+    )
+    wait_on_disk: bool = Field(
+        default=False,
+        description="Count a copy only when it is on disk, there and on the server itself (`WAITAOF` in place of "
+        "`WAIT`; Redis 7.2, Valkey 8 or later).",
+    )
+    wait_timeout_s: float = Field(
+        default=5.0,
+        gt=0,
+        le=60,
+        description="Seconds to wait for the copies of a commit before it is tried again.",
+    )
     signing_key: SecretStr | None = Field(
         default=None,
         description="Signs snapshots of river models that are stored as pickles (32 characters or more). Without it "

@@ -52,6 +52,7 @@ class WaitFor:
             raise StoreUnavailable(
                 f"after {self.timeout_s:g} s the commit is on {reached[1]} of {self.replicas} replicas"
                 + ("" if reached[0] else " and not on the server's own disk")
+                + "; connect replicas, or wait for fewer (TIDELINE_WAIT_REPLICAS)"
             )
 
 
@@ -87,6 +88,8 @@ class RedisStore:
         facts = patiently(patience, lambda: inspect_server(self._wire))
         if wait_for is not None and wait_for.on_disk:
             facts.refuse_waiting_for_disk()
+        self.replicas = facts.replicas
+        """How many were connected at the start."""
         self._promise = promise(facts, wait_for.replicas if wait_for else 0)
 
     # --- taking a shard --------------------------------------------------------------------------------------------

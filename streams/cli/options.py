@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from config.settings import Settings
     from models.snapshot import ModelCodec
+    from streams.adapters.redis_store import WaitFor
     from streams.runtime.place import Place
 
 Files = Annotated[
@@ -63,4 +65,13 @@ def find_place(store: str | None, data_dir: Path | None) -> tuple[Place, ModelCo
     settings = load_settings(redis_url=store, data_dir=data_dir)
     key = settings.signing_key
     codec = None if key is None else SignedPickle(key.get_secret_value().encode())
-    return Place(settings.data_dir, settings.redis_url, settings.key_prefix), codec
+    return Place(settings.data_dir, settings.redis_url, settings.key_prefix, _wait_for(settings)), codec
+
+
+def _wait_for(settings: Settings) -> WaitFor | None:
+    """The copies that settings ask for; None for none."""
+    from streams.adapters.redis_store import WaitFor
+
+    if not settings.wait_replicas and not settings.wait_on_disk:
+        return None
+    return WaitFor(settings.wait_replicas, settings.wait_on_disk, settings.wait_timeout_s)

@@ -140,8 +140,10 @@ def _run(job: Job, url: str, log: FileLog, now_s: float, watcher: Watcher) -> Re
         prefix=job.place.prefix,
         dead_letters=job.catalog.limits.dead_letters,
         outbox_keep=OUTBOX_KEEP,
+        wait_for=job.place.wait_for,
     )
     with closing(store), closing(TransitionFile(job.transitions)) as sink:
+        _check_replicas(store, job.place)
         if job.place.url is not None:
             watcher.note(store.promises())
         about = about_blobs(job.catalog, _run_of(log, now_s))
@@ -156,6 +158,18 @@ def _run(job: Job, url: str, log: FileLog, now_s: float, watcher: Watcher) -> Re
             watcher=watcher,
         )
         return replay.run()
+
+
+def _check_replicas(store: RedisStore, place: Place) -> None:
+    """Raises StoreIncompatible when every commit would wait for replicas that are not there."""
+    wanted = 0 if place.wait_for is None else place.wait_for.replicas
+    if wanted <= store.replicas:
+        return
+    if place.url is None:
+        advice = "the embedded server has none; name a server that has with --store, or unset TIDELINE_WAIT_REPLICAS"
+    else:
+        advice = f"{store.replicas} are connected to {place.name}; connect more, or lower TIDELINE_WAIT_REPLICAS"
+    raise StoreIncompatible(f"commits are to wait for replicas (TIDELINE_WAIT_REPLICAS={wanted}), but {advice}")
 
 
 def _run_of(log: FileLog, now_s: float) -> Run:

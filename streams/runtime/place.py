@@ -13,6 +13,7 @@ from config.errors import StoreError, StoreUnavailable
 from streams.adapters.file_lock import ProcessLock
 from streams.adapters.redis_erase import erase_store
 from streams.adapters.redis_reader import RedisReader, holds_store
+from streams.adapters.redis_store import WaitFor
 from streams.adapters.redis_wire import hide_password
 from streams.adapters.valkey_server import EmbeddedValkey, running_server
 from streams.commit import Patience, patiently
@@ -37,6 +38,8 @@ class Place:
     data_dir: Path
     url: str | None = None
     prefix: str = "tl"
+    wait_for: WaitFor | None = None
+    """Copies that every commit waits for."""
 
     @property
     def patience(self) -> Patience:

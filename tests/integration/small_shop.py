@@ -57,7 +57,7 @@ def write(folder: Path, made: list[dict[str, str]], catalog: str = CATALOG) -> t
     return str(events), str(path)
 
 
-def replay(folder: Path, made: list[dict[str, str]], catalog: str = CATALOG, *more: str) -> tuple[int, str, str]:
+def replay(folder: Path, made: list[dict[str, str]], *more: str, catalog: str = CATALOG) -> tuple[int, str, str]:
     """Run it, with everything in `data` below the folder."""
     events, path = write(folder, made, catalog)
     return run("replay", events, "-c", path, "--data-dir", str(folder / "data"), *more)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 def test_a_run_that_used_nothing_ends_with_an_error_and_what_to_do(tmp_path: Path) -> None:
     made = [{**row, "at": "1704067200000"} for row in rows(40)]
     catalog = CATALOG.replace("{field: at}", "{field: at, unit: s}")
-    code, out, err = replay(tmp_path, made, catalog)
+    code, out, err = replay(tmp_path, made, catalog=catalog)
     assert (code, out) == (3, "")
     assert "none of the 40 records could be used" in err
     assert "40 × time_out_of_range: 1704067200000 is 2024-01-01 if it is in milliseconds" in err
@@ -24,11 +24,11 @@ def test_a_run_that_used_nothing_ends_with_an_error_and_what_to_do(tmp_path: Pat
     assert "events.csv row" in err
     assert "--fresh" in err
     # Run again, it says the same; and it is said to a script, too.
-    code, out, err = replay(tmp_path, made, catalog, "--json")
+    code, out, err = replay(tmp_path, made, "--json", catalog=catalog)
     assert (code, json.loads(out)["refused"][0]["count"]) == (3, 40)
     assert "none of the 40 records" in err
     mended = catalog.replace("unit: s", "unit: ms")
-    code, _, err = replay(tmp_path, made, mended, "--fresh")
+    code, _, err = replay(tmp_path, made, "--fresh", catalog=mended)
     assert (code, "could be used" in err) == (0, False)
 
 
@@ -40,7 +40,7 @@ def test_many_refused_records_are_a_warning_and_few_are_a_line(tmp_path: Path) -
     assert "1 records could not be used: bad_value 1" in out
     made[8]["price"] = made[9]["price"] = "12 €"
     made[10]["who"] = ""
-    code, out, err = replay(tmp_path, made, CATALOG, "--fresh")
+    code, out, err = replay(tmp_path, made, "--fresh")
     assert code == 0
     assert "Warning: 4 of 200 records (2.0%) could not be used:" in err
     assert err.index("3 × bad_value: write values as 12.50") < err.index("1 × missing_user")
@@ -73,7 +73,7 @@ def test_without_dead_letters_it_says_so(tmp_path: Path) -> None:
 
 def test_a_name_that_never_occurs_is_told_at_the_end_and_later(tmp_path: Path) -> None:
     catalog = CATALOG.replace("event: View", "event: view").replace("{did: Buy}", "{any: [{did: Buy}, {did: Bought}]}")
-    code, out, _ = replay(tmp_path, rows(40), catalog)
+    code, out, _ = replay(tmp_path, rows(40), catalog=catalog)
     assert code == 0
     assert "No event is called 'view', which segments.keen.filter.event names; did you mean 'View'?" in out
     assert "No event is called 'Bought', which predictions.buys_1d.goal.any[1].did names" in out
@@ -90,5 +90,5 @@ def test_names_that_occur_after_a_stop_are_counted(tmp_path: Path) -> None:
     made[-1]["what"] = "Signed up"
     catalog = CATALOG.replace("event: View", "event: Signed up") + "limits: {batch_events: 64}\n"
     for _ in range(2):
-        code, out, _ = replay(tmp_path, made, catalog)
+        code, out, _ = replay(tmp_path, made, catalog=catalog)
         assert (code, "No event is called" in out) == (0, False)
