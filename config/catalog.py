@@ -114,8 +114,8 @@ class Limits(Model):
     """Refused events that are kept, per shard."""
     backfill_users_per_minute: int = Field(default=50_000, ge=1, le=10_000_000)
     """Users looked at per minute of event time when a prediction or segment goes live."""
-    outbox: int = Field(default=100_000, ge=1_000, le=10_000_000)
-    """Transitions that may wait to be published, per shard."""
+    remember_bytes: int = Field(default=4_096, ge=64, le=1_048_576)
+    """Size of what one event leaves under `remember`, per user and event name."""
 
 
 class Catalog(Model):
@@ -163,12 +163,15 @@ class Catalog(Model):
         return [f for f in audiences if f is not None] + [s.filter for s in self.segments.values()]
 
     def named_events(self) -> tuple[str, ...]:
-        """Event names that need a column of their own: listed, in goals, filters or history; first use first."""
+        """Event names that need a column of their own, first use first: those of features, goals, filters, history, and
+        those that clear what is remembered.
+        """
         names = dict.fromkeys(self.features.events if isinstance(self.features.events, tuple) else ())
         names |= dict.fromkeys(atom.event for p in self.predictions.values() for atom in p.goal.atoms)
         inner = [node for f in self.filters() for node in walk(f)]
         names |= dict.fromkeys(node.event for node in inner if isinstance(node, CountFilter | SinceFilter))
         names |= dict.fromkeys(self.history)
+        names |= dict.fromkeys(name for rule in self.remember.values() for name in rule.cleared_by)
         return tuple(names)
 
     def named_traits(self) -> tuple[str, ...]:

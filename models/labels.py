@@ -188,7 +188,7 @@ def thin(q: Pending, head: I64, user: U64, kind: int, rate: float) -> None:
         if keep:
             if q.whole[at, KIND] == kind and q.rate[at] > rate:
                 q.rate[at] = rate
-            _move(q, at, put % capacity)
+            move_example(q, at, put % capacity)
             if seq >= saved:
                 saved_put = put
             for p in range(due.shape[0]):
@@ -206,7 +206,8 @@ def thin(q: Pending, head: I64, user: U64, kind: int, rate: float) -> None:
 
 
 @jit
-def _move(q: Pending, source: int, target: int) -> None:
+def move_example(q: Pending, source: int, target: int) -> None:
+    """Copy an example from one place of the ring to another."""
     if source == target:
         return
     for j in range(q.x.shape[1]):  # element by element: assigning whole slices compiles text handling for its errors

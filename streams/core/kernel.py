@@ -31,7 +31,7 @@ from models.labels import (
 from models.layout import EPOCH, FIRST_T, LAST_T, SCORED_T, VERSION
 from models.scales import bin_of
 from streams.core.dedupe import known, remember
-from streams.core.filters import DAY_BUCKETS, HOUR_BUCKETS, HOUR_S, HOURS, record_history
+from streams.core.history import DAY_BUCKETS, HOUR_BUCKETS, HOUR_S, HOURS, record_history
 from streams.core.moment import (
     apply_step,
     decide_segments,
@@ -62,7 +62,6 @@ from streams.core.state import (
     HOUR_DUE,
     LIVE,
     MAX_AHEAD_S,
-    MID_MINUTE,
     MINUTE,
     MODEL,
     MODEL_NEEDED,
@@ -296,7 +295,6 @@ def tick(s: State, time_s: float) -> int:
         if minute > target:
             s.si[MINUTE] = max(s.si[MINUTE], target)
             s.si[HOUR] = max(s.si[HOUR], int(time_s // HOUR_S))
-            s.si[MID_MINUTE] = 0
             return DONE
         if hour_minute <= minute:
             s.si[MINUTE] = hour_minute - 1
@@ -304,7 +302,6 @@ def tick(s: State, time_s: float) -> int:
             return HOUR_DUE
         s.si[HOUR] = max(s.si[HOUR], minute // 60)
         s.si[MINUTE] = minute
-        s.si[MID_MINUTE] = 1
         while next_due(s.queue) <= minute:
             if not has_room(s):
                 return OUT_FULL
@@ -312,7 +309,6 @@ def tick(s: State, time_s: float) -> int:
             if not look(s, i, minute):
                 return MODEL_NEEDED
             reschedule(s, i)
-        s.si[MID_MINUTE] = 0
 
 
 @jit

@@ -17,6 +17,7 @@ from models.scales import NONE, bin_of, likelihood_of, next_category
 from streams.core.filters import holds
 from streams.core.state import (
     AUDIENCE,
+    BACKFILL,
     BY_EVENT,
     BY_GOAL,
     BY_OTHER,
@@ -246,9 +247,10 @@ def _transition(s: State, i: int, g: int, step: int, stamp_s: float, origin: int
     p = s.segments.only[g]
     if p >= 0:
         whole[O_CATEGORY] = k.category[step, p]
-        whole[O_PREVIOUS_CATEGORY] = s.rows.b[i, s.c.b_category + p]
         real[O_SCORE] = k.score[step, p]
-        real[O_PREVIOUS_SCORE] = s.rows.f[i, s.c.f_score + p]
+        if origin != BACKFILL:  # what was shown while warming up was said to nobody
+            whole[O_PREVIOUS_CATEGORY] = s.rows.b[i, s.c.b_category + p]
+            real[O_PREVIOUS_SCORE] = s.rows.f[i, s.c.f_score + p]
         real[O_LIKELIHOOD] = k.likelihood[step, p]
     for j in range(s.c.features):
         s.out.x[n, j] = k.x[step, j]

@@ -10,7 +10,8 @@ from models.jit import jit
 from models.labels import LabelSpec, Pending
 from models.layout import Columns, Rows
 from streams.core.dedupe import Dedupe
-from streams.core.filters import History, Programs
+from streams.core.filters import Programs
+from streams.core.history import History
 from streams.core.queue import DueQueue
 from streams.core.state import (
     Conditions,

@@ -6,7 +6,7 @@
             learner.learn(chunk)
         if shard.needs_snapshot:
             shard.apply(learner.snapshot(shard.hour, shard.counts()))
-    batch = shard.take_effects(number, position)
+    batch = Saver(shard).take_effects(number, position)  # streams.core.saving
 
 It is pure: the same inputs in the same order give the same effects, bit for bit, however they were cut.
 """
@@ -32,8 +32,9 @@ from streams.core import kernel
 from streams.core.chunks import gather_chunk
 from streams.core.dedupe import allocate_dedupe
 from streams.core.definitions import Definitions, compile_definitions
-from streams.core.encode import Encoded, Encoder, Remembered
+from streams.core.encode import Encoded, Encoder
 from streams.core.events import BadEvent, Event
+from streams.core.remembered import Remembered
 from streams.core.sealing import Sealed, seal_events
 from streams.core.state import (
     ACCEPTED,
@@ -97,7 +98,7 @@ class Shard:
         self.catalog = catalog
         self.number = shard
         self.users = UserTable(d.layout, len(catalog.history))
-        self.remembered = Remembered(catalog.remember)
+        self.remembered = Remembered(catalog.remember, catalog.limits.remember_bytes, self._latest_of)
         self.encoder = Encoder(catalog, self.vocabulary, self.users.row_of)
         self.writer = TransitionWriter(d, generation, shard)
         c = d.layout.columns
@@ -107,9 +108,7 @@ class Shard:
         self.si: I64 = np.zeros(SI_SIZE, np.int64)
         self.sf: F64 = np.zeros(SF_SIZE)
         self.sf[CLOCK] = np.nan
-        self.sf[MAX_AHEAD_S] = catalog.time.max_ahead_s
-        self.si[BACKFILL_RATE] = catalog.limits.backfill_users_per_minute
-        self.si[USERS_LIMIT] = catalog.limits.users
+        self.use_limits()
         self.dedupe = allocate_dedupe(catalog.limits.dedupe_ids)
         self.population = allocate_population(c.predictions)
         self._scratch = allocate_scratch(c.features, c.predictions, c.segments, d.predictions.hysteresis)
@@ -159,7 +158,7 @@ class Shard:
             if code == HOUR_DUE:
                 return Stop.HOUR
             if code == DONE:
-                self._note_items()
+                self.note_items()
                 self.users.release_unused()
                 return Stop.DONE
 
@@ -283,9 +282,17 @@ class Shard:
         counted["users"] = int(self.si[USERS])
         counted["pending_examples"] = int(q.n[NEXT] - tail_of(self.sealed["pending"]))
         counted["dropped_examples"] = int(q.n[DROPPED])
+        counted["remembered_too_large"] = self.remembered.too_large
         return counted
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def use_limits(self) -> None:
+        """Put what the catalog alone decides among the loop's scalars; after a load, too."""
+        self.sf[MAX_AHEAD_S] = self.catalog.time.max_ahead_s
+        self.si[BACKFILL_RATE] = self.catalog.limits.backfill_users_per_minute
+        self.si[USERS_LIMIT] = self.catalog.limits.users
+        self.si[NEXT_EVENT] = 0
 
     def _bind(self) -> State:
         d = self.definitions
@@ -373,8 +380,11 @@ class Shard:
         names = self.vocabulary.feature_names()
         self.transitions += self.writer.write(self.out, n, users, causes, self._model.weights, means, names)
 
-    def _note_items(self) -> None:
-        """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties."""
+    def note_items(self) -> None:
+        """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties.
+
+        To be called before a save in the middle of a batch, at a stop for the hour.
+        """
         upto = self.next_item
         self.dead += [bad for place, bad in self._batch.refused if self._taken <= place < upto]
         outcome = self._batch.events.outcome
@@ -383,14 +393,23 @@ class Shard:
                 item = self._items[place]
                 if self._taken <= place < upto and isinstance(item, Event):
                     if outcome[e] == ACCEPTED:
-                        self.remembered.take(item)
+                        self.remembered.take(item, self._clocked(item))
                     elif outcome[e] == NO_ROOM:
                         self.dead.append(self.encoder.no_room(item))
         self._taken = upto
 
-    def note_items(self) -> None:
-        """Make a save possible in the middle of a batch, at a stop for the hour."""
-        self._note_items()
+    def _clocked(self, event: Event) -> float:
+        """The event's time as the loop took it: moved back to its log time when it was too far ahead of that."""
+        ahead = event.time_s > event.log_time_s + self.sf[MAX_AHEAD_S]
+        return event.log_time_s if ahead else event.time_s
+
+    def _latest_of(self, user: str, event_name: str) -> float:
+        """Whole second of the user's latest accepted event of a name that the catalog knows; 0 for none."""
+        row = self.users.find(user)
+        if row is None:
+            return 0.0
+        column = self.definitions.layout.columns.u_latest + self.vocabulary.known_column(event_name)
+        return float(self.users.rows.u[row, column])
 
 
 def _bits(flags: U8) -> int:

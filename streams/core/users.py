@@ -1,4 +1,7 @@
-"""The users of a shard: ids, rows, and the arrays that grow with them."""
+"""The users of a shard: ids, rows, and the arrays that grow with them.
+
+A row is given to a user when an event of theirs is decoded, and stays theirs once an event is accepted.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 from xxhash import xxh3_64_intdigest
 
 from models.layout import FIRST_T, Layout
-from streams.core.filters import DAY_BUCKETS, HOUR_BUCKETS, History
+from streams.core.history import DAY_BUCKETS, HOUR_BUCKETS, History
 from streams.core.queue import allocate_queue
 from streams.core.state import Users
 

@@ -31,7 +31,6 @@ class Vocabulary:
         self.names = len(fixed) + self._found_limit + 1
         self.named: U8 = np.zeros(self.names, np.uint8)
         self.named[: len(fixed)] = 1
-        self.named[-1] = 1
         self.traits = {name: j for j, name in enumerate(catalog.named_traits())}
         self._codes: dict[str, dict[str, int]] = {name: {} for name in self.traits}
         self._lay_trait_features()
