@@ -9,8 +9,8 @@ their order alone: the same chunks give the same bits, whatever is saved and loa
 - Examples of events and of silent moments are learned in the order of the chunk; crossings are judged
   and not learned. An example whose features are not finite, or whose weight is not above 0, is refused
   and counted: one of them would turn every weight into NaN.
-- Status: `WARMING` until warm-up is over; the first snapshot after that says `BUILDING` (every user's
-  rank value becomes the model's, and F fills), every later version says `LIVE`.
+- Status: `WARMING` until warm-up is over; the first snapshot after that says `BUILDING`, every later
+  version `LIVE`. From `BUILDING` on a shard serves the model, with the F of its own users at first.
 - Quality begins where serving began: what the model would have said while warming up was said to nobody.
   A chunk does not tell, but the one that ended warm-up came `label_delay_s` after its last moment, and
   going live takes two hours at most.
@@ -42,7 +42,7 @@ from models.warmup import Warmup
 
 FORMAT: Final = 1
 GOING_LIVE_S: Final = 2 * 3_600.0
-"""Up to an hour until labels are handed out, and an hour of BUILDING."""
+"""At most: an hour until labels are handed out, and an hour until the shards serve (in lock-step they do at once)."""
 
 Model = CompiledLogistic | RiverClassifier
 

@@ -14,11 +14,8 @@ import numpy as np
 from models.features import DAY_S, features_at, start_row, update_row
 from models.jit import const, jit, wide
 from models.labels import (
-    DIRTY,
     EVENT,
-    KIND,
     NEXT,
-    PREVIOUS,
     REPLACED,
     SAVED,
     SILENT,
@@ -348,13 +345,13 @@ def _keep_example(s: State, i: int, time_s: float) -> None:
     seq = s.users.head[i]
     while seq >= tail_of(q) and q.time_s[seq % capacity] == time_s:
         at = seq % capacity
-        if q.whole[at, KIND] == EVENT:
+        if q.kind[at] == EVENT:
             fill_example(s, at, SECOND_STEP)
             if seq < q.n[SAVED]:
-                q.whole[at, DIRTY] = 1
+                q.dirty[at] = 1
                 q.n[REPLACED] += 1
             return
-        seq = q.whole[at, PREVIOUS]
+        seq = q.previous[at]
     if in_any_audience(s, SECOND_STEP):
         at = append_example(q, s.users.head, s.users.key, i, EVENT, time_s)
         if at >= 0:

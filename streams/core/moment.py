@@ -11,7 +11,7 @@ import numpy as np
 
 from models.features import DAY_S, heuristic_at
 from models.jit import jit
-from models.labels import BY_AN_EVENT, BY_GOALS, CROSSED, CROSSING, append_example
+from models.labels import CROSSING, append_example
 from models.layout import EPOCH, SCORED_T, VERSION
 from models.scales import NONE, bin_of, likelihood_of, next_category
 from streams.core.filters import holds
@@ -369,9 +369,9 @@ def judge_crossings(s: State, i: int, time_s: float, is_event: bool, bits: np.ui
     at = append_example(s.pending, s.users.head, s.users.key, i, CROSSING, time_s)
     if at >= 0:
         fill_example(s, at, SECOND_STEP)
-        s.pending.whole[at, CROSSED] = crossed
-        s.pending.whole[at, BY_GOALS] = by_goal
-        s.pending.whole[at, BY_AN_EVENT] = is_event
+        s.pending.crossed[at] = crossed
+        s.pending.by_goals[at] = by_goal
+        s.pending.by_an_event[at] = is_event
 
 
 @jit

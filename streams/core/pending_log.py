@@ -16,12 +16,8 @@ import numpy as np
 
 from models.jit import F64, I64, U64, jit
 from models.labels import (
-    DIRTY,
-    KIND,
     NEXT,
-    PREVIOUS,
     REPLACED,
-    ROW,
     SAVED,
     LabelSpec,
     Pending,
@@ -34,7 +30,7 @@ from streams.core.state import GoalMarks, Users
 
 PART_BYTES = 4 << 20
 PREFIX = "pending:"
-_STORED = ("x", "time_s", "rate", "whole", "seen", "served", "category")
+_STORED = ("x", "time_s", "rate", "row", "kind", "crossed", "by_goals", "by_an_event", "seen", "served", "category")
 
 
 @dataclass(slots=True)
@@ -92,10 +88,8 @@ class PendingLog:
 def _pack(q: Pending, seqs: I64, order: I64) -> dict[str, Any]:
     """Examples as stored, by the names of the ring's columns. A user is named by the order, the row after a load."""
     at = seqs % q.time_s.shape[0]
-    whole = q.whole[at]
-    whole[:, ROW] = order[whole[:, ROW]]
     stored = {name: getattr(q, name)[at].tobytes() for name in _STORED}
-    return stored | {"seq": seqs.tobytes(), "whole": whole.tobytes()}
+    return stored | {"seq": seqs.tobytes(), "row": order[q.row[at]].astype(np.int32).tobytes()}
 
 
 def wants_whole_ring(q: Pending) -> bool:
@@ -117,7 +111,7 @@ def take_chunk(
     thinned = [] if whole_ring else q.thinned[: q.thinned_n[0]].tolist()
     seqs = np.arange(max(tail, saved), end, dtype=np.int64)
     old = np.arange(tail, min(saved, end) if q.n[REPLACED] else tail, dtype=np.int64)
-    old = old[q.whole[old % q.time_s.shape[0], DIRTY] != 0]
+    old = old[q.dirty[old % len(q.time_s)] != 0]
     rows = np.concatenate([m.row for m in earlier] + [marks.row[:marks_n]])
     if not (thinned or len(seqs) or len(old) or len(rows)):
         return None
@@ -130,7 +124,7 @@ def take_chunk(
         "mark_t": np.concatenate([m.time_s for m in earlier] + [marks.time_s[:marks_n]]).tobytes(),
         "mark_bits": np.concatenate([m.bits for m in earlier] + [marks.bits[:marks_n]]).tobytes(),
     }
-    q.whole[old % q.time_s.shape[0], DIRTY] = 0
+    q.dirty[old % len(q.time_s)] = 0
     q.thinned_n[0] = 0
     q.n[SAVED] = end
     q.n[REPLACED] = 0
@@ -202,8 +196,8 @@ def _thin_saved(q: Pending, key: U64, kind: int, rate: float, old_end: int, end:
     put = end - 1
     for seq in range(old_end - 1, max(-1, old_end - 1 - capacity), -1):
         at = seq % capacity
-        if q.whole[at, KIND] == kind and q.rate[at] > rate:
-            if example_hash(key[q.whole[at, ROW]], q.time_s[at]) >= rate:
+        if q.kind[at] == kind and q.rate[at] > rate:
+            if example_hash(key[q.row[at]], q.time_s[at]) >= rate:
                 continue
             q.rate[at] = rate
         move_example(q, at, put % capacity)
@@ -215,9 +209,9 @@ def _link(q: Pending, head: I64) -> None:
     """Renew the chains from each user's newest example to the older ones."""
     for seq in range(tail_of(q), q.n[NEXT]):
         at = seq % q.time_s.shape[0]
-        i = q.whole[at, ROW]
-        q.whole[at, PREVIOUS] = head[i]
-        q.whole[at, DIRTY] = 0
+        i = q.row[at]
+        q.previous[at] = head[i]
+        q.dirty[at] = 0
         head[i] = seq
 
 

@@ -126,6 +126,7 @@ class Shard:
         self.snapshot_is_new = False
         self.needs_snapshot = False
         self._model = self._model_of(self.snapshot)
+        self._means = _means_of(self.snapshot)
         self.state = self._bind()
         self._events = seal_events(self._batch.events)
 
@@ -211,6 +212,7 @@ class Shard:
             self.si[EPOCH_NOW] += 1
             self.si[BACKFILL_START] = self.si[HOUR] * 60
         self.snapshot = snapshot
+        self._means = _means_of(snapshot)
         self.snapshot_is_new = True
         self.si[VERSION_NOW] = snapshot.version
         self.si[CHANGED] = 0
@@ -325,6 +327,7 @@ class Shard:
     def rebind(self) -> None:
         """Take over arrays that were replaced (after loading)."""
         self._model = self._model_of(self.snapshot)
+        self._means = _means_of(self.snapshot)
         self._use_models(self.snapshot)
         self.state = self._bind()
 
@@ -376,9 +379,8 @@ class Shard:
             cause = items[places[event]] if event >= 0 else None
             causes.append(cause.cause_id if isinstance(cause, Event) else None)
         users = [self.users.ids[row] for row in rows]
-        means = np.stack([p.means for p in self.snapshot.predictions])
         names = self.vocabulary.feature_names()
-        self.transitions += self.writer.write(self.out, n, users, causes, self._model.weights, means, names)
+        self.transitions += self.writer.write(self.out, n, users, causes, self._model.weights, self._means, names)
 
     def note_items(self) -> None:
         """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties.
@@ -410,6 +412,11 @@ class Shard:
             return 0.0
         column = self.definitions.layout.columns.u_latest + self.vocabulary.known_column(event_name)
         return float(self.users.rows.u[row, column])
+
+
+def _means_of(snapshot: Snapshot) -> F64:
+    """Mean features of the learned examples, [predictions, features]: what reasons compare with."""
+    return np.stack([p.means for p in snapshot.predictions])
 
 
 def _bits(flags: U8) -> int:
