@@ -98,7 +98,7 @@ class Limits(Model):
 
     users: int = Field(default=2_000_000, ge=1, le=100_000_000)
     """Users in memory, per shard."""
-    pending_examples: int = Field(default=1_000_000, ge=1_000, le=100_000_000)
+    pending_examples: int = Field(default=500_000, ge=1_000, le=100_000_000)
     """Examples that wait for their label, per shard."""
     dedupe_ids: int = Field(default=1_000_000, ge=0, le=100_000_000)
     """Message ids that are remembered to drop duplicates, per shard."""
@@ -112,8 +112,12 @@ class Limits(Model):
     """Size of one event as it came in."""
     dead_letters: int = Field(default=10_000, ge=0, le=10_000_000)
     """Refused events that are kept, per shard."""
-    backfill_users_per_minute: int = Field(default=50_000, ge=1, le=10_000_000)
+    backfill_users_per_minute: int = Field(default=10_000, ge=1, le=10_000_000)
     """Users looked at per minute of event time when a prediction or segment goes live."""
+    commit_users: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Changed users after which the next commit is due, in the middle of a batch if need be, per shard."""
+    commit_transitions: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Transitions after which the next commit is due, likewise."""
     remember_bytes: int = Field(default=4_096, ge=64, le=1_048_576)
     """Size of what one event leaves under `remember`, per user and event name."""
 

@@ -1,8 +1,8 @@
 """The hot loop: events, looks and hours of one shard, one after another, over arrays.
 
 `run` takes a batch as far as it can and says why it came back: the batch is done, a whole hour has to be worked
-(the caller matures examples, learns, brings a snapshot), the out buffer is full, or a model outside this
-loop has to give its logits. Called again it goes on exactly there.
+(the caller matures examples, learns, brings a snapshot), the out buffer is full, a model outside this loop has to
+give its logits, or so much has changed that it should be saved. Called again it goes on exactly there.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from models.features import DAY_S, features_at, start_row, update_row
-from models.jit import const, jit, wide
+from models.features import DAY_S, FeatureSpec, features_at, start_row, update_row
+from models.jit import F64, const, jit, wide
 from models.labels import (
     EVENT,
     NEXT,
@@ -38,7 +38,6 @@ from streams.core.moment import (
     judge_crossings,
     moved_enough,
     score_step,
-    touch,
 )
 from streams.core.queue import next_due, schedule
 from streams.core.state import (
@@ -59,6 +58,7 @@ from streams.core.state import (
     HOUR_DUE,
     LIVE,
     MAX_AHEAD_S,
+    MAY_SAVE,
     MINUTE,
     MODEL,
     MODEL_NEEDED,
@@ -78,8 +78,13 @@ from streams.core.state import (
     OUT,
     OUT_FULL,
     PHASE,
+    SAVE_DUE,
+    SAVE_OUT,
+    SAVE_ROWS,
     SECOND_STEP,
+    TOUCHED,
     TWO_STEPS,
+    UNSAVED_OUT,
     USERS,
     USERS_LIMIT,
     VERSION_NOW,
@@ -306,6 +311,14 @@ def tick(s: State, time_s: float) -> int:
             if not look(s, i, minute):
                 return MODEL_NEEDED
             reschedule(s, i)
+        if s.si[MAY_SAVE] and save_is_due(s):
+            return SAVE_DUE
+
+
+@jit
+def save_is_due(s: State) -> bool:
+    """Whether so much has changed since the last save that the next one should not wait for the end of the batch."""
+    return s.si[TOUCHED] >= s.si[SAVE_ROWS] or s.si[UNSAVED_OUT] >= s.si[SAVE_OUT]
 
 
 @jit
@@ -451,25 +464,26 @@ def advance(s: State, time_s: float) -> int:
 
 
 @jit
-def rescore_all(s: State, p: int, rows_n: int) -> None:
-    """Prediction `p` goes live: every user's rank value becomes the model's, as of the last moment, and F follows."""
+def rescore_all(s: State, spec: FeatureSpec, p: int, weights: F64, bias: float, epoch: int, rows_n: int) -> None:
+    """The rank value of prediction `p` becomes the model's, as of the last moment, for users scored before `epoch`."""
+    for i in range(rows_n):
+        before = s.rows.u[i, EPOCH] < epoch and s.rows.t[i, FIRST_T] != 0.0
+        if before and s.rows.b[i, s.c.b_audience + p]:
+            features_at(s.rows, s.c, spec, i, s.rows.t[i, SCORED_T], s.scratch.x[0])
+            z = bias
+            for j in range(s.c.features):
+                z += weights[j] * np.float64(s.scratch.x[0, j])
+            s.rows.f[i, s.c.f_z + p] = z
+
+
+@jit
+def count_ranks(s: State, p: int, rows_n: int) -> None:
+    """Build F of prediction `p` from everybody's rank value."""
     for b in range(s.population.counts.shape[1]):
         s.population.counts[p, b] = 0
     for i in range(rows_n):
         if s.rows.t[i, FIRST_T] != 0.0 and s.rows.b[i, s.c.b_audience + p]:
-            features_at(s.rows, s.c, s.features, i, s.rows.t[i, SCORED_T], s.scratch.x[0])
-            z = s.model.bias[p]
-            for j in range(s.c.features):
-                z += s.model.weights[p, j] * np.float64(s.scratch.x[0, j])
-            record_rank(s, i, p, z)
-
-
-@jit
-def record_rank(s: State, i: int, p: int, z: float) -> None:
-    """Store a new rank value of row `i` and count it in F."""
-    s.rows.f[i, s.c.f_z + p] = z
-    s.population.counts[p, bin_of(np.float64(s.rows.f[i, s.c.f_z + p]))] += 1
-    touch(s, i)
+            s.population.counts[p, bin_of(np.float64(s.rows.f[i, s.c.f_z + p]))] += 1
 
 
 @jit

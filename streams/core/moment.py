@@ -49,6 +49,7 @@ from streams.core.state import (
     TOUCHED,
     UNDONE_DAY,
     UNDONE_WEEK,
+    UNSAVED_OUT,
     VERSION_NOW,
     YES,
     State,
@@ -255,6 +256,7 @@ def _transition(s: State, i: int, g: int, step: int, stamp_s: float, origin: int
     for j in range(s.c.features):
         s.out.x[n, j] = k.x[step, j]
     s.si[OUT] = n + 1
+    s.si[UNSAVED_OUT] += 1
 
 
 @jit

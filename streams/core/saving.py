@@ -18,13 +18,23 @@ from streams.core.dedupe import remember_all
 from streams.core.live_scores import take_scores
 from streams.core.pending_log import PREFIX as PENDING_PREFIX
 from streams.core.pending_log import PendingLog, PendingReplay, take_chunk, wants_whole_ring
-from streams.core.shard import Shard
-from streams.core.state import GOALS, TOUCHED, Population
+from streams.core.shard import Shard, WentLive
+from streams.core.state import GOALS, TOUCHED, UNSAVED_OUT, Population
 from streams.ports import CommitBatch
 
 SHARD_BLOB, VOCABULARY_BLOB, POPULATION_BLOB, SNAPSHOT_BLOB = "shard", "vocabulary", "population", "snapshot"
+WENT_LIVE_BLOB = "went_live"
 DEDUPE_PREFIX = "dedupe:"
 DEDUPE_PART = 65_536  # hashes in one appended part
+
+
+class _WentLive(msgspec.Struct, array_like=True):
+    """`streams.core.shard.WentLive` as stored."""
+
+    epoch: int
+    weights: bytes
+    bias: float
+    named: bytes
 
 
 class Saver:
@@ -49,11 +59,19 @@ class Saver:
         self._take_pending(batch)
         self._take_dedupe(batch)
         batch.outbox, shard.transitions = shard.transitions, []
+        shard.si[UNSAVED_OUT] = 0
         batch.dead_letters = [bad.to_json() for bad in shard.dead]
         shard.dead = []
         batch.remembered = shard.remembered.drain()
         batch.blobs[SHARD_BLOB] = msgspec.msgpack.encode(self._small_state())
         self._take_if_changed(batch, POPULATION_BLOB, b"".join(array.tobytes() for array in shard.population))
+        if shard.went_live_is_new:
+            went_live = {
+                p: _WentLive(w.epoch, w.weights.tobytes(), w.bias, w.named.tobytes())
+                for p, w in shard.went_live.items()
+            }
+            batch.blobs[WENT_LIVE_BLOB] = msgspec.msgpack.encode(went_live)
+            shard.went_live_is_new = False
         self._take_if_changed(batch, VOCABULARY_BLOB, msgspec.msgpack.encode(shard.vocabulary.save()))
         if shard.snapshot_is_new:
             batch.blobs[SNAPSHOT_BLOB] = shard.snapshot.to_bytes(self._codec)
@@ -158,6 +176,7 @@ class Saver:
             features = shard.definitions.layout.columns.features
             shard.snapshot = Snapshot.from_bytes(blobs[SNAPSHOT_BLOB], features, self._codec)
         shard.rebind()
+        self._load_went_live(blobs.get(WENT_LIVE_BLOB))
         self._load_appended(appended)
         for some in remembered:
             for user, data in some:
@@ -176,6 +195,14 @@ class Saver:
         self._log.load(small["log"], small["log_next"])
         self._dedupe_parts = [list(part) for part in small["dedupe"]]
         self._dedupe_number = small["dedupe_next"]
+
+    def _load_went_live(self, data: bytes | None) -> None:
+        """Rank values of users who have not been scored since a prediction went live were not saved."""
+        shard = self.shard
+        for p, saved in msgspec.msgpack.decode(data, type=dict[int, _WentLive]).items() if data else ():
+            weights, named = np.frombuffer(saved.weights), np.frombuffer(saved.named, np.uint8)
+            shard.went_live[p] = WentLive(saved.epoch, weights, saved.bias, named)
+            shard.rescore(p)
 
     def _load_appended(self, appended: Iterable[tuple[str, bytes]]) -> None:
         """Dedupe hashes and pending examples; part by part, because together they are as large as the shard itself."""

@@ -60,7 +60,8 @@ def _columns(n: Any) -> Any:
 
 
 @jit
-def _features(n: Any) -> Any:
+def seal_features(n: Any) -> Any:
+    """What the features need, as a handle."""
     return FeatureSpecHandle(*n)
 
 
@@ -153,7 +154,7 @@ def _state(n: Any) -> Any:
 _SEALS = {
     "rows": _rows,
     "c": _columns,
-    "features": _features,
+    "features": seal_features,
     "history": _history,
     "users": _users,
     "queue": _queue,

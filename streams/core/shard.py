@@ -1,7 +1,7 @@
 """A shard: all state of one partition, its inputs and its effects (docs/core.md).
 
     shard.feed(events)
-    while shard.run() is Stop.HOUR:
+    while shard.run() is not Stop.DONE:  # without `may_save` it is Stop.HOUR
         for chunk in shard.matured():
             learner.learn(chunk)
         if shard.needs_snapshot:
@@ -17,6 +17,7 @@ import dataclasses
 import enum
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +35,9 @@ from streams.core.dedupe import allocate_dedupe
 from streams.core.definitions import Definitions, compile_definitions
 from streams.core.encode import Encoded, Encoder
 from streams.core.events import BadEvent, Event
+from streams.core.moment import touch
 from streams.core.remembered import Remembered
-from streams.core.sealing import Sealed, seal_events
+from streams.core.sealing import Sealed, seal_events, seal_features
 from streams.core.state import (
     ACCEPTED,
     BACKFILL_RATE,
@@ -49,6 +51,7 @@ from streams.core.state import (
     HOUR,
     HOUR_DUE,
     MAX_AHEAD_S,
+    MAY_SAVE,
     MODEL_NEEDED,
     NEXT_EVENT,
     NO_ROOM,
@@ -57,10 +60,12 @@ from streams.core.state import (
     O_SEGMENT,
     OUT,
     PHASE,
+    SAVE_DUE,
+    SAVE_OUT,
+    SAVE_ROWS,
     SF_SIZE,
     SI_SIZE,
     TARGETS,
-    TOUCHED,
     USERS,
     USERS_LIMIT,
     VERSION_NOW,
@@ -81,11 +86,23 @@ MARKS = 65_536
 RATE_RECOVERS_BELOW = 0.25  # of the bound on pending examples
 
 
+class WentLive(NamedTuple):
+    """A prediction's going live: `epoch` from which users have had their turn; the model's `weights` [features] and
+    `bias`, and the event columns that had a name (`named`), as of then.
+    """
+
+    epoch: int
+    weights: F64
+    bias: float
+    named: U8
+
+
 class Stop(enum.Enum):
     """Why `Shard.run` came back."""
 
     DONE = "done"
     HOUR = "hour"
+    SAVE = "save"
 
 
 class Shard:
@@ -115,6 +132,8 @@ class Shard:
         self.snapshot = _first_snapshot(c.predictions, c.features)
         self.chunk_numbers: I64 = np.zeros(c.predictions, np.int64)
         self.user_days: F64 = np.zeros(c.predictions)
+        self.went_live: dict[int, WentLive] = {}
+        self.went_live_is_new = False
         self._outside: dict[int, Likelihood] = {}
         self._items: Sequence[Event | BadEvent] = ()
         self._batch: Encoded = self.encoder.encode(())
@@ -148,8 +167,12 @@ class Shard:
         if self.users.grown:
             self.state = self._bind()
 
-    def run(self, until_s: float = math.nan) -> Stop:
-        """Go on with the batch, then advance to `until_s` (seconds since 1970; NaN: stay at the last event)."""
+    def run(self, until_s: float = math.nan, *, may_save: bool = False) -> Stop:
+        """Go on with the batch, then advance to `until_s` (seconds since 1970; NaN: stay at the last event).
+
+        With `may_save` it also stops, between two minutes, when so much has changed that a save is due.
+        """
+        self.si[MAY_SAVE] = may_save
         while True:
             code = kernel.run(self.sealed.state, self._events, until_s)
             if code == MODEL_NEEDED:
@@ -158,6 +181,8 @@ class Shard:
             self._drain()
             if code == HOUR_DUE:
                 return Stop.HOUR
+            if code == SAVE_DUE:
+                return Stop.SAVE
             if code == DONE:
                 self.note_items()
                 self.users.release_unused()
@@ -202,15 +227,16 @@ class Shard:
         self._use_models(snapshot)
         replace_in_place(self._model, self._model_of(snapshot))
         self.si[TARGETS] = _bits(self._model.live * self.definitions.predictions.targets)
-        for p in going_live:
-            self._rescore(p)
         if going_live:
+            self.si[EPOCH_NOW] += 1
+            self.si[BACKFILL_START] = self.si[HOUR] * 60
+            for p in going_live:
+                self._rescore(p)
+                kernel.count_ranks(self.sealed.state, p, len(self.users))
             counts = snapshot.counts.copy()
             counts[going_live] = self.population.counts[going_live]
             snapshot = dataclasses.replace(snapshot, counts=counts)
             self._model.table[:] = percentile_table(counts)
-            self.si[EPOCH_NOW] += 1
-            self.si[BACKFILL_START] = self.si[HOUR] * 60
         self.snapshot = snapshot
         self._means = _means_of(snapshot)
         self.snapshot_is_new = True
@@ -227,11 +253,20 @@ class Shard:
             self.user_days += inside * live * (hour - self.snapshot.version) / 24.0
 
     def _rescore(self, p: int) -> None:
+        """Everybody's rank value becomes the model's.
+
+        That changes all rows at once, too many for one commit. So they are not saved now: with what is noted here, a
+        load computes the rank values of users who have not had their turn since.
+        """
         if p not in self._outside:
-            kernel.rescore_all(self.sealed.state, p, len(self.users))
+            model, named = self._model, self.vocabulary.named
+            self.went_live[p] = WentLive(
+                int(self.si[EPOCH_NOW]), model.weights[p].copy(), float(model.bias[p]), named.copy()
+            )
+            self.went_live_is_new = True
+            self.rescore(p)
             return
         s, c = self.state, self.definitions.layout.columns
-        self.population.counts[p] = 0
         for i in range(len(self.users)):
             if s.rows.b[i, c.b_audience + p]:
                 features_at(
@@ -242,7 +277,14 @@ class Shard:
                     s.rows.t[i, SCORED_T],
                     s.scratch.x[0],
                 )
-                kernel.record_rank(self.sealed.state, i, p, _logit(self._outside[p].likelihood(s.scratch.x[0])))
+                s.rows.f[i, c.f_z + p] = _logit(self._outside[p].likelihood(s.scratch.x[0]))
+                touch(self.sealed.state, i)
+
+    def rescore(self, p: int) -> None:
+        """Rank values of users who have not been scored since prediction `p` went live, as of then."""
+        then = self.went_live[p]
+        spec = seal_features(self.definitions.features._replace(named=then.named))
+        kernel.rescore_all(self.sealed.state, spec, p, then.weights, then.bias, then.epoch, len(self.users))
 
     def reschedule_all(self) -> None:
         """Compute every user's next look anew."""
@@ -273,9 +315,9 @@ class Shard:
         return len(self._items)
 
     @property
-    def rows_to_save(self) -> int:
-        """Users that changed since the last save."""
-        return int(self.si[TOUCHED])
+    def save_is_due(self) -> bool:
+        """Whether the next save should not wait for the end of the batch (`limits.commit_users`, `_transitions`)."""
+        return bool(kernel.save_is_due(self.sealed.state))
 
     def counters(self) -> dict[str, int]:
         """What happened so far, by name."""
@@ -294,6 +336,8 @@ class Shard:
         self.sf[MAX_AHEAD_S] = self.catalog.time.max_ahead_s
         self.si[BACKFILL_RATE] = self.catalog.limits.backfill_users_per_minute
         self.si[USERS_LIMIT] = self.catalog.limits.users
+        self.si[SAVE_ROWS] = self.catalog.limits.commit_users
+        self.si[SAVE_OUT] = self.catalog.limits.commit_transitions
         self.si[NEXT_EVENT] = 0
 
     def _bind(self) -> State:

@@ -35,7 +35,7 @@ EVERYBODY = const(-1)
 CAUSES = ("goal", "event", "silence", "other")
 
 # Why the loop came back.
-DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED = range(4)
+DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED, SAVE_DUE = range(5)
 
 # What became of an event.
 DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
@@ -54,6 +54,10 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     FRESH,  # 1 when the event may become an example
     TOUCHED,  # rows in `touched`
     OUT,  # transitions in the out buffer
+    UNSAVED_OUT,  # transitions since the last save
+    SAVE_ROWS,  # rows in `touched` after which a save is due
+    SAVE_OUT,  # the same for transitions
+    MAY_SAVE,  # 1 when the caller can save between two minutes
     GOALS,  # goal marks since the last save
     BACKFILL_START,  # minute at which the last prediction went live
     BACKFILL_RATE,  # users a minute
@@ -69,7 +73,7 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     USERS_LIMIT,
     TARGETS,  # bits of the predictions that segments may use now: live in status and access
     SI_SIZE,
-) = range(27)
+) = range(31)
 COUNTERS = {
     "events": N_EVENTS,
     "duplicates": N_DUPLICATES,
