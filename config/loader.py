@@ -20,6 +20,8 @@ __all__ = ["MAX_BYTES", "load_catalog", "loads"]
 
 MAX_BYTES = 1_000_000
 MAX_PROBLEMS = 100
+_HEAD_BYTES = 65_536
+_PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"PAR1", b"\x28\xb5\x2f\xfd", b"BZh")
 
 
 def load_catalog(path: Path | str) -> Catalog:
@@ -34,9 +36,38 @@ def load_catalog(path: Path | str) -> Catalog:
         raise refused(source, None, f"a file that cannot be read ({error.strerror})", "a catalog in YAML") from error
     try:
         return loads(data.decode("utf-8-sig"), source)
+    except CatalogError as error:
+        raise _data_file(source) if _looks_like_data(data) else error from None
     except UnicodeDecodeError as error:
+        if _looks_like_data(data):
+            raise _data_file(source) from None
         line = data.count(b"\n", 0, error.start) + 1
         raise refused(source, line, f"byte 0x{data[error.start]:02x}, which is not UTF-8", "text in UTF-8") from error
+
+
+def _looks_like_data(data: bytes) -> bool:
+    """Whether a text that is no catalog is a file of events: packed, JSON lines, or cells with delimiters."""
+    if data.startswith(_PACKED):
+        return True
+    lines = [line.strip() for line in data[:_HEAD_BYTES].splitlines()[:-1] if line.strip()][:10]
+    if len(lines) < 2:
+        return False  # one line may be a catalog in JSON
+    if all(line.startswith(b"{") for line in lines):
+        return True
+    if b":" in lines[0]:
+        return False  # a key, which a header hardly has
+    return any(
+        len({line.count(mark) for line in lines}) == 1 and mark in lines[0] for mark in (b",", b";", b"\t", b"|")
+    )
+
+
+def _data_file(source: str) -> CatalogError:
+    return refused(
+        source,
+        None,
+        "what looks like a file of events",
+        "a catalog, which is a text in YAML; files of events stand behind it (tideline check CATALOG FILE)",
+    )
 
 
 def loads(text: str, source: str = "catalog") -> Catalog:

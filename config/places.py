@@ -16,7 +16,7 @@ from config.catalog import (
     NotFilter,
     SinceFilter,
 )
-from config.yaml_text import Location
+from config.yaml_text import Location, path_text
 
 
 def walk_located(filter_: Filter, location: Location) -> Iterator[tuple[Filter, Location]]:
@@ -45,6 +45,14 @@ def named_events(catalog: Catalog) -> Iterator[tuple[str, Location]]:
     for node, location in located_filters(catalog):
         if isinstance(node, CountFilter | SinceFilter):
             yield node.event, (*location, "event")
+
+
+def uses_of_events(catalog: Catalog) -> dict[str, list[str]]:
+    """Every event name that the catalog uses -> the paths at which it does, in the order of the catalog."""
+    uses: dict[str, list[str]] = {}
+    for name, location in named_events(catalog):
+        uses.setdefault(name, []).append(path_text(location))
+    return uses
 
 
 def located_atoms(catalog: Catalog) -> Iterator[tuple[Atom, Location]]:

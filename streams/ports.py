@@ -148,6 +148,8 @@ class Store(Protocol):
     def prepare(self, shards: int, identity: Identity) -> None:
         """Make the store usable for `identity` cut into `shards` shards; the first call writes both down.
 
+        Where nothing was ever committed, another identity of the same format takes the place of the earlier one; all
+        claims that were taken for that one are fenced in the same step, so nothing of it can be stored any more.
         Raises `StoreIncompatible` naming what differs from what the store was made for.
         """
 
@@ -158,7 +160,8 @@ class Store(Protocol):
         `last_number`, the last one that the caller knows to have been committed: then the store was set
         back to an older copy. Whoever compares `Claim.generation` sees it.
 
-        Raises `StoreIncompatible` for a shard that is not one of `prepare`'s, or whose data are not whole.
+        Raises `StoreIncompatible` for a shard that is not one of `prepare`'s, whose data are not whole, or of a store
+        that was prepared for something else since.
         """
 
     def load(self, claim: Claim) -> Loaded:

@@ -11,7 +11,7 @@ import os
 import stat
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -110,7 +110,7 @@ class Source:
         self.size_bytes = found.st_size if self._is_file else 0
         self._spool_start: int | None = None
 
-    def blocks(self, progress: Callable[[int], None]) -> Iterator[bytes]:
+    def blocks(self, progress: Callable[[int], None]) -> Generator[bytes, None, None]:
         """The first pass: the unpacked content in blocks, as UTF-8. `progress` gets the bytes read from disk."""
         with self._opened() as file:
             raw = self._raw_blocks(file, progress)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, islice
@@ -81,9 +81,39 @@ def open_log(
             parts.append(_scan(source, catalog, latest_s, _shifted(progress, before_bytes, total_bytes)))
             before_bytes += source.size_bytes
         _check_content(parts)
-        log = FileLog(parts, catalog, spool)
+        log = FileLog(parts, catalog, spool, now_s)
         on_error.pop_all()
         return log
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The first rows of one file, decoded; `whole` if it has no others."""
+
+    name: str
+    events: tuple[Event | BadEvent, ...]
+    whole: bool
+
+
+def sample_file(path: str | Path, catalog: Catalog, now_s: float, rows: int) -> Sample:
+    """Decode the first `rows` rows of a file, in its own order, and read no further. Raises as `open_log` does."""
+    encoding = catalog.input.encoding if isinstance(catalog.input, CsvInput) else "utf-8"
+    with ExitStack() as stack:
+        spool = Spool(None)
+        stack.callback(spool.close)
+        source = Source(path, encoding, spool)
+        blocks = stack.enter_context(closing(source.blocks(lambda _: None)))
+        lines = Lines(blocks, _keep_bytes(catalog), lambda: source.damage is not None)
+        decoder, records = _start(source, catalog, min(LATEST_S, now_s + catalog.time.max_ahead_s), lines)
+        texts = [text for _, _, text in islice(records, rows + 1)]
+    if decoder is None or not texts:
+        raise InputError(source.name, "has no rows")
+    events = [decoder.decode(text, at, None, 0) for at, text in enumerate(texts[:rows])]
+    named = [
+        msgspec.structs.replace(event, source=f"{source.name} row {at + 1}") if isinstance(event, BadEvent) else event
+        for at, event in enumerate(events)
+    ]
+    return Sample(source.name, tuple(named), len(texts) <= rows)
 
 
 def _shifted(progress: Progress | None, before_bytes: int, total_bytes: int) -> Callable[[int], None]:
@@ -223,10 +253,11 @@ class FileLog:
     `digest` identifies the content (64 hex digits): equal for the same files in the same order, compressed or not.
     `rows` counts all rows, also those that cannot be read. `sorted` is True if the rows were not in time order and
     are therefore read in another order than they stand. The same content always has the same positions.
-    `first_time_s` and `last_time_s` are NaN if no row has a time.
+    `first_time_s` and `last_time_s` are NaN if no row has a time. `now_s` is the clock it was opened with.
     """
 
-    def __init__(self, parts: Sequence[_Part], catalog: Catalog, spool: Spool) -> None:
+    def __init__(self, parts: Sequence[_Part], catalog: Catalog, spool: Spool, now_s: float) -> None:
+        self.now_s = now_s
         self._spool = spool
         self._sources = [part.source for part in parts]
         self._decoders = [part.decoder for part in parts]

@@ -66,15 +66,26 @@ class MemoryStore:
         self._outbox_keep = outbox_keep
 
     def prepare(self, shards: int, identity: Identity) -> None:
+        self._put_identity(shards, identity, replace=True)
+        self._made_for = (shards, identity)
+
+    def _put_identity(self, shards: int, identity: Identity, *, replace: bool) -> None:
         made_for = self.server.made_for
         if made_for is not None and _compared(*made_for) != _compared(shards, identity):
-            raise StoreIncompatible(f"the store was made for {_compared(*made_for)}, not {_compared(shards, identity)}")
-        self.server.made_for = self._made_for = (shards, identity)
+            committed = any(shard.number for shard in self.server.shards.values())
+            if committed or not replace or made_for[1].format != identity.format:
+                raise StoreIncompatible(
+                    f"the store was made for {_compared(*made_for)}, not {_compared(shards, identity)}"
+                )
+            for shard in self.server.shards.values():  # every claim for the identity that goes is fenced
+                shard.epoch += 1
+                shard.generation = ""
+        self.server.made_for = (shards, identity)
 
     def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:
         if self._made_for is None or not 0 <= shard < self._made_for[0]:
             raise StoreIncompatible(f"shard {shard} is not one of the shards that this store was prepared for")
-        self.prepare(*self._made_for)  # a server that was emptied meanwhile is noticed here
+        self._put_identity(*self._made_for, replace=False)  # a server that was emptied meanwhile is noticed here
         stored = self.server.shards.setdefault(shard, MemoryShard())
         if not stored.generation or (last_number is not None and stored.number < last_number):
             stored.generation = new_generation

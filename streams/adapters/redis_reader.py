@@ -20,6 +20,8 @@ from streams.core.partition import shard_of
 from streams.ports import FORMAT
 
 _SCAN_COUNT = 1_000
+_STREAM_PAGE = 100
+"""A dead letter has up to 16 KiB, so a page has at most some megabytes."""
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -167,6 +169,16 @@ class RedisReader:
         """The latest dead letters, newest first within each shard."""
         return [entry for shard in range(self.info.shards) for entry in self._latest(shard, "dead", limit)]
 
+    def each_dead_letter(self, shard: int) -> Iterator[StreamEntry]:
+        """All dead letters of a shard that the store has, newest first; read a page at a time."""
+        last = "+"
+        while True:
+            page = self._page(shard, "dead", last, _STREAM_PAGE)
+            yield from page
+            if len(page) < _STREAM_PAGE:
+                return
+            last = f"({page[-1].entry_id}"
+
     def dead_letter_count(self) -> int:
         return sum(self._wire.ask("XLEN", keys.dead) for keys in self._keys)
 
@@ -198,8 +210,11 @@ class RedisReader:
         )
 
     def _latest(self, shard: int, stream: str, limit: int) -> list[StreamEntry]:
+        return self._page(shard, stream, "+", limit)
+
+    def _page(self, shard: int, stream: str, last: str, limit: int) -> list[StreamEntry]:
         key = self._keys[shard].outbox if stream == "outbox" else self._keys[shard].dead
-        page = self._wire.ask("XREVRANGE", key, "+", "-", "COUNT", limit)
+        page = self._wire.ask("XREVRANGE", key, last, "-", "COUNT", limit)
         return [StreamEntry(shard, entry_id.decode(), fields[1]) for entry_id, fields in page]
 
 

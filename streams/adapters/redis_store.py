@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from redis.exceptions import ResponseError
 
@@ -101,29 +101,54 @@ class RedisStore:
     # --- taking a shard --------------------------------------------------------------------------------------------
 
     def prepare(self, shards: int, identity: Identity) -> None:
-        wanted = {
-            b"format": str(identity.format).encode(),
-            b"shards": str(shards).encode(),
-            b"catalog": identity.catalog.encode(),
-            b"input": (identity.input or "").encode(),
-        }
-        names = {
-            b"predictions": " ".join(identity.predictions).encode(),
-            b"segments": " ".join(identity.segments).encode(),
-        }
+        self._put_identity(shards, identity, replace=True)
+        self._made_for = (shards, identity)
+
+    def _put_identity(self, shards: int, identity: Identity, *, replace: bool) -> None:
+        """Compare what the store was made for, or write it down.
+
+        `replace`: another identity may take the place of one below which nothing was ever committed.
+        """
+        wanted, names = _identity_fields(shards, identity)
         for _ in range(_CLAIM_ATTEMPTS):
             found = self._watch_all(self._meta_key)
-            if found:
-                self._refuse_others(found, wanted)
-            if self._write_watched(self._meta_key, {**wanted, **names}):
-                self._made_for = (shards, identity)
+            if found == {**wanted, **names}:
+                self._wire.exchange([_UNWATCH])
+                return
+            differing = _differences(found, wanted) if found else []
+            fence: list[bytes] = []
+            if differing:
+                if not replace or b"format" in differing:
+                    self._refuse_identity(found, wanted, differing)
+                fence = self._fence_uncommitted(found, wanted, differing)
+            if self._write_watched(self._meta_key, {**wanted, **names}, fence):
                 return
         raise StoreUnavailable(f"{self._meta_key.decode()} keeps changing: do many processes start at once?")
+
+    def _fence_uncommitted(
+        self, found: dict[bytes, bytes], wanted: dict[bytes, bytes], differing: list[bytes]
+    ) -> list[bytes]:
+        """What fences every claim that was taken for the identity that is going to be replaced.
+
+        Its shards are watched from here on: a claim or a commit of theirs in the meantime undoes the replacement.
+        Raises StoreIncompatible if one of them has a commit.
+        """
+        metas = [self._keys(shard).meta for shard in range(_integer(found, b"shards"))]
+        reading = [command(b"HMGET", meta, b"epoch", b"commit", b"damaged") for meta in metas]
+        replies = self._wire.exchange([command(b"WATCH", *metas), *reading], on_same_line=True)
+        _raise_refusals(replies, "looking for commits")
+        if any(number or damaged for _, number, damaged in replies[1:]):
+            self._refuse_identity(found, wanted, differing)
+        claimed = [meta for meta, (epoch, _, _) in zip(metas, replies[1:], strict=True) if epoch]
+        # Without its generation the shard takes the one that follows from the new identity.
+        pairs = [(command(b"HINCRBY", meta, b"epoch", b"1"), command(b"HDEL", meta, b"generation")) for meta in claimed]
+        return [packed for pair in pairs for packed in pair]
 
     def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:
         if self._made_for is None or not 0 <= shard < self._made_for[0]:
             raise StoreIncompatible(f"shard {shard} is not one of the shards that this store was prepared for")
-        self.prepare(*self._made_for)  # a store that was emptied or replaced meanwhile is noticed here
+        shards, identity = self._made_for
+        self._put_identity(shards, identity, replace=False)  # a store that was emptied meanwhile is noticed here
         keys = self._keys(shard)
         for _ in range(_CLAIM_ATTEMPTS):
             found = self._watch_all(keys.meta)
@@ -137,6 +162,8 @@ class RedisStore:
                 generation = new_generation
             epoch = _integer(found, b"epoch") + 1
             if self._write_watched(keys.meta, {b"epoch": b"%d" % epoch, b"generation": generation.encode()}):
+                # Once more: whoever replaced the identity after the first look did not see this claim to fence it.
+                self._put_identity(shards, identity, replace=False)
                 return Claim(shard, epoch, number, generation, found.get(b"position"))
         raise StoreUnavailable(f"shard {shard} keeps being claimed by others")
 
@@ -242,25 +269,25 @@ class RedisStore:
         _raise_refusals(replies, f"reading {key.decode()}")
         return dict(_pairs(replies[1]))
 
-    def _write_watched(self, key: bytes, fields: dict[bytes, bytes]) -> bool:
-        """Write to the watched hash; False if somebody else wrote to it since."""
+    def _write_watched(self, key: bytes, fields: dict[bytes, bytes], more: Sequence[bytes] = ()) -> bool:
+        """Write to the watched hash, with `more` commands; False if somebody else wrote to what is watched since."""
         write = command(b"HSET", key, *[text for pair in fields.items() for text in pair])
-        replies = self._wire.exchange([_MULTI, write, _EXEC], on_same_line=True)
+        replies = self._wire.exchange([_MULTI, write, *more, _EXEC], on_same_line=True)
         _raise_refusals(replies, f"writing {key.decode()}")
         return replies[-1] is not None
 
-    def _refuse_others(self, found: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> None:
-        differing = [
-            f"{name.decode()} {found.get(name, b'').decode() or 'none'}, not {value.decode() or 'none'}"
-            for name, value in wanted.items()
-            if found.get(name, b"") != value
+    def _refuse_identity(
+        self, found: dict[bytes, bytes], wanted: dict[bytes, bytes], differing: list[bytes]
+    ) -> NoReturn:
+        self._wire.exchange([_UNWATCH])
+        words = [
+            f"{name.decode()} {found.get(name, b'').decode() or 'none'}, not {wanted[name].decode() or 'none'}"
+            for name in differing
         ]
-        if differing:
-            self._wire.exchange([_UNWATCH])
-            raise StoreIncompatible(
-                f"{self._meta_key.decode()} says the store was made for {'; '.join(differing)}. "
-                "Use another store or key prefix, or start with what it was made for."
-            )
+        raise StoreIncompatible(
+            f"{self._meta_key.decode()} says the store was made for {'; '.join(words)}. "
+            "Use another store or key prefix, or start with what it was made for."
+        )
 
     def _refuse_leftovers(self, keys: ShardKeys) -> None:
         """A shard without meta has no keys at all; otherwise a commit would mix with something else's data."""
@@ -309,6 +336,25 @@ class RedisStore:
             if data is None:
                 raise StoreIncompatible(f"{keys.appended(name).decode()} is missing: something removed a part of it")
             yield name, data
+
+
+def _identity_fields(shards: int, identity: Identity) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """What must be the same at every start, and what is only written down for readers."""
+    compared = {
+        b"format": str(identity.format).encode(),
+        b"shards": str(shards).encode(),
+        b"catalog": identity.catalog.encode(),
+        b"input": (identity.input or "").encode(),
+    }
+    names = {
+        b"predictions": " ".join(identity.predictions).encode(),
+        b"segments": " ".join(identity.segments).encode(),
+    }
+    return compared, names
+
+
+def _differences(found: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> list[bytes]:
+    return [name for name, value in wanted.items() if found.get(name, b"") != value]
 
 
 def _removals(keys: ShardKeys, batch: CommitBatch) -> Iterator[bytes]:

@@ -54,9 +54,8 @@ def _root(
 
 
 def _add(command: Callable[..., None], panel: str, shown: Sequence[tuple[str, str]]) -> None:
-    app.command(command.__name__, help=flowing(command.__doc__ or ""), epilog=examples(shown), rich_help_panel=panel)(
-        command
-    )
+    name = command.__name__.replace("_", "-")
+    app.command(name, help=flowing(command.__doc__ or ""), epilog=examples(shown), rich_help_panel=panel)(command)
 
 
 RUN, LOOK, CATALOG = "Run", "Look at what is stored", "Catalogs"
@@ -66,6 +65,7 @@ _add(evaluate.evaluate, RUN, evaluate.EXAMPLES)
 _add(look.predictions, LOOK, look.PREDICTIONS_EXAMPLES)
 _add(look.segment, LOOK, look.SEGMENT_EXAMPLES)
 _add(look.user, LOOK, look.USER_EXAMPLES)
+_add(look.dead_letters, LOOK, look.DEAD_LETTERS_EXAMPLES)
 _add(store.store, LOOK, store.EXAMPLES)
 _add(catalog.check, CATALOG, catalog.CHECK_EXAMPLES)
 _add(catalog.schema, CATALOG, catalog.SCHEMA_EXAMPLES)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.errors import CatalogError
+from config.errors import CatalogError, InputError
 from streams.cli.options import Json
 from streams.cli.screen import fail, guarded, show
 
@@ -16,9 +18,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from config.catalog import Catalog
+    from streams.runtime.preview import FilePreview, Preview
 
+_NAMES = 12
 CHECK_EXAMPLES = (
     ("tideline check catalog.yaml", "say what it contains, or every problem"),
+    ("tideline check catalog.yaml orders.csv", "and how the first rows of a file are understood"),
     ("tideline check catalog.yaml --json", "the same for a script"),
 )
 SCHEMA_EXAMPLES = (("tideline schema > catalog.schema.json", "for an editor that checks YAML while you type"),)
@@ -26,11 +31,20 @@ SCHEMA_EXAMPLES = (("tideline schema > catalog.schema.json", "for an editor that
 
 @guarded()
 def check(
-    catalog: Annotated[Path, typer.Argument(metavar="CATALOG", help="The catalog to check.")], as_json: Json = False
+    catalog: Annotated[Path, typer.Argument(metavar="CATALOG", help="The catalog to check.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Files of events, to see how they are understood.")
+    ] = None,
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, max=1_000_000, help="How many rows of each file to look at.")
+    ] = 10_000,
+    as_json: Json = False,
 ) -> None:
-    """Check a catalog and say what it contains.
+    """Check a catalog and say what it contains; with files, also how their first rows are understood.
 
-    Every problem is named with its line, its path, what was found and what was expected; the exit code is 2 then.
+    Every problem is named with its line, its path, what was found and what was expected; the exit code is 2 then. Of
+    files it shows the first events, what was refused and why, and event names of the catalog that do not occur; it is
+    3 when no row could be used.
     """
     from config.loader import load_catalog
 
@@ -42,11 +56,21 @@ def check(
             raise typer.Exit(error.exit_code) from None
         fail(error)
         return
+    found = _preview(loaded, files, rows) if files else None
     if as_json:
-        ids = {"name": loaded.name, "predictions": [*loaded.predictions], "segments": [*loaded.segments]}
-        typer.echo(json.dumps({"ok": True, **ids, "problems": []}, ensure_ascii=False))
+        _print_contents(loaded, found)
     else:
         show(*_contents(loaded, catalog))
+        if found is not None:
+            show(*_preview_words(found))
+    if found is not None and found.nothing_used:
+        raise InputError(", ".join(file.file for file in found.files), "no row could be used")
+
+
+def _preview(catalog: Catalog, files: list[Path], rows: int) -> Preview:
+    from streams.runtime.preview import preview
+
+    return preview(files, catalog, time.time(), rows)
 
 
 @guarded()
@@ -60,6 +84,76 @@ def schema() -> None:
 def _print_problems(error: CatalogError) -> None:
     problems = [{"line": p.line, "path": p.path, "found": p.found, "expected": p.expected} for p in error.problems]
     typer.echo(json.dumps({"ok": False, "problems": problems}, ensure_ascii=False))
+
+
+def _print_contents(catalog: Catalog, found: Preview | None) -> None:
+    import msgspec
+
+    result = {
+        "ok": True,
+        "name": catalog.name,
+        "predictions": [*catalog.predictions],
+        "segments": [*catalog.segments],
+        "problems": [],
+    }
+    if found is not None:
+        result |= msgspec.to_builtins(found)
+    typer.echo(json.dumps(result, ensure_ascii=False))
+
+
+def _preview_words(found: Preview) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    from streams.cli.tables import missing_event_lines
+
+    for file in found.files:
+        yield from _file_words(file)
+    if found.missing_events and not found.nothing_used:
+        where = "in these files" if found.whole else "in the rows that were looked at (--rows looks at more)"
+        yield Text(f"\nNames of the catalog that do not occur {where}:")
+        yield from missing_event_lines(found.missing_events)
+
+
+def _file_words(file: FilePreview) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    from streams.cli.tables import add, plain_table
+    from streams.runtime.words import count, moment
+
+    rows = f"all {count(file.rows)} rows" if file.whole else f"the first {count(file.rows)} rows"
+    head = Text.assemble(
+        "\n", (file.file, "bold"), f": {rows}; {count(file.events)} events of {count(file.users)} users"
+    )
+    if file.events:
+        head.append(f", {moment(file.first_time_s)} to {moment(file.last_time_s)} (UTC)")
+    yield head
+    for refused in file.refused:
+        text = Text(f"  {count(refused.count)} × {refused.reason}: {refused.hint}", style="yellow")
+        for letter in refused.examples:
+            text.append(f"\n      such as {letter.place}: {letter.detail}")
+            text.append(f"\n        {letter.start(100)}", style="dim")
+        yield text
+    if file.names:
+        names = [f"{name} {count(number)}" for name, number in file.names.items()]
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        yield Text(f"  names: {', '.join(names[:_NAMES])}{more}")
+    if file.first:
+        table = plain_table("user", "event", "time (UTC)", ">value", "traits", "properties", title="As understood")
+        for event in file.first:
+            value = "" if event.value is None else f"{event.value:g}"
+            add(
+                table,
+                event.user,
+                event.event or "(identify)",
+                moment(event.time_s),
+                value,
+                *map(_pairs, (event.traits, event.properties)),
+            )
+        yield table
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:

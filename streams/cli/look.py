@@ -1,4 +1,4 @@
-"""`tideline user`, `tideline segment` and `tideline predictions`: look at what is stored."""
+"""`tideline predictions`, `segment`, `user` and `dead-letters`: look at what is stored."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from streams.adapters.redis_reader import RedisReader
     from streams.runtime.lookup import UserDetail, UserPrediction
+    from streams.runtime.refusals import Refused
     from streams.runtime.stored import StoredState
 
 USER_EXAMPLES = (
@@ -36,6 +37,11 @@ PREDICTIONS_EXAMPLES = (
     ("tideline predictions", "status, audience and quality of each"),
     ("tideline predictions --json", "with everything that the report shows"),
 )
+DEAD_LETTERS_EXAMPLES = (
+    ("tideline dead-letters", "what could not be read: reasons, and examples of each"),
+    ("tideline dead-letters --limit 50 --json", "more of them, for a script"),
+)
+_START_CHARACTERS = 160
 
 
 @contextmanager
@@ -56,7 +62,14 @@ def predictions(store: Store = None, data_dir: DataDir = None, as_json: Json = F
     """Show every prediction: status, audience, categories, quality."""
     import msgspec
 
-    from streams.cli.tables import dead_letter_lines, head, population_table, predictions_table, warmup_lines
+    from streams.cli.tables import (
+        dead_letter_lines,
+        head,
+        missing_event_lines,
+        population_table,
+        predictions_table,
+        warmup_lines,
+    )
     from streams.runtime.summary import summarize
 
     with _opened(store, data_dir) as (_, state):
@@ -66,7 +79,7 @@ def predictions(store: Store = None, data_dir: DataDir = None, as_json: Json = F
     else:
         show(head(summary), predictions_table(summary.predictions), population_table(summary.predictions))
         show(*warmup_lines(summary.predictions))
-        show(*dead_letter_lines(summary))
+        show(*missing_event_lines(summary.missing_events), *dead_letter_lines(summary))
 
 
 # --- tideline segment -----------------------------------------------------------------------------------------------
@@ -229,3 +242,51 @@ def _score_lines(found: UserPrediction) -> Text:
     for reason in (reason for reason in found.reasons if reason.strength >= SMALLEST_SHOWN):
         text.append(f"\n  {reason.direction} it  {reason!s}", style="dim")
     return text.append("\n")
+
+
+# --- tideline dead-letters ---------------------------------------------------------------------------------------
+
+
+@guarded()
+def dead_letters(
+    limit: Annotated[int, typer.Option("--limit", min=0, max=10_000, help="How many to show of each reason.")] = 3,
+    store: Store = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show records that could not be used: how many for which reason, what to do, and the latest of each.
+
+    docs/input.md explains every reason. A store keeps the latest dead letters only (limits.dead_letters).
+    """
+    import msgspec
+
+    from streams.runtime.refusals import refused_records
+
+    with _opened(store, data_dir) as (reader, state):
+        refused = refused_records(reader, state.totals, state.catalog, limit)
+        stored = reader.dead_letter_count()
+    rows, total = state.totals.position, sum(state.totals.dead_letters.values())
+    if as_json:
+        found = {"records": rows, "refused": total, "stored": stored, "reasons": msgspec.to_builtins(refused)}
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        show(*_dead_letter_words(refused, rows, total))
+
+
+def _dead_letter_words(refused: tuple[Refused, ...], rows: int, total: int) -> Iterator[Text]:
+    from rich.text import Text
+
+    if not total:
+        yield Text(f"All {rows:,} records could be used: there are no dead letters.")
+        return
+    yield Text(f"{total:,} of {rows:,} records ({total / rows:.1%}) could not be used.")
+    for group in refused:
+        text = Text.assemble("\n", (group.reason, "bold"), f": {group.count:,} records; {group.hint}")
+        for letter in group.examples:
+            text.append(f"\n  position {letter.position:,}")
+            text.append(f", {letter.source}" if letter.source else "")
+            text.append(f": {letter.detail}\n")
+            text.append(f"    {letter.start(_START_CHARACTERS)}", style="dim")
+        if len(group.examples) < group.count:
+            text.append(f"\n  ({len(group.examples):,} of {group.count:,} are shown)", style="dim")
+        yield text

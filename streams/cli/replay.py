@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.options import CatalogFile, DataDir, Files, Fresh, Json, Store, find_place
-from streams.cli.screen import TerminalWatcher, guarded, show
+from streams.cli.screen import TerminalWatcher, guarded, show, warn
 
 if TYPE_CHECKING:
     from streams.runtime.job import Job, Outcome, Watcher
@@ -25,6 +25,9 @@ EXAMPLES = (
 RESUME = "What is committed is safe: run the same command again to go on from there."
 LATEST = 8
 LOOKED_AT = 500
+MANY_REFUSED = 0.01
+"""A larger share of records that could not be used is worth a warning."""
+REASONS = 3
 
 
 @guarded(RESUME)
@@ -52,6 +55,7 @@ def replay(
     It may be interrupted at any moment (Ctrl-C, kill -9, power): run again, it goes on from its last commit and comes
     to the same result. A run that is complete only shows its result again.
     """
+    from config.errors import InputError
     from config.loader import load_catalog
     from streams.runtime.job import Job, run_job
     from streams.runtime.place import TRANSITIONS_FILE
@@ -65,7 +69,13 @@ def replay(
     job = Job(tuple(files), loaded, place, transitions, fresh=fresh, codec=codec)
     with TerminalWatcher() as watcher:
         outcome = run_job(job, watcher)
+        if outcome.nothing_used:
+            if as_json:
+                typer.echo(json.dumps(as_dict(job, outcome, None), ensure_ascii=False, allow_nan=False))
+            raise InputError(", ".join(str(file) for file in job.files), "\n".join(nothing_used_lines(job, outcome)))
         latest = finish(job, outcome, report, watcher)
+        if outcome.refused_share > MANY_REFUSED:
+            warn(*refused_lines(job, outcome))
     if as_json:
         typer.echo(json.dumps(as_dict(job, outcome, report), ensure_ascii=False, allow_nan=False))
     else:
@@ -105,6 +115,34 @@ def show_outcome(job: Job, outcome: Outcome, latest: tuple[Transition, ...], rep
     if latest:
         show(*transition_lines(latest))
     show(*where_lines(job, report))
+
+
+def refused_lines(job: Job, outcome: Outcome) -> list[str]:
+    """How much could not be used, why, and what to do, in a few lines."""
+    total, rows = sum(outcome.summary.dead_letters.values()), outcome.summary.rows
+    head = f"{total:,} of {rows:,} records ({total / rows:.1%}) could not be used:"
+    return [head, *_reason_lines(outcome), f"All of them: tideline dead-letters{where_options(job)}"]
+
+
+def nothing_used_lines(job: Job, outcome: Outcome) -> list[str]:
+    """The same for a run in which nothing could be used."""
+    head = f"none of the {outcome.summary.rows:,} records could be used:"
+    where = where_options(job)
+    return [
+        head,
+        *_reason_lines(outcome),
+        f"More of them: tideline dead-letters{where}. When the catalog is mended, run again with --fresh.",
+    ]
+
+
+def _reason_lines(outcome: Outcome) -> list[str]:
+    lines = []
+    for refused in outcome.refused[:REASONS]:
+        lines.append(f"  {refused.count:,} × {refused.reason}: {refused.hint}")
+        lines += [f"      such as {letter.place}: {letter.detail}" for letter in refused.examples[:1]]
+    if len(outcome.refused) > REASONS:
+        lines.append(f"  and {len(outcome.refused) - REASONS} other reasons")
+    return lines
 
 
 def where_lines(job: Job, report: Path | None) -> list[str]:
@@ -164,5 +202,6 @@ def as_dict(job: Job, outcome: Outcome, report: Path | None) -> dict[str, Any]:
         "key_prefix": job.place.prefix,
         "transitions_file": str(job.transitions),
         "report_file": None if report is None else str(report),
+        "refused": msgspec.to_builtins(outcome.refused),
         "summary": msgspec.to_builtins(outcome.summary),
     }

@@ -48,6 +48,14 @@ def show(*results: RenderableType) -> None:
         console.print(result)
 
 
+def warn(first: str, *others: str) -> None:
+    """Say what must not be overlooked, and does not end the command."""
+    console = err()
+    console.print(f"[bold yellow]Warning:[/bold yellow] {escape(first)}")
+    for line in others:
+        console.print(escape(line))
+
+
 def guarded(on_interrupt: str | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """A command whose expected errors become one message and their exit code.
 

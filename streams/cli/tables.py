@@ -14,6 +14,7 @@ from streams.runtime.words import NOTHING, cause, count, date, figure, moment, p
 if TYPE_CHECKING:
     from config.catalog import Prediction
     from models.quality import Figures
+    from streams.runtime.missing import MissingEvent
     from streams.runtime.summary import Category, PredictionSummary, SegmentSummary, Summary
     from streams.runtime.transition_log import Transition
 
@@ -66,6 +67,7 @@ def summary_tables(summary: Summary) -> Iterator[Table | Text]:
     own = [segment for segment in summary.segments if "." not in segment.id]
     if own:
         yield segments_table(own, summary.users)
+    yield from missing_event_lines(summary.missing_events)
     yield from dead_letter_lines(summary)
 
 
@@ -203,7 +205,15 @@ def dead_letter_lines(summary: Summary) -> Iterator[Text]:
     if summary.dead_letters:
         total = sum(summary.dead_letters.values())
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in summary.dead_letters.items())
-        yield Text(f"{total:,} records could not be used: {reasons} (docs/input.md explains each).\n", style="yellow")
+        yield Text(
+            f"{total:,} records could not be used: {reasons} (tideline dead-letters shows them).\n", style="yellow"
+        )
+
+
+def missing_event_lines(missing: Iterable[MissingEvent]) -> Iterator[Text]:
+    """A line for every event name of the catalog that never occurred."""
+    for event in missing:
+        yield Text(f"{str(event)[0].upper()}{str(event)[1:]}\n", style="yellow")
 
 
 def transition_lines(transitions: Iterable[Transition]) -> Iterator[Text]:

@@ -16,14 +16,15 @@ from config.catalog import Catalog
 from config.errors import InputError, StoreIncompatible
 from models.snapshot import ModelCodec
 from streams.adapters.files import FileLog, open_log
-from streams.adapters.redis_erase import erase_store
 from streams.adapters.redis_reader import RedisReader, holds_store
 from streams.adapters.redis_store import RedisStore
 from streams.adapters.transition_file import TransitionFile
 from streams.commit import patiently
 from streams.runtime.about import InputFile, Run, about_blobs, catalog_differences, stored_catalog, stored_run
+from streams.runtime.hints import Refused
 from streams.runtime.lockstep import LockStep
 from streams.runtime.place import PATIENCE, Place, erase_place, open_place
+from streams.runtime.refusals import refused_records
 from streams.runtime.replay import Replay, ReplayResult, ReplayWatcher, Totals, catalog_digest
 from streams.runtime.stored import read_state
 from streams.runtime.summary import Summary, summarize
@@ -75,6 +76,18 @@ class Outcome:
     """Of this process; None when nothing was left to do."""
     seconds: float
     """Wall time of the run itself."""
+    refused: tuple[Refused, ...]
+    """What could not be used, the commonest reason first."""
+
+    @property
+    def refused_share(self) -> float:
+        """Of all records."""
+        return sum(self.summary.dead_letters.values()) / self.summary.rows
+
+    @property
+    def nothing_used(self) -> bool:
+        """Every record was refused: the catalog does not fit the files."""
+        return sum(self.summary.dead_letters.values()) == self.summary.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +124,12 @@ def run_job(job: Job, watcher: Watcher) -> Outcome:
                 result = _run(job, url, log, now_s, watcher)
             seconds = time.perf_counter() - started
         with closing(RedisReader(url, prefix=job.place.prefix)) as reader:
-            summary = summarize(read_state(reader, job.codec))
+            state = read_state(reader, job.codec)
+            refused = refused_records(reader, state.totals, state.catalog)
+        summary = summarize(state)
     if result is not None:
         _check_after(result, summary, job, watcher)
-    return Outcome(summary, result is None, earlier.totals.position, result, seconds)
+    return Outcome(summary, result is None, earlier.totals.position, result, seconds, refused)
 
 
 def _run(job: Job, url: str, log: FileLog, now_s: float, watcher: Watcher) -> ReplayResult:
@@ -166,8 +181,7 @@ def _earlier(url: str, job: Job) -> _Earlier:
     with closing(RedisReader(url, prefix=prefix)) as reader:
         info = reader.info
         if all(shard.number == 0 for shard in reader.shard_infos()):
-            # Stopped before its first commit: nothing is lost by forgetting what it was going to be.
-            erase_store(url, prefix=prefix)
+            # Stopped before its first commit: `Store.prepare` lets another run take its place.
             return _Earlier(Totals(), None)
         blobs = reader.blobs(0)
     if info.catalog != catalog_digest(job.catalog):

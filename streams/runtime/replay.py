@@ -14,9 +14,10 @@ from typing import Protocol
 import msgspec
 
 from config.catalog import Catalog
-from config.errors import Fenced
+from config.errors import Fenced, StoreIncompatible
+from config.places import uses_of_events
 from models.snapshot import ModelCodec
-from streams.commit import Patience, commit_batch, publish_outbox
+from streams.commit import Patience, commit_batch, patiently, publish_outbox
 from streams.core.events import BadEvent, Event
 from streams.ports import Claim, CommitBatch, Identity, Sink, Store
 from streams.runtime.lockstep import LockStep
@@ -35,6 +36,10 @@ class Log(Protocol):
 
     @property
     def digest(self) -> str: ...
+
+    @property
+    def now_s(self) -> float:
+        """The clock by which it refuses events of the future: what is accepted depends on it."""
 
     def batches(self, start: int, size: int) -> Iterable[Sequence[Event | BadEvent]]: ...
 
@@ -62,6 +67,10 @@ class Totals(msgspec.Struct):
     transitions: int = 0
     dead_letters: dict[str, int] = msgspec.field(default_factory=dict)
     """reason -> how many"""
+    now_s: float | None = None
+    """The clock of the log at the first start; every later start has to read by the same one."""
+    unseen: list[str] | None = None
+    """Event names that the catalog uses and no event had so far; None where nobody has looked."""
 
     @classmethod
     def of(cls, blobs: Mapping[str, bytes]) -> Totals:
@@ -110,8 +119,9 @@ class Replay:
     """Runs a log through one shard, into a store and a sink.
 
     `watcher` is told where the run stands. `about` holds named bytes that are stored with the first commit, for
-    readers: what the run is of. Raises what the store raises, but goes on by itself after a refusal: another owner's
-    or an older copy's state is loaded again, and the run goes on from there.
+    readers: what the run is of. Raises what the store raises, but goes on by itself after a refusal, at most
+    `refusals` times: another owner's or an older copy's state is loaded again, and the run goes on from there.
+    Raises StoreIncompatible for a log that was opened with another clock than the one the run began with.
     """
 
     def __init__(  # noqa: PLR0913  the parts of a run, most of them by name
@@ -146,43 +156,66 @@ class Replay:
 
     def run(self) -> ReplayResult:
         """Go on from the checkpoint to the end of the log."""
-        segments = LockStep(self._catalog).shard.definitions.segment_ids
+        fresh = LockStep(self._catalog)
         identity = Identity(
             catalog=catalog_digest(self._catalog),
             input=self._log.digest,
             predictions=tuple(self._catalog.predictions),
-            segments=segments,
+            segments=fresh.shard.definitions.segment_ids,
         )
         self._first_generation = _generation_of(identity)
         self._store.prepare(SHARDS, identity)
-        start = self._load()
-        self.result = ReplayResult(self._engine, resumed_at=start)
+        self.result = ReplayResult(fresh)
+        started = False
         while True:
             try:
+                start = self._load()
+                if not started:
+                    self.result.resumed_at, started = start, True
                 self._run_from(start)
                 return self.result
-            except Fenced:
+            except Fenced:  # while loading as well: another process may take the shard at any moment
                 if self.result.set_back >= self._refusals:
                     raise
                 self.result.set_back += 1
-                start = self._load()
-                self.result.engine = self._engine
 
     def _load(self) -> int:
         """Claim the shard and load it; the position to go on from."""
         # Until a store is set back, ids follow from what is run: the same input gives the same ids in every store.
         generation = self._first_generation if self._last_number is None else self._new_generation()
-        claim = self._store.claim(0, new_generation=generation, last_number=self._last_number)
-        loaded = self._store.load(claim)
-        self._trim = publish_outbox(self._sink, claim, loaded, self._patience)
+        last = self._last_number
+        claim = patiently(self._patience, lambda: self._store.claim(0, new_generation=generation, last_number=last))
+        loaded = patiently(self._patience, lambda: self._store.load(claim))
         self._totals = Totals.of(loaded.blobs)
+        self._check_clock()
+        if not claim.number:
+            self._totals.unseen = list(uses_of_events(self._catalog))
+        self._trim = publish_outbox(self._sink, claim, loaded, self._patience)
         self._engine = LockStep.load(
             self._catalog, loaded, generation=claim.generation, shard=claim.shard, codec=self._codec
         )
         self._claim = claim
         self._number = claim.number
         self._last_number = claim.number
+        self.result.engine = self._engine
         return msgspec.msgpack.decode(claim.position, type=int) if claim.position else 0
+
+    def _check_clock(self) -> None:
+        """Raises StoreIncompatible if the log may accept other events than the run has accepted so far."""
+        began_s, now_s = self._totals.now_s, self._log.now_s
+        if began_s is not None and began_s != now_s:
+            raise StoreIncompatible(
+                f"the run began with the clock at {began_s!r} s, and its input is read with {now_s!r} s now, so other "
+                "events would count as of the future: open the input with the first one (now_s)"
+            )
+        self._totals.now_s = now_s
+
+    def _look_for_names(self, items: Sequence[Event | BadEvent]) -> None:
+        """Strike out the names of the catalog that occur."""
+        unseen = self._totals.unseen
+        if unseen:
+            found = {item.name for item in items if type(item) is Event}
+            self._totals.unseen = [name for name in unseen if name not in found]
 
     def _run_from(self, start: int) -> None:
         if self._watcher is not None:
@@ -195,6 +228,7 @@ class Replay:
             times.read_s += time.perf_counter() - mark
             first = position
             mark = time.perf_counter()
+            self._look_for_names(items)
             commit_before = times.commit_s + times.effects_s
             self._engine.take(items, at_hour=partial(self._commit_if_large, first))
             times.engine_s += time.perf_counter() - mark - (times.commit_s + times.effects_s - commit_before)

@@ -33,6 +33,7 @@ from streams.core.state import (
     UNDONE_DAY,
     UNDONE_WEEK,
 )
+from streams.runtime.missing import MissingEvent, missing_events
 from streams.runtime.stored import StoredState
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Entries",
     "Group",
     "Judged",
+    "MissingEvent",
     "PredictionSummary",
     "ScoreBucket",
     "SegmentSummary",
@@ -218,6 +220,7 @@ class Summary:
     counters: dict[str, int]
     predictions: tuple[PredictionSummary, ...]
     segments: tuple[SegmentSummary, ...]
+    missing_events: tuple[MissingEvent, ...]
 
 
 def summarize(state: StoredState) -> Summary:
@@ -240,6 +243,7 @@ def summarize(state: StoredState) -> Summary:
             SegmentSummary(name, words, state.members.get(name, 0))
             for name, words in zip(definitions.segment_ids, definitions.segment_names, strict=True)
         ),
+        missing_events=missing_events(state.catalog, state.totals.unseen or (), state.vocabulary.event_names()),
     )
 
 

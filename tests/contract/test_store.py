@@ -183,10 +183,51 @@ def test_a_lost_claim_is_noticed_at_the_end_of_a_load(world: World) -> None:
     ],
 )
 def test_a_store_made_for_something_else_is_refused(world: World, shards: int, identity: object, named: str) -> None:
-    prepared(world)
+    store = prepared(world)
+    store.commit(taken(store, 1), full_batch(), None)
+    before = world.contents(0), world.contents(1)
     with pytest.raises(StoreIncompatible, match=named):
         world.open().prepare(shards, identity)  # type: ignore[arg-type]
+    assert (world.contents(0), world.contents(1)) == before
     prepared(world)  # and the first identity still holds
+
+
+def test_another_format_is_refused_even_without_a_commit(world: World) -> None:
+    prepared(world)
+    with pytest.raises(StoreIncompatible, match="format"):
+        world.open().prepare(2, replace(IDENTITY, format=99))
+
+
+OTHER = replace(IDENTITY, catalog="other", input="another")
+
+
+def test_what_never_committed_gives_way_and_its_claims_are_fenced(world: World) -> None:
+    old = prepared(world)
+    first, second = taken(old, 0), taken(old, 1)
+    new = world.open()
+    new.prepare(1, OTHER)
+    for claim in (first, second):  # before the new owner has claimed anything
+        with pytest.raises(Fenced):
+            old.commit(claim, full_batch(), None)
+        with pytest.raises(Fenced):
+            old.load(claim)
+    with pytest.raises(StoreIncompatible):
+        old.claim(0, new_generation="g1", last_number=0)
+    claim = new.claim(0, new_generation="g2")
+    assert (claim.number, claim.generation, claim.position) == (0, "g2", None)
+    assert claim.epoch > first.epoch
+    new.commit(claim, full_batch(), None)
+    with pytest.raises(StoreIncompatible):
+        world.open().prepare(2, IDENTITY)
+
+
+def test_a_commit_that_comes_first_keeps_the_store(world: World) -> None:
+    old, new = prepared(world), world.open()
+    claim = taken(old)
+    old.commit(claim, full_batch(), None)
+    with pytest.raises(StoreIncompatible, match="catalog"):
+        new.prepare(2, OTHER)
+    old.commit(claim, full_batch(2), 1)
 
 
 def test_a_store_takes_the_names_of_a_later_start(world: World) -> None:
@@ -261,6 +302,7 @@ def test_an_emptied_store_is_prepared_anew_by_the_next_claim(world: World) -> No
     world.set_back(empty)
     claim = store.claim(0, new_generation="g2", last_number=1)
     assert (claim.number, claim.generation, claim.position) == (0, "g2", None)
+    store.commit(claim, full_batch(1), None)
     with pytest.raises(StoreIncompatible):
         world.open().prepare(3, IDENTITY)
 

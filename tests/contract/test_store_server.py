@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,36 @@ def test_two_claims_at_once_get_two_epochs(own: RedisWorld, monkeypatch: pytest.
     store, _ = ready(own)
     other = own.open()
     other.prepare(1, IDENTITY)
-    monkeypatch.setattr(store, "prepare", lambda *_: None)  # its own transaction is not the one to be met
     claims: list[Claim] = []
     interposed(store, monkeypatch, lambda: claims.append(other.claim(0, new_generation="g1")))
     claims.append(store.claim(0, new_generation="g1"))
     assert [claim.epoch for claim in claims] == [2, 3]
+
+
+OTHER = replace(IDENTITY, catalog="other")
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_claim_does_not_outlive_the_identity_it_was_taken_for(
+    own: RedisWorld, monkeypatch: pytest.MonkeyPatch, claimed: bool
+) -> None:
+    store, other = own.open(), own.open()
+    store.prepare(1, IDENTITY)
+    if claimed:
+        store.claim(0, new_generation="g1")
+    interposed(store, monkeypatch, lambda: other.prepare(1, OTHER))
+    with pytest.raises(StoreIncompatible, match="catalog"):
+        store.claim(0, new_generation="g1")
+    assert other.claim(0, new_generation="g2").number == 0
+
+
+def test_a_commit_before_the_identity_is_replaced_keeps_it(own: RedisWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, claim = ready(own)
+    other = own.open()
+    interposed(other, monkeypatch, lambda: store.commit(claim, batch(1), None))
+    with pytest.raises(StoreIncompatible, match="catalog"):
+        other.prepare(1, OTHER)
+    store.commit(claim, batch(2), 1)
 
 
 def test_a_line_lost_between_check_and_write_is_not_made_anew_unguarded(

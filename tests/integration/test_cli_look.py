@@ -89,7 +89,17 @@ def test_a_replay_that_is_complete_prints_its_summary_as_json(shop: Shop, tmp_pa
     found = json.loads(out)
     assert (code, found["was_complete"], found["report_file"]) == (0, True, str(report))
     assert set(found) == {
-        *("was_complete", "resumed_at", "seconds", "store", "key_prefix", "transitions_file", "report_file", "summary")
+        *(
+            "was_complete",
+            "resumed_at",
+            "seconds",
+            "store",
+            "key_prefix",
+            "transitions_file",
+            "report_file",
+            "refused",
+            "summary",
+        )
     }
     assert report.stat().st_size > 10_000
 

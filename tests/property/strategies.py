@@ -7,6 +7,7 @@ one of a quarter. Logs have at most 200 inputs of at most 10 users and span at m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from math import nan
 from typing import Any, TypeVar
@@ -55,6 +56,7 @@ def to_yaml(data: dict[str, Any]) -> str:
 # --- catalogs --------------------------------------------------------------------------------------------------------
 
 
+@cache
 def conditions() -> st.SearchStrategy[dict[str, Any]]:
     """`where` of a goal's atom: none, or one or two conditions on properties that `PROPERTIES` has."""
     amount = st.one_of(
@@ -74,7 +76,8 @@ def conditions() -> st.SearchStrategy[dict[str, Any]]:
     return _sometimes(st.one_of(one, both), {})
 
 
-def atoms(kinds: Sequence[str] = ("did", "did", "did_not")) -> st.SearchStrategy[dict[str, Any]]:
+@cache
+def atoms(kinds: tuple[str, ...] = ("did", "did", "did_not")) -> st.SearchStrategy[dict[str, Any]]:
     """One `did` or `did_not`."""
     return st.builds(
         lambda kind, name, where: {kind: name, **({"where": where} if where else {})},
@@ -84,7 +87,8 @@ def atoms(kinds: Sequence[str] = ("did", "did", "did_not")) -> st.SearchStrategy
     )
 
 
-def goals(kinds: Sequence[str] = ("did", "did", "did_not")) -> st.SearchStrategy[dict[str, Any]]:
+@cache
+def goals(kinds: tuple[str, ...] = ("did", "did", "did_not")) -> st.SearchStrategy[dict[str, Any]]:
     """A goal as the catalog writes it: an atom, or any/all of up to three."""
     some = st.lists(atoms(kinds), min_size=1, max_size=3)
     joined = st.builds(lambda join, inner: {join: inner}, st.sampled_from(["any", "all"]), some)
@@ -162,6 +166,29 @@ def history_filters(history: Sequence[str] = EVENTS) -> st.SearchStrategy[dict[s
     return trees(history_leaves(history))
 
 
+# To make and check a strategy costs hypothesis more than to draw from it, so those that come again are kept.
+
+
+@cache
+def _audiences(history: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any] | None]:
+    return _sometimes(trees(history_leaves(history), 3), None)
+
+
+@cache
+def _segment_filters(
+    live: tuple[str, ...], history: tuple[str, ...], others: tuple[str, ...]
+) -> st.SearchStrategy[dict[str, Any]]:
+    leaves = [history_leaves(history)]
+    if live:
+        leaves += [prediction_leaves(live)] * 2
+    if others:
+        leaves.append(st.sampled_from(others).map(lambda other: {"segment": other}))
+    return trees(st.one_of(leaves))
+
+
+_dwells = _sometimes(st.sampled_from(DWELLS).map(lambda d: {"min_dwell": d}), {}, of=2)
+
+
 @st.composite
 def _prediction(draw: st.DrawFn, history: Sequence[str]) -> dict[str, Any]:
     churn = draw(_sometimes(st.just(True), False))
@@ -180,7 +207,7 @@ def _prediction(draw: st.DrawFn, history: Sequence[str]) -> dict[str, Any]:
         prediction["categories"] = draw(
             st.sampled_from([{"medium": 50, "high": 75}, {"medium": 30, "high": 60}, {"medium": 45, "high": 52}])
         )
-    audience = draw(_sometimes(trees(history_leaves(history), 3), None))
+    audience = draw(_audiences(tuple(sorted(history))))
     return prediction if audience is None else {**prediction, "audience": audience}
 
 
@@ -189,14 +216,9 @@ def _segments(draw: st.DrawFn, live: Sequence[str], history: Sequence[str], most
     segments: dict[str, Any] = {}
     names = [f"s{n}" for n in range(draw(st.integers(0, most)))]
     for name in names:
-        leaves = [history_leaves(history)]
         others = [*segments, *(f"{p}.{category}" for p in live for category in ("low", "high"))]
-        if live:
-            leaves += [prediction_leaves(live)] * 2
-        if others:
-            leaves.append(st.sampled_from(others).map(lambda other: {"segment": other}))
-        segments[name] = {"name": f"Segment {name}", "filter": draw(trees(st.one_of(leaves)))}
-        segments[name] |= draw(_sometimes(st.sampled_from(DWELLS).map(lambda d: {"min_dwell": d}), {}, of=2))
+        filters = _segment_filters(tuple(live), tuple(sorted(history)), tuple(others))
+        segments[name] = {"name": f"Segment {name}", "filter": draw(filters)} | draw(_dwells)
     # A segment may name one that stands further down in the file.
     order = draw(st.permutations(names))
     return {name: segments[name] for name in order}

@@ -44,7 +44,18 @@ def catalog(tmp_path: Path) -> Path:
 
 
 def test_all_commands_are_there() -> None:
-    wanted = {"check", "demo", "evaluate", "predictions", "replay", "schema", "segment", "store", "user"}
+    wanted = {
+        "check",
+        "dead-letters",
+        "demo",
+        "evaluate",
+        "predictions",
+        "replay",
+        "schema",
+        "segment",
+        "store",
+        "user",
+    }
     assert set(COMMANDS) == wanted
 
 

@@ -63,7 +63,10 @@ def run_evaluation(
     with watcher.step("Looking at the events"):
         seen = _look(log, catalog, {name for name in names if name is not None})
     if not seen.times_s:
-        raise InputError(", ".join(file.name for file in log.files), "has no event that can be used")
+        raise InputError(
+            ", ".join(file.name for file in log.files),
+            "has no event that can be used (tideline check CATALOG FILE says why)",
+        )
     catalog = with_room(catalog, np.sort(np.array(seen.times_s)), len(seen.users))
     with ExitStack() as stack:
         collectors = {

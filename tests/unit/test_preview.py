@@ -1,0 +1,107 @@
+"""What `tideline check CATALOG FILE` finds out about files before anything is run."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from config.errors import InputError
+from config.loader import loads
+from streams.runtime.preview import preview
+from tests.integration.small_shop import CATALOG, START, rows, run, write
+
+NOW_S = 1_800_000_000.0
+
+
+def test_the_first_rows_are_shown_as_they_are_understood(tmp_path: Path) -> None:
+    made = rows(30)
+    made[4]["who"] = ""
+    made[5]["at"] = "yesterday"
+    events, _ = write(tmp_path, made)
+    found = preview([Path(events)], loads(CATALOG), NOW_S, 20)
+    (file,) = found.files
+    assert (file.rows, file.whole, file.events, file.users, found.whole) == (20, False, 18, 10, False)
+    assert file.names == {"View": 11, "Buy": 7}
+    assert [(first.user, first.event, first.value) for first in file.first] == [
+        ("u0", "Buy", 12.5),
+        ("u1", "View", None),
+        ("u2", "View", None),
+    ]
+    assert file.first_time_s == file.first[0].time_s == START.timestamp()
+    assert {refused.reason: refused.count for refused in file.refused} == {"missing_user": 1, "bad_time": 1}
+    assert file.refused[0].examples[0].source == f"{events} row 5"
+    assert found.missing_events == ()
+    assert preview([Path(events)], loads(CATALOG), NOW_S, 30).whole
+
+
+def test_only_the_first_rows_of_a_packed_file_are_read(tmp_path: Path) -> None:
+    events, _ = write(tmp_path, rows(200))
+    packed = tmp_path / "events.csv.gz"
+    packed.write_bytes(gzip.compress(Path(events).read_bytes())[:-8])  # its end is cut off, which nobody gets to
+    (file,) = preview([packed], loads(CATALOG), NOW_S, 10).files
+    assert (file.rows, file.events) == (10, 10)
+
+
+def test_an_empty_file_and_a_missing_one_are_errors(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.write_text("who,what,at,price\n")
+    with pytest.raises(InputError, match="has no rows"):
+        preview([empty], loads(CATALOG), NOW_S, 10)
+    with pytest.raises(InputError, match="cannot be read"):
+        preview([tmp_path / "none.csv"], loads(CATALOG), NOW_S, 10)
+
+
+def test_check_shows_the_preview_and_names_that_never_occur(tmp_path: Path) -> None:
+    events, catalog = write(tmp_path, rows(30), CATALOG.replace("event: View", "event: Viewed"))
+    code, out, err = run("check", catalog, events)
+    assert (code, err) == (0, "")
+    assert "all 30 rows; 30 events of 10 users, 2024-01-01 to 2024-01-02 05:00 (UTC)" in out
+    assert "names: View 20, Buy 10" in out
+    assert "No event is called 'Viewed', which segments.keen.filter.event names; did you mean 'View'?" in out
+    code, out, _ = run("check", catalog, events, "--rows", "1", "--json")
+    found = json.loads(out)
+    assert (code, found["ok"], found["files"][0]["rows"], found["files"][0]["whole"]) == (0, True, 1, False)
+    assert [missing["name"] for missing in found["missing_events"]] == ["Viewed"]
+
+
+def test_check_ends_with_an_error_when_no_row_can_be_used(tmp_path: Path) -> None:
+    events, catalog = write(tmp_path, rows(30), CATALOG.replace("{field: at}", "{field: at, unit: s}"))
+    code, out, err = run("check", catalog, events)
+    assert (code, "no row could be used" in err) == (3, True)
+    assert "30 × bad_time" in out
+    assert "do not occur" not in out
+
+
+@pytest.mark.parametrize("kind", ["csv", "ndjson", "gzip", "large", "latin-1"])
+def test_a_file_of_events_given_as_the_catalog_is_told_so(kind: str, tmp_path: Path) -> None:
+    events, _ = write(tmp_path, rows(60_000 if kind == "large" else 30))
+    path = Path(events)
+    if kind == "ndjson":
+        path.write_text("\n".join(json.dumps(row) for row in rows(30)) + "\n")
+    elif kind == "gzip":
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    elif kind == "latin-1":
+        path.write_bytes("who,what\nrené,Buy\nann,Buy\n".encode("latin-1"))
+    code, out, err = run("check", events)
+    assert (code, out) == (2, "")
+    assert "looks like a file of events" in err
+    assert "tideline check CATALOG FILE" in err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"version": 1, "name": "One line of JSON", "predictions": {"a": {}}}',
+        '{"version": 1,\n"name": "JSON",\n"predictions": {}}',
+        "version: 1\nname: A, B\npredictions: {p: {name: P, window: 7d}}\n",
+    ],
+)
+def test_a_broken_catalog_is_not_taken_for_data(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "catalog.yaml"
+    path.write_text(text)
+    code, _, err = run("check", str(path))
+    assert code == 2
+    assert "file of events" not in err

@@ -1,0 +1,58 @@
+"""What to do about records that could not be used."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.loader import loads
+from streams.core.decode import build_decoder
+from streams.core.events import BadEvent, DeadReason
+from streams.runtime.hints import DeadLetter, hint_for
+
+CATALOG = """
+version: 1
+name: Times
+input: {{format: csv, user: who, event: {{constant: Order}}, time: {{field: at, unit: {unit}}}, value: price}}
+features: {{value: price}}
+predictions: {{p: {{name: P, goal: {{did: Order}}, window: 7d}}}}
+"""
+
+
+@pytest.mark.parametrize("reason", list(DeadReason))
+def test_every_reason_has_a_hint(reason: DeadReason) -> None:
+    assert len(hint_for(reason, [], loads(CATALOG.format(unit="iso")))) > 10
+
+
+@pytest.mark.parametrize(
+    ("unit", "at", "price", "hint"),
+    [
+        ("s", "1704067200000", "1", "1704067200000 is 2024-01-01 if it is in milliseconds: set input.time.unit: ms"),
+        (
+            "ms",
+            "1704067200",
+            "1",
+            "1704067200 is 2024-01-01 if it is in seconds: set input.time.unit: s (it is ms now)",
+        ),
+        ("iso", "1704067200", "1", "1704067200 is 2024-01-01 if it is in seconds: set input.time.unit: s"),
+        ("iso", "1704067200.25", "1", "set input.time.unit: s"),
+        ("iso", "1704067200123", "1", "set input.time.unit: ms"),
+        ("iso", "31.12.2024", "1", "write days as 2024-05-31"),
+        ("s", "-5", "1", "times must lie between 1980 and 2100"),
+        ("iso", "2024-01-01", '"12,50"', "decimal comma"),
+        ("iso", "2024-01-01", "12 EUR", "without a currency"),
+    ],
+)
+def test_a_hint_follows_from_what_was_refused(unit: str, at: str, price: str, hint: str) -> None:
+    catalog = loads(CATALOG.format(unit=unit))
+    decoder = build_decoder(catalog, header=["who", "at", "price"])
+    bad = decoder.decode(f"ann,{at},{price}".encode(), 3, None, 1)
+    assert isinstance(bad, BadEvent)
+    letter = DeadLetter(bad.reason, bad.detail, bad.position)
+    assert hint in hint_for(bad.reason, [letter], catalog)
+
+
+def test_the_start_of_a_record_is_one_line_of_bounded_length() -> None:
+    letter = DeadLetter("bad_user", "", 0, raw="a\nb\tc\0" + "x" * 500)
+    assert letter.start(20) == r"a\nb\tc\x00xxxxxxxx" + "…"
+    assert DeadLetter("bad_encoding", "", 0, raw_base64="/w==").start(20) == "(base64) /w=="
+    assert DeadLetter("x", "", 7).place == "position 7"
