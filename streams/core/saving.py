@@ -200,7 +200,8 @@ class Saver:
         """Rank values of users who have not been scored since a prediction went live were not saved."""
         shard = self.shard
         for p, saved in msgspec.msgpack.decode(data, type=dict[int, _WentLive]).items() if data else ():
-            weights, named = np.frombuffer(saved.weights), np.frombuffer(saved.named, np.uint8)
+            # Copies, because compiled code takes an array that cannot be written as another type.
+            weights, named = np.frombuffer(saved.weights).copy(), np.frombuffer(saved.named, np.uint8).copy()
             shard.went_live[p] = WentLive(saved.epoch, weights, saved.bias, named)
             shard.rescore(p)
 

@@ -259,10 +259,8 @@ class Shard:
         load computes the rank values of users who have not had their turn since.
         """
         if p not in self._outside:
-            model, named = self._model, self.vocabulary.named
-            self.went_live[p] = WentLive(
-                int(self.si[EPOCH_NOW]), model.weights[p].copy(), float(model.bias[p]), named.copy()
-            )
+            weights, bias = self._model.weights[p].copy(), float(self._model.bias[p])
+            self.went_live[p] = WentLive(int(self.si[EPOCH_NOW]), weights, bias, self.vocabulary.named.copy())
             self.went_live_is_new = True
             self.rescore(p)
             return
