@@ -4,6 +4,7 @@
     - ``ConfigError``: something that a person wrote is not right
         + ``CatalogError``: the catalog; holds every problem found, with line and path
         + ``SettingsError``: an environment variable, or a command line value that stands for one
+    - ``NotStored``: a user or segment that was asked for does not exist
     - ``InputError``: a whole input cannot be read (one bad event is a dead letter, not an error)
     - ``StoreError``: the store
         + ``StoreUnavailable``: no answer
@@ -30,6 +31,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "ModelUnknown",
+    "NotStored",
     "Problem",
     "SettingsError",
     "SnapshotRefused",
@@ -89,6 +91,12 @@ class CatalogError(ConfigError):
 
 class SettingsError(ConfigError):
     """A setting has a value that cannot be used."""
+
+
+class NotStored(TidelineError):
+    """What was asked for by its name is not stored: a user that nobody has seen, a segment that does not exist."""
+
+    exit_code = 1
 
 
 class InputError(TidelineError):

@@ -110,7 +110,7 @@ class MemoryStore:
         if trim is not None:
             stored.published = trim
         self._trim_outbox(stored, batch, trim)
-        del stored.dead_letters[: -self._dead_letters]
+        del stored.dead_letters[: max(0, len(stored.dead_letters) - self._dead_letters)]
         stored.number, stored.position = batch.number, batch.position
 
     def confirm(self, claim: Claim, number: int) -> bool:

@@ -10,6 +10,7 @@ import typer
 
 from streams.cli import catalog, demo, evaluate, look, replay, store
 from streams.cli.options import examples, flowing
+from streams.cli.screen import end_on_sigterm
 
 HELP = """
 Live likelihood scores from an event stream, and an event the moment a user crosses a line.
@@ -20,8 +21,8 @@ Then describe your own events and predictions in a catalog ([bold]docs/catalog.m
 """
 
 EXIT_CODES = """
-Exit codes: 0 done, 2 wrong option, setting or catalog, 3 input that cannot be read, 4 the store, 5 a model,
-130 interrupted (run the same command again to go on), 1 anything else.
+Exit codes: 0 done, 1 no such user or segment, 2 wrong option, setting or catalog, 3 input that cannot be read or used,
+4 the store, 5 a model, 130 interrupted and 143 ended by SIGTERM (run the same command again to go on).
 """
 
 app = typer.Typer(
@@ -73,4 +74,5 @@ _add(catalog.schema, CATALOG, catalog.SCHEMA_EXAMPLES)
 
 def main() -> None:
     """The entry point of the `tideline` script."""
+    end_on_sigterm()
     app()

@@ -112,14 +112,14 @@ def segment(
 
 
 def _check_segment(state: StoredState, name: str) -> None:
-    """Raises SettingsError for a segment that does not exist."""
-    from config.errors import SettingsError
+    """Raises NotStored for a segment that does not exist."""
+    from config.errors import NotStored
 
     known = state.definitions.segment_ids
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}."
-        raise SettingsError(f"no segment is called {name!r}. {hint}")
+        raise NotStored(f"no segment is called {name!r}. {hint}")
 
 
 def _used_prediction(state: StoredState, name: str) -> str | None:
@@ -175,14 +175,14 @@ def user(
     """Show a user: scores with their reasons, segments, traits and events."""
     import msgspec
 
-    from config.errors import TidelineError
+    from config.errors import NotStored
     from streams.runtime.lookup import look_up
 
     with _opened(store, data_dir) as (reader, state):
         detail = look_up(reader, state, user_id)
         users = state.users
     if detail is None:
-        raise TidelineError(f"no user {user_id!r} among the {users:,} that are stored; ids must be as in the events")
+        raise NotStored(f"no user {user_id!r} among the {users:,} that are stored; ids must be as in the events")
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(detail), ensure_ascii=False))
     else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec, Self
 
 import typer
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 P = ParamSpec("P")
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
 _PARTS = 10_000
 _EVERY_S = 10.0
 """How often a line says how far it is where there is no terminal for a bar."""
@@ -56,10 +59,24 @@ def warn(first: str, *others: str) -> None:
         console.print(escape(line))
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: like Ctrl-C, so that everything that is open is closed on the way out."""
+
+
+def end_on_sigterm() -> None:
+    """Turn SIGTERM into `Terminated`, once: what cleans up afterwards is not interrupted again."""
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, handle)
+
+
 def guarded(on_interrupt: str | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """A command whose expected errors become one message and their exit code.
 
-    `on_interrupt`: what to say after Ctrl-C. Any other exception is a bug and keeps its traceback.
+    `on_interrupt`: what to say after Ctrl-C or SIGTERM. Any other exception is a bug and keeps its traceback.
     """
 
     def wrap(command: Callable[P, None]) -> Callable[P, None]:
@@ -69,9 +86,12 @@ def guarded(on_interrupt: str | None = None) -> Callable[[Callable[P, None]], Ca
                 command(*args, **kwargs)
             except TidelineError as error:
                 fail(error)
-            except KeyboardInterrupt:
-                err().print("\n[yellow]Interrupted.[/yellow] " + (on_interrupt or ""))
-                raise typer.Exit(INTERRUPTED) from None
+            except KeyboardInterrupt as interrupt:
+                word, code = (
+                    ("Ended", TERMINATED) if isinstance(interrupt, Terminated) else ("Interrupted", INTERRUPTED)
+                )
+                err().print(f"\n[yellow]{word}.[/yellow] {on_interrupt or ''}".rstrip())
+                raise typer.Exit(code) from None
 
         return run
 

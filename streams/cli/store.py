@@ -42,7 +42,14 @@ def store(
 
 
 def keep_running(place: Place, port: int | None = None) -> None:
-    """Run the embedded server until Ctrl-C, and say how to reach it."""
+    """Run the embedded server until Ctrl-C or SIGTERM, and say how to reach it."""
+    try:
+        _run_server(place, port)
+    except KeyboardInterrupt:
+        show("\nThe store is stopped.")
+
+
+def _run_server(place: Place, port: int | None) -> None:
     from streams.runtime.place import open_place, read_place
 
     with open_place(place, port=port) as url:
@@ -59,7 +66,4 @@ def keep_running(place: Place, port: int | None = None) -> None:
             f"  in Python: redis.from_url({address!r})",
             "  docs/redis.md describes every key.",
         )
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            show("\nThe store is stopped.")
+        threading.Event().wait()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.errors import StoreError
+from config.errors import StoreError, StoreUnavailable
 from streams.adapters.file_lock import ProcessLock
 from streams.adapters.redis_erase import erase_store
 from streams.adapters.redis_reader import RedisReader, holds_store
@@ -73,7 +73,7 @@ def read_place(place: Place) -> Iterator[RedisReader]:
         with _reader(place.url, place) as reader:
             yield reader
         return
-    address = running_server(place.data_dir) if place.data_dir.is_dir() else None
+    address = _answering_server(place.data_dir)
     if address is not None:
         with _reader(address, place) as reader:
             yield reader
@@ -82,6 +82,25 @@ def read_place(place: Place) -> Iterator[RedisReader]:
         raise StoreError(nothing_stored(place))
     with EmbeddedValkey(place.data_dir) as server, _reader(server.url, place) as reader:
         yield reader
+
+
+def _answering_server(folder: Path) -> str | None:
+    """The address of the server that runs there; None if there is none, also when one ends while it is asked.
+
+    Raises StoreUnavailable for one that runs on and does not answer.
+    """
+    for attempt in range(1, PATIENCE.attempts + 1):
+        address = running_server(folder) if folder.is_dir() else None
+        if address is None:
+            return None
+        try:
+            holds_store(address)
+            return address
+        except StoreUnavailable:
+            if attempt == PATIENCE.attempts:
+                raise
+        PATIENCE.pause(attempt)
+    return None
 
 
 @contextmanager

@@ -24,6 +24,8 @@ from streams.runtime.lockstep import LockStep
 
 SHARDS = 1
 TOTALS_BLOB = "totals"
+NOW_BLOB = "now_s"
+"""The clock of the log at the first start; every later start has to read by the same one."""
 
 
 class Log(Protocol):
@@ -65,8 +67,6 @@ class Totals(msgspec.Struct):
     transitions: int = 0
     dead_letters: dict[str, int] = msgspec.field(default_factory=dict)
     """reason -> how many"""
-    now_s: float | None = None
-    """The clock of the log at the first start; every later start has to read by the same one."""
     unseen: list[str] | None = None
     """Event names that the catalog uses and no event had so far; None where nobody has looked."""
 
@@ -185,7 +185,7 @@ class Replay:
         claim = patiently(self._patience, lambda: self._store.claim(0, new_generation=generation, last_number=last))
         loaded = patiently(self._patience, lambda: self._store.load(claim))
         self._totals = Totals.of(loaded.blobs)
-        self._check_clock()
+        self._check_clock(loaded.blobs.get(NOW_BLOB))
         if not claim.number:
             self._totals.unseen = list(uses_of_events(self._catalog))
         self._trim = publish_outbox(self._sink, claim, loaded, self._patience)
@@ -198,15 +198,15 @@ class Replay:
         self.result.engine = self._engine
         return msgspec.msgpack.decode(claim.position, type=int) if claim.position else 0
 
-    def _check_clock(self) -> None:
+    def _check_clock(self, stored: bytes | None) -> None:
         """Raises StoreIncompatible if the log may accept other events than the run has accepted so far."""
-        began_s, now_s = self._totals.now_s, self._log.now_s
-        if began_s is not None and began_s != now_s:
+        now_s = self._log.now_s
+        began_s = now_s if stored is None else msgspec.json.decode(stored, type=float)
+        if began_s != now_s:
             raise StoreIncompatible(
                 f"the run began with the clock at {began_s!r} s, and its input is read with {now_s!r} s now, so other "
                 "events would count as of the future: open the input with the first one (now_s)"
             )
-        self._totals.now_s = now_s
 
     def _look_for_names(self, items: Sequence[Event | BadEvent]) -> None:
         """Strike out the names of the catalog that occur."""
@@ -267,3 +267,4 @@ class Replay:
         batch.blobs[TOTALS_BLOB] = msgspec.json.encode(totals)
         if batch.number == 1:
             batch.blobs.update(self._about)
+            batch.blobs[NOW_BLOB] = msgspec.json.encode(self._log.now_s)

@@ -118,6 +118,18 @@ def test_after_ctrl_c_it_says_how_to_go_on_and_does(files: Files, tmp_path: Path
     assert contents(data).totals.position == ROWS
 
 
+def test_sigterm_cleans_up_and_the_run_goes_on(files: Files, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Run(files, data) as run:
+        await_commits(run, data, 3)
+        code, out, err = run.end(signal.SIGTERM)
+    assert (code, out) == (143, "")
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    assert not list(data.glob("valkey.address*"))
+    assert "Going on at" in finish(files, data)
+
+
 def test_two_runs_of_one_directory_do_not_meet(files: Files, tmp_path: Path) -> None:
     data = tmp_path / "data"
     with Run(files, data) as first:

@@ -21,7 +21,7 @@ from streams.core.kernel import week_minute
 from streams.core.users import user_key
 from tests.property.accepted import accept
 from tests.property.engine import Driver, groups
-from tests.property.strategies import batches, catalogs, cuts, inputs, scenarios
+from tests.property.strategies import EVENTS, START_S, batches, catalogs, cuts, inputs, scenarios
 from tests.reference.conditions import goal_atoms, matches, plain
 from tests.reference.definitions import PredictionRule, prediction_rules
 from tests.reference.filters import brute_filter
@@ -110,8 +110,8 @@ def label_of(events: list[Event], example: Handed, rule: PredictionRule) -> int:
     return label
 
 
-@cases(60)
-@given(scenarios(), st.data())
+@cases(40)
+@given(scenarios(min_events=15), st.data())
 def test_a_label_is_the_goal_over_the_window_in_all_events_that_came_in_time(
     case: tuple[Catalog, list[Input], int], data: st.DataObject
 ) -> None:
@@ -126,8 +126,47 @@ def test_a_label_is_the_goal_over_the_window_in_all_events_that_came_in_time(
             assert example.label == label_of(events[: example.events], example, rule)
 
 
+@st.composite
+def edge_cases(draw: st.DrawFn) -> tuple[Catalog, list[Input]]:
+    """A catalog, and a log whose events lie exactly where windows begin and end, or just beside."""
+    catalog = draw(catalogs(max_segments=0))
+    windows_s = [prediction.window_s for prediction in catalog.predictions.values()]
+    gap = st.one_of(
+        st.sampled_from([0.0, 0.25, 60.0]),
+        st.builds(
+            lambda window_s, off_s: window_s + off_s, st.sampled_from(windows_s), st.sampled_from([-0.25, 0, 0.25])
+        ),
+    )
+    steps = draw(
+        st.lists(st.tuples(gap, st.integers(0, 1), st.integers(0, len(EVENTS)), PRICES), min_size=6, max_size=30)
+    )
+    log: list[Input] = []
+    now_s = START_S
+    for place, (gap_s, user, name, price) in enumerate(steps):
+        now_s += gap_s
+        event_name = (*EVENTS, "Ping")[name]
+        properties = {"price": price, "color": "red"}
+        log.append(Event(f"u{user}", event_name, now_s, math.nan, place + 1, None, properties, place, now_s))
+    return catalog, log
+
+
+PRICES = st.sampled_from([0, 1, 2.5, 4, 8])
+
+
 @cases(40)
-@given(scenarios())
+@given(edge_cases())
+def test_windows_are_open_at_their_start_and_closed_at_their_end(case: tuple[Catalog, list[Input]]) -> None:
+    catalog, log = case
+    items = with_an_end(log)
+    watched = watch(catalog, items, NEVER, [0, len(items)])
+    events = accept(catalog, items).events
+    for rule in prediction_rules(catalog):
+        handed = watched.handed[rule.id]
+        assert [h.label for h in handed] == [label_of(events, h, rule) for h in handed]
+
+
+@cases(30)
+@given(scenarios(min_events=15))
 def test_a_goal_that_comes_too_late_for_its_labels_is_counted(case: tuple[Catalog, list[Input], int]) -> None:
     """The one reason for which a label may differ from the whole log: and each such event is in the counter."""
     catalog, log, live_after = case
@@ -160,8 +199,8 @@ def in_window(event: Event, example: Handed, rule: PredictionRule) -> bool:
 # --- which examples there are ----------------------------------------------------------------------------------------
 
 
-@cases(60)
-@given(catalogs(), inputs(calm=True, noise=False), st.data())
+@cases(40)
+@given(catalogs(), inputs(min_events=15, calm=True, noise=False), st.data())
 def test_every_moment_of_the_audience_is_handed_out_once_at_its_hour(
     catalog: Catalog, log: list[Input], data: st.DataObject
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+from config import errors
 from config.errors import SettingsError, TidelineError
 from config.schema import json_schema
 from streams.cli.app import app
@@ -80,8 +81,15 @@ def test_the_page_about_the_command_line_has_every_command_and_option(command: s
 def test_help_shows_the_exit_codes() -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for number in ("0", "1", "2", "3", "4", "5", "130"):
+    for number in ("0", "1", "2", "3", "4", "5", "130", "143"):
         assert re.search(rf"\b{number}\b", out[out.index("Exit codes") :])
+
+
+def test_the_page_has_every_exit_code_of_an_error() -> None:
+    page = (ROOT / "docs/cli.md").read_text()
+    listed = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE) for code in row.split(",")}
+    codes = {getattr(errors, name).exit_code for name in errors.__all__ if name != "Problem"}
+    assert listed == codes | {0, 130, 143}
 
 
 def test_the_version_is_shown() -> None:

@@ -1,0 +1,52 @@
+"""A warm-up that ends soon, for benchmarks: how long the real one takes depends on the data, and is not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from models.examples import KIND_CROSSING, ExampleChunk
+
+LIVE_AFTER = 2_000
+
+
+class ShortWarmup:
+    """Stands where `models.warmup.Warmup` does, and is over after so many learned examples."""
+
+    examples = LIVE_AFTER
+
+    def __init__(self, min_goals: int = 0) -> None:
+        self.min_goals = min_goals
+        self._remaining = self.examples
+
+    @property
+    def left(self) -> bool:
+        """Whether it is over."""
+        return self._remaining <= 0
+
+    def add(self, chunk: ExampleChunk) -> None:
+        """Count what is learned."""
+        self._remaining -= int((chunk.kind != KIND_CROSSING).sum())
+
+    def state(self, *, changed_only: bool = False) -> dict[str, bytes]:
+        """What is saved."""
+        return {} if changed_only and self.left else {"remaining": str(self._remaining).encode()}
+
+    def mark_saved(self) -> None:
+        """Nothing is kept apart."""
+
+    @classmethod
+    def load(cls, fields: Mapping[str, bytes]) -> ShortWarmup:
+        """What was saved."""
+        rule = cls()
+        rule._remaining = int(fields["remaining"])
+        return rule
+
+
+@contextmanager
+def short_warmup(examples: int = LIVE_AFTER) -> Iterator[None]:
+    """Learners that are made in this context warm up with so many examples."""
+    rule = type("ShortWarmup", (ShortWarmup,), {"examples": examples})
+    with patch("models.learner.Warmup", rule):
+        yield
