@@ -98,7 +98,7 @@ class Limits(Model):
 
     users: int = Field(default=2_000_000, ge=1, le=100_000_000)
     """Users in memory, per shard."""
-    pending_examples: int = Field(default=1_000_000, ge=1_000, le=100_000_000)
+    pending_examples: int = Field(default=500_000, ge=1_000, le=100_000_000)
     """Examples that wait for their label, per shard."""
     dedupe_ids: int = Field(default=1_000_000, ge=0, le=100_000_000)
     """Message ids that are remembered to drop duplicates, per shard."""
@@ -112,10 +112,14 @@ class Limits(Model):
     """Size of one event as it came in."""
     dead_letters: int = Field(default=10_000, ge=0, le=10_000_000)
     """Refused events that are kept, per shard."""
-    backfill_users_per_minute: int = Field(default=50_000, ge=1, le=10_000_000)
+    backfill_users_per_minute: int = Field(default=10_000, ge=1, le=10_000_000)
     """Users looked at per minute of event time when a prediction or segment goes live."""
-    outbox: int = Field(default=100_000, ge=1_000, le=10_000_000)
-    """Transitions that may wait to be published, per shard."""
+    commit_users: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Changed users after which the next commit is due, in the middle of a batch if need be, per shard."""
+    commit_transitions: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Transitions after which the next commit is due, likewise."""
+    remember_bytes: int = Field(default=4_096, ge=64, le=1_048_576)
+    """Size of what one event leaves under `remember`, per user and event name."""
 
 
 class Catalog(Model):
@@ -163,12 +167,15 @@ class Catalog(Model):
         return [f for f in audiences if f is not None] + [s.filter for s in self.segments.values()]
 
     def named_events(self) -> tuple[str, ...]:
-        """Event names that need a column of their own: listed, in goals, filters or history; first use first."""
+        """Event names that need a column of their own, first use first: those of features, goals, filters, history, and
+        those that clear what is remembered.
+        """
         names = dict.fromkeys(self.features.events if isinstance(self.features.events, tuple) else ())
         names |= dict.fromkeys(atom.event for p in self.predictions.values() for atom in p.goal.atoms)
         inner = [node for f in self.filters() for node in walk(f)]
         names |= dict.fromkeys(node.event for node in inner if isinstance(node, CountFilter | SinceFilter))
         names |= dict.fromkeys(self.history)
+        names |= dict.fromkeys(name for rule in self.remember.values() for name in rule.cleared_by)
         return tuple(names)
 
     def named_traits(self) -> tuple[str, ...]:

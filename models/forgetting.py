@@ -19,12 +19,7 @@ from typing import Any
 
 from river import optim, preprocessing, utils
 
-
-def check_memory(memory_examples: int | None) -> None:
-    """Raises ValueError unless the memory is None (for ever) or at least 2 examples."""
-    # With 1, the variance is always zero, or a rounding error below it whose root is complex.
-    if memory_examples is not None and memory_examples < 2:
-        raise ValueError(f"memory_examples must be None or at least 2, not {memory_examples}")
+from models.pipeline import check_memory
 
 
 class ForgettingStandardScaler(preprocessing.StandardScaler):

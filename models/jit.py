@@ -40,6 +40,13 @@ def _source_digest(root: Path) -> str:
     return digest.hexdigest()
 
 
+def _modified_s(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # another process has just removed it
+        return 0.0
+
+
 def _prepare_cache() -> bool:
     """Point numba at the folder of this source digest; false where it cannot be written."""
     root = Path(__file__).resolve().parent.parent
@@ -51,7 +58,7 @@ def _prepare_cache() -> bool:
         return False
     if not os.access(folder, os.W_OK):
         return False
-    for stale in sorted(parent.iterdir(), key=lambda p: p.stat().st_mtime)[:-8]:
+    for stale in sorted(parent.iterdir(), key=_modified_s)[:-8]:
         shutil.rmtree(stale, ignore_errors=True)
     numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     return True

@@ -17,14 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.jit import F32, F64, I64, U8, U64, const, jit
+from models.jit import F32, F64, I32, I64, U8, U32, U64, const, jit
 
 EVENT, SILENT, CROSSING = const(0), const(1), const(2)
 KINDS = 3
 
-# Columns of the integer part of an example. The last three are of crossings: bits per prediction that crossed, bits
-# of those whose goal caused it, and whether an event did.
-ROW, PREVIOUS, KIND, DIRTY, CROSSED, BY_GOALS, BY_AN_EVENT, WHOLE_COLUMNS = range(8)
 # Places of `Pending.n`; REPLACED counts saved examples that were replaced since the last save.
 NEXT, SAVED, DROPPED, REPLACED, N_SIZE = range(5)
 
@@ -34,16 +31,24 @@ MAX_THINNING_OPS = 4096
 class Pending(NamedTuple):
     """The ring; first axis = capacity.
 
-    `x` [capacity, features]; `time_s`, `rate` [capacity]; `whole` [capacity, WHOLE_COLUMNS] integers;
-    `seen` goal bits; `served` [capacity, 3, predictions]: model logit (NaN outside the audience),
-    heuristic, score; `category` [capacity, predictions]. `due` [predictions]; `n` counters; `rates`
-    [kinds]; `thinned` [ops, 3]: kind, rate and the sequence at which the saved part then ended.
+    `x` [capacity, features]; `time_s`, `rate`, `row` of the user, `previous` sequence of the same user, `kind`, `dirty`
+    1 when it was replaced after a save, `seen` goal bits [capacity]; of crossings: `crossed` bits of the predictions
+    that crossed, `by_goals` of those whose goal caused it, `by_an_event` [capacity]; `served` [capacity, 3,
+    predictions]: model logit (NaN outside the audience), heuristic, score; `category` [capacity, predictions].
+    `due` [predictions]; `n` counters; `rates` [kinds]; `thinned` [ops, 3]: kind, rate and the sequence at which the
+    saved part then ended.
     """
 
     x: F32
     time_s: F64
-    rate: F64
-    whole: I64
+    rate: F32
+    row: I32
+    previous: I64
+    kind: U8
+    dirty: U8
+    crossed: U32
+    by_goals: U32
+    by_an_event: U8
     seen: U64
     served: F32
     category: U8
@@ -75,8 +80,14 @@ def allocate_pending(capacity: int, features: int, predictions: int) -> Pending:
     return Pending(
         x=np.zeros((capacity, features), np.float32),
         time_s=np.zeros(capacity),
-        rate=np.zeros(capacity),
-        whole=np.zeros((capacity, WHOLE_COLUMNS), np.int64),
+        rate=np.zeros(capacity, np.float32),
+        row=np.zeros(capacity, np.int32),
+        previous=np.zeros(capacity, np.int64),
+        kind=np.zeros(capacity, np.uint8),
+        dirty=np.zeros(capacity, np.uint8),
+        crossed=np.zeros(capacity, np.uint32),
+        by_goals=np.zeros(capacity, np.uint32),
+        by_an_event=np.zeros(capacity, np.uint8),
         seen=np.zeros(capacity, np.uint64),
         served=np.zeros((capacity, 3, predictions), np.float32),
         category=np.zeros((capacity, predictions), np.uint8),
@@ -138,7 +149,7 @@ def mark_goals(q: Pending, s: LabelSpec, head: I64, i: int, time_s: float, bits:
             if in_order and (q.seen[at] & wanted) == wanted and wanted == bits:
                 break  # an earlier goal in the window of this example marked all older ones too
             q.seen[at] |= wanted
-        seq = q.whole[at, PREVIOUS]
+        seq = q.previous[at]
 
 
 @jit
@@ -172,7 +183,7 @@ def thin(q: Pending, head: I64, user: U64, kind: int, rate: float) -> None:
     capacity = q.time_s.shape[0]
     tail = tail_of(q)
     for seq in range(tail, q.n[NEXT]):
-        head[q.whole[seq % capacity, ROW]] = -1
+        head[q.row[seq % capacity]] = -1
     put = q.n[NEXT] - 1
     saved = q.n[SAVED]
     due = q.due.copy()
@@ -181,14 +192,14 @@ def thin(q: Pending, head: I64, user: U64, kind: int, rate: float) -> None:
         q.due[p] = q.n[NEXT]
     for seq in range(q.n[NEXT] - 1, tail - 1, -1):
         at = seq % capacity
-        i = q.whole[at, ROW]
-        keep = q.whole[at, KIND] != kind or q.rate[at] <= rate
+        i = q.row[at]
+        keep = q.kind[at] != kind or q.rate[at] <= rate
         if not keep:
             keep = example_hash(user[i], q.time_s[at]) < rate
         if keep:
-            if q.whole[at, KIND] == kind and q.rate[at] > rate:
+            if q.kind[at] == kind and q.rate[at] > rate:
                 q.rate[at] = rate
-            _move(q, at, put % capacity)
+            move_example(q, at, put % capacity)
             if seq >= saved:
                 saved_put = put
             for p in range(due.shape[0]):
@@ -200,19 +211,25 @@ def thin(q: Pending, head: I64, user: U64, kind: int, rate: float) -> None:
     q.n[SAVED] = saved_put
     for seq in range(put + 1, q.n[NEXT]):
         at = seq % capacity
-        i = q.whole[at, ROW]
-        q.whole[at, PREVIOUS] = head[i]
+        i = q.row[at]
+        q.previous[at] = head[i]
         head[i] = seq
 
 
 @jit
-def _move(q: Pending, source: int, target: int) -> None:
+def move_example(q: Pending, source: int, target: int) -> None:
+    """Copy an example from one place of the ring to another."""
     if source == target:
         return
     for j in range(q.x.shape[1]):  # element by element: assigning whole slices compiles text handling for its errors
         q.x[target, j] = q.x[source, j]
-    for j in range(q.whole.shape[1]):
-        q.whole[target, j] = q.whole[source, j]
+    q.row[target] = q.row[source]
+    q.previous[target] = q.previous[source]
+    q.kind[target] = q.kind[source]
+    q.dirty[target] = q.dirty[source]
+    q.crossed[target] = q.crossed[source]
+    q.by_goals[target] = q.by_goals[source]
+    q.by_an_event[target] = q.by_an_event[source]
     for p in range(q.category.shape[1]):
         q.category[target, p] = q.category[source, p]
         for j in range(q.served.shape[1]):
@@ -229,7 +246,7 @@ def make_room(q: Pending, head: I64, user: U64) -> None:
     while q.n[NEXT] - tail_of(q) >= capacity:
         counts = np.zeros(KINDS, np.int64)
         for seq in range(tail_of(q), q.n[NEXT]):
-            counts[q.whole[seq % capacity, KIND]] += 1
+            counts[q.kind[seq % capacity]] += 1
         kind = 0
         for other in range(1, KINDS):
             if counts[other] > counts[kind]:
@@ -262,13 +279,13 @@ def append_example(q: Pending, head: I64, user: U64, i: int, kind: int, time_s: 
     q.n[NEXT] = seq + 1
     q.time_s[at] = time_s
     q.rate[at] = q.rates[kind]
-    q.whole[at, ROW] = i
-    q.whole[at, PREVIOUS] = head[i]
-    q.whole[at, KIND] = kind
-    q.whole[at, DIRTY] = 0
-    q.whole[at, CROSSED] = 0
-    q.whole[at, BY_GOALS] = 0
-    q.whole[at, BY_AN_EVENT] = 0
+    q.row[at] = i
+    q.previous[at] = head[i]
+    q.kind[at] = kind
+    q.dirty[at] = 0
+    q.crossed[at] = 0
+    q.by_goals[at] = 0
+    q.by_an_event[at] = 0
     q.seen[at] = np.uint64(0)
     head[i] = seq
     return at

@@ -9,8 +9,8 @@ their order alone: the same chunks give the same bits, whatever is saved and loa
 - Examples of events and of silent moments are learned in the order of the chunk; crossings are judged
   and not learned. An example whose features are not finite, or whose weight is not above 0, is refused
   and counted: one of them would turn every weight into NaN.
-- Status: `WARMING` until warm-up is over; the first snapshot after that says `BUILDING` (every user's
-  rank value becomes the model's, and F fills), every later version says `LIVE`.
+- Status: `WARMING` until warm-up is over; the first snapshot after that says `BUILDING`, every later
+  version `LIVE`. From `BUILDING` on a shard serves the model, with the F of its own users at first.
 - Quality begins where serving began: what the model would have said while warming up was said to nobody.
   A chunk does not tell, but the one that ended warm-up came `label_delay_s` after its last moment, and
   going live takes two hours at most.
@@ -23,7 +23,7 @@ Bounds: the model, `warmup.CAPACITY` rows while warming, `quality.MAX_WEEKS` pac
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -36,15 +36,17 @@ from models.examples import KIND_CROSSING, ExampleChunk
 from models.jit import F32, I64, U8, jit
 from models.pipeline import CompiledLogistic, LogisticParams
 from models.quality import Quality
-from models.rivermodels import RiverClassifier, build
 from models.snapshot import ModelCodec, PredictionSnapshot, Snapshot, Status
 from models.warmup import Warmup
 
+if TYPE_CHECKING:
+    from models.rivermodels import RiverClassifier
+
+Model: TypeAlias = "CompiledLogistic | RiverClassifier"
+
 FORMAT: Final = 1
 GOING_LIVE_S: Final = 2 * 3_600.0
-"""Up to an hour until labels are handed out, and an hour of BUILDING."""
-
-Model = CompiledLogistic | RiverClassifier
+"""At most: an hour until labels are handed out, and an hour until the shards serve (in lock-step they do at once)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Learner:
     @property
     def needs_signing_key(self) -> bool:
         """Whether a model can only be stored as a signed pickle, so that a `codec` is needed."""
-        return any(isinstance(prediction.model, RiverClassifier) for prediction in self.predictions)
+        return not all(isinstance(prediction.model, CompiledLogistic) for prediction in self.predictions)
 
     def learn(self, chunk: ExampleChunk) -> None:
         """Judges and learns one chunk; does nothing for one that was seen.
@@ -230,7 +232,7 @@ class PredictionLearner:
         model = None
         if folded is None:
             folded = np.zeros(self.model.features), 0.0
-            model = self.model.copy() if isinstance(self.model, RiverClassifier) else None
+            model = None if isinstance(self.model, CompiledLogistic) else self.model.copy()
         return PredictionSnapshot(status, *folded, self.model.means.copy(), self.learned, self.goals, model)
 
     def state(self, codec: ModelCodec | None, *, changed_only: bool) -> dict[str, bytes]:
@@ -303,18 +305,18 @@ class _Head(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 def _new_model(spec: PredictionSpec, feature_names: tuple[str, ...]) -> Model:
     if spec.model == "logistic":
         return CompiledLogistic(len(feature_names), LogisticParams(memory_examples=spec.memory_examples))
+    from models.rivermodels import build
+
     chosen = spec.model
     memory = spec.memory_examples
     return build(chosen.river, chosen.params, feature_names, scale=chosen.scale, memory_examples=memory)
 
 
-def _identity(model: object) -> object:
+def _identity(model: Model) -> object:
     """What must be equal for a stored model to go on as this one."""
     if isinstance(model, CompiledLogistic):
         return model.features, model.params
-    if isinstance(model, RiverClassifier):
-        return model.names, model.memory_examples, model.kind
-    return None
+    return model.names, model.memory_examples, model.kind
 
 
 def _below(prefix: str, fields: Mapping[str, bytes]) -> dict[str, bytes]:

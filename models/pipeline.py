@@ -15,20 +15,18 @@ in river's order, so that both stay equal to 1e-9 over whole data sets:
 Sums are plain loops in column order without fast-math: how many numbers fit into a register must not
 change a result.
 
-It is made from a river pipeline (`from_river`) and turns back into one (`to_river`), both ways with
-all that was learned, so the model of record stays one that people know.
+It is made from a river pipeline and turns back into one (models/as_river.py), both ways with all that
+was learned, so the model of record stays one that people know.
 """
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 import msgspec
 import numpy as np
-from river import base, compose, linear_model, optim, preprocessing, utils
 
 from config.errors import ModelError
-from models.forgetting import ForgettingFTRL, ForgettingStandardScaler, check_memory
 from models.jit import F32, F64, U8, jit
 
 FORMAT: Final = 1
@@ -37,11 +35,21 @@ INTERCEPT_LR: Final = 0.01
 CLIP_GRADIENT: Final = 1e12
 """River's default bound on the derivative of the loss."""
 
+FLAT_LOGIT: Final = 30.0
+"""Beyond it river's sigmoid is 0 or 1."""
+
 _ROWS: Final = ("means", "variances", "z", "n", "weights")
 """The rows of the state, float64[5, F]."""
 
 _Settings: TypeAlias = tuple[float, float, float, float, float]
 """alpha, beta, memory in examples (0: for ever), learning rate of the intercept, clip."""
+
+
+def check_memory(memory_examples: int | None) -> None:
+    """Raises ValueError unless the memory is None (for ever) or at least 2 examples."""
+    # With 1, the variance is always zero, or a rounding error below it whose root is complex.
+    if memory_examples is not None and memory_examples < 2:
+        raise ValueError(f"memory_examples must be None or at least 2, not {memory_examples}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,8 @@ class CompiledLogistic:
 
     def likelihood(self, x_row: F32) -> float:
         """The likelihood of one row float32[F]; river's sigmoid, flat at 0 and 1 beyond a logit of 30."""
-        return float(utils.math.sigmoid(self.logit(x_row)))
+        z = self.logit(x_row)
+        return 1.0 / (1.0 + math.exp(-z)) if abs(z) <= FLAT_LOGIT else float(z > 0.0)
 
     def to_bytes(self) -> bytes:
         """The whole state as msgpack numbers; `from_bytes` gives a model that continues bit for bit."""
@@ -157,69 +166,6 @@ class CompiledLogistic:
         model.examples, model.steps, model.intercept = wire.examples, wire.steps, wire.intercept
         return model
 
-    def to_river(self, names: Sequence[str]) -> compose.Pipeline:
-        """A river pipeline over the F feature names in column order that has learned the same."""
-        if len(names) != self.features or len(set(names)) != len(names):
-            raise ModelError(f"{self.features} different feature names are needed, {len(names)} were given")
-        params = self.params
-        if params.memory_examples is None:
-            scaler: Any = preprocessing.StandardScaler()
-            optimizer: Any = optim.FTRLProximal(alpha=params.alpha, beta=params.beta, l1=0.0, l2=0.0)
-        else:
-            scaler = ForgettingStandardScaler(params.memory_examples)
-            optimizer = ForgettingFTRL(params.alpha, params.beta, params.memory_examples)
-        classifier = linear_model.LogisticRegression(
-            optimizer, intercept_lr=params.intercept_lr, clip_gradient=params.clip_gradient
-        )
-        optimizer.n_iterations = self.steps
-        classifier.intercept = self.intercept
-        if self.examples:
-            scaler.counts.update(dict.fromkeys(names, self.examples))
-            scaler.means.update(zip(names, self.means.tolist(), strict=True))
-            scaler.vars.update(zip(names, self.variances.tolist(), strict=True))
-        if self.steps:
-            optimizer.z.update(zip(names, self.z.tolist(), strict=True))
-            optimizer.n.update(zip(names, self.n.tolist(), strict=True))
-            # river gives no public way to set weights that were learned
-            classifier._weights = utils.VectorDict(dict(zip(names, self.weights.tolist(), strict=True)))  # noqa: SLF001
-        return compose.Pipeline(scaler, classifier)
-
-    @classmethod
-    def from_river(cls, pipeline: base.Estimator, names: Sequence[str]) -> "CompiledLogistic":
-        """The compiled form of a river pipeline, learned or not, over the feature names in column order.
-
-        Raises ModelError, with the reason, for a pipeline whose arithmetic is not the one compiled here.
-        """
-        scaler, classifier = _river_parts(pipeline)
-        optimizer = classifier.optimizer
-        unknown = (set(scaler.counts) | set(optimizer.z) | set(classifier.weights)) - set(names)
-        if unknown:
-            raise ModelError(f"the river pipeline has learned features that are not given: {sorted(unknown)[:5]}")
-        counts = {scaler.counts.get(name, 0) for name in names}
-        if len(counts) > 1:
-            raise ModelError("the river pipeline has not learned the same number of examples for every feature")
-        memory = getattr(scaler, "memory_examples", None)
-        params = LogisticParams(
-            optimizer.alpha, optimizer.beta, memory, classifier.intercept_lr.learning_rate, classifier.clip_gradient
-        )
-        model = cls(len(names), params)
-        model.examples = counts.pop() if counts else 0
-        model.steps = optimizer.n_iterations
-        model.intercept = float(classifier.intercept)
-        weights = classifier.weights
-        for column, name in enumerate(names):
-            model.means[column] = scaler.means.get(name, 0.0)
-            model.variances[column] = scaler.vars.get(name, 0.0)
-            model.z[column] = optimizer.z.get(name, 0.0)
-            model.n[column] = optimizer.n.get(name, 0.0)
-            model.weights[column] = weights.get(name, 0.0)
-        return model
-
-
-def default_river_pipeline(memory_examples: int | None) -> compose.Pipeline:
-    """The pipeline that `CompiledLogistic` compiles, unlearned, as a river model."""
-    return CompiledLogistic(0, LogisticParams(memory_examples=memory_examples)).to_river(())
-
 
 def fold(weights: F64, intercept: float, means: F64, variances: F64) -> tuple[F64, float]:
     """Raw weights float64[F] and bias of a linear model over standardised features (see `CompiledLogistic.fold`)."""
@@ -235,36 +181,6 @@ class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     steps: int
     intercept: float
     state: bytes
-
-
-def _river_parts(pipeline: base.Estimator) -> tuple[Any, Any]:
-    """The scaler and the classifier of a pipeline that can be compiled; ModelError for any other."""
-    steps = list(pipeline.steps.values()) if isinstance(pipeline, compose.Pipeline) else [pipeline]
-    if len(steps) != 2:
-        raise ModelError("only a scaler followed by a logistic regression can be compiled")
-    scaler, classifier = steps
-    if type(classifier) is not linear_model.LogisticRegression:
-        raise ModelError(f"{type(classifier).__name__} is not river's LogisticRegression")
-    optimizer, loss = classifier.optimizer, classifier.loss
-    problems = {
-        "the scaler is not a StandardScaler": type(scaler)
-        not in (preprocessing.StandardScaler, ForgettingStandardScaler),
-        "the scaler has a window or leaves the spread": not getattr(scaler, "with_std", False)
-        or getattr(scaler, "window_size", None) is not None,
-        "the optimizer is not FTRL": type(optimizer) not in (optim.FTRLProximal, ForgettingFTRL),
-        "the optimizer has penalties": (getattr(optimizer, "l1", 0), getattr(optimizer, "l2", 0)) != (0, 0),
-        "scaler and optimizer do not remember equally long": getattr(scaler, "memory_examples", None)
-        != getattr(optimizer, "memory_examples", None),
-        "the regression has penalties": (classifier.l1, classifier.l2) != (0, 0),
-        "the loss is not the plain Log": type(loss) is not optim.losses.Log
-        or (loss.weight_pos, loss.weight_neg) != (1.0, 1.0),
-        "the intercept has no constant learning rate": type(classifier.intercept_lr) is not optim.schedulers.Constant,
-        "the weights do not start at zero": type(classifier.initializer) is not optim.initializers.Zeros,
-    }
-    found = [problem for problem, is_there in problems.items() if is_there]
-    if found:
-        raise ModelError(f"this river pipeline cannot be compiled: {'; '.join(found)}")
-    return scaler, classifier
 
 
 @jit

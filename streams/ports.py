@@ -95,6 +95,12 @@ class CommitBatch:
 _APPENDED_NAME = re.compile(r"(?!scores:|index:|members:)[a-z]+:[A-Za-z0-9_.-]+")
 
 
+def append_order(name: str) -> tuple[str, int]:
+    """Sorts appended names: what stands before the colon as text, then the numbers as numbers."""
+    kind, _, number = name.partition(":")
+    return kind, int(number)
+
+
 def check_batch(batch: CommitBatch) -> None:
     """Refuse, before anything is sent, what a server would refuse in the middle of a transaction.
 
@@ -129,7 +135,7 @@ class Loaded:
     """What may not have been published yet, oldest first."""
     rows: Iterator[list[tuple[str, bytes]]]
     appended: Iterator[tuple[str, bytes]]
-    """(name, everything appended to it), one name at a time, sorted by name as text."""
+    """(name, everything appended to it), one name at a time, in `append_order`."""
     remembered: Iterator[list[tuple[str, bytes]]]
 
 

@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from config.errors import Fenced, StoreIncompatible
-from streams.ports import Claim, CommitBatch, Identity, Loaded, OutboxEntry, check_batch, outbox_entries
+from streams.ports import (
+    Claim,
+    CommitBatch,
+    Identity,
+    Loaded,
+    OutboxEntry,
+    append_order,
+    check_batch,
+    outbox_entries,
+)
 
 _CHUNK = 500
 
@@ -89,7 +98,7 @@ class MemoryStore:
             blobs=dict(stored.blobs),
             outbox=[entry for entry in stored.outbox if _number(entry) > stored.published],
             rows=self._checked_rows(claim, stored),
-            appended=((name, bytes(data)) for name, data in sorted(stored.appended.items())),
+            appended=((name, bytes(stored.appended[name])) for name in sorted(stored.appended, key=append_order)),
             remembered=_chunks(stored.remembered),
         )
 

@@ -15,7 +15,16 @@ from streams.adapters.redis_pack import command, on_members, set_fields, set_sco
 from streams.adapters.redis_server import inspect_server, promise
 from streams.adapters.redis_wire import Wire, refusal
 from streams.commit import Patience, patiently
-from streams.ports import Claim, CommitBatch, Identity, Loaded, OutboxEntry, check_batch, outbox_entries
+from streams.ports import (
+    Claim,
+    CommitBatch,
+    Identity,
+    Loaded,
+    OutboxEntry,
+    append_order,
+    check_batch,
+    outbox_entries,
+)
 
 _SCAN_COUNT = 500
 _OUTBOX_PAGE = 1_000
@@ -324,7 +333,8 @@ class RedisStore:
                 return
 
     def _appended(self, keys: ShardKeys) -> Iterator[tuple[str, bytes]]:
-        for name in sorted(name.decode() for name in self._wire.ask("SMEMBERS", keys.appended_names)):
+        names = (name.decode() for name in self._wire.ask("SMEMBERS", keys.appended_names))
+        for name in sorted(names, key=append_order):
             data = self._wire.ask("GET", keys.appended(name))
             if data is None:
                 raise StoreIncompatible(f"{keys.appended(name).decode()} is missing: something removed a part of it")

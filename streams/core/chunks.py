@@ -10,7 +10,7 @@ from scipy.special import expit
 from models.examples import ExampleChunk
 from models.handles import handle_type
 from models.jit import F32, F64, I64, U8, U64, jit
-from models.labels import BY_AN_EVENT, BY_GOALS, CROSSED, CROSSING, KIND, ROW, LabelSpec, Pending, label_of
+from models.labels import CROSSING, LabelSpec, Pending, label_of
 from streams.core.sealing import Sealed
 from streams.core.state import BY_EVENT, BY_GOAL, BY_SILENCE, JUDGED, REACHED
 
@@ -47,12 +47,12 @@ def _gather(q: Pending, s: LabelSpec, key: U64, crossings: I64, p: int, until: i
     for seq in range(q.due[p], until):
         at = seq % capacity
         label = label_of(s, p, q.seen[at])
-        if q.whole[at, KIND] == CROSSING:
-            if not (q.whole[at, CROSSED] >> p) & 1:
+        if q.kind[at] == CROSSING:
+            if not (q.crossed[at] >> p) & 1:
                 continue
             cause = BY_SILENCE
-            if q.whole[at, BY_AN_EVENT]:
-                cause = BY_GOAL if (q.whole[at, BY_GOALS] >> p) & 1 else BY_EVENT
+            if q.by_an_event[at]:
+                cause = BY_GOAL if (q.by_goals[at] >> p) & 1 else BY_EVENT
             crossings[p, q.category[at, p], cause, JUDGED] += 1
             crossings[p, q.category[at, p], cause, REACHED] += label
         if np.isnan(q.served[at, 0, p]):
@@ -61,8 +61,8 @@ def _gather(q: Pending, s: LabelSpec, key: U64, crossings: I64, p: int, until: i
             out.x[n, j] = q.x[at, j]
         out.y[n] = label
         out.time_s[n] = q.time_s[at]
-        out.user[n] = key[q.whole[at, ROW]]
-        out.kind[n] = q.whole[at, KIND]
+        out.user[n] = key[q.row[at]]
+        out.kind[n] = q.kind[at]
         out.weight[n] = 1.0 / q.rate[at]
         out.logit[n] = q.served[at, 0, p]
         out.heuristic[n] = q.served[at, 1, p]

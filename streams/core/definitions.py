@@ -12,16 +12,8 @@ from models.features import FeatureSpec
 from models.jit import F64, I64, U8, U64
 from models.labels import LabelSpec
 from models.layout import Layout, build_layout
-from streams.core.filters import (
-    DAYS,
-    HOUR_BUCKETS,
-    HOUR_S,
-    HOURS,
-    Programs,
-    ProgramWriter,
-    references,
-    segments_in_order,
-)
+from streams.core.filters import Programs, ProgramWriter, references, segments_in_order
+from streams.core.history import DAYS, HOUR_BUCKETS, HOUR_S, HOURS
 from streams.core.state import EVERYBODY, Conditions, PredictionTable, SegmentTable
 from streams.core.vocabulary import Vocabulary
 

@@ -1,14 +1,14 @@
-"""From decoded events to the columns that the loop reads, and the properties that are remembered on the way."""
+"""From decoded events to the columns that the loop reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from config.catalog import Catalog, Remember
+from config.catalog import Catalog
 from streams.core.events import BadEvent, DeadReason, Event, bad_event
 from streams.core.goals import GoalBits
 from streams.core.state import Events
@@ -120,49 +120,3 @@ class _Traits:
                     self.column.append(column)
                     self.value.append(vocabulary.trait_number(trait, value))
         self.first.append(len(self.column))
-
-
-class Remembered:
-    """Properties kept per user for message templates, until an event clears them (catalog: `remember`)."""
-
-    def __init__(self, rules: Mapping[str, Remember]) -> None:
-        self._rules = rules
-        self._cleared = {
-            name: tuple(source for source, rule in rules.items() if name in rule.cleared_by)
-            for rule in rules.values()
-            for name in rule.cleared_by
-        }
-        self._kept: dict[str, dict[str, dict[str, Any]]] = {}
-        self._changed: dict[str, None] = {}
-
-    def take(self, event: Event) -> None:
-        """Remember or clear what this event says."""
-        if event.name is None or not self._rules:
-            return
-        for source in self._cleared.get(event.name, ()):
-            kept = self._kept.get(event.user)
-            if kept and kept.pop(source, None) is not None:
-                self._changed[event.user] = None
-        rule = self._rules.get(event.name)
-        if rule is not None and event.properties:
-            found = {k: event.properties[k] for k in rule.properties if k in event.properties}
-            if found:
-                self._kept.setdefault(event.user, {})[event.name] = found
-                self._changed[event.user] = None
-
-    def of(self, user: str) -> dict[str, dict[str, Any]]:
-        """Event name to the properties remembered of it."""
-        return self._kept.get(user, {})
-
-    def drain(self) -> list[tuple[str, bytes | None]]:
-        """What changed since the last call, as stored."""
-        changed = [(u, msgspec.json.encode(self._kept[u]) if self._kept.get(u) else None) for u in self._changed]
-        for user, data in changed:
-            if data is None:
-                self._kept.pop(user, None)
-        self._changed = {}
-        return changed
-
-    def load(self, user: str, data: bytes) -> None:
-        """Take back what `drain` gave."""
-        self._kept[user] = msgspec.json.decode(data)

@@ -1,7 +1,7 @@
 """Filters as small programs: a tree of the catalog becomes postfix code that the hot loop runs on a row.
 
-One instruction is five integers (code, three operands, unused) and two floats (bounds, both inclusive unless
-said). The stack holds truth values; `MAX_DEPTH` bounds it.
+One instruction is four integers (code, three operands) and two floats (bounds, both inclusive unless said). The stack
+holds truth values.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ from config.catalog import (
     SinceFilter,
     TraitFilter,
 )
+from config.checks import MAX_FILTER_PARTS
 from config.conditions import Between, Equals, Exists, OneOf, Range
 from models.features import DAY_S
-from models.jit import F64, I32, I64, U8, U16, jit
+from models.jit import F64, I64, U8, jit
 from models.layout import TEXT_BASE, Columns, Rows
+from streams.core.history import DAYS, HOUR_BUCKETS, HOUR_S, HOURS, History, count_within
 
 ALL, ANY, NOT, SCORE, LIKELIHOOD, CATEGORY, TRAIT_RANGE, TRAIT_IN, TRAIT_EXISTS, TOTAL, WITHIN, SINCE, MEMBER = range(
     13
 )
 
-HOUR_S = 3600.0
-HOUR_BUCKETS, DAY_BUCKETS = 48, 90
-MAX_DEPTH = 128
-HOURS, DAYS = 0, 1
+STACK = MAX_FILTER_PARTS  # a value of the stack stands for at least one part of the tree
 
 
 class Programs(NamedTuple):
@@ -49,21 +48,8 @@ class Programs(NamedTuple):
     start: I64
 
 
-class History(NamedTuple):
-    """Bucketed counts for windows: `slot` [users, names under history] into `hours` [slots, 48] and `days` [slots, 90].
-
-    `newest_hour` and `newest_day` [slots]: the bucket that was counted last, in hours and days since 1970.
-    """
-
-    slot: I32
-    hours: U16
-    days: U16
-    newest_hour: I64
-    newest_day: I64
-
-
 class ProgramWriter:
-    """Collects instructions; the four callables turn names into columns (KeyError when unknown)."""
+    """Collects instructions; the callables turn names into columns (KeyError when unknown), `encode` trait values."""
 
     def __init__(
         self,
@@ -174,15 +160,6 @@ def encode_trait(value: str | float | bool, code: Callable[[str], int]) -> float
     return float(value)
 
 
-def depth_of(tree: Filter) -> int:
-    """Stack places that the program of `tree` needs."""
-    if isinstance(tree, AllFilter | AnyFilter):
-        return max(i + depth_of(inner) for i, inner in enumerate(tree.filters))
-    if isinstance(tree, NotFilter):
-        return depth_of(tree.filter)
-    return 1
-
-
 def segments_in_order(filters: dict[str, Filter]) -> list[str]:
     """Ids so that every segment stands behind those it refers to: again and again the first that is ready."""
     order: list[str] = []
@@ -204,46 +181,6 @@ def references(tree: Filter) -> list[str]:
 
 
 @jit
-def count_within(history: History, i: int, name: int, unit: int, buckets: int, time_s: float) -> int:
-    """Events of history name `name` in the last whole buckets up to the one of `time_s`, that one included."""
-    slot = history.slot[i, name]
-    if slot < 0:
-        return 0
-    total = 0
-    if unit == HOURS:
-        now = int(time_s // HOUR_S)
-        newest = history.newest_hour[slot]
-        for bucket in range(max(now - buckets, newest - HOUR_BUCKETS) + 1, min(newest, now) + 1):
-            total += history.hours[slot, bucket % HOUR_BUCKETS]
-        return total
-    now = int(time_s // DAY_S)
-    newest = history.newest_day[slot]
-    for bucket in range(max(now - buckets, newest - DAY_BUCKETS) + 1, min(newest, now) + 1):
-        total += history.days[slot, bucket % DAY_BUCKETS]
-    return total
-
-
-@jit
-def _count_bucket(counts: U16, slot: int, size: int, newest: int, bucket: int) -> int:
-    """Add one to `bucket` of the ring of `slot` and return its newest bucket; buckets that fell out are left alone."""
-    if bucket > newest:
-        for gone in range(max(newest + 1, bucket - size + 1), bucket + 1):
-            counts[slot, gone % size] = 0
-        newest = bucket
-    if bucket > newest - size and counts[slot, bucket % size] < np.uint16(65535):
-        counts[slot, bucket % size] += np.uint16(1)
-    return newest
-
-
-@jit
-def record_history(history: History, slot: int, time_s: float) -> None:
-    """Count one event at `time_s` in both rings of `slot`."""
-    hour, day = int(time_s // HOUR_S), int(time_s // DAY_S)
-    history.newest_hour[slot] = _count_bucket(history.hours, slot, HOUR_BUCKETS, history.newest_hour[slot], hour)
-    history.newest_day[slot] = _count_bucket(history.days, slot, DAY_BUCKETS, history.newest_day[slot], day)
-
-
-@jit
 def holds(  # noqa: C901, PLR0912 - an interpreter: one branch per instruction is how it reads best
     programs: Programs,
     which: int,
@@ -262,7 +199,7 @@ def holds(  # noqa: C901, PLR0912 - an interpreter: one branch per instruction i
     """Whether filter `which` holds for row `i` at `time_s`.
 
     `score`, `likelihood` (NaN: none), `category` (255: none) per prediction; `member` per segment as decided so
-    far; `widen` points per prediction by which score ranges are wider; `stack` scratch of MAX_DEPTH.
+    far; `widen` points per prediction by which score ranges are wider; `stack` scratch of STACK.
     """
     top = 0
     for at in range(programs.start[which], programs.start[which + 1]):

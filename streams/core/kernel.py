@@ -1,8 +1,8 @@
 """The hot loop: events, looks and hours of one shard, one after another, over arrays.
 
 `run` takes a batch as far as it can and says why it came back: the batch is done, a whole hour has to be worked
-(the caller matures examples, learns, brings a snapshot), the out buffer is full, or a model outside this
-loop has to give its logits. Called again it goes on exactly there.
+(the caller matures examples, learns, brings a snapshot), the out buffer is full, a model outside this loop has to
+give its logits, or so much has changed that it should be saved. Called again it goes on exactly there.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ import math
 
 import numpy as np
 
-from models.features import DAY_S, features_at, start_row, update_row
-from models.jit import const, jit, wide
+from models.features import DAY_S, FeatureSpec, features_at, start_row, update_row
+from models.jit import F64, const, jit, wide
 from models.labels import (
-    DIRTY,
     EVENT,
-    KIND,
     NEXT,
-    PREVIOUS,
     REPLACED,
     SAVED,
     SILENT,
@@ -31,7 +28,7 @@ from models.labels import (
 from models.layout import EPOCH, FIRST_T, LAST_T, SCORED_T, VERSION
 from models.scales import bin_of
 from streams.core.dedupe import known, remember
-from streams.core.filters import DAY_BUCKETS, HOUR_BUCKETS, HOUR_S, HOURS, record_history
+from streams.core.history import DAY_BUCKETS, HOUR_BUCKETS, HOUR_S, HOURS, record_history
 from streams.core.moment import (
     apply_step,
     decide_segments,
@@ -41,7 +38,6 @@ from streams.core.moment import (
     judge_crossings,
     moved_enough,
     score_step,
-    touch,
 )
 from streams.core.queue import next_due, schedule
 from streams.core.state import (
@@ -62,7 +58,7 @@ from streams.core.state import (
     HOUR_DUE,
     LIVE,
     MAX_AHEAD_S,
-    MID_MINUTE,
+    MAY_SAVE,
     MINUTE,
     MODEL,
     MODEL_NEEDED,
@@ -82,8 +78,13 @@ from streams.core.state import (
     OUT,
     OUT_FULL,
     PHASE,
+    SAVE_DUE,
+    SAVE_OUT,
+    SAVE_ROWS,
     SECOND_STEP,
+    TOUCHED,
     TWO_STEPS,
+    UNSAVED_OUT,
     USERS,
     USERS_LIMIT,
     VERSION_NOW,
@@ -296,7 +297,6 @@ def tick(s: State, time_s: float) -> int:
         if minute > target:
             s.si[MINUTE] = max(s.si[MINUTE], target)
             s.si[HOUR] = max(s.si[HOUR], int(time_s // HOUR_S))
-            s.si[MID_MINUTE] = 0
             return DONE
         if hour_minute <= minute:
             s.si[MINUTE] = hour_minute - 1
@@ -304,7 +304,6 @@ def tick(s: State, time_s: float) -> int:
             return HOUR_DUE
         s.si[HOUR] = max(s.si[HOUR], minute // 60)
         s.si[MINUTE] = minute
-        s.si[MID_MINUTE] = 1
         while next_due(s.queue) <= minute:
             if not has_room(s):
                 return OUT_FULL
@@ -312,7 +311,14 @@ def tick(s: State, time_s: float) -> int:
             if not look(s, i, minute):
                 return MODEL_NEEDED
             reschedule(s, i)
-        s.si[MID_MINUTE] = 0
+        if s.si[MAY_SAVE] and save_is_due(s):
+            return SAVE_DUE
+
+
+@jit
+def save_is_due(s: State) -> bool:
+    """Whether so much has changed since the last save that the next one should not wait for the end of the batch."""
+    return s.si[TOUCHED] >= s.si[SAVE_ROWS] or s.si[UNSAVED_OUT] >= s.si[SAVE_OUT]
 
 
 @jit
@@ -352,13 +358,13 @@ def _keep_example(s: State, i: int, time_s: float) -> None:
     seq = s.users.head[i]
     while seq >= tail_of(q) and q.time_s[seq % capacity] == time_s:
         at = seq % capacity
-        if q.whole[at, KIND] == EVENT:
+        if q.kind[at] == EVENT:
             fill_example(s, at, SECOND_STEP)
             if seq < q.n[SAVED]:
-                q.whole[at, DIRTY] = 1
+                q.dirty[at] = 1
                 q.n[REPLACED] += 1
             return
-        seq = q.whole[at, PREVIOUS]
+        seq = q.previous[at]
     if in_any_audience(s, SECOND_STEP):
         at = append_example(q, s.users.head, s.users.key, i, EVENT, time_s)
         if at >= 0:
@@ -458,25 +464,26 @@ def advance(s: State, time_s: float) -> int:
 
 
 @jit
-def rescore_all(s: State, p: int, rows_n: int) -> None:
-    """Prediction `p` goes live: every user's rank value becomes the model's, as of the last moment, and F follows."""
+def rescore_all(s: State, spec: FeatureSpec, p: int, weights: F64, bias: float, epoch: int, rows_n: int) -> None:
+    """The rank value of prediction `p` becomes the model's, as of the last moment, for users scored before `epoch`."""
+    for i in range(rows_n):
+        before = s.rows.u[i, EPOCH] < epoch and s.rows.t[i, FIRST_T] != 0.0
+        if before and s.rows.b[i, s.c.b_audience + p]:
+            features_at(s.rows, s.c, spec, i, s.rows.t[i, SCORED_T], s.scratch.x[0])
+            z = bias
+            for j in range(s.c.features):
+                z += weights[j] * np.float64(s.scratch.x[0, j])
+            s.rows.f[i, s.c.f_z + p] = z
+
+
+@jit
+def count_ranks(s: State, p: int, rows_n: int) -> None:
+    """Build F of prediction `p` from everybody's rank value."""
     for b in range(s.population.counts.shape[1]):
         s.population.counts[p, b] = 0
     for i in range(rows_n):
         if s.rows.t[i, FIRST_T] != 0.0 and s.rows.b[i, s.c.b_audience + p]:
-            features_at(s.rows, s.c, s.features, i, s.rows.t[i, SCORED_T], s.scratch.x[0])
-            z = s.model.bias[p]
-            for j in range(s.c.features):
-                z += s.model.weights[p, j] * np.float64(s.scratch.x[0, j])
-            record_rank(s, i, p, z)
-
-
-@jit
-def record_rank(s: State, i: int, p: int, z: float) -> None:
-    """Store a new rank value of row `i` and count it in F."""
-    s.rows.f[i, s.c.f_z + p] = z
-    s.population.counts[p, bin_of(np.float64(s.rows.f[i, s.c.f_z + p]))] += 1
-    touch(s, i)
+            s.population.counts[p, bin_of(np.float64(s.rows.f[i, s.c.f_z + p]))] += 1
 
 
 @jit

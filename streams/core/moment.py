@@ -11,12 +11,13 @@ import numpy as np
 
 from models.features import DAY_S, heuristic_at
 from models.jit import jit
-from models.labels import BY_AN_EVENT, BY_GOALS, CROSSED, CROSSING, append_example
+from models.labels import CROSSING, append_example
 from models.layout import EPOCH, SCORED_T, VERSION
 from models.scales import NONE, bin_of, likelihood_of, next_category
 from streams.core.filters import holds
 from streams.core.state import (
     AUDIENCE,
+    BACKFILL,
     BY_EVENT,
     BY_GOAL,
     BY_OTHER,
@@ -48,6 +49,7 @@ from streams.core.state import (
     TOUCHED,
     UNDONE_DAY,
     UNDONE_WEEK,
+    UNSAVED_OUT,
     VERSION_NOW,
     YES,
     State,
@@ -246,13 +248,15 @@ def _transition(s: State, i: int, g: int, step: int, stamp_s: float, origin: int
     p = s.segments.only[g]
     if p >= 0:
         whole[O_CATEGORY] = k.category[step, p]
-        whole[O_PREVIOUS_CATEGORY] = s.rows.b[i, s.c.b_category + p]
         real[O_SCORE] = k.score[step, p]
-        real[O_PREVIOUS_SCORE] = s.rows.f[i, s.c.f_score + p]
+        if origin != BACKFILL:  # what was shown while warming up was said to nobody
+            whole[O_PREVIOUS_CATEGORY] = s.rows.b[i, s.c.b_category + p]
+            real[O_PREVIOUS_SCORE] = s.rows.f[i, s.c.f_score + p]
         real[O_LIKELIHOOD] = k.likelihood[step, p]
     for j in range(s.c.features):
         s.out.x[n, j] = k.x[step, j]
     s.si[OUT] = n + 1
+    s.si[UNSAVED_OUT] += 1
 
 
 @jit
@@ -367,9 +371,9 @@ def judge_crossings(s: State, i: int, time_s: float, is_event: bool, bits: np.ui
     at = append_example(s.pending, s.users.head, s.users.key, i, CROSSING, time_s)
     if at >= 0:
         fill_example(s, at, SECOND_STEP)
-        s.pending.whole[at, CROSSED] = crossed
-        s.pending.whole[at, BY_GOALS] = by_goal
-        s.pending.whole[at, BY_AN_EVENT] = is_event
+        s.pending.crossed[at] = crossed
+        s.pending.by_goals[at] = by_goal
+        s.pending.by_an_event[at] = is_event
 
 
 @jit

@@ -7,32 +7,30 @@ handed out. Loading replays the parts into flat arrays; goal marks are put back 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from models.jit import I64, U64, jit
+from models.jit import F64, I64, U64, jit
 from models.labels import (
-    DIRTY,
-    KIND,
     NEXT,
-    PREVIOUS,
     REPLACED,
-    ROW,
     SAVED,
     LabelSpec,
     Pending,
     example_hash,
     mark_goals,
+    move_example,
     tail_of,
 )
 from streams.core.state import GoalMarks, Users
 
 PART_BYTES = 4 << 20
 PREFIX = "pending:"
+_STORED = ("x", "time_s", "rate", "row", "kind", "crossed", "by_goals", "by_an_event", "seen", "served", "category")
 
 
 @dataclass(slots=True)
@@ -64,6 +62,12 @@ class PendingLog:
         last.end = max(last.end, end)
         return f"{PREFIX}{last.number}"
 
+    def drop_all(self) -> list[str]:
+        """Forget all parts, and return their names."""
+        gone = [f"{PREFIX}{part.number}" for part in self.parts]
+        self.parts = []
+        return gone
+
     def drop_before(self, tail: int) -> list[str]:
         """Forget parts of which every example was handed out, and return their names."""
         gone: list[str] = []
@@ -82,20 +86,15 @@ class PendingLog:
 
 
 def _pack(q: Pending, seqs: I64, order: I64) -> dict[str, Any]:
-    """Examples as stored. A user is named by the order, which is the row after the next load."""
+    """Examples as stored, by the names of the ring's columns. A user is named by the order, the row after a load."""
     at = seqs % q.time_s.shape[0]
-    whole = q.whole[at]
-    whole[:, ROW] = order[whole[:, ROW]]
-    return {
-        "seq": seqs.tobytes(),
-        "x": q.x[at].tobytes(),
-        "t": q.time_s[at].tobytes(),
-        "rate": q.rate[at].tobytes(),
-        "whole": whole.tobytes(),
-        "seen": q.seen[at].tobytes(),
-        "served": q.served[at].tobytes(),
-        "category": q.category[at].tobytes(),
-    }
+    stored = {name: getattr(q, name)[at].tobytes() for name in _STORED}
+    return stored | {"seq": seqs.tobytes(), "row": order[q.row[at]].astype(np.int32).tobytes()}
+
+
+def wants_whole_ring(q: Pending) -> bool:
+    """Whether more thinnings happened since the last save than were noted, so that every example is saved anew."""
+    return bool(q.thinned_n[0] > len(q.thinned))
 
 
 def take_chunk(
@@ -104,17 +103,20 @@ def take_chunk(
     """What happened to the ring since the last save, and note that it is saved; None when nothing did.
 
     `tail` is the oldest sequence still waited for; `order` that of the users; `marks` holds `marks_n` goal marks,
-    `earlier` those that had to leave the buffer before.
+    `earlier` those that had to leave the buffer before. `wants_whole_ring` says beforehand
+    whether the chunk will hold all examples, so that what was stored before it can go.
     """
-    saved, end = int(q.n[SAVED]), int(q.n[NEXT])
-    thinned = q.thinned[: q.thinned_n[0]].tolist()
+    whole_ring = wants_whole_ring(q)
+    saved, end = tail if whole_ring else int(q.n[SAVED]), int(q.n[NEXT])
+    thinned = [] if whole_ring else q.thinned[: q.thinned_n[0]].tolist()
     seqs = np.arange(max(tail, saved), end, dtype=np.int64)
     old = np.arange(tail, min(saved, end) if q.n[REPLACED] else tail, dtype=np.int64)
-    old = old[q.whole[old % q.time_s.shape[0], DIRTY] != 0]
+    old = old[q.dirty[old % len(q.time_s)] != 0]
     rows = np.concatenate([m.row for m in earlier] + [marks.row[:marks_n]])
     if not (thinned or len(seqs) or len(old) or len(rows)):
         return None
     chunk = {
+        "whole_ring": whole_ring,
         "thinned": thinned,
         "replaced": _pack(q, old, order),
         "new": _pack(q, seqs, order),
@@ -122,7 +124,7 @@ def take_chunk(
         "mark_t": np.concatenate([m.time_s for m in earlier] + [marks.time_s[:marks_n]]).tobytes(),
         "mark_bits": np.concatenate([m.bits for m in earlier] + [marks.bits[:marks_n]]).tobytes(),
     }
-    q.whole[old % q.time_s.shape[0], DIRTY] = 0
+    q.dirty[old % len(q.time_s)] = 0
     q.thinned_n[0] = 0
     q.n[SAVED] = end
     q.n[REPLACED] = 0
@@ -130,110 +132,76 @@ def take_chunk(
     return len(data).to_bytes(4, "big") + data
 
 
-def _frames(parts: Iterable[bytes]) -> Iterable[dict[str, Any]]:
-    for part in parts:
-        at = 0
-        while at < len(part):
-            size = int.from_bytes(part[at : at + 4], "big")
-            yield msgspec.msgpack.decode(part[at + 4 : at + 4 + size])
-            at += 4 + size
+def _frames(part: bytes) -> Iterator[dict[str, Any]]:
+    at = 0
+    while at < len(part):
+        size = int.from_bytes(part[at : at + 4], "big")
+        yield msgspec.msgpack.decode(part[at + 4 : at + 4 + size])
+        at += 4 + size
 
 
-class _Flat:
-    """Examples by sequence number, while the log is replayed."""
+class PendingReplay:
+    """Fills the ring from the saved parts, oldest first. `due`, `n` and `rates` must have been put back before.
 
-    def __init__(self, q: Pending) -> None:
-        self._dtypes = {
-            "seq": (np.int64, ()),
-            "x": (np.float32, q.x.shape[1:]),
-            "t": (np.float64, ()),
-            "rate": (np.float64, ()),
-            "whole": (np.int64, q.whole.shape[1:]),
-            "seen": (np.uint64, ()),
-            "served": (np.float32, q.served.shape[1:]),
-            "category": (np.uint8, q.category.shape[1:]),
-        }
-        self.columns: dict[str, list[Any]] = {name: [] for name in self._dtypes}
-
-    def unpack(self, packed: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: np.frombuffer(packed[name], dtype).reshape(-1, *shape)
-            for name, (dtype, shape) in self._dtypes.items()
-        }
-
-    def merged(self) -> dict[str, Any]:
-        """All examples so far as one array per column."""
-        result: dict[str, Any] = {}
-        for name, (dtype, shape) in self._dtypes.items():
-            pieces = self.columns[name]
-            result[name] = np.concatenate(pieces) if pieces else np.zeros((0, *shape), dtype)
-            self.columns[name] = [result[name]]
-        return result
-
-    def add(self, examples: dict[str, Any]) -> None:
-        for name, values in examples.items():
-            self.columns[name].append(values)
-
-    def keep(self, mask: Any) -> None:
-        for name, values in self.merged().items():
-            self.columns[name] = [values[mask]]
-
-
-def _replay_thinning(flat: _Flat, key: U64, kind: int, rate: float, end: int) -> None:
-    """What `models.labels.thin` did to the examples that were saved by then."""
-    rows = flat.merged()
-    hashes = np.array([example_hash(key[i], t) for i, t in zip(rows["whole"][:, ROW], rows["t"], strict=True)])
-    is_kind = rows["whole"][:, KIND] == kind
-    flat.keep(~is_kind | (rows["rate"] <= rate) | (hashes < rate))
-    kept = flat.merged()
-    lowered = (kept["whole"][:, KIND] == kind) & (kept["rate"] > rate)
-    flat.columns["rate"] = [np.where(lowered, rate, kept["rate"])]
-    n = len(kept["seq"])
-    flat.columns["seq"] = [np.arange(end - n, end, dtype=np.int64)]
-
-
-def _replace(flat: _Flat, replaced: dict[str, Any]) -> None:
-    if not len(replaced["seq"]):
-        return
-    rows = flat.merged()
-    at = np.searchsorted(rows["seq"], replaced["seq"])
-    for name in rows:
-        changed = rows[name].copy()
-        changed[at] = replaced[name]
-        flat.columns[name] = [changed]
-
-
-def load_pending(q: Pending, handle: Any, labels: Any, users: Users, parts: Iterable[bytes]) -> None:
-    """Fill the ring from the saved parts, oldest first. `due`, `n` and `rates` must have been put back before.
-
-    `handle` and `labels` are the handles of the ring and of the label definitions.
+    `handle` and `labels` are the handles of the ring and of the label definitions. Examples that were handed out
+    meanwhile stand in the parts as well. In the ring all lie where their numbers say, and whatever overwrites one is
+    newer: of numbers that are still waited for there are never more than places.
     """
-    tail = int(tail_of(handle))
-    flat = _Flat(q)
-    marks: list[tuple[I64, Any, U64]] = []
-    for frame in _frames(parts):
+
+    def __init__(self, q: Pending, handle: Any, labels: Any, users: Users) -> None:
+        self._q, self._handle, self._labels, self._users = q, handle, labels, users
+        self._end = 0
+        self._marks: list[tuple[I64, F64, U64]] = []
+
+    def take(self, part: bytes) -> None:
+        """The next part."""
+        for frame in _frames(part):
+            self._take_frame(frame)
+
+    def finish(self) -> None:
+        """Link the examples of each user, and mark the goals that came after they were saved."""
+        _link(self._handle, self._users.head)
+        for row, time_s, bits in self._marks:
+            _mark_all(self._handle, self._labels, self._users.head, row, time_s, bits)
+
+    def _take_frame(self, frame: dict[str, Any]) -> None:
+        if frame["whole_ring"]:
+            self._marks = []
         for kind, rate, end in frame["thinned"]:
-            _replay_thinning(flat, users.key, int(kind), rate, int(end))
-        _replace(flat, flat.unpack(frame["replaced"]))
-        flat.add(flat.unpack(frame["new"]))
-        marks.append(
-            (
-                np.frombuffer(frame["mark_row"], np.int64),
-                np.frombuffer(frame["mark_t"], np.float64),
-                np.frombuffer(frame["mark_bits"], np.uint64),
-            )
+            _thin_saved(self._handle, self._users.key, int(kind), rate, self._end, int(end))
+            self._end = int(end)
+        self._put(frame["replaced"])
+        seqs = self._put(frame["new"])
+        if len(seqs):
+            self._end = int(seqs[-1]) + 1
+        row, time_s, bits = frame["mark_row"], frame["mark_t"], frame["mark_bits"]
+        self._marks.append(
+            (np.frombuffer(row, np.int64), np.frombuffer(time_s, np.float64), np.frombuffer(bits, np.uint64))
         )
-    rows = flat.merged()
-    current = (rows["seq"] >= tail) & (rows["seq"] < q.n[NEXT])
-    at = rows["seq"][current] % q.time_s.shape[0]
-    for name, target in (("x", q.x), ("t", q.time_s), ("rate", q.rate), ("whole", q.whole), ("seen", q.seen)):
-        target[at] = rows[name][current]
-    q.whole[at, DIRTY] = 0
-    q.served[at] = rows["served"][current]
-    q.category[at] = rows["category"][current]
-    _link(handle, users.head)
-    for row, time_s, bits in marks:
-        _mark_all(handle, labels, users.head, row, time_s, bits)
+
+    def _put(self, packed: dict[str, Any]) -> I64:
+        q = self._q
+        seqs: I64 = np.frombuffer(packed["seq"], np.int64)
+        at = seqs % len(q.time_s)
+        for name in _STORED:
+            array = getattr(q, name)
+            array[at] = np.frombuffer(packed[name], array.dtype).reshape(len(seqs), *array.shape[1:])
+        return seqs
+
+
+@jit
+def _thin_saved(q: Pending, key: U64, kind: int, rate: float, old_end: int, end: int) -> None:
+    """What `models.labels.thin` did to the examples that were saved by then; they ended at `old_end`, now at `end`."""
+    capacity = q.time_s.shape[0]
+    put = end - 1
+    for seq in range(old_end - 1, max(-1, old_end - 1 - capacity), -1):
+        at = seq % capacity
+        if q.kind[at] == kind and q.rate[at] > rate:
+            if example_hash(key[q.row[at]], q.time_s[at]) >= rate:
+                continue
+            q.rate[at] = rate
+        move_example(q, at, put % capacity)
+        put -= 1
 
 
 @jit
@@ -241,12 +209,13 @@ def _link(q: Pending, head: I64) -> None:
     """Renew the chains from each user's newest example to the older ones."""
     for seq in range(tail_of(q), q.n[NEXT]):
         at = seq % q.time_s.shape[0]
-        i = q.whole[at, ROW]
-        q.whole[at, PREVIOUS] = head[i]
+        i = q.row[at]
+        q.previous[at] = head[i]
+        q.dirty[at] = 0
         head[i] = seq
 
 
 @jit
-def _mark_all(q: Pending, labels: LabelSpec, head: I64, row: I64, time_s: np.ndarray, bits: U64) -> None:
+def _mark_all(q: Pending, labels: LabelSpec, head: I64, row: I64, time_s: F64, bits: U64) -> None:
     for j in range(row.shape[0]):
         mark_goals(q, labels, head, row[j], time_s[j], bits[j], False)

@@ -10,21 +10,31 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from scipy.special import expit
 
-from models.labels import NEXT, SAVED, Pending, tail_of
+from config.errors import StoreIncompatible
+from models.labels import NEXT, SAVED, tail_of
 from models.snapshot import ModelCodec, Snapshot
-from streams.core.dedupe import Dedupe, remember_all
-from streams.core.definitions import CATEGORIES
+from streams.core.dedupe import remember_all
+from streams.core.live_scores import take_scores
 from streams.core.pending_log import PREFIX as PENDING_PREFIX
-from streams.core.pending_log import PendingLog, load_pending, take_chunk
-from streams.core.shard import Shard
-from streams.core.state import GOALS, TOUCHED
+from streams.core.pending_log import PendingLog, PendingReplay, take_chunk, wants_whole_ring
+from streams.core.shard import Shard, WentLive
+from streams.core.state import GOALS, TOUCHED, UNSAVED_OUT, Population
 from streams.ports import CommitBatch
 
-SHARD_BLOB, SNAPSHOT_BLOB, POPULATION_BLOB = "shard", "snapshot", "population"
+SHARD_BLOB, VOCABULARY_BLOB, POPULATION_BLOB, SNAPSHOT_BLOB = "shard", "vocabulary", "population", "snapshot"
+WENT_LIVE_BLOB = "went_live"
 DEDUPE_PREFIX = "dedupe:"
 DEDUPE_PART = 65_536  # hashes in one appended part
+
+
+class _WentLive(msgspec.Struct, array_like=True):
+    """`streams.core.shard.WentLive` as stored."""
+
+    epoch: int
+    weights: bytes
+    bias: float
+    named: bytes
 
 
 class Saver:
@@ -36,6 +46,7 @@ class Saver:
         self._log = PendingLog()
         self._dedupe_parts: list[list[int]] = []  # [number, hashes]
         self._dedupe_number = 0
+        self._stored: dict[str, bytes] = {}  # blobs as of the last save
 
     # --- save -------------------------------------------------------------------------------------------------------
 
@@ -48,15 +59,28 @@ class Saver:
         self._take_pending(batch)
         self._take_dedupe(batch)
         batch.outbox, shard.transitions = shard.transitions, []
+        shard.si[UNSAVED_OUT] = 0
         batch.dead_letters = [bad.to_json() for bad in shard.dead]
         shard.dead = []
         batch.remembered = shard.remembered.drain()
         batch.blobs[SHARD_BLOB] = msgspec.msgpack.encode(self._small_state())
-        batch.blobs[POPULATION_BLOB] = b"".join(array.tobytes() for array in shard.population)
+        self._take_if_changed(batch, POPULATION_BLOB, b"".join(array.tobytes() for array in shard.population))
+        if shard.went_live_is_new:
+            went_live = {
+                p: _WentLive(w.epoch, w.weights.tobytes(), w.bias, w.named.tobytes())
+                for p, w in shard.went_live.items()
+            }
+            batch.blobs[WENT_LIVE_BLOB] = msgspec.msgpack.encode(went_live)
+            shard.went_live_is_new = False
+        self._take_if_changed(batch, VOCABULARY_BLOB, msgspec.msgpack.encode(shard.vocabulary.save()))
         if shard.snapshot_is_new:
             batch.blobs[SNAPSHOT_BLOB] = shard.snapshot.to_bytes(self._codec)
             shard.snapshot_is_new = False
         return batch
+
+    def _take_if_changed(self, batch: CommitBatch, name: str, data: bytes) -> None:
+        if self._stored.get(name) != data:
+            batch.blobs[name] = self._stored[name] = data
 
     def _take_rows(self, batch: CommitBatch) -> None:
         shard = self.shard
@@ -66,41 +90,9 @@ class Saver:
         rows = touched.tolist()
         users = [shard.users.ids[row] for row in rows]
         batch.rows = list(zip(users, shard.users.row_bytes(rows), strict=True))
-        dirty = shard.users.users.dirty[touched]
-        for p, prediction in enumerate(shard.definitions.prediction_ids):
-            moved = (dirty >> np.uint64(1 + p)) & np.uint64(1)
-            self._take_scores(batch, p, prediction, touched, users, moved.astype(bool))
+        take_scores(shard, batch, touched, users, shard.users.users.dirty[touched])
         shard.users.users.dirty[touched] = 0
         shard.si[TOUCHED] = 0
-
-    def _take_scores(
-        self, batch: CommitBatch, p: int, prediction: str, rows: Any, users: list[str], moved: Any
-    ) -> None:
-        views, c = self.shard.users.rows, self.shard.definitions.layout.columns
-        scores = views.f[rows, c.f_score + p]
-        inside = ~np.isnan(scores)
-        likelihood = expit(views.f[rows, c.f_z + p].astype(np.float64))
-        live = self.shard.state.model.live[p] != 0
-        categories = views.b[rows, c.b_category + p].tolist()
-        written: list[tuple[str, bytes]] = []
-        for user, score, chance, category, is_in in zip(
-            users, scores.tolist(), likelihood.tolist(), categories, inside.tolist(), strict=True
-        ):
-            if is_in:
-                shown = f"{chance:.6g}" if live else "null"
-                written.append(
-                    (
-                        user,
-                        b'{"score":%.2f,"likelihood":%s,"category":"%s"}' % (score, shown.encode(), _WORDS[category]),
-                    )
-                )
-        batch.scores[prediction] = written
-        gone = [users[k] for k in np.flatnonzero(moved & ~inside).tolist()]
-        batch.scores_removed[prediction] = gone
-        batch.index_removed[prediction] = gone
-        batch.index[prediction] = [
-            (users[k], round(float(scores[k]), 2)) for k in np.flatnonzero(moved & inside).tolist()
-        ]
 
     def _take_members(self, batch: CommitBatch) -> None:
         shard = self.shard
@@ -112,18 +104,15 @@ class Saver:
 
     def _take_pending(self, batch: CommitBatch) -> None:
         shard, q = self.shard, self.shard.pending
-        thinned = bool(q.thinned_n[0])
-        if q.thinned_n[0] > len(q.thinned):
-            raise RuntimeError("more thinnings of pending examples than one save can hold")
-        chunk = take_chunk(
-            q, self._tail(), shard.users.users.order, shard.marks, int(shard.si[GOALS]), shard.marks_before
-        )
+        thinned, tail = bool(q.thinned_n[0]), self._tail()
+        if wants_whole_ring(q):
+            batch.drops += self._log.drop_all()
+        chunk = take_chunk(q, tail, shard.users.users.order, shard.marks, int(shard.si[GOALS]), shard.marks_before)
         shard.si[GOALS] = 0
         shard.marks_before = []
         if chunk is not None:
             batch.appends.append((self._log.append(chunk, int(q.n[NEXT]), thinned), chunk))
-        dropped = self._log.drop_before(self._tail())
-        batch.drops += [name for name in dropped if name not in {n for n, _ in batch.appends}]
+        batch.drops += self._log.drop_before(tail)
 
     def _take_dedupe(self, batch: CommitBatch) -> None:
         d = self.shard.dedupe
@@ -149,7 +138,6 @@ class Saver:
         return {
             "si": shard.si.tolist(),
             "sf": shard.sf.tobytes(),
-            "vocabulary": shard.vocabulary.save(),
             "due": q.due.tolist(),
             "n": q.n.tolist(),
             "rates": q.rates.tolist(),
@@ -159,6 +147,7 @@ class Saver:
             "dedupe_next": self._dedupe_number,
             "chunks": shard.chunk_numbers.tolist(),
             "user_days": shard.user_days.tolist(),
+            "remembered_too_large": shard.remembered.too_large,
         }
 
     # --- load -------------------------------------------------------------------------------------------------------
@@ -170,53 +159,74 @@ class Saver:
         appended: Iterable[tuple[str, bytes]],
         remembered: Iterable[list[tuple[str, bytes]]],
     ) -> None:
-        """Fill a fresh shard with what was saved."""
+        """Fill a fresh shard with what was saved. The iterators are read one after another, in this order.
+
+        Raises StoreIncompatible when an appended part is missing.
+        """
         shard = self.shard
         small = msgspec.msgpack.decode(blobs[SHARD_BLOB])
-        shard.vocabulary.load(small["vocabulary"])
+        self._stored = {name: blobs[name] for name in (VOCABULARY_BLOB, POPULATION_BLOB)}
+        shard.vocabulary.load(msgspec.msgpack.decode(blobs[VOCABULARY_BLOB]))
         for chunk in rows:
             for user, data in chunk:
                 shard.users.load_row(user, data)
-        shard.si[:] = small["si"]
-        shard.sf[:] = np.frombuffer(small["sf"])
-        shard.chunk_numbers[:] = small["chunks"]
-        shard.user_days[:] = small["user_days"]
-        self._load_population(blobs[POPULATION_BLOB])
+        self._load_small_state(small)
+        read_population(blobs[POPULATION_BLOB], shard.population)
         if SNAPSHOT_BLOB in blobs:
             features = shard.definitions.layout.columns.features
             shard.snapshot = Snapshot.from_bytes(blobs[SNAPSHOT_BLOB], features, self._codec)
         shard.rebind()
-        parts = dict(appended)
-        self._load_pending(small, parts)
-        self._load_dedupe(small, parts)
+        self._load_went_live(blobs.get(WENT_LIVE_BLOB))
+        self._load_appended(appended)
         for some in remembered:
             for user, data in some:
                 shard.remembered.load(user, data)
         shard.reschedule_all()
 
-    def _load_population(self, data: bytes) -> None:
-        at = 0
-        for array in self.shard.population:
-            array[:] = np.frombuffer(data, array.dtype, array.size, at).reshape(array.shape)
-            at += array.nbytes
-
-    def _load_pending(self, small: dict[str, Any], parts: dict[str, bytes]) -> None:
-        shard = self.shard
-        q: Pending = shard.pending
+    def _load_small_state(self, small: dict[str, Any]) -> None:
+        shard, q = self.shard, self.shard.pending
+        shard.si[:] = small["si"]
+        shard.sf[:] = np.frombuffer(small["sf"])
+        shard.use_limits()
+        shard.chunk_numbers[:] = small["chunks"]
+        shard.user_days[:] = small["user_days"]
+        shard.remembered.too_large = small["remembered_too_large"]
         q.due[:], q.n[:], q.rates[:] = small["due"], small["n"], small["rates"]
         self._log.load(small["log"], small["log_next"])
-        stored = [parts[f"{PENDING_PREFIX}{part.number}"] for part in self._log.parts]
-        load_pending(q, shard.sealed["pending"], shard.sealed["labels"], shard.users.users, stored)
-        q.n[SAVED] = q.n[NEXT]
-
-    def _load_dedupe(self, small: dict[str, Any], parts: dict[str, bytes]) -> None:
-        d: Dedupe = self.shard.dedupe
         self._dedupe_parts = [list(part) for part in small["dedupe"]]
         self._dedupe_number = small["dedupe_next"]
-        stored = [parts[f"{DEDUPE_PREFIX}{number}"] for number, _ in self._dedupe_parts]
-        hashes = np.frombuffer(b"".join(stored), np.uint64)
-        remember_all(self.shard.sealed["dedupe"], hashes[max(0, len(hashes) - len(d.ring)) :])
-        d.n[1] = d.n[0]
+
+    def _load_went_live(self, data: bytes | None) -> None:
+        """Rank values of users who have not been scored since a prediction went live were not saved."""
+        shard = self.shard
+        for p, saved in msgspec.msgpack.decode(data, type=dict[int, _WentLive]).items() if data else ():
+            # Copies, because compiled code takes an array that cannot be written as another type.
+            weights, named = np.frombuffer(saved.weights).copy(), np.frombuffer(saved.named, np.uint8).copy()
+            shard.went_live[p] = WentLive(saved.epoch, weights, saved.bias, named)
+            shard.rescore(p)
+
+    def _load_appended(self, appended: Iterable[tuple[str, bytes]]) -> None:
+        """Dedupe hashes and pending examples; part by part, because together they are as large as the shard itself."""
+        shard, q = self.shard, self.shard.pending
+        expected = {f"{DEDUPE_PREFIX}{number}" for number, _ in self._dedupe_parts}
+        expected |= {f"{PENDING_PREFIX}{part.number}" for part in self._log.parts}
+        pending = PendingReplay(q, shard.sealed["pending"], shard.sealed["labels"], shard.users.users)
+        for name, data in appended:
+            expected.discard(name)
+            if name.startswith(DEDUPE_PREFIX):
+                remember_all(shard.sealed["dedupe"], np.frombuffer(data, np.uint64))
+            else:
+                pending.take(data)
+        if expected:
+            raise StoreIncompatible(f"stored parts are missing: {', '.join(sorted(expected))}. Rebuild the store.")
+        pending.finish()
+        q.n[SAVED] = q.n[NEXT]
+        shard.dedupe.n[1] = shard.dedupe.n[0]
 
 
-_WORDS = tuple(word.encode() for word in CATEGORIES)
+def read_population(data: bytes, population: Population) -> None:
+    """Fill the arrays of `population` from how they were saved."""
+    at = 0
+    for array in population:
+        array[:] = np.frombuffer(data, array.dtype, array.size, at).reshape(array.shape)
+        at += array.nbytes

@@ -10,7 +10,8 @@ from models.jit import jit
 from models.labels import LabelSpec, Pending
 from models.layout import Columns, Rows
 from streams.core.dedupe import Dedupe
-from streams.core.filters import History, Programs
+from streams.core.filters import Programs
+from streams.core.history import History
 from streams.core.queue import DueQueue
 from streams.core.state import (
     Conditions,
@@ -59,7 +60,8 @@ def _columns(n: Any) -> Any:
 
 
 @jit
-def _features(n: Any) -> Any:
+def seal_features(n: Any) -> Any:
+    """What the features need, as a handle."""
     return FeatureSpecHandle(*n)
 
 
@@ -152,7 +154,7 @@ def _state(n: Any) -> Any:
 _SEALS = {
     "rows": _rows,
     "c": _columns,
-    "features": _features,
+    "features": seal_features,
     "history": _history,
     "users": _users,
     "queue": _queue,

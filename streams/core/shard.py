@@ -1,12 +1,12 @@
 """A shard: all state of one partition, its inputs and its effects (docs/core.md).
 
     shard.feed(events)
-    while shard.run() is Stop.HOUR:
+    while shard.run() is not Stop.DONE:  # without `may_save` it is Stop.HOUR
         for chunk in shard.matured():
             learner.learn(chunk)
         if shard.needs_snapshot:
             shard.apply(learner.snapshot(shard.hour, shard.counts()))
-    batch = shard.take_effects(number, position)
+    batch = Saver(shard).take_effects(number, position)  # streams.core.saving
 
 It is pure: the same inputs in the same order give the same effects, bit for bit, however they were cut.
 """
@@ -17,6 +17,7 @@ import dataclasses
 import enum
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,9 +33,11 @@ from streams.core import kernel
 from streams.core.chunks import gather_chunk
 from streams.core.dedupe import allocate_dedupe
 from streams.core.definitions import Definitions, compile_definitions
-from streams.core.encode import Encoded, Encoder, Remembered
+from streams.core.encode import Encoded, Encoder
 from streams.core.events import BadEvent, Event
-from streams.core.sealing import Sealed, seal_events
+from streams.core.moment import touch
+from streams.core.remembered import Remembered
+from streams.core.sealing import Sealed, seal_events, seal_features
 from streams.core.state import (
     ACCEPTED,
     BACKFILL_RATE,
@@ -48,6 +51,7 @@ from streams.core.state import (
     HOUR,
     HOUR_DUE,
     MAX_AHEAD_S,
+    MAY_SAVE,
     MODEL_NEEDED,
     NEXT_EVENT,
     NO_ROOM,
@@ -56,10 +60,12 @@ from streams.core.state import (
     O_SEGMENT,
     OUT,
     PHASE,
+    SAVE_DUE,
+    SAVE_OUT,
+    SAVE_ROWS,
     SF_SIZE,
     SI_SIZE,
     TARGETS,
-    TOUCHED,
     USERS,
     USERS_LIMIT,
     VERSION_NOW,
@@ -80,11 +86,23 @@ MARKS = 65_536
 RATE_RECOVERS_BELOW = 0.25  # of the bound on pending examples
 
 
+class WentLive(NamedTuple):
+    """A prediction's going live: `epoch` from which users have had their turn; the model's `weights` [features] and
+    `bias`, and the event columns that had a name (`named`), as of then.
+    """
+
+    epoch: int
+    weights: F64
+    bias: float
+    named: U8
+
+
 class Stop(enum.Enum):
     """Why `Shard.run` came back."""
 
     DONE = "done"
     HOUR = "hour"
+    SAVE = "save"
 
 
 class Shard:
@@ -97,7 +115,7 @@ class Shard:
         self.catalog = catalog
         self.number = shard
         self.users = UserTable(d.layout, len(catalog.history))
-        self.remembered = Remembered(catalog.remember)
+        self.remembered = Remembered(catalog.remember, catalog.limits.remember_bytes, self._latest_of)
         self.encoder = Encoder(catalog, self.vocabulary, self.users.row_of)
         self.writer = TransitionWriter(d, generation, shard)
         c = d.layout.columns
@@ -107,15 +125,15 @@ class Shard:
         self.si: I64 = np.zeros(SI_SIZE, np.int64)
         self.sf: F64 = np.zeros(SF_SIZE)
         self.sf[CLOCK] = np.nan
-        self.sf[MAX_AHEAD_S] = catalog.time.max_ahead_s
-        self.si[BACKFILL_RATE] = catalog.limits.backfill_users_per_minute
-        self.si[USERS_LIMIT] = catalog.limits.users
+        self.use_limits()
         self.dedupe = allocate_dedupe(catalog.limits.dedupe_ids)
         self.population = allocate_population(c.predictions)
         self._scratch = allocate_scratch(c.features, c.predictions, c.segments, d.predictions.hysteresis)
         self.snapshot = _first_snapshot(c.predictions, c.features)
         self.chunk_numbers: I64 = np.zeros(c.predictions, np.int64)
         self.user_days: F64 = np.zeros(c.predictions)
+        self.went_live: dict[int, WentLive] = {}
+        self.went_live_is_new = False
         self._outside: dict[int, Likelihood] = {}
         self._items: Sequence[Event | BadEvent] = ()
         self._batch: Encoded = self.encoder.encode(())
@@ -127,6 +145,7 @@ class Shard:
         self.snapshot_is_new = False
         self.needs_snapshot = False
         self._model = self._model_of(self.snapshot)
+        self._means = _means_of(self.snapshot)
         self.state = self._bind()
         self._events = seal_events(self._batch.events)
 
@@ -148,8 +167,12 @@ class Shard:
         if self.users.grown:
             self.state = self._bind()
 
-    def run(self, until_s: float = math.nan) -> Stop:
-        """Go on with the batch, then advance to `until_s` (seconds since 1970; NaN: stay at the last event)."""
+    def run(self, until_s: float = math.nan, *, may_save: bool = False) -> Stop:
+        """Go on with the batch, then advance to `until_s` (seconds since 1970; NaN: stay at the last event).
+
+        With `may_save` it also stops, between two minutes, when so much has changed that a save is due.
+        """
+        self.si[MAY_SAVE] = may_save
         while True:
             code = kernel.run(self.sealed.state, self._events, until_s)
             if code == MODEL_NEEDED:
@@ -158,8 +181,10 @@ class Shard:
             self._drain()
             if code == HOUR_DUE:
                 return Stop.HOUR
+            if code == SAVE_DUE:
+                return Stop.SAVE
             if code == DONE:
-                self._note_items()
+                self.note_items()
                 self.users.release_unused()
                 return Stop.DONE
 
@@ -202,16 +227,18 @@ class Shard:
         self._use_models(snapshot)
         replace_in_place(self._model, self._model_of(snapshot))
         self.si[TARGETS] = _bits(self._model.live * self.definitions.predictions.targets)
-        for p in going_live:
-            self._rescore(p)
         if going_live:
+            self.si[EPOCH_NOW] += 1
+            self.si[BACKFILL_START] = self.si[HOUR] * 60
+            for p in going_live:
+                self._rescore(p)
+                kernel.count_ranks(self.sealed.state, p, len(self.users))
             counts = snapshot.counts.copy()
             counts[going_live] = self.population.counts[going_live]
             snapshot = dataclasses.replace(snapshot, counts=counts)
             self._model.table[:] = percentile_table(counts)
-            self.si[EPOCH_NOW] += 1
-            self.si[BACKFILL_START] = self.si[HOUR] * 60
         self.snapshot = snapshot
+        self._means = _means_of(snapshot)
         self.snapshot_is_new = True
         self.si[VERSION_NOW] = snapshot.version
         self.si[CHANGED] = 0
@@ -226,11 +253,18 @@ class Shard:
             self.user_days += inside * live * (hour - self.snapshot.version) / 24.0
 
     def _rescore(self, p: int) -> None:
+        """Everybody's rank value becomes the model's.
+
+        That changes all rows at once, too many for one commit. So they are not saved now: with what is noted here, a
+        load computes the rank values of users who have not had their turn since.
+        """
         if p not in self._outside:
-            kernel.rescore_all(self.sealed.state, p, len(self.users))
+            weights, bias = self._model.weights[p].copy(), float(self._model.bias[p])
+            self.went_live[p] = WentLive(int(self.si[EPOCH_NOW]), weights, bias, self.vocabulary.named.copy())
+            self.went_live_is_new = True
+            self.rescore(p)
             return
         s, c = self.state, self.definitions.layout.columns
-        self.population.counts[p] = 0
         for i in range(len(self.users)):
             if s.rows.b[i, c.b_audience + p]:
                 features_at(
@@ -241,7 +275,14 @@ class Shard:
                     s.rows.t[i, SCORED_T],
                     s.scratch.x[0],
                 )
-                kernel.record_rank(self.sealed.state, i, p, _logit(self._outside[p].likelihood(s.scratch.x[0])))
+                s.rows.f[i, c.f_z + p] = _logit(self._outside[p].likelihood(s.scratch.x[0]))
+                touch(self.sealed.state, i)
+
+    def rescore(self, p: int) -> None:
+        """Rank values of users who have not been scored since prediction `p` went live, as of then."""
+        then = self.went_live[p]
+        spec = seal_features(self.definitions.features._replace(named=then.named))
+        kernel.rescore_all(self.sealed.state, spec, p, then.weights, then.bias, then.epoch, len(self.users))
 
     def reschedule_all(self) -> None:
         """Compute every user's next look anew."""
@@ -272,9 +313,9 @@ class Shard:
         return len(self._items)
 
     @property
-    def rows_to_save(self) -> int:
-        """Users that changed since the last save."""
-        return int(self.si[TOUCHED])
+    def save_is_due(self) -> bool:
+        """Whether the next save should not wait for the end of the batch (`limits.commit_users`, `_transitions`)."""
+        return bool(kernel.save_is_due(self.sealed.state))
 
     def counters(self) -> dict[str, int]:
         """What happened so far, by name."""
@@ -283,9 +324,19 @@ class Shard:
         counted["users"] = int(self.si[USERS])
         counted["pending_examples"] = int(q.n[NEXT] - tail_of(self.sealed["pending"]))
         counted["dropped_examples"] = int(q.n[DROPPED])
+        counted["remembered_too_large"] = self.remembered.too_large
         return counted
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def use_limits(self) -> None:
+        """Put what the catalog alone decides among the loop's scalars; after a load, too."""
+        self.sf[MAX_AHEAD_S] = self.catalog.time.max_ahead_s
+        self.si[BACKFILL_RATE] = self.catalog.limits.backfill_users_per_minute
+        self.si[USERS_LIMIT] = self.catalog.limits.users
+        self.si[SAVE_ROWS] = self.catalog.limits.commit_users
+        self.si[SAVE_OUT] = self.catalog.limits.commit_transitions
+        self.si[NEXT_EVENT] = 0
 
     def _bind(self) -> State:
         d = self.definitions
@@ -318,6 +369,7 @@ class Shard:
     def rebind(self) -> None:
         """Take over arrays that were replaced (after loading)."""
         self._model = self._model_of(self.snapshot)
+        self._means = _means_of(self.snapshot)
         self._use_models(self.snapshot)
         self.state = self._bind()
 
@@ -369,12 +421,14 @@ class Shard:
             cause = items[places[event]] if event >= 0 else None
             causes.append(cause.cause_id if isinstance(cause, Event) else None)
         users = [self.users.ids[row] for row in rows]
-        means = np.stack([p.means for p in self.snapshot.predictions])
         names = self.vocabulary.feature_names()
-        self.transitions += self.writer.write(self.out, n, users, causes, self._model.weights, means, names)
+        self.transitions += self.writer.write(self.out, n, users, causes, self._model.weights, self._means, names)
 
-    def _note_items(self) -> None:
-        """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties."""
+    def note_items(self) -> None:
+        """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties.
+
+        To be called before a save in the middle of a batch, at a stop for the hour.
+        """
         upto = self.next_item
         self.dead += [bad for place, bad in self._batch.refused if self._taken <= place < upto]
         outcome = self._batch.events.outcome
@@ -383,14 +437,28 @@ class Shard:
                 item = self._items[place]
                 if self._taken <= place < upto and isinstance(item, Event):
                     if outcome[e] == ACCEPTED:
-                        self.remembered.take(item)
+                        self.remembered.take(item, self._clocked(item))
                     elif outcome[e] == NO_ROOM:
                         self.dead.append(self.encoder.no_room(item))
         self._taken = upto
 
-    def note_items(self) -> None:
-        """Make a save possible in the middle of a batch, at a stop for the hour."""
-        self._note_items()
+    def _clocked(self, event: Event) -> float:
+        """The event's time as the loop took it: moved back to its log time when it was too far ahead of that."""
+        ahead = event.time_s > event.log_time_s + self.sf[MAX_AHEAD_S]
+        return event.log_time_s if ahead else event.time_s
+
+    def _latest_of(self, user: str, event_name: str) -> float:
+        """Whole second of the user's latest accepted event of a name that the catalog knows; 0 for none."""
+        row = self.users.find(user)
+        if row is None:
+            return 0.0
+        column = self.definitions.layout.columns.u_latest + self.vocabulary.known_column(event_name)
+        return float(self.users.rows.u[row, column])
+
+
+def _means_of(snapshot: Snapshot) -> F64:
+    """Mean features of the learned examples, [predictions, features]: what reasons compare with."""
+    return np.stack([p.means for p in snapshot.predictions])
 
 
 def _bits(flags: U8) -> int:

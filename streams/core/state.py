@@ -15,7 +15,8 @@ from models.labels import LabelSpec, Pending
 from models.layout import Columns, Rows
 from models.snapshot import BINS
 from streams.core.dedupe import Dedupe
-from streams.core.filters import MAX_DEPTH, History, Programs
+from streams.core.filters import STACK, Programs
+from streams.core.history import History
 from streams.core.queue import DueQueue
 
 # What a transition came from, in the order of `ORIGINS`.
@@ -34,7 +35,7 @@ EVERYBODY = const(-1)
 CAUSES = ("goal", "event", "silence", "other")
 
 # Why the loop came back.
-DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED = range(4)
+DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED, SAVE_DUE = range(5)
 
 # What became of an event.
 DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
@@ -44,7 +45,6 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     NEXT_EVENT,  # next event of the batch
     MINUTE,  # last whole minute whose looks have all happened
     HOUR,  # last whole hour that was worked or passed
-    MID_MINUTE,  # 1 while looks of the next minute are half done
     VERSION_NOW,  # version of the snapshot
     EPOCH_NOW,  # grows when a prediction goes live
     CHANGED,  # 1 when anything was recorded since the last snapshot
@@ -54,6 +54,10 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     FRESH,  # 1 when the event may become an example
     TOUCHED,  # rows in `touched`
     OUT,  # transitions in the out buffer
+    UNSAVED_OUT,  # transitions since the last save
+    SAVE_ROWS,  # rows in `touched` after which a save is due
+    SAVE_OUT,  # the same for transitions
+    MAY_SAVE,  # 1 when the caller can save between two minutes
     GOALS,  # goal marks since the last save
     BACKFILL_START,  # minute at which the last prediction went live
     BACKFILL_RATE,  # users a minute
@@ -69,7 +73,7 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     USERS_LIMIT,
     TARGETS,  # bits of the predictions that segments may use now: live in status and access
     SI_SIZE,
-) = range(28)
+) = range(31)
 COUNTERS = {
     "events": N_EVENTS,
     "duplicates": N_DUPLICATES,
@@ -264,7 +268,7 @@ def allocate_scratch(features: int, predictions: int, segments: int, hysteresis:
         before=np.zeros(segments, np.uint8),
         member=np.zeros(segments, np.uint8),
         widen=np.stack([np.zeros(predictions), hysteresis]),
-        stack=np.zeros(MAX_DEPTH, np.uint8),
+        stack=np.zeros(STACK, np.uint8),
     )
 
 

@@ -80,6 +80,18 @@ def transition_id(generation: str, shard: int, user: str, segment: str, sequence
     return blake2b(head + _frame(user) + _frame(str(sequence)), digest_size=16).hexdigest()
 
 
+class _Texts:
+    """All texts of the part with the numbers, one behind the other, for features of these names."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        features = [b',{"feature":%s,"level":"' % msgspec.json.encode(name) for name in names]
+        texts = [*_TEXTS, *features]
+        self.names = names
+        self.text: U8 = np.frombuffer(b"".join(texts), np.uint8)
+        self.starts: I64 = np.cumsum([0, *(len(text) for text in texts)])
+        self.row_bytes = _ROW_BYTES + REASONS * (_REASON_BYTES + max(len(text) for text in features))
+
+
 class TransitionWriter:
     """Writes the loop's transitions as CloudEvents 1.0 in JSON (structured mode)."""
 
@@ -92,6 +104,7 @@ class TransitionWriter:
         self._segments = [self._segment_part(definitions, g) for g in range(len(definitions.segment_ids))]
         hashed = [_frame(generation) + _frame(str(shard)) + _frame(name) for name in definitions.segment_ids]
         self._hashes = [blake2b(head, digest_size=16) for head in hashed]
+        self._texts: _Texts | None = None
 
     @staticmethod
     def _segment_part(d: Definitions, g: int) -> tuple[bytes, bytes]:
@@ -118,7 +131,9 @@ class TransitionWriter:
         average features, with whether it is above average (`models.reasons.describe` makes words of both). `weights`,
         `means` [predictions, features]; `names` of the features.
         """
-        texts, ends = _write_numbers(out, n, self._only, weights, means, names)
+        if self._texts is None or self._texts.names != names:
+            self._texts = _Texts(names)
+        texts, ends = _write_numbers(out, n, self._only, weights, means, self._texts)
         rows = zip(
             out.whole[:n, O_SEGMENT].tolist(), out.whole[:n, O_SEQUENCE].tolist(), users, causes, ends, strict=True
         )
@@ -153,21 +168,17 @@ class TransitionWriter:
 
 
 def _write_numbers(
-    out: Out, n: int, only: I64, weights: F64, means: F64, names: Sequence[str]
+    out: Out, n: int, only: I64, weights: F64, means: F64, texts: _Texts
 ) -> tuple[bytes, list[list[int]]]:
     """Of every row its time and its end, one after the other, and where each of the two ends, [n, 2]."""
-    features = [b',{"feature":%s,"level":"' % msgspec.json.encode(name) for name in names]
-    texts = [*_TEXTS, *features]
-    starts = np.cumsum([0, *(len(text) for text in texts)])
-    size = _ROW_BYTES + REASONS * (_REASON_BYTES + max(len(text) for text in features))
-    buffer: U8 = np.empty(n * size, np.uint8)
+    buffer: U8 = np.empty(n * texts.row_bytes, np.uint8)
     place: I64 = np.zeros((n, REASONS), np.int64)
     high: I64 = np.zeros((n, REASONS), np.int64)
     moved: F64 = np.zeros((n, REASONS))
     ends: I64 = np.empty((n, 2), np.int64)
     _pick_strongest(out.x[:n], only[out.whole[:n, O_SEGMENT]], weights, means, place, high, moved)
-    text = np.frombuffer(b"".join(texts), np.uint8)
-    used = _write_rows(_whole_fields(out, n), out.real[:n], place, high, moved, text, starts, buffer, ends)
+    whole, real = _whole_fields(out, n), out.real[:n]
+    used = _write_rows(whole, real, place, high, moved, texts.text, texts.starts, buffer, ends)
     return buffer[:used].tobytes(), ends.tolist()
 
 

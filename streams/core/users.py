@@ -1,21 +1,34 @@
-"""The users of a shard: ids, rows, and the arrays that grow with them."""
+"""The users of a shard: ids, rows, and the arrays that grow with them.
+
+A row is given to a user when an event of theirs is decoded, and stays theirs once an event is accepted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
 from models.layout import FIRST_T, Layout
-from streams.core.filters import DAY_BUCKETS, HOUR_BUCKETS, History
+from streams.core.history import DAY_BUCKETS, HOUR_BUCKETS, History
 from streams.core.queue import allocate_queue
 from streams.core.state import Users
 
 _USER_SEED = 0x7573_6572  # user ids are hashed with a salt of their own
 _FIRST_ROWS = 1024
 _OLD_BUCKET = -1_000_000
+_BUCKETS = np.dtype(  # the buckets of one name, as stored behind the row
+    [
+        ("name", np.int64),
+        ("newest_hour", np.int64),
+        ("newest_day", np.int64),
+        ("hours", np.uint16, HOUR_BUCKETS),
+        ("days", np.uint16, DAY_BUCKETS),
+    ]
+)
 
 
 def user_key(user: str) -> int:
@@ -118,16 +131,21 @@ class UserTable:
         stored = [heads[n] + raw[n * width : (n + 1) * width] for n in range(len(rows))]
         if self.history.slot.shape[1] == 0:
             return stored
-        return [data + self._history_bytes(row) for data, row in zip(stored, rows, strict=True)]
+        return [data + buckets for data, buckets in zip(stored, self._history_bytes(rows), strict=True)]
 
-    def _history_bytes(self, row: int) -> bytes:
-        h, pieces = self.history, []
-        for name in range(h.slot.shape[1]):
-            slot = int(h.slot[row, name])
-            if slot >= 0 and h.newest_hour[slot] != _OLD_BUCKET:  # one that only a duplicate asked for stays empty
-                newest = np.array([name, h.newest_hour[slot], h.newest_day[slot]], np.int64)
-                pieces.append(newest.tobytes() + h.hours[slot].tobytes() + h.days[slot].tobytes())
-        return b"".join(pieces)
+    def _history_bytes(self, rows: list[int]) -> list[bytes]:
+        """Per row: the buckets of each name that it has any of."""
+        h = self.history
+        slot = h.slot[rows]
+        used = (slot >= 0) & (h.newest_hour[slot] != _OLD_BUCKET)  # one that only a duplicate asked for stays empty
+        slots = slot[used]
+        packed = np.empty(len(slots), _BUCKETS)
+        packed["name"] = np.nonzero(used)[1]
+        packed["newest_hour"], packed["newest_day"] = h.newest_hour[slots], h.newest_day[slots]
+        packed["hours"], packed["days"] = h.hours[slots], h.days[slots]
+        data, width = packed.tobytes(), _BUCKETS.itemsize
+        ends = [0, *(width * np.cumsum(used.sum(axis=1))).tolist()]
+        return [data[start:end] for start, end in pairwise(ends)]
 
     def load_row(self, user: str, stored: bytes) -> int:
         """Put back what `row_bytes` gave."""
@@ -138,14 +156,12 @@ class UserTable:
         self.buffer[row] = np.frombuffer(stored, np.uint8, width, 8)
         at = 8 + width
         while at < len(stored):
-            name, hour, day = np.frombuffer(stored, np.int64, 3, at).tolist()
-            slot = self.need_slot(row, name)
-            self.history.newest_hour[slot], self.history.newest_day[slot] = hour, day
-            at += 24
-            self.history.hours[slot] = np.frombuffer(stored, np.uint16, HOUR_BUCKETS, at)
-            at += 2 * HOUR_BUCKETS
-            self.history.days[slot] = np.frombuffer(stored, np.uint16, DAY_BUCKETS, at)
-            at += 2 * DAY_BUCKETS
+            buckets = np.frombuffer(stored, _BUCKETS, 1, at)[0]
+            slot = self.need_slot(row, int(buckets["name"]))
+            h = self.history
+            h.newest_hour[slot], h.newest_day[slot] = buckets["newest_hour"], buckets["newest_day"]
+            h.hours[slot], h.days[slot] = buckets["hours"], buckets["days"]
+            at += _BUCKETS.itemsize
         return row
 
 

@@ -31,9 +31,9 @@ class Vocabulary:
         self.names = len(fixed) + self._found_limit + 1
         self.named: U8 = np.zeros(self.names, np.uint8)
         self.named[: len(fixed)] = 1
-        self.named[-1] = 1
         self.traits = {name: j for j, name in enumerate(catalog.named_traits())}
         self._codes: dict[str, dict[str, int]] = {name: {} for name in self.traits}
+        self._feature_names: list[str] | None = None
         self._lay_trait_features()
 
     def _lay_trait_features(self) -> None:
@@ -71,6 +71,7 @@ class Vocabulary:
         if len(self._columns) < self.names - 1 and name != BUCKET:
             column = len(self._columns)
             self._columns[name] = column
+            self._feature_names = None
             return column
         return self.names - 1
 
@@ -96,6 +97,7 @@ class Vocabulary:
             self._shown[trait].add(number)
             self.trait_value[at] = number
             self._labels[at] = (trait, _text(value))
+            self._feature_names = None
         return number
 
     def _code_limit(self) -> int:
@@ -120,10 +122,12 @@ class Vocabulary:
         return names
 
     def feature_names(self) -> list[str]:
-        """Names of the features in column order."""
-        names = self.event_names()
-        halves = list(self._catalog.features.half_lives_days)
-        return feature_names(names, halves, self._catalog.value_property is not None, self._labels)
+        """Names of the features in column order; the same list until a name is found."""
+        if self._feature_names is None:
+            halves = list(self._catalog.features.half_lives_days)
+            has_value = self._catalog.value_property is not None
+            self._feature_names = feature_names(self.event_names(), halves, has_value, self._labels)
+        return self._feature_names
 
     def save(self) -> dict[str, Any]:
         """What was found, as plain data."""
@@ -139,6 +143,7 @@ class Vocabulary:
 
     def load(self, saved: dict[str, Any]) -> None:
         """Take back what `save` gave."""
+        self._feature_names = None
         self._columns = dict(saved["columns"])
         self.named[:] = saved["named"]
         self._codes = {k: dict(v) for k, v in saved["codes"].items()}

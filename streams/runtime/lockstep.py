@@ -67,22 +67,27 @@ class LockStep:
         self,
         items: Sequence[Event | BadEvent],
         until_s: float = math.nan,
-        at_hour: Callable[[], None] | None = None,
+        save: Callable[[], None] | None = None,
     ) -> None:
         """Take a batch, then advance to `until_s` (NaN: stay at the last event).
 
-        `at_hour` is called after each hour's work, where the state may be saved.
+        `save` is called in the middle of it, between two minutes, when so much has changed that a commit is due.
         """
-        self.shard.feed(items)
-        while self.shard.run(until_s) is Stop.HOUR:
-            for chunk in self.shard.matured():
-                if self.on_chunk is not None:
-                    self.on_chunk(chunk)
-                self.learner.learn(chunk)
-            if self.shard.needs_snapshot:
-                self.shard.apply(self.learner.snapshot(self.shard.hour, self.shard.counts()))
-            if at_hour is not None:
-                at_hour()
+        shard = self.shard
+        shard.feed(items)
+        while (stop := shard.run(until_s, may_save=save is not None)) is not Stop.DONE:
+            if stop is Stop.HOUR:
+                self._work_hour()
+            if save is not None and shard.save_is_due:
+                save()
+
+    def _work_hour(self) -> None:
+        for chunk in self.shard.matured():
+            if self.on_chunk is not None:
+                self.on_chunk(chunk)
+            self.learner.learn(chunk)
+        if self.shard.needs_snapshot:
+            self.shard.apply(self.learner.snapshot(self.shard.hour, self.shard.counts()))
 
     def effects(self, number: int, position: bytes) -> CommitBatch:
         """Everything that changed since the last call, of shard and learner, as one commit."""

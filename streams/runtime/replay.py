@@ -22,8 +22,6 @@ from streams.core.events import BadEvent, Event
 from streams.ports import Claim, CommitBatch, Identity, Sink, Store
 from streams.runtime.lockstep import LockStep
 
-COMMIT_ROWS = 50_000  # a commit in the middle of a batch once so many users have changed
-COMMIT_TRANSITIONS = 20_000
 SHARDS = 1
 TOTALS_BLOB = "totals"
 NOW_BLOB = "now_s"
@@ -230,7 +228,7 @@ class Replay:
             mark = time.perf_counter()
             self._look_for_names(items)
             commit_before = times.commit_s + times.effects_s
-            self._engine.take(items, at_hour=partial(self._commit_if_large, first))
+            self._engine.take(items, save=partial(self._commit_within, first))
             times.engine_s += time.perf_counter() - mark - (times.commit_s + times.effects_s - commit_before)
             position = first + len(items)
             self.result.events += len(items)
@@ -239,10 +237,9 @@ class Replay:
                 self._watcher.advance(position, self._engine.shard.clock_s)
             mark = time.perf_counter()
 
-    def _commit_if_large(self, first: int) -> None:
-        shard = self._engine.shard
-        if shard.rows_to_save >= COMMIT_ROWS or len(shard.transitions) >= COMMIT_TRANSITIONS:
-            self._commit(first + shard.next_item)
+    def _commit_within(self, first: int) -> None:
+        """Commit in the middle of the batch that begins at `first`."""
+        self._commit(first + self._engine.shard.next_item)
 
     def _commit(self, position: int) -> None:
         times = self.result.times

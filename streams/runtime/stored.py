@@ -17,7 +17,7 @@ from models.learner import Learner, prediction_specs
 from models.snapshot import ModelCodec, Snapshot
 from streams.adapters.redis_reader import RedisReader
 from streams.core.definitions import Definitions, compile_definitions
-from streams.core.saving import POPULATION_BLOB, SHARD_BLOB, SNAPSHOT_BLOB
+from streams.core.saving import POPULATION_BLOB, SHARD_BLOB, SNAPSHOT_BLOB, VOCABULARY_BLOB, read_population
 from streams.core.state import CLOCK, COUNTERS, SF_SIZE, Population, allocate_population
 from streams.core.vocabulary import Vocabulary
 from streams.runtime.about import Run, stored_catalog, stored_run
@@ -30,7 +30,6 @@ class _SmallState(msgspec.Struct):
 
     si: list[int]
     sf: bytes
-    vocabulary: dict[str, object]
     user_days: list[float]
 
 
@@ -71,8 +70,10 @@ def state_of(
     known_from_catalog = vocabulary.feature_names()
     definitions = compile_definitions(catalog, vocabulary)
     small = msgspec.msgpack.decode(blobs[SHARD_BLOB], type=_SmallState)
-    vocabulary.load(small.vocabulary)
+    vocabulary.load(msgspec.msgpack.decode(blobs[VOCABULARY_BLOB]))
     fields = {n.removeprefix(LEARNER_PREFIX): d for n, d in blobs.items() if n.startswith(LEARNER_PREFIX)}
+    population = allocate_population(len(catalog.predictions))
+    read_population(blobs[POPULATION_BLOB], population)
     snapshot = None
     if SNAPSHOT_BLOB in blobs:
         snapshot = Snapshot.from_bytes(blobs[SNAPSHOT_BLOB], definitions.layout.columns.features, codec)
@@ -82,7 +83,7 @@ def state_of(
         vocabulary=vocabulary,
         learner=Learner.load(prediction_specs(catalog), known_from_catalog, fields, codec),
         snapshot=snapshot,
-        population=_population(blobs[POPULATION_BLOB], len(catalog.predictions)),
+        population=population,
         user_days=np.array(small.user_days, np.float64),
         counters={name: small.si[at] for name, at in COUNTERS.items()},
         clock_s=float(np.frombuffer(small.sf, np.float64, SF_SIZE)[CLOCK]),
@@ -98,12 +99,3 @@ def read_state(reader: RedisReader, codec: ModelCodec | None = None) -> StoredSt
     (shard,) = reader.shard_infos()
     members = {segment: reader.member_count(segment) for segment in reader.info.segments}
     return state_of(reader.blobs(shard.shard), users=shard.users, members=members, codec=codec)
-
-
-def _population(data: bytes, predictions: int) -> Population:
-    population = allocate_population(predictions)
-    at = 0
-    for array in population:
-        array[:] = np.frombuffer(data, array.dtype, array.size, at).reshape(array.shape)
-        at += array.nbytes
-    return population

@@ -202,7 +202,8 @@ def test_texts_of_a_trait_are_bounded_and_what_is_too_much_is_called_other() -> 
     shard = driver.engine.shard
     column = shard.definitions.layout.columns.t_trait
     shown = [
-        shard.vocabulary.trait_text("plan", shard.users.rows.t[shard.users.find(f"u{n}"), column]) for n in range(1_000)
+        shard.vocabulary.trait_text("plan", float(shard.users.rows.t[shard.users.row_of(f"u{n}"), column]))
+        for n in range(1_000)
     ]
     room = 2 + 256  # those that filters name come on top
     assert shown == [*plans[:room], *["(other)"] * (1_000 - room)]

@@ -20,7 +20,7 @@ from config.loader import loads
 from models.layout import LAST_T, NO_CATEGORY, SCORED_T
 from models.snapshot import Status
 from streams.core.events import Event, Scalar
-from streams.core.filters import MAX_DEPTH, holds
+from streams.core.filters import STACK, holds
 from streams.core.shard import Shard
 from tests.property.accepted import accept
 from tests.property.engine import Driver
@@ -137,7 +137,7 @@ def run_program(shard: Shard, segment: int, row: int, at_s: float, said: dict[st
         said["category"],
         said["member"],
         said["widen"],
-        np.zeros(MAX_DEPTH, np.uint8),
+        np.zeros(STACK, np.uint8),
     )
     return bool(found)
 

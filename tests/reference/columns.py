@@ -37,7 +37,7 @@ class Columns:
         events = catalog.features.events
         slots = events.limit if isinstance(events, EventLimit) else 0
         self.names: list[str | None] = [*catalog.named_events(), *([None] * slots), OTHER]
-        self.begun = {*catalog.named_events(), OTHER}
+        self.begun = {*catalog.named_events()}
         self.traits: dict[str, dict[str, Any]] = {
             name: feature.model_dump(by_alias=True) for name, feature in catalog.trait_features.items()
         }

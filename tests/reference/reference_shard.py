@@ -413,7 +413,8 @@ class ReferenceShard:
         membership = said.memberships[segment.id]
         left_audience = any(before[id_].audience and not said.answers[id_].audience for id_ in segment.uses)
         only = segment.uses[0] if len(segment.uses) == 1 else None
-        old, new = (before[only], said.answers[only]) if only is not None else (Answer(), Answer())
+        new = said.answers[only] if only is not None else Answer()
+        old = before[only] if only is not None and step.origin != "backfill" else Answer()
         entry_count = (membership.sequence + 1) // 2
         return {
             "user": user,

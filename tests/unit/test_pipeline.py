@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from river import compose, linear_model, optim, preprocessing
 
 from config.errors import ModelError
+from models.as_river import default_river_pipeline, from_river, to_river
 from models.forgetting import ForgettingFTRL, ForgettingStandardScaler
-from models.pipeline import CompiledLogistic, LogisticParams, default_river_pipeline
+from models.pipeline import CompiledLogistic, LogisticParams
 
 Rows = tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]
 TOLERANCE = 1e-9
@@ -143,7 +144,7 @@ def test_a_weight_whose_z_is_zero_stays_as_in_river() -> None:
     pipeline = river_pipeline(None)
     teach_river(pipeline, rows(16, 50, 2))
     pipeline.steps["LogisticRegression"].optimizer.z["feature 1"] = 0.0
-    compiled = CompiledLogistic.from_river(pipeline, names(2))
+    compiled = from_river(pipeline, names(2))
     kept = float(compiled.weights[1])
     one_more = rows(17, 1, 2)
     teach_river(pipeline, one_more)
@@ -159,9 +160,9 @@ def test_a_river_pipeline_converts_and_continues_equally(memory: int | None) -> 
     second: Any = tuple(array[1_000:] for array in data)
     pipeline = river_pipeline(memory)
     teach_river(pipeline, first)
-    compiled = CompiledLogistic.from_river(pipeline, names(6))
+    compiled = from_river(pipeline, names(6))
     assert compiled.params.memory_examples == memory
-    back = compiled.to_river(names(6))
+    back = to_river(compiled, names(6))
     teach_river(pipeline, second)
     compiled.learn_many_in_order(*second)
     teach_river(back, second)
@@ -171,8 +172,8 @@ def test_a_river_pipeline_converts_and_continues_equally(memory: int | None) -> 
 
 @pytest.mark.parametrize("memory", [None, 400])
 def test_an_unlearned_pipeline_converts_both_ways(memory: int | None) -> None:
-    compiled = CompiledLogistic.from_river(river_pipeline(memory), names(3))
-    back = compiled.to_river(names(3))
+    compiled = from_river(river_pipeline(memory), names(3))
+    back = to_river(compiled, names(3))
     assert repr(back) == repr(river_pipeline(memory))
     assert back.predict_proba_one({"feature 0": 1.0})[True] == 0.5
     data = rows(10, 300, 3)
@@ -184,7 +185,7 @@ def test_an_unlearned_pipeline_converts_both_ways(memory: int | None) -> None:
 def test_conversion_to_river_and_back_keeps_every_bit() -> None:
     compiled = CompiledLogistic(5, LogisticParams(0.07, 0.5, 77, 0.02, 5.0))
     compiled.learn_many_in_order(*rows(11, 500, 5))
-    again = CompiledLogistic.from_river(compiled.to_river(names(5)), names(5))
+    again = from_river(to_river(compiled, names(5)), names(5))
     assert again.to_bytes() == compiled.to_bytes()
 
 
@@ -224,18 +225,18 @@ def test_the_default_pipeline_is_the_recipe() -> None:
 )
 def test_a_pipeline_with_other_arithmetic_is_refused_with_the_reason(pipeline: Any, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
-        CompiledLogistic.from_river(pipeline(), names(2))
+        from_river(pipeline(), names(2))
 
 
 def test_names_that_do_not_fit_are_refused() -> None:
     pipeline = river_pipeline(None)
     pipeline.learn_one({"other": 1.0, "feature 0": 2.0}, True)
     with pytest.raises(ModelError, match="other"):
-        CompiledLogistic.from_river(pipeline, names(2))
+        from_river(pipeline, names(2))
     with pytest.raises(ModelError, match="same number of examples"):
-        CompiledLogistic.from_river(pipeline, ["other", "feature 0", "never seen"])
+        from_river(pipeline, ["other", "feature 0", "never seen"])
     with pytest.raises(ModelError, match="2 different feature names"):
-        CompiledLogistic(2).to_river(["a", "a"])
+        to_river(CompiledLogistic(2), ["a", "a"])
 
 
 def test_folding_gives_the_logit_of_the_pipeline_on_raw_features() -> None:
