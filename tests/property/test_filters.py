@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from config.catalog import Catalog
 from config.loader import loads
@@ -266,7 +267,7 @@ def _check_decided(catalog: Catalog, shard: Shard, rules: list[SegmentRule], own
         z = float(rows.f[row, c.f_z + p])
         answers[id_] = Answer(
             score=_or_none(rows.f[row, c.f_score + p]),
-            likelihood=None if math.isnan(z) or not live[id_] else 1.0 / (1.0 + math.exp(-z)),
+            likelihood=None if math.isnan(z) or not live[id_] else float(expit(z)),
             category=None if category == NO_CATEGORY else category,
         )
     found = _members(shard, row)
