@@ -39,7 +39,6 @@ from streams.ports import Identity
 from streams.runtime.lockstep import LockStep
 from streams.runtime.place import PATIENCE, Place, open_place
 from streams.runtime.precompile import precompile
-from streams.runtime.replay import COMMIT_ROWS, COMMIT_TRANSITIONS
 
 EXAMPLES_PER_USER = 60
 """Bound on pending examples, per user: so many that none is left out, as plain river would leave none out."""
@@ -232,13 +231,11 @@ class Committer:
         self.rows = 0
         self.nested_s = 0.0
 
-    def commit_if_large(self) -> None:
-        """In the middle of a batch."""
-        shard = self._pair.shard
-        if shard.rows_to_save >= COMMIT_ROWS or len(shard.transitions) >= COMMIT_TRANSITIONS:
-            mark = time.perf_counter()
-            self.commit()
-            self.nested_s += time.perf_counter() - mark
+    def commit_within(self) -> None:
+        """In the middle of a batch, when much has changed."""
+        mark = time.perf_counter()
+        self.commit()
+        self.nested_s += time.perf_counter() - mark
 
     def commit(self) -> None:
         """One commit."""
@@ -278,7 +275,7 @@ def _timed_commits(world: World, committer: Committer, watch: Stopwatch) -> Figu
             items = decode_all(decoder, some)
             decoded = time.perf_counter()
             committer.nested_s = 0.0
-            world.pair.take(items, at_hour=committer.commit_if_large)
+            world.pair.take(items, save=committer.commit_within)
             watch.seconds["decode"] += decoded - start
             watch.seconds["engine"] += time.perf_counter() - decoded - committer.nested_s
             committer.commit()
