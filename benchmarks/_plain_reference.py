@@ -222,6 +222,7 @@ class PlainFeatures:
     def __init__(self, catalog: Catalog) -> None:
         self.halves = [days * DAY_S for days in catalog.features.half_lives_days]
         self.names = [*catalog.named_events(), OTHER]
+        self._begun = set(catalog.named_events())
         self._nothing = [0.0] * len(self.halves)
         days = [f"{h:g}d" for h in catalog.features.half_lives_days]
         self.keys: list[str] = []
@@ -249,7 +250,7 @@ class PlainFeatures:
             counts = user.counts.get(name)
             if counts is None:
                 x += self._nothing
-                x += (0.0, log1p(age_days + 30.0))
+                x += (0.0, log1p(age_days + 30.0) if name in self._begun else 0.0)
             else:
                 x += [log1p(count * factor) for count, factor in zip(counts, factors, strict=True)]
                 x += (log1p(user.totals[name]), log1p((time_s - user.latest[name]) / DAY_S))
@@ -282,6 +283,7 @@ class PlainFeatures:
             return
         weights = [2.0 ** (-(user.last_s - time_s) / half) for half in self.halves]
         column = name if name in self.names else OTHER
+        self._begun.add(column)
         counts = user.counts.get(column, self._nothing)
         user.counts[column] = self._rounded([c + weight for c, weight in zip(counts, weights, strict=True)])
         user.totals[column] = user.totals.get(column, 0) + 1
