@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-Figure = float | int | str | None | dict[str, "Figure"] | list["Figure"]
+Figure = float | int | str | None | Mapping[str, float]
 Figures = dict[str, Figure]
 
 

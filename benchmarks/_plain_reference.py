@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 from river import linear_model, optim, preprocessing
 
+from benchmarks._warmup import ShortWarmup
 from config.catalog import (
     AllFilter,
     AnyFilter,
@@ -40,8 +41,7 @@ from config.catalog import (
     SinceFilter,
     TraitValues,
 )
-from models.examples import KIND_EVENT, KIND_SILENT, ExampleChunk
-from models.warmup import Warmup
+from models.examples import KIND_EVENT, KIND_SILENT
 from streams.core.kernel import look_phase, week_minute
 from streams.core.users import user_key
 
@@ -158,12 +158,11 @@ class Rule:
     edges: tuple[float, float]
     hysteresis: float
     model: Any
-    warmup: Warmup
+    warmup: ShortWarmup
     waiting: deque[Example] = field(default_factory=deque)
     counts: list[int] = field(default_factory=lambda: [0] * BINS)
     table: list[float] = field(default_factory=lambda: [50.0] * BINS)
     live: bool = False
-    chunks: int = 0
 
 
 @dataclass(slots=True)
@@ -177,10 +176,11 @@ class Segment:
 
 @dataclass(slots=True)
 class Spent:
-    """Seconds inside river's own methods."""
+    """Seconds inside river's own methods, and what is due per hour, however few events it had."""
 
     predict_s: float = 0.0
     learn_s: float = 0.0
+    renew_s: float = 0.0
     predicted: int = 0
     learned: int = 0
 
@@ -222,6 +222,7 @@ class PlainFeatures:
     def __init__(self, catalog: Catalog) -> None:
         self.halves = [days * DAY_S for days in catalog.features.half_lives_days]
         self.names = [*catalog.named_events(), OTHER]
+        self._begun = set(catalog.named_events())
         self._nothing = [0.0] * len(self.halves)
         days = [f"{h:g}d" for h in catalog.features.half_lives_days]
         self.keys: list[str] = []
@@ -249,7 +250,7 @@ class PlainFeatures:
             counts = user.counts.get(name)
             if counts is None:
                 x += self._nothing
-                x += (0.0, log1p(age_days + 30.0))
+                x += (0.0, log1p(age_days + 30.0) if name in self._begun else 0.0)
             else:
                 x += [log1p(count * factor) for count, factor in zip(counts, factors, strict=True)]
                 x += (log1p(user.totals[name]), log1p((time_s - user.latest[name]) / DAY_S))
@@ -282,6 +283,7 @@ class PlainFeatures:
             return
         weights = [2.0 ** (-(user.last_s - time_s) / half) for half in self.halves]
         column = name if name in self.names else OTHER
+        self._begun.add(column)
         counts = user.counts.get(column, self._nothing)
         user.counts[column] = self._rounded([c + weight for c, weight in zip(counts, weights, strict=True)])
         user.totals[column] = user.totals.get(column, 0) + 1
@@ -305,12 +307,12 @@ class PlainFeatures:
 class PlainShard:
     """Takes records one by one; `transitions` and `learned` (examples in the order of learning) grow."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, warmup: Callable[[], ShortWarmup] = ShortWarmup) -> None:
         self._catalog = catalog
         self._decoder = msgspec.json.Decoder(Record)
         self._features = PlainFeatures(catalog)
         ids = list(catalog.predictions)
-        self.rules = [self._rule(index, id_) for index, id_ in enumerate(ids)]
+        self.rules = [self._rule(index, id_, warmup()) for index, id_ in enumerate(ids)]
         self._segments = self._all_segments(ids)
         self._goal_events = {rule.event for rule in self.rules}
         self.users: dict[str, User] = {}
@@ -325,14 +327,14 @@ class PlainShard:
         self._changed = False
         self._due: list[tuple[int, int, User]] = []
         self.transitions: list[bytes] = []
-        self.learned: list[tuple[int, Example, int]] = []
-        """Prediction, example and label."""
+        self.learned: list[tuple[int, float, int, float]] = []
+        """Prediction, time, label, and what the model said at that time (also while it warmed up)."""
         self.events = self.looks = self.recorded = 0
         self.spent = Spent()
 
     # --- definitions ---
 
-    def _rule(self, index: int, id_: str) -> Rule:
+    def _rule(self, index: int, id_: str, warmup: ShortWarmup) -> Rule:
         prediction = self._catalog.predictions[id_]
         goal = prediction.goal
         if not isinstance(goal, Did | DidNot) or goal.where or prediction.scale != "percentile":
@@ -349,7 +351,7 @@ class PlainShard:
             edges=(prediction.categories.medium, prediction.categories.high),
             hysteresis=prediction.hysteresis,
             model=plain_pipeline(),
-            warmup=Warmup(100),
+            warmup=warmup,
         )
 
     def _bounds(self, filter_: Filter) -> list[tuple[str, float]]:
@@ -404,8 +406,7 @@ class PlainShard:
         segments = []
         for p, id_ in enumerate(ids):
             for code, word in enumerate(WORDS):
-                test: Test = lambda _user, _at_s, said, _wide, p=p, code=code: said[p].category == code  # noqa: E731
-                segments.append(Segment(f"{id_}.{word}", test, [p]))
+                segments.append(Segment(f"{id_}.{word}", _in_category(p, code), [p]))
         for name, segment in self._catalog.segments.items():
             text = segment.filter.model_dump_json(by_alias=True)
             uses = [p for p, id_ in enumerate(ids) if f'"prediction":"{id_}"' in text]
@@ -513,12 +514,13 @@ class PlainShard:
                 learn_one(example.x, label == 1)
             self.spent.learn_s += perf_counter() - mark
             self.spent.learned += len(matured)
-            self.learned += [(rule.index, example, label) for example, label in matured]
-            if not rule.warmup.left and matured:
-                rule.chunks += 1
-                rule.warmup.add(_chunk(rule, matured))
+            for example, label in matured:
+                self.learned.append((rule.index, example.time_s, label, example.said[rule.index].shadow or 0.0))
+            rule.warmup.learned(len(matured))
         if any_matured or self._changed:
+            mark = perf_counter()
             self._renew(hour)
+            self.spent.renew_s += perf_counter() - mark
 
     def _matured(self, rule: Rule, now_s: float) -> list[tuple[Example, int]]:
         matured = []
@@ -735,6 +737,10 @@ class PlainShard:
             rule.waiting.append(user.newest)
 
 
+def _in_category(p: int, code: int) -> Test:
+    return lambda _user, _at_s, said, _wide: said[p].category == code
+
+
 def _silence_look(last_s: float, phase: float, minute: int) -> int:
     """1 to 4 days after the last event, then each time a fifth later."""
     for k in range(1, 5):
@@ -759,24 +765,3 @@ def _weekly_look(last_s: float, own: int, minute: int) -> int:
     while due * 60.0 - last_s < DAY_S:
         due += WEEK_MINUTES
     return due
-
-
-def _chunk(rule: Rule, matured: list[tuple[Example, int]]) -> ExampleChunk:
-    """For the warm-up, which is the product's own: it decides when a prediction may speak."""
-    said = [example.said[rule.index] for example, _ in matured]
-    nothing = np.zeros(len(matured), np.uint8)
-    return ExampleChunk(
-        prediction=rule.index,
-        number=rule.chunks,
-        x=np.zeros((len(matured), 0), np.float32),
-        y=np.array([label for _, label in matured], np.uint8),
-        time_s=np.array([example.time_s for example, _ in matured]),
-        user=np.array([example.user.key for example, _ in matured], np.uint64),
-        kind=np.array([example.kind for example, _ in matured], np.uint8),
-        weight=np.ones(len(matured), np.float32),
-        likelihood=np.array([s.shadow for s in said], np.float32),
-        heuristic=np.array([s.heuristic for s in said], np.float32),
-        score=np.array([s.score for s in said], np.float32),
-        category=nothing,
-        treated=nothing,
-    )

@@ -71,7 +71,7 @@ class Traffic:
         *,
         seed: int = 1,
         events_per_week: float = 3.0,
-        stay_days: float = 90.0,
+        stay_days: float = 365.0,
         arrive_days: int = 10,
     ) -> None:
         self._rng = np.random.default_rng(seed)

@@ -8,17 +8,15 @@ from unittest.mock import patch
 
 from models.examples import KIND_CROSSING, ExampleChunk
 
-LIVE_AFTER = 2_000
+LIVE_AFTER = 200
 
 
 class ShortWarmup:
     """Stands where `models.warmup.Warmup` does, and is over after so many learned examples."""
 
-    examples = LIVE_AFTER
-
     def __init__(self, min_goals: int = 0) -> None:
         self.min_goals = min_goals
-        self._remaining = self.examples
+        self._remaining = LIVE_AFTER
 
     @property
     def left(self) -> bool:
@@ -27,7 +25,11 @@ class ShortWarmup:
 
     def add(self, chunk: ExampleChunk) -> None:
         """Count what is learned."""
-        self._remaining -= int((chunk.kind != KIND_CROSSING).sum())
+        self.learned(int((chunk.kind != KIND_CROSSING).sum()))
+
+    def learned(self, examples: int) -> None:
+        """So many more."""
+        self._remaining -= examples
 
     def state(self, *, changed_only: bool = False) -> dict[str, bytes]:
         """What is saved."""
@@ -45,8 +47,7 @@ class ShortWarmup:
 
 
 @contextmanager
-def short_warmup(examples: int = LIVE_AFTER) -> Iterator[None]:
-    """Learners that are made in this context warm up with so many examples."""
-    rule = type("ShortWarmup", (ShortWarmup,), {"examples": examples})
-    with patch("models.learner.Warmup", rule):
+def short_warmup() -> Iterator[None]:
+    """Learners that are made in this context warm up so."""
+    with patch("models.learner.Warmup", ShortWarmup):
         yield

@@ -145,7 +145,8 @@ def _member(reader: RedisReader, state: StoredState, name: str, user_id: str) ->
 def _segment_words(state: StoredState, name: str, size: int, shown: list[dict[str, Any]]) -> list[Table | Text]:
     from rich.text import Text
 
-    from streams.cli.tables import add, plain_table
+    from streams.cli.tables import add, plain_table, stays_words
+    from streams.runtime.summary import score_hysteresis
     from streams.runtime.words import count, figure, moment, percent
 
     words = state.definitions.segment_names[state.definitions.segment_ids.index(name)]
@@ -159,7 +160,27 @@ def _segment_words(state: StoredState, name: str, size: int, shown: list[dict[st
         scores = [member["scores"].get(p, {}) for p in predictions]
         cells = [figure(score.get("score"), ".1f") for score in scores]
         add(table, member["user"], moment(member["since_s"]), f"{member['entry_count'] or 0}×", *cells)
-    return [head, table] if shown else [head]
+    points = score_hysteresis(state.catalog, name)
+    foot = [] if points is None else [Text(stays_words(name, points), style="dim")]
+    return [head, table, *foot] if shown else [head, *_why_empty(state, name, size), *foot]
+
+
+def _why_empty(state: StoredState, name: str, size: int) -> Iterator[Text]:
+    """What keeps a segment without members empty, as far as it is the state of a prediction."""
+    from rich.text import Text
+
+    from streams.cli.tables import goals_words
+    from streams.runtime.summary import predictions_of_segment, warmup_of
+
+    for used in predictions_of_segment(state.catalog, name) if not size else ():
+        access = state.catalog.predictions[used].access
+        warmup = warmup_of(state, list(state.catalog.predictions).index(used))
+        if access != "live":
+            yield Text(
+                f"It stays empty: the access of {used} is {access}, so its scores are shown and nobody is targeted."
+            )
+        elif warmup is not None:
+            yield Text(f"Nobody enters before {used} is live. It is warming up: {goals_words(warmup)}.")
 
 
 # --- tideline user --------------------------------------------------------------------------------------------------
@@ -224,6 +245,7 @@ def _user_words(detail: UserDetail) -> Iterator[Table | Text]:
 def _score_lines(found: UserPrediction) -> Text:
     from rich.text import Text
 
+    from streams.cli.tables import goals_words
     from streams.runtime.transition_log import SMALLEST_SHOWN
     from streams.runtime.words import percent, rank
 
@@ -238,7 +260,9 @@ def _score_lines(found: UserPrediction) -> Text:
     if found.category_name is not None:
         text.append(f", category {found.category_name}")
     if found.status != "live":
-        text.append(f" ({found.status})")
+        text.append(f"; {found.status}")
+    if found.warmup is not None:
+        text.append(f": {goals_words(found.warmup)}")
     for reason in (reason for reason in found.reasons if reason.strength >= SMALLEST_SHOWN):
         text.append(f"\n  {reason.direction} it  {reason!s}", style="dim")
     return text.append("\n")

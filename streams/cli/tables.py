@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from config.catalog import Prediction
     from models.quality import Figures
     from streams.runtime.missing import MissingEvent
-    from streams.runtime.summary import Category, PredictionSummary, SegmentSummary, Summary
+    from streams.runtime.summary import Category, PredictionSummary, SegmentSummary, Summary, Warmup
     from streams.runtime.transition_log import Transition
 
 MOMENTS: Final = {"events": "at events", "silent": "while silent"}
@@ -126,7 +126,8 @@ def population_table(predictions: Iterable[PredictionSummary]) -> Table:
         ">likelihood\nsaid",
         ">actual\nrate",
         title="Who is where, and what came of it",
-        caption="Likelihood and rate are means over all judged moments of users in the category.",
+        caption="Likelihood and rate are means over all judged moments of users in the category. A user leaves\n"
+        "a category only some points past its edge (hysteresis), so shares are not exactly those of the edges.",
     )
     for prediction in predictions:
         add(table, prediction.id, style="bold")
@@ -182,18 +183,38 @@ def warmup_lines(predictions: Iterable[PredictionSummary]) -> Iterator[Text]:
         warmup = prediction.warmup
         if warmup is None:
             continue
-        words = (
-            f"{prediction.id} is warming up: {count(warmup.users_with_goal)} different users have reached the goal "
-            f"({count(warmup.needed)} are needed)"
-        )
+        words = f"{prediction.id} is warming up: {goals_words(warmup)}"
         if warmup.model_auc is not None:
             words += f"; ROC AUC {warmup.model_auc:.3f}, and the heuristic {warmup.heuristic_auc:.3f}"
         yield Text(f"{words}. Until it beats the heuristic there is a rank, no likelihood, and no transition.\n")
 
 
+def goals_words(warmup: Warmup) -> str:
+    """How far a warm-up is."""
+    return f"{count(warmup.users_with_goal)} different users have reached the goal ({count(warmup.needed)} are needed)"
+
+
+def stays_words(segment: str, points: float) -> str:
+    """Why a segment of scores from 90 up can hold more than a tenth."""
+    return (
+        f"{segment}: a member leaves only when the score is {points:g} points outside of the range (hysteresis),\n"
+        "so it can hold more users than the range is wide."
+    )
+
+
 def segments_table(segments: Iterable[SegmentSummary], users: int) -> Table:
     """Sizes of segments."""
-    table = plain_table("segment", "name", ">members", ">of all users", title="Segments")
+    segments = list(segments)
+    kept = [segment for segment in segments if segment.hysteresis is not None]
+    table = plain_table(
+        "segment",
+        "name",
+        ">members",
+        ">of all users",
+        title="Segments",
+        caption="\n".join(stays_words(segment.id, segment.hysteresis) for segment in kept if segment.hysteresis)
+        or None,
+    )
     for segment in segments:
         share = segment.members / users if users else None
         add(table, segment.id, segment.name, count(segment.members), percent(share))

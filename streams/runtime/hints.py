@@ -42,6 +42,18 @@ _HINTS: Final[dict[DeadReason, str]] = {
 }
 
 
+_MAPPED = "fields with other names need input.format: ndjson or csv, which name them"
+_SEGMENT_HINTS: Final[dict[DeadReason, str]] = {
+    DeadReason.MISSING_USER: f"every record needs a userId; {_MAPPED}",
+    DeadReason.MISSING_EVENT: f"every track needs an event; {_MAPPED}",
+    DeadReason.MISSING_TIME: f"every record needs a timestamp; {_MAPPED}",
+    DeadReason.BAD_TIME: "write timestamps as text such as 2024-05-31T12:00:00Z; numbers need input.format: ndjson",
+    DeadReason.TIME_OUT_OF_RANGE: "times must lie between 1980 and 2100",
+    DeadReason.TIME_IN_FUTURE: "look at the time zone in the timestamps, and at the clock of this machine",
+}
+"""Where Segment-spec JSON is read there is no mapping to look at."""
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
     """One record that could not be used, as it is stored (docs/input.md). Either `raw` or `raw_base64` is there."""
 
@@ -85,7 +97,9 @@ def hint_for(reason: str, letters: Sequence[DeadLetter], catalog: Catalog) -> st
         reason == DeadReason.BAD_VALUE and re.search(r"'-?[\d. ]*,\d+'", detail) and isinstance(catalog.input, CsvInput)
     ):
         special = 'the value has a decimal comma: set input.decimal: ","'
-    return special or _HINTS.get(DeadReason(reason), "")
+    if special is None and isinstance(catalog.input, SegmentInput):
+        special = _SEGMENT_HINTS.get(DeadReason(reason))
+    return special or _HINTS[DeadReason(reason)]
 
 
 def _time_hint(detail: str, catalog: Catalog) -> str | None:

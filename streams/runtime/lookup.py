@@ -19,7 +19,7 @@ from streams.adapters.redis_reader import RedisReader, Score
 from streams.core.definitions import CATEGORIES
 from streams.core.users import UserTable
 from streams.runtime.stored import StoredState
-from streams.runtime.summary import status_word
+from streams.runtime.summary import Warmup, status_word, warmup_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class UserPrediction:
     likelihood: float | None
     category: str | None
     category_name: str | None
+    warmup: Warmup | None
+    """How far the prediction is on its way to being live; None once it is."""
     reasons: tuple[Reason, ...]
     """Why the likelihood differs from that of a usual moment; none for models without weights."""
 
@@ -179,6 +181,7 @@ def _predictions(state: StoredState, row: _Row, scores: dict[str, Score]) -> lis
                 likelihood=score.likelihood,
                 category=score.category,
                 category_name=_category_name(prediction.kind, score.category),
+                warmup=warmup_of(state, p),
                 reasons=why,
             )
         )

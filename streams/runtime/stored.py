@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from config.catalog import Catalog
+from config.errors import StoreError
 from models.jit import F64
 from models.learner import Learner, prediction_specs
 from models.snapshot import ModelCodec, Snapshot
@@ -95,7 +96,12 @@ def state_of(
 
 
 def read_state(reader: RedisReader, codec: ModelCodec | None = None) -> StoredState:
-    """The only shard's state. Raises as `state_of` and the reader do."""
+    """The only shard's state. Raises as `state_of` and the reader do, and StoreError before the first commit."""
     (shard,) = reader.shard_infos()
+    if not shard.number:
+        raise StoreError(
+            "a run has begun here, but nothing is stored yet. Ask again in a moment; if it was stopped, start the same "
+            "`tideline replay` again."
+        )
     members = {segment: reader.member_count(segment) for segment in reader.info.segments}
     return state_of(reader.blobs(shard.shard), users=shard.users, members=members, codec=codec)

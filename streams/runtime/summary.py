@@ -13,7 +13,16 @@ from typing import Final
 
 import numpy as np
 
-from config.catalog import Catalog, Prediction, category_names
+from config.catalog import (
+    Catalog,
+    CategoryFilter,
+    LikelihoodFilter,
+    Prediction,
+    ScoreFilter,
+    SegmentFilter,
+    category_names,
+    walk,
+)
 from models.examples import KIND_EVENT, KIND_SILENT
 from models.jit import F64, I64
 from models.learner import PredictionLearner
@@ -202,6 +211,8 @@ class SegmentSummary:
     id: str
     name: str
     members: int
+    hysteresis: float | None
+    """Points outside of its range of scores at which a member still stays; None if it has no such range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +251,7 @@ def summarize(state: StoredState) -> Summary:
             for p, (name, prediction) in enumerate(state.catalog.predictions.items())
         ),
         segments=tuple(
-            SegmentSummary(name, words, state.members.get(name, 0))
+            SegmentSummary(name, words, state.members.get(name, 0), score_hysteresis(state.catalog, name))
             for name, words in zip(definitions.segment_ids, definitions.segment_names, strict=True)
         ),
         missing_events=missing_events(state.catalog, state.totals.unseen or (), state.vocabulary.event_names()),
@@ -248,9 +259,37 @@ def summarize(state: StoredState) -> Summary:
 
 
 def status_word(catalog: Catalog, prediction_id: str, status: Status) -> str:
-    """`live`, `warming up` and so on; for predictions that may only be looked at, their access as well."""
+    """`live`, `warming up` and so on; for predictions that may only be looked at, what that means."""
     access = catalog.predictions[prediction_id].access
-    return _STATUS[status] if access == "live" else f"{access}, {_STATUS[status]}"
+    if access == "live":
+        return _STATUS[status]
+    return f"{access} (scores shown, not targetable)" if status == Status.LIVE else f"{access}, {_STATUS[status]}"
+
+
+def predictions_of_segment(catalog: Catalog, segment_id: str) -> tuple[str, ...]:
+    """The predictions on which a segment rests, also through other segments; it is empty while one is not live."""
+    prediction, dot, _ = segment_id.partition(".")
+    if dot:
+        return (prediction,)
+    used: dict[str, None] = {}
+    for node in walk(catalog.segments[segment_id].filter):
+        if isinstance(node, ScoreFilter | LikelihoodFilter | CategoryFilter):
+            used[node.prediction] = None
+        elif isinstance(node, SegmentFilter):
+            used.update(dict.fromkeys(predictions_of_segment(catalog, node.segment)))
+    return tuple(used)
+
+
+def score_hysteresis(catalog: Catalog, segment_id: str) -> float | None:
+    """So many points outside of its range of scores a member stays in a segment; None if it has no such range.
+
+    The largest, for segments with several ranges; not that of segments which it refers to.
+    """
+    segment = catalog.segments.get(segment_id)
+    if segment is None:
+        return None
+    ranges = [node for node in walk(segment.filter) if isinstance(node, ScoreFilter)]
+    return max((catalog.predictions[node.prediction].hysteresis for node in ranges), default=None) or None
 
 
 def _prediction(state: StoredState, p: int, name: str, prediction: Prediction) -> PredictionSummary:
@@ -266,7 +305,7 @@ def _prediction(state: StoredState, p: int, name: str, prediction: Prediction) -
         scale=prediction.scale,
         access=prediction.access,
         status=status_word(state.catalog, name, status),
-        warmup=None if learner.warmup.left else _warmup(learner),
+        warmup=warmup_of(state, p),
         learned=learner.learned,
         learned_goals=learner.goals,
         audience=int(state.population.counts[p].sum()),
@@ -279,7 +318,11 @@ def _prediction(state: StoredState, p: int, name: str, prediction: Prediction) -
     )
 
 
-def _warmup(learner: PredictionLearner) -> Warmup:
+def warmup_of(state: StoredState, p: int) -> Warmup | None:
+    """How far prediction number `p` is in its warm-up; None once it is over."""
+    learner: PredictionLearner = state.learner.predictions[p]
+    if learner.warmup.left:
+        return None
     latest = learner.warmup.comparison
     return Warmup(
         users_with_goal=learner.warmup.goal_users,

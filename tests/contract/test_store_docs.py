@@ -40,9 +40,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield redis.Redis.from_url(server.url, protocol=2)  # as redis-cli speaks
 
 
-def quoted(data: bytes) -> str:
+def quoted(data: bytes | str) -> str:
     """As redis-cli prints a string on a terminal."""
-    return '"' + data.decode().replace("\\", "\\\\").replace('"', '\\"') + '"'
+    text = data.decode() if isinstance(data, bytes) else data
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def on_terminal(reply: Any, indent: str = "") -> str:
@@ -51,7 +52,7 @@ def on_terminal(reply: Any, indent: str = "") -> str:
         return "(nil)"
     if isinstance(reply, int):
         return f"(integer) {reply}"
-    if isinstance(reply, bytes):
+    if isinstance(reply, bytes | str):
         return quoted(reply)
     if not reply:
         return "(empty array)"
@@ -106,8 +107,38 @@ def test_every_key_of_the_layout_is_in_the_table(client: Any) -> None:
         assert f"| `{name}` | {kind} |" in PAGE
 
 
+def test_every_example_works_for_a_client_that_decodes(client: Any) -> None:
+    """`decode_responses=True` on all commands but the last, which changes something."""
+    options = client.connection_pool.connection_kwargs
+    decoding: Any = redis.Redis(unix_socket_path=options["path"], protocol=2, decode_responses=True)
+    for command, shown in one_liners()[:-1]:
+        assert run(decoding, command) == shown, command
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_the_python_example_reads_scores_ranks_and_members(
+    client: Any, protocol: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sharding, reading = blocks("python")
+    options = client.connection_pool.connection_kwargs
+    plain = redis.Redis
+
+    def connected(**given: Any) -> Any:
+        assert given == {"decode_responses": True}
+        return plain(unix_socket_path=options["path"], protocol=protocol, **given)
+
+    monkeypatch.setattr(redis, "Redis", connected)
+    names: dict[str, Any] = {}
+    exec(sharding + reading, names)
+    assert capsys.readouterr().out == "91.5 high\n"
+    assert names["n"] == SHARDS
+    assert sorted(map(tuple, names["highest"])) == [("ann", 91.0), ("bob", 77.0)]
+    assert names["members"] == {"ann", "bob"}
+    assert names["r"].hget("tl:{1}:meta", "generation") == "made-by-example"
+
+
 def test_the_python_example_gives_our_shards() -> None:
-    (source,) = blocks("python")
+    source, _ = blocks("python")
     names: dict[str, Any] = {}
     exec(source, names)
     for user in ["", "a", "ab", "abc", "abcd", "zoë", "😀", "x" * 100]:

@@ -113,7 +113,7 @@ Stored = tuple[dict[bytes, bytes], dict[str, set[bytes]]]
 def stored(data_dir: Path) -> tuple[list[dict[str, Any]], Stored]:
     """The dead letters in a store, by file and row, and what it has of the users."""
     with EmbeddedValkey(data_dir) as server:
-        client = redis.Redis.from_url(server.url)
+        client: Any = redis.Redis.from_url(server.url)  # its types know nothing of bytes in and bytes out
         dead = [json.loads(fields[b"d"]) for _, fields in client.xrange("tl:{0}:dead")]
         segments = ("orders_2d.low", "orders_2d.medium", "orders_2d.high", "keen")
         members = {name: set(client.smembers(f"tl:{{0}}:members:{name}")) for name in segments}

@@ -152,7 +152,8 @@ def mixed(good: Sequence[bytes], bad: Sequence[Bad]) -> tuple[list[bytes], list[
     """The good records with a bad one behind every few, and at which rows (from 1) the bad ones stand."""
     every = len(good) // len(bad)
     assert every >= 2
-    lines, rows = [], []
+    lines: list[bytes] = []
+    rows: list[int] = []
     for place, line in enumerate(good):
         lines.append(line)
         if place % every == 1 and len(rows) < len(bad):

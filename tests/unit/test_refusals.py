@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from config.loader import loads
@@ -49,6 +51,16 @@ def test_a_hint_follows_from_what_was_refused(unit: str, at: str, price: str, hi
     assert isinstance(bad, BadEvent)
     letter = DeadLetter(bad.reason, bad.detail, bad.position)
     assert hint in hint_for(bad.reason, [letter], catalog)
+
+
+@pytest.mark.parametrize("reason", list(DeadReason))
+def test_without_a_mapping_no_hint_names_one(reason: DeadReason) -> None:
+    text = CATALOG.format(unit="iso").replace(", value: price}", "}").replace("features: {value: price}\n", "")
+    segment = loads(re.sub(r"input: .*\n", "", text))
+    letter = DeadLetter(reason, "the time 1704067200 is before 1980 or after 2100", 0)
+    hint = hint_for(reason, [letter], segment)
+    assert not re.search(r"input\.(user|event|time|decimal)", hint)
+    assert len(hint) > 10
 
 
 def test_the_start_of_a_record_is_one_line_of_bounded_length() -> None:

@@ -1,0 +1,114 @@
+"""Benchmarks in small: that they run, give the keys that docs/benchmarks.md lists, and that the two programs agree.
+
+No test looks at a time: these sizes measure nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import engine, memory
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # the core may have to be compiled first
+
+SMALL = {
+    "engine": "--users 200 --warm-days 38 --timed-days 2 --store-days 1 --reference-users 200 --reference-days 2",
+    "memory": "--users 500 --days 38 --arrive-days 3",
+}
+
+
+@cache
+def figures(name: str) -> dict[str, Any]:
+    """What a benchmark prints with `--json`. It runs once for all tests of this process."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *SMALL[name].split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    assert done.stderr.startswith(name), "a line on standard error says how far it is"
+    return found
+
+
+def documented(name: str) -> set[str]:
+    """The keys in the table of docs/benchmarks.md under the heading of a benchmark."""
+    text = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## `{name}`.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    rows = re.findall(r"^\| (`[^|]+) \|", section.group(), re.MULTILINE)
+    return {key for row in rows for key in re.findall(r"`([a-z_0-9]+)`", row)}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_key_is_documented_and_there(name: str) -> None:
+    assert set(figures(name)) == documented(name)
+
+
+def test_the_plain_program_and_the_shard_say_the_same() -> None:
+    found = figures("engine")
+    assert found["likelihoods_compared"] > 1_000
+    assert found["likelihood_max_difference"] < 1e-6
+    assert found["transitions_compared"] > 500
+    # A rank value next to the edge of a bin may round to either side of it; that is one crossing or two.
+    assert found["transitions_differing"] <= 0.001 * found["transitions_compared"]
+
+
+def test_both_programs_do_the_same_work() -> None:
+    found = figures("engine")
+    assert found["dropped_examples"] == 0
+    assert found["events"] == found["reference_events"]  # the same users on the same days here
+    assert found["looks_per_event"] == pytest.approx(found["reference_looks_per_event"], rel=0.01)
+    assert found["examples_learned_per_event"] == pytest.approx(found["reference_learned_per_event"], rel=1e-9)
+
+
+def test_shares_add_up() -> None:
+    found = figures("engine")
+    for key in ("shares", "with_store_shares"):
+        assert sum(found[key].values()) == pytest.approx(1.0, abs=0.05)
+        assert min(found[key].values()) > -0.001
+
+
+def test_the_ratio_is_that_of_the_rates() -> None:
+    found = figures("engine")
+    assert found["ratio_to_reference"] == pytest.approx(found["events_per_s"] / found["reference_events_per_s"])
+
+
+def test_memory_reaches_the_steady_state() -> None:
+    found = figures("memory")
+    assert (found["users"], found["predictions"], found["predictions_live"]) == (500, 3, 3)
+    assert 0 < found["pending_examples"] <= found["pending_limit"]
+    assert found["pending_rate"] == {"event": 1.0, "silent": 1.0, "crossing": 1.0}
+
+
+def test_memory_counts_the_parts() -> None:
+    found = figures("memory")
+    assert found["bytes_of"]["rows"] == 500 * found["row_bytes"]
+    assert found["bytes_of"]["pending_examples"] >= found["pending_limit"] * found["pending_example_bytes"]
+    assert {"rows", "scores", "index", "members", "pending", "dedupe"} <= set(found["redis_bytes_of"])
+    assert found["redis_bytes_of"]["rows"] > found["bytes_of"]["rows"]
+    assert found["redis_used_bytes"] > sum(found["redis_bytes_of"].values()) * 0.9
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_memory_of_the_process_is_read() -> None:
+    found = figures("memory")
+    assert 50 << 20 < found["process_bytes_empty"] < found["process_bytes"] <= found["process_peak_bytes"]
+    assert found["process_anonymous_bytes"] < found["process_bytes"]
+
+
+@pytest.mark.parametrize("main", [engine.main, memory.main])
+def test_help_explains_the_options(main: Callable[[Sequence[str]], None], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    words = capsys.readouterr().out
+    assert "--users" in words
+    assert "docs/benchmarks.md" in words
