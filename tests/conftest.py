@@ -13,12 +13,16 @@ from typing import NoReturn
 import pytest
 from hypothesis import settings
 
+from streams.runtime.allocation import return_large_blocks
+
 # Two busy cores make any deadline a coin toss. In CI examples are the same every time, so that landing is no matter of
 # luck; elsewhere every run tries new ones, and what fails is printed in a form that can be run again.
 settings.register_profile(
     "tideline", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None, print_blob=True
 )
 settings.load_profile("tideline")
+
+return_large_blocks()  # hundreds of shards come and go here
 
 ROOT = Path(__file__).resolve().parent.parent
 

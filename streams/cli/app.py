@@ -11,6 +11,7 @@ import typer
 from streams.cli import catalog, demo, evaluate, look, replay, store
 from streams.cli.options import examples, flowing
 from streams.cli.screen import end_on_sigterm
+from streams.runtime.allocation import return_large_blocks
 
 HELP = """
 Live likelihood scores from an event stream, and an event the moment a user crosses a line.
@@ -74,5 +75,6 @@ _add(catalog.schema, CATALOG, catalog.SCHEMA_EXAMPLES)
 
 def main() -> None:
     """The entry point of the `tideline` script."""
+    return_large_blocks()
     end_on_sigterm()
     app()

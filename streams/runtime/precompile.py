@@ -6,6 +6,7 @@ It runs a few events through a lock-step pair, which takes a minute on a fresh m
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +14,11 @@ from typing import Protocol
 import numba
 
 from config.loader import loads
+from models.snapshot import Status
+from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.core import kernel
 from streams.core.events import Event
+from streams.ports import Identity
 from streams.runtime.lockstep import LockStep
 
 _CATALOG = "{version: 1, name: compile, predictions: {orders: {name: Orders, goal: {did: Order}, window: 1h}}}"
@@ -47,7 +51,8 @@ def get_ready(watcher: Steps) -> None:
 
 def precompile() -> None:
     """Make every compiled function of shard and learner run once."""
-    engine = LockStep(loads(_CATALOG))
+    catalog = loads(_CATALOG)
+    engine = LockStep(catalog)
     for n in range(3):
         time_s = _START_S + 90_000.0 * n
         engine.take([Event("user", "Order", time_s, nan, n + 1, None, None, n, time_s)])
@@ -55,7 +60,15 @@ def precompile() -> None:
     model = shard.state.model
     names = shard.vocabulary.feature_names()
     shard.writer.write(shard.out, 0, (), (), model.weights, model.weights, names)
-    engine.effects(1, b"")
+    learned = engine.learner.snapshot(shard.hour, shard.counts())
+    first = replace(learned.predictions[0], status=Status.BUILDING)
+    shard.apply(replace(learned, predictions=(first,)))  # what going live runs
+    store = MemoryStore(MemoryServer())
+    store.prepare(1, Identity(catalog="compile"))
+    claim = store.claim(0, new_generation="0")
+    store.commit(claim, engine.effects(1, b""), None)
+    loaded = store.load(store.claim(0, new_generation="0"))
+    LockStep.load(catalog, loaded, generation="0", shard=0, codec=None)
 
 
 if __name__ == "__main__":
