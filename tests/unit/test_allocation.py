@@ -37,9 +37,7 @@ print(resident_mib() - before)
 """
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="the system does not tell how much memory is resident"
-)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_dropped_shards_leave_little_behind(root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _PROGRAM], cwd=root, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 200.0  # some 500 without the setting
