@@ -102,6 +102,8 @@ class CsvInput(MappedInput):
     """csv: any CSV with a header line."""
     delimiter: Annotated[str, Field(pattern=DELIMITER_PATTERN)] = ","
     """The character between two columns."""
+    decimal: Literal[".", ","] = "."
+    """The character before the decimals of numbers; with a comma, 12,50 is a number and 12.50 is none."""
     encoding: Name = "utf-8"
     """The text encoding of the file."""
 
@@ -113,6 +115,12 @@ class CsvInput(MappedInput):
         except LookupError as error:
             raise refuse("a text encoding such as utf-8, latin-1 or cp1252") from error
         return value
+
+    @model_validator(mode="after")
+    def _two_characters(self) -> CsvInput:
+        if self.delimiter == self.decimal:
+            raise refuse(f"another delimiter than {self.decimal!r}, which stands before the decimals (decimal)")
+        return self
 
 
 def _input_format(value: Any) -> str | None:

@@ -16,10 +16,10 @@ from config.errors import InputError
 from config.inputs import MappedInput
 from streams.core.event_time import LATER_THAN_NOW, LATEST_S, time_reader
 from streams.core.events import BadEvent, DeadReason, Event, Scalar, bad_event
-from streams.core.fields import admit, admit_json, event_name, message_id, money, trait, user_id
+from streams.core.fields import NumberOf, admit, admit_json, event_name, message_id, money, trait, user_id
 from streams.core.message_hash import id_hash
 from streams.core.needs import TextType, needs_of, property_types, trait_types
-from streams.core.refusal import Refused, unreadable_json
+from streams.core.refusal import Refused, comma_float, plain_float, unreadable_json
 
 Values = Sequence[Any]
 """The mapped fields of one record, in the order of `_Mapping.fields`; None where there is none."""
@@ -50,19 +50,21 @@ class _Mapping:
         if mapped.value is not None and needs.value is not None:
             properties[needs.value] = place(mapped.value)
         self._value = properties.get(needs.value) if needs.value is not None else None
-        readers = _readers(property_types(catalog)) if typed else {}
+        with_comma = isinstance(mapped, CsvInput) and mapped.decimal == ","
+        self._number_of = comma_float if with_comma else plain_float
+        readers = _readers(property_types(catalog), self._number_of) if typed else {}
         self._properties = {
             event: tuple((name, properties[name], readers.get(name, _as_it_is)) for name in names if name in properties)
             for event, names in needs.properties.items()
         }
-        readers = _readers(trait_types(catalog)) if typed else {}
+        readers = _readers(trait_types(catalog), self._number_of) if typed else {}
         self._traits = tuple(
             (name, place(field), readers.get(name, _as_it_is), name in needs.numeric)
             for name, field in mapped.traits.items()
             if name in needs.traits
         )
         self.fields = tuple(sources)
-        self.read_time = time_reader(mapped.time)
+        self.read_time = time_reader(mapped.time, self._number_of)
         self._latest_s = latest_s
 
     def event(self, values: Values, position: int, log_time_s: float | None, place_hash: int) -> Event:
@@ -74,7 +76,7 @@ class _Mapping:
         time_s = self.read_time(values[self._time])
         if time_s > self._latest_s:
             raise Refused(DeadReason.TIME_IN_FUTURE, LATER_THAN_NOW)
-        value = nan if self._value is None else money(values[self._value])
+        value = nan if self._value is None else money(values[self._value], self._number_of)
         message = None if self._message_id is None else message_id(values[self._message_id])
         hashed = place_hash if message is None else id_hash(message)
         properties: dict[str, Any] | None = None
@@ -91,7 +93,7 @@ class _Mapping:
         for name, at, read, numeric in self._traits:
             found = values[at]
             if found is not None:
-                traits[name] = trait(name, read(found), numeric)
+                traits[name] = trait(name, read(found), numeric, self._number_of)
         return traits or None
 
 
@@ -99,7 +101,9 @@ def _as_it_is(value: object) -> object:
     return value
 
 
-def _readers(types: dict[str, TextType]) -> dict[str, Callable[[str], Any]]:
+def _readers(types: dict[str, TextType], number_of: NumberOf) -> dict[str, Callable[[str], Any]]:
+    for found in types.values():
+        found.number_of = number_of
     return {name: found.read for name, found in types.items()}
 
 

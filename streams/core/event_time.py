@@ -37,11 +37,14 @@ def zone(name: str) -> tzinfo:
         raise CatalogError([problem]) from error
 
 
-def time_reader(field: TimeField | None = None) -> TimeReader:
-    """The reader for a catalog's time field; None is the Segment format (ISO 8601, naive times are UTC)."""
+def time_reader(field: TimeField | None = None, number_of: Callable[[str], float] = plain_float) -> TimeReader:
+    """The reader for a catalog's time field; None is the Segment format (ISO 8601, naive times are UTC).
+
+    `number_of` gives the number that a text is, and raises ValueError.
+    """
     if field is None or field.unit == "iso":
         return _iso_reader(UTC if field is None else zone(field.timezone))
-    return _number_reader(1.0 if field.unit == "s" else 1_000.0, field.unit)
+    return _number_reader(1.0 if field.unit == "s" else 1_000.0, field.unit, number_of)
 
 
 def _iso_reader(local: tzinfo) -> TimeReader:
@@ -88,10 +91,10 @@ def _odd_iso(text: str) -> datetime:
         raise Refused(DeadReason.BAD_TIME, detail) from error
 
 
-def _number_reader(per_s: float, unit: str) -> TimeReader:
+def _number_reader(per_s: float, unit: str, number_of: Callable[[str], float]) -> TimeReader:
     def read(value: object) -> float:
         if type(value) is str:
-            number = _text_number(value, unit)
+            number = _text_number(value, unit, number_of)
         elif type(value) is float or type(value) is int:
             number = value
         else:
@@ -104,9 +107,9 @@ def _number_reader(per_s: float, unit: str) -> TimeReader:
     return read
 
 
-def _text_number(text: str, unit: str) -> float:
+def _text_number(text: str, unit: str, number_of: Callable[[str], float]) -> float:
     try:
-        return plain_float(text)
+        return number_of(text)
     except ValueError as error:
         if not text.strip():
             raise Refused(DeadReason.MISSING_TIME, "the time is empty") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from math import nan
 from typing import Any
 
@@ -11,6 +12,9 @@ from streams.core.refusal import Refused, plain_float, shown
 
 LARGEST = 1e12
 """Largest money or number of a trait: sums of them stay finite as 32-bit floats, and far from the codes of texts."""
+
+NumberOf = Callable[[str], float]
+"""From the text of a number; raises ValueError. `plain_float`, or `comma_float` where decimals have a comma."""
 
 MAX_DEPTH = 64
 """Deepest nesting of a JSON record. Parsers recurse: without a bound, a line of brackets ends the process."""
@@ -99,27 +103,28 @@ def _check_text(text: str, what: str, limit_bytes: int, missing: DeadReason, bad
         raise Refused(bad, f"{what} {shown(text)} has more than {limit_bytes} bytes")
 
 
-def money(value: object) -> float:
-    """The value of an event: a number, or text that is one; NaN if there is none."""
+def money(value: object, number_of: NumberOf = plain_float) -> float:
+    """The value of an event: a number, or text that is one for `number_of`; NaN if there is none."""
     if value is None:
         return nan
     if type(value) is float and abs(value) <= LARGEST:
         return value
     try:
-        return finite(value)
+        return finite(value, number_of)
     except ValueError as error:
         if type(value) is str and (not value or value.isspace()):
             return nan
-        detail = f"the value is {shown(value)}; expected a number such as 12.50"
+        example = "12.50" if number_of is plain_float else "12,50 (input.decimal)"
+        detail = f"the value is {shown(value)}; expected a number such as {example}"
         raise Refused(DeadReason.BAD_VALUE, detail) from error
 
 
-def finite(value: object) -> float:
+def finite(value: object, number_of: NumberOf = plain_float) -> float:
     """A number of at most `LARGEST` in size, or text that is one. Raises ValueError."""
     if type(value) is float:
         number = value
     elif type(value) is str:
-        number = plain_float(value)
+        number = number_of(value)
     elif type(value) is int and abs(value) < 10**300:
         number = float(value)
     else:
@@ -140,11 +145,11 @@ def message_id(value: object) -> str | None:
     raise Refused(DeadReason.BAD_MESSAGE_ID, f"the message id is {shown(value)}; expected text or a whole number")
 
 
-def trait(name: str, value: Any, numeric: bool) -> Scalar:
+def trait(name: str, value: Any, numeric: bool, number_of: NumberOf = plain_float) -> Scalar:
     """A trait's value (not null): text, a float or a bool; a number where the catalog says numeric."""
     if numeric and type(value) is not bool:
         try:
-            return finite(value)
+            return finite(value, number_of)
         except ValueError as error:
             detail = f"the trait {name!r} is {shown(value)}; expected a number"
             raise Refused(DeadReason.BAD_TRAIT, detail) from error

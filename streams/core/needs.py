@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -58,6 +58,7 @@ class TextType:
     texts: set[str] = field(default_factory=set)
     is_number: bool = False
     is_bool: bool = False
+    number_of: Callable[[str], float] = plain_float
 
     def learn(self, literals: Iterable[Scalar]) -> None:
         """Take in the values that a condition compares with."""
@@ -86,7 +87,7 @@ class TextType:
             return text.lower() == "true"
         if self.is_number:
             try:
-                number = plain_float(text)
+                number = self.number_of(text)
             except ValueError:
                 return text
             return number if isfinite(number) else text

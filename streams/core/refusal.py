@@ -37,6 +37,13 @@ def plain_float(text: str) -> float:
     return float(text)
 
 
+def comma_float(text: str) -> float:
+    """The same with a decimal comma (`12,50`). A point is refused: it may be meant to part thousands."""
+    if "." in text:
+        raise ValueError("a point")
+    return plain_float(text.replace(",", ".", 1))
+
+
 def unreadable_json(raw: bytes, error: msgspec.DecodeError) -> Refused:
     """Why a record that should be a JSON object could not be parsed."""
     first = raw.lstrip()[:1]

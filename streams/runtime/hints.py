@@ -97,6 +97,8 @@ def hint_for(reason: str, letters: Sequence[DeadLetter], catalog: Catalog) -> st
         reason == DeadReason.BAD_VALUE and re.search(r"'-?[\d. ]*,\d+'", detail) and isinstance(catalog.input, CsvInput)
     ):
         special = 'the value has a decimal comma: set input.decimal: ","'
+        if catalog.input.delimiter == ",":
+            special += ", and part the columns by something else (input.delimiter)"
     if special is None and isinstance(catalog.input, SegmentInput):
         special = _SEGMENT_HINTS.get(DeadReason(reason))
     return special or _HINTS[DeadReason(reason)]

@@ -342,3 +342,17 @@ def change(data: Any, path: tuple[Any, ...], action: str, junk: Any) -> None:
 def test_any_text_is_a_catalog_error(text: str) -> None:
     with pytest.raises(CatalogError):
         loads(text)
+
+
+@pytest.mark.parametrize("pair", ["delimiter: ',', decimal: ','", "decimal: ','", "delimiter: '.'"])
+def test_a_delimiter_that_stands_inside_numbers_is_refused(pair: str) -> None:
+    text = (
+        "version: 1\nname: A\n"
+        f"input: {{format: csv, user: u, event: {{constant: X}}, time: t, {pair}}}\n"
+        "predictions: {p: {name: P, goal: {did: X}, window: 7d}}\n"
+    )
+    with pytest.raises(CatalogError) as caught:
+        loads(text)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.path) == (3, "input")
+    assert "another delimiter than" in problem.expected

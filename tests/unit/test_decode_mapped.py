@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.errors import InputError
+from config.loader import loads
 from streams.core.decode import CsvDecoder, build_decoder
 from streams.core.decode_mapped import split_row
 from streams.core.events import BadEvent, DeadReason, Event
@@ -295,3 +296,43 @@ def test_any_bytes_are_an_event_or_a_dead_letter(raw: bytes) -> None:
         assert isinstance(event, BadEvent)
         assert event.raw == raw
         decoder.read_time(raw)
+
+
+COMMA = """
+version: 1
+name: Comma
+input:
+  {format: csv, delimiter: ";", decimal: ",", user: u, event: e, time: {field: t, unit: s}, value: v,
+   traits: {size: s}, properties: {weight: w, note: n}}
+features: {value: money, traits: {size: {numeric: true}}}
+predictions:
+  p: {name: P, goal: {did: X, where: {weight: {min: 1.5}, note: {exists: true}}}, window: 7d}
+"""
+
+
+def test_numbers_with_a_decimal_comma() -> None:
+    decoder = build_decoder(loads(COMMA), header=list("uetvswn"))
+    event = decoder.decode(b"ann;X;1704067200,5;12,50;1,75;2,5;3,5", 0, None, 1)
+    assert isinstance(event, Event)
+    assert (event.time_s, event.value, event.traits) == (1704067200.5, 12.5, {"size": 1.75})
+    assert event.properties == {"weight": 2.5, "note": "3,5"}  # only what is compared with a number is one
+    whole = decoder.decode(b"ann;X;1704067200;12;-1;2;", 0, None, 1)
+    assert isinstance(whole, Event)
+    assert (whole.value, whole.traits, whole.properties) == (12.0, {"size": -1.0}, {"weight": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason", "words"),
+    [
+        ("1704067200;12.50;1;", "bad_value", "expected a number such as 12,50"),
+        ("1704067200;1.234,50;1;", "bad_value", "'1.234,50'"),
+        ("1704067200;1,234,50;1;", "bad_value", "'1,234,50'"),
+        ("1704067200;1;1.5;", "bad_trait", "'1.5'"),
+        ("1704067200.5;1;1;", "bad_time", "seconds since 1970"),
+    ],
+)
+def test_a_point_is_no_decimal_comma(cells: str, reason: str, words: str) -> None:
+    decoder = build_decoder(loads(COMMA), header=list("uetvswn"))
+    bad = decoder.decode(f"ann;X;{cells}2,5;a".encode(), 0, None, 1)
+    assert isinstance(bad, BadEvent)
+    assert (bad.reason, words in bad.detail) == (reason, True), bad.detail
