@@ -27,6 +27,7 @@ from models.snapshot import Status
 from streams.adapters.redis_store import RedisStore
 from streams.adapters.transition_file import TransitionFile
 from streams.core.shard import Shard
+from streams.runtime.allocation import return_large_blocks
 from streams.runtime.lockstep import LockStep
 from streams.runtime.place import PATIENCE, Place, open_place
 from streams.runtime.replay import Replay, ReplayResult
@@ -177,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, help="where the server keeps its files (default: a temporary folder)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     given = parser.parse_args(arguments)
+    return_large_blocks()  # as the command line does
     script = Script(given.users, given.days, given.events_per_week, given.arrive_days)
     progress = Progress("memory")
     with tempfile.TemporaryDirectory(dir=given.data_dir, prefix="tideline-memory-") as folder:
