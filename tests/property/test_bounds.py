@@ -61,7 +61,7 @@ def pending_of(shard: Shard) -> int:
 # --- the state of a shard --------------------------------------------------------------------------------------------
 
 
-@cases(40)
+@cases(25)
 @given(tight_catalogs(), inputs(min_events=30), st.integers(1, 12))
 def test_at_every_input_the_state_is_within_its_bounds_and_every_record_accounted_for(
     catalog: Catalog, log: list[Input], live_after: int

@@ -84,7 +84,7 @@ def counters(outcome: Outcome) -> dict[str, int]:
     return outcome.engine.shard.counters()
 
 
-@cases(40)
+@cases(25)
 @given(scenarios(min_events=10), _repetitions, st.data())
 def test_repetitions_change_nothing_but_their_counter(
     case: tuple[Catalog, list[Input], int], repetitions: list[tuple[int, int, dict[str, Any]]], data: st.DataObject

@@ -238,7 +238,7 @@ def _plain(text: str) -> Catalog:
     return loads(to_yaml(data))
 
 
-@cases(60)
+@cases(40)
 @given(catalog_texts().map(_plain), inputs(users=5, min_events=15), st.integers(1, 6))
 def test_memberships_follow_from_the_history_and_what_is_said_of_the_user(
     catalog: Catalog, log: list[Input], live_after: int

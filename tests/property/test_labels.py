@@ -187,7 +187,7 @@ def edge_log(steps: Sequence[tuple[float, float, int, str, int]]) -> list[Input]
     return log
 
 
-@cases(200)
+@cases(120)
 @given(_edge_catalogs, _edge_steps)
 def test_windows_are_open_at_their_start_and_closed_at_their_end(
     catalog: Catalog, steps: list[tuple[float, float, int, str, int]]
