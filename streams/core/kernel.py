@@ -245,22 +245,23 @@ def look(s: State, i: int, minute: int) -> bool:
     s.si[PHASE] = 0
     s.si[N_LOOKS] += 1
     weekly = minute % WEEK_MINUTES == week_minute(s.users.key[i]) and time_s - s.rows.t[i, LAST_T] >= DAY_S
-    recorded = weekly or s.rows.u[i, EPOCH] != s.si[EPOCH_NOW]
+    first_changes = False
     if two:
         score_step(s, i, FIRST_STEP, scored, NO)
-        recorded = recorded or decide_segments(s, i, FIRST_STEP, scored, time_s, NO)
+        first_changes = decide_segments(s, i, FIRST_STEP, scored, time_s, NO)
     score_step(s, i, SECOND_STEP, time_s, two)
-    recorded = recorded or moved_enough(s, i) or decide_segments(s, i, SECOND_STEP, time_s, time_s, NO)
-    if recorded:
+    # After a first step that changes nothing the second one decides from the same memberships now and when applied.
+    changes = first_changes or decide_segments(s, i, SECOND_STEP, time_s, time_s, NO)
+    if weekly or changes or s.rows.u[i, EPOCH] != s.si[EPOCH_NOW] or moved_enough(s, i):
         s.si[N_RECORDED] += 1
         if two:
-            apply_step(s, i, FIRST_STEP, scored, time_s, _first_origin(s, i), NO_BITS, NO_EVENT)
-        apply_step(s, i, SECOND_STEP, time_s, time_s, DECAY, NO_BITS, NO_EVENT)
+            apply_step(s, i, FIRST_STEP, scored, time_s, _first_origin(s, i), NO_BITS, NO_EVENT, first_changes)
+        apply_step(s, i, SECOND_STEP, time_s, time_s, DECAY, NO_BITS, NO_EVENT, changes)
         finish_moment(s, i, time_s)
         if weekly and in_any_audience(s, SECOND_STEP):
             at = append_example(s.pending, s.users.head, s.users.key, i, SILENT, time_s)
             if at >= 0:
-                fill_example(s, at, SECOND_STEP)
+                fill_example(s, i, at, time_s)
         judge_crossings(s, i, time_s, NO, NO_BITS)
     return True
 
@@ -359,7 +360,7 @@ def _keep_example(s: State, i: int, time_s: float) -> None:
     while seq >= tail_of(q) and q.time_s[seq % capacity] == time_s:
         at = seq % capacity
         if q.kind[at] == EVENT:
-            fill_example(s, at, SECOND_STEP)
+            fill_example(s, i, at, time_s)
             if seq < q.n[SAVED]:
                 q.dirty[at] = 1
                 q.n[REPLACED] += 1
@@ -368,7 +369,7 @@ def _keep_example(s: State, i: int, time_s: float) -> None:
     if in_any_audience(s, SECOND_STEP):
         at = append_example(q, s.users.head, s.users.key, i, EVENT, time_s)
         if at >= 0:
-            fill_example(s, at, SECOND_STEP)
+            fill_example(s, i, at, time_s)
 
 
 @jit
@@ -397,14 +398,14 @@ def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
         if two:
             scored = s.rows.t[i, SCORED_T]
             score_step(s, i, FIRST_STEP, scored, NO)
-            apply_step(s, i, FIRST_STEP, scored, moment_s, _first_origin(s, i), NO_BITS, e)
+            apply_step(s, i, FIRST_STEP, scored, moment_s, _first_origin(s, i), NO_BITS, e, YES)
         _update_user(s, batch, e, i, time_s)
         features_at(s.rows, s.c, s.features, i, moment_s, s.scratch.x[1])
         if _wait_for_model(s, i, OF_EVENT):
             return False
     s.si[PHASE] = 0
     score_step(s, i, SECOND_STEP, moment_s, two)
-    apply_step(s, i, SECOND_STEP, moment_s, moment_s, LIVE, batch.bits[e], e)
+    apply_step(s, i, SECOND_STEP, moment_s, moment_s, LIVE, batch.bits[e], e, YES)
     finish_moment(s, i, moment_s)
     if s.si[FRESH]:
         _keep_example(s, i, time_s)

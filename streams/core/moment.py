@@ -65,7 +65,6 @@ def score_step(s: State, i: int, step: int, time_s: float, after_first: bool) ->
         k.audience[step, p] = inside
         k.z[step, p] = np.nan
         k.logit[step, p] = np.nan
-        k.heuristic[step, p] = np.nan
         k.score[step, p] = np.nan
         k.likelihood[step, p] = np.nan
         before = k.category[0, p] if after_first else s.rows.b[i, s.c.b_category + p]
@@ -105,12 +104,9 @@ def _score_inside(s: State, i: int, p: int, step: int, time_s: float, before: in
         for j in range(s.c.features):
             logit += weights[p, j] * np.float64(x[step, j])
     logit = np.float64(np.float32(logit))
-    names = s.predictions.names[s.predictions.first_name[p] : s.predictions.first_name[p + 1]]
-    guess = np.float64(np.float32(s.predictions.sign[p] * heuristic_at(s.rows, s.c, i, time_s, names)))
     k.logit[step, p] = logit
-    k.heuristic[step, p] = guess
     live = s.model.live[p] != 0
-    z = logit if live else guess
+    z = logit if live else _heuristic(s, i, p, time_s)
     k.z[step, p] = z
     score = s.model.table[p, bin_of(z)]
     if live:
@@ -120,6 +116,12 @@ def _score_inside(s: State, i: int, p: int, step: int, time_s: float, before: in
     score = np.float64(np.float32(score))
     k.score[step, p] = score
     k.category[step, p] = next_category(before, score, s.predictions.edges[p], s.predictions.hysteresis[p])
+
+
+@jit
+def _heuristic(s: State, i: int, p: int, time_s: float) -> float:
+    names = s.predictions.names[s.predictions.first_name[p] : s.predictions.first_name[p + 1]]
+    return np.float64(np.float32(s.predictions.sign[p] * heuristic_at(s.rows, s.c, i, time_s, names)))
 
 
 @jit
@@ -187,17 +189,29 @@ def decide_segments(s: State, i: int, step: int, time_s: float, stamp_s: float, 
 
 @jit
 def apply_step(
-    s: State, i: int, step: int, time_s: float, stamp_s: float, origin: int, bits: np.uint64, event: int
+    s: State,
+    i: int,
+    step: int,
+    time_s: float,
+    stamp_s: float,
+    origin: int,
+    bits: np.uint64,
+    event: int,
+    may_change: bool,
 ) -> None:
-    """Record a step: transitions (exits, then entries), then scores, categories, audience and F."""
-    decide_segments(s, i, step, time_s, stamp_s, YES)
+    """Record a step: transitions (exits, then entries), then scores, categories, audience and F.
+
+    `may_change` false: `decide_segments` has said that this step changes nothing.
+    """
     k = s.scratch
     for p in range(s.c.predictions):
         k.previous[p] = s.rows.b[i, s.c.b_category + p]
-    for entering in range(2):
-        for g in range(s.c.segments):
-            if k.member[g] != k.before[g] and k.member[g] == entering:
-                _transition(s, i, g, step, stamp_s, origin, bits, event)
+    if may_change:
+        decide_segments(s, i, step, time_s, stamp_s, YES)
+        for entering in range(2):
+            for g in range(s.c.segments):
+                if k.member[g] != k.before[g] and k.member[g] == entering:
+                    _transition(s, i, g, step, stamp_s, origin, bits, event)
     for p in range(s.c.predictions):
         _record_score(s, i, p, step)
 
@@ -331,16 +345,16 @@ def finish_moment(s: State, i: int, time_s: float) -> None:
 
 
 @jit
-def fill_example(s: State, at: int, step: int) -> None:
-    """Copy features and what was served at `step` into place `at` of the ring of examples."""
+def fill_example(s: State, i: int, at: int, time_s: float) -> None:
+    """Copy features of row `i` and what was served at its second step, at `time_s`, into place `at` of the ring."""
     k, q = s.scratch, s.pending
     for j in range(s.c.features):
-        q.x[at, j] = k.x[step, j]
+        q.x[at, j] = k.x[SECOND_STEP, j]
     for p in range(s.c.predictions):
-        q.served[at, 0, p] = k.logit[step, p]
-        q.served[at, 1, p] = k.heuristic[step, p]
-        q.served[at, 2, p] = k.score[step, p]
-        q.category[at, p] = k.category[step, p]
+        q.served[at, 0, p] = k.logit[SECOND_STEP, p]
+        q.served[at, 1, p] = _heuristic(s, i, p, time_s) if k.audience[SECOND_STEP, p] else np.nan
+        q.served[at, 2, p] = k.score[SECOND_STEP, p]
+        q.category[at, p] = k.category[SECOND_STEP, p]
 
 
 @jit
@@ -370,7 +384,7 @@ def judge_crossings(s: State, i: int, time_s: float, is_event: bool, bits: np.ui
         return
     at = append_example(s.pending, s.users.head, s.users.key, i, CROSSING, time_s)
     if at >= 0:
-        fill_example(s, at, SECOND_STEP)
+        fill_example(s, i, at, time_s)
         s.pending.crossed[at] = crossed
         s.pending.by_goals[at] = by_goal
         s.pending.by_an_event[at] = is_event
