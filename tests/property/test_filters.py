@@ -7,6 +7,8 @@ memberships of any log at the moment at which they were decided, with the scores
 from __future__ import annotations
 
 import math
+from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,21 @@ from streams.core.filters import STACK, holds
 from streams.core.shard import Shard
 from tests.property.accepted import accept
 from tests.property.engine import Driver
-from tests.property.strategies import EVENTS, catalog_texts, history_filters, inputs, prediction_leaves, to_yaml, trees
+from tests.property.strategies import (
+    COUNT_WINDOWS,
+    EVENTS,
+    SINCE_BOUNDS,
+    START_S,
+    catalog_texts,
+    history_filters,
+    inputs,
+    prediction_leaves,
+    to_yaml,
+    trees,
+)
 from tests.property.strategies import history_leaves as leaves_of_history
 from tests.reference.definitions import CATEGORIES, SegmentRule, segment_rules
-from tests.reference.filters import Answer, Facts, evaluate
+from tests.reference.filters import Answer, Facts, bucket_s, evaluate
 from tests.reference.margins import Margins
 from tests.reference.reference_shard import Advance, Input
 
@@ -223,6 +236,96 @@ def _check_at(driver: Driver, rules: list[SegmentRule], events: list[Event], at_
         for rule in rules:
             wanted[rule.id] = evaluate(rule.filter, Facts(own, traits_of(own), at_s, members=wanted))
         assert {id_: found[id_] for id_ in wanted} == wanted, (user, at_s)
+
+
+# --- windows and bounds at their very edges ---
+
+_EDGE_FILTERS: list[dict[str, Any]] = [
+    *({"event": "Order", "count": {"min": least}, "within": window} for window in COUNT_WINDOWS for least in (1, 2, 3)),
+    *({"event": "Order", "since": {end: bound}} for bound in SINCE_BOUNDS[1:] for end in ("min", "max")),
+]
+
+
+@cache
+def _edge_catalog() -> Catalog:
+    return catalog_of(_EDGE_FILTERS)
+
+
+_edge_gaps_s = st.builds(
+    lambda whole_s, off_s: max(0.0, whole_s + off_s),
+    st.sampled_from(
+        [0.0, 0.0, 30.0, 5_400.0, *(n * 3_600.0 for n in (1, 5, 24, 48)), *(n * DAY_S for n in (3, 7, 30))]
+    ),
+    st.sampled_from([-0.25, 0.0, 0.0, 0.25, 60.0]),
+)
+_edge_steps = st.lists(st.tuples(_edge_gaps_s, st.booleans()), min_size=2, max_size=8)
+
+
+def _edges(rules: list[SegmentRule], events: list[Event]) -> list[float]:
+    """Every time at which an event falls out of a window, or reaches a bound."""
+    found = set()
+    for filter_ in (rule.filter for rule in rules):
+        for event in events:
+            if "within" in filter_:
+                size_s = bucket_s(filter_["within"])
+                found.add(math.floor(event.time_s / size_s) * size_s + filter_["within"])
+            elif "since" in filter_:
+                found |= {math.floor(event.time_s) + bound_s for bound_s in filter_["since"].values()}
+    return sorted(found)
+
+
+def _edge_log(steps: list[tuple[float, bool]]) -> list[Event]:
+    """Orders at these distances, some of them told of only with the one behind."""
+    times_s = [START_S + at_s for at_s in accumulate(gap_s for gap_s, _ in steps)]
+    arrivals_s = [
+        later if late else own
+        for own, later, (_, late) in zip(times_s, [*times_s[1:], times_s[-1]], steps, strict=True)
+    ]
+    return [
+        Event("ann", "Order", time_s, math.nan, n + 1, None, None, n, arrival_s)
+        for n, (arrival_s, time_s) in enumerate(sorted(zip(arrivals_s, times_s, strict=True)))
+    ]
+
+
+_nothing_said = {
+    "score": np.full(len(PREDICTIONS), math.nan),
+    "likelihood": np.full(len(PREDICTIONS), math.nan),
+    "category": np.full(len(PREDICTIONS), NO_CATEGORY),
+    "member": np.zeros(CATEGORY_SEGMENTS + len(_EDGE_FILTERS), np.uint8),
+    "widen": np.zeros(len(PREDICTIONS)),
+}
+
+
+@cases(60)
+@given(_edge_steps)
+def test_windows_and_bounds_are_exact_at_their_edges(steps: list[tuple[float, bool]]) -> None:
+    catalog = _edge_catalog()
+    rules = segment_rules(catalog)[CATEGORY_SEGMENTS:]
+    events = _edge_log(steps)
+    driver = Driver(catalog, 10**9)
+    driver.take(events)
+    shard = driver.engine.shard
+    last_s = max(event.time_s for event in events)
+    for at_s in [edge_s + off_s for edge_s in _edges(rules, events) for off_s in (-0.25, 0.0, 0.25)]:
+        if at_s >= last_s:
+            facts = Facts(events, {}, at_s)
+            wanted = [evaluate(rule.filter, facts) for rule in rules]
+            found = [run_program(shard, CATEGORY_SEGMENTS + n, 0, at_s, _nothing_said) for n in range(len(rules))]
+            assert found == wanted, at_s - START_S
+
+
+@cases(30)
+@given(_edge_steps)
+def test_who_is_a_member_changes_in_the_minute_of_the_edge(steps: list[tuple[float, bool]]) -> None:
+    catalog = _edge_catalog()
+    rules = segment_rules(catalog)[CATEGORY_SEGMENTS:]
+    events = _edge_log([(gap_s, False) for gap_s, _ in steps])
+    driver = Driver(catalog, 10**9)
+    driver.take(events)
+    minutes_s = {math.ceil(edge_s / MINUTE_S) * MINUTE_S for edge_s in _edges(rules, events)}
+    for minute_s in sorted(minutes_s | {minute_s - MINUTE_S for minute_s in minutes_s}):
+        if minute_s >= events[-1].time_s:
+            _check_at(driver, rules, events, minute_s)
 
 
 # --- any log, at the moment of the decision ---
