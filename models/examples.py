@@ -69,7 +69,7 @@ class ExampleChunk:
     """[n] CATEGORY_LOW, CATEGORY_MEDIUM, CATEGORY_HIGH; CATEGORY_NONE when nothing was served (warming up)."""
     treated: npt.NDArray[np.uint8]
     """[n] 1 when the window held a send of a campaign."""
-    shard: int = 0
+    shard: int
     """The shard that numbered the chunk."""
 
     def __post_init__(self) -> None:

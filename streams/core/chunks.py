@@ -73,8 +73,10 @@ def _gather(q: Pending, s: LabelSpec, key: U64, crossings: I64, p: int, until: i
     return n
 
 
-def gather_chunk(sealed: Sealed, q: Pending, key: U64, crossings: I64, p: int, until: int, number: int) -> ExampleChunk:
-    """The examples of prediction `p` before sequence `until` as chunk `number` (possibly empty)."""
+def gather_chunk(
+    sealed: Sealed, q: Pending, key: U64, crossings: I64, p: int, until: int, *, number: int, shard: int
+) -> ExampleChunk:
+    """The examples of prediction `p` before sequence `until` as chunk `number` of `shard` (possibly empty)."""
     size = until - int(q.due[p])
     out = Gathered(
         x=np.empty((size, q.x.shape[1]), np.float32),
@@ -93,6 +95,7 @@ def gather_chunk(sealed: Sealed, q: Pending, key: U64, crossings: I64, p: int, u
     return ExampleChunk(
         prediction=p,
         number=number,
+        shard=shard,
         x=out.x[:n],
         y=out.y[:n],
         time_s=out.time_s[:n],

@@ -82,6 +82,7 @@ from streams.core.state import (
     SAVE_OUT,
     SAVE_ROWS,
     SECOND_STEP,
+    SNAPSHOT_HOUR,
     TOUCHED,
     TWO_STEPS,
     UNSAVED_OUT,
@@ -341,7 +342,7 @@ def _update_user(s: State, batch: Events, e: int, i: int, time_s: float) -> None
         s.si[N_LATE] += 1
     bits = batch.bits[e]
     if bits:
-        if time_s + s.labels.lateness_s < s.si[VERSION_NOW] * HOUR_S:
+        if time_s + s.labels.lateness_s < s.si[SNAPSHOT_HOUR] * HOUR_S:
             s.si[N_LATE_GOALS] += 1
         mark_goals(s.pending, s.labels, s.users.head, i, time_s, bits, time_s >= last)
         n = s.si[GOALS]
@@ -398,7 +399,7 @@ def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
         if two:
             scored = s.rows.t[i, SCORED_T]
             score_step(s, i, FIRST_STEP, scored, NO)
-            apply_step(s, i, FIRST_STEP, scored, moment_s, _first_origin(s, i), NO_BITS, e, YES)
+            apply_step(s, i, FIRST_STEP, scored, moment_s, _first_origin(s, i), NO_BITS, NO_EVENT, YES)
         _update_user(s, batch, e, i, time_s)
         features_at(s.rows, s.c, s.features, i, moment_s, s.scratch.x[1])
         if _wait_for_model(s, i, OF_EVENT):
@@ -436,6 +437,8 @@ def run(s: State, batch: Events, until_s: float) -> int:
         code = advance(s, time_s)
         if code != DONE:
             return code
+        if s.si[PHASE] == 0 and not has_room(s):  # the looks on the way may have filled the buffers
+            return OUT_FULL
         if not take_event(s, batch, e, time_s):
             return MODEL_NEEDED
         s.si[N_AHEAD] += ahead

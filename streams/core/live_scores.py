@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from models.jit import F64, I32, I64, U8, U64, const, jit
+from models.layout import EPOCH
 from streams.core.definitions import CATEGORIES
 from streams.core.json_text import put, put_fixed, put_share
 from streams.core.shard import Shard
@@ -39,8 +40,9 @@ def _take_prediction(
     scores = views.f[rows, c.f_score + p].astype(np.float64)
     inside = ~np.isnan(scores)
     likelihoods = expit(views.f[rows, c.f_z + p].astype(np.float64))
-    if not shard.state.model.live[p]:
-        likelihoods[:] = np.nan
+    # Until a user's turn after going live all else that is said is the heuristic's: no likelihood stands beside it.
+    served = views.u[rows, EPOCH] >= shard.went_live[p].epoch if p in shard.went_live else False
+    likelihoods = np.where(served, likelihoods, np.nan)
     categories = views.b[rows, c.b_category + p]
     texts = _as_json(scores[inside], likelihoods[inside], categories[inside])
     batch.scores[prediction] = list(zip(_pick(users, inside), texts, strict=True))
@@ -48,7 +50,8 @@ def _take_prediction(
     batch.scores_removed[prediction] = gone
     batch.index_removed[prediction] = gone
     ranked = moved & inside
-    batch.index[prediction] = list(zip(_pick(users, ranked), np.round(scores[ranked], 2).tolist(), strict=True))
+    # Whole points, because only they move it: so what is stored does not depend on how the input was cut.
+    batch.index[prediction] = list(zip(_pick(users, ranked), np.floor(scores[ranked]).tolist(), strict=True))
 
 
 def _pick(users: list[str], chosen: npt.NDArray[np.bool_]) -> list[str]:

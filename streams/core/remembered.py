@@ -24,9 +24,9 @@ class Remembered:
     """What is remembered, by user and event name.
 
     What counts is the time of the events, not their order of arrival: an older event never replaces or clears what a
-    newer one said. `latest_of(user, event name)` gives the time of the user's latest accepted event of that name, in
-    seconds (0: none). What one event leaves is at most `limit_bytes` of JSON; a larger one leaves nothing and counts
-    in `too_large`.
+    newer one said, and what comes late from before the second of a clearing event is not kept.
+    `latest_of(user, event name)` gives the whole second of the user's latest accepted event of that name (0: none).
+    What one event leaves is at most `limit_bytes` of JSON; a larger one leaves nothing and counts in `too_large`.
     """
 
     def __init__(self, rules: Mapping[str, Remember], limit_bytes: int, latest_of: LatestOf) -> None:
@@ -60,14 +60,14 @@ class Remembered:
             self._changed[user] = None
 
     def _keep(self, user: str, source: str, new: _Kept) -> None:
+        if len(msgspec.json.encode(new.properties)) > self._limit_bytes:
+            self.too_large += 1
+            self._forget(user, source, new.time_s)  # what was said before is out of date
+            return
         old = self._kept.get(user, {}).get(source)
         if old is not None and old.time_s > new.time_s:
             return
         if any(self._latest_of(user, name) > new.time_s for name in self._rules[source].cleared_by):
-            return
-        if len(msgspec.json.encode(new.properties)) > self._limit_bytes:
-            self.too_large += 1
-            self._forget(user, source, new.time_s)  # what was said before is out of date
             return
         self._kept.setdefault(user, {})[source] = new
         self._changed[user] = None

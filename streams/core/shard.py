@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,6 +66,7 @@ from streams.core.state import (
     SAVE_ROWS,
     SF_SIZE,
     SI_SIZE,
+    SNAPSHOT_HOUR,
     TARGETS,
     USERS,
     USERS_LIMIT,
@@ -87,8 +89,8 @@ RATE_RECOVERS_BELOW = 0.25  # of the bound on pending examples
 
 
 class WentLive(NamedTuple):
-    """A prediction's going live: `epoch` from which users have had their turn; the model's `weights` [features] and
-    `bias`, and the event columns that had a name (`named`), as of then.
+    """A prediction's going live: `epoch` from which users have had their turn, and, as of then, the model's `weights`
+    [features] and `bias` and the event columns that had a name (`named`). Without weights where the model has none.
     """
 
     epoch: int
@@ -137,7 +139,7 @@ class Shard:
         self._outside: dict[int, Likelihood] = {}
         self._items: Sequence[Event | BadEvent] = ()
         self._batch: Encoded = self.encoder.encode(())
-        self._taken = 0
+        self._noted_refused = self._noted_events = 0  # of the batch, by note_items
         self.transitions: list[bytes] = []
         self.changed_members: dict[tuple[int, int], None] = {}
         self.marks_before: list[GoalMarks] = []
@@ -160,7 +162,7 @@ class Shard:
             raise RuntimeError("feed: the batch before is not done")
         self._items = items
         self._batch = self.encoder.encode(items)
-        self._taken = 0
+        self._noted_refused = self._noted_events = 0
         self._give_slots(self._batch)
         self._events = seal_events(self._batch.events)
         self.si[NEXT_EVENT] = 0
@@ -198,7 +200,8 @@ class Shard:
             if until == q.due[p]:
                 continue
             number = int(self.chunk_numbers[p]) + 1
-            chunk = gather_chunk(self.sealed, q, self.users.users.key, self.population.crossings, p, until, number)
+            key, crossings = self.users.users.key, self.population.crossings
+            chunk = gather_chunk(self.sealed, q, key, crossings, p, until, number=number, shard=self.number)
             if len(chunk):
                 self.chunk_numbers[p] = number
                 chunks.append(chunk)
@@ -223,7 +226,7 @@ class Shard:
             for p, (old, new) in enumerate(zip(self.snapshot.predictions, snapshot.predictions, strict=True))
             if new.status != Status.WARMING and old.status == Status.WARMING
         ]
-        self._count_user_days(snapshot.version)
+        self._count_user_days()
         self._use_models(snapshot)
         replace_in_place(self._model, self._model_of(snapshot))
         self.si[TARGETS] = _bits(self._model.live * self.definitions.predictions.targets)
@@ -241,16 +244,17 @@ class Shard:
         self._means = _means_of(snapshot)
         self.snapshot_is_new = True
         self.si[VERSION_NOW] = snapshot.version
+        self.si[SNAPSHOT_HOUR] = self.si[HOUR]
         self.si[CHANGED] = 0
         if going_live:
             self.reschedule_all()
 
-    def _count_user_days(self, hour: int) -> None:
+    def _count_user_days(self) -> None:
         """User-days in the audience of live predictions, the base of rates per 1,000 users and day."""
-        if self.snapshot.version:
+        if self.si[SNAPSHOT_HOUR]:
             inside = self.population.counts.sum(axis=1)
             live = np.array([s.status != Status.WARMING for s in self.snapshot.predictions])
-            self.user_days += inside * live * (hour - self.snapshot.version) / 24.0
+            self.user_days += inside * live * (self.hour - int(self.si[SNAPSHOT_HOUR])) / 24.0
 
     def _rescore(self, p: int) -> None:
         """Everybody's rank value becomes the model's.
@@ -258,12 +262,13 @@ class Shard:
         That changes all rows at once, too many for one commit. So they are not saved now: with what is noted here, a
         load computes the rank values of users who have not had their turn since.
         """
+        epoch, named = int(self.si[EPOCH_NOW]), self.vocabulary.named.copy()
+        self.went_live_is_new = True
         if p not in self._outside:
-            weights, bias = self._model.weights[p].copy(), float(self._model.bias[p])
-            self.went_live[p] = WentLive(int(self.si[EPOCH_NOW]), weights, bias, self.vocabulary.named.copy())
-            self.went_live_is_new = True
+            self.went_live[p] = WentLive(epoch, self._model.weights[p].copy(), float(self._model.bias[p]), named)
             self.rescore(p)
             return
+        self.went_live[p] = WentLive(epoch, np.zeros(0), 0.0, named)
         s, c = self.state, self.definitions.layout.columns
         for i in range(len(self.users)):
             if s.rows.b[i, c.b_audience + p]:
@@ -281,6 +286,8 @@ class Shard:
     def rescore(self, p: int) -> None:
         """Rank values of users who have not been scored since prediction `p` went live, as of then."""
         then = self.went_live[p]
+        if not len(then.weights):
+            return
         spec = seal_features(self.definitions.features._replace(named=then.named))
         kernel.rescore_all(self.sealed.state, spec, p, then.weights, then.bias, then.epoch, len(self.users))
 
@@ -427,20 +434,30 @@ class Shard:
     def note_items(self) -> None:
         """Collect what the rim keeps of the items taken since the last call: dead letters, remembered properties.
 
-        To be called before a save in the middle of a batch, at a stop for the hour.
+        To be called before a save in the middle of a batch.
         """
         upto = self.next_item
-        self.dead += [bad for place, bad in self._batch.refused if self._taken <= place < upto]
-        outcome = self._batch.events.outcome
-        if self.catalog.remember or (outcome == NO_ROOM).any():
-            for e, place in enumerate(self._batch.item):
-                item = self._items[place]
-                if self._taken <= place < upto and isinstance(item, Event):
-                    if outcome[e] == ACCEPTED:
-                        self.remembered.take(item, self._clocked(item))
-                    elif outcome[e] == NO_ROOM:
-                        self.dead.append(self.encoder.no_room(item))
-        self._taken = upto
+        refused, items = self._batch.refused, self._batch.item
+        noted: list[BadEvent] = []
+        while self._noted_refused < len(refused) and refused[self._noted_refused][0] < upto:
+            noted.append(refused[self._noted_refused][1])
+            self._noted_refused += 1
+        last = bisect_left(items, upto)
+        if self.catalog.remember or (self._batch.events.outcome[self._noted_events : last] == NO_ROOM).any():
+            for e in range(self._noted_events, last):
+                self._note_event(e, noted)
+        self._noted_events = last
+        self.dead += sorted(noted, key=lambda bad: bad.position)
+
+    def _note_event(self, e: int, noted: list[BadEvent]) -> None:
+        event = self._items[self._batch.item[e]]
+        outcome = self._batch.events.outcome[e]
+        if not isinstance(event, Event):
+            return
+        if outcome == NO_ROOM:
+            noted.append(self.encoder.no_room(event))
+        elif outcome == ACCEPTED and self.catalog.remember:
+            self.remembered.take(event, self._clocked(event))
 
     def _clocked(self, event: Event) -> float:
         """The event's time as the loop took it: moved back to its log time when it was too far ahead of that."""

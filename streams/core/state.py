@@ -46,6 +46,7 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     MINUTE,  # last whole minute whose looks have all happened
     HOUR,  # last whole hour that was worked or passed
     VERSION_NOW,  # version of the snapshot
+    SNAPSHOT_HOUR,  # hour at which it came into force
     EPOCH_NOW,  # grows when a prediction goes live
     CHANGED,  # 1 when anything was recorded since the last snapshot
     PHASE,  # of the moment that waits for a model outside
@@ -73,7 +74,7 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     USERS_LIMIT,
     TARGETS,  # bits of the predictions that segments may use now: live in status and access
     SI_SIZE,
-) = range(31)
+) = range(32)
 COUNTERS = {
     "events": N_EVENTS,
     "duplicates": N_DUPLICATES,

@@ -95,7 +95,8 @@ def chunk_of(data: Rows, number: int) -> ExampleChunk:
     n = len(x)
     nothing = np.full(n, np.nan, np.float32)
     return ExampleChunk(
-        prediction=0, number=number, x=x, y=y, time_s=np.full(n, 9e8), user=np.arange(n, dtype=np.uint64),
+        prediction=0, number=number,
+        shard=0, x=x, y=y, time_s=np.full(n, 9e8), user=np.arange(n, dtype=np.uint64),
         kind=np.zeros(n, np.uint8), weight=weight, likelihood=nothing, heuristic=nothing, score=nothing,
         category=np.full(n, 255, np.uint8), treated=np.zeros(n, np.uint8),
     )  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 from config.catalog import Catalog
 from models.examples import KIND_CROSSING, ExampleChunk
 from models.labels import example_hash
-from streams.adapters.memory_store import MemoryServer, MemoryStore
+from streams.adapters.memory_store import MemoryServer, MemoryShard, MemoryStore
 from streams.core.events import BadEvent, Event
 from streams.core.kernel import look_phase, week_minute
 from streams.core.users import user_key
@@ -126,6 +126,11 @@ class Driver:
             self.engine.on_chunk = self.outcome.chunks.append
         else:
             self.engine = self._fresh()
+
+    def stored(self) -> MemoryShard:
+        """What the store holds of the shard."""
+        assert self.server is not None
+        return self.server.shards[0]
 
     def take(self, items: Sequence[Input]) -> None:
         """One batch: all items, then a commit."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from math import nan
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from models.scales import bin_of
 from models.snapshot import Status
 from streams.core.decode import build_decoder
 from streams.core.events import BadEvent, DeadReason, Event
+from streams.core.shard import Shard, Stop
 from streams.core.users import user_key
 from tests.property.engine import Driver
 
@@ -72,3 +75,90 @@ def test_a_linear_river_model_is_served_from_its_weights() -> None:
     low, high = np.unique(likelihoods[-20:])  # users who order, and users who only look; 0.5 was said of all
     assert low < 0.1
     assert high > 0.9
+
+
+def drained_within_capacity(shard: Shard, n: int) -> None:
+    assert n <= len(shard.out.whole)
+    WRITE_TRANSITIONS(shard, n)
+
+
+WRITE_TRANSITIONS = Shard._write_transitions
+
+
+def test_looks_that_fill_the_buffer_leave_room_for_the_event_behind_them() -> None:
+    """19 filter segments and 189 users in one minute end exactly where no row is left; numba would write beyond it."""
+    everybody = "{all: [{prediction: orders, category: [low, medium, high]}, {not: {event: Order, count: {min: 1}}}]}"
+    segments = ", ".join(f"s{k}: {{name: S{k}, filter: {everybody}}}" for k in range(19))
+    tight = loads(
+        "{version: 1, name: small, predictions: {orders: {name: Orders, goal: {did: Order}, window: 1h, "
+        "scale: probability, hysteresis: 0, categories: {medium: 1, high: 99}}}, "
+        f"segments: {{{segments}}}, limits: {{backfill_users_per_minute: 189}}}}"
+    )
+    driver = Driver(tight, 1)
+    views = [event(f"u{n}", T0 + n / 10, n + 1, "View") for n in range(190)]
+    with patch.object(Shard, "_write_transitions", drained_within_capacity):
+        driver.take([*views, event("u189", T0 + 7_230, 999)])
+    assert len(driver.outcome.transitions) > len(driver.engine.shard.out.whole)
+
+
+def test_a_score_says_no_likelihood_before_the_users_turn_has_come() -> None:
+    """Whatever was touched in the commit in which the prediction goes live."""
+    slow = loads(
+        "{version: 1, name: small, predictions: {orders: {name: Orders, goal: {did: Order}, window: 1h}}, "
+        "limits: {backfill_users_per_minute: 1}}"
+    )
+    items = [event(f"u{n}", T0 + n, n + 1) for n in range(10)] + [event("u0", T0 + 7_300 + n, 50 + n) for n in range(2)]
+    whole, cut = Driver(slow, 1, store=True), Driver(slow, 1, store=True)
+    whole.take(items)
+    for item in items:
+        cut.take([item])
+    assert whole.stored().scores == cut.stored().scores
+    said = {user: json.loads(data)["likelihood"] for user, data in whole.stored().scores["orders"].items()}
+    assert said["u0"] is not None
+    assert said["u9"] is None
+
+
+def test_what_is_too_large_to_remember_counts_however_the_input_is_cut() -> None:
+    keeps = loads(
+        "{version: 1, name: small, predictions: {orders: {name: Orders, goal: {did: Order}, window: 1d}}, "
+        "remember: {Cart: {properties: [items], cleared_by: [Order]}}, limits: {remember_bytes: 64}}"
+    )
+    cart = Event("a", "Cart", T0, nan, 1, None, {"items": "x" * 100}, 0, T0)
+    order = Event("a", "Order", T0 + 5, nan, 2, None, None, 1, T0 + 5)
+    whole, cut = Driver(keeps, 100), Driver(keeps, 100)
+    whole.take([cart, order])
+    for item in (cart, order):
+        cut.take([item])
+    assert whole.engine.shard.counters() == cut.engine.shard.counters()
+    assert whole.engine.shard.remembered.too_large == 1
+
+
+def test_older_news_neither_replaces_nor_clears_what_is_remembered() -> None:
+    keeps = loads(
+        "{version: 1, name: small, predictions: {orders: {name: Orders, goal: {did: Order}, window: 1d}}, "
+        "remember: {Cart: {properties: [items], cleared_by: [Order]}}}"
+    )
+
+    def cart(at_s: float, items: str, message: int) -> Event:
+        return Event("a", "Cart", T0 + at_s, nan, message, None, {"items": items}, message, T0 + at_s)
+
+    def order(at_s: float, message: int) -> Event:
+        return Event("a", "Order", T0 + at_s, nan, message, None, None, message, T0 + at_s)
+
+    driver = Driver(keeps, 100, store=True)
+    remembered = []
+    for item in (cart(100, "new", 1), cart(50, "old", 2), order(60, 3), order(200, 4), cart(150, "late", 5)):
+        driver.take([item])
+        driver.restart()
+        remembered.append(driver.engine.shard.remembered.of("a").get("Cart"))
+    new = {"items": "new"}
+    assert remembered == [new, new, new, None, None]
+
+
+def test_chunks_name_their_shard() -> None:
+    shard = Shard(catalog(), shard=3)
+    shard.feed([event("a", T0, 1), event("a", T0 + 3 * DAY_S, 2)])
+    chunks = []
+    while shard.run() is Stop.HOUR:
+        chunks += shard.matured()
+    assert {chunk.shard for chunk in chunks} == {3}

@@ -34,6 +34,7 @@ class ProductWarmup:
             ExampleChunk(
                 prediction=0,
                 number=self.chunks,
+                shard=0,
                 x=np.zeros((len(rows), 0), np.float32),
                 y=np.array([row["label"] for row in rows], np.uint8),
                 time_s=np.array([row["time_s"] for row in rows], np.float64),

@@ -45,7 +45,7 @@ class Rows:
         return ExampleChunk(
             index, number, self.x, self.y, self.time_s, self.user, self.kind, np.ones(n, dtype=np.float32),
             self.likelihood, self.heuristic, np.zeros(n, dtype=np.float32), np.zeros(n, dtype=np.uint8),
-            np.zeros(n, dtype=np.uint8),
+            np.zeros(n, dtype=np.uint8), shard=0,
         )  # fmt: skip
 
 
