@@ -28,6 +28,7 @@ from streams.core.state import (
     EPOCH_NOW,
     EVERYBODY,
     LIVE,
+    MODEL,
     N_CROSSINGS,
     O_CATEGORY,
     O_ENTERED,
@@ -233,8 +234,18 @@ def _left_audience(s: State, i: int, g: int, step: int) -> bool:
 
 
 @jit
-def _transition(s: State, i: int, g: int, step: int, stamp_s: float, origin: int, bits: np.uint64, event: int) -> None:
+def _awaits_turn(s: State, i: int, g: int) -> bool:
+    """Whether nothing was published of row `i` since a prediction that segment `g` uses went live."""
+    for p in range(s.c.predictions):
+        if (s.segments.uses[g] >> np.uint64(p)) & np.uint64(1) and s.rows.u[i, EPOCH] < s.model.epoch[p]:
+            return True
+    return False
+
+
+@jit
+def _transition(s: State, i: int, g: int, step: int, stamp_s: float, cause: int, bits: np.uint64, event: int) -> None:
     k = s.scratch
+    origin = MODEL if cause == BACKFILL and not _awaits_turn(s, i, g) else cause
     entering = k.member[g] != 0
     shown = AUDIENCE if not entering and _left_audience(s, i, g, step) else origin
     sequence = s.rows.u[i, s.c.u_sequence + g] + np.uint32(1)

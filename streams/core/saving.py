@@ -202,8 +202,7 @@ class Saver:
         for p, saved in msgspec.msgpack.decode(data, type=dict[int, _WentLive]).items() if data else ():
             # Copies, because compiled code takes an array that cannot be written as another type.
             weights, named = np.frombuffer(saved.weights).copy(), np.frombuffer(saved.named, np.uint8).copy()
-            shard.went_live[p] = WentLive(saved.epoch, weights, saved.bias, named)
-            shard.rescore(p)
+            shard.note_went_live(p, WentLive(saved.epoch, weights, saved.bias, named))
 
     def _load_appended(self, appended: Iterable[tuple[str, bytes]]) -> None:
         """Dedupe hashes and pending examples; part by part, because together they are as large as the shard itself."""

@@ -265,10 +265,9 @@ class Shard:
         epoch, named = int(self.si[EPOCH_NOW]), self.vocabulary.named.copy()
         self.went_live_is_new = True
         if p not in self._outside:
-            self.went_live[p] = WentLive(epoch, self._model.weights[p].copy(), float(self._model.bias[p]), named)
-            self.rescore(p)
+            self.note_went_live(p, WentLive(epoch, self._model.weights[p].copy(), float(self._model.bias[p]), named))
             return
-        self.went_live[p] = WentLive(epoch, np.zeros(0), 0.0, named)
+        self.note_went_live(p, WentLive(epoch, np.zeros(0), 0.0, named))
         s, c = self.state, self.definitions.layout.columns
         for i in range(len(self.users)):
             if s.rows.b[i, c.b_audience + p]:
@@ -283,13 +282,13 @@ class Shard:
                 s.rows.f[i, c.f_z + p] = _logit(self._outside[p].likelihood(s.scratch.x[0]))
                 touch(self.sealed.state, i)
 
-    def rescore(self, p: int) -> None:
-        """Rank values of users who have not been scored since prediction `p` went live, as of then."""
-        then = self.went_live[p]
-        if not len(then.weights):
-            return
-        spec = seal_features(self.definitions.features._replace(named=then.named))
-        kernel.rescore_all(self.sealed.state, spec, p, then.weights, then.bias, then.epoch, len(self.users))
+    def note_went_live(self, p: int, then: WentLive) -> None:
+        """Prediction `p` goes or went live: users who have not been scored since get the rank value as of then."""
+        self.went_live[p] = then
+        self._model.epoch[p] = then.epoch
+        if len(then.weights):
+            spec = seal_features(self.definitions.features._replace(named=then.named))
+            kernel.rescore_all(self.sealed.state, spec, p, then.weights, then.bias, then.epoch, len(self.users))
 
     def reschedule_all(self) -> None:
         """Compute every user's next look anew."""
@@ -388,11 +387,13 @@ class Shard:
         external[list(self._outside)] = 1
 
     def _model_of(self, snapshot: Snapshot) -> Model:
+        went_live = [self.went_live[p].epoch if p in self.went_live else 0 for p in range(len(snapshot.predictions))]
         return Model(
             weights=np.stack([p.weights for p in snapshot.predictions]),
             bias=np.array([p.bias for p in snapshot.predictions], np.float64),
             live=np.array([p.status != Status.WARMING for p in snapshot.predictions], np.uint8),
             table=percentile_table(snapshot.counts),
+            epoch=np.array(went_live, np.int64),
         )
 
     def _give_slots(self, batch: Encoded) -> None:

@@ -156,12 +156,16 @@ class Conditions(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The snapshot in force: `weights` [P, F], `bias` [P], `live` [P], `table` [P, BINS] score of a bin."""
+    """The snapshot in force: `weights` [P, F], `bias` [P], `live` [P], `table` [P, BINS] score of a bin.
+
+    `epoch` [P]: users scored before it have not had their turn since the prediction went live.
+    """
 
     weights: F64
     bias: F64
     live: U8
     table: F64
+    epoch: I64
 
 
 class Population(NamedTuple):
@@ -297,3 +301,4 @@ def replace_in_place(model: Model, other: Model) -> None:
     model.bias[:] = other.bias
     model.live[:] = other.live
     model.table[:] = other.table
+    model.epoch[:] = other.epoch

@@ -79,12 +79,16 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One evaluation of a user: the state `at_s`, said at `now_s` for a reason."""
+    """One evaluation of a user: the state `at_s`, said at `now_s` for a reason.
+
+    `went_live`: predictions that went live since the user was scored last.
+    """
 
     at_s: float
     now_s: float
     origin: str
     event: Event | None
+    went_live: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -345,9 +349,8 @@ class ReferenceShard:
         """A snapshot that came since the last recorded moment, on the features as they were then."""
         if self.version is None or user.said.scored_t == -math.inf or user.said.version >= self.version.number:
             return []
-        went_live = any(user.said.version < live_s // HOUR_S for live_s in self.live_since.values())
-        origin = "backfill" if went_live else "model"
-        return self._step(user.row, after, Step(user.said.scored_t, now_s, origin, None))
+        went_live = {id_ for id_, live_s in self.live_since.items() if user.said.version < live_s // HOUR_S}
+        return self._step(user.row, after, Step(user.said.scored_t, now_s, "model", None, frozenset(went_live)))
 
     def _step(self, row: Row, said: Said, step: Step) -> list[dict[str, Any]]:
         """Scores the user and decides all segments. Changes `said`; returns the transitions in their order."""
@@ -414,7 +417,8 @@ class ReferenceShard:
         left_audience = any(before[id_].audience and not said.answers[id_].audience for id_ in segment.uses)
         only = segment.uses[0] if len(segment.uses) == 1 else None
         new = said.answers[only] if only is not None else Answer()
-        old = before[only] if only is not None and step.origin != "backfill" else Answer()
+        origin = "backfill" if step.went_live & set(segment.uses) else step.origin
+        old = before[only] if only is not None and origin != "backfill" else Answer()
         entry_count = (membership.sequence + 1) // 2
         return {
             "user": user,
@@ -422,7 +426,7 @@ class ReferenceShard:
             "in_segment": membership.inside,
             "sequence": membership.sequence,
             "time_s": step.now_s,
-            "origin": "audience" if left_audience and not membership.inside else step.origin,
+            "origin": "audience" if left_audience and not membership.inside else origin,
             "prediction": only,
             "model_version": said.version,
             "score": new.score,
