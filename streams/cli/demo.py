@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from streams.cli.options import Fresh
 from streams.cli.replay import RESUME, finish, show_outcome, where_options
@@ -62,11 +63,11 @@ def demo(
 def _next(where: str, user: str, report: Path, folder: Path) -> list[str]:
     catalog = folder / "catalog.yaml"
     shown = catalog.relative_to(Path.cwd()) if catalog.is_relative_to(Path.cwd()) else catalog
-    return [
-        "[bold]What to try next[/bold]",
-        f"  open {report}  (in a browser)",
-        f"  tideline user {user}{where}",
-        f"  tideline segment regulars_at_risk{where}",
-        f"  tideline store{where}  (and in another terminal: redis-cli, see docs/redis.md)",
-        f"  look at {shown}, then write one for your own events: README.md, your own data in five minutes",
+    lines = [
+        f"open {report}  (in a browser)",
+        f"tideline user {user}{where}",
+        f"tideline segment regulars_at_risk{where}",
+        f"tideline store{where}  (and in another terminal: redis-cli, see docs/redis.md)",
+        f"look at {shown}, then write one for your own events: README.md, your own data in five minutes",
     ]
+    return ["[bold]What to try next[/bold]", *(f"  {escape(line)}" for line in lines)]
