@@ -21,7 +21,11 @@ from streams.adapters.file_lock import try_lock
 from streams.ports import OutboxEntry
 
 REMEMBERED_IDS = 200_000
-"""Ids of the latest lines that are known again. A crash repeats at most the transitions of one commit."""
+"""Ids of the latest lines that are known again, or as many as were ever to be published at once if that is more.
+
+A crash repeats the transitions of one commit, of which any part may be in the file already. More than these are
+remembered for a store that was set back to a copy from some commits before.
+"""
 
 _TAIL_BYTES = 1 << 20
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -67,6 +71,8 @@ class TransitionFile:
             raise
 
     def publish(self, entries: Sequence[OutboxEntry]) -> None:
+        """See `Sink`. Raises InputError if the file turns out to hold something else than transitions further up."""
+        self._remember_at_least(len(entries))
         fresh: dict[str, bytes] = {}
         for _, data in entries:
             if b"\n" in data:
@@ -101,6 +107,17 @@ class TransitionFile:
         self._latest.append(identifier)
         if len(self._latest) > self._remembered_ids:
             self._known.discard(self._latest.popleft())
+
+    def _remember_at_least(self, number: int) -> None:
+        """So many of the last lines may be repetitions."""
+        if number <= self._remembered_ids:
+            return
+        has_older_lines = len(self._latest) == self._remembered_ids
+        self._remembered_ids = number
+        if has_older_lines:
+            self._latest.clear()
+            self._known.clear()
+            self._read_latest_ids()
 
     # --- opening ---------------------------------------------------------------------------------------------------
 

@@ -149,6 +149,19 @@ def test_only_the_latest_ids_are_remembered(tmp_path: Path) -> None:
     assert ids(path) == ["id-1", "id-2", "id-3", "id-4", "id-5", "id-6", "id-1"]
 
 
+@pytest.mark.parametrize("kept", [1, 17, 40, 99, 100])
+def test_a_commit_of_any_size_that_a_crash_cut_is_not_repeated(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "out.ndjson"
+    before, commit = entries(*range(50)), entries(*range(50, 150))
+    path.write_bytes(b"".join(data + b"\n" for _, data in before + commit[:kept]) + commit[kept % 100][1][:20])
+    sink = TransitionFile(path, remembered_ids=10)
+    sink.publish(commit)
+    sink.publish(commit)  # another process took the shard and gave it back: its outbox is given once more
+    sink.publish(entries(150))
+    sink.close()
+    assert ids(path) == [f"id-{number}" for number in range(151)]
+
+
 @pytest.mark.parametrize(
     "content",
     [
