@@ -42,7 +42,7 @@ class TransitionFile:
     """A `Sink`. One process at a time writes to a file."""
 
     def __init__(self, path: Path, *, remembered_ids: int = REMEMBERED_IDS) -> None:
-        """Open or create the file.
+        """Open or create the file; a new one is for its owner alone, an older one keeps its rights.
 
         Raises InputError: it holds something else than transitions (it is left as it was), another process
         writes to it, or it cannot be opened.
@@ -53,7 +53,7 @@ class TransitionFile:
         self._remembered_ids = remembered_ids
         self._decoder = msgspec.json.Decoder(_Transition)
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             raise InputError(str(path), f"cannot be opened for transitions: {error.strerror}") from error
         try:

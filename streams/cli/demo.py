@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from streams.cli.options import Fresh
+from streams.cli.options import Fresh, warn_if_open
 from streams.cli.replay import RESUME, finish, show_outcome, where_options
 from streams.cli.screen import TerminalWatcher, guarded, show
 
@@ -42,8 +42,12 @@ def demo(
     if not folder.is_dir():
         raise InputError(str(folder), "is not here: the demo needs the examples of a checkout of Tideline")
     # The embedded server always, and in a place of its own: the demo must not meet a store of the user's.
-    where = data_dir or load_settings().data_dir / "demo"
+    where = data_dir
+    if where is None:
+        load_settings().data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        where = load_settings().data_dir / "demo"
     where.mkdir(parents=True, exist_ok=True, mode=0o700)
+    warn_if_open(where)
     place = Place(where)
     job = Job(
         (folder / "events.csv.gz",), load_catalog(folder / "catalog.yaml"), place, where / TRANSITIONS_FILE, fresh

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.options import CatalogFile, DataDir, Files, Fresh, Json, Store, find_place
+from streams.cli.options import CatalogFile, DataDir, Files, Fresh, Json, Store, find_place, warn_if_open
 from streams.cli.screen import TerminalWatcher, echo_json, guarded, show, warn
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def replay(
     if transitions is None:
         place.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         transitions = place.data_dir / TRANSITIONS_FILE
+    if place.url is None or transitions.parent == place.data_dir:
+        warn_if_open(place.data_dir)
     job = Job(tuple(files), loaded, place, transitions, fresh=fresh, codec=codec)
     with TerminalWatcher() as watcher:
         outcome = run_job(job, watcher)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from streams.cli.options import DataDir, find_place
+from streams.cli.options import DataDir, find_place, warn_if_open
 from streams.cli.screen import guarded, show
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def store(
     place = Place(place.data_dir, None, place.prefix)
     if not (place.data_dir / "appendonlydir").is_dir():
         raise StoreError(nothing_stored(place))
+    warn_if_open(place.data_dir)
     keep_running(place, port)
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -196,6 +197,15 @@ def test_a_first_line_that_was_cut_is_started_again(tmp_path: Path, content: byt
     sink.publish(entries(1))
     sink.close()
     assert path.read_bytes() == transition(1) + b"\n"
+
+
+def test_a_new_file_is_for_its_owner_alone_and_an_old_one_keeps_its_rights(tmp_path: Path) -> None:
+    path = tmp_path / "out.ndjson"
+    TransitionFile(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o640)
+    TransitionFile(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_two_writers_are_refused(tmp_path: Path) -> None:
