@@ -1,4 +1,4 @@
-"""Settings of one process: where its store and data are, its keys, how it logs. The only reader of the environment.
+"""Settings of one process: where its store and data are, and its keys. The only reader of the environment.
 
 Every setting is an environment variable with the prefix ``TIDELINE_``; docs/settings.md lists them. What the product
 should do (predictions, segments, limits) is not here but in the catalog.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -43,12 +43,6 @@ class Settings(BaseSettings):
         pattern=r"^[a-z][a-z0-9_-]{0,31}$",
         description="What every key in Redis begins with; two services in one Redis need two of them.",
     )
-    shards: int = Field(
-        default=1,
-        ge=1,
-        le=1024,
-        description="Number of shards. Stored at the first start; another number is refused later.",
-    )
     wait_replicas: int = Field(
         default=0,
         ge=0,
@@ -71,12 +65,6 @@ class Settings(BaseSettings):
         default=None,
         description="Signs snapshots of river models that are stored as pickles (32 characters or more). Without it "
         "only models that are stored as plain numbers can be used.",
-    )
-    log_format: Literal["text", "json"] = Field(
-        default="text", description="`text` for a terminal, `json` for a log collector (one object a line)."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least important messages that are logged."
     )
 
     @field_validator("redis_url")

@@ -1,7 +1,7 @@
 """The commit of a batch: the only place where effects leave a shard.
 
-Nothing else writes to a store or publishes a transition. What may go wrong between any two steps is what
-`tests/simulation` and the contract suite of the stores try out.
+Nothing else writes to a store or publishes a transition. What may go wrong between any two steps is what the
+contract suite of the stores (`tests/contract`) and the killed replays of `tests/integration` try out.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ T = TypeVar("T")
 class Patience:
     """How long to wait for a store or a sink that does not answer: bounded attempts with growing pauses.
 
-    `sleep(seconds)` is passed in, so that the core's simulator and the tests keep the time. With the
-    defaults the pauses add up to about 50 seconds: enough for a server that restarts and loads its data.
+    `sleep(seconds)` is passed in, so that tests keep the time. With the defaults the pauses add up to about
+    50 seconds: enough for a server that restarts and loads its data.
     """
 
     sleep: Callable[[float], None]

@@ -92,7 +92,8 @@ class Source:
     """
 
     def __init__(self, path: str | Path, encoding: str, spool: Spool) -> None:
-        self.name = str(path)
+        # A name that is not UTF-8 would end up in dead letters, which are: such bytes are shown as \xff.
+        self.name = os.fsencode(path).decode("utf-8", "backslashreplace")
         self.damage: str | None = None
         self.compressed = False
         self._path = Path(path)

@@ -6,6 +6,7 @@ the rows have to be put into order). After it, events can be read from any posit
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -214,25 +215,41 @@ def _start(
 
 
 def _checked_json(name: str, records: Iterator[Record]) -> Iterator[Record]:
-    """The same records; refuses files that are no JSON lines at all, which would only give dead letters."""
+    """The same records; refuses files that are no JSON lines at all, which would only give dead letters.
+
+    A first line that is broken is a dead letter as any other line, so what follows it decides as well.
+    """
     head = list(islice(records, HEAD_RECORDS))
     texts = [text.lstrip() for _, _, text in head]
-    objects = sum(text.startswith(b"{") for text in texts)
-    if texts and (texts[0] in (b"[", b"{") or (texts[0].startswith(b"[") and (not objects or not _is_json(texts[0])))):
+    if texts and (texts[0] == b"{" or texts[0].startswith(b"[")) and _is_document(texts):
         raise InputError(
             name, "is JSON, but not one object a line; with jq: jq -c '.[]' (an array), or jq -c . (objects)"
         )
-    if len(texts) == HEAD_RECORDS and not objects:
+    if len(texts) == HEAD_RECORDS and not any(text.startswith(b"{") for text in texts):
         raise InputError(name, "no line starts with {, so it is not JSON lines; for a CSV set input.format: csv")
     return chain(head, records)
 
 
-def _is_json(text: bytes) -> bool:
+def _is_document(texts: list[bytes]) -> bool:
+    """Whether these first lines belong to one JSON value: none is an object alone, or they go on with the first one."""
+    if not any(map(_is_object, texts)):
+        return True
+    whole = b"\n".join(texts).decode(errors="replace").rstrip()
+    first_line = whole.partition("\n")[0]
     try:
-        msgspec.json.decode(text)
+        _, end = json.JSONDecoder().raw_decode(whole)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(whole)  # nothing is wrong with it but that the rest is missing
+    except RecursionError:
+        return False
+    return end > len(first_line)
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return False
-    return True
 
 
 def _check_content(parts: Sequence[_Part]) -> None:

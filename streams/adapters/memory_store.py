@@ -1,4 +1,4 @@
-"""The store in this process's memory: for tests, the simulator, and runs that keep nothing.
+"""The store in this process's memory: for tests, and for runs that keep nothing.
 
 It behaves as the store in Redis does, epochs, numbers and outbox included; only its promise is smaller.
 """

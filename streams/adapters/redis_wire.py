@@ -17,6 +17,8 @@ from redis.retry import Retry
 from config.errors import StoreError, StoreFull, StoreIncompatible, StoreUnavailable
 from streams.adapters.redis_pack import command
 
+_NO_CLUSTER = "Redis Cluster is not supported yet; use a single server, or a primary without Sentinel"
+
 # The first word of a refusal -> what it is to us, and what to tell. A server that only passes through a state
 # (loading, a script that runs, a failover, lost replicas) counts as one that does not answer.
 _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
@@ -26,14 +28,15 @@ _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
     "BUSY": (StoreUnavailable, "the server is busy with a script"),
     "READONLY": (StoreUnavailable, "the server is a replica and takes no writes"),
     "MASTERDOWN": (StoreUnavailable, "the server has lost its primary"),
-    "CLUSTERDOWN": (StoreUnavailable, "the cluster is down"),
-    "TRYAGAIN": (StoreUnavailable, "the cluster is moving these keys"),
     "NOREPLICAS": (StoreUnavailable, "the server misses replicas that it is told to wait for"),
     "NOAUTH": (StoreIncompatible, "the server wants a password in the address"),
     "WRONGPASS": (StoreIncompatible, "the server refuses the password"),
     "NOPERM": (StoreIncompatible, "the rights of this login do not suffice"),
-    "MOVED": (StoreIncompatible, "this node of a Redis Cluster does not own the key"),
-    "ASK": (StoreIncompatible, "this node of a Redis Cluster does not own the key"),
+    "MOVED": (StoreIncompatible, _NO_CLUSTER),
+    "ASK": (StoreIncompatible, _NO_CLUSTER),
+    "CROSSSLOT": (StoreIncompatible, _NO_CLUSTER),
+    "CLUSTERDOWN": (StoreIncompatible, _NO_CLUSTER),
+    "TRYAGAIN": (StoreIncompatible, _NO_CLUSTER),
     "WRONGTYPE": (StoreIncompatible, "a key of ours holds something else; choose another prefix"),
 }
 

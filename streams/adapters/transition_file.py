@@ -21,7 +21,11 @@ from streams.adapters.file_lock import try_lock
 from streams.ports import OutboxEntry
 
 REMEMBERED_IDS = 200_000
-"""Ids of the latest lines that are known again. A crash repeats at most the transitions of one commit."""
+"""Ids of the latest lines that are known again, or as many as were ever to be published at once if that is more.
+
+A crash repeats the transitions of one commit, of which any part may be in the file already. More than these are
+remembered for a store that was set back to a copy from some commits before.
+"""
 
 _TAIL_BYTES = 1 << 20
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -38,7 +42,7 @@ class TransitionFile:
     """A `Sink`. One process at a time writes to a file."""
 
     def __init__(self, path: Path, *, remembered_ids: int = REMEMBERED_IDS) -> None:
-        """Open or create the file.
+        """Open or create the file; a new one is for its owner alone, an older one keeps its rights.
 
         Raises InputError: it holds something else than transitions (it is left as it was), another process
         writes to it, or it cannot be opened.
@@ -49,7 +53,7 @@ class TransitionFile:
         self._remembered_ids = remembered_ids
         self._decoder = msgspec.json.Decoder(_Transition)
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             raise InputError(str(path), f"cannot be opened for transitions: {error.strerror}") from error
         try:
@@ -67,6 +71,8 @@ class TransitionFile:
             raise
 
     def publish(self, entries: Sequence[OutboxEntry]) -> None:
+        """See `Sink`. Raises InputError if the file turns out to hold something else than transitions further up."""
+        self._remember_at_least(len(entries))
         fresh: dict[str, bytes] = {}
         for _, data in entries:
             if b"\n" in data:
@@ -101,6 +107,17 @@ class TransitionFile:
         self._latest.append(identifier)
         if len(self._latest) > self._remembered_ids:
             self._known.discard(self._latest.popleft())
+
+    def _remember_at_least(self, number: int) -> None:
+        """So many of the last lines may be repetitions."""
+        if number <= self._remembered_ids:
+            return
+        has_older_lines = len(self._latest) == self._remembered_ids
+        self._remembered_ids = number
+        if has_older_lines:
+            self._latest.clear()
+            self._known.clear()
+            self._read_latest_ids()
 
     # --- opening ---------------------------------------------------------------------------------------------------
 

@@ -218,7 +218,7 @@ class EmbeddedValkey:
         def run() -> None:
             # The kernel watches the *thread* that started a process, so this one stays until the server ends.
             try:
-                with log.open("ab") as output:
+                with _open_private(log) as output:
                     self._log_start = output.tell()
                     self._process = process = self._popen(command, output)
             except OSError as error:
@@ -331,5 +331,14 @@ def _read(path: Path) -> str:
 def _write_whole(path: Path, text: str) -> None:
     """All of the text or nothing of it, for readers at any moment."""
     draft = path.with_name(path.name + ".new")
-    draft.write_text(text)
+    draft.unlink(missing_ok=True)
+    with _open_private(draft) as file:
+        file.write(text.encode())
     draft.replace(path)
+
+
+def _open_private(path: Path) -> IO[bytes]:
+    """A file to append to that nobody else can read."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.fchmod(file, 0o600)  # one of an earlier version may be open to others
+    return os.fdopen(file, "ab")

@@ -12,7 +12,7 @@ import typer
 
 from config.errors import CatalogError, InputError
 from streams.cli.options import Json
-from streams.cli.screen import fail, guarded, show
+from streams.cli.screen import echo_json, fail, guarded, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -83,7 +83,7 @@ def schema() -> None:
 
 def _print_problems(error: CatalogError) -> None:
     problems = [{"line": p.line, "path": p.path, "found": p.found, "expected": p.expected} for p in error.problems]
-    typer.echo(json.dumps({"ok": False, "problems": problems}, ensure_ascii=False))
+    echo_json({"ok": False, "problems": problems})
 
 
 def _print_contents(catalog: Catalog, found: Preview | None) -> None:
@@ -98,7 +98,7 @@ def _print_contents(catalog: Catalog, found: Preview | None) -> None:
     }
     if found is not None:
         result |= msgspec.to_builtins(found)
-    typer.echo(json.dumps(result, ensure_ascii=False))
+    echo_json(result)
 
 
 def _preview_words(found: Preview) -> Iterator[RenderableType]:
@@ -118,11 +118,11 @@ def _file_words(file: FilePreview) -> Iterator[RenderableType]:
     from rich.text import Text
 
     from streams.cli.tables import add, plain_table
-    from streams.runtime.words import count, moment
+    from streams.runtime.words import count, moment, printable
 
     rows = f"all {count(file.rows)} rows" if file.whole else f"the first {count(file.rows)} rows"
     head = Text.assemble(
-        "\n", (file.file, "bold"), f": {rows}; {count(file.events)} events of {count(file.users)} users"
+        "\n", (printable(file.file), "bold"), f": {rows}; {count(file.events)} events of {count(file.users)} users"
     )
     if file.events:
         head.append(f", {moment(file.first_time_s)} to {moment(file.last_time_s)} (UTC)")
@@ -130,11 +130,11 @@ def _file_words(file: FilePreview) -> Iterator[RenderableType]:
     for refused in file.refused:
         text = Text(f"  {count(refused.count)} × {refused.reason}: {refused.hint}", style="yellow")
         for letter in refused.examples:
-            text.append(f"\n      such as {letter.place}: {letter.detail}")
+            text.append(f"\n      such as {printable(letter.place)}: {printable(letter.detail)}")
             text.append(f"\n        {letter.start(100)}", style="dim")
         yield text
     if file.names:
-        names = [f"{name} {count(number)}" for name, number in file.names.items()]
+        names = [f"{printable(name)} {count(number)}" for name, number in file.names.items()]
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         yield Text(f"  names: {', '.join(names[:_NAMES])}{more}")
     if file.first:
@@ -157,42 +157,38 @@ def _pairs(values: dict[str, Any]) -> str:
 
 
 def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:
-    from rich.markup import escape
+    from rich.text import Text
 
-    from streams.cli.tables import plain_table
-
-    head = f"[green]✓[/green] [bold]{escape(catalog.name)}[/bold] ({escape(str(path))}) is right."
-    events = ", ".join(catalog.named_events()) or "none by name"
-    about = [
-        f"  reads    {_input_words(catalog)}",
-        f"  events   {escape(events)}",
-        f"  value    {escape(catalog.value_property or 'none')}",
-        f"  traits   {escape(', '.join(catalog.named_traits()) or 'none')}",
-    ]
-    predictions = plain_table("prediction", "name", "goal", "window", "access", title="Predictions")
     from config.durations import format_duration
-    from streams.cli.tables import goal_words
+    from streams.cli.tables import add, goal_words, plain_table
+    from streams.runtime.words import printable
 
+    head = Text.assemble(("✓", "green"), " ", (printable(catalog.name), "bold"), f" ({printable(str(path))}) is right.")
+    about = {
+        "reads": _input_words(catalog),
+        "events": ", ".join(catalog.named_events()) or "none by name",
+        "value": catalog.value_property or "none",
+        "traits": ", ".join(catalog.named_traits()) or "none",
+    }
+    predictions = plain_table("prediction", "name", "goal", "window", "access", title="Predictions")
     for name, prediction in catalog.predictions.items():
-        predictions.add_row(
-            name, prediction.name, goal_words(prediction), format_duration(prediction.window_s), prediction.access
-        )
-    result: list[RenderableType] = [head, *about, "", predictions]
+        window = format_duration(prediction.window_s)
+        add(predictions, name, prediction.name, goal_words(prediction), window, prediction.access)
+    lines = [Text(f"  {what:<8} {printable(words)}") for what, words in about.items()]
+    result: list[RenderableType] = [head, *lines, "", predictions]
     if catalog.segments:
         segments = plain_table("segment", "name", title="Segments, beside the categories of every prediction")
         for name, segment in catalog.segments.items():
-            segments.add_row(name, segment.name)
+            add(segments, name, segment.name)
         result.append(segments)
     return result
 
 
 def _input_words(catalog: Catalog) -> str:
-    from rich.markup import escape
-
     from config.catalog import SegmentInput
 
     if isinstance(catalog.input, SegmentInput):
         return "Segment-spec JSON, one object a line (track and identify)"
     given = catalog.input
     event = given.event if isinstance(given.event, str) else f"always {given.event.constant!r}"
-    return escape(f"{given.format.upper()}: user {given.user}, event {event}, time {given.time.field}")
+    return f"{given.format.upper()}: user {given.user}, event {event}, time {given.time.field}"

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from streams.cli.options import Fresh
+from streams.cli.options import Fresh, warn_if_open
 from streams.cli.replay import RESUME, finish, show_outcome, where_options
 from streams.cli.screen import TerminalWatcher, guarded, show
 
@@ -41,8 +42,12 @@ def demo(
     if not folder.is_dir():
         raise InputError(str(folder), "is not here: the demo needs the examples of a checkout of Tideline")
     # The embedded server always, and in a place of its own: the demo must not meet a store of the user's.
-    where = data_dir or load_settings().data_dir / "demo"
+    where = data_dir
+    if where is None:
+        load_settings().data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        where = load_settings().data_dir / "demo"
     where.mkdir(parents=True, exist_ok=True, mode=0o700)
+    warn_if_open(where)
     place = Place(where)
     job = Job(
         (folder / "events.csv.gz",), load_catalog(folder / "catalog.yaml"), place, where / TRANSITIONS_FILE, fresh
@@ -62,11 +67,11 @@ def demo(
 def _next(where: str, user: str, report: Path, folder: Path) -> list[str]:
     catalog = folder / "catalog.yaml"
     shown = catalog.relative_to(Path.cwd()) if catalog.is_relative_to(Path.cwd()) else catalog
-    return [
-        "[bold]What to try next[/bold]",
-        f"  open {report}  (in a browser)",
-        f"  tideline user {user}{where}",
-        f"  tideline segment regulars_at_risk{where}",
-        f"  tideline store{where}  (and in another terminal: redis-cli, see docs/redis.md)",
-        f"  look at {shown}, then write one for your own events: README.md, your own data in five minutes",
+    lines = [
+        f"open {report}  (in a browser)",
+        f"tideline user {user}{where}",
+        f"tideline segment regulars_at_risk{where}",
+        f"tideline store{where}  (and in another terminal: redis-cli, see docs/redis.md)",
+        f"look at {shown}, then write one for your own events: README.md, your own data in five minutes",
     ]
+    return ["[bold]What to try next[/bold]", *(f"  {escape(line)}" for line in lines)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.options import DataDir, Json, Store, find_place
-from streams.cli.screen import guarded, show
+from streams.cli.screen import echo_json, guarded, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,7 +75,7 @@ def predictions(store: Store = None, data_dir: DataDir = None, as_json: Json = F
     with _opened(store, data_dir) as (_, state):
         summary = summarize(state)
     if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(summary), ensure_ascii=False, allow_nan=False))
+        echo_json(msgspec.to_builtins(summary), allow_nan=False)
     else:
         show(head(summary), predictions_table(summary.predictions), population_table(summary.predictions))
         show(*warmup_lines(summary.predictions))
@@ -90,23 +90,28 @@ def segment(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its id, such as orders_7d.high or one of the catalog.")],
     members: Annotated[int, typer.Option("--members", min=0, max=100_000, help="How many members to show.")] = 10,
     all_members: Annotated[
-        bool, typer.Option("--all", help="Print all members and nothing else, one id a line.")
+        bool, typer.Option("--all", help="Print all members and nothing else, one id a line (with --json: as JSON).")
     ] = False,
     store: Store = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show a segment: its size, and some of its members in no particular order."""
+    """Show a segment: its size, and some of its members in no particular order.
+
+    Control characters in an id are shown escaped (ESC as backslash x1b); with --json ids are exact.
+    """
+    from streams.runtime.words import printable
+
     with _opened(store, data_dir) as (reader, state):
         _check_segment(state, name)
         if all_members:
             for user_id in reader.members(name):
-                typer.echo(user_id)
+                typer.echo(json.dumps(user_id) if as_json else printable(user_id))
             return
         size = reader.member_count(name)
         shown = [_member(reader, state, name, user_id) for user_id in islice(reader.members(name), members)]
     if as_json:
-        typer.echo(json.dumps({"id": name, "members": size, "users": shown}, ensure_ascii=False, allow_nan=False))
+        echo_json({"id": name, "members": size, "users": shown}, allow_nan=False)
     else:
         show(*_segment_words(state, name, size, shown))
 
@@ -147,10 +152,10 @@ def _segment_words(state: StoredState, name: str, size: int, shown: list[dict[st
 
     from streams.cli.tables import add, plain_table, stays_words
     from streams.runtime.summary import score_hysteresis
-    from streams.runtime.words import count, figure, moment, percent
+    from streams.runtime.words import count, figure, moment, percent, printable
 
     words = state.definitions.segment_names[state.definitions.segment_ids.index(name)]
-    head = Text.assemble((words, "bold"), f" ({name}): {count(size)} members")
+    head = Text.assemble((printable(words), "bold"), f" ({name}): {count(size)} members")
     if state.users:
         head.append(f", {percent(size / state.users)} of all {count(state.users)} users")
     prediction = _used_prediction(state, name)
@@ -205,7 +210,7 @@ def user(
     if detail is None:
         raise NotStored(f"no user {user_id!r} among the {users:,} that are stored; ids must be as in the events")
     if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(detail), ensure_ascii=False))
+        echo_json(msgspec.to_builtins(detail))
     else:
         show(*_user_words(detail))
 
@@ -214,9 +219,9 @@ def _user_words(detail: UserDetail) -> Iterator[Table | Text]:
     from rich.text import Text
 
     from streams.cli.tables import add, plain_table
-    from streams.runtime.words import moment
+    from streams.runtime.words import moment, printable, printable_json
 
-    head = Text.assemble(("User ", ""), (detail.user, "bold"))
+    head = Text.assemble(("User ", ""), (printable(detail.user), "bold"))
     head.append(f": first seen {moment(detail.first_s)}, last seen {moment(detail.last_s)}")
     head.append(f", scores as of {moment(detail.scored_s)} (UTC)\n")
     yield head
@@ -239,7 +244,7 @@ def _user_words(detail: UserDetail) -> Iterator[Table | Text]:
             add(table, name, str(value))
         yield table
     if detail.remembered:
-        yield Text(f"Remembered: {json.dumps(detail.remembered, ensure_ascii=False)}\n")
+        yield Text(f"Remembered: {printable_json(json.dumps(detail.remembered, ensure_ascii=False))}\n")
 
 
 def _score_lines(found: UserPrediction) -> Text:
@@ -247,24 +252,24 @@ def _score_lines(found: UserPrediction) -> Text:
 
     from streams.cli.tables import goals_words
     from streams.runtime.transition_log import SMALLEST_SHOWN
-    from streams.runtime.words import percent, rank
+    from streams.runtime.words import percent, printable, rank
 
-    text = Text.assemble((found.name, "bold"), f" ({found.id}): ")
+    text = Text.assemble((printable(found.name), "bold"), f" ({found.id}): ")
     if found.score is None:
         return text.append("not in the audience\n")
-    text.append(f"{found.score_name} {found.score:.1f}")
+    text.append(f"{printable(found.score_name)} {found.score:.1f}")
     if found.scale == "percentile":
         text.append(f" ({rank(found.score, risk=found.kind == 'churn')} of the audience)")
     if found.likelihood is not None:
         text.append(f", likelihood {percent(found.likelihood)}")
     if found.category_name is not None:
-        text.append(f", category {found.category_name}")
+        text.append(f", category {printable(found.category_name)}")
     if found.status != "live":
         text.append(f"; {found.status}")
     if found.warmup is not None:
         text.append(f": {goals_words(found.warmup)}")
     for reason in (reason for reason in found.reasons if reason.strength >= SMALLEST_SHOWN):
-        text.append(f"\n  {reason.direction} it  {reason!s}", style="dim")
+        text.append(f"\n  {reason.direction} it  {printable(str(reason))}", style="dim")
     return text.append("\n")
 
 
@@ -292,13 +297,15 @@ def dead_letters(
     rows, total = state.totals.position, sum(state.totals.dead_letters.values())
     if as_json:
         found = {"records": rows, "refused": total, "stored": stored, "reasons": msgspec.to_builtins(refused)}
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        echo_json(found)
     else:
         show(*_dead_letter_words(refused, rows, total))
 
 
 def _dead_letter_words(refused: tuple[Refused, ...], rows: int, total: int) -> Iterator[Text]:
     from rich.text import Text
+
+    from streams.runtime.words import printable
 
     if not total:
         yield Text(f"All {rows:,} records could be used: there are no dead letters.")
@@ -308,8 +315,8 @@ def _dead_letter_words(refused: tuple[Refused, ...], rows: int, total: int) -> I
         text = Text.assemble("\n", (group.reason, "bold"), f": {group.count:,} records; {group.hint}")
         for letter in group.examples:
             text.append(f"\n  position {letter.position:,}")
-            text.append(f", {letter.source}" if letter.source else "")
-            text.append(f": {letter.detail}\n")
+            text.append(f", {printable(letter.source)}" if letter.source else "")
+            text.append(f": {printable(letter.detail)}\n")
             text.append(f"    {letter.start(_START_CHARACTERS)}", style="dim")
         if len(group.examples) < group.count:
             text.append(f"\n  ({len(group.examples):,} of {group.count:,} are shown)", style="dim")

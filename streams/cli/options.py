@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,6 +67,16 @@ def find_place(store: str | None, data_dir: Path | None) -> tuple[Place, ModelCo
     key = settings.signing_key
     codec = None if key is None else SignedPickle(key.get_secret_value().encode())
     return Place(settings.data_dir, settings.redis_url, settings.key_prefix, _wait_for(settings)), codec
+
+
+def warn_if_open(folder: Path) -> None:
+    """Tell of a data directory that other users can open, and what to do."""
+    from streams.cli.screen import warn
+    from streams.runtime.place import open_to_others
+
+    if open_to_others(folder):
+        command = f"chmod 700 {shlex.quote(str(folder))}"
+        warn(f"other users of this machine may open {folder}, and it holds data about your users. Close it: {command}")
 
 
 def _wait_for(settings: Settings) -> WaitFor | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.options import CatalogFile, DataDir, Files, Fresh, Json, Store, find_place
-from streams.cli.screen import TerminalWatcher, guarded, show, warn
+from streams.cli.options import CatalogFile, DataDir, Files, Fresh, Json, Store, find_place, warn_if_open
+from streams.cli.screen import TerminalWatcher, echo_json, guarded, show, warn
 
 if TYPE_CHECKING:
     from streams.runtime.job import Job, Outcome, Watcher
@@ -66,18 +65,20 @@ def replay(
     if transitions is None:
         place.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         transitions = place.data_dir / TRANSITIONS_FILE
+    if place.url is None or transitions.parent == place.data_dir:
+        warn_if_open(place.data_dir)
     job = Job(tuple(files), loaded, place, transitions, fresh=fresh, codec=codec)
     with TerminalWatcher() as watcher:
         outcome = run_job(job, watcher)
         if outcome.nothing_used:
             if as_json:
-                typer.echo(json.dumps(as_dict(job, outcome, None), ensure_ascii=False, allow_nan=False))
+                echo_json(as_dict(job, outcome, None), allow_nan=False)
             raise InputError(", ".join(str(file) for file in job.files), "\n".join(nothing_used_lines(job, outcome)))
         latest = finish(job, outcome, report, watcher)
         if outcome.refused_share > MANY_REFUSED:
             warn(*refused_lines(job, outcome))
     if as_json:
-        typer.echo(json.dumps(as_dict(job, outcome, report), ensure_ascii=False, allow_nan=False))
+        echo_json(as_dict(job, outcome, report), allow_nan=False)
     else:
         show_outcome(job, outcome, latest, report)
         show(*next_steps(job, outcome, latest, catalog))
@@ -136,10 +137,14 @@ def nothing_used_lines(job: Job, outcome: Outcome) -> list[str]:
 
 
 def _reason_lines(outcome: Outcome) -> list[str]:
+    from streams.runtime.words import printable
+
     lines = []
     for refused in outcome.refused[:REASONS]:
         lines.append(f"  {refused.count:,} × {refused.reason}: {refused.hint}")
-        lines += [f"      such as {letter.place}: {letter.detail}" for letter in refused.examples[:1]]
+        lines += [
+            f"      such as {printable(letter.place)}: {printable(letter.detail)}" for letter in refused.examples[:1]
+        ]
     if len(outcome.refused) > REASONS:
         lines.append(f"  and {len(outcome.refused) - REASONS} other reasons")
     return lines
@@ -165,9 +170,13 @@ def next_steps(job: Job, outcome: Outcome, latest: tuple[Transition, ...], catal
     """What to try next."""
     from rich.markup import escape
 
+    from streams.runtime.words import printable
+
     where = where_options(job)
     prediction = outcome.summary.predictions[0].id
-    user = shlex.quote(latest[0].data.user_id) if latest else "USER"
+    # Of an id with control characters no command can be shown that works.
+    users = (found.data.user_id for found in latest)
+    user = next((shlex.quote(user_id) for user_id in users if printable(user_id) == user_id), "USER")
     files = shlex.join(map(str, job.files))
     lines = [
         f"tideline segment {prediction}.high{where}",

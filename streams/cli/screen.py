@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import signal
 import sys
@@ -16,13 +17,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.status import Status
 from rich.table import Table
 
 from config.errors import CatalogError, TidelineError
+from streams.runtime.words import printable, printable_json
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType
 
 P = ParamSpec("P")
 INTERRUPTED = 128 + signal.SIGINT
@@ -31,6 +34,16 @@ _PARTS = 10_000
 _WIDE = 10_000
 _EVERY_S = 10.0
 """How often a line says how far it is where there is no terminal for a bar."""
+
+
+class _Screen(Console):
+    """A console that sends no command to the terminal but its own, whatever the text is that it shows."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            # Lines end where we end them: what comes from users went through `printable` before, ends of lines too.
+            yield segment if control else Segment("\n".join(map(printable, text.split("\n"))), style)
 
 
 def out() -> Console:
@@ -46,8 +59,8 @@ def err() -> Console:
 def _console(stream: TextIO) -> Console:
     """With colours and line breaks on a terminal; elsewhere plain lines as long as they are, for grep and logs."""
     if stream.isatty():
-        return Console(file=stream, highlight=False)
-    return Console(file=stream, highlight=False, soft_wrap=True, force_terminal=False, color_system=None, width=_WIDE)
+        return _Screen(file=stream, highlight=False)
+    return _Screen(file=stream, highlight=False, soft_wrap=True, force_terminal=False, color_system=None, width=_WIDE)
 
 
 def show(*results: RenderableType) -> None:
@@ -70,6 +83,11 @@ def _print_unbroken(console: Console, table: Table) -> None:
         if part is not None:
             console.print(part)
     table.title, table.caption = title, caption
+
+
+def echo_json(value: object, *, allow_nan: bool = True) -> None:
+    """Print a value as JSON in one line."""
+    typer.echo(printable_json(json.dumps(value, ensure_ascii=False, allow_nan=allow_nan)))
 
 
 def warn(first: str, *others: str) -> None:

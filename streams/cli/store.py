@@ -6,8 +6,9 @@ import threading
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from streams.cli.options import DataDir, find_place
+from streams.cli.options import DataDir, find_place, warn_if_open
 from streams.cli.screen import guarded, show
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def store(
     place = Place(place.data_dir, None, place.prefix)
     if not (place.data_dir / "appendonlydir").is_dir():
         raise StoreError(nothing_stored(place))
+    warn_if_open(place.data_dir)
     keep_running(place, port)
 
 
@@ -58,12 +60,15 @@ def _run_server(place: Place, port: int | None) -> None:
         prediction, segment = info.predictions[0], info.segments[0]
         cli = f"redis-cli -s {url.removeprefix('unix://')}" if port is None else f"redis-cli -p {port}"
         address = url if port is None else f"redis://127.0.0.1:{port}/0"
+        lines = [
+            f"{cli} HLEN '{place.prefix}:{{0}}:rows'",
+            f"{cli} ZRANGE '{place.prefix}:{{0}}:index:{prediction}' +inf 75 BYSCORE REV LIMIT 0 5 WITHSCORES",
+            f"{cli} SRANDMEMBER '{place.prefix}:{{0}}:members:{segment}' 5",
+            f"in Python: redis.from_url({address!r})",
+            "docs/redis.md describes every key.",
+        ]
         show(
             "\n[bold]The store is running.[/bold] Ctrl-C ends it; what it holds stays.",
-            f"  {cli} HLEN '{place.prefix}:{{0}}:rows'",
-            f"  {cli} ZRANGE '{place.prefix}:{{0}}:index:{prediction}' +inf 75 BYSCORE REV LIMIT 0 5 WITHSCORES",
-            f"  {cli} SRANDMEMBER '{place.prefix}:{{0}}:members:{segment}' 5",
-            f"  in Python: redis.from_url({address!r})",
-            "  docs/redis.md describes every key.",
+            *(f"  {escape(line)}" for line in lines),
         )
         threading.Event().wait()

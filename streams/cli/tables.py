@@ -9,7 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from config.durations import format_duration
-from streams.runtime.words import NOTHING, cause, count, date, figure, moment, percent, quality, short_percent
+from streams.runtime.words import (
+    NOTHING,
+    cause,
+    count,
+    date,
+    figure,
+    moment,
+    percent,
+    printable,
+    quality,
+    short_percent,
+)
 
 if TYPE_CHECKING:
     from config.catalog import Prediction
@@ -41,8 +52,8 @@ def plain_table(*columns: str, title: str | None = None, caption: str | None = N
 
 
 def add(table: Table, *cells: str, style: str | None = None) -> None:
-    """A row of texts as they are: what users and catalogs are called is no markup."""
-    table.add_row(*(Text(cell) for cell in cells), style=style)
+    """A row of texts: what users and catalogs are called is no markup, and no command to the terminal."""
+    table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
 
 
 def goal_words(prediction: Prediction) -> str:
@@ -74,7 +85,7 @@ def summary_tables(summary: Summary) -> Iterator[Table | Text]:
 def head(summary: Summary) -> Text:
     """What was read, in one line."""
     text = Text()
-    text.append(summary.catalog, style="bold")
+    text.append(printable(summary.catalog), style="bold")
     text.append(
         f": {count(summary.counters['events'])} events of {count(summary.users)} users, {date(summary.first_time_s)} "
         f"to {date(summary.clock_s)}; {count(summary.counters['looks'])} looks at silent users; "
@@ -244,16 +255,16 @@ def transition_lines(transitions: Iterable[Transition]) -> Iterator[Text]:
         data = found.data
         text = Text("  ")
         text.append(f"{moment(found.time.timestamp())}  ", style="dim")
-        text.append(data.user_id, style="bold")
+        text.append(printable(data.user_id), style="bold")
         text.append(f"  {'into' if data.in_segment else 'out of'} ")
-        text.append(data.segment_name, style="cyan")
+        text.append(printable(data.segment_name), style="cyan")
         text.append(f"  because of {cause(found.cause)}")
         if data.score is not None:
             text.append(f"; score {data.score:.0f}")
         if data.likelihood is not None:
             text.append(f", likelihood {percent(data.likelihood)}")
         for reason in data.main_reasons(_REASONS):
-            text.append(f"\n      {reason.words}", style="dim")
+            text.append(f"\n      {printable(reason.words)}", style="dim")
         yield text
 
 

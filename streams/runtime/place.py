@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,11 @@ class Place:
     def name(self) -> str:
         """For messages: the directory, or the address without its password."""
         return str(self.data_dir) if self.url is None else hide_password(self.url)
+
+
+def open_to_others(folder: Path) -> bool:
+    """Whether other users of the machine may do anything with what is in an existing directory."""
+    return folder.is_dir() and bool(stat.S_IMODE(folder.stat().st_mode) & 0o077)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from config.places import uses_of_events
 from models.snapshot import ModelCodec
 from streams.commit import Patience, commit_batch, patiently, publish_outbox
 from streams.core.events import BadEvent, Event
-from streams.ports import Claim, CommitBatch, Identity, Sink, Store
+from streams.ports import Claim, CommitBatch, Identity, Loaded, Sink, Store
 from streams.runtime.lockstep import LockStep
 
 SHARDS = 1
@@ -182,21 +182,29 @@ class Replay:
         # Until a store is set back, ids follow from what is run: the same input gives the same ids in every store.
         generation = self._first_generation if self._last_number is None else self._new_generation()
         last = self._last_number
-        claim = patiently(self._patience, lambda: self._store.claim(0, new_generation=generation, last_number=last))
-        loaded = patiently(self._patience, lambda: self._store.load(claim))
+        claim, loaded, engine = patiently(self._patience, lambda: self._load_once(generation, last))
         self._totals = Totals.of(loaded.blobs)
-        self._check_clock(loaded.blobs.get(NOW_BLOB))
         if not claim.number:
             self._totals.unseen = list(uses_of_events(self._catalog))
         self._trim = publish_outbox(self._sink, claim, loaded, self._patience)
-        self._engine = LockStep.load(
-            self._catalog, loaded, generation=claim.generation, shard=claim.shard, codec=self._codec
-        )
+        self._engine = engine
         self._claim = claim
         self._number = claim.number
         self._last_number = claim.number
         self.result.engine = self._engine
         return msgspec.msgpack.decode(claim.position, type=int) if claim.position else 0
+
+    def _load_once(self, generation: str, last: int | None) -> tuple[Claim, Loaded, LockStep]:
+        """One attempt from the claim to the last row.
+
+        Rows come from the store while the engine takes them in, so an attempt that is cut there begins anew, with a
+        claim of its own.
+        """
+        claim = self._store.claim(0, new_generation=generation, last_number=last)
+        loaded = self._store.load(claim)
+        self._check_clock(loaded.blobs.get(NOW_BLOB))
+        engine = LockStep.load(self._catalog, loaded, generation=claim.generation, shard=claim.shard, codec=self._codec)
+        return claim, loaded, engine
 
     def _check_clock(self, stored: bytes | None) -> None:
         """Raises StoreIncompatible if the log may accept other events than the run has accepted so far."""

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
 from config.durations import DAY_S, HOUR_S
 
 NOTHING = "–"
+
+# Control characters (C0, DEL, C1), what turns the direction of text, line and paragraph ends, halves of surrogates.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Text from users and files, in one line, with what a terminal would obey shown as `\x1b`, `\n` or `\u202e`."""
+    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def printable_json(text: str) -> str:
+    """The same for JSON in one line: escaped as JSON does it, so that what is read from it stays exactly the same."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -149,6 +150,19 @@ def test_only_the_latest_ids_are_remembered(tmp_path: Path) -> None:
     assert ids(path) == ["id-1", "id-2", "id-3", "id-4", "id-5", "id-6", "id-1"]
 
 
+@pytest.mark.parametrize("kept", [1, 17, 40, 99, 100])
+def test_a_commit_of_any_size_that_a_crash_cut_is_not_repeated(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "out.ndjson"
+    before, commit = entries(*range(50)), entries(*range(50, 150))
+    path.write_bytes(b"".join(data + b"\n" for _, data in before + commit[:kept]) + commit[kept % 100][1][:20])
+    sink = TransitionFile(path, remembered_ids=10)
+    sink.publish(commit)
+    sink.publish(commit)  # another process took the shard and gave it back: its outbox is given once more
+    sink.publish(entries(150))
+    sink.close()
+    assert ids(path) == [f"id-{number}" for number in range(151)]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -183,6 +197,15 @@ def test_a_first_line_that_was_cut_is_started_again(tmp_path: Path, content: byt
     sink.publish(entries(1))
     sink.close()
     assert path.read_bytes() == transition(1) + b"\n"
+
+
+def test_a_new_file_is_for_its_owner_alone_and_an_old_one_keeps_its_rights(tmp_path: Path) -> None:
+    path = tmp_path / "out.ndjson"
+    TransitionFile(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o640)
+    TransitionFile(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_two_writers_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -444,3 +445,40 @@ def test_an_unknown_refusal_is_still_a_store_error(own: RedisWorld) -> None:
         wire.ask("NONSENSE")
     assert wire.ask("PING") == b"PONG"
     wire.close()
+
+
+@contextmanager
+def answering(refusal: bytes) -> Iterator[str]:
+    """The address of a server that takes greetings and refuses every other command in the same words."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            line, _ = listening.accept()
+            with line:
+                while data := line.recv(65_536):
+                    for asked in re.split(rb"^(?=\*\d+\r\n)", data, flags=re.MULTILINE):
+                        if asked:
+                            line.sendall(b"+OK\r\n" if b"CLIENT" in asked else b"-" + refusal + b"\r\n")
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+        server.join()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"MOVED 3999 127.0.0.1:6381",
+        b"ASK 3999 127.0.0.1:6381",
+        b"CROSSSLOT Keys in request don't hash to the same slot",
+        b"CLUSTERDOWN Hash slot not served",
+        b"TRYAGAIN Multiple keys request during rehashing of slot",
+    ],
+)
+def test_a_cluster_is_refused_in_plain_words(words: bytes) -> None:
+    with answering(words) as url:
+        wire = Wire(url, timeout_s=5.0)
+        with pytest.raises(StoreIncompatible, match="Redis Cluster is not supported yet; use a single server"):
+            wire.ask("HGETALL", "tl:meta")
+        wire.close()

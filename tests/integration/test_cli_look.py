@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,11 @@ def test_the_report_is_one_page_that_needs_nothing_else(shop: Shop, tmp_path: Pa
         assert title in page, title
     ids = re.findall(r'<clipPath id="(\w+)"', page)
     assert len(ids) == len(set(ids))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600  # it names users
+    path.chmod(0o644)
     write_report(path, shop.outcome.summary, read_history(shop.job.transitions), latest)
     assert path.read_text() == page
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def documented(heading: str) -> set[str]:

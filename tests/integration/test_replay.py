@@ -6,7 +6,9 @@ import csv
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -20,6 +22,7 @@ from streams.commit import Patience
 from streams.ports import Claim, CommitBatch, Loaded
 from streams.runtime.replay import Replay, ReplayResult, Totals
 
+T = TypeVar("T")
 pytestmark = pytest.mark.timeout(300)  # the core may have to be compiled first
 
 CATALOG = """
@@ -159,6 +162,45 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(catalog: Catalog, log: 
     assert replay(catalog, log, Refusing(server, away=2), sink).set_back == 0
     with pytest.raises(StoreUnavailable):
         replay(catalog, log, Refusing(server, away=3), sink)
+
+
+class Cut(MemoryStore):
+    """The answer to the load breaks off in `part`, after its first piece, `cuts` times."""
+
+    def __init__(self, server: MemoryServer, part: str, cuts: int) -> None:
+        super().__init__(server)
+        self.part = part
+        self.cuts = cuts
+        self.claims = 0
+
+    def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:
+        self.claims += 1
+        return super().claim(shard, new_generation=new_generation, last_number=last_number)
+
+    def load(self, claim: Claim) -> Loaded:
+        loaded = super().load(claim)
+        if self.cuts:
+            self.cuts -= 1
+            setattr(loaded, self.part, self._cut(getattr(loaded, self.part)))
+        return loaded
+
+    @staticmethod
+    def _cut(pieces: Iterator[T]) -> Iterator[T]:
+        yield from islice(pieces, 1)
+        raise StoreUnavailable("scripted: cut")
+
+
+@pytest.mark.parametrize("part", ["rows", "appended", "remembered"])
+def test_a_store_that_goes_away_while_it_is_read_is_read_again(catalog: Catalog, log: FileLog, part: str) -> None:
+    wanted, said = alone(catalog, log)
+    server, sink = stopped(catalog, log)
+    store = Cut(server, part, cuts=2)
+    result = replay(catalog, log, store, sink)
+    assert (store.cuts, store.claims, result.set_back, result.resumed_at) == (0, 3, 0, 3 * 64)
+    assert_same(server, wanted)
+    assert sink.published == said.published
+    with pytest.raises(StoreUnavailable):
+        replay(catalog, log, Cut(server, part, cuts=3), sink)
 
 
 def test_a_run_that_is_about_to_commit_is_not_emptied_by_another(catalog: Catalog, log: FileLog) -> None:

@@ -151,8 +151,17 @@ def test_nobody_else_can_read_the_data(tmp_path: Path) -> None:
     with EmbeddedValkey(tmp_path / "data") as server:
         redis.Redis.from_url(server.url).set("k", "v")
         assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
-        for file in (tmp_path / "data" / "appendonlydir").iterdir():
-            assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0
+        files = list((tmp_path / "data").rglob("*"))
+        assert {"valkey.log", "valkey.address"} < {file.name for file in files}
+        assert [file for file in files if stat.S_IMODE(file.stat().st_mode) & 0o077] == []
+
+
+def test_a_log_that_others_could_read_is_closed(tmp_path: Path) -> None:
+    log = tmp_path / "valkey.log"
+    log.write_text("of an earlier version\n")
+    log.chmod(0o644)
+    with EmbeddedValkey(tmp_path):
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
 def test_there_is_a_port_only_on_request(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,3 +118,11 @@ def test_lock_files_have_hashes_and_no_addresses() -> None:
             if requirement.strip() and not requirement.startswith("#"):
                 assert "==" in requirement, requirement
                 assert "--hash=sha256:" in requirement, requirement
+
+
+def test_tests_that_are_named_exist() -> None:
+    texts = [path for _, path in MODULES] + sorted((ROOT / "docs").rglob("*.md")) + [ROOT / "README.md"]
+    named = {name for path in texts for name in re.findall(r"\btests/[\w/]+", path.read_text(encoding="utf-8"))}
+    missing = {name for name in named if not (ROOT / name).is_dir() and not (ROOT / f"{name}.py").is_file()}
+    assert named
+    assert missing == set()

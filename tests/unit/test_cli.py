@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import stat
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from config.schema import json_schema
 from streams.cli.app import app
 from streams.cli.screen import fail, guarded, show, warn
 from streams.cli.tables import add, plain_table
+from streams.runtime import job
 from tests.conftest import ROOT
 
 COMMANDS = sorted(info.name or "" for info in app.registered_commands)
@@ -160,6 +162,32 @@ def test_mistakes_are_told_in_one_message_with_their_exit_code(
     assert (found, out) == (code, "")
     assert words in re.sub(r"\s+", " ", err)
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("rights", "warned"), [(0o700, False), (0o750, True), (0o705, True)])
+@pytest.mark.parametrize("command", ["replay", "store"])
+def test_a_data_directory_that_others_can_open_is_told(
+    command: str, rights: int, warned: bool, catalog: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "my data"
+    (data / "appendonlydir").mkdir(parents=True)
+    (data / "appendonlydir" / "appendonly.aof.manifest").write_text("not a manifest")  # nothing starts in here
+    data.chmod(rights)
+    args = {"replay": ["x.csv", "--catalog", str(catalog)], "store": []}
+    code, _, err = run(command, *args[command], "--data-dir", str(data))
+    assert code in (3, 4)
+    assert (f"Close it: chmod 700 '{data}'" in err) == warned
+
+
+def test_the_demo_makes_directories_for_their_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_run(*_: object) -> None:
+        raise SettingsError("no run in a test")
+
+    monkeypatch.setattr(job, "run_job", no_run)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("demo")
+    assert (code, "Warning" in err) == (2, False)
+    assert [stat.S_IMODE((tmp_path / made).stat().st_mode) for made in (".tideline", ".tideline/demo")] == [0o700] * 2
 
 
 def test_expected_errors_become_messages_and_bugs_do_not(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -379,6 +380,10 @@ def test_json_that_is_not_lines_is_refused(write: Write) -> None:
     assert "not one object a line" in said(b"[\n" + one + b",\n" + two + b"\n]")
     assert "not one object a line" in said(b"[" + one + b",\n" + two + b"]")
     assert "not one object a line" in said(one.replace(b"{", b"{\n").replace(b",", b",\n"))
+    pretty = [json.dumps(json.loads(text), indent=1).encode() for text in (one, two)]
+    assert "not one object a line" in said(b"\n".join(pretty))
+    assert "not one object a line" in said(b"[\n" + b",\n".join(pretty) + b"\n]")
+    assert "not one object a line" in said(b"[\n" + b",\n".join([one] * 100) + b"\n]")
     assert "input.format: csv" in said(MANY.encode())
     assert "no rows" in said(b"")
 
@@ -386,6 +391,15 @@ def test_json_that_is_not_lines_is_refused(write: Write) -> None:
 def test_a_line_that_is_an_array_is_a_dead_letter_if_others_are_objects(write: Write) -> None:
     assert users(read(SEGMENTS, write("a.json", b"[1]\n" + track()))) == ["not_an_object", "ann"]
     assert users(read(catalog(NDJSON), write("a.json", b"5\n"))) == ["not_an_object"]
+
+
+@pytest.mark.parametrize("bad", [b"{", b"[", b'[{"type": "track",', b"[1, 2", b'{"type":', b"{" * 200, b"[" * 100_000])
+@pytest.mark.parametrize("others", [2, 50])
+def test_a_first_line_that_is_broken_is_a_dead_letter(write: Write, bad: bytes, others: int) -> None:
+    lines = [bad, *[track(userId=f"u{number}") for number in range(others)]]
+    found = users(read(SEGMENTS, write("a.json", b"\n".join(lines) + b"\n")))
+    assert found[0] in ("unreadable_json", "not_an_object", "too_deep", "too_large")
+    assert found[1:] == [f"u{number}" for number in range(others)]
 
 
 def test_an_encoding_that_does_not_fit_is_refused(write: Write) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -27,10 +28,16 @@ Row = Sequence[str]
 
 
 def write_report(path: Path, summary: Summary, history: History, latest: Sequence[Transition]) -> None:
-    """Write the page; a reader never sees half of it. Raises InputError when it cannot be written."""
+    """Write the page; a reader never sees half of it. Raises InputError when it cannot be written.
+
+    It shows users, so a new one is for its owner alone; one that is written again keeps the rights that it was given.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        rights = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
+        draft.touch(0o600)
         draft.write_text(page(summary, history, latest), encoding="utf-8")
+        draft.chmod(rights)
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)

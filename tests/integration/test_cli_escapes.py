@@ -1,0 +1,76 @@
+"""A user whose id holds commands for the terminal: every command shows them, none lets them through."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.integration.test_cli_look import run
+
+pytestmark = pytest.mark.timeout(300)
+
+EVIL = "eve\x1b]0;OWNED\x07\x1b[2J\nbob\u202e"
+SHOWN = r"eve\x1b]0;OWNED\x07\x1b[2J\nbob\u202e"
+OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+CATALOG = """
+version: 1
+name: Shop
+predictions: {orders: {name: Orders, goal: {did: Order}, window: 1h}}
+segments:
+  buyers: {name: "Buyers \\x1b[31m", filter: {event: Order, count: {min: 1}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], str]:
+    """Arguments of a replay, and what it has said."""
+    folder = tmp_path_factory.mktemp("evil")
+    catalog, events = folder / "shop.yaml", folder / "events.ndjson"
+    catalog.write_text(CATALOG)
+    track = {"type": "track", "userId": EVIL, "event": "Order", "timestamp": "2024-01-03T00:00:00Z"}
+    rows = [track, {**track, "userId": "ann"}, {**track, "userId": EVIL + "\x00"}, {**track, "event": EVIL}]
+    events.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"type": "track\x1b[31m"\n')
+    args = ["replay", str(events), "--catalog", str(catalog), "--data-dir", str(folder / "data")]
+    code, out, err = run(*args)
+    assert code == 0
+    return args, out + err
+
+
+def options(stored: tuple[list[str], str]) -> list[str]:
+    return stored[0][-2:]
+
+
+def test_a_replay_shows_them_escaped(stored: tuple[list[str], str]) -> None:
+    _, said = stored
+    assert not OBEYED.search(said)
+    assert f"{SHOWN}  into Buyers \\x1b[31m" in said
+    assert "tideline user ann " in said  # a command that would not work is not proposed
+
+
+def test_all_members_are_one_line_each_and_exact_in_json(stored: tuple[list[str], str]) -> None:
+    _, out, _ = run("segment", "buyers", "--all", *options(stored))
+    assert sorted(out.splitlines()) == ["ann", SHOWN]
+    _, out, _ = run("segment", "buyers", "--all", "--json", *options(stored))
+    assert not OBEYED.search(out)
+    assert sorted(json.loads(line) for line in out.splitlines()) == ["ann", EVIL]
+
+
+@pytest.mark.parametrize("command", [["segment", "buyers"], ["user", EVIL], ["dead-letters"], ["predictions"]])
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_looking_at_them_commands_nothing(command: list[str], more: list[str], stored: tuple[list[str], str]) -> None:
+    code, out, err = run(*command, *more, *options(stored))
+    assert code == 0
+    assert not OBEYED.search(out + err)
+    if not more and command[0] in ("segment", "user"):
+        assert SHOWN in out
+
+
+def test_json_has_the_exact_id(stored: tuple[list[str], str]) -> None:
+    _, out, _ = run("segment", "buyers", "--json", *options(stored))
+    assert {member["user"] for member in json.loads(out)["users"]} == {"ann", EVIL}
+    _, out, _ = run("user", EVIL, "--json", *options(stored))
+    found = json.loads(out)
+    assert (found["user"], EVIL in {event["name"] for event in found["events"]}) == (EVIL, True)
