@@ -17,6 +17,8 @@ from streams.simulate.traffic import Rows, Traffic
 from streams.simulate.truth import COLUMNS, Truth, WeeklyLooks, csv_lines
 
 DAY_MS: Final = 86_400_000
+_FIRST_SLICE_MS: Final = 1_000
+_LEAST_SLICE_MS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Plan:
     window_days: float = 7.0
     """Of the goal whose likelihood is told."""
     slice_events: int = 40_000
-    """About so many events are drawn at once, and in memory; more in a rush. It changes no event."""
+    """About so many events are drawn at once, and in memory. It changes no event."""
     slice_ms: int | None = None
     """Or so much time."""
 
@@ -79,30 +81,35 @@ def run_simulation(
     `tell_truth` takes pieces of the CSV with the likelihoods. `progress` is called after each slice with what has been
     sent and the milliseconds of the traffic that are done.
     """
-    shop = build_shop()
-    traffic = Traffic(shop, plan.users, seed=plan.seed, arrive_s=plan.arrive_s)
+    traffic = Traffic(build_shop(), plan.users, seed=plan.seed, arrive_s=plan.arrive_s)
     writer = Writer(traffic, seed=plan.seed, start_ms=plan.start_ms)
     drill = Drill(plan.shares, traffic.keys)
     teller = None if tell_truth is None else _Teller(plan, traffic, tell_truth)
     counts = Counts()
-    slice_ms = plan.slice_ms or _slice_ms(plan, shop.events_per_user_s)
-    for start in range(0, plan.end_ms, slice_ms):
-        end_ms = min(start + slice_ms, plan.end_ms)
-        rows = traffic.until(end_ms)
+    done_ms, slice_ms = 0, plan.slice_ms or _FIRST_SLICE_MS
+    while done_ms < plan.end_ms:
+        done_ms = min(done_ms + slice_ms, plan.end_ms)
+        rows = traffic.until(done_ms)
+        if plan.slice_ms is None:
+            slice_ms = _next_slice_ms(slice_ms, len(rows), plan.slice_events)
         if teller is not None:
-            counts.moments += teller.follow(rows, end_ms)
-        due = drill.until(rows.take(rows.visible), None if end_ms == plan.end_ms else end_ms)
-        records = _records(writer, due)
-        pace.send(sink, records, np.minimum(due.due_ms, plan.end_ms))  # nobody waits for what is late at the end
-        _count(counts, due, records)
+            counts.moments += teller.follow(rows, done_ms)
+        due = drill.until(rows.take(rows.visible), None if done_ms == plan.end_ms else done_ms)
+        order = np.arange(len(due))
+        for at in range(0, len(due), plan.slice_events):
+            part = due.take(order[at : at + plan.slice_events])
+            records = _records(writer, part)
+            # Nobody waits for what is late at the end.
+            pace.send(sink, records, np.minimum(part.due_ms, plan.end_ms))
+            _count(counts, part, records)
         if progress is not None:
-            progress(counts, end_ms)
+            progress(counts, done_ms)
     return counts
 
 
-def _slice_ms(plan: Plan, events_per_user_s: float) -> int:
-    """Time in which about `slice_events` events happen, if users do twice as much at first as in the long run."""
-    return max(1_000, round(1_000.0 * plan.slice_events / (2.0 * events_per_user_s * plan.users)))
+def _next_slice_ms(slice_ms: int, rows: int, wanted: int) -> int:
+    """The length of the next slice, so that it has about as many rows as wanted: sign-ups come in a rush."""
+    return max(_LEAST_SLICE_MS, round(slice_ms * min(2.0, max(0.1, wanted / max(rows, 1)))))
 
 
 def _records(writer: Writer, due: Sendings) -> list[Record]:

@@ -1,6 +1,6 @@
 """Draws what every user does, one slice of time after another, in whole columns.
 
-The process is Markov, so the only memory between slices is one row per user (about 100 bytes). Slices may be cut
+The process is Markov, so the only memory between slices is one row per user (70 bytes). Slices may be cut
 anywhere: draws belong to users (draws.py), so the rows are the same, and a slice is sorted by time in itself.
 """
 
@@ -103,11 +103,11 @@ class Traffic:
         self.keys = user_keys(seed, users)
         self._jumps = Jumps.of(shop.process)
         self._prices = prices_cents()
-        kind = pick(np.cumsum(shop.kind_share), self._once(_KIND))
-        self._first = _cumulative(shop.first)[kind]
-        self.country = pick(_cumulative(shop.country)[kind], self._once(_COUNTRY)).astype(np.int8)
-        self.plan = pick(_cumulative(shop.plan)[kind], self._once(_PLAN)).astype(np.int8)
-        self.consent = pick(_cumulative(shop.consent)[kind], self._once(_CONSENT)).astype(np.int8)
+        self._first = _cumulative(shop.first)
+        self._kind: I8 = self._once_of(_KIND, shop.kind_share[None], np.zeros(users, np.int8))
+        self.country = self._once_of(_COUNTRY, shop.country, self._kind)
+        self.plan = self._once_of(_PLAN, shop.plan, self._kind)
+        self.consent = self._once_of(_CONSENT, shop.consent, self._kind)
         self.look_phase = self._once(_LOOKS)
         self._next_s: F64 = self._once(_SIGN_UP) * arrive_s
         self.sign_up_ms: I64 = np.floor(self._next_s * 1_000.0).astype(np.int64)
@@ -132,6 +132,15 @@ class Traffic:
 
     def _once(self, what: int) -> F64:
         return uniform(self.keys, np.full(self.users, what))
+
+    def _once_of(self, what: int, shares: F64, group: I8) -> I8:
+        """[users] a choice by the shares [groups, choices] of each user's group."""
+        draw, cumulative = self._once(what), _cumulative(shares)
+        found = np.zeros(self.users, np.int8)
+        for row in range(len(shares)):
+            there = group == row
+            found[there] = np.searchsorted(cumulative[row], draw[there], side="right")
+        return found
 
     def _draw(self, users: I64, what: int) -> F64:
         """A draw of the users' present jump."""
@@ -163,7 +172,7 @@ class Traffic:
         new = np.flatnonzero(state < 0)
         choice = pick(self._jumps.cumulative[state], draw)
         target, mark = self._jumps.target[state, choice], self._jumps.mark[state, choice]
-        target[new] = pick(self._first[users[new]], draw[new])
+        target[new] = pick(self._first[self._kind[users[new]]], draw[new])
         mark[new] = IDENTIFY
         return target, mark
 

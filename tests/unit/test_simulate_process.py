@@ -60,17 +60,16 @@ def test_the_belief_equals_the_sum_over_all_hidden_paths() -> None:
     process, start = small(), np.array([0.5, 0.2, 0.3])
     story = ((13.0, OTHER), (4.5, GOAL), (0.25, OTHER), (31.0, None))
     generator = process.hidden - np.diag(process.hidden.sum(axis=1) + process.marked.sum(axis=(0, 2)))
+    steps = [(expm(generator * silent_s), mark) for silent_s, mark in story]
     weight = np.zeros(3)
-    for path in itertools.product(range(3), repeat=2 * len(story)):
-        state, chance = None, 0.0
-        for (silent_s, mark), before, after in zip(story, path[::2], path[1::2], strict=True):
-            silence = expm(generator * silent_s)
-            chance = (
-                float(start @ silence[:, before]) if state is None else chance * float(silence[state, before])
-            ) * (float(before == after) if mark is None else float(process.marked[mark, before, after]))
-            state = after
-        assert state is not None
-        weight[state] += chance
+    for first in range(3):
+        for path in itertools.product(range(3), repeat=2 * len(story)):
+            chance, state = float(start[first]), first
+            for (silence, mark), before, after in zip(steps, path[::2], path[1::2], strict=True):
+                shown = float(before == after) if mark is None else float(process.marked[mark, before, after])
+                chance *= float(silence[state, before]) * shown
+                state = after
+            weight[state] += chance
     observer = Observer(process, GOAL, 60.0)
     belief = start[None]
     for silent_s, mark in story:
