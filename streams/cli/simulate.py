@@ -50,7 +50,7 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
     days: Annotated[float, typer.Option("--days", min=0.0, help="Length in days of event time.")] = 30.0,
     start: Annotated[
         str | None,
-        typer.Option("--start", metavar="TIME", help="When it begins: ISO 8601 (UTC), or now. [default: 2024-01-01]"),
+        typer.Option("--start", metavar="TIME", help="When it begins: ISO 8601 (UTC), or now (2024-01-01)."),
     ] = None,
     rate: Annotated[
         str,
@@ -74,7 +74,7 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
     ] = 0.0,
     arrive_days: Annotated[
         float | None,
-        typer.Option("--arrive-days", min=0.0, help="Users sign up over so many days. [default: a third, 30 at most]"),
+        typer.Option("--arrive-days", min=0.0, help="Users sign up over so many days (a third, 30 at most)."),
     ] = None,
     window_days: Annotated[
         float, typer.Option("--window-days", min=0.01, max=365.0, help="Of the goal, Order Completed, in the truth.")

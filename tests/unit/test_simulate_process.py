@@ -40,7 +40,8 @@ def test_the_likelihood_solves_its_differential_equation() -> None:
     leave = process.hidden.sum(axis=1) + process.marked.sum(axis=(0, 2))
 
     def slope(_w: float, never: F64) -> F64:
-        return rates @ never - leave * never
+        change: F64 = rates @ never - leave * never
+        return change
 
     never = solve_ivp(slope, (0.0, 60.0), np.ones(3), rtol=1e-10, atol=1e-12).y[:, -1]
     np.testing.assert_allclose(process.goal_likelihood(GOAL, 60.0), 1.0 - never, rtol=1e-7)
