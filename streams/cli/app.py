@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli import catalog, demo, evaluate, look, replay, store
+from streams.cli import catalog, demo, evaluate, look, replay, simulate, store
 from streams.cli.options import examples, flowing
 from streams.cli.screen import end_on_sigterm
 from streams.runtime.allocation import return_large_blocks
@@ -64,6 +64,7 @@ RUN, LOOK, CATALOG = "Run", "Look at what is stored", "Catalogs"
 _add(demo.demo, RUN, demo.EXAMPLES)
 _add(replay.replay, RUN, replay.EXAMPLES)
 _add(evaluate.evaluate, RUN, evaluate.EXAMPLES)
+_add(simulate.simulate, RUN, simulate.EXAMPLES)
 _add(look.predictions, LOOK, look.PREDICTIONS_EXAMPLES)
 _add(look.segment, LOOK, look.SEGMENT_EXAMPLES)
 _add(look.user, LOOK, look.USER_EXAMPLES)

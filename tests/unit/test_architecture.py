@@ -12,9 +12,9 @@ import pytest
 from tests.conftest import ROOT
 
 # Each layer may import itself and those to its left.
-LAYERS = ("config", "models", "streams.core", "streams.adapters", "streams.runtime", "streams.cli")
+LAYERS = ("config", "models", "streams.core", "streams.adapters", "streams.runtime", "streams.simulate", "streams.cli")
 # Modules of `streams` outside a folder: the names that core, adapters and runtimes share.
-SHARED = {"streams": 2, "streams.ports": 2, "streams.commit": 2, "streams.__main__": 5}
+SHARED = {"streams": 2, "streams.ports": 2, "streams.commit": 2, "streams.__main__": LAYERS.index("streams.cli")}
 PACKAGES = ("config", "models", "streams")
 # Python's own modules that make a result depend on more than the input.
 IMPURE = {"asyncio", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"}
@@ -86,6 +86,18 @@ def test_the_core_is_pure() -> None:
         if layer(module) <= 2 and module != "config.settings" and not module.startswith("models.jit")
         for name, line in imports(path)
         if name.split(".")[0] in IMPURE
+    ]
+    assert not wrong
+
+
+def test_the_simulation_is_pure_and_stands_alone() -> None:
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for module, path in MODULES
+        if module.split(".")[:2] == ["streams", "simulate"]
+        for name, line in imports(path)
+        if name.split(".")[0] in IMPURE | {"models"}
+        or (name.split(".")[0] == "streams" and name.split(".")[1:2] not in ([], ["simulate"]))
     ]
     assert not wrong
 

@@ -59,6 +59,7 @@ def test_all_commands_are_there() -> None:
         "replay",
         "schema",
         "segment",
+        "simulate",
         "store",
         "user",
     }
