@@ -63,7 +63,7 @@ def share_axis(title: str) -> Axis:
 
 def time_axis(start_s: float, end_s: float, title: str = "", *, most: int = 8) -> Axis:
     """Months with round steps, days for less than two months; about `most` labels."""
-    if end_s <= start_s:
+    if end_s - start_s < 1.0:  # nothing that labels could part, down to spans that no logarithm takes
         end_s = start_s + 86_400.0
     first = datetime.fromtimestamp(start_s, UTC)
     months = (end_s - start_s) / (30.44 * 86_400.0)
