@@ -144,9 +144,9 @@ def lift_quality(y: Numbers, score: Numbers, weight: Numbers | None = None) -> f
 
 
 def band(quality: float) -> str:
-    """The word for a lift quality: excellent from 60, good from 40, fair from 20, else poor."""
+    """The word for a lift quality as it is shown, rounded: excellent from 60, good from 40, fair from 20, else poor."""
     for edge, word in BANDS:
-        if quality >= edge:
+        if round(quality) >= edge:
             return word
     return "poor"
 

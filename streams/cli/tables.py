@@ -258,7 +258,9 @@ def transition_lines(transitions: Iterable[Transition]) -> Iterator[Text]:
         text.append(printable(data.user_id), style="bold")
         text.append(f"  {'into' if data.in_segment else 'out of'} ")
         text.append(printable(data.segment_name), style="cyan")
-        text.append(f"  because of {cause(found.cause)}")
+        # Without one prediction there is no goal whose event this could be or not be.
+        why = "an event" if found.cause == "event" and data.prediction_id is None else cause(found.cause)
+        text.append(f"  because of {why}")
         if data.score is not None:
             text.append(f"; score {data.score:.0f}")
         if data.likelihood is not None:

@@ -126,11 +126,12 @@ def test_lift_quality_of_the_perfect_a_useless_and_the_worst_order() -> None:
     [
         (100.0, "excellent"),
         (60.0, "excellent"),
-        (59.9, "good"),
+        (59.6, "excellent"),  # shown as 60
+        (59.4, "good"),
         (40.0, "good"),
-        (39.9, "fair"),
+        (39.4, "fair"),
         (20.0, "fair"),
-        (19.9, "poor"),
+        (19.4, "poor"),
         (-5.0, "poor"),
     ],
 )
