@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import warnings
-from types import ModuleType
 from typing import Any
 
 from config.errors import SettingsError
@@ -18,7 +17,7 @@ with warnings.catch_warnings():
 __all__ = ["aiokafka_arguments", "kafka_python", "kafka_python_arguments"]
 
 
-def kafka_python() -> ModuleType:
+def kafka_python() -> Any:
     """The package kafka-python, imported without its warning."""
     return kafka
 

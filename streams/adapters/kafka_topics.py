@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from config.settings import PREFIX, TOPIC_KINDS, Settings, TopicKind
-from streams.adapters.kafka_connect import clients
 from streams.adapters.kafka_arguments import kafka_python
+from streams.adapters.kafka_connect import clients
 
 EXAMPLES_PARTITIONS: Final = 8
 """The examples of a prediction are in one of them; so many learners can work at the same time."""
