@@ -1,4 +1,4 @@
-"""Is there a Kafka, and does it let us in? Asked before the clients are, which only say that they have waited too long."""
+"""Is there a Kafka, and does it let us in? Asked before the clients, which only say that they have waited too long."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from config.settings import PREFIX, Settings
 from streams.adapters.kafka_arguments import aiokafka_arguments, kafka_python, kafka_python_arguments
 
 _PATIENCE_S: Final = 10.0
+_CLOSING_S: Final = 0.05
 
 # The client's own words about what is told in ours.
 for _name in ("aiokafka", "kafka"):
@@ -53,50 +54,59 @@ async def _try(
             connection = await create_conn(host, port, request_timeout_ms=round(patience_s * 1000), **options)
             await connection.send(MetadataRequest([]))
     except (OSError, KafkaError, TimeoutError) as error:
+        # The client has closed its connection, of which it gave us nothing to wait for; TLS needs a moment for it.
+        await asyncio.sleep(_CLOSING_S)
         return _problem(f"{host}:{port}", error, settings)
     finally:
         if connection is not None:
-            connection.close()
+            await connection.close()
     return None
 
 
 def _problem(server: str, error: Exception, settings: Settings) -> TidelineError:
     """What is wrong, in words that say what to do."""
-    from aiokafka.errors import IllegalSaslStateError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
-
-    cause = error.__cause__
-    protocol = f"{PREFIX}KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
-    if isinstance(error, SaslAuthenticationFailed):
-        return BrokerError(
-            f"Kafka at {server} does not let the user {settings.kafka_username!r} in "
-            f"({settings.kafka_sasl_mechanism}). Check {PREFIX}KAFKA_USERNAME and {PREFIX}KAFKA_PASSWORD."
-        )
-    if isinstance(error, UnsupportedSaslMechanismError):
-        return BrokerError(
-            f"Kafka at {server} does not take {settings.kafka_sasl_mechanism}; "
-            f"set another one in {PREFIX}KAFKA_SASL_MECHANISM."
-        )
-    if isinstance(error, IllegalSaslStateError):
-        return BrokerError(f"Kafka at {server} asks for no password, and {protocol} gives one. Change one of them.")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return BrokerError(
-            f"The certificate of Kafka at {server} is not trusted ({error.verify_message}). "
-            f"Name the CA's file in {PREFIX}KAFKA_CA_FILE, and the broker as its certificate does."
-        )
-    if isinstance(cause, ssl.SSLError):
-        return BrokerError(
-            f"Kafka at {server} refuses the encrypted connection ({cause.reason}). "
-            f"Does it ask for a certificate ({PREFIX}KAFKA_CERT_FILE)?"
-        )
-    if isinstance(error, ssl.SSLError | ConnectionResetError) or isinstance(cause, asyncio.IncompleteReadError):
-        return BrokerError(
-            f"Kafka at {server} ends the connection at once: it expects another protocol than {protocol}. "
-            "Set that of its listener: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
-        )
+    words = _refusal(error, settings)
+    if words is not None:
+        return BrokerError(f"Kafka at {server} {words}")
     reason = "no answer in time" if isinstance(error, TimeoutError) and not str(error) else str(error)
     return BrokerUnavailable(
         f"No Kafka answers at {server} ({reason}). Is it running, and is {PREFIX}KAFKA_BOOTSTRAP_SERVERS right?"
     )
+
+
+def _refusal(error: Exception, settings: Settings) -> str | None:
+    """How a broker that is there refuses us; None if nobody is there."""
+    from aiokafka.errors import IllegalSaslStateError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
+
+    cause = error.__cause__
+    protocol = f"{PREFIX}KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
+    mechanism = settings.kafka_sasl_mechanism
+    words = None
+    if isinstance(error, SaslAuthenticationFailed):
+        user = settings.kafka_username
+        words = (
+            f"does not let the user {user!r} in ({mechanism}). Check {PREFIX}KAFKA_USERNAME and {PREFIX}KAFKA_PASSWORD."
+        )
+    elif isinstance(error, UnsupportedSaslMechanismError):
+        words = f"does not take {mechanism}; set another one in {PREFIX}KAFKA_SASL_MECHANISM."
+    elif isinstance(error, IllegalSaslStateError):
+        words = f"asks for no password, and {protocol} gives one. Change one of them."
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        words = (
+            f"shows a certificate that is not trusted ({error.verify_message}). "
+            f"Name the CA's file in {PREFIX}KAFKA_CA_FILE, and the broker as its certificate does."
+        )
+    elif isinstance(cause, ssl.SSLError):
+        words = (
+            f"refuses the encrypted connection ({cause.reason}). "
+            f"Does it ask for a certificate ({PREFIX}KAFKA_CERT_FILE)?"
+        )
+    elif isinstance(error, ssl.SSLError | ConnectionResetError) or isinstance(cause, asyncio.IncompleteReadError):
+        words = (
+            f"ends the connection at once: it expects another protocol than {protocol}. "
+            "Set that of its listener: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+        )
+    return words
 
 
 @contextmanager

@@ -144,42 +144,36 @@ def _partition_problems(plan: TopicPlan, found: int) -> list[str]:
         return []
     words = f"has {found} partitions, and {plan.partitions} are wanted"
     if plan.kind == "events":
-        return [
-            f"{words}: one for each shard. Set {PREFIX}SHARDS={found}; or, as the number can never change once there is "
-            "state, copy the events into a new topic"
-        ]
-    if plan.kind == "models":
-        return [f"{words}: the order of models is that of one partition. Delete the topic, and make it again"]
-    if found > plan.partitions:
+        words += f": one for each shard. Set {PREFIX}SHARDS={found}; or, as the number can never change once there "
+        words += "is state, copy the events into a new topic"
+    elif plan.kind == "models":
+        words += ": the order of models is that of one partition. Delete the topic, and make it again"
+    elif found > plan.partitions:
         return []  # more do no harm where nothing depends on the number
-    return [f"{words}. Add some: {_alter_topic(plan)} --partitions {plan.partitions}"]
+    else:
+        words += f". Add some: kafka-topics.sh --alter --topic {plan.name} --partitions {plan.partitions}"
+    return [words]
 
 
 def _replication_problems(plan: TopicPlan, found: int) -> list[str]:
     if plan.replication is None or found >= plan.replication:
         return []
-    return [
-        f"has {found} {'copy' if found == 1 else 'copies'}, and {plan.replication} are wanted. Add some with "
-        f"kafka-reassign-partitions.sh, or set {PREFIX}KAFKA_REPLICATION={found} and accept what a dead broker takes away"
-    ]
+    words = f"has {found} {'copy' if found == 1 else 'copies'}, and {plan.replication} are wanted. Add some with "
+    words += f"kafka-reassign-partitions.sh, or set {PREFIX}KAFKA_REPLICATION={found} and accept what a dead broker "
+    return [words + "takes away"]
 
 
 def _cleanup_problems(plan: TopicPlan, cleanup: str, retention_ms: int | None) -> list[str]:
     wanted = "compact" if plan.retention_ms is None else "delete"
     if cleanup != wanted:
-        why = (
-            "old models would be kept or lost by age" if wanted == "compact" else "records of one key would be dropped"
-        )
-        return [
-            f"has cleanup.policy={cleanup}, and must have {wanted}: {why}. {_alter_config(plan, 'cleanup.policy=' + wanted)}"
-        ]
+        why = "models would be lost by age" if wanted == "compact" else "records of one key would be dropped"
+        change = _alter_config(plan, f"cleanup.policy={wanted}")
+        return [f"has cleanup.policy={cleanup}, and must have {wanted}: {why}. {change}"]
     if plan.retention_ms is None or retention_ms is None or retention_ms == -1 or retention_ms >= plan.retention_ms:
         return []
-    return [
-        f"keeps records for {retention_ms / 3_600_000:g} hours, and {plan.retention_ms // 3_600_000} are wanted: a worker "
-        f"that is away for longer loses some. {_alter_config(plan, f'retention.ms={plan.retention_ms}')}, "
-        f"or set {PREFIX}KAFKA_RETENTION_HOURS"
-    ]
+    words = f"keeps records for {retention_ms / 3_600_000:g} hours, and {plan.retention_ms // 3_600_000} are wanted: "
+    words += f"a worker that is away for longer loses some. {_alter_config(plan, f'retention.ms={plan.retention_ms}')}"
+    return [f"{words}, or set {PREFIX}KAFKA_RETENTION_HOURS"]
 
 
 def _size_problems(plan: TopicPlan, configs: Mapping[str, str]) -> list[str]:
@@ -188,10 +182,6 @@ def _size_problems(plan: TopicPlan, configs: Mapping[str, str]) -> list[str]:
         return []
     change = _alter_config(plan, f"max.message.bytes={plan.min_record_bytes}")
     return [f"takes records up to {int(found):,} bytes, and {plan.min_record_bytes:,} are needed. {change}"]
-
-
-def _alter_topic(plan: TopicPlan) -> str:
-    return f"kafka-topics.sh --alter --topic {plan.name}"
 
 
 def _alter_config(plan: TopicPlan, change: str) -> str:

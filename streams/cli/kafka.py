@@ -37,6 +37,8 @@ TAIL_EXAMPLES = (
 )
 LAG_EXAMPLES = (("tideline lag", "how many events the workers have still to read"),)
 
+_START_CHARACTERS = 120
+
 Bootstrap = Annotated[
     str | None,
     typer.Option(
@@ -217,19 +219,23 @@ def _line_of(kind: str, seen: Seen) -> str:
     from streams.runtime.words import moment
 
     body = seen.body if isinstance(seen.body, dict) else {}
-    place = f"{seen.partition}:{seen.offset}"
+    when = moment(seen.time_ms / 1000)
     if kind == "dead-letters" and "reason" in body:
-        raw = str(body.get("raw", body.get("raw_base64", "")))[:120]
-        return f"{moment(seen.time_ms / 1000)}  {body['reason']}: {body.get('detail', '')}  {body.get('source', '')}  {raw}"
+        raw = str(body.get("raw", body.get("raw_base64", "")))[:_START_CHARACTERS]
+        return f"{when}  {body['reason']}: {body.get('detail', '')}  {body.get('source', '')}  {raw}"
     data = body.get("data")
     if kind == "segment-events" and isinstance(data, dict) and "segment_id" in data:
-        direction = "enters" if data.get("in_segment") else "leaves"
-        score = data.get("score")
-        words = f"score {score:.1f}" if isinstance(score, int | float) else "no score"
-        goal = ", by its goal" if data.get("caused_by_goal") else ""
-        return f"{body.get('time', '')}  {data.get('user_id')} {direction} {data['segment_id']} ({words}, {data.get('origin')}{goal})"
+        return f"{body.get('time', '')}  {_crossing(data)}"
     text = json.dumps(seen.body, ensure_ascii=False) if seen.body is not None else seen.raw.decode(errors="replace")
-    return f"{moment(seen.time_ms / 1000)}  {place}  {seen.key}  {text}"
+    return f"{when}  {seen.partition}:{seen.offset}  {seen.key}  {text}"
+
+
+def _crossing(data: dict[str, Any]) -> str:
+    direction = "enters" if data.get("in_segment") else "leaves"
+    score = data.get("score")
+    words = f"score {score:.1f}" if isinstance(score, int | float) else "no score"
+    goal = ", by its goal" if data.get("caused_by_goal") else ""
+    return f"{data.get('user_id')} {direction} {data['segment_id']} ({words}, {data.get('origin')}{goal})"
 
 
 # --- tideline lag ------------------------------------------------------------------------------------------------

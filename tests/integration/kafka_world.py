@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from kafka.admin import UserScramCredentialUpsertion
 
 from config.settings import PREFIX, Settings, load_settings
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
@@ -114,8 +113,9 @@ class KafkaWorld:
     certificates: Certificates | None = None
 
     def settings(self, **others: Any) -> Settings:
-        """Settings for it, with topics that nobody else has."""
-        found = {"kafka_bootstrap_servers": self.bootstrap, "kafka_topic_prefix": f"t{secrets.token_hex(4)}."}
+        """Settings for it, with topics and a group that nobody else has."""
+        own = f"t{secrets.token_hex(4)}."
+        found = {"kafka_bootstrap_servers": self.bootstrap, "kafka_topic_prefix": own, "kafka_group": own}
         return load_settings(**found | others)
 
     def listener(self, name: str) -> str:
@@ -140,7 +140,7 @@ def start_world(folder: Path) -> KafkaWorld:
     world = KafkaWorld(server.start(), server, certificates)
     with world.admin() as admin:
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
-            user = UserScramCredentialUpsertion(USER, mechanism, PASSWORD)
+            user = kafka_python().admin.UserScramCredentialUpsertion(USER, mechanism, PASSWORD)
             assert admin.alter_user_scram_credentials([user]) == {USER: None}
     return world
 

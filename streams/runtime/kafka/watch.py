@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,8 @@ from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import clients
 
 _POLL_MS: Final = 500
+_PATIENCE_S: Final = 15.0
+_PAUSE_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,22 @@ def lag_of(settings: Settings, topic: str) -> tuple[PartitionLag, ...]:
         places = [kafka.TopicPartition(topic, number) for number in numbers]
         starts = admin.list_partition_offsets(dict.fromkeys(places, kafka.OffsetSpec.EARLIEST))
         ends = admin.list_partition_offsets(dict.fromkeys(places, kafka.OffsetSpec.LATEST))
-        found = admin.list_group_offsets({settings.kafka_group: places})[settings.kafka_group]
-    committed = {place: entry.offset for place, entry in found.items() if entry.offset >= 0}
+        committed = _committed(admin, settings.kafka_group, places)
     return tuple(
         PartitionLag(place.partition, starts[place].offset, ends[place].offset, committed.get(place))
         for place in places
     )
+
+
+def _committed(admin: Any, group: str, places: list[Any]) -> dict[Any, int]:
+    """Where the group has committed. A Kafka that has just started has to make its own topic for that first."""
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            found = admin.list_group_offsets({group: places})[group]
+        except kafka_python().errors.RetriableError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(_PAUSE_S)
+            continue
+        return {place: entry.offset for place, entry in found.items() if entry.offset >= 0}
