@@ -1,4 +1,4 @@
-"""Kafka's settings: what is refused, that both clients take what is made of them, and that both partition as shards do."""
+"""Kafka's settings: what is refused, that both clients take what is made of them, and partition as shards do."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_certificates_are_loaded_and_broken_files_are_told(certificates: Certifi
     broken = tmp_path / "broken.pem"
     broken.write_text("no certificate")
     for name in ("kafka_ca_file", "kafka_cert_file", "kafka_key_file"):
-        with pytest.raises(SettingsError, match="TIDELINE_KAFKA_C[A-Z]+_FILE: expected a? ?certificate"):
+        with pytest.raises(SettingsError, match=r"TIDELINE_KAFKA_C[A-Z]+_FILE: expected a? ?certificate"):
             aiokafka_arguments(load_settings(**files | {name: broken}))
 
 
