@@ -37,6 +37,9 @@ PLAINTEXT: Final = {"PLAINTEXT": "PLAINTEXT"}
 """The default listeners: one, without security."""
 
 _STOP_S: Final = 30.0
+# A node without a majority of controllers waits for one for five minutes before it ends. Nothing that was acknowledged
+# is lost when it is killed.
+_STOP_CLUSTER_S: Final = 8.0
 _START_S: Final = 120.0
 _POLL_S: Final = 0.02
 # Below the ports that systems give to outgoing connections: such a one could take a broker's port while it restarts.
@@ -147,8 +150,9 @@ class EmbeddedKafka:
         running, self._running = self._running, {}
         for process in running.values():
             process.terminate()
+        deadline_s = time.monotonic() + (_STOP_S if self._count == 1 else _STOP_CLUSTER_S)
         for process in running.values():
-            process.stop(_STOP_S)
+            process.stop(max(0.0, deadline_s - time.monotonic()))
         for lock in self._locks.values():
             os.close(lock)
         self._locks.clear()
