@@ -66,7 +66,9 @@ _SETTINGS: Final = {
     "share.coordinator.state.topic.num.partitions": "4",
     "log.cleaner.dedupe.buffer.size": str(16 << 20),
     "group.min.session.timeout.ms": "1000",
-    "controlled.shutdown.enable": "true",
+    # After kill -9 a node is let in again when its last session is over: 9 seconds by default.
+    "broker.session.timeout.ms": "4000",
+    "broker.heartbeat.interval.ms": "500",
 }
 
 

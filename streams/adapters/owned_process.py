@@ -108,10 +108,11 @@ class OwnedProcess:
             self.kill()
 
     def last_words(self) -> str:
-        """The end of what this run wrote into its log, for a message."""
+        """The end of what this run wrote into its log, for a message, without the frames of Java's stack traces."""
         with self._log.open("rb") as text:
             text.seek(max(self._log_start, self._log.stat().st_size - _LAST_BYTES))
             lines = text.read().decode(errors="replace").strip().splitlines()
+        lines = [line for line in lines if not line.startswith("\tat ")]
         words = "\n  ".join(lines[-_LAST_LINES:] or ["(none)"])
         return f"; its last words ({self._log.name} in {self._log.parent}):\n  {words}"
 
