@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from config.settings import PREFIX, Settings, load_settings
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
-from streams.adapters.kafka_server import EmbeddedKafka
+from streams.adapters.kafka_server import QUICK_JVM, EmbeddedKafka
 from tests.conftest import missing
 
 USER, PASSWORD = "ann", 'se"cret\\wörd'
@@ -136,7 +136,7 @@ def start_world(folder: Path) -> KafkaWorld:
         return KafkaWorld(given)
     certificates = Certificates(folder)
     properties = secured(certificates) | {"message.max.bytes": "2000000"}
-    server = EmbeddedKafka(folder / "kafka", cache_dir=CACHE, listeners=LISTENERS, properties=properties)
+    server = EmbeddedKafka(folder / "kafka", cache_dir=CACHE, listeners=LISTENERS, properties=properties, jvm=QUICK_JVM)
     world = KafkaWorld(server.start(), server, certificates)
     with world.admin() as admin:
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
