@@ -66,8 +66,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 lock: install  ## Write the lock files anew; UPGRADE=1 takes newer versions
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group build --extra peers --extra data -o requirements/lock.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev --extra peers --extra data -c requirements/lock.txt -o requirements/dev.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group build --extra peers --extra data --extra kafka-local -o requirements/lock.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev --extra peers --extra data --extra kafka-local -c requirements/lock.txt -o requirements/dev.txt
 	@if grep -inE 'https?:|index-url|find-links' requirements/*.txt; then echo "A lock names an address." >&2; exit 1; fi
 
 schema: install  ## Write docs/catalog.schema.json and the tables of docs/catalog.md from the types

@@ -11,6 +11,9 @@
         + ``Fenced``: the stored epoch or commit number is not ours
         + ``StoreIncompatible``: it holds another format, number of shards, catalog or input
         + ``StoreFull``: it has no memory left
+    - ``BrokerError``: Kafka
+        + ``BrokerUnavailable``: no broker answers, or none can be started
+        + ``TopicsDiffer``: a topic is missing, or is not as it has to be
     - ``ModelError``: models and their snapshots
         + ``SnapshotRefused``: bad signature, wrong shape, unreadable
         + ``ModelUnknown``: a model that the catalog names does not exist or cannot be used
@@ -25,6 +28,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "BrokerError",
+    "BrokerUnavailable",
     "CatalogError",
     "ConfigError",
     "Fenced",
@@ -40,6 +45,7 @@ __all__ = [
     "StoreIncompatible",
     "StoreUnavailable",
     "TidelineError",
+    "TopicsDiffer",
 ]
 
 
@@ -135,6 +141,20 @@ class StoreIncompatible(StoreError):
 
 class StoreFull(StoreError):
     """The store refused a write for lack of memory or disk."""
+
+
+class BrokerError(TidelineError):
+    """Something about Kafka: it refused, or was refused."""
+
+    exit_code = 6
+
+
+class BrokerUnavailable(BrokerError):
+    """No broker answers, or none can be started; what was asked may or may not have been done."""
+
+
+class TopicsDiffer(BrokerError):
+    """A topic is missing, or is not as it has to be."""
 
 
 class ModelError(TidelineError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -18,11 +18,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from config.errors import SettingsError
 from config.problems import suggest
 
-__all__ = ["PREFIX", "Settings", "load_settings"]
+__all__ = ["PREFIX", "TOPIC_KINDS", "Settings", "TopicKind", "load_settings"]
+
+TopicKind: TypeAlias = Literal["events", "segment-events", "examples", "models", "dead-letters", "campaign-triggers"]
+TOPIC_KINDS: Final[tuple[TopicKind, ...]] = get_args(TopicKind)
 
 PREFIX = "TIDELINE_"
 # Read by the tests only, to point them at servers that run already.
 TEST_PREFIX = "TIDELINE_TEST_"
+_TOPIC = r"^[a-zA-Z0-9._-]{1,249}$"
+_SASL = ("kafka_sasl_mechanism", "kafka_username", "kafka_password")
 
 
 class Settings(BaseSettings):
@@ -61,6 +66,90 @@ class Settings(BaseSettings):
         le=60,
         description="Seconds to wait for the copies of a commit before it is tried again.",
     )
+    shards: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Partitions of the topics by user, which `tideline topics` checks: the number of shards on Kafka.",
+    )
+    cache_dir: Path = Field(
+        default=Path("~/.cache/tideline"),
+        description="Where what Tideline downloads is kept for all data directories: the program of a local Kafka.",
+    )
+    kafka_bootstrap_servers: str = Field(
+        default="localhost:9092",
+        description="Brokers of the Kafka to begin with: `host:port`, several with commas between them.",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT",
+        description="How to talk to Kafka: `SSL` is encrypted, `SASL_PLAINTEXT` has a password, `SASL_SSL` has both, "
+        "`PLAINTEXT` neither.",
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="How the password is shown to Kafka: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`."
+    )
+    kafka_username: str | None = Field(default=None, description="The user at Kafka, with a SASL protocol.")
+    kafka_password: SecretStr | None = Field(default=None, description="The user's password. It is never logged.")
+    kafka_ca_file: Path | None = Field(
+        default=None,
+        description="Certificates (PEM) that vouch for the brokers. Without it those of the system are trusted.",
+    )
+    kafka_cert_file: Path | None = Field(
+        default=None, description="The certificate (PEM) that Tideline shows to the brokers, if they ask for one."
+    )
+    kafka_key_file: Path | None = Field(default=None, description="The private key (PEM) of that certificate.")
+    kafka_key_password: SecretStr | None = Field(default=None, description="What the private key is encrypted with.")
+    kafka_client_id: str = Field(
+        default="tideline", min_length=1, description="The name under which Kafka's logs and quotas know this process."
+    )
+    kafka_group: str = Field(
+        default="tideline", min_length=1, description="The consumer group of the workers that share the partitions."
+    )
+    kafka_topic_prefix: str = Field(
+        default="tideline.",
+        pattern=r"^[a-zA-Z0-9._-]{0,100}$",
+        description="What the names of topics begin with that have no name of their own below.",
+    )
+    kafka_events_topic: str | None = Field(
+        default=None, pattern=_TOPIC, description="Topic of the events that are read; else the prefix and `events`."
+    )
+    kafka_segment_events_topic: str | None = Field(
+        default=None,
+        pattern=_TOPIC,
+        description="Topic of the transitions that go out; else the prefix and `segment-events`.",
+    )
+    kafka_examples_topic: str | None = Field(
+        default=None,
+        pattern=_TOPIC,
+        description="Topic of labelled examples, from shards to learners; else the prefix and `examples`.",
+    )
+    kafka_models_topic: str | None = Field(
+        default=None,
+        pattern=_TOPIC,
+        description="Compacted topic of models, from learners to shards; else the prefix and `models`.",
+    )
+    kafka_dead_letters_topic: str | None = Field(
+        default=None,
+        pattern=_TOPIC,
+        description="Topic of records that could not be used; else the prefix and `dead-letters`.",
+    )
+    kafka_campaign_triggers_topic: str | None = Field(
+        default=None,
+        pattern=_TOPIC,
+        description="Topic of what campaigns have to send; else the prefix and `campaign-triggers`.",
+    )
+    kafka_replication: int | None = Field(
+        default=None,
+        ge=1,
+        le=10,
+        description="Copies of every topic that is created, and the least that are accepted; else as the broker does, "
+        "and any number.",
+    )
+    kafka_retention_hours: int = Field(
+        default=168,
+        ge=1,
+        description="For how long topics keep their records at least; a worker that was away for longer loses events.",
+    )
     signing_key: SecretStr | None = Field(
         default=None,
         description="Signs snapshots of river models that are stored as pickles (32 characters or more). Without it "
@@ -81,6 +170,50 @@ class Settings(BaseSettings):
             raise PydanticCustomError("key", "a key of at least 32 characters, made by `openssl rand -hex 32`, say")
         return value
 
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers(cls, value: str) -> str:
+        for server in value.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65_536:
+                raise PydanticCustomError("servers", "host:port, several with commas between them")
+        return ",".join(server.strip() for server in value.split(","))
+
+    def topic(self, kind: TopicKind) -> str:
+        """The name of a topic: its own, or the prefix and its kind."""
+        own: str | None = getattr(self, f"kafka_{kind.replace('-', '_')}_topic")
+        return own if own is not None else self.kafka_topic_prefix + kind
+
+
+def _kafka_problems(settings: Settings) -> list[str]:
+    """What is wrong with the settings of Kafka taken together."""
+    problems = []
+    protocol = settings.kafka_security_protocol
+    named = f"{PREFIX}KAFKA_SECURITY_PROTOCOL"
+    given = [name for name in _SASL if getattr(settings, name) is not None]
+    if protocol.startswith("SASL_"):
+        missing = [name for name in _SASL if name not in given]
+        problems += [f"{PREFIX}{name.upper()}: is needed with {named}={protocol}" for name in missing]
+    else:
+        problems += [
+            f"{PREFIX}{name.upper()}: is not used with {named}={protocol}; set SASL_SSL or SASL_PLAINTEXT"
+            for name in given
+        ]
+    for name in ("kafka_ca_file", "kafka_cert_file", "kafka_key_file"):
+        path: Path | None = getattr(settings, name)
+        if path is None:
+            continue
+        if not protocol.endswith("SSL"):
+            problems.append(f"{PREFIX}{name.upper()}: is not used with {named}={protocol}; set SSL or SASL_SSL")
+        elif not path.is_file():
+            problems.append(f"{PREFIX}{name.upper()}: there is no file {path}")
+    if settings.kafka_key_file is not None and settings.kafka_cert_file is None:
+        problems.append(f"{PREFIX}KAFKA_CERT_FILE: is needed with {PREFIX}KAFKA_KEY_FILE")
+    topics = [settings.topic(kind) for kind in TOPIC_KINDS]
+    twice = sorted({topic for topic in topics if topics.count(topic) > 1})
+    problems += [f"{PREFIX}KAFKA_..._TOPIC: two kinds of records cannot share the topic {name!r}" for name in twice]
+    return problems
+
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment; ``overrides`` (values of the command line, None: not given) win.
@@ -99,6 +232,7 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         problems += [_words(str(detail["loc"][0]), detail["msg"]) for detail in error.errors(include_url=False)]
         raise SettingsError("\n".join(problems)) from None  # the cause could show a secret
+    problems += _kafka_problems(settings)
     if problems:
         raise SettingsError("\n".join(problems))
     return settings

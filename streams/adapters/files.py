@@ -328,6 +328,10 @@ class FileLog:
 
     def read(self, first: int, last: int) -> list[Event | BadEvent]:
         """The rows at the positions from `first` up to and without `last`."""
+        return self.read_with_bytes(first, last)[1]
+
+    def read_with_bytes(self, first: int, last: int) -> tuple[list[bytes], list[Event | BadEvent]]:
+        """As `read`, with the bytes of every row (of one above the size limit only its start)."""
         rows = np.arange(first, last) if self._order is None else self._order[first:last]
         files = np.searchsorted(self._first_rows, rows, side="right") - 1
         in_file = rows - self._first_rows[files]
@@ -349,7 +353,7 @@ class FileLog:
             if type(event) is BadEvent:
                 name = f"{self._sources[files[at]].name} row {in_file[at] + 1}"
                 events[at] = msgspec.structs.replace(event, source=name)
-        return events
+        return texts, events
 
     def _texts(self, rows: npt.NDArray[np.int64], files: npt.NDArray[np.int64]) -> list[bytes]:
         """The bytes of rows, read from disk in runs of neighbours."""

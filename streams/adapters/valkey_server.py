@@ -14,21 +14,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import stat
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 from urllib.parse import quote
 
 from config.errors import StoreError, StoreUnavailable
 from streams.adapters.file_lock import ProcessLock, try_lock
+from streams.adapters.owned_process import OwnedProcess, open_private
 from streams.adapters.redis_wire import Wire
 
 LONGEST_SOCKET_PATH = 100
@@ -38,21 +36,6 @@ _LOG_BYTES = 1_000_000
 _STOP_S = 30.0
 _POLL_S = 0.01
 _ANSWER_S = 5.0
-
-# Runs in a Python of its own, because the kernel's request belongs to the process that asks for it, and code
-# between fork and exec of a program with threads may hang. PR_SET_PDEATHSIG is 1.
-_STARTER = """
-import os, signal, sys
-owner, program = int(sys.argv[1]), sys.argv[2]
-os.umask(0o077)
-if sys.platform == "linux":
-    import ctypes
-    if ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0):
-        sys.exit("prctl failed: " + os.strerror(ctypes.get_errno()))
-    if os.getppid() != owner:
-        sys.exit("the process that started this server has ended already")
-os.execv(program, [program, "-"])
-"""
 
 _SETTINGS = """
 bind 127.0.0.1
@@ -88,9 +71,7 @@ class EmbeddedValkey:
         self._start_timeout_s = start_timeout_s
         self._owner = ProcessLock(self.data_dir / "tideline.lock")
         self._server_lock: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._ended = threading.Event()
-        self._log_start = 0
+        self._process: OwnedProcess | None = None
         self.url = ""
         """Where the server listens, as redis-py reads it: `unix:///...`; empty when it is not running."""
 
@@ -116,11 +97,8 @@ class EmbeddedValkey:
     def stop(self) -> None:
         """End the server, which flushes its file, and give the directory back. Does nothing when not running."""
         process, self._process = self._process, None
-        if process is not None and not self._ended.is_set():
-            process.send_signal(signal.SIGTERM)
-            if not self._ended.wait(_STOP_S):
-                process.kill()
-                self._ended.wait()
+        if process is not None:
+            process.stop(_STOP_S)
         if self._server_lock is not None:
             self._clear_remains()
             os.close(self._server_lock)
@@ -130,8 +108,9 @@ class EmbeddedValkey:
 
     def check(self) -> None:
         """Raises StoreError with the server's last words if it has ended by itself."""
-        if self._process is not None and self._ended.is_set():
-            raise StoreError(f"the embedded server has ended (status {self._process.returncode}){self._last_words()}")
+        process = self._process
+        if process is not None and process.ended.is_set():
+            raise StoreError(f"the embedded server has ended (status {process.status}){process.last_words()}")
 
     def __enter__(self) -> Self:
         self.start()
@@ -141,6 +120,12 @@ class EmbeddedValkey:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def _ended(self) -> threading.Event:
+        """Set once the server that runs has ended."""
+        assert self._process is not None
+        return self._process.ended
 
     # --- starting --------------------------------------------------------------------------------------------------
 
@@ -206,47 +191,21 @@ class EmbeddedValkey:
         return os.fsencode("\n".join([*lines, _SETTINGS]))
 
     def _spawn(self, socket: Path) -> None:
-        log = self.data_dir / "valkey.log"
-        if log.exists() and log.stat().st_size > _LOG_BYTES:
-            log.replace(self.data_dir / "valkey.log.1")
-        command = [sys.executable, "-I", "-S", "-c", _STARTER, str(os.getpid()), str(_binary())]
-        configuration = self._configuration(socket)
-        started = threading.Event()
-        failures: list[OSError] = []
-        self._ended.clear()
-
-        def run() -> None:
-            # The kernel watches the *thread* that started a process, so this one stays until the server ends.
-            try:
-                with _open_private(log) as output:
-                    self._log_start = output.tell()
-                    self._process = process = self._popen(command, output)
-            except OSError as error:
-                failures.append(error)
-                return
-            finally:
-                started.set()
-            process.communicate(configuration)
-            self._ended.set()
-
-        threading.Thread(target=run, name="embedded-valkey", daemon=True).start()
-        started.wait()
-        if failures:
-            raise StoreError(f"the embedded server cannot be run: {failures[0]}") from failures[0]
-
-    def _popen(self, command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
         assert self._server_lock is not None
-        return subprocess.Popen(  # noqa: S603  a fixed program with fixed arguments
-            command,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            cwd=self.data_dir,
-            pass_fds=[self._server_lock],
-            start_new_session=True,  # Ctrl-C in a terminal is for us; the server ends after the last commit
+        self._process = OwnedProcess(
+            "embedded-valkey",
+            [str(_binary()), "-"],
+            log=self.data_dir / "valkey.log",
+            max_log_bytes=_LOG_BYTES,
         )
+        try:
+            self._process.start(folder=self.data_dir, held=[self._server_lock], text=self._configuration(socket))
+        except OSError as error:
+            raise StoreError(f"the embedded server cannot be run: {error}") from error
 
     def _wait_until_ready(self) -> None:
+        process = self._process
+        assert process is not None
         wire = Wire(self.url, timeout_s=_ANSWER_S)
         deadline_s = time.monotonic() + self._start_timeout_s
         try:
@@ -257,19 +216,12 @@ class EmbeddedValkey:
                 except StoreUnavailable as error:
                     if time.monotonic() > deadline_s:
                         raise StoreError(
-                            f"the embedded server does not get ready: {error}{self._last_words()}"
+                            f"the embedded server does not get ready: {error}{process.last_words()}"
                         ) from error
-                if self._ended.wait(_POLL_S):
-                    raise StoreError(f"the embedded server does not start{self._last_words()}")
+                if process.ended.wait(_POLL_S):
+                    raise StoreError(f"the embedded server does not start{process.last_words()}")
         finally:
             wire.close()
-
-    def _last_words(self) -> str:
-        log = self.data_dir / "valkey.log"
-        with log.open("rb") as text:
-            text.seek(max(self._log_start, log.stat().st_size - 4_000))
-            lines = text.read().decode(errors="replace").strip().splitlines()
-        return "; its last words (valkey.log in " + f"{self.data_dir}):\n  " + "\n  ".join(lines[-8:] or ["(none)"])
 
 
 def running_server(data_dir: Path) -> str | None:
@@ -332,13 +284,6 @@ def _write_whole(path: Path, text: str) -> None:
     """All of the text or nothing of it, for readers at any moment."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
-    with _open_private(draft) as file:
+    with open_private(draft) as file:
         file.write(text.encode())
     draft.replace(path)
-
-
-def _open_private(path: Path) -> IO[bytes]:
-    """A file to append to that nobody else can read."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.fchmod(file, 0o600)  # one of an earlier version may be open to others
-    return os.fdopen(file, "ab")

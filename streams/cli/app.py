@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli import catalog, demo, evaluate, look, replay, simulate, store
+from streams.cli import catalog, demo, evaluate, kafka, look, replay, simulate, store
 from streams.cli.options import examples, flowing
 from streams.cli.screen import end_on_sigterm
 from streams.runtime.allocation import return_large_blocks
@@ -23,7 +23,7 @@ Then describe your own events and predictions in a catalog ([bold]docs/catalog.m
 
 EXIT_CODES = """
 Exit codes: 0 done, 1 no such user or segment, 2 wrong option, setting or catalog, 3 input that cannot be read or used,
-4 the store, 5 a model, 130 interrupted and 143 ended by SIGTERM (run the same command again to go on).
+4 the store, 5 a model, 6 Kafka, 130 interrupted and 143 ended by SIGTERM (run the same command again to go on).
 """
 
 app = typer.Typer(
@@ -60,7 +60,7 @@ def _add(command: Callable[..., None], panel: str, shown: Sequence[tuple[str, st
     app.command(name, help=flowing(command.__doc__ or ""), epilog=examples(shown), rich_help_panel=panel)(command)
 
 
-RUN, LOOK, CATALOG = "Run", "Look at what is stored", "Catalogs"
+RUN, LOOK, KAFKA, CATALOG = "Run", "Look at what is stored", "Kafka", "Catalogs"
 _add(demo.demo, RUN, demo.EXAMPLES)
 _add(replay.replay, RUN, replay.EXAMPLES)
 _add(evaluate.evaluate, RUN, evaluate.EXAMPLES)
@@ -70,6 +70,10 @@ _add(look.segment, LOOK, look.SEGMENT_EXAMPLES)
 _add(look.user, LOOK, look.USER_EXAMPLES)
 _add(look.dead_letters, LOOK, look.DEAD_LETTERS_EXAMPLES)
 _add(store.store, LOOK, store.EXAMPLES)
+_add(kafka.topics, KAFKA, kafka.TOPICS_EXAMPLES)
+_add(kafka.produce, KAFKA, kafka.PRODUCE_EXAMPLES)
+_add(kafka.tail, KAFKA, kafka.TAIL_EXAMPLES)
+_add(kafka.lag, KAFKA, kafka.LAG_EXAMPLES)
 _add(catalog.check, CATALOG, catalog.CHECK_EXAMPLES)
 _add(catalog.schema, CATALOG, catalog.SCHEMA_EXAMPLES)
 

@@ -55,12 +55,16 @@ def test_all_commands_are_there() -> None:
         "dead-letters",
         "demo",
         "evaluate",
+        "lag",
         "predictions",
+        "produce",
         "replay",
         "schema",
         "segment",
         "simulate",
         "store",
+        "tail",
+        "topics",
         "user",
     }
     assert set(COMMANDS) == wanted
@@ -87,7 +91,7 @@ def test_the_page_about_the_command_line_has_every_command_and_option(command: s
 def test_help_shows_the_exit_codes() -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for number in ("0", "1", "2", "3", "4", "5", "130", "143"):
+    for number in ("0", "1", "2", "3", "4", "5", "6", "130", "143"):
         assert re.search(rf"\b{number}\b", out[out.index("Exit codes") :])
 
 

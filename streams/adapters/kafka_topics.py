@@ -1,0 +1,188 @@
+"""The topics of the service: what they have to be like, what they are like, and making those that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from config.settings import PREFIX, TOPIC_KINDS, Settings, TopicKind
+from streams.adapters.kafka_arguments import kafka_python
+from streams.adapters.kafka_connect import clients
+
+EXAMPLES_PARTITIONS: Final = 8
+"""The examples of a prediction are in one of them; so many learners can work at the same time."""
+
+LARGE_RECORD_BYTES: Final = 8 << 20
+"""Snapshots and chunks of examples are larger than Kafka's usual bound of 1 MiB."""
+
+State = Literal["ok", "created", "missing", "differs"]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """What a topic has to be like. `retention_ms` is None for a compacted topic; `replication` None: any."""
+
+    kind: TopicKind
+    name: str
+    partitions: int
+    retention_ms: int | None
+    replication: int | None
+    min_record_bytes: int | None = None
+
+    @property
+    def configs(self) -> dict[str, str]:
+        """With what it is created."""
+        found = (
+            {"cleanup.policy": "compact"}
+            if self.retention_ms is None
+            else {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+        )
+        if self.min_record_bytes is not None:
+            found["max.message.bytes"] = str(self.min_record_bytes)
+        if self.replication is not None and self.replication >= 3:
+            found["min.insync.replicas"] = "2"  # acks=all means two copies, and one broker may be away
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFound:
+    """What a topic is like, and in `problems` what is wrong with it, each with what to do."""
+
+    kind: TopicKind
+    name: str
+    state: State
+    partitions: int | None = None
+    replication: int | None = None
+    retention_ms: int | None = None
+    cleanup: str | None = None
+    problems: tuple[str, ...] = field(default=())
+
+
+def plan_topics(settings: Settings) -> tuple[TopicPlan, ...]:
+    """What every topic has to be like under these settings."""
+    retention_ms = settings.kafka_retention_hours * 3_600_000
+    partitions: dict[TopicKind, int] = {"examples": EXAMPLES_PARTITIONS, "models": 1, "dead-letters": 1}
+    return tuple(
+        TopicPlan(
+            kind,
+            settings.topic(kind),
+            partitions.get(kind, settings.shards),
+            None if kind == "models" else retention_ms,
+            settings.kafka_replication,
+            LARGE_RECORD_BYTES if kind in ("models", "examples") else None,
+        )
+        for kind in TOPIC_KINDS
+    )
+
+
+def check_topics(settings: Settings, *, create: bool = False) -> tuple[TopicFound, ...]:
+    """Every topic as it is; with `create` those that are missing are made. What exists is never changed.
+
+    Raises BrokerError: no Kafka, no rights, or it refuses to make a topic (with its reason).
+    """
+    plans = plan_topics(settings)
+    with clients(settings) as arguments, kafka_python().KafkaAdminClient(**arguments) as admin:
+        known = set(admin.list_topics())
+        missing = [plan for plan in plans if plan.name not in known]
+        if create and missing:
+            _create(admin, missing)
+            known |= {plan.name for plan in missing}
+        described = {
+            topic["name"]: topic for topic in admin.describe_topics([p.name for p in plans if p.name in known])
+        }
+        configs = _configs(admin, sorted(described))
+    made = {plan.name for plan in missing} if create else set()
+    return tuple(_compare(plan, described.get(plan.name), configs.get(plan.name, {}), made) for plan in plans)
+
+
+def _create(admin: Any, plans: Sequence[TopicPlan]) -> None:
+    wanted = {
+        plan.name: {
+            "num_partitions": plan.partitions,
+            "replication_factor": -1 if plan.replication is None else plan.replication,
+            "configs": plan.configs,
+        }
+        for plan in plans
+    }
+    admin.create_topics(wanted, wait_for_metadata=True)
+
+
+def _configs(admin: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Of every topic, its settings as text."""
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    if not names:
+        return {}
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    found = admin.describe_configs(wanted, config_filter="all").get("topic", {})
+    return {name: {key: str(entry["value"]) for key, entry in entries.items()} for name, entries in found.items()}
+
+
+def _compare(
+    plan: TopicPlan, described: Mapping[str, Any] | None, configs: Mapping[str, str], made: set[str]
+) -> TopicFound:
+    if described is None:
+        words = f"does not exist. Make it with: tideline topics --create ({plan.partitions} partitions)"
+        return TopicFound(plan.kind, plan.name, "missing", problems=(words,))
+    partitions = described["partitions"]
+    replication = min(len(partition["replica_nodes"]) for partition in partitions)
+    cleanup = configs.get("cleanup.policy", "")
+    retention_ms = int(configs["retention.ms"]) if "retention.ms" in configs else None
+    problems = [
+        *_partition_problems(plan, len(partitions)),
+        *_replication_problems(plan, replication),
+        *_cleanup_problems(plan, cleanup, retention_ms),
+        *_size_problems(plan, configs),
+    ]
+    state: State = "differs" if problems else "created" if plan.name in made else "ok"
+    return TopicFound(plan.kind, plan.name, state, len(partitions), replication, retention_ms, cleanup, tuple(problems))
+
+
+def _partition_problems(plan: TopicPlan, found: int) -> list[str]:
+    if found == plan.partitions:
+        return []
+    words = f"has {found} partitions, and {plan.partitions} are wanted"
+    if plan.kind == "events":
+        words += f": one for each shard. Set {PREFIX}SHARDS={found}; or, as the number can never change once there "
+        words += "is state, copy the events into a new topic"
+    elif plan.kind == "models":
+        words += ": the order of models is that of one partition. Delete the topic, and make it again"
+    elif found > plan.partitions:
+        return []  # more do no harm where nothing depends on the number
+    else:
+        words += f". Add some: kafka-topics.sh --alter --topic {plan.name} --partitions {plan.partitions}"
+    return [words]
+
+
+def _replication_problems(plan: TopicPlan, found: int) -> list[str]:
+    if plan.replication is None or found >= plan.replication:
+        return []
+    words = f"has {found} {'copy' if found == 1 else 'copies'}, and {plan.replication} are wanted. Add some with "
+    words += f"kafka-reassign-partitions.sh, or set {PREFIX}KAFKA_REPLICATION={found} and accept what a dead broker "
+    return [words + "takes away"]
+
+
+def _cleanup_problems(plan: TopicPlan, cleanup: str, retention_ms: int | None) -> list[str]:
+    wanted = "compact" if plan.retention_ms is None else "delete"
+    if cleanup != wanted:
+        why = "models would be lost by age" if wanted == "compact" else "records of one key would be dropped"
+        change = _alter_config(plan, f"cleanup.policy={wanted}")
+        return [f"has cleanup.policy={cleanup}, and must have {wanted}: {why}. {change}"]
+    if plan.retention_ms is None or retention_ms is None or retention_ms == -1 or retention_ms >= plan.retention_ms:
+        return []
+    words = f"keeps records for {retention_ms / 3_600_000:g} hours, and {plan.retention_ms // 3_600_000} are wanted: "
+    words += f"a worker that is away for longer loses some. {_alter_config(plan, f'retention.ms={plan.retention_ms}')}"
+    return [f"{words}, or set {PREFIX}KAFKA_RETENTION_HOURS"]
+
+
+def _size_problems(plan: TopicPlan, configs: Mapping[str, str]) -> list[str]:
+    found = configs.get("max.message.bytes")
+    if plan.min_record_bytes is None or found is None or int(found) >= plan.min_record_bytes:
+        return []
+    change = _alter_config(plan, f"max.message.bytes={plan.min_record_bytes}")
+    return [f"takes records up to {int(found):,} bytes, and {plan.min_record_bytes:,} are needed. {change}"]
+
+
+def _alter_config(plan: TopicPlan, change: str) -> str:
+    return f"kafka-configs.sh --alter --entity-type topics --entity-name {plan.name} --add-config {change}"

@@ -1,0 +1,267 @@
+"""`tideline topics`, `produce`, `tail` and `lag`: Kafka from the terminal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from streams.cli.options import CatalogFile, Files, Json
+from streams.cli.screen import TerminalWatcher, guarded, show, warn
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from config.settings import Settings
+    from streams.adapters.kafka_topics import TopicFound
+    from streams.runtime.kafka.produce import Produced
+    from streams.runtime.kafka.watch import Seen
+
+TOPICS_EXAMPLES = (
+    ("tideline topics", "is every topic there, and as it has to be?"),
+    ("TIDELINE_SHARDS=12 tideline topics --create", "make those that are missing, the events in 12 partitions"),
+)
+PRODUCE_EXAMPLES = (
+    ("tideline produce orders.csv -c shop.yaml", "as fast as Kafka takes them"),
+    ("tideline produce orders.csv -c shop.yaml --rate 1000", "a thousand a second"),
+    ("tideline produce orders.csv -c shop.yaml --start 20000", "go on after a run that was stopped there"),
+)
+TAIL_EXAMPLES = (
+    ("tideline tail segment-events", "who enters and leaves segments, from now on"),
+    ("tideline tail dead-letters --from-start --limit 20", "the oldest records that could not be used"),
+    ("tideline tail segment-events --json | jq .data.user_id", "for a script"),
+)
+LAG_EXAMPLES = (("tideline lag", "how many events the workers have still to read"),)
+
+_START_CHARACTERS = 120
+
+Bootstrap = Annotated[
+    str | None,
+    typer.Option(
+        "--kafka", metavar="HOST:PORT", help="Brokers of the Kafka (localhost:9092, or what the settings say)."
+    ),
+]
+
+
+def _settings(bootstrap: str | None) -> Settings:
+    """Raises SettingsError."""
+    from config.settings import load_settings
+
+    return load_settings(kafka_bootstrap_servers=bootstrap)
+
+
+# --- tideline topics ---------------------------------------------------------------------------------------------
+
+
+@guarded()
+def topics(
+    create: Annotated[bool, typer.Option("--create", help="Make the topics that are missing.")] = False,
+    kafka: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Check the topics of the service: partitions, retention, compaction, replication.
+
+    A topic that exists is never changed; what is wrong with it is explained, with what to do. Ends with code 6 if
+    something is missing or wrong.
+    """
+    from streams.adapters.kafka_topics import check_topics
+
+    found = check_topics(_settings(kafka), create=create)
+    ok = not any(topic.problems for topic in found)
+    if as_json:
+        import msgspec
+
+        typer.echo(json.dumps({"ok": ok, "topics": msgspec.to_builtins(found)}, ensure_ascii=False))
+    else:
+        show(*_topic_words(found))
+    if not ok:
+        from config.errors import TopicsDiffer
+
+        raise typer.Exit(TopicsDiffer.exit_code)
+
+
+def _topic_words(found: tuple[TopicFound, ...]) -> Iterator[Table | Text]:
+    from rich.text import Text
+
+    from streams.cli.tables import add, plain_table
+
+    table = plain_table("topic", "name", "state", ">partitions", ">copies", "keeps")
+    for topic in found:
+        keeps = "latest of each key" if topic.cleanup == "compact" else _hours(topic.retention_ms)
+        numbers = ["" if number is None else str(number) for number in (topic.partitions, topic.replication)]
+        add(table, topic.kind, topic.name, topic.state, *numbers, "" if topic.cleanup is None else keeps)
+    yield table
+    for topic in found:
+        for problem in topic.problems:
+            yield Text.assemble((topic.name, "bold red"), f" {problem}")
+
+
+def _hours(retention_ms: int | None) -> str:
+    if retention_ms is None:
+        return ""
+    return "everything" if retention_ms < 0 else f"{retention_ms / 3_600_000:g} hours"
+
+
+# --- tideline produce --------------------------------------------------------------------------------------------
+
+
+@guarded()
+def produce(
+    files: Files,
+    catalog: CatalogFile,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.01, metavar="N", help="At most so many events a second.")
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option("--topic", help="Another topic than that of the events (TIDELINE_KAFKA_EVENTS_TOPIC).")
+    ] = None,
+    start: Annotated[
+        int, typer.Option("--start", min=0, metavar="N", help="Leave out the first N rows, in the order of time.")
+    ] = 0,
+    kafka: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Send files of events to Kafka, in the order of their times, with the user id as the key.
+
+    Segment JSON is sent as it stands; of other formats the catalog's mapping is sent as Segment JSON.
+    """
+    from config.loader import load_catalog
+    from streams.adapters.files import open_log
+    from streams.runtime.kafka.produce import Produced
+    from streams.runtime.kafka.produce import produce as send
+
+    settings = _settings(kafka)
+    loaded = load_catalog(catalog)
+    name = topic or settings.topic("events")
+    with TerminalWatcher() as watcher:
+        with watcher.step("Reading the files"):
+            log = open_log(files, loaded, time.time(), progress=watcher.scanned)
+        with log:
+            done = Produced(name, start)
+            watcher.begin(start, log.rows)
+            try:
+                send(log, loaded, settings, topic=name, start=start, rate=rate, advance=watcher.advance, progress=done)
+            except BaseException:
+                watcher.close()
+                _say_where(done, log.rows)
+                raise
+            rows = log.rows
+    if as_json:
+        typer.echo(json.dumps(_produced_json(done, rows)))
+    else:
+        show(f"{done.sent:,} of {rows - start:,} events are in {name}, in {done.seconds:.1f} s.")
+    if done.refused:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in done.refused.most_common())
+        warn(
+            f"{done.refused.total():,} rows could not be used and were not sent: {reasons}.",
+            "tideline check CATALOG FILE shows them.",
+        )
+
+
+def _say_where(done: Produced, rows: int) -> None:
+    """How to go on after an end that was not planned."""
+    if 0 < done.position < rows:
+        warn(f"Kafka has everything before row {done.position:,}; go on with --start {done.position}.")
+
+
+def _produced_json(done: Produced, rows: int) -> dict[str, Any]:
+    return {
+        "topic": done.topic,
+        "rows": rows,
+        "sent": done.sent,
+        "refused": dict(done.refused),
+        "position": done.position,
+        "seconds": done.seconds,
+    }
+
+
+# --- tideline tail -----------------------------------------------------------------------------------------------
+
+
+@guarded()
+def tail(
+    kind: Annotated[
+        Literal["segment-events", "campaign-triggers", "dead-letters"],
+        typer.Argument(metavar="TOPIC", help="segment-events, campaign-triggers or dead-letters."),
+    ],
+    from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest record there is.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="End after N records.")] = None,
+    kafka: Bootstrap = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each record as one line of JSON.")] = False,
+) -> None:
+    """Show the records of a topic as they come, until Ctrl-C."""
+    from streams.runtime.kafka.watch import follow
+
+    settings = _settings(kafka)
+    try:
+        for seen in follow(settings, settings.topic(kind), from_start=from_start, limit=limit):
+            if as_json:
+                typer.echo(json.dumps(_json_of(seen), ensure_ascii=False))
+            else:
+                typer.echo(_line_of(kind, seen))
+    except KeyboardInterrupt:
+        return  # the way in which it ends
+
+
+def _json_of(seen: Seen) -> Any:
+    """The record's own JSON; a record that is none is told as what it is."""
+    if seen.body is not None:
+        return seen.body
+    raw = seen.raw.decode(errors="replace")
+    return {"partition": seen.partition, "offset": seen.offset, "key": seen.key, "raw": raw}
+
+
+def _line_of(kind: str, seen: Seen) -> str:
+    from streams.runtime.words import moment
+
+    body = seen.body if isinstance(seen.body, dict) else {}
+    when = moment(seen.time_ms / 1000)
+    if kind == "dead-letters" and "reason" in body:
+        raw = str(body.get("raw", body.get("raw_base64", "")))[:_START_CHARACTERS]
+        return f"{when}  {body['reason']}: {body.get('detail', '')}  {body.get('source', '')}  {raw}"
+    data = body.get("data")
+    if kind == "segment-events" and isinstance(data, dict) and "segment_id" in data:
+        return f"{body.get('time', '')}  {_crossing(data)}"
+    text = json.dumps(seen.body, ensure_ascii=False) if seen.body is not None else seen.raw.decode(errors="replace")
+    return f"{when}  {seen.partition}:{seen.offset}  {seen.key}  {text}"
+
+
+def _crossing(data: dict[str, Any]) -> str:
+    direction = "enters" if data.get("in_segment") else "leaves"
+    score = data.get("score")
+    words = f"score {score:.1f}" if isinstance(score, int | float) else "no score"
+    goal = ", by its goal" if data.get("caused_by_goal") else ""
+    return f"{data.get('user_id')} {direction} {data['segment_id']} ({words}, {data.get('origin')}{goal})"
+
+
+# --- tideline lag ------------------------------------------------------------------------------------------------
+
+
+@guarded()
+def lag(kafka: Bootstrap = None, as_json: Json = False) -> None:
+    """Show how far the workers are behind: for every partition of the events its end, and what is committed.
+
+    Workers commit offsets after everything else, for this display only; where they go on is in the store.
+    """
+    from streams.cli.tables import add, plain_table
+    from streams.runtime.kafka.watch import lag_of
+
+    settings = _settings(kafka)
+    topic = settings.topic("events")
+    found = lag_of(settings, topic)
+    total = sum(partition.lag for partition in found)
+    if as_json:
+        rows = [
+            {"partition": p.partition, "start": p.start, "end": p.end, "committed": p.committed, "lag": p.lag}
+            for p in found
+        ]
+        typer.echo(json.dumps({"topic": topic, "group": settings.kafka_group, "lag": total, "partitions": rows}))
+        return
+    table = plain_table(">partition", ">end", ">committed", ">lag")
+    for p in found:
+        add(table, str(p.partition), f"{p.end:,}", "none" if p.committed is None else f"{p.committed:,}", f"{p.lag:,}")
+    show(table, f"{total:,} records of {topic} are still to be read by the group {settings.kafka_group}.")

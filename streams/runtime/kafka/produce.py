@@ -1,0 +1,184 @@
+"""Files of events into the events topic, in the order of their times.
+
+A record's key is the user id, and its partition follows from it as with Java's clients, which is how shards find
+their users. Its value is Segment JSON: the line as it stands, or what the catalog's mapping has read of a row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import isnan
+from typing import Any, Final
+
+import msgspec
+
+from config.catalog import Catalog, SegmentInput
+from config.errors import BrokerError, TopicsDiffer
+from config.settings import Settings
+from streams.adapters.files import FileLog
+from streams.adapters.kafka_arguments import kafka_python
+from streams.adapters.kafka_connect import clients, explained
+from streams.core.events import BadEvent, Event
+
+Advance = Callable[[int, float], None]
+"""Gets the position up to which everything is acknowledged, and the time of the latest event sent."""
+
+_CHUNK_ROWS: Final = 1_000
+_MOST_WAITING: Final = 20_000
+_CHUNKS_PER_S: Final = 20
+_DELIVERY_S: Final = 60.0
+# The broker has the last word about how large a record may be.
+_LARGEST_REQUEST_BYTES: Final = 64 << 20
+
+
+@dataclass(slots=True)
+class Produced:
+    """How far a run has come. Rows before `position` are acknowledged by Kafka, or refused with a reason."""
+
+    topic: str
+    position: int
+    sent: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
+def segment_json(event: Event, value_property: str | None) -> bytes:
+    """An event as a record of the Segment spec.
+
+    A message id is made of where the row stands if it has none, so that sending a file twice is no second purchase.
+    """
+    when = datetime.fromtimestamp(event.time_s, UTC)
+    record: dict[str, Any] = {
+        "type": "identify" if event.name is None else "track",
+        "userId": event.user,
+        "timestamp": when.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "messageId": event.message_id or f"row-{event.message_hash:016x}",
+    }
+    properties = dict(event.properties or {})
+    if value_property is not None and not isnan(event.value):
+        properties.setdefault(value_property, event.value)
+    if event.name is not None:
+        record["event"] = event.name
+    if properties:
+        record["properties"] = properties
+    if event.traits:
+        record["traits"] = event.traits
+    return msgspec.json.encode(record)
+
+
+def produce(
+    log: FileLog,
+    catalog: Catalog,
+    settings: Settings,
+    *,
+    topic: str,
+    start: int = 0,
+    rate: float | None = None,
+    advance: Advance = lambda _position, _time_s: None,
+    progress: Produced | None = None,
+) -> Produced:
+    """Send the rows from position `start` on, at most `rate` a second, and wait until all are acknowledged.
+
+    `progress` is kept up to date, for whoever has to say how far an interrupted run came. Raises BrokerError (no Kafka,
+    refused, a record too large, nothing acknowledged for a minute), TopicsDiffer (no such topic).
+    """
+    done = progress or Produced(topic, start)
+    began_s = time.monotonic()
+    kafka = kafka_python()
+    with clients(settings) as arguments:
+        with kafka.KafkaAdminClient(**arguments) as admin:
+            if topic not in admin.list_topics():
+                raise TopicsDiffer(f"the topic {topic!r} does not exist. Make it with: tideline topics --create")
+        sender = _Sender(kafka.KafkaProducer(**arguments, **_OPTIONS), settings, done, advance)
+        try:
+            _send_all(log, catalog, sender, start, rate)
+            sender.wait_for(0)
+            sender.passed(log.rows)
+        finally:
+            sender.close()
+            done.seconds = time.monotonic() - began_s
+    return done
+
+
+_OPTIONS: Final[dict[str, Any]] = {
+    "acks": "all",
+    "enable_idempotence": True,
+    "allow_auto_create_topics": False,
+    "linger_ms": 20,
+    "batch_size": 256 << 10,
+    "max_request_size": _LARGEST_REQUEST_BYTES,
+    "delivery_timeout_ms": _DELIVERY_S * 1000,
+    "request_timeout_ms": 20_000,
+}
+
+
+class _Sender:
+    """The producer, and what it has not acknowledged yet, in the order of the rows."""
+
+    def __init__(self, producer: Any, settings: Settings, done: Produced, advance: Advance) -> None:
+        self._producer = producer
+        self._settings = settings
+        self._done = done
+        self._advance = advance
+        self._waiting: deque[tuple[int, Any]] = deque()
+        self._time_s = float("nan")
+
+    def send(self, position: int, event: Event, value: bytes) -> None:
+        future = self._producer.send(self._done.topic, key=event.user.encode(), value=value)
+        self._waiting.append((position, future))
+        self._time_s = event.time_s
+
+    def refuse(self, event: BadEvent) -> None:
+        """Count a row that cannot be used."""
+        self._done.refused[event.reason.value] += 1
+
+    def wait_for(self, most: int) -> None:
+        """Until at most so many records are not acknowledged. Raises BrokerError for the first that failed."""
+        if not most:
+            self._producer.flush()
+        while self._waiting and (len(self._waiting) > most or self._waiting[0][1].is_done):
+            position, future = self._waiting[0]
+            try:
+                future.get(timeout=2 * _DELIVERY_S)
+            except kafka_python().errors.KafkaError as error:
+                raise self._failed(position, error) from error
+            self._waiting.popleft()
+            self._done.sent += 1
+            self._done.position = position + 1
+        self._advance(self._done.position, self._time_s)
+
+    def passed(self, position: int) -> None:
+        """All rows before `position` were sent or refused, and nothing waits: it is where to go on."""
+        if not self._waiting:
+            self._done.position = position
+
+    def close(self) -> None:
+        """Give up what is not acknowledged; after a whole run there is nothing."""
+        self._producer.close(timeout=5 if self._waiting else None)
+
+    def _failed(self, position: int, error: Exception) -> BrokerError:
+        found = explained(error, self._settings)
+        return type(found)(f"row {position + 1:,} (in the order of time) was not taken: {found}")
+
+
+def _send_all(log: FileLog, catalog: Catalog, sender: _Sender, start: int, rate: float | None) -> None:
+    as_it_stands = isinstance(catalog.input, SegmentInput)
+    value_property = catalog.value_property
+    chunk = _CHUNK_ROWS if rate is None else max(1, min(_CHUNK_ROWS, round(rate / _CHUNKS_PER_S)))
+    began_s = time.monotonic()
+    for first in range(start, log.rows, chunk):
+        last = min(first + chunk, log.rows)
+        if rate is not None:
+            time.sleep(max(0.0, began_s + (first - start) / rate - time.monotonic()))
+        texts, events = log.read_with_bytes(first, last)
+        for at, (text, event) in enumerate(zip(texts, events, strict=True), first):
+            if isinstance(event, BadEvent):
+                sender.refuse(event)
+            else:
+                sender.send(at, event, text if as_it_stands else segment_json(event, value_property))
+        sender.wait_for(_MOST_WAITING)
+        sender.passed(last)
