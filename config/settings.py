@@ -72,10 +72,6 @@ class Settings(BaseSettings):
         le=1024,
         description="Partitions of the topics by user, which `tideline topics` checks: the number of shards on Kafka.",
     )
-    cache_dir: Path = Field(
-        default=Path("~/.cache/tideline"),
-        description="Where what Tideline downloads is kept for all data directories: the program of a local Kafka.",
-    )
     kafka_bootstrap_servers: str = Field(
         default="localhost:9092",
         description="Brokers of the Kafka to begin with: `host:port`, several with commas between them.",

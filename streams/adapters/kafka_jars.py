@@ -48,7 +48,7 @@ def kafka_jars(cache_dir: Path, *, say: Callable[[str], None] = lambda _: None) 
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise BrokerError(f"{cache_dir} cannot hold Kafka's program: {error}; set TIDELINE_CACHE_DIR") from error
+        raise BrokerError(f"{cache_dir} cannot hold Kafka's program: {error}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _complete(folder, say)
