@@ -112,11 +112,11 @@ class Limits(Model):
     """Size of one event as it came in."""
     dead_letters: int = Field(default=10_000, ge=0, le=10_000_000)
     """Refused events that are kept, per shard."""
-    backfill_users_per_minute: int = Field(default=10_000, ge=1, le=10_000_000)
+    backfill_users_per_minute: int = Field(default=5_000, ge=1, le=10_000_000)
     """Users looked at per minute of event time when a prediction or segment goes live."""
-    commit_users: int = Field(default=20_000, ge=1, le=1_000_000)
+    commit_users: int = Field(default=5_000, ge=1, le=1_000_000)
     """Changed users after which the next commit is due, in the middle of a batch if need be, per shard."""
-    commit_transitions: int = Field(default=20_000, ge=1, le=1_000_000)
+    commit_transitions: int = Field(default=5_000, ge=1, le=1_000_000)
     """Transitions after which the next commit is due, likewise."""
     remember_bytes: int = Field(default=4_096, ge=64, le=1_048_576)
     """Size of what one event leaves under `remember`, per user and event name."""
