@@ -5,6 +5,8 @@ It runs a few events through a lock-step pair, which takes a minute on a fresh m
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from math import nan
@@ -46,7 +48,18 @@ def get_ready(watcher: Steps) -> None:
     """Compile what is not in the cache yet, and say so; says nothing and does nothing when it is."""
     if not is_compiled():
         with watcher.step(WORDS):
-            precompile()
+            if not _precompile_apart():
+                precompile()
+
+
+def _precompile_apart() -> bool:
+    """Compile in a process of its own, because the compiler keeps 200 MB; whether the cache has it now."""
+    if not numba.config.CACHE_DIR:  # type: ignore[attr-defined]  # nothing can be kept, so it would be in vain
+        return False
+    root = str(Path(__file__).resolve().parents[2])
+    program = f"import sys; sys.path.insert(0, {root!r}); from {__name__} import precompile; precompile()"
+    subprocess.run([sys.executable, "-c", program], check=False)  # noqa: S603  a fixed program
+    return is_compiled()
 
 
 def precompile() -> None:
