@@ -12,6 +12,7 @@ def chunk(count: int = 4, **changes: Any) -> ExampleChunk:
     fields: dict[str, Any] = {
         "prediction": 1,
         "number": 7,
+        "shard": 3,
         "x": np.arange(3 * count, dtype=np.float32).reshape(count, 3),
         "y": np.ones(count, np.uint8),
         "time_s": np.arange(count, dtype=np.float64),

@@ -26,6 +26,7 @@ def chunk(seed: int, count: int, *, weeks: float = 1.0, **changes: Any) -> Examp
     fields: dict[str, Any] = {
         "prediction": 0,
         "number": 1,
+        "shard": 0,
         "x": np.zeros((count, 1), np.float32),
         "y": (rng.random(count) < 1 / (1 + np.exp(-0.8 * z))).astype(np.uint8),
         "time_s": FIRST + np.sort(rng.random(count)) * weeks * WEEK_S,

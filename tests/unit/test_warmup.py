@@ -33,6 +33,7 @@ class World:
         fields: dict[str, Any] = {
             "prediction": 0,
             "number": self.number,
+            "shard": 0,
             "x": np.zeros((count, 2), np.float32),
             "y": (rng.random(count) < 1 / (1 + np.exp(-logit))).astype(np.uint8),
             "time_s": np.full(count, 9e8),
