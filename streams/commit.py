@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from config.errors import Fenced, StoreUnavailable
-from streams.ports import Claim, CommitBatch, Loaded, Sink, Store, outbox_entries
+from config.errors import BrokerUnavailable, Fenced, StoreUnavailable
+from streams.ports import Claim, CommitBatch, Courier, Loaded, Sink, Store, outbox_entries
 
 T = TypeVar("T")
 
@@ -37,21 +37,28 @@ class Patience:
 
 
 def patiently(patience: Patience, call: Callable[[], T]) -> T:
-    """`call()`, again after every `StoreUnavailable`, at most `patience.attempts` times.
+    """`call()`, again after every `StoreUnavailable` and `BrokerUnavailable`, at most `patience.attempts` times.
 
-    Only for calls that may be repeated: claim, load, confirm, publish; never for `Store.commit`.
-    Raises the last `StoreUnavailable`.
+    Only for calls that may be repeated: claim, load, confirm, publish, send; never for `Store.commit`.
+    Raises the last of them.
     """
     for attempt in range(1, patience.attempts):
         try:
             return call()
-        except StoreUnavailable:
+        except (StoreUnavailable, BrokerUnavailable):
             patience.pause(attempt)
     return call()
 
 
 def commit_batch(
-    store: Store, sink: Sink, claim: Claim, batch: CommitBatch, *, trim: int | None, patience: Patience
+    store: Store,
+    sink: Sink,
+    claim: Claim,
+    batch: CommitBatch,
+    *,
+    trim: int | None,
+    patience: Patience,
+    courier: Courier | None = None,
 ) -> int:
     """Commit the effects of one batch; the steps are those of section 7 of the design.
 
@@ -59,32 +66,44 @@ def commit_batch(
     2. One atomic step in the store. It is refused unless the stored epoch and generation are the claim's and
        the stored number is `batch.number - 1`. After a lost reply it is tried again, and the stored number
        decides: ours means done, the one before means that nothing was done, everything else is a refusal.
-    3. Publish the batch's transitions, and wait until all are acknowledged. Only what is stored is published,
-       so a crash between 2 and 3 loses nothing: the outbox still holds it (`publish_outbox`).
-    4. The published transitions leave the outbox with the next commit: pass the returned number as its `trim`.
+    3. Publish the batch's transitions and messages, and wait until all are acknowledged. Only what is stored is
+       published, so a crash between 2 and 3 loses nothing: the outbox still holds it (`publish_outbox`).
+    4. What was published leaves the outbox with the next commit: pass the returned number as its `trim`.
 
     Step 5, the input's own offset, is the caller's and only for dashboards: a restart goes to the
     checkpoint's position.
 
-    Returns the number of this commit, whose transitions (and all before) are published.
+    Returns the number of this commit; what it and all before had to say is published. A batch with messages needs a
+    `courier` (ValueError, before anything is stored).
 
     Raises:
         Fenced: drop the shard's memory, claim and load again. Nothing of this batch was published.
         StoreFull: nothing was stored. Or the sink has no room: then the batch is stored, its transitions
             are in the outbox, and the shard must be loaded again before it goes on.
-        StoreUnavailable: no answer for longer than `patience`. Load again before going on.
+        StoreUnavailable, BrokerUnavailable: no answer for longer than `patience`. Load again before going on.
     """
+    if batch.messages and courier is None:
+        raise ValueError(f"commit {batch.number} has messages, and nobody takes them")
     _store_once(store, claim, batch, trim, patience)
     entries = outbox_entries(batch)
     if entries:
         patiently(patience, lambda: sink.publish(entries))
+    if batch.messages and courier is not None:
+        messages = batch.messages
+        patiently(patience, lambda: courier.send(messages))
     return batch.number
 
 
-def publish_outbox(sink: Sink, claim: Claim, loaded: Loaded, patience: Patience) -> int:
+def publish_outbox(
+    sink: Sink, claim: Claim, loaded: Loaded, patience: Patience, *, courier: Courier | None = None
+) -> int:
     """On assignment: publish what may not have been published before the stop. Returns the first commit's `trim`."""
     if loaded.outbox:
         patiently(patience, lambda: sink.publish(loaded.outbox))
+    if loaded.messages:
+        if courier is None:
+            raise ValueError(f"shard {claim.shard} has messages to send, and nobody takes them")
+        patiently(patience, lambda: courier.send(loaded.messages))
     return claim.number
 
 

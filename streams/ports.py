@@ -1,4 +1,5 @@
-"""The ports of a shard's runtime: the `Store` that keeps its state and the `Sink` that is told of transitions.
+"""The ports of a shard's runtime: the `Store` that keeps its state, the `Sink` that is told of transitions, and the
+`Courier` of everything else that goes from one service to another.
 
 Every adapter of a port passes one contract suite (`tests/contract`). Values are bytes that the port does
 not look into; users and names are `str`, stored as UTF-8.
@@ -18,13 +19,23 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isnan
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 FORMAT = 1
 """Version of everything that is stored (key layout and rows). Another version is refused, never guessed at."""
 
 OutboxEntry = tuple[str, bytes]
 """(entry id `"<number>-<index>"`, one transition as JSON). The id orders entries within a shard."""
+
+
+class Message(NamedTuple):
+    """What one service tells another through the log: labelled examples, snapshots, dead letters."""
+
+    topic: str
+    """The kind of topic (`config.settings.TopicKind`), not its name."""
+    key: str
+    """Messages with the same key stay in order; in a compacted topic the last of them is kept."""
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,8 @@ class CommitBatch:
     """Named parts of the shard's state, replaced as a whole."""
     outbox: list[bytes] = field(default_factory=list)
     """One transition each, in the order in which they are published."""
+    messages: list[Message] = field(default_factory=list)
+    """What goes to other services; published behind the transitions, in this order, and kept until then as they are."""
     dead_letters: list[bytes] = field(default_factory=list)
     remembered: list[tuple[str, bytes | None]] = field(default_factory=list)
     """(user, remembered properties); None removes them."""
@@ -133,6 +146,8 @@ class Loaded:
     blobs: dict[str, bytes]
     outbox: list[OutboxEntry]
     """What may not have been published yet, oldest first."""
+    messages: list[Message]
+    """The same of messages."""
     rows: Iterator[list[tuple[str, bytes]]]
     appended: Iterator[tuple[str, bytes]]
     """(name, everything appended to it), one name at a time, in `append_order`."""
@@ -191,6 +206,17 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give the connections back. The claim stays as it is."""
+
+
+class Courier(Protocol):
+    """Takes messages to other services."""
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send in order and return when all messages are durable where they went.
+
+        A message may be given again after a crash or a failure; whoever receives it knows it by what it holds.
+        Raises `BrokerUnavailable` or `StoreUnavailable` (try again), `BrokerError` (it will never be taken).
+        """
 
 
 class Sink(Protocol):

@@ -1,10 +1,10 @@
-"""Sinks that keep transitions in this process, or nowhere."""
+"""Sinks and a courier that keep what they are given in this process, or nowhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.ports import OutboxEntry
+from streams.ports import Message, OutboxEntry
 
 
 class ListSink:
@@ -32,3 +32,13 @@ class NullSink:
 
     def close(self) -> None:
         """Nothing is held that would have to be given back."""
+
+
+class ListCourier:
+    """Keeps every message as often as it is given, in order."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+
+    def send(self, messages: Sequence[Message]) -> None:
+        self.sent += messages

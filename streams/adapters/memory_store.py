@@ -15,6 +15,7 @@ from streams.ports import (
     CommitBatch,
     Identity,
     Loaded,
+    Message,
     OutboxEntry,
     append_order,
     check_batch,
@@ -40,6 +41,8 @@ class MemoryShard:
     members: dict[str, set[str]] = field(default_factory=dict)
     appended: dict[str, bytearray] = field(default_factory=dict)
     outbox: list[OutboxEntry] = field(default_factory=list)
+    messages: list[tuple[int, Message]] = field(default_factory=list)
+    """With the number of their commit."""
     dead_letters: list[bytes] = field(default_factory=list)
     remembered: dict[str, bytes] = field(default_factory=dict)
 
@@ -97,6 +100,7 @@ class MemoryStore:
         return Loaded(
             blobs=dict(stored.blobs),
             outbox=[entry for entry in stored.outbox if _number(entry) > stored.published],
+            messages=[message for number, message in stored.messages if number > stored.published],
             rows=self._checked_rows(claim, stored),
             appended=((name, bytes(stored.appended[name])) for name in sorted(stored.appended, key=append_order)),
             remembered=_chunks(stored.remembered),
@@ -143,6 +147,7 @@ class MemoryStore:
     def _trim_outbox(self, stored: MemoryShard, batch: CommitBatch, trim: int | None) -> None:
         if trim is None:
             return
+        stored.messages = [entry for entry in stored.messages if entry[0] > trim]
         if self._outbox_keep == 0:
             stored.outbox = [entry for entry in stored.outbox if _number(entry) > trim]
         elif trim == batch.number - 1:
@@ -181,6 +186,7 @@ def _add(stored: MemoryShard, batch: CommitBatch) -> None:
         stored.appended.setdefault(name, bytearray()).extend(data)
     stored.blobs.update(batch.blobs)
     stored.outbox += outbox_entries(batch)
+    stored.messages += [(batch.number, message) for message in batch.messages]
     stored.dead_letters += batch.dead_letters
 
 

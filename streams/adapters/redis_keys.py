@@ -28,6 +28,7 @@ class ShardKeys:
     rows: bytes
     remember: bytes
     outbox: bytes
+    messages: bytes
     dead: bytes
     appended_names: bytes
     wait: bytes
@@ -57,6 +58,7 @@ def shard_keys(prefix: str, shard: int) -> ShardKeys:
         rows=base + b"rows",
         remember=base + b"remember",
         outbox=base + b"outbox",
+        messages=base + b"messages",
         dead=base + b"dead",
         appended_names=base + b"appended",
         wait=base + b"wait",

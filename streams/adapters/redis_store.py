@@ -20,6 +20,7 @@ from streams.ports import (
     CommitBatch,
     Identity,
     Loaded,
+    Message,
     OutboxEntry,
     append_order,
     check_batch,
@@ -178,6 +179,7 @@ class RedisStore:
         return Loaded(
             blobs={name.decode(): blob for name, blob in _pairs(flat)},
             outbox=self._outbox_after(keys, int(published or 0)),
+            messages=self._messages_after(keys, int(published or 0)),
             rows=self._checked_rows(claim, keys),
             appended=self._appended(keys),
             remembered=self._scan(keys.remember),
@@ -248,6 +250,11 @@ class RedisStore:
         elif trim == batch.number - 1:  # all but this batch's are published, so the oldest may go by count
             longest = self._outbox_keep + len(batch.outbox)
             yield command(b"XTRIM", keys.outbox, b"MAXLEN", b"=", b"%d" % longest)
+        for index, message in enumerate(batch.messages):
+            fields = (b"t", message.topic.encode(), b"k", message.key.encode(), b"d", message.data)
+            yield command(b"XADD", keys.messages, b"%d-%d" % (batch.number, index), *fields)
+        if trim is not None:
+            yield command(b"XTRIM", keys.messages, b"MINID", b"=", b"%d-0" % (trim + 1))
         for index, data in enumerate(batch.dead_letters):
             yield command(b"XADD", keys.dead, b"%d-%d" % (batch.number, index), b"d", data)
         if batch.dead_letters:
@@ -294,7 +301,7 @@ class RedisStore:
 
     def _refuse_leftovers(self, keys: ShardKeys) -> None:
         """A shard without meta has no keys at all; otherwise a commit would mix with something else's data."""
-        names = [keys.state, keys.rows, keys.remember, keys.outbox, keys.dead, keys.appended_names]
+        names = [keys.state, keys.rows, keys.remember, keys.outbox, keys.messages, keys.dead, keys.appended_names]
         if self._wire.ask("EXISTS", *names):
             self._wire.exchange([_UNWATCH])
             raise StoreIncompatible(
@@ -310,14 +317,21 @@ class RedisStore:
             raise _fenced(claim, claim.number, stored)
 
     def _outbox_after(self, keys: ShardKeys, published: int) -> list[OutboxEntry]:
-        entries: list[OutboxEntry] = []
-        start = f"{published + 1}-0"
+        return [(entry_id.decode(), fields[1]) for entry_id, fields in self._stream_after(keys.outbox, published)]
+
+    def _messages_after(self, keys: ShardKeys, published: int) -> list[Message]:
+        entries = self._stream_after(keys.messages, published)
+        return [Message(fields[1].decode(), fields[3].decode(), fields[5]) for _, fields in entries]
+
+    def _stream_after(self, key: bytes, number: int) -> Iterator[tuple[bytes, list[bytes]]]:
+        """Entries of commits after `number`: id, and names and values in turn."""
+        start = f"{number + 1}-0"
         while True:
-            page = self._wire.ask("XRANGE", keys.outbox, start, "+", "COUNT", _OUTBOX_PAGE)
-            entries += [(entry_id.decode(), fields[1]) for entry_id, fields in page]
+            page = self._wire.ask("XRANGE", key, start, "+", "COUNT", _OUTBOX_PAGE)
+            yield from page
             if len(page) < _OUTBOX_PAGE:
-                return entries
-            start = f"({entries[-1][0]}"
+                return
+            start = f"({page[-1][0].decode()}"
 
     def _checked_rows(self, claim: Claim, keys: ShardKeys) -> Iterator[list[tuple[str, bytes]]]:
         yield from self._scan(keys.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -9,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.errors import Fenced, StoreFull, StoreUnavailable
-from streams.adapters.memory_sinks import ListSink
+from config.errors import BrokerUnavailable, Fenced, StoreFull, StoreUnavailable
+from streams.adapters.memory_sinks import ListCourier, ListSink
 from streams.commit import Patience, commit_batch, publish_outbox
-from streams.ports import Claim, CommitBatch, Identity, Loaded, OutboxEntry, Store
+from streams.ports import Claim, CommitBatch, Identity, Loaded, Message, OutboxEntry, Store
 from tests.contract.worlds import IDENTITY, MemoryWorld, World
 
 
@@ -225,3 +226,74 @@ def test_publishing_the_outbox_of_a_new_shard_publishes_nothing(world: World) ->
     assert publish_outbox(sink, claim, store.load(claim), Pauses().patience) == 0
     commit_batch(store, sink, claim, batch(1), trim=0, patience=Pauses().patience)
     assert sink.published == [b"1/0", b"1/1"]
+
+
+# --- messages to other services --------------------------------------------------------------------------------------
+
+
+class FaultyCourier(ListCourier):
+    """Takes the first so many messages and then raises, once per entry of `parts`."""
+
+    def __init__(self, parts: Sequence[int], error: type[BaseException] = BrokerUnavailable) -> None:
+        super().__init__()
+        self.parts = list(parts)
+        self.error = error
+
+    def send(self, messages: Sequence[Message]) -> None:
+        if self.parts:
+            super().send(messages[: self.parts.pop(0)])
+            raise self.error("scripted: the courier is away")
+        super().send(messages)
+
+
+def speaking(number: int, count: int = 2) -> CommitBatch:
+    """A batch with messages and no transitions."""
+    messages = [Message("examples", f"p{index}", b"%d/\0%d" % (number, index)) for index in range(count)]
+    return dataclasses.replace(batch(number, 0), messages=messages)
+
+
+def claimed(world: World) -> tuple[Store, Claim]:
+    store = world.open()
+    store.prepare(1, IDENTITY)
+    return store, store.claim(0, new_generation="g1")
+
+
+def test_messages_are_sent_once_stored_and_leave_with_the_next_commit(world: World) -> None:
+    store, claim = claimed(world)
+    courier, patience = ListCourier(), Pauses().patience
+    trim = commit_batch(store, ListSink(), claim, speaking(1), trim=None, patience=patience, courier=courier)
+    assert courier.sent == speaking(1).messages
+    assert store.load(dataclasses.replace(claim, number=1)).messages == speaking(1).messages
+    commit_batch(store, ListSink(), claim, speaking(2), trim=trim, patience=patience, courier=courier)
+    assert store.load(dataclasses.replace(claim, number=2)).messages == speaking(2).messages
+
+
+def test_a_courier_that_is_away_is_given_all_again(world: World) -> None:
+    store, claim = claimed(world)
+    courier, pauses = FaultyCourier([1, 0]), Pauses()
+    commit_batch(store, ListSink(), claim, speaking(1), trim=None, patience=pauses.patience, courier=courier)
+    assert courier.sent == [speaking(1).messages[0], *speaking(1).messages]
+    assert len(pauses.slept_s) == 2
+
+
+def test_messages_of_a_stop_before_sending_are_sent_at_the_next_start(world: World) -> None:
+    store, claim = claimed(world)
+    patience = Pauses().patience
+    gone = FaultyCourier([1], KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        commit_batch(store, ListSink(), claim, speaking(1, 1_500), trim=None, patience=patience, courier=gone)
+    again, claim = claimed(world)
+    courier = ListCourier()
+    assert publish_outbox(ListSink(), claim, again.load(claim), patience, courier=courier) == 1
+    assert courier.sent == speaking(1, 1_500).messages
+
+
+def test_messages_without_a_courier_are_a_mistake_before_anything_is_stored(world: World) -> None:
+    store, claim = claimed(world)
+    with pytest.raises(ValueError, match="nobody takes them"):
+        commit_batch(store, ListSink(), claim, speaking(1), trim=None, patience=Pauses().patience)
+    assert store.confirm(claim, 1) is False
+    store.commit(claim, speaking(1), None)
+    again, claim = claimed(world)
+    with pytest.raises(ValueError, match="nobody takes them"):
+        publish_outbox(ListSink(), claim, again.load(claim), Pauses().patience)
