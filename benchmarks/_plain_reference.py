@@ -704,7 +704,7 @@ class PlainShard:
                 "segment_id": segment.id,
                 "in_segment": inside,
                 "prediction_id": self.rules[only].id if only is not None else None,
-                "model_version": self._version,
+                "model_version": self._version if only is not None else None,
                 "score": now.score,
                 "previous_score": was.score,
                 "likelihood": now.likelihood,

@@ -22,7 +22,7 @@ Bounds: the model, `warmup.CAPACITY` rows while warming, `quality.MAX_WEEKS` pac
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
@@ -225,7 +225,7 @@ class PredictionLearner:
         made_from = (self.learned, status)
         if self._made is None or self._made[0] != made_from:
             self._made = (made_from, self._make(status))
-        return self._made[1]
+        return replace(self._made[1], version=version)
 
     def _make(self, status: Status) -> PredictionSnapshot:
         folded = self.model.fold()

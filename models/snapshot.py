@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from config.errors import SnapshotRefused
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 BINS: Final = 1024
 """Equal bins of F over z in [Z_MIN, Z_MAX); the first and the last one also take what lies outside."""
 Z_MIN: Final = -12.0
@@ -69,6 +69,8 @@ class PredictionSnapshot:
     """Examples learned so far whose goal happened."""
     model: Likelihood | None = None
     """Used instead of weights and bias when set."""
+    version: int = 0
+    """Grows with every snapshot of this prediction; 0 is the one before the first."""
 
     def __post_init__(self) -> None:
         if self.weights.dtype != np.float64 or self.weights.ndim != 1:
@@ -83,7 +85,10 @@ class PredictionSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Version `version` of all `P` predictions, in the catalog's order.
+    """The models of `P` predictions, in the catalog's order.
+
+    `version` numbers what a shard puts in force: in lock-step it is the hour, and the version of every prediction too;
+    where models arrive one by one it is the shard's own count.
 
     Raises SnapshotRefused when shapes do not fit together or a bin of the distribution is negative.
     """
@@ -147,6 +152,7 @@ class _WirePrediction(msgspec.Struct, array_like=True, forbid_unknown_fields=Tru
     learned: int
     goals: int
     model: bytes | None
+    version: int
 
 
 class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -174,6 +180,7 @@ def _pack_prediction(version: int, prediction: PredictionSnapshot, codec: ModelC
         prediction.learned,
         prediction.goals,
         model,
+        prediction.version,
     )
 
 
@@ -198,6 +205,7 @@ def _unpack_prediction(
         wire.learned,
         wire.goals,
         model,
+        wire.version,
     )
 
 

@@ -56,6 +56,7 @@ from streams.core.state import (
     GOALS,
     HOUR,
     HOUR_DUE,
+    LABELLED_HOUR,
     LIVE,
     MAX_AHEAD_S,
     MAY_SAVE,
@@ -82,7 +83,6 @@ from streams.core.state import (
     SAVE_OUT,
     SAVE_ROWS,
     SECOND_STEP,
-    SNAPSHOT_HOUR,
     TOUCHED,
     TWO_STEPS,
     UNSAVED_OUT,
@@ -342,7 +342,7 @@ def _update_user(s: State, batch: Events, e: int, i: int, time_s: float) -> None
         s.si[N_LATE] += 1
     bits = batch.bits[e]
     if bits:
-        if time_s + s.labels.lateness_s < s.si[SNAPSHOT_HOUR] * HOUR_S:
+        if time_s + s.labels.lateness_s < s.si[LABELLED_HOUR] * HOUR_S:
             s.si[N_LATE_GOALS] += 1
         mark_goals(s.pending, s.labels, s.users.head, i, time_s, bits, time_s >= last)
         n = s.si[GOALS]

@@ -50,6 +50,7 @@ from streams.core.state import (
     TOUCHED,
     UNDONE_DAY,
     UNDONE_WEEK,
+    UNKNOWN,
     UNSAVED_OUT,
     VERSION_NOW,
     YES,
@@ -262,7 +263,7 @@ def _transition(s: State, i: int, g: int, step: int, stamp_s: float, cause: int,
     whole[O_ORIGIN] = shown
     whole[O_GOAL] = 1 if origin == LIVE and s.segments.bits[g] & bits else 0
     whole[O_EVENT] = event
-    whole[O_VERSION] = s.si[VERSION_NOW]
+    whole[O_VERSION] = UNKNOWN
     real[O_TIME] = stamp_s
     real[O_ENTERED] = s.rows.t[i, s.c.t_entered + g]
     whole[O_CATEGORY] = NONE
@@ -272,6 +273,7 @@ def _transition(s: State, i: int, g: int, step: int, stamp_s: float, cause: int,
     real[O_LIKELIHOOD] = np.nan
     p = s.segments.only[g]
     if p >= 0:
+        whole[O_VERSION] = s.model.version[p]
         whole[O_CATEGORY] = k.category[step, p]
         real[O_SCORE] = k.score[step, p]
         if origin != BACKFILL:  # what was shown while warming up was said to nobody

@@ -46,7 +46,9 @@ class Saver:
         self._log = PendingLog()
         self._dedupe_parts: list[list[int]] = []  # [number, hashes]
         self._dedupe_number = 0
-        self._stored: dict[str, bytes] = {}  # blobs as of the last save
+        # As of the last save; of no vocabulary.
+        self._vocabulary = (-1, -1)
+        self._population = b""
 
     # --- save -------------------------------------------------------------------------------------------------------
 
@@ -64,7 +66,9 @@ class Saver:
         shard.dead = []
         batch.remembered = shard.remembered.drain()
         batch.blobs[SHARD_BLOB] = msgspec.msgpack.encode(self._small_state())
-        self._take_if_changed(batch, POPULATION_BLOB, b"".join(array.tobytes() for array in shard.population))
+        population = b"".join(array.tobytes() for array in shard.population)
+        if population != self._population:
+            batch.blobs[POPULATION_BLOB] = self._population = population
         if shard.went_live_is_new:
             went_live = {
                 p: _WentLive(w.epoch, w.weights.tobytes(), w.bias, w.named.tobytes())
@@ -72,15 +76,13 @@ class Saver:
             }
             batch.blobs[WENT_LIVE_BLOB] = msgspec.msgpack.encode(went_live)
             shard.went_live_is_new = False
-        self._take_if_changed(batch, VOCABULARY_BLOB, msgspec.msgpack.encode(shard.vocabulary.save()))
+        if self._vocabulary != shard.vocabulary.revision:
+            self._vocabulary = shard.vocabulary.revision
+            batch.blobs[VOCABULARY_BLOB] = msgspec.msgpack.encode(shard.vocabulary.save())
         if shard.snapshot_is_new:
             batch.blobs[SNAPSHOT_BLOB] = shard.snapshot.to_bytes(self._codec)
             shard.snapshot_is_new = False
         return batch
-
-    def _take_if_changed(self, batch: CommitBatch, name: str, data: bytes) -> None:
-        if self._stored.get(name) != data:
-            batch.blobs[name] = self._stored[name] = data
 
     def _take_rows(self, batch: CommitBatch) -> None:
         shard = self.shard
@@ -165,8 +167,8 @@ class Saver:
         """
         shard = self.shard
         small = msgspec.msgpack.decode(blobs[SHARD_BLOB])
-        self._stored = {name: blobs[name] for name in (VOCABULARY_BLOB, POPULATION_BLOB)}
         shard.vocabulary.load(msgspec.msgpack.decode(blobs[VOCABULARY_BLOB]))
+        self._vocabulary, self._population = shard.vocabulary.revision, blobs[POPULATION_BLOB]
         for chunk in rows:
             for user, data in chunk:
                 shard.users.load_row(user, data)

@@ -17,7 +17,7 @@ import dataclasses
 import enum
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,7 @@ from streams.core.state import (
     GOALS,
     HOUR,
     HOUR_DUE,
+    LABELLED_HOUR,
     MAX_AHEAD_S,
     MAY_SAVE,
     MODEL_NEEDED,
@@ -66,7 +67,6 @@ from streams.core.state import (
     SAVE_ROWS,
     SF_SIZE,
     SI_SIZE,
-    SNAPSHOT_HOUR,
     TARGETS,
     USERS,
     USERS_LIMIT,
@@ -190,24 +190,35 @@ class Shard:
                 self.users.release_unused()
                 return Stop.DONE
 
-    def matured(self) -> list[ExampleChunk]:
-        """At a stop for the hour: examples whose label is known now, in chunks per prediction."""
+    def matured(self, *, every: bool = False) -> list[ExampleChunk]:
+        """At a stop for the hour: examples whose label is known now, in chunks per prediction.
+
+        With `every`, when anything has changed at all, there is a chunk of each prediction, possibly without examples:
+        something to send the distribution along with.
+        """
         chunks: list[ExampleChunk] = []
         now_s = self.hour * 3600.0
         q, d = self.pending, self.definitions
-        for p in range(len(d.prediction_ids)):
-            until = int(matured_until(self.sealed["pending"], self.sealed["labels"], p, now_s))
-            if until == q.due[p]:
+        due = [
+            int(matured_until(self.sealed["pending"], self.sealed["labels"], p, now_s))
+            for p in range(len(d.prediction_ids))
+        ]
+        every = every and (bool(self.si[CHANGED]) or due != q.due.tolist())
+        for p, until in enumerate(due):
+            if until == q.due[p] and not every:
                 continue
             number = int(self.chunk_numbers[p]) + 1
             key, crossings = self.users.users.key, self.population.crossings
             chunk = gather_chunk(self.sealed, q, key, crossings, p, until, number=number, shard=self.number)
-            if len(chunk):
+            if len(chunk) or every:
                 self.chunk_numbers[p] = number
                 chunks.append(chunk)
         self.needs_snapshot = bool(chunks) or bool(self.si[CHANGED])
         if self.needs_snapshot:
             self._recover_rates()
+            self._count_user_days()
+            self.si[LABELLED_HOUR] = self.si[HOUR]
+            self.si[CHANGED] = 0
         return chunks
 
     def _recover_rates(self) -> None:
@@ -219,6 +230,25 @@ class Shard:
         """Users of each audience per bin of their recorded rank value, [predictions, bins]; a copy."""
         return self.population.counts.copy()
 
+    def serves(self, p: int) -> bool:
+        """Whether prediction `p` is scored by its model here (and `counts` are of that), not yet by the heuristic."""
+        return self.snapshot.predictions[p].status != Status.WARMING
+
+    def take_models(self, arrived: Mapping[int, Snapshot]) -> bool:
+        """Put models that arrived one by one in force: prediction -> a snapshot of it alone; false if all are known.
+
+        To be called between two batches. While a prediction is being built, this shard ranks within its own users.
+        """
+        predictions, counts = list(self.snapshot.predictions), self.snapshot.counts.copy()
+        newer = [p for p, one in arrived.items() if one.predictions[0].version > predictions[p].version]
+        for p in newer:
+            predictions[p] = arrived[p].predictions[0]
+            building = predictions[p].status == Status.BUILDING
+            counts[p] = self.population.counts[p] if building else arrived[p].counts[0]
+        if newer:
+            self.apply(Snapshot(self.snapshot.version + 1, tuple(predictions), counts))
+        return bool(newer)
+
     def apply(self, snapshot: Snapshot) -> None:
         """Put a snapshot in force. Predictions that it makes live get their F from this shard's users."""
         going_live = [
@@ -226,7 +256,6 @@ class Shard:
             for p, (old, new) in enumerate(zip(self.snapshot.predictions, snapshot.predictions, strict=True))
             if new.status != Status.WARMING and old.status == Status.WARMING
         ]
-        self._count_user_days()
         self._use_models(snapshot)
         replace_in_place(self._model, self._model_of(snapshot))
         self.si[TARGETS] = _bits(self._model.live * self.definitions.predictions.targets)
@@ -244,17 +273,15 @@ class Shard:
         self._means = _means_of(snapshot)
         self.snapshot_is_new = True
         self.si[VERSION_NOW] = snapshot.version
-        self.si[SNAPSHOT_HOUR] = self.si[HOUR]
-        self.si[CHANGED] = 0
         if going_live:
             self.reschedule_all()
 
     def _count_user_days(self) -> None:
         """User-days in the audience of live predictions, the base of rates per 1,000 users and day."""
-        if self.si[SNAPSHOT_HOUR]:
+        if self.si[LABELLED_HOUR]:
             inside = self.population.counts.sum(axis=1)
             live = np.array([s.status != Status.WARMING for s in self.snapshot.predictions])
-            self.user_days += inside * live * (self.hour - int(self.si[SNAPSHOT_HOUR])) / 24.0
+            self.user_days += inside * live * (self.hour - int(self.si[LABELLED_HOUR])) / 24.0
 
     def _rescore(self, p: int) -> None:
         """Everybody's rank value becomes the model's.
@@ -394,6 +421,7 @@ class Shard:
             live=np.array([p.status != Status.WARMING for p in snapshot.predictions], np.uint8),
             table=percentile_table(snapshot.counts),
             epoch=np.array(went_live, np.int64),
+            version=np.array([p.version for p in snapshot.predictions], np.int64),
         )
 
     def _give_slots(self, batch: Encoded) -> None:

@@ -31,6 +31,7 @@ FIRST_STEP, SECOND_STEP = const(0), const(1)
 NO_EVENT = const(-1)
 NO_BITS = np.uint64(0)
 YES, NO = flag(True), flag(False)
+UNKNOWN = const(-1)
 EVERYBODY = const(-1)
 CAUSES = ("goal", "event", "silence", "other")
 
@@ -46,9 +47,9 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     MINUTE,  # last whole minute whose looks have all happened
     HOUR,  # last whole hour that was worked or passed
     VERSION_NOW,  # version of the snapshot
-    SNAPSHOT_HOUR,  # hour at which it came into force
+    LABELLED_HOUR,  # hour up to which labels were handed out
     EPOCH_NOW,  # grows when a prediction goes live
-    CHANGED,  # 1 when anything was recorded since the last snapshot
+    CHANGED,  # 1 when anything was recorded since labels were handed out last
     PHASE,  # of the moment that waits for a model outside
     EXTERNAL_ROW,  # row of that moment
     TWO_STEPS,  # 1 when that moment has a first step
@@ -158,7 +159,7 @@ class Conditions(NamedTuple):
 class Model(NamedTuple):
     """The snapshot in force: `weights` [P, F], `bias` [P], `live` [P], `table` [P, BINS] score of a bin.
 
-    `epoch` [P]: users scored before it have not had their turn since the prediction went live.
+    `epoch` [P]: users scored before it have not had their turn since the prediction went live. `version` [P].
     """
 
     weights: F64
@@ -166,6 +167,7 @@ class Model(NamedTuple):
     live: U8
     table: F64
     epoch: I64
+    version: I64
 
 
 class Population(NamedTuple):
@@ -297,8 +299,5 @@ def allocate_population(predictions: int) -> Population:
 
 def replace_in_place(model: Model, other: Model) -> None:
     """Give `model` the numbers of `other`; the loop keeps its arrays."""
-    model.weights[:] = other.weights
-    model.bias[:] = other.bias
-    model.live[:] = other.live
-    model.table[:] = other.table
-    model.epoch[:] = other.epoch
+    for name in Model._fields:
+        getattr(model, name)[:] = getattr(other, name)

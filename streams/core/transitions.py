@@ -40,13 +40,13 @@ REASONS = 5
 # The part with the numbers is written by compiled code: the text before a field, the field, and so on. A field is a
 # column of the out buffer (integers as `_whole_fields` gives them) and how it is written: as a kind of number, or as a
 # word, counted from the given one of `_WORDS`.
-_AS_WHOLE, _AS_SCORE, _AS_SHARE, _AS_TIME = -1, -2, -3, -4
+_AS_WHOLE, _AS_SCORE, _AS_SHARE, _AS_TIME, _AS_KNOWN = -1, -2, -3, -4, -5
 _WORDS = ("false", "true", *(f'"{word}"' for word in (*ORIGINS, *CATEGORIES)), "null")
 _TRUTH, _ORIGIN, _CATEGORY = 0, 2, 2 + len(ORIGINS)
 _ENTRY_COUNT, _REENTRY = OI_SIZE, OI_SIZE + 1
 _FIELDS = (
     ("", O_TIME, _AS_TIME),
-    ('"model_version":', O_VERSION, _AS_WHOLE),
+    ('"model_version":', O_VERSION, _AS_KNOWN),
     (',"score":', O_SCORE, _AS_SCORE),
     (',"previous_score":', O_PREVIOUS_SCORE, _AS_SCORE),
     (',"likelihood":', O_LIKELIHOOD, _AS_SHARE),
@@ -60,6 +60,7 @@ _FIELDS = (
 )
 _REASONS, _LOW, _HIGH, _CLOSE, _END, _FIRST_WORD = range(len(_FIELDS), len(_FIELDS) + 6)
 _FIRST_FEATURE = _FIRST_WORD + len(_WORDS)
+_NULL = _FIRST_WORD + _WORDS.index("null")
 _LEVELS = ('low","contribution":', 'high","contribution":')
 _ALL_TEXTS = (*(field[0] for field in _FIELDS), ',"reasons":[', *_LEVELS, "}", "]}}", *_WORDS)
 _TEXTS = [text.encode() for text in _ALL_TEXTS]
@@ -235,8 +236,10 @@ def _write_rows(
                 at = put_share(buffer, at, real[n, column])
             elif kind == _AS_TIME:
                 at = put_time(buffer, at, real[n, column])
+            elif kind == _AS_KNOWN and whole[n, column] >= 0:
+                at = put_digits(buffer, at, whole[n, column], _ONE)
             else:
-                word = kind + whole[n, column]
+                word = _NULL if kind == _AS_KNOWN else kind + whole[n, column]
                 at = put(buffer, at, text, starts[word], starts[word + 1])
             if field == 0:
                 ends[n, 0] = at

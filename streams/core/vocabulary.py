@@ -34,6 +34,7 @@ class Vocabulary:
         self.traits = {name: j for j, name in enumerate(catalog.named_traits())}
         self._codes: dict[str, dict[str, int]] = {name: {} for name in self.traits}
         self._feature_names: list[str] | None = None
+        self._found = 0
         self._lay_trait_features()
 
     def _lay_trait_features(self) -> None:
@@ -72,6 +73,7 @@ class Vocabulary:
             column = len(self._columns)
             self._columns[name] = column
             self._feature_names = None
+            self._found += 1
             return column
         return self.names - 1
 
@@ -86,6 +88,7 @@ class Vocabulary:
             if len(codes) >= self._code_limit():
                 return OTHER_TEXT
             codes[value] = len(codes)
+            self._found += 1
         return encode_trait(value, codes.__getitem__)
 
     def trait_number(self, trait: str, value: str | float | bool) -> float:
@@ -98,6 +101,7 @@ class Vocabulary:
             self.trait_value[at] = number
             self._labels[at] = (trait, _text(value))
             self._feature_names = None
+            self._found += 1
         return number
 
     def _code_limit(self) -> int:
@@ -128,6 +132,11 @@ class Vocabulary:
             has_value = self._catalog.value_property is not None
             self._feature_names = feature_names(self.event_names(), halves, has_value, self._labels)
         return self._feature_names
+
+    @property
+    def revision(self) -> tuple[int, int]:
+        """Differs when `save` would give something else."""
+        return self._found, int(self.named.sum())
 
     def save(self) -> dict[str, Any]:
         """What was found, as plain data."""

@@ -428,7 +428,7 @@ class ReferenceShard:
             "time_s": step.now_s,
             "origin": "audience" if left_audience and not membership.inside else origin,
             "prediction": only,
-            "model_version": said.version,
+            "model_version": said.version if only is not None else None,
             "score": new.score,
             "previous_score": old.score,
             "likelihood": new.likelihood,

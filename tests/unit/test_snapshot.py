@@ -107,7 +107,7 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "reason"),
     [
-        ((0,), 2, "format 2"),
+        ((0,), 3, "format 3"),
         ((4,), b"123", "3 bytes instead of 8192"),
         ((3, 0, 0), 9, "status 9"),
         ((3, 0, 1), b"", "0 bytes instead of 24"),
