@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._traffic import DAY_S, START_S, Day, Traffic, Writer
+from benchmarks._traffic import Day, Traffic, Writer
 from streams.core.events import BadEvent, Event
 
 
@@ -45,7 +45,8 @@ class TrafficLog:
     """What a replay reads (`streams.runtime.replay.Log`). It can be read once, from the start."""
 
     digest = "simulated"
-    now_s = START_S + 36_500 * DAY_S
+    read_files = ()
+    stretches = ()
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple, Protocol
 
-FORMAT = 1
+FORMAT = 2
 """Version of everything that is stored (key layout and rows). Another version is refused, never guessed at."""
 
 OutboxEntry = tuple[str, bytes]
@@ -42,7 +42,8 @@ class Message(NamedTuple):
 class Identity:
     """What a store was made for. Another format, catalog, input or number of shards is refused.
 
-    `input` is the digest of the files that are replayed, None for an endless input.
+    `input` is the digest of the first file that is replayed, None for an endless input. Which others were read behind
+    it is part of the shard's state, as it grows with the run.
     `predictions` and `segments` are written down for readers and not compared (the catalog's digest covers them).
     """
 

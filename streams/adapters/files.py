@@ -1,4 +1,4 @@
-"""Event files as one log: any number of files, plain or gzip, read in the order of event time.
+"""Event files as one log: any number of files, plain or gzip, in the order of event time (`file_order`).
 
 The first pass reads everything once and keeps only where each row stands and when it happened (20 bytes a row, 28 if
 the rows have to be put into order). After it, events can be read from any position on. The rows stay on disk.
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from config.catalog import Catalog, CsvInput
 from config.errors import InputError
+from streams.adapters.file_order import Stretch, reading_order, stretches
 from streams.adapters.file_rows import Lines, Record, csv_records, line_records
 from streams.adapters.file_source import Source, Spool
 from streams.core.decode import Decoder, build_decoder
@@ -48,10 +49,22 @@ class FileInfo:
     """What the first pass found out about one file; `damage` is None or says why its end could not be read."""
 
     name: str
+    """As it was given."""
     rows: int
     size_bytes: int
     compressed: bool
     damage: str | None
+    digest: str
+    """Of the unpacked content as UTF-8: 64 hex digits."""
+    content_bytes: int
+    """Size of that content."""
+    now_s: float
+    """The clock by which its events count as of the future."""
+    first_time_s: float
+    """Of its rows; NaN if none has a time."""
+    last_time_s: float
+    late_rows: int = 0
+    """Rows that are earlier than the end of the stretches before the file's own."""
 
 
 def open_log(
@@ -59,14 +72,18 @@ def open_log(
     catalog: Catalog,
     now_s: float,
     *,
+    clocks_s: Sequence[float] = (),
+    late_share: float | None = None,
     progress: Progress | None = None,
     spool_dir: Path | None = None,
 ) -> FileLog:
     """Read all files once and give the log. Close it when done; it is a context manager.
 
     Events later than `now_s` (seconds; plus `time.max_ahead`) are refused. It does not change positions, but what is
-    accepted: a run that goes on after an interruption passes the same value again. gzip, pipes and other encodings
-    are unpacked into a temporary file in `spool_dir` (None: the system's place for such files).
+    accepted: a run that goes on passes the clocks of the files that it has read before, `clocks_s`, for the first
+    files with rows. `late_share`: a file with at most so many rows earlier than the end of those before it is read
+    behind them (`file_order`); with None all rows of all files are in the order of their times. gzip, pipes and other
+    encodings are unpacked into a temporary file in `spool_dir` (None: the system's place for such files).
 
     Raises InputError: no such file, a directory, a file given twice, a column that is missing, no row at all.
     """
@@ -74,15 +91,16 @@ def open_log(
         spool = Spool(spool_dir)
         on_error.callback(spool.close)
         sources = _sources(paths, catalog, spool)
-        latest_s = min(LATEST_S, now_s + catalog.time.max_ahead_s)
         total_bytes = sum(source.size_bytes for source in sources)
-        parts = []
+        parts: list[_Part] = []
         before_bytes = 0
         for source in sources:
-            parts.append(_scan(source, catalog, latest_s, _shifted(progress, before_bytes, total_bytes)))
+            read_before = sum(1 for part in parts if part.starts)
+            clock_s = clocks_s[read_before] if read_before < len(clocks_s) else now_s
+            parts.append(_scan(source, catalog, clock_s, _shifted(progress, before_bytes, total_bytes)))
             before_bytes += source.size_bytes
         _check_content(parts)
-        log = FileLog(parts, catalog, spool, now_s)
+        log = FileLog(parts, catalog, spool, late_share)
         on_error.pop_all()
         return log
 
@@ -98,11 +116,10 @@ class Sample:
 
 def sample_file(path: str | Path, catalog: Catalog, now_s: float, rows: int) -> Sample:
     """Decode the first `rows` rows of a file, in its own order, and read no further. Raises as `open_log` does."""
-    encoding = catalog.input.encoding if isinstance(catalog.input, CsvInput) else "utf-8"
     with ExitStack() as stack:
         spool = Spool(None)
         stack.callback(spool.close)
-        source = Source(path, encoding, spool)
+        source = Source(path, _encoding(catalog), spool)
         blocks = stack.enter_context(closing(source.blocks(lambda _: None)))
         lines = Lines(blocks, _keep_bytes(catalog), lambda: source.damage is not None)
         decoder, records = _start(source, catalog, min(LATEST_S, now_s + catalog.time.max_ahead_s), lines)
@@ -117,6 +134,31 @@ def sample_file(path: str | Path, catalog: Catalog, now_s: float, rows: int) -> 
     return Sample(source.name, tuple(named), len(texts) <= rows)
 
 
+def begins_with(path: str | Path, catalog: Catalog, content_bytes: int, digest: str) -> bool:
+    """Whether the first so many bytes of a file's content (as `FileInfo` counts them) have that digest.
+
+    That is: whether the file has only grown. False for a pipe, which cannot be read again. Raises InputError.
+    """
+    with ExitStack() as stack:
+        spool = Spool(None)
+        stack.callback(spool.close)
+        source = Source(path, _encoding(catalog), spool)
+        if not Path(path).is_file():
+            return False
+        found = blake2b(digest_size=32)
+        left = content_bytes
+        for block in stack.enter_context(closing(source.blocks(lambda _: None))):
+            found.update(block[:left])
+            left -= min(left, len(block))
+            if not left:
+                break
+    return not left and found.hexdigest() == digest
+
+
+def _encoding(catalog: Catalog) -> str:
+    return catalog.input.encoding if isinstance(catalog.input, CsvInput) else "utf-8"
+
+
 def _shifted(progress: Progress | None, before_bytes: int, total_bytes: int) -> Callable[[int], None]:
     if progress is None:
         return lambda _: None
@@ -126,8 +168,7 @@ def _shifted(progress: Progress | None, before_bytes: int, total_bytes: int) -> 
 def _sources(paths: Sequence[str | Path], catalog: Catalog, spool: Spool) -> list[Source]:
     if not paths:
         raise InputError("input", "no file was given")
-    encoding = catalog.input.encoding if isinstance(catalog.input, CsvInput) else "utf-8"
-    sources = [Source(path, encoding, spool) for path in paths]
+    sources = [Source(path, _encoding(catalog), spool) for path in paths]
     seen: dict[tuple[int, int], str] = {}
     for source in sources:
         if source.identity in seen:
@@ -139,13 +180,16 @@ def _sources(paths: Sequence[str | Path], catalog: Catalog, spool: Spool) -> lis
 class _Part:
     """The rows of one file after the first pass, in the order of the file."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, now_s: float, latest_s: float) -> None:
         self.source = source
+        self.now_s = now_s
+        self.latest_s = latest_s
         self.decoder: Decoder | None = None
         self.starts = array("q")
         self.sizes = array("I")
         self.times = array("d")
         self.digest = b""
+        self.content_bytes = 0
 
     def add_all(self, records: Iterable[Record], read_time: Callable[[bytes], float]) -> None:
         """Take in rows."""
@@ -164,15 +208,40 @@ class _Part:
         latest = np.maximum.accumulate(np.where(known, np.arange(len(times)), -1))
         return times[np.where(latest < 0, np.argmax(known), latest)]
 
+    def known_times(self) -> npt.NDArray[np.float64]:
+        """The times that rows have, without those of the future, which are dead letters."""
+        times = np.array(self.times, dtype=np.float64)
+        return times[times <= self.latest_s]
 
-def _scan(source: Source, catalog: Catalog, latest_s: float, progress: Callable[[int], None]) -> _Part:
+    def info(self, late_rows: int) -> FileInfo:
+        """What is told of the file."""
+        times = self.known_times()
+        source = self.source
+        return FileInfo(
+            source.name,
+            len(self.starts),
+            source.size_bytes,
+            source.compressed,
+            source.damage,
+            self.digest.hex(),
+            self.content_bytes,
+            self.now_s,
+            float(times.min()) if len(times) else nan,
+            float(times.max()) if len(times) else nan,
+            late_rows,
+        )
+
+
+def _scan(source: Source, catalog: Catalog, now_s: float, progress: Callable[[int], None]) -> _Part:
     """The first pass over one file."""
-    part = _Part(source)
+    latest_s = min(LATEST_S, now_s + catalog.time.max_ahead_s)
+    part = _Part(source, now_s, latest_s)
     digest = blake2b(digest_size=32)
 
     def hashed() -> Iterator[bytes]:
         for block in source.blocks(progress):
             digest.update(block)
+            part.content_bytes += len(block)
             yield block
 
     lines = Lines(hashed(), _keep_bytes(catalog), lambda: source.damage is not None)
@@ -268,14 +337,14 @@ def _check_content(parts: Sequence[_Part]) -> None:
 class FileLog:
     """The rows of all files in the order in which they are read; made by `open_log`.
 
-    `digest` identifies the content (64 hex digits): equal for the same files in the same order, compressed or not.
     `rows` counts all rows, also those that cannot be read. `sorted` is True if the rows were not in time order and
-    are therefore read in another order than they stand. The same content always has the same positions.
-    `first_time_s` and `last_time_s` are NaN if no row has a time. `now_s` is the clock it was opened with.
+    are therefore read in another order than they stand. The same content always has the same positions. `read_files`
+    are the files with rows, `stretches` count them, and `digest` is that of the first of them, which stays the same
+    when files are put behind the others. `first_time_s` and `last_time_s` are NaN if no row has a time
+    (those of the future left out).
     """
 
-    def __init__(self, parts: Sequence[_Part], catalog: Catalog, spool: Spool, now_s: float) -> None:
-        self.now_s = now_s
+    def __init__(self, parts: Sequence[_Part], catalog: Catalog, spool: Spool, late_share: float | None) -> None:
         self._spool = spool
         self._sources = [part.source for part in parts]
         self._decoders = [part.decoder for part in parts]
@@ -292,16 +361,18 @@ class FileLog:
         }
         times = _all_times(parts)
         self.rows = len(times)
-        self.sorted = bool(np.any(times[1:] < times[:-1]))
-        self._order = np.argsort(times, kind="stable") if self.sorted else None
-        known = np.isfinite(times)
-        self.first_time_s = float(times[known].min()) if known.any() else nan
-        self.last_time_s = float(times[known].max()) if known.any() else nan
-        self.files = tuple(
-            FileInfo(s.name, int(count), s.size_bytes, s.compressed, s.damage)
-            for s, count in zip(self._sources, counts, strict=True)
-        )
-        self.digest = blake2b(b"".join(part.digest for part in parts), digest_size=32).hexdigest()
+        full = [part for part in parts if part.starts]
+        ends, late = stretches([part.known_times() for part in full], late_share)
+        rows = np.cumsum([len(part.starts) for part in full])
+        self.stretches = tuple(Stretch(files, int(rows[files - 1])) for files in ends)
+        self._order = reading_order(times, [stretch.rows for stretch in self.stretches])
+        self.sorted = self._order is not None
+        self.read_files = tuple(part.info(late_rows) for part, late_rows in zip(full, late, strict=True))
+        with_rows = iter(self.read_files)
+        self.digest = self.read_files[0].digest
+        self.files = tuple(next(with_rows) if part.starts else part.info(0) for part in parts)
+        self.first_time_s = float(np.fmin.reduce([file.first_time_s for file in self.files]))
+        self.last_time_s = float(np.fmax.reduce([file.last_time_s for file in self.files]))
 
     def __enter__(self) -> Self:
         return self

@@ -96,7 +96,10 @@ class RedisReader:
         if not fields:
             raise StoreIncompatible(f"{hide_password(url)} holds no store of Tideline with the key prefix {prefix!r}")
         if fields.get("format") != str(FORMAT):
-            raise StoreIncompatible(f"the store has format {fields.get('format')}; this Tideline reads {FORMAT}")
+            raise StoreIncompatible(
+                f"the store has format {fields.get('format')}; this Tideline reads {FORMAT}. Use the version that made "
+                "it, or begin anew (--fresh)."
+            )
         self.info = StoreInfo(
             shards=int(fields["shards"]),
             catalog=fields["catalog"],

@@ -63,7 +63,6 @@ def replay(
     loaded = load_catalog(catalog)
     check_report(report)
     if transitions is None:
-        place.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         transitions = place.data_dir / TRANSITIONS_FILE
     if place.url is None or transitions.parent == place.data_dir:
         warn_if_open(place.data_dir)

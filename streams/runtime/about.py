@@ -1,12 +1,14 @@
-"""What a run is of: its catalog, its files, and the clock at its first start, stored with the first commit.
+"""What a run is of: its catalog and its files, stored with its commits.
 
-A store needs it to be read without the catalog file, and a run that goes on needs the same clock (an event of the
-future is refused by it).
+A store needs it to be read without the catalog file, and a run that goes on needs the same files, each with the clock
+at which it was first read (an event of the future is refused by it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isnan
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from pydantic import ValidationError
 from config.catalog import Catalog
 from config.durations import format_duration
 from config.errors import StoreIncompatible
+from streams.adapters.files import FileInfo
 
 CATALOG_BLOB, RUN_BLOB = "catalog", "run"
 _MAX_DIFFERENCES = 8
@@ -22,29 +25,64 @@ _DURATIONS = {"window", "lookback", "min_dwell", "within", "session_gap", "max_a
 
 
 class InputFile(msgspec.Struct, frozen=True):
-    """One file as it was at the first start."""
+    """One file as it was when the run began to read it. Times are seconds since 1970 UTC."""
 
     name: str
     rows: int
     size_bytes: int
-
-
-class Run(msgspec.Struct, frozen=True):
-    """The input of a run. Times are seconds since 1970 UTC."""
-
     digest: str
-    """Of the content of all files."""
-    rows: int
-    files: tuple[InputFile, ...]
+    """Of its content."""
+    content_bytes: int
+    """Of the content, unpacked and as UTF-8."""
     now_s: float
-    """The clock at the first start."""
+    """The clock at the run's first start with it."""
     first_time_s: float | None = None
     last_time_s: float | None = None
 
+    @classmethod
+    def of(cls, file: FileInfo) -> InputFile:
+        """As the first pass found it. The name is kept without its folder: it is only for messages."""
+        return cls(
+            Path(file.name).name,
+            file.rows,
+            file.size_bytes,
+            file.digest,
+            file.content_bytes,
+            file.now_s,
+            None if isnan(file.first_time_s) else file.first_time_s,
+            None if isnan(file.last_time_s) else file.last_time_s,
+        )
 
-def about_blobs(catalog: Catalog, run: Run) -> dict[str, bytes]:
+
+class Run(msgspec.Struct, frozen=True):
+    """What a run has read so far: the files whose rows its state depends on, in their order."""
+
+    files: tuple[InputFile, ...]
+
+    @property
+    def rows(self) -> int:
+        """Of these files, also those that are still to be read."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def first_time_s(self) -> float | None:
+        """Of all rows that can be used; None if there is none."""
+        return min((file.first_time_s for file in self.files if file.first_time_s is not None), default=None)
+
+    @property
+    def last_time_s(self) -> float | None:
+        """Likewise."""
+        return max((file.last_time_s for file in self.files if file.last_time_s is not None), default=None)
+
+
+def run_blobs(run: Run) -> dict[str, bytes]:
+    """The named bytes that a replay stores when it begins to read files."""
+    return {RUN_BLOB: msgspec.json.encode(run)}
+
+
+def about_blobs(catalog: Catalog) -> dict[str, bytes]:
     """The named bytes that a replay stores with its first commit."""
-    return {CATALOG_BLOB: catalog.model_dump_json(by_alias=True).encode(), RUN_BLOB: msgspec.json.encode(run)}
+    return {CATALOG_BLOB: catalog.model_dump_json(by_alias=True).encode()}
 
 
 def stored_catalog(blobs: Mapping[str, bytes]) -> Catalog:

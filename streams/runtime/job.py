@@ -7,7 +7,7 @@ it was; one that is complete is only summed up.
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,14 +15,16 @@ from typing import Protocol
 from config.catalog import Catalog
 from config.errors import InputError, StoreIncompatible
 from models.snapshot import ModelCodec
-from streams.adapters.files import FileLog, open_log
+from streams.adapters.file_order import LATE_SHARE
+from streams.adapters.files import FileInfo, FileLog, begins_with, open_log
 from streams.adapters.redis_reader import RedisReader, holds_store
 from streams.adapters.redis_store import RedisStore
 from streams.adapters.transition_file import TransitionFile
 from streams.commit import patiently
 from streams.runtime.about import InputFile, Run, about_blobs, catalog_differences, stored_catalog, stored_run
+from streams.runtime.going_on import why_not
 from streams.runtime.hints import Refused
-from streams.runtime.place import PATIENCE, Place, erase_place, open_place
+from streams.runtime.place import PATIENCE, Place, erase_place, is_empty, make_folder, open_place
 from streams.runtime.precompile import get_ready
 from streams.runtime.refusals import refused_records
 from streams.runtime.replay import Replay, ReplayResult, ReplayWatcher, Totals, catalog_digest
@@ -101,38 +103,61 @@ class _Earlier:
 def run_job(job: Job, watcher: Watcher) -> Outcome:
     """Run a job to its end.
 
+    Nothing is made or erased before the files have been read once, so a wrong file leaves everything as it was.
     Raises InputError for files that cannot be read or written, StoreIncompatible with what differs when the store was
     made of another catalog or other files, and every other StoreError and ModelError.
     """
-    if job.fresh:
-        erase_place(job.place)
-        _empty(job.transitions)
-    with open_place(job.place) as url:
+    _check_folder(job)
+    with ExitStack() as stack:
+        begins = job.fresh or is_empty(job.place)
+        log = stack.enter_context(_open_log(job, None, watcher)) if begins else None
+        if job.fresh:
+            erase_place(job.place)
+            _empty(job.transitions)
+        url = stack.enter_context(open_place(job.place))
         earlier = _earlier(url, job)
-        now_s = time.time() if earlier.run is None else earlier.run.now_s
-        with watcher.step("Reading the files"):
-            log = open_log(job.files, job.catalog, now_s, progress=watcher.scanned)
-        with log:
-            _check_input(earlier.run, log, job)
-            _tell_about(log, watcher)
-            watcher.covers(log.first_time_s, log.last_time_s)
-            lines = count_lines(job.transitions)
-            _check_transitions(earlier.totals, lines, job)
-            started = time.perf_counter()
-            result = None
-            if earlier.totals.position < log.rows or earlier.totals.transitions != lines:
-                result = _run(job, url, log, now_s, watcher)
-            seconds = time.perf_counter() - started
-        with closing(RedisReader(url, prefix=job.place.prefix)) as reader:
-            state = read_state(reader, job.codec)
-            refused = refused_records(reader, state.totals, state.catalog)
-        summary = summarize(state)
+        if log is None or earlier.run is not None:
+            log = stack.enter_context(_open_log(job, earlier.run, watcher))
+        return _run_log(job, url, log, earlier, watcher)
+
+
+def _open_log(job: Job, run: Run | None, watcher: Watcher) -> FileLog:
+    """The first pass over the files; those that a run has read keep their clocks."""
+    clocks_s = () if run is None else tuple(file.now_s for file in run.files)
+    with watcher.step("Reading the files"):
+        return open_log(
+            job.files,
+            job.catalog,
+            time.time(),
+            clocks_s=clocks_s,
+            late_share=LATE_SHARE,
+            progress=watcher.scanned,
+        )
+
+
+def _run_log(job: Job, url: str, log: FileLog, earlier: _Earlier, watcher: Watcher) -> Outcome:
+    """The rest, with everything opened."""
+    _check_input(earlier.run, log, job)
+    _tell_about(log, earlier, watcher)
+    watcher.covers(log.first_time_s, log.last_time_s)
+    make_folder(job.place, job.transitions)
+    lines = count_lines(job.transitions)
+    _check_transitions(earlier.totals, lines, job)
+    started = time.perf_counter()
+    result = None
+    if earlier.totals.position < log.rows or earlier.totals.transitions != lines:
+        result = _run(job, url, log, watcher)
+    seconds = time.perf_counter() - started
+    with closing(RedisReader(url, prefix=job.place.prefix)) as reader:
+        state = read_state(reader, job.codec)
+        refused = refused_records(reader, state.totals, state.catalog)
+    summary = summarize(state)
     if result is not None:
         _check_after(result, summary, job, watcher)
     return Outcome(summary, result is None, earlier.totals.position, result, seconds, refused)
 
 
-def _run(job: Job, url: str, log: FileLog, now_s: float, watcher: Watcher) -> ReplayResult:
+def _run(job: Job, url: str, log: FileLog, watcher: Watcher) -> ReplayResult:
     get_ready(watcher)
     store = RedisStore(
         url,
@@ -146,7 +171,7 @@ def _run(job: Job, url: str, log: FileLog, now_s: float, watcher: Watcher) -> Re
         _check_replicas(store, job.place)
         if job.place.url is not None:
             watcher.note(store.promises())
-        about = about_blobs(job.catalog, _run_of(log, now_s))
+        about = about_blobs(job.catalog)
         replay = Replay(
             job.catalog,
             log,
@@ -172,17 +197,6 @@ def _check_replicas(store: RedisStore, place: Place) -> None:
     raise StoreIncompatible(f"commits are to wait for replicas (TIDELINE_WAIT_REPLICAS={wanted}), but {advice}")
 
 
-def _run_of(log: FileLog, now_s: float) -> Run:
-    return Run(
-        digest=log.digest,
-        rows=log.rows,
-        files=tuple(InputFile(Path(f.name).name, f.rows, f.size_bytes) for f in log.files),
-        now_s=now_s,
-        first_time_s=log.first_time_s,
-        last_time_s=log.last_time_s,
-    )
-
-
 # --- what an earlier start left ----------------------------------------------------------------------------------
 
 
@@ -205,13 +219,16 @@ def _earlier(url: str, job: Job) -> _Earlier:
 
 
 def _check_input(run: Run | None, log: FileLog, job: Job) -> None:
-    """Raises StoreIncompatible when the store was made of other files."""
-    if run is None or run.digest == log.digest:
+    """Raises StoreIncompatible when the store was made of other files than the first ones given."""
+    if run is None:
         return
-    then = ", ".join(f"{file.name} ({file.rows:,} rows)" for file in run.files)
-    now = ", ".join(f"{Path(file.name).name} ({file.rows:,} rows)" for file in log.files)
-    lines = [f"then: {then}", f"now: {now}", "(the content counts, and the order of the files; not their names)"]
-    raise StoreIncompatible(_explain(job.place, "a run over other files:", lines))
+
+    def has_grown(given: FileInfo, read: InputFile) -> bool:
+        return begins_with(given.name, job.catalog, read.content_bytes, read.digest)
+
+    lines = why_not(run, log, has_grown)
+    if lines:
+        raise StoreIncompatible(_explain(job.place, "a run over other files:", lines))
 
 
 def _explain(place: Place, what: str, lines: list[str]) -> str:
@@ -238,6 +255,13 @@ def _explain(place: Place, what: str, lines: list[str]) -> str:
 # --- the file of transitions ---------------------------------------------------------------------------------------
 
 
+def _check_folder(job: Job) -> None:
+    """Raises InputError for a file of transitions in a folder that is not there."""
+    folder = job.transitions.parent
+    if folder != job.place.data_dir and not folder.is_dir():
+        raise InputError(str(job.transitions), f"the folder {folder} does not exist")
+
+
 def _empty(path: Path) -> None:
     """Raises InputError if the file holds something else than transitions."""
     if path.exists():
@@ -248,8 +272,6 @@ def _empty(path: Path) -> None:
 def _check_transitions(totals: Totals, lines: int, job: Job) -> None:
     """Raises InputError when the file cannot be the one that the run has written to so far."""
     path = job.transitions
-    if not path.parent.is_dir():
-        raise InputError(str(path), f"the folder {path.parent} does not exist")
     if lines and not totals.transitions:
         raise InputError(
             str(path),
@@ -276,9 +298,18 @@ def _check_after(result: ReplayResult, summary: Summary, job: Job, watcher: Watc
         watcher.note(f"{job.transitions} has {lines:,} transitions; the run has made {summary.transitions:,}.")
 
 
-def _tell_about(log: FileLog, watcher: Watcher) -> None:
+def _tell_about(log: FileLog, earlier: _Earlier, watcher: Watcher) -> None:
     for file in log.files:
         if file.damage is not None:
             watcher.note(f"{file.name}: {file.damage}. The {file.rows - 1:,} rows before that are used.")
     if log.sorted:
         watcher.note("The rows are not in the order of their times; they are read in that order.")
+    for file in log.read_files:
+        if file.late_rows:
+            watcher.note(
+                f"{file.name}: {file.late_rows:,} of {file.rows:,} rows are earlier than the end of the files before "
+                "it; they are read as late events."
+            )
+    new = () if earlier.run is None else log.read_files[len(earlier.run.files) :]
+    if new and earlier.totals.position:
+        watcher.note(f"New since the last start: {', '.join(f'{file.name} ({file.rows:,} rows)' for file in new)}.")

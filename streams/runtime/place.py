@@ -58,6 +58,17 @@ def open_to_others(folder: Path) -> bool:
     return folder.is_dir() and bool(stat.S_IMODE(folder.stat().st_mode) & 0o077)
 
 
+def is_empty(place: Place) -> bool:
+    """Whether nothing can be stored in the data directory yet; False for a server, which would have to be asked."""
+    return place.url is None and not (place.data_dir / _SERVER_DATA).exists()
+
+
+def make_folder(place: Place, transitions: Path) -> None:
+    """Make the data directory if the file of transitions goes there; no other folder is ever made for it."""
+    if transitions.parent == place.data_dir:
+        place.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
 @contextmanager
 def open_place(place: Place, *, port: int | None = None) -> Iterator[str]:
     """The address of the place's server, for writing; the embedded one runs for as long as this is open.

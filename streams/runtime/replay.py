@@ -17,29 +17,36 @@ from config.catalog import Catalog
 from config.errors import Fenced, StoreIncompatible
 from config.places import uses_of_events
 from models.snapshot import ModelCodec
+from streams.adapters.file_order import Stretch
+from streams.adapters.files import FileInfo
 from streams.commit import Patience, commit_batch, patiently, publish_outbox
 from streams.core.events import BadEvent, Event
 from streams.ports import Claim, CommitBatch, Identity, Loaded, Sink, Store
+from streams.runtime.about import InputFile, Run, run_blobs, stored_run
+from streams.runtime.going_on import why_not
 from streams.runtime.lockstep import LockStep
 
 SHARDS = 1
 TOTALS_BLOB = "totals"
-NOW_BLOB = "now_s"
-"""The clock of the log at the first start; every later start has to read by the same one."""
 
 
 class Log(Protocol):
-    """What a replay reads: records by position, the same at every start."""
+    """What a replay reads: records by position, the same at every start, with more of them behind."""
 
     @property
     def rows(self) -> int: ...
 
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Of its beginning, which does not change when more is put behind; ids of transitions follow from it."""
 
     @property
-    def now_s(self) -> float:
-        """The clock by which it refuses events of the future: what is accepted depends on it."""
+    def read_files(self) -> tuple[FileInfo, ...]:
+        """The files with rows, in their order; none if it is not made of files."""
+
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """Which of them are read together."""
 
     def batches(self, start: int, size: int) -> Iterable[Sequence[Event | BadEvent]]: ...
 
@@ -84,8 +91,31 @@ class _Letter(msgspec.Struct):
 _REASON = msgspec.json.Decoder(_Letter)
 
 
+def _files_until(log: Log, position: int) -> int:
+    """How many files the state at a position depends on: all of a stretch, once its first row was read."""
+    return next((s.files for s in log.stretches if s.rows >= position), len(log.read_files))
+
+
+def _check_files(run: Run | None, log: Log) -> None:
+    """Raises StoreIncompatible if the log may give other events than those that the run has read so far."""
+    if run is None:
+        return
+    lines = why_not(run, log)
+    if lines:
+        raise StoreIncompatible("\n".join(["the store was made of other files:", *lines]))
+    for stored, given in zip(run.files, log.read_files, strict=False):
+        if stored.now_s != given.now_s:
+            raise StoreIncompatible(
+                f"the run read {stored.name} with the clock at {stored.now_s!r} s, and it is read with "
+                f"{given.now_s!r} s now, so other events would count as of the future: open it with the first one"
+            )
+
+
 def _generation_of(identity: Identity) -> str:
-    """The first generation of a store: 64 bits of what is run in it, in hexadecimal."""
+    """The first generation of a store: 64 bits of what is run in it, in hexadecimal.
+
+    Of the files only the first counts: a run over all of them and one that others were put behind have the same ids.
+    """
     return blake2b(f"{identity.catalog}:{identity.input}".encode(), digest_size=8).hexdigest()
 
 
@@ -119,7 +149,8 @@ class Replay:
     `watcher` is told where the run stands. `about` holds named bytes that are stored with the first commit, for
     readers: what the run is of. Raises what the store raises, but goes on by itself after a refusal, at most
     `refusals` times: another owner's or an older copy's state is loaded again, and the run goes on from there.
-    Raises StoreIncompatible for a log that was opened with another clock than the one the run began with.
+    The files that are being read are stored too; a log of the same files, with others behind them or not, goes on.
+    Raises StoreIncompatible for other files, or for files that were opened with another clock than at first.
     """
 
     def __init__(  # noqa: PLR0913  the parts of a run, most of them by name
@@ -150,6 +181,7 @@ class Replay:
         self._claim: Claim
         self._trim = 0
         self._totals = Totals()
+        self._files_stored = 0
         self.result: ReplayResult
 
     def run(self) -> ReplayResult:
@@ -184,6 +216,8 @@ class Replay:
         last = self._last_number
         claim, loaded, engine = patiently(self._patience, lambda: self._load_once(generation, last))
         self._totals = Totals.of(loaded.blobs)
+        run = stored_run(loaded.blobs)
+        self._files_stored = 0 if run is None else len(run.files)
         if not claim.number:
             self._totals.unseen = list(uses_of_events(self._catalog))
         self._trim = publish_outbox(self._sink, claim, loaded, self._patience)
@@ -202,19 +236,9 @@ class Replay:
         """
         claim = self._store.claim(0, new_generation=generation, last_number=last)
         loaded = self._store.load(claim)
-        self._check_clock(loaded.blobs.get(NOW_BLOB))
+        _check_files(stored_run(loaded.blobs), self._log)
         engine = LockStep.load(self._catalog, loaded, generation=claim.generation, shard=claim.shard, codec=self._codec)
         return claim, loaded, engine
-
-    def _check_clock(self, stored: bytes | None) -> None:
-        """Raises StoreIncompatible if the log may accept other events than the run has accepted so far."""
-        now_s = self._log.now_s
-        began_s = now_s if stored is None else msgspec.json.decode(stored, type=float)
-        if began_s != now_s:
-            raise StoreIncompatible(
-                f"the run began with the clock at {began_s!r} s, and its input is read with {now_s!r} s now, so other "
-                "events would count as of the future: open the input with the first one (now_s)"
-            )
 
     def _look_for_names(self, items: Sequence[Event | BadEvent]) -> None:
         """Strike out the names of the catalog that occur."""
@@ -275,4 +299,7 @@ class Replay:
         batch.blobs[TOTALS_BLOB] = msgspec.json.encode(totals)
         if batch.number == 1:
             batch.blobs.update(self._about)
-            batch.blobs[NOW_BLOB] = msgspec.json.encode(self._log.now_s)
+        read = _files_until(self._log, position)
+        if read > self._files_stored:
+            batch.blobs.update(run_blobs(Run(tuple(map(InputFile.of, self._log.read_files[:read])))))
+            self._files_stored = read

@@ -54,6 +54,8 @@ class Files:
 
     events: Path
     catalog: Path
+    more: tuple[Path, ...] = ()
+    """Files that are given behind `events`."""
 
     @classmethod
     def write(cls, folder: Path) -> Files:
@@ -64,12 +66,20 @@ class Files:
         files.catalog.write_text(CATALOG)
         return files
 
+    def cut(self, folder: Path, rows: int) -> Files:
+        """The same rows in two files, the first with so many."""
+        header, *lines = self.events.read_text().splitlines(keepends=True)
+        first, second = folder / "first.csv", folder / "second.csv"
+        first.write_text("".join([header, *lines[:rows]]))
+        second.write_text("".join([header, *lines[rows:]]))
+        return Files(first, self.catalog, (second,))
+
 
 class Run:
     """One `tideline replay` as a process. Its output is read when it has ended."""
 
     def __init__(self, files: Files, data_dir: Path, *more: str) -> None:
-        command = [sys.executable, "-m", "streams", "replay", files.events, "--catalog", files.catalog]
+        command = [sys.executable, "-m", "streams", "replay", files.events, *files.more, "--catalog", files.catalog]
         self.process = subprocess.Popen(
             [*map(str, command), "--data-dir", str(data_dir), *more],
             cwd=ROOT,

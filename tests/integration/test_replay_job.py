@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -96,6 +97,48 @@ def test_other_files_are_refused_with_what_differs(shop: Shop, tmp_path: Path) -
     other.write_text(shop.job.files[0].read_text() + BAD_TAIL)
     with pytest.raises(StoreIncompatible, match=rf"other\.ndjson \({shop.rows + 1:,} rows\)"):
         run_job(dataclasses.replace(shop.job, files=(other,)), Notes())
+
+
+def test_a_file_that_has_grown_is_told_with_what_to_do(shop: Shop, tmp_path: Path) -> None:
+    grown = tmp_path / shop.job.files[0].name
+    grown.write_text(shop.job.files[0].read_text() + BAD_TAIL)
+    with pytest.raises(StoreIncompatible, match=rf"has grown from {shop.rows:,} to {shop.rows + 1:,} rows"):
+        run_job(dataclasses.replace(shop.job, files=(grown,)), Notes())
+
+
+def test_a_run_goes_on_with_a_file_behind_the_others(shop: Shop, tmp_path: Path) -> None:
+    data, transitions, more = tmp_path / "data", tmp_path / "transitions.ndjson", tmp_path / "more.ndjson"
+    shutil.copytree(shop.job.place.data_dir, data, ignore=shutil.ignore_patterns("*.sock"))
+    shutil.copy(shop.job.transitions, transitions)
+    event = {"type": "track", "userId": "u1", "event": "Viewed", "timestamp": "2024-05-01T00:00:00Z"}
+    more.write_text(json.dumps(event) + "\n")
+    job = dataclasses.replace(shop.job, place=Place(data), transitions=transitions, files=(*shop.job.files, more))
+    watcher = Notes()
+    outcome = run_job(job, watcher)
+    assert (outcome.resumed_at, outcome.summary.rows) == (shop.rows, shop.rows + 1)
+    assert watcher.begun == [(shop.rows, shop.rows + 1)]
+    assert f"New since the last start: {more} (1 rows)." in watcher.notes
+    assert run_job(job, watcher).was_complete
+    assert transitions.read_bytes().startswith(shop.job.transitions.read_bytes())
+    with pytest.raises(StoreIncompatible, match=r"more\.ndjson, which the run has read, is not among the files"):
+        run_job(dataclasses.replace(job, files=shop.job.files), watcher)
+
+
+def test_a_first_start_with_a_wrong_file_makes_nothing(shop: Shop, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.ndjson"
+    empty.write_text("")
+    data = tmp_path / "data"
+    job = dataclasses.replace(shop.job, place=Place(data), transitions=data / "transitions.ndjson", files=(empty,))
+    with pytest.raises(InputError, match="has no rows"):
+        run_job(job, Notes())
+    assert not data.exists()
+
+
+def test_a_wrong_file_does_not_cost_the_store_that_fresh_would_erase(shop: Shop, tmp_path: Path) -> None:
+    missing = dataclasses.replace(shop.job, fresh=True, files=(tmp_path / "none.ndjson",))
+    with pytest.raises(InputError, match="No such file"):
+        run_job(missing, Notes())
+    assert run_job(shop.job, Notes()).was_complete
 
 
 BAD_TAIL = "one more line\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import shutil
 import signal
@@ -73,6 +74,22 @@ def test_killed_ten_times_it_ends_with_the_same_transitions(files: Files, tmp_pa
     assert left_alone.totals.position == ROWS
     assert left_alone.totals.transitions > 1_000
     assert folded(alone / "transitions.ndjson") == {name: users for name, users in left_alone.members.items() if users}
+
+
+def test_killed_while_it_goes_on_with_another_file_it_equals_one_run_over_both(files: Files, tmp_path: Path) -> None:
+    both = files.cut(tmp_path, ROWS // 3)
+    first = dataclasses.replace(both, more=())
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    finish(both, alone)
+    for given in (first, both, both):
+        with Run(given, killed) as run:
+            at = await_commits(run, killed, 1)
+            await_commits(run, killed, at + 2)
+            run.end(signal.SIGKILL)
+    assert "Going on at" in finish(both, killed)
+    assert (killed / "transitions.ndjson").read_bytes() == (alone / "transitions.ndjson").read_bytes()
+    assert contents(killed) == contents(alone)
+    assert contents(killed).totals.position == ROWS
 
 
 def test_a_store_set_back_under_a_running_process_is_noticed(files: Files, tmp_path: Path) -> None:
