@@ -77,8 +77,16 @@ def bare_or(bare: JsonSchemaValue, core: CoreSchema, handler: GetJsonSchemaHandl
 
 
 def refuse(expected: str) -> PydanticCustomError:
-    """The error that says what a value should have been; the loader adds line, path and what was found."""
+    """The error that says what a value should have been; the loader adds line, path and what was found.
+
+    The loader also looks in it for a word that may be meant; `refuse_rule` is for sentences in which there is none.
+    """
     return PydanticCustomError("expected", "{expected}", {"expected": expected})
+
+
+def refuse_rule(expected: str) -> PydanticCustomError:
+    """The same for a rule between several values."""
+    return PydanticCustomError("rule", "{expected}", {"expected": expected})
 
 
 def _duration(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, field_vali
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from config.base import DELIMITER_PATTERN, NAME_SCHEMA, EventName, Model, Name, bare_or, refuse
+from config.base import DELIMITER_PATTERN, NAME_SCHEMA, EventName, Model, Name, bare_or, refuse, refuse_rule
 
 
 class SegmentInput(Model):
@@ -119,7 +119,11 @@ class CsvInput(MappedInput):
     @model_validator(mode="after")
     def _two_characters(self) -> CsvInput:
         if self.delimiter == self.decimal:
-            raise refuse(f"another delimiter than {self.decimal!r}, which stands before the decimals (decimal)")
+            given = "delimiter" in self.model_fields_set
+            raise refuse_rule(
+                f"a delimiter other than {self.decimal!r}, which stands before the decimals: "
+                + ("what parts the columns" if given else 'delimiter: ";" or what else parts the columns')
+            )
         return self
 
 

@@ -13,7 +13,7 @@ from config.base import Model
 from config.catalog import Catalog
 from config.checks import check
 from config.errors import CatalogError, Problem
-from config.problems import is_echo, location_of, words
+from config.problems import location_of, without_echoes, words
 from config.yaml_text import build, compose, line_of, path_text, refused
 
 __all__ = ["MAX_BYTES", "load_catalog", "loads"]
@@ -82,11 +82,10 @@ def loads(text: str, source: str = "catalog") -> Catalog:
     try:
         catalog = Catalog.model_validate(data, context=classes)
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            if not is_echo(detail):
-                location, _ = location_of(detail)
-                found, expected = words(detail, data, classes)
-                problems.append(Problem(line_of(node, location), path_text(location), found, expected))
+        for detail in without_echoes(error.errors(include_url=False), classes, data):
+            location, _ = location_of(detail)
+            found, expected = words(detail, data, classes)
+            problems.append(Problem(line_of(node, location), path_text(location), found, expected))
         raise _error(problems, source) from error
     for location, found, expected in check(catalog):
         problems.append(Problem(line_of(node, location), path_text(location), found, expected))

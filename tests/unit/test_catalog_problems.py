@@ -355,4 +355,45 @@ def test_a_delimiter_that_stands_inside_numbers_is_refused(pair: str) -> None:
         loads(text)
     (problem,) = caught.value.problems
     assert (problem.line, problem.path) == (3, "input")
-    assert "another delimiter than" in problem.expected
+    assert "a delimiter other than" in problem.expected
+    assert "did you mean" not in problem.expected  # it once sent people to another setting
+
+
+ONE_TYPO = """version: 1
+name: x
+input: {format: csv, user: u, event: e, time: {field: t}}
+predictions:
+  a: {name: A, goal: {did: Order}, window: 7d}
+segments:
+  s: {name: S, filter: {prediction: a, score: {min: 50}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "typo", "line", "path", "meant"),
+    [
+        ("version:", "versoin:", 1, "versoin", "did you mean 'version'?"),
+        ("user: u", "usr: u", 3, "input.usr", "did you mean 'user'?"),
+        ("field: t", "feild: t", 3, "input.time.feild", "did you mean 'field'?"),
+        ("format: csv", "fromat: csv", 3, "input.fromat", "did you mean 'format'?"),
+        ("format: csv", "format: CSV", 3, "input.format", "did you mean 'csv'?"),
+        ("format: csv, ", "", 3, "input.user", "format: csv or format: ndjson beside it"),
+        ("predictions:", "prediction:", 4, "prediction", "did you mean 'predictions'?"),
+        ("window: 7d", "Window: 7d", 5, "predictions.a.Window", "did you mean 'window'?"),
+        ("name: A", "title: A", 5, "predictions.a.title", "'name' is missing"),
+        ("filter:", "filtre:", 7, "segments.s.filtre", "did you mean 'filter'?"),
+    ],
+)
+def test_one_typo_is_one_problem(right: str, typo: str, line: int, path: str, meant: str) -> None:
+    (problem,) = problems(ONE_TYPO.replace(right, typo, 1))
+    assert (problem.line, problem.path) == (line, path)
+    assert meant in problem.expected
+
+
+def test_two_typos_and_a_key_that_was_forgotten_are_three_problems() -> None:
+    wrong = ONE_TYPO.replace("name: A, goal:", "gaol:").replace("window", "widnow")
+    assert [problem.path for problem in problems(wrong)] == [
+        "predictions.a.name",
+        "predictions.a.gaol",
+        "predictions.a.widnow",
+    ]
