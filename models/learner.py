@@ -6,6 +6,7 @@ their order alone: the same chunks give the same bits, whatever is saved and loa
 
 - The chunks of a prediction are numbered per shard from 1 on. A number that was seen is skipped, so a
   chunk may be handed over twice; a number left out is an error, because what it held would be missing.
+  With `accept_gaps` (a log that does not keep everything for ever) it is counted in `missed` instead.
 - Examples of events and of silent moments are learned in the order of the chunk; crossings are judged
   and not learned. An example whose features are not finite, or whose weight is not above 0, is refused
   and counted: one of them would turn every weight into NaN.
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 Model: TypeAlias = "CompiledLogistic | RiverClassifier"
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 GOING_LIVE_S: Final = 2 * 3_600.0
 """At most: an hour until labels are handed out, and an hour until the shards serve (in lock-step they do at once)."""
 
@@ -83,12 +84,17 @@ class Learner:
     """
 
     def __init__(
-        self, specs: Sequence[PredictionSpec], feature_names: Sequence[str], codec: ModelCodec | None = None
+        self,
+        specs: Sequence[PredictionSpec],
+        feature_names: Sequence[str],
+        codec: ModelCodec | None = None,
+        *,
+        accept_gaps: bool = False,
     ) -> None:
         if len({spec.id for spec in specs}) != len(specs):
             raise ModelError("two predictions have the same id")
         self.feature_names = tuple(feature_names)
-        self.predictions = tuple(PredictionLearner(spec, self.feature_names) for spec in specs)
+        self.predictions = tuple(PredictionLearner(spec, self.feature_names, accept_gaps) for spec in specs)
         self._codec = codec
 
     @property
@@ -137,13 +143,15 @@ class Learner:
         feature_names: Sequence[str],
         fields: Mapping[str, bytes],
         codec: ModelCodec | None = None,
+        *,
+        accept_gaps: bool = False,
     ) -> "Learner":
         """The learner that gave `fields`; a prediction without any starts anew.
 
         Raises ModelError when fields are broken, of an unknown prediction or of other features, and
         SnapshotRefused when a river model has no valid signature.
         """
-        learner = cls(specs, feature_names, codec)
+        learner = cls(specs, feature_names, codec, accept_gaps=accept_gaps)
         sorted_out: dict[str, dict[str, bytes]] = {}
         for name, data in fields.items():
             prediction, _, rest = name.partition(":")
@@ -168,8 +176,9 @@ class Learner:
 class PredictionLearner:
     """One prediction of a learner; read it for figures, and learn through `Learner`."""
 
-    def __init__(self, spec: PredictionSpec, feature_names: tuple[str, ...]) -> None:
+    def __init__(self, spec: PredictionSpec, feature_names: tuple[str, ...], accept_gaps: bool = False) -> None:
         self.spec = spec
+        self._accept_gaps = accept_gaps
         self.model: Model = _new_model(spec, feature_names)
         self.warmup = Warmup(spec.min_goals)
         self.quality = Quality()
@@ -178,6 +187,8 @@ class PredictionLearner:
         """Learned examples whose goal happened."""
         self.refused = 0
         """Examples that could not be learned: not finite, or without a weight."""
+        self.missed = 0
+        """Chunks whose numbers were left out."""
         self._seen: dict[int, int] = {}
         self._building: int | None = None
         self._served_from_s = math.inf
@@ -189,10 +200,12 @@ class PredictionLearner:
         if chunk.number <= seen:
             return
         if chunk.number != seen + 1:
-            raise ModelError(
-                f"{self.spec.id}: chunk {chunk.number} of shard {chunk.shard} follows {seen}: "
-                "what lies between is missing"
-            )
+            if not self._accept_gaps:
+                raise ModelError(
+                    f"{self.spec.id}: chunk {chunk.number} of shard {chunk.shard} follows {seen}: "
+                    "what lies between is missing"
+                )
+            self.missed += chunk.number - seen - 1
         usable = np.empty(len(chunk), np.bool_)
         refused = _find_usable(np.ascontiguousarray(chunk.x), chunk.y, chunk.weight, usable)
         if refused:
@@ -215,13 +228,14 @@ class PredictionLearner:
         if self.warmup.left and not had_left:
             self._served_from_s = float(chunk.time_s.max()) + self.spec.label_delay_s + GOING_LIVE_S
 
-    def snapshot(self, version: int) -> PredictionSnapshot:
+    def snapshot(self, version: int, *, built: bool = True) -> PredictionSnapshot:
+        """The model as `version`. `built`: all shards have counted their users anew; before that nothing is LIVE."""
         if self.warmup.left and self._building is None:
             self._building = version
             self._changed = True
         status = Status.WARMING
         if self._building is not None:
-            status = Status.LIVE if version > self._building else Status.BUILDING
+            status = Status.LIVE if built and version > self._building else Status.BUILDING
         made_from = (self.learned, status)
         if self._made is None or self._made[0] != made_from:
             self._made = (made_from, self._make(status))
@@ -238,7 +252,7 @@ class PredictionLearner:
     def state(self, codec: ModelCodec | None, *, changed_only: bool) -> dict[str, bytes]:
         if changed_only and not self._changed:
             return {}
-        counts = self.learned, self.goals, self.refused
+        counts = self.learned, self.goals, self.refused, self.missed
         head = _Head(FORMAT, self.model.features, self._seen, *counts, self._building, self._served_from_s)
         fields = {"head": msgspec.msgpack.encode(head), "model": self._model_bytes(codec)}
         fields |= {f"warmup:{k}": v for k, v in self.warmup.state(changed_only=changed_only).items()}
@@ -264,7 +278,8 @@ class PredictionLearner:
         self.warmup = Warmup.load(_below("warmup:", fields))
         self.quality = Quality.load(_below("quality:", fields))
         self._seen, self._building, self._served_from_s = head.seen, head.building, head.served_from_s
-        self.learned, self.goals, self.refused = head.learned, head.goals, head.refused
+        self.learned, self.goals = head.learned, head.goals
+        self.refused, self.missed = head.refused, head.missed
 
     def _model_bytes(self, codec: ModelCodec | None) -> bytes:
         if isinstance(self.model, CompiledLogistic):
@@ -298,6 +313,7 @@ class _Head(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     learned: int
     goals: int
     refused: int
+    missed: int
     building: int | None
     served_from_s: float
 

@@ -33,7 +33,7 @@ class Encoded(NamedTuple):
 
 
 class Encoder:
-    """Turns events into columns. `row_of` gives a user's row, a new one if need be."""
+    """Turns events into columns. `row_of` gives a user's row, a new one if need be, -1 for a user of another shard."""
 
     def __init__(self, catalog: Catalog, vocabulary: Vocabulary, row_of: Callable[[str], int]) -> None:
         self._vocabulary = vocabulary
@@ -70,6 +70,9 @@ class Encoder:
                 refused.append((place, event))
                 continue
             row = self._row_of(event.user)
+            if row < 0:
+                refused.append((place, _wrong_partition(event)))
+                continue
             name = nothing if event.name is None else self._name(event.name)
             rows.append(row)
             names.append(name)
@@ -102,6 +105,11 @@ class Encoder:
             trait_value=np.array(traits.value, np.float64),
             outcome=np.zeros(len(events), np.uint8),
         )
+
+
+def _wrong_partition(event: Event) -> BadEvent:
+    detail = "by its hash (murmur2, as Java clients and aiokafka partition) the user belongs to another partition"
+    return bad_event(DeadReason.WRONG_PARTITION, detail, event.position, msgspec.json.encode(event))
 
 
 class _Traits:

@@ -37,6 +37,7 @@ from streams.core.definitions import Definitions, compile_definitions
 from streams.core.encode import Encoded, Encoder
 from streams.core.events import BadEvent, Event
 from streams.core.moment import touch
+from streams.core.partition import shard_of
 from streams.core.remembered import Remembered
 from streams.core.sealing import Sealed, seal_events, seal_features
 from streams.core.state import (
@@ -68,6 +69,7 @@ from streams.core.state import (
     SF_SIZE,
     SI_SIZE,
     TARGETS,
+    TOUCHED,
     USERS,
     USERS_LIMIT,
     VERSION_NOW,
@@ -108,17 +110,18 @@ class Stop(enum.Enum):
 
 
 class Shard:
-    """One shard. Arguments: the checked catalog, the shard's number, and the generation that goes into ids."""
+    """One shard. Arguments: the checked catalog, number `shard` of `shards`, and the generation that goes into ids."""
 
-    def __init__(self, catalog: Catalog, *, shard: int = 0, generation: str = "0") -> None:
+    def __init__(self, catalog: Catalog, *, shard: int = 0, shards: int = 1, generation: str = "0") -> None:
         self.vocabulary = Vocabulary(catalog)
         self.definitions: Definitions = compile_definitions(catalog, self.vocabulary)
         d = self.definitions
         self.catalog = catalog
         self.number = shard
+        self._shards = shards
         self.users = UserTable(d.layout, len(catalog.history))
         self.remembered = Remembered(catalog.remember, catalog.limits.remember_bytes, self._latest_of)
-        self.encoder = Encoder(catalog, self.vocabulary, self.users.row_of)
+        self.encoder = Encoder(catalog, self.vocabulary, self._row_of)
         self.writer = TransitionWriter(d, generation, shard)
         c = d.layout.columns
         self.pending: Pending = allocate_pending(catalog.limits.pending_examples, c.features, c.predictions)
@@ -229,6 +232,11 @@ class Shard:
     def counts(self) -> I64:
         """Users of each audience per bin of their recorded rank value, [predictions, bins]; a copy."""
         return self.population.counts.copy()
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether a save would store more than that time has passed."""
+        return bool(self.si[TOUCHED] or self.transitions or self.dead or self.snapshot_is_new)
 
     def serves(self, p: int) -> bool:
         """Whether prediction `p` is scored by its model here (and `counts` are of that), not yet by the heuristic."""
@@ -423,6 +431,12 @@ class Shard:
             epoch=np.array(went_live, np.int64),
             version=np.array([p.version for p in snapshot.predictions], np.int64),
         )
+
+    def _row_of(self, user: str) -> int:
+        """The user's row, a new one if need be; -1 for a new user who belongs to another shard."""
+        if self._shards > 1 and self.users.find(user) is None and shard_of(user, self._shards) != self.number:
+            return -1
+        return self.users.row_of(user)
 
     def _give_slots(self, batch: Encoded) -> None:
         events = batch.events

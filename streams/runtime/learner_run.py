@@ -1,0 +1,178 @@
+"""The learner of some predictions on a live stream, over the ports alone: chunks in, snapshots out.
+
+One partition of the examples topic holds all chunks of a prediction, in the order in which they are learned. State and
+position are stored in one commit, snapshots go out as its messages, and the version of a snapshot follows from its
+place in the log: whoever learns it, and however often, comes to the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from config.catalog import Catalog
+from models.chunk_message import ChunkMessage
+from models.jit import I64
+from models.learner import Learner, prediction_specs
+from models.snapshot import BINS, ModelCodec, Snapshot, Status
+from streams.commit import commit_batch, publish_outbox
+from streams.core.vocabulary import Vocabulary
+from streams.ports import Claim, CommitBatch, Message
+from streams.runtime.lockstep import LEARNER_PREFIX
+from streams.runtime.records import Position, Record
+from streams.runtime.shard_run import Ports
+
+COUNTS_PREFIX = "counts:"
+MARKS_BLOB = "marks"
+
+
+class _Marks(msgspec.Struct):
+    """Per prediction: where its last snapshot stood in the log, and whether every shard serves its model."""
+
+    snapshot_at: dict[str, int] = {}
+    live: list[str] = []
+
+
+class LearnerRun:
+    """The learner of partition `partition` of the examples topic.
+
+    A prediction gets a snapshot whenever one of its chunks is the first at or past a multiple of `every` offsets.
+    `digest` names the catalog in the keys of snapshots, so that those of another catalog are not taken for its own.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        ports: Ports,
+        *,
+        partition: int,
+        every: int,
+        digest: str,
+        codec: ModelCodec | None = None,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"a snapshot every {every} offsets: expected 1 or more")
+        self.catalog = catalog
+        self.number = partition
+        self.learned_chunks = 0
+        self._ports = ports
+        self._every = every
+        self._digest = digest
+        self._codec = codec
+        self._ids = {name: p for p, name in enumerate(catalog.predictions)}
+        self._claim: Claim | None = None
+        self._learner: Learner | None = None
+        self._known_number: int | None = None
+        self._trim = 0
+        self.position = Position()
+
+    @property
+    def learner(self) -> Learner:
+        """Raises RuntimeError before `assign` and after `drop`."""
+        if self._learner is None:
+            raise RuntimeError(f"the learner of partition {self.number} is not loaded")
+        return self._learner
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._learner is not None
+
+    def assign(self) -> Position:
+        """Take the partition, as `ShardRun.assign` does."""
+        ports = self._ports
+        claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=self._known_number)
+        loaded = ports.store.load(claim)
+        names = Vocabulary(self.catalog).feature_names()
+        blobs = loaded.blobs
+        fields = {
+            name.removeprefix(LEARNER_PREFIX): data for name, data in blobs.items() if name.startswith(LEARNER_PREFIX)
+        }
+        self._learner = Learner.load(prediction_specs(self.catalog), names, fields, self._codec, accept_gaps=True)
+        self._counts: dict[tuple[str, int], tuple[bool, I64]] = {}
+        for name, data in blobs.items():
+            if name.startswith(COUNTS_PREFIX):
+                prediction, _, shard = name.removeprefix(COUNTS_PREFIX).rpartition(":")
+                self._counts[prediction, int(shard)] = data[:1] == b"1", np.frombuffer(data, "<i8", BINS, 1).copy()
+        self._marks = msgspec.msgpack.decode(blobs[MARKS_BLOB], type=_Marks) if MARKS_BLOB in blobs else _Marks()
+        for _ in loaded.rows:  # none; the check at their end is what is wanted: the claim still holds
+            pass
+        self._claim, self._known_number = claim, claim.number
+        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
+        self.position = Position.from_bytes(claim.position)
+        return self.position
+
+    def drop(self) -> None:
+        """Forget the memory."""
+        self._learner = None
+
+    def step(self, records: Sequence[Record]) -> None:
+        """Learn a batch of chunks and commit. Whatever it raises, the memory is dropped.
+
+        Raises ModelError for a record that is no chunk or of another catalog's features, and what `commit_batch` does.
+        """
+        if not records:
+            return
+        try:
+            self._step(records)
+        except BaseException:
+            self.drop()
+            raise
+
+    def _step(self, records: Sequence[Record]) -> None:
+        assert self._claim is not None, "assign comes first"
+        assert self._known_number is not None, "assign comes first"
+        batch = CommitBatch(
+            number=self._known_number + 1,
+            position=Position(records[-1].offset + 1, records[-1].log_time_s).to_bytes(),
+        )
+        for record in records:
+            message = ChunkMessage.from_bytes(record.value, self._ids)
+            self.learner.learn(message.chunk)
+            self._take_counts(message, batch)
+            if self._is_due(message.prediction_id, record.offset):
+                batch.messages.append(self._snapshot(message.prediction_id, record.offset))
+        batch.blobs[MARKS_BLOB] = msgspec.msgpack.encode(self._marks)
+        for name, data in self.learner.take_changes().items():
+            batch.blobs[LEARNER_PREFIX + name] = data
+        ports = self._ports
+        self._trim = commit_batch(
+            ports.store,
+            ports.sink,
+            self._claim,
+            batch,
+            trim=self._trim,
+            patience=ports.patience,
+            courier=ports.courier,
+        )
+        self._known_number = batch.number
+        self.position = Position.from_bytes(batch.position)
+        self.learned_chunks += len(records)
+
+    def _take_counts(self, message: ChunkMessage, batch: CommitBatch) -> None:
+        name, shard = message.prediction_id, message.chunk.shard
+        self._counts[name, shard] = message.of_model, message.counts
+        flag = b"1" if message.of_model else b"0"
+        batch.blobs[f"{COUNTS_PREFIX}{name}:{shard}"] = flag + message.counts.astype("<i8").tobytes()
+
+    def _is_due(self, prediction_id: str, offset: int) -> bool:
+        latest = self._marks.snapshot_at.get(prediction_id)
+        return latest is None or offset // self._every > latest // self._every
+
+    def _snapshot(self, prediction_id: str, offset: int) -> Message:
+        """The model after the chunk at `offset`, with the distribution of all shards, as version `offset` + 1."""
+        self._marks.snapshot_at[prediction_id] = offset
+        mine = [entry for (name, _), entry in self._counts.items() if name == prediction_id]
+        if all(of_model for of_model, _ in mine) and prediction_id not in self._marks.live:
+            self._marks.live.append(prediction_id)
+        built = prediction_id in self._marks.live
+        learner = self.learner.predictions[self._ids[prediction_id]]
+        snapshot = learner.snapshot(offset + 1, built=built)
+        serves = snapshot.status != Status.WARMING
+        counts = np.zeros(BINS, np.int64)
+        for of_model, some in mine:
+            if of_model == serves:  # a shard that is behind ranks by something else
+                counts += some
+        data = Snapshot(offset + 1, (snapshot,), counts[np.newaxis]).to_bytes(self._codec)
+        return Message("models", f"{self._digest}:{prediction_id}", data)

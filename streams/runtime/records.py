@@ -1,0 +1,34 @@
+"""What the services read of a log: records with their place and the time at which the log took them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+
+class Record(NamedTuple):
+    """One record of a partition."""
+
+    offset: int
+    log_time_s: float
+    """When the log took it, seconds since 1970."""
+    value: bytes
+
+
+class Position(msgspec.Struct, array_like=True, frozen=True):
+    """Where a service stands in its partition, as stored with each commit."""
+
+    offset: int = 0
+    """The next one to read; 0 before the first commit, for wherever the partition begins."""
+    log_time_s: float = 0.0
+    """When the log took the last record that was read."""
+
+    def to_bytes(self) -> bytes:
+        """As stored."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes | None) -> Position:
+        """As `to_bytes` gave it; the start for None."""
+        return cls() if data is None else msgspec.msgpack.decode(data, type=cls)

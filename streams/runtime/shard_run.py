@@ -1,0 +1,233 @@
+"""One shard of a live stream, over the ports alone: records in, commits out. The worker and the simulator both run it.
+
+    run = ShardRun(...)
+    offset = run.assign()                  # claim, load, publish what a stop left; where to read from
+    run.step(records, models, now_s)       # one batch: compute, commit, publish
+    run.assign()                           # after `Fenced`, and whenever the partition was away
+
+It has no thread, no clock and no connection of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from config.catalog import Catalog
+from models.chunk_message import ChunkMessage
+from models.snapshot import ModelCodec, Snapshot
+from streams.commit import Patience, commit_batch, publish_outbox
+from streams.core.decode import SegmentDecoder
+from streams.core.events import BadEvent, Event
+from streams.core.message_hash import id_hash, place_hash
+from streams.core.saving import Saver
+from streams.core.shard import Shard, Stop
+from streams.ports import Claim, CommitBatch, Courier, Message, Sink, Store
+from streams.runtime.records import Position, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a service works on. Each is used by one thread at a time."""
+
+    store: Store
+    sink: Sink
+    courier: Courier
+    patience: Patience
+    new_generation: Callable[[], str]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run has done since it was made; for metrics."""
+
+    records: int = 0
+    refused: int = 0
+    commits: int = 0
+    transitions: int = 0
+    chunks: int = 0
+    loads: int = 0
+    set_back: int = 0
+    """Loads of a store that had gone back in time."""
+
+
+class ShardRun:
+    """Shard `shard` of `shards` under `catalog`. `source` names the partition (in hashes, dead letters).
+
+    Events are Segment JSON, whatever form the catalog gives for files.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        ports: Ports,
+        *,
+        shard: int,
+        shards: int,
+        source: str,
+        codec: ModelCodec | None = None,
+    ) -> None:
+        self.catalog = catalog
+        self.number = shard
+        self.counts = Counts()
+        self._shards = shards
+        self._ports = ports
+        self._source = source
+        self._source_hash = id_hash(source)
+        self._codec = codec
+        self._decoder = SegmentDecoder(catalog)
+        self._chunks: list[Message] = []
+        self._claim: Claim | None = None
+        self._shard: Shard | None = None
+        self._saver: Saver | None = None
+        self._known_number: int | None = None
+        self._committed = 0
+        self._trim = 0
+        self.position = Position()
+        """Of the last commit."""
+
+    # --- coming and going -------------------------------------------------------------------------------------------
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the memory is that of the last commit."""
+        return self._shard is not None
+
+    @property
+    def shard(self) -> Shard:
+        """The state. Raises RuntimeError before `assign` and after `drop`."""
+        if self._shard is None:
+            raise RuntimeError(f"shard {self.number} is not loaded")
+        return self._shard
+
+    def assign(self) -> Position:
+        """Take the shard: a new epoch, the state of the last commit, and what the outbox still held published.
+
+        State in memory is kept when it is that of the last commit. Returns where to read from; never what the
+        consumer group remembers. Raises Fenced (another worker took it at once; assign again if it is still ours),
+        StoreUnavailable, StoreIncompatible.
+        """
+        ports, last = self._ports, self._known_number
+        held, generation = self._committed if self.is_loaded else None, self._claim.generation if self._claim else None
+        claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=last)
+        if last is not None and claim.number < last:
+            self.counts.set_back += 1
+        loaded = ports.store.load(claim)
+        if held != claim.number or generation != claim.generation:
+            self.drop()
+            shard = Shard(self.catalog, shard=self.number, shards=self._shards, generation=claim.generation)
+            saver = Saver(shard, self._codec)
+            if loaded.blobs:
+                saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered)
+            self._shard, self._saver = shard, saver
+            self.counts.loads += 1
+        self._claim = claim
+        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
+        self._committed = self._known_number = claim.number
+        self.position = Position.from_bytes(claim.position)
+        return self.position
+
+    def drop(self) -> None:
+        """Forget the memory: what it holds is not, or not known to be, that of the last commit."""
+        self._shard = self._saver = None
+        self._chunks = []
+
+    # --- one batch --------------------------------------------------------------------------------------------------
+
+    def step(self, records: Sequence[Record], models: Mapping[int, Snapshot], now_s: float | None) -> None:
+        """Take `records`, then, if `now_s` (wall clock) is given, let time pass up to it: the log has nothing more.
+
+        `models`: the latest snapshot of each prediction that is known; what is newer is put in force first.
+        Whatever it raises, the memory is dropped: `assign` again. Raises what `commit_batch` raises.
+        """
+        try:
+            self.shard.take_models(models)
+            position = self.position
+            if records:
+                items = [self._decode(record) for record in records]
+                self._take(items, math.nan, lambda: self._commit(self._within(records)))
+                last = records[-1]
+                position = Position(last.offset + 1, last.log_time_s)
+            if now_s is not None:
+                # All of `records` is taken, so a commit in the middle of this stands behind them.
+                self._take([], self._time_now(position, now_s), lambda: self._commit(position))
+            if records or self._has_effects():
+                self._commit(position)
+            self.counts.records += len(records)
+        except BaseException:
+            self.drop()
+            raise
+
+    def _decode(self, record: Record) -> Event | BadEvent:
+        place = place_hash(self._source_hash, record.offset)
+        item = self._decoder.decode(record.value, record.offset, record.log_time_s, place)
+        return replace_source(item, self._source) if isinstance(item, BadEvent) else item
+
+    def _within(self, records: Sequence[Record]) -> Position:
+        """The position in the middle of a batch."""
+        taken = self.shard.next_item
+        log_time_s = records[taken - 1].log_time_s if taken else self.position.log_time_s
+        return Position(records[taken].offset if taken < len(records) else records[-1].offset + 1, log_time_s)
+
+    def _time_now(self, position: Position, now_s: float) -> float:
+        """The clock that goes on while nothing comes: the last event's time, and the time since the log took it."""
+        clock_s = self.shard.clock_s
+        if math.isnan(clock_s) or not position.log_time_s:
+            return math.nan
+        return clock_s + max(0.0, now_s - position.log_time_s)
+
+    def _take(self, items: Sequence[Event | BadEvent], until_s: float, save: Callable[[], None]) -> None:
+        shard = self.shard
+        shard.feed(items)
+        while (stop := shard.run(until_s, may_save=True)) is not Stop.DONE:
+            if stop is Stop.HOUR:
+                self._hand_over()
+            if shard.save_is_due:
+                save()
+        shard.note_items()
+
+    def _hand_over(self) -> None:
+        """Labelled examples and the distribution become messages to the learner."""
+        shard = self.shard
+        names = shard.definitions.prediction_ids
+        counts = shard.counts()
+        for chunk in shard.matured(every=True):
+            p = chunk.prediction
+            message = ChunkMessage(names[p], chunk, counts[p], shard.serves(p))
+            self._chunks.append(Message("examples", names[p], message.to_bytes()))
+
+    def _has_effects(self) -> bool:
+        return bool(self._chunks) or self.shard.has_effects
+
+    def _commit(self, position: Position) -> None:
+        assert self._saver is not None, "assign comes first"
+        assert self._claim is not None, "assign comes first"
+        ports = self._ports
+        self.shard.note_items()
+        batch = self._saver.take_effects(self._committed + 1, position.to_bytes())
+        batch.messages, self._chunks = self._chunks, []
+        batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
+        self._trim = commit_batch(
+            ports.store,
+            ports.sink,
+            self._claim,
+            batch,
+            trim=self._trim,
+            patience=ports.patience,
+            courier=ports.courier,
+        )
+        self._note(batch, position)
+
+    def _note(self, batch: CommitBatch, position: Position) -> None:
+        self._committed = self._known_number = batch.number
+        self.position = position
+        self.counts.commits += 1
+        self.counts.transitions += len(batch.outbox)
+        self.counts.refused += len(batch.dead_letters)
+        self.counts.chunks += sum(message.topic == "examples" for message in batch.messages)
+
+
+def replace_source(item: BadEvent, source: str) -> BadEvent:
+    """The dead letter with the name of where it came from."""
+    return BadEvent(item.reason, item.detail, item.position, item.raw, source, item.truncated)
