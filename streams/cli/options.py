@@ -60,12 +60,14 @@ def flowing(text: str) -> str:
 def find_place(store: str | None, data_dir: Path | None) -> tuple[Place, ModelCodec | None]:
     """Where the store is, and what signs models, from options and settings. Raises SettingsError."""
     from config.settings import load_settings
-    from models.rivermodels import SignedPickle
     from streams.runtime.place import Place
 
     settings = load_settings(redis_url=store, data_dir=data_dir)
-    key = settings.signing_key
-    codec = None if key is None else SignedPickle(key.get_secret_value().encode())
+    codec: ModelCodec | None = None
+    if settings.signing_key is not None:
+        from models.rivermodels import SignedPickle  # with river, which takes two seconds to import
+
+        codec = SignedPickle(settings.signing_key.get_secret_value().encode())
     return Place(settings.data_dir, settings.redis_url, settings.key_prefix, _wait_for(settings)), codec
 
 

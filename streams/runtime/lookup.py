@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,6 +19,7 @@ from streams.core.definitions import CATEGORIES
 from streams.core.users import UserTable
 from streams.runtime.stored import StoredState
 from streams.runtime.summary import Warmup, status_word, warmup_of
+from streams.runtime.uncompiled import uncompiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,7 @@ class _Row:
         """float32[F] as they were when the user was scored."""
         x = np.zeros(self._c.features, np.float32)
         # Uncompiled: for a single user that is faster than loading compiled code for another kind of argument.
-        plain = cast("Callable[..., None]", getattr(features_at, "py_func", features_at))
-        plain(self._rows, self._c, self._state.definitions.features, 0, self.time(SCORED_T), x)
+        uncompiled(features_at)(self._rows, self._c, self._state.definitions.features, 0, self.time(SCORED_T), x)
         return x
 
 
