@@ -16,7 +16,7 @@ from streams.runtime.evaluation.bgnbd import GoalHistory
 from streams.runtime.evaluation.compare import Report, evaluate
 from streams.runtime.evaluation.points import Points
 from streams.runtime.evaluation.table import tables
-from tests.unit.evaluation_world import NAMES, World, make_world, prediction
+from tests.unit.evaluation_world import DAY_S, NAMES, World, make_world, prediction
 
 ALL = ("heuristic", "lightgbm", "bgnbd", "river")
 KEYS = {
@@ -110,7 +110,7 @@ def refuse_constant(name: str) -> float:
 
 def test_json_has_the_documented_shape() -> None:
     found = json.loads(report().to_json(), parse_constant=refuse_constant)
-    assert set(found) == {"predictions", "refused", "judged"}
+    assert set(found) == {"predictions", "refused", "not_judged", "judged"}
     assert list(found["predictions"]) == ["orders"]
     assert list(found["predictions"]["orders"]) == ["events", "silent", "young"]
     for models in found["predictions"]["orders"].values():
@@ -119,7 +119,7 @@ def test_json_has_the_documented_shape() -> None:
             assert set(figures) == KEYS
             assert isinstance(figures["n"], int)
             assert isinstance(figures["positives"], int)
-    assert found["refused"] == {}
+    assert found["refused"] == found["not_judged"] == {}
     assert found["judged"]["orders"]["from_s"] >= world().start_s
     assert found["judged"]["orders"]["to_s"] <= world().end_s - world().window_s
 
@@ -141,7 +141,44 @@ def test_no_points_give_counts_of_zero_and_null() -> None:
         for figures in models.values():
             assert figures["n"] == figures["positives"] == 0
             assert {value for key, value in figures.items() if key not in ("n", "positives")} == {None}
-    assert "nothing to judge" in printed(found)
+    words = "nobody was in the audience 7 days or longer before the end"
+    assert found.as_dict()["not_judged"] == {"orders": dict.fromkeys(compare.SLICES, words)}
+    assert f"Orders (orders): nothing to judge, because {words}" in " ".join(printed(found).split())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"days": 73.5}, "the history is too short: it has 73 days, and at least 74 days are needed (7 days until the"),
+        ({"y": 0}, "no moment was followed by the goal within 7 days"),
+        ({"y": 1}, "every moment was followed by the goal within 7 days"),
+    ],
+)
+def test_without_a_point_to_judge_it_is_said_why(change: dict[str, float], words: str) -> None:
+    points = world().points(prediction())
+    labels = np.full_like(points.y, change["y"]) if "y" in change else points.y
+    end_s = points.start_s + change["days"] * DAY_S if "days" in change else points.end_s
+    changed = dataclasses.replace(points, y=labels, end_s=end_s)
+    report_ = evaluate({"orders": changed}, {}, ())
+    assert words in report_.predictions["orders"].not_judged["events"]
+    text = " ".join(printed(report_).split())
+    assert text.count("nothing to judge") == 1
+    assert words in text
+
+
+def test_an_empty_slice_says_why_and_the_others_are_shown() -> None:
+    points = world().points(prediction())
+    found = evaluate({"orders": dataclasses.replace(points, kind=np.zeros_like(points.kind))}, {}, ())
+    assert list(found.predictions["orders"].not_judged) == ["silent"]
+    text = " ".join(printed(found).split())
+    assert "while silent, one moment a week: nothing to judge, because no user of the audience was silent" in text
+    assert "at events: " in text
+
+
+def test_just_enough_history_is_judged() -> None:
+    points = world().points(prediction())
+    enough = dataclasses.replace(points, end_s=points.start_s + 75 * DAY_S)
+    assert len(enough.judged)
 
 
 def test_a_refused_model_keeps_its_place_with_the_reason() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from models import metrics
 from models.examples import KIND_EVENT, KIND_SILENT
 from models.jit import F64, I64
+from streams.runtime.evaluation.nothing import why_nothing
 from streams.runtime.evaluation.peers import TIDELINE, Answer, Histories, Refusal, ask, check_peers
 from streams.runtime.evaluation.points import Points
 
@@ -62,6 +63,8 @@ class PredictionReport:
     """Slice -> model -> figures, for every slice and every model, refused ones too."""
     refused: Mapping[str, str]
     """Model -> why it has nothing to say."""
+    not_judged: Mapping[str, str] = field(default_factory=dict)
+    """Slice -> why there is nothing to judge in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,11 @@ class Report:
     predictions: Mapping[str, PredictionReport]
 
     def as_dict(self) -> dict[str, Any]:
-        """`predictions` (id, slice, model, figures), `refused` (id, model, reason), `judged` (id, from and to)."""
+        """What `--json` prints.
+
+        `predictions` (id, slice, model, figures), `refused` (id, model, reason), `not_judged` (id, slice, reason) and
+        `judged` (id, from and to).
+        """
         reports = self.predictions.items()
         return {
             "predictions": {
@@ -82,6 +89,7 @@ class Report:
                 for key, report in reports
             },
             "refused": {key: dict(report.refused) for key, report in reports if report.refused},
+            "not_judged": {key: dict(report.not_judged) for key, report in reports if report.not_judged},
             "judged": {key: {"from_s": report.judged_from_s, "to_s": report.judged_to_s} for key, report in reports},
         }
 
@@ -122,7 +130,8 @@ def _judge(points: Points, names: Sequence[str], histories: Histories, tell: Pro
             answers[name] = answer
         part_done(1.0)
     slices = {}
-    for part, chosen in _slices(points, judged).items():
+    masks = _slices(points, judged)
+    for part, chosen in masks.items():
         figures = _figures(points, judged, chosen, answers)
         empty = figures[TIDELINE]
         # In the order in which the models were asked for, refused ones with their counts only.
@@ -135,6 +144,7 @@ def _judge(points: Points, names: Sequence[str], histories: Histories, tell: Pro
         float(times_s[-1]) if len(times_s) else None,
         slices,
         refused,
+        why_nothing(points, judged, masks),
     )
 
 

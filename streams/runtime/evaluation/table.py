@@ -37,11 +37,16 @@ _COLUMNS: Final = (
 def tables(report: Report) -> Iterator[Table | Text]:
     """A table per prediction and slice, in the order of the catalog; a line of text for a slice without moments."""
     for prediction in report.predictions.values():
+        reasons = prediction.not_judged
+        name = Text.assemble((prediction.name, "bold"), f" ({prediction.prediction_id})")
+        if len(reasons) == len(prediction.slices) and len(set(reasons.values())) == 1:
+            yield name.append(f": nothing to judge, because {next(iter(reasons.values()))}")
+            continue
         for part, models in prediction.slices.items():
-            title = Text.assemble((prediction.name, "bold"), f" ({prediction.prediction_id}) {_TITLES[part]}")
+            title = name.copy().append(f" {_TITLES[part]}")
             counted = models[TIDELINE]
-            if not counted.n:
-                yield title.append(": nothing to judge")
+            if part in reasons:
+                yield title.append(f": nothing to judge, because {reasons[part]}")
                 continue
             title.append(f": {counted.n:,}, {counted.positives / counted.n:.1%} reached the goal")
             yield _table(title, models, prediction)
