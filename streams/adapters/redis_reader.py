@@ -7,14 +7,14 @@ commits per command, not over several commands. `docs/redis.md` describes the ke
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from config.errors import StoreIncompatible
-from streams.adapters.redis_keys import shard_keys, store_meta
+from streams.adapters.redis_keys import ShardKeys, shard_keys, store_meta
 from streams.adapters.redis_wire import Wire, hide_password
 from streams.core.partition import shard_of
 from streams.ports import FORMAT
@@ -131,6 +131,15 @@ class RedisReader:
         row: bytes | None = self._wire.ask("HGET", keys.rows, user)
         return row
 
+    def rows(self, users: Sequence[str]) -> list[bytes | None]:
+        """The rows of users, in the same order; None for one that nobody has seen."""
+        return self._fields(lambda keys: keys.rows, users)
+
+    def scores(self, prediction: str, users: Sequence[str]) -> list[Score | None]:
+        """The scores of users, in the same order; None for one who is not in the audience."""
+        found = self._fields(lambda keys: keys.scores(prediction), users)
+        return [None if data is None else msgspec.json.decode(data, type=Score) for data in found]
+
     def members(self, segment: str) -> Iterator[str]:
         """The users in a segment, in no order; those who enter or leave while this runs may be missed or included."""
         for keys in self._keys:
@@ -200,6 +209,18 @@ class RedisReader:
 
     def close(self) -> None:
         self._wire.close()
+
+    def _fields(self, key: Callable[[ShardKeys], bytes], users: Sequence[str]) -> list[bytes | None]:
+        """The fields of users in a hash that every shard has, in a command per shard."""
+        places: dict[int, list[int]] = {}
+        for place, user in enumerate(users):
+            places.setdefault(shard_of(user, self.info.shards), []).append(place)
+        found: list[bytes | None] = [None] * len(users)
+        for shard, of_shard in places.items():
+            values = self._wire.ask("HMGET", key(self._keys[shard]), *(users[place] for place in of_shard))
+            for place, value in zip(of_shard, values, strict=True):
+                found[place] = value
+        return found
 
     def _shard_info(self, shard: int) -> ShardInfo:
         keys = self._keys[shard]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
+from streams.cli.advice import command
 from streams.cli.options import Fresh, warn_if_open
-from streams.cli.replay import RESUME, finish, show_outcome, where_options
-from streams.cli.screen import TerminalWatcher, guarded, show
+from streams.cli.replay import RESUME, advice_lines, finish, look_lines, show_outcome, where_options
+from streams.cli.screen import TerminalWatcher, guarded, show_lines
 
+if TYPE_CHECKING:
+    from streams.runtime.job import Job, Outcome
+    from streams.runtime.transition_log import Transition
+
+_EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cdnow"
 EXAMPLES = (
     ("tideline demo", "run it, or show its result again"),
     ("tideline demo --keep", "and keep its store running, to look into it with redis-cli"),
@@ -38,9 +43,8 @@ def demo(
     from streams.runtime.job import Job, run_job
     from streams.runtime.place import REPORT_FILE, TRANSITIONS_FILE, Place
 
-    folder = Path(__file__).resolve().parents[2] / "examples" / "cdnow"
-    if not folder.is_dir():
-        raise InputError(str(folder), "is not here: the demo needs the examples of a checkout of Tideline")
+    if not _EXAMPLE.is_dir():
+        raise InputError(str(_EXAMPLE), "is not here: the demo needs the examples of a checkout of Tideline")
     # The embedded server always, and in a place of its own: the demo must not meet a store of the user's.
     where = data_dir
     if where is None:
@@ -50,28 +54,26 @@ def demo(
     warn_if_open(where)
     place = Place(where)
     job = Job(
-        (folder / "events.csv.gz",), load_catalog(folder / "catalog.yaml"), place, where / TRANSITIONS_FILE, fresh
+        (_EXAMPLE / "events.csv.gz",), load_catalog(_EXAMPLE / "catalog.yaml"), place, where / TRANSITIONS_FILE, fresh
     )
     report = where / REPORT_FILE
     with TerminalWatcher() as watcher:
         outcome = run_job(job, watcher)
         latest = finish(job, outcome, report, watcher)
     show_outcome(job, outcome, latest, report)
-    show(*_next(where_options(job), latest[0].data.user_id if latest else "00001", report, folder))
+    show_lines(*advice_lines(_next(job, outcome, latest, report)))
     if keep:
         from streams.cli.store import keep_running
 
         keep_running(place)
 
 
-def _next(where: str, user: str, report: Path, folder: Path) -> list[str]:
-    catalog = folder / "catalog.yaml"
+def _next(job: Job, outcome: Outcome, latest: tuple[Transition, ...], report: Path) -> list[str]:
+    catalog = _EXAMPLE / "catalog.yaml"
     shown = catalog.relative_to(Path.cwd()) if catalog.is_relative_to(Path.cwd()) else catalog
-    lines = [
+    return [
         f"open {report}  (in a browser)",
-        f"tideline user {user}{where}",
-        f"tideline segment regulars_at_risk{where}",
-        f"tideline store{where}  (and in another terminal: redis-cli, see docs/redis.md)",
+        *look_lines(job, outcome, latest, "regulars_at_risk"),
+        f"{command()} store{where_options(job)}  (and in another terminal: redis-cli, see docs/redis.md)",
         f"look at {shown}, then write one for your own events: README.md, your own data in five minutes",
     ]
-    return ["[bold]What to try next[/bold]", *(f"  {escape(line)}" for line in lines)]

@@ -231,9 +231,11 @@ def _line_of(kind: str, seen: Seen) -> str:
 
 
 def _crossing(data: dict[str, Any]) -> str:
+    from streams.runtime.words import points
+
     direction = "enters" if data.get("in_segment") else "leaves"
     score = data.get("score")
-    words = f"score {score:.1f}" if isinstance(score, int | float) else "no score"
+    words = f"score {points(score, digits=1)}" if isinstance(score, int | float) else "no score"
     goal = ", by its goal" if data.get("caused_by_goal") else ""
     return f"{data.get('user_id')} {direction} {data['segment_id']} ({words}, {data.get('origin')}{goal})"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli.advice import activation, command, segment_to_try
 from streams.cli.options import CatalogFile, DataDir, Files, Fresh, Json, Store, find_place, warn_if_open
-from streams.cli.screen import TerminalWatcher, echo_json, guarded, show, warn
+from streams.cli.screen import TerminalWatcher, echo_json, guarded, show, show_lines, warn
 
 if TYPE_CHECKING:
     from streams.runtime.job import Job, Outcome, Watcher
@@ -80,7 +82,7 @@ def replay(
         echo_json(as_dict(job, outcome, report), allow_nan=False)
     else:
         show_outcome(job, outcome, latest, report)
-        show(*next_steps(job, outcome, latest, catalog))
+        show_lines(*next_steps(job, outcome, latest, catalog))
 
 
 def check_report(report: Path | None) -> None:
@@ -108,20 +110,21 @@ def finish(job: Job, outcome: Outcome, report: Path | None, watcher: Watcher) ->
 def show_outcome(job: Job, outcome: Outcome, latest: tuple[Transition, ...], report: Path | None) -> None:
     """The tables at the end of a run."""
     from streams.cli.tables import summary_tables, transition_lines
+    from streams.runtime.summary import edges_of
 
     if outcome.was_complete:
         show("This run was complete already; here is its result again. [dim](--fresh begins anew)[/dim]\n")
     show(*summary_tables(outcome.summary))
     if latest:
-        show(*transition_lines(latest))
-    show(*where_lines(job, report))
+        show("\n[bold]Some of the last transitions[/bold]", *transition_lines(latest, edges_of(outcome.summary)))
+    show_lines(*where_lines(job, report))
 
 
 def refused_lines(job: Job, outcome: Outcome) -> list[str]:
     """How much could not be used, why, and what to do, in a few lines."""
     total, rows = sum(outcome.summary.dead_letters.values()), outcome.summary.rows
     head = f"{total:,} of {rows:,} records ({total / rows:.1%}) could not be used:"
-    return [head, *_reason_lines(outcome), f"All of them: tideline dead-letters{where_options(job)}"]
+    return [head, *_reason_lines(outcome), f"All of them: {command()} dead-letters{where_options(job)}"]
 
 
 def nothing_used_lines(job: Job, outcome: Outcome) -> list[str]:
@@ -131,7 +134,7 @@ def nothing_used_lines(job: Job, outcome: Outcome) -> list[str]:
     return [
         head,
         *_reason_lines(outcome),
-        f"More of them: tideline dead-letters{where}. When the catalog is mended, run again with --fresh.",
+        f"More of them: {command()} dead-letters{where}. When the catalog is mended, run again with --fresh.",
     ]
 
 
@@ -166,25 +169,40 @@ def where_lines(job: Job, report: Path | None) -> list[str]:
 
 
 def next_steps(job: Job, outcome: Outcome, latest: tuple[Transition, ...], catalog: Path) -> list[str]:
-    """What to try next."""
-    from rich.markup import escape
+    """What to try next, as commands that can be pasted."""
+    where, name = where_options(job), command()
+    files = shlex.join(map(str, job.files))
+    lines = [
+        *look_lines(job, outcome, latest, f"{outcome.summary.predictions[0].id}.high"),
+        f"{name} evaluate {files} --catalog {shlex.quote(str(catalog))} --compare heuristic,lightgbm",
+    ]
+    if job.place.url is None:
+        lines.append(f"{name} store{where}  (and in another terminal redis-cli: docs/redis.md)")
+    return advice_lines(lines)
 
+
+def look_lines(job: Job, outcome: Outcome, latest: tuple[Transition, ...], *segments: str) -> list[str]:
+    """Commands that look at what the run has stored: a segment (one of `segments`, if it has members) and a user."""
     from streams.runtime.words import printable
 
-    where = where_options(job)
-    prediction = outcome.summary.predictions[0].id
+    where, name = where_options(job), command()
+    segment = segment_to_try(outcome.summary, *segments)
     # Of an id with control characters no command can be shown that works.
     users = (found.data.user_id for found in latest)
     user = next((shlex.quote(user_id) for user_id in users if printable(user_id) == user_id), "USER")
-    files = shlex.join(map(str, job.files))
-    lines = [
-        f"tideline segment {prediction}.high{where}",
-        f"tideline user {user}{where}",
-        f"tideline evaluate {files} --catalog {shlex.quote(str(catalog))} --compare heuristic,lightgbm",
+    return [
+        f"{name} predictions{where}" if segment is None else f"{name} segment {segment} --sort score{where}",
+        f"{name} user {user}{where}",
     ]
-    if job.place.url is None:
-        lines.append(f"tideline store{where}  (and in another terminal redis-cli: docs/redis.md)")
-    return ["[bold]What to try next[/bold]", *(f"  {escape(line)}" for line in lines)]
+
+
+def advice_lines(lines: Sequence[str]) -> list[str]:
+    """Under their heading; where `tideline` is not on the path, with how it comes there."""
+    from rich.markup import escape
+
+    activate = activation()
+    hint = [] if activate is None else [f"  [dim]{escape(activate)} puts tideline on your path[/dim]"]
+    return ["[bold]What to try next[/bold]", *(f"  {escape(line)}" for line in lines), *hint]
 
 
 def where_options(job: Job) -> str:

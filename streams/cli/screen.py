@@ -69,14 +69,20 @@ def show(*results: RenderableType) -> None:
     for result in results:
         if isinstance(result, Table):
             console.print()
-            if not console.is_terminal:
-                _print_unbroken(console, result)
-                continue
-        console.print(result)
+            _print_table(console, result)
+        else:
+            console.print(result)
 
 
-def _print_unbroken(console: Console, table: Table) -> None:
-    """A table whose title and caption are not broken at its own width."""
+def show_lines(*lines: str) -> None:
+    """Print lines that are never broken: commands and paths, which people copy."""
+    console = out()
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """A table whose title and caption are not broken at its own width, which may be small."""
     title, caption = table.title, table.caption
     table.title = table.caption = None
     for part in (title, table, caption):

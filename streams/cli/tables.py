@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 from rich.text import Text
 
 from config.durations import format_duration
+from streams.runtime.progress import progress_words
 from streams.runtime.words import (
     NOTHING,
     cause,
@@ -17,6 +18,7 @@ from streams.runtime.words import (
     figure,
     moment,
     percent,
+    points,
     printable,
     quality,
     short_percent,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from config.catalog import Prediction
     from models.quality import Figures
     from streams.runtime.missing import MissingEvent
-    from streams.runtime.summary import Category, PredictionSummary, SegmentSummary, Summary, Warmup
+    from streams.runtime.summary import Category, PredictionSummary, SegmentSummary, Summary
     from streams.runtime.transition_log import Transition
 
 MOMENTS: Final = {"events": "at events", "silent": "while silent"}
@@ -47,7 +49,10 @@ def plain_table(*columns: str, title: str | None = None, caption: str | None = N
         pad_edge=False,
     )
     for column in columns:
-        table.add_column(Text(column.removeprefix(">")), justify="right" if column.startswith(">") else "left")
+        heading = column.removeprefix(">")
+        # On a narrow terminal cells are broken into lines, but no word of a heading is.
+        width = max((len(word) for word in heading.split()), default=0)
+        table.add_column(Text(heading), justify="right" if column.startswith(">") else "left", min_width=width)
     return table
 
 
@@ -74,7 +79,7 @@ def summary_tables(summary: Summary) -> Iterator[Table | Text]:
     live = [prediction for prediction in summary.predictions if prediction.user_days > 0.0]
     if live:
         yield crossings_table(live)
-    yield from warmup_lines(summary.predictions)
+    yield from progress_lines(summary)
     own = [segment for segment in summary.segments if "." not in segment.id]
     if own:
         yield segments_table(own, summary.users)
@@ -105,7 +110,7 @@ def quality_table(predictions: Iterable[PredictionSummary]) -> Table:
         ">expected ÷\nobserved",
         ">lift\nquality",
         title="How good was what was said? (judged before the outcome was known)",
-        caption="ROC AUC: .5 is chance, 1 perfect. Heuristic: log frequency − 0.7 log recency.\nExpected ÷ observed: 1 "
+        caption="ROC AUC: .5 is chance, 1 perfect. Heuristic: log frequency − 0.7 log recency. Expected ÷ observed: 1 "
         "is right. Lift quality: 0 random, 100 perfect.",
     )
     for prediction in predictions:
@@ -137,7 +142,7 @@ def population_table(predictions: Iterable[PredictionSummary]) -> Table:
         ">likelihood\nsaid",
         ">actual\nrate",
         title="Who is where, and what came of it",
-        caption="Likelihood and rate are means over all judged moments of users in the category. A user leaves\n"
+        caption="Likelihood and rate are means over all judged moments of users in the category. A user leaves "
         "a category only some points past its edge (hysteresis), so shares are not exactly those of the edges.",
     )
     for prediction in predictions:
@@ -166,7 +171,7 @@ def crossings_table(predictions: Iterable[PredictionSummary]) -> Table:
         ">in a\nweek",
         ">then goal\n(at all)",
         title="Crossings per 1,000 users and day, by what caused them",
-        caption="Undone, and then goal: of crossings by events and silence; in brackets, how often the goal\nis "
+        caption="Undone, and then goal: of crossings by events and silence; in brackets, how often the goal is "
         "reached at all. The goal of a churn prediction is to stay away.",
     )
     for prediction in predictions:
@@ -188,27 +193,18 @@ def _crossing_cells(category: Category, base_rate: float | None) -> list[str]:
     ]
 
 
-def warmup_lines(predictions: Iterable[PredictionSummary]) -> Iterator[Text]:
-    """A line for every prediction that does not serve yet: why, and how far it is."""
-    for prediction in predictions:
-        warmup = prediction.warmup
-        if warmup is None:
-            continue
-        words = f"{prediction.id} is warming up: {goals_words(warmup)}"
-        if warmup.model_auc is not None:
-            words += f"; ROC AUC {warmup.model_auc:.3f}, and the heuristic {warmup.heuristic_auc:.3f}"
-        yield Text(f"{words}. Until it beats the heuristic there is a rank, no likelihood, and no transition.\n")
+def progress_lines(summary: Summary) -> Iterator[Text]:
+    """A line for every prediction that does not serve yet, or is not judged yet: why, until when, and how far it is."""
+    for prediction in summary.predictions:
+        words = progress_words(prediction, summary.clock_s)
+        if words is not None:
+            yield Text(f"\n{prediction.id} is {words}.")
 
 
-def goals_words(warmup: Warmup) -> str:
-    """How far a warm-up is."""
-    return f"{count(warmup.users_with_goal)} different users have reached the goal ({count(warmup.needed)} are needed)"
-
-
-def stays_words(segment: str, points: float) -> str:
+def stays_words(segment: str, hysteresis: float) -> str:
     """Why a segment of scores from 90 up can hold more than a tenth."""
     return (
-        f"{segment}: a member leaves only when the score is {points:g} points outside of the range (hysteresis),\n"
+        f"{segment}: a member leaves only when the score is {hysteresis:g} points outside of the range (hysteresis), "
         "so it can hold more users than the range is wide."
     )
 
@@ -238,19 +234,18 @@ def dead_letter_lines(summary: Summary) -> Iterator[Text]:
         total = sum(summary.dead_letters.values())
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in summary.dead_letters.items())
         yield Text(
-            f"{total:,} records could not be used: {reasons} (tideline dead-letters shows them).\n", style="yellow"
+            f"\n{total:,} records could not be used: {reasons} (tideline dead-letters shows them).", style="yellow"
         )
 
 
 def missing_event_lines(missing: Iterable[MissingEvent]) -> Iterator[Text]:
     """A line for every event name of the catalog that never occurred."""
     for event in missing:
-        yield Text(f"{str(event)[0].upper()}{str(event)[1:]}\n", style="yellow")
+        yield Text(f"\n{str(event)[0].upper()}{str(event)[1:]}", style="yellow")
 
 
-def transition_lines(transitions: Iterable[Transition]) -> Iterator[Text]:
-    """Transitions as people read them, two lines each."""
-    yield Text("\nSome of the last transitions", style="bold")
+def transition_lines(transitions: Iterable[Transition], edges: Mapping[str, Sequence[float]]) -> Iterator[Text]:
+    """Transitions as people read them, with their main reasons; `edges` are those of the predictions' categories."""
     for found in transitions:
         data = found.data
         text = Text("  ")
@@ -260,9 +255,9 @@ def transition_lines(transitions: Iterable[Transition]) -> Iterator[Text]:
         text.append(printable(data.segment_name), style="cyan")
         # Without one prediction there is no goal whose event this could be or not be.
         why = "an event" if found.cause == "event" and data.prediction_id is None else cause(found.cause)
-        text.append(f"  because of {why}")
+        text.append(f"\n      because of {why}")
         if data.score is not None:
-            text.append(f"; score {data.score:.0f}")
+            text.append(f"; score {points(data.score, edges.get(data.prediction_id or '', ()))}")
         if data.likelihood is not None:
             text.append(f", likelihood {percent(data.likelihood)}")
         for reason in data.main_reasons(_REASONS):
@@ -276,6 +271,7 @@ def predictions_table(predictions: Iterable[PredictionSummary]) -> Table:
         "prediction",
         ">window",
         "status",
+        "live since",
         ">audience",
         ">ROC\nAUC",
         ">exp. ÷\nobs.",
@@ -289,6 +285,7 @@ def predictions_table(predictions: Iterable[PredictionSummary]) -> Table:
             prediction.id,
             format_duration(prediction.window_s),
             prediction.status,
+            date(prediction.live_since_s),
             count(prediction.audience),
             figure(served.roc_auc),
             figure(served.expected_over_observed, ".2f"),

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from config.catalog import category_names
+from config.catalog import Prediction, category_names
 from models.features import features_at
 from models.jit import F32
 from models.layout import FIRST_T, LAST_T, SCORED_T
@@ -16,10 +16,12 @@ from models.reasons import Reason, reasons
 from models.snapshot import Status
 from streams.adapters.redis_reader import RedisReader, Score
 from streams.core.definitions import CATEGORIES
-from streams.core.users import UserTable
 from streams.runtime.stored import StoredState
 from streams.runtime.summary import Warmup, status_word, warmup_of
 from streams.runtime.uncompiled import uncompiled
+
+_NUMBER_BYTES = 8
+"""A stored row begins with its number in the shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class UserPrediction:
     likelihood: float | None
     category: str | None
     category_name: str | None
+    category_edges: tuple[float, float]
+    """The lowest scores of medium and high."""
+    hysteresis: float
+    """So many points past an edge the user changes category."""
+    lapsed_s: float | None
+    """Churn only: since when the user is out of the audience, because the goal's event was too long ago."""
+    lapsed_after_s: float | None
+    """The time of that event."""
     warmup: Warmup | None
     """How far the prediction is on its way to being live; None once it is."""
     reasons: tuple[Reason, ...]
@@ -84,12 +94,12 @@ def look_up(reader: RedisReader, state: StoredState, user: str) -> UserDetail | 
     row = reader.row(user)
     if row is None:
         return None
-    return _detail(state, _Row(state, user, row), user, view.shard, view.scores, view.remembered)
+    return _detail(state, _Row(state, row), user, view.shard, view.scores, view.remembered)
 
 
-def membership_since(state: StoredState, user: str, row: bytes, segment: str) -> Membership:
-    """Since when the user, whose stored row is given, is in the segment."""
-    return _Row(state, user, row).membership(state.definitions.segment_ids.index(segment))
+def membership_since(state: StoredState, row: bytes, segment: str) -> Membership:
+    """Since when the user whose stored row is given is in the segment."""
+    return _Row(state, row).membership(state.definitions.segment_ids.index(segment))
 
 
 def _detail(
@@ -110,15 +120,13 @@ def _detail(
 
 
 class _Row:
-    """One stored row, unpacked into a table of its own."""
+    """One stored row (`UserTable.row_bytes`), without the history behind it."""
 
-    def __init__(self, state: StoredState, user: str, stored: bytes) -> None:
+    def __init__(self, state: StoredState, stored: bytes) -> None:
         self._state = state
-        self._c = state.definitions.layout.columns
-        table = UserTable(state.definitions.layout, len(state.catalog.history))
-        # The row's own number would make the table as large as the shard's.
-        table.load_row(user, (0).to_bytes(8, "little") + stored[8:])
-        self._rows = table.rows
+        layout = state.definitions.layout
+        self._c = layout.columns
+        self._rows = layout.views(np.frombuffer(stored, np.uint8, layout.row_bytes, _NUMBER_BYTES).reshape(1, -1))
 
     def time(self, column: int) -> float:
         return float(self._rows.t[0, column])
@@ -160,6 +168,7 @@ class _Row:
 def _predictions(state: StoredState, row: _Row, scores: dict[str, Score]) -> list[UserPrediction]:
     x = row.features()
     names = state.vocabulary.feature_names()
+    latest = {event.name: event.last_s for event in row.events()}
     result = []
     for p, (name, prediction) in enumerate(state.catalog.predictions.items()):
         score = scores.get(name, Score())
@@ -168,6 +177,7 @@ def _predictions(state: StoredState, row: _Row, scores: dict[str, Score]) -> lis
         why: tuple[Reason, ...] = ()
         if snapshot is not None and live and score.score is not None and snapshot.model is None:
             why = reasons(snapshot.weights, snapshot.means, x, names)
+        lapsed_s = None if score.score is not None else _lapsed_s(prediction, latest, row.time(SCORED_T))
         result.append(
             UserPrediction(
                 id=name,
@@ -180,11 +190,24 @@ def _predictions(state: StoredState, row: _Row, scores: dict[str, Score]) -> lis
                 likelihood=score.likelihood,
                 category=score.category,
                 category_name=_category_name(prediction.kind, score.category),
+                category_edges=(prediction.categories.medium, prediction.categories.high),
+                hysteresis=prediction.hysteresis,
+                lapsed_s=lapsed_s,
+                lapsed_after_s=None if lapsed_s is None else lapsed_s - prediction.lookback_s,
                 warmup=warmup_of(state, p),
                 reasons=why,
             )
         )
     return result
+
+
+def _lapsed_s(prediction: Prediction, latest: dict[str, float], scored_s: float) -> float | None:
+    """When the latest event of a churn goal became too old for the audience; None if it has not."""
+    times_s = [latest[atom.event] for atom in prediction.goal.atoms if atom.event in latest]
+    if prediction.kind != "churn" or not times_s:
+        return None
+    lapsed_s = max(times_s) + prediction.lookback_s
+    return lapsed_s if lapsed_s <= scored_s else None
 
 
 def _category_name(kind: Any, category: str | None) -> str | None:

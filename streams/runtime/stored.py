@@ -5,6 +5,7 @@ Nothing here claims or writes, so it may be used while another process scores.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -56,6 +57,11 @@ class StoredState:
     users: int
     members: dict[str, int]
     """segment -> users in it"""
+
+    def served_from_s(self, p: int) -> float | None:
+        """From when on prediction number `p` serves likelihoods, seconds since 1970 UTC; None while warming up."""
+        served_s = self.learner.predictions[p]._served_from_s  # noqa: SLF001  the learner shows it in no other way
+        return served_s if math.isfinite(served_s) else None
 
 
 def state_of(

@@ -23,6 +23,7 @@ from config.catalog import (
     category_names,
     walk,
 )
+from config.durations import HOUR_S
 from models.examples import KIND_EVENT, KIND_SILENT
 from models.jit import F64, I64
 from models.learner import PredictionLearner
@@ -66,6 +67,9 @@ BUCKETS: Final = 20
 CURVE_POINTS: Final = 100
 KINDS: Final = {"events": KIND_EVENT, "silent": KIND_SILENT}
 """The two kinds of moments, which are judged apart: the user has just done something, or is silent."""
+COUNTER_NAMES: Final = {"crossings": "category_changes"}
+"""What the core's counters are called outside of it. It counts users who change category, and calls that a crossing;
+for people a crossing is a transition that went out (docs/glossary.md), and of those one change makes two."""
 _STATUS: Final = {Status.WARMING: "warming up", Status.BUILDING: "going live", Status.LIVE: "live"}
 
 
@@ -78,6 +82,8 @@ class Warmup:
     model_auc: float | None
     """Of the latest comparison with the heuristic; None before the first one."""
     heuristic_auc: float | None
+    first_labels_s: float | None
+    """When the first outcomes are known, at the earliest: nothing can be counted before. None before any event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,9 @@ class Category:
 
     id: str
     name: str
+    low: float
+    """Its range of scores is [low, high); a user leaves it only some points outside (hysteresis)."""
+    high: float
     users: int
     share: float | None
     """Of the audience now."""
@@ -188,6 +197,10 @@ class PredictionSummary:
     status: str
     warmup: Warmup | None
     """None once it is over."""
+    live_since_s: float | None
+    """Since when likelihoods are served (within two hours); None while warming up."""
+    first_judged_s: float | None
+    """When the outcome of the first one that was served is known; None while warming up."""
     learned: int
     """Examples learned."""
     learned_goals: int
@@ -229,6 +242,7 @@ class Summary:
     transitions: int
     dead_letters: dict[str, int]
     counters: dict[str, int]
+    """What the core has counted, by the names of COUNTER_NAMES."""
     predictions: tuple[PredictionSummary, ...]
     segments: tuple[SegmentSummary, ...]
     missing_events: tuple[MissingEvent, ...]
@@ -245,7 +259,7 @@ def summarize(state: StoredState) -> Summary:
         first_time_s=None if state.run is None else state.run.first_time_s,
         transitions=state.totals.transitions,
         dead_letters=dict(sorted(state.totals.dead_letters.items(), key=lambda pair: (-pair[1], pair[0]))),
-        counters=state.counters,
+        counters={COUNTER_NAMES.get(name, name): number for name, number in state.counters.items()},
         predictions=tuple(
             _prediction(state, p, name, prediction)
             for p, (name, prediction) in enumerate(state.catalog.predictions.items())
@@ -256,6 +270,13 @@ def summarize(state: StoredState) -> Summary:
         ),
         missing_events=missing_events(state.catalog, state.totals.unseen or (), state.vocabulary.event_names()),
     )
+
+
+def edges_of(summary: Summary) -> dict[str, tuple[float, ...]]:
+    """Of every prediction the lowest scores of its categories."""
+    return {
+        prediction.id: tuple(category.low for category in prediction.categories) for prediction in summary.predictions
+    }
 
 
 def status_word(catalog: Catalog, prediction_id: str, status: Status) -> str:
@@ -306,6 +327,8 @@ def _prediction(state: StoredState, p: int, name: str, prediction: Prediction) -
         access=prediction.access,
         status=status_word(state.catalog, name, status),
         warmup=warmup_of(state, p),
+        live_since_s=state.served_from_s(p),
+        first_judged_s=_first_judged_s(state, p, prediction),
         learned=learner.learned,
         learned_goals=learner.goals,
         audience=int(state.population.counts[p].sum()),
@@ -329,7 +352,30 @@ def warmup_of(state: StoredState, p: int) -> Warmup | None:
         needed=learner.warmup.min_goals,
         model_auc=None if latest is None else latest.model_auc,
         heuristic_auc=None if latest is None else latest.heuristic_auc,
+        first_labels_s=_first_labels_s(state, p),
     )
+
+
+def edges(prediction: Prediction) -> tuple[float, float, float, float]:
+    """The borders of the categories from 0 to 100."""
+    return 0.0, prediction.categories.medium, prediction.categories.high, 100.0
+
+
+def _first_labels_s(state: StoredState, p: int) -> float | None:
+    """When the outcomes of the moments of the very first event are known."""
+    if state.run is None or state.run.first_time_s is None:
+        return None
+    return _known_at_s(state, list(state.catalog.predictions.values())[p], state.run.first_time_s)
+
+
+def _first_judged_s(state: StoredState, p: int, prediction: Prediction) -> float | None:
+    served_s = state.served_from_s(p)
+    return None if served_s is None else _known_at_s(state, prediction, served_s)
+
+
+def _known_at_s(state: StoredState, prediction: Prediction, moment_s: float) -> float:
+    """The first whole hour after the window of a moment (docs/core.md)."""
+    return (math.floor((moment_s + prediction.window_s + state.catalog.time.lateness_s) / HOUR_S) + 1.0) * HOUR_S
 
 
 def _base_rate(selection: Selection) -> float | None:
@@ -350,6 +396,8 @@ def _categories(state: StoredState, p: int, prediction: Prediction, both: Select
         yield Category(
             id=name,
             name=words[k],
+            low=edges(prediction)[k],
+            high=edges(prediction)[k + 1],
             users=users[k],
             share=_share(users[k], sum(users)),
             judged=bucket.weight,

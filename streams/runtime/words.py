@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from config.durations import DAY_S, HOUR_S
 
 NOTHING = "–"
+MOST_DIGITS = 4
+"""Of a score."""
 
 # Control characters (C0, DEL, C1), what turns the direction of text, line and paragraph ends, halves of surrogates.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -67,11 +70,28 @@ def span(seconds: float) -> str:
     return f"{number:g} {unit}" + ("" if number == 1 else "s")
 
 
+def points(score: float | None, edges: Sequence[float] = (), digits: int = 0) -> str:
+    """A score with so many digits, cut off and not rounded: 89.79 is `89`, because 90 may be another category.
+
+    With `edges` (of categories) there are as many digits more as it takes to show on which side of them it lies.
+    """
+    if score is None:
+        return NOTHING
+    while True:
+        shown = math.floor(round(score * 10**digits, 6)) / 10**digits
+        if digits >= MOST_DIGITS or all((shown >= edge) == (score >= edge) for edge in edges):
+            return f"{shown:.{digits}f}"
+        digits += 1
+
+
 def rank(score: float, *, risk: bool = False) -> str:
-    """What a percentile score says: `top 7%` of 93 (`riskiest 7%` for churn); a rank, never a probability."""
+    """What a percentile score says: `top 7%` of 93 (`riskiest 7%` for churn); a rank, never a probability.
+
+    The smallest whole share that holds the user, so that nobody of 89.79 is called one of the top 10%.
+    """
     if score >= 50.0:
-        return f"{'riskiest' if risk else 'top'} {max(1, round(100.0 - score))}%"
-    return f"{'least risky' if risk else 'bottom'} {max(1, round(score))}%"
+        return f"{'riskiest' if risk else 'top'} {max(1, math.ceil(round(100.0 - score, 6)))}%"
+    return f"{'least risky' if risk else 'bottom'} {max(1, math.ceil(round(score, 6)))}%"
 
 
 def quality(value: float | None, band: str | None) -> str:

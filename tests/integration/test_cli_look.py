@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 import re
 import socket
 import stat
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +86,130 @@ def test_a_segment_shows_its_members(shop: Shop) -> None:
     found = json.loads(out)
     assert (found["members"], len(found["users"])) == (size, 3)
     assert all(user["since_s"] > 0 and user["entry_count"] >= 1 for user in found["users"])
+
+
+def test_members_are_sorted_by_score_and_paged(shop: Shop) -> None:
+    def page(*options: str) -> list[dict[str, Any]]:
+        _, out, _ = run("segment", "orders_3d.high", "--json", *options, *shop.options)
+        found: list[dict[str, Any]] = json.loads(out)["users"]
+        return found
+
+    everybody = page("--members", "100000")
+    ranked = [user["user"] for user in sorted(everybody, key=_by_score("orders_3d"))]
+    assert [user["user"] for user in page("--sort", "score", "--members", "100000")] == ranked
+    pages = [page("--sort", "score", "--members", "4", "--skip", str(4 * n)) for n in range(3)]
+    assert [user["user"] for part in pages for user in part] == ranked[:12]
+    other = sorted(everybody, key=_by_score("churn_5d"))
+    assert page("--sort", "churn_5d", "--members", "3") == other[:3]
+    _, out, _ = run("segment", "orders_3d.high", "--all", "--sort", "score", *shop.options)
+    assert out.split() == ranked
+
+
+def _by_score(prediction: str) -> Callable[[dict[str, Any]], tuple[float, str]]:
+    def key(user: dict[str, Any]) -> tuple[float, str]:
+        score = user["scores"].get(prediction, {}).get("score")
+        return (math.inf if score is None else -score, user["user"])
+
+    return key
+
+
+def test_members_go_into_a_spreadsheet(shop: Shop) -> None:
+    code, out, _ = run("segment", "orders_3d.high", "--csv", "--sort", "score", *shop.options)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    size = next(s.members for s in shop.outcome.summary.segments if s.id == "orders_3d.high")
+    assert (code, len(rows)) == (0, size)
+    with EmbeddedValkey(shop.job.place.data_dir) as server:
+        reader = RedisReader(server.url)
+        for row in rows[:20]:
+            stored = reader.user(row["user"]).scores
+            assert float(row["orders_3d_score"]) == stored["orders_3d"].score
+            assert row["orders_3d_category"] == "high"
+            churn = stored.get("churn_5d")
+            assert row["churn_5d_category"] == ("" if churn is None else churn.category or "")
+            assert datetime.fromisoformat(row["since"]).tzinfo is not None
+            assert int(row["entry_count"]) >= 1
+        reader.close()
+    scores = [float(row["orders_3d_score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    _, out, _ = run("segment", "orders_3d.high", "--csv", "--members", "2", *shop.options)
+    assert len(out.splitlines()) == 3
+
+
+def test_what_cannot_be_sorted_or_printed_so_is_refused(shop: Shop) -> None:
+    for options, words in (
+        (["orders_3d.high", "--sort", "nope"], "no prediction is called that. There are orders_3d"),
+        (["keen", "--sort", "score"], "keen uses no prediction: say whose score sorts, --sort orders_3d|"),
+        (["keen", "--csv", "--json"], "choose one"),
+    ):
+        code, out, err = run("segment", *options, *shop.options)
+        assert (code, out) == (2, "")
+        assert words in " ".join(err.split())
+
+
+def test_who_left_the_audience_of_churn_has_lapsed(shop: Shop) -> None:
+    with EmbeddedValkey(shop.job.place.data_dir) as server:
+        reader = RedisReader(server.url)
+        users = [f"u{n}" for n in range(USERS)]
+        outside = [user for user, score in zip(users, reader.scores("churn_5d", users), strict=True) if score is None]
+        reader.close()
+    lapsed = 0
+    for user in outside[:6]:
+        detail = json.loads(run("user", user, "--json", *shop.options)[1])
+        churn = next(p for p in detail["predictions"] if p["id"] == "churn_5d")
+        orders = [event["last_s"] for event in detail["events"] if event["name"] == "Order Completed"]
+        out = run("user", user, *shop.options)[1]
+        if not orders:
+            assert (churn["lapsed_s"], "not in the audience" in out) == (None, True)
+            continue
+        lapsed += 1
+        assert churn["lapsed_s"] == orders[0] + 5 * 86_400 <= detail["scored_s"]
+        day = datetime.fromtimestamp(churn["lapsed_s"], UTC).strftime("%Y-%m-%d %H:%M")
+        assert f"(churn_5d): lapsed since {day}" in out
+        assert ", 5 days before that" in out
+    assert lapsed
+
+
+def test_nobody_is_shown_with_a_score_of_another_category(shop: Shop) -> None:
+    with EmbeddedValkey(shop.job.place.data_dir) as server:
+        reader = RedisReader(server.url)
+        users = [f"u{n}" for n in range(USERS)]
+        scores = dict(zip(users, reader.scores("orders_3d", users), strict=True))
+        reader.close()
+    kept = [
+        user
+        for user, found in scores.items()
+        if found is not None and found.score is not None and 50.0 <= found.score < 75.0 and found.category == "high"
+    ]
+    assert kept
+    assert "category High (kept: it changes 5 points past an edge, 50 or 75)" in run("user", kept[0], *shop.options)[1]
+
+
+def _keys(found: object) -> set[str]:
+    """Every key of a JSON value, but those that are data: reasons, event names, ids."""
+    if isinstance(found, list):
+        return set().union(*map(_keys, found)) if found else set()
+    if not isinstance(found, dict):
+        return set()
+    data = {"dead_letters", "traits", "scores", "remembered"}
+    return set(found).union(*(_keys(value) for key, value in found.items() if key not in data))
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [("predictions", []), ("user", ["u7"]), ("segment", ["orders_3d.high"]), ("dead-letters", [])],
+)
+def test_the_page_has_every_key_of_json(shop: Shop, command: str, args: list[str]) -> None:
+    found = json.loads(run(command, *args, "--json", *shop.options)[1])
+    page = (ROOT / "docs/cli.md").read_text()
+    section = page[page.index(f"## `tideline {command}") :].partition("\n## ")[0]
+    more = {
+        "predictions": (ROOT / "docs/evaluation.md").read_text(),
+        "dead-letters": (ROOT / "docs/input.md").read_text(),
+        "user": page,
+        "segment": "",
+    }[command]
+    documented_keys = set(re.findall(r"`(\w+)`", section + more))
+    assert _keys(found) - documented_keys == set()
 
 
 def test_a_replay_that_is_complete_prints_its_summary_as_json(shop: Shop, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,19 @@ from config.errors import InputError
 from config.loader import loads
 from models.quality import WEEK_S
 from streams.runtime.about import catalog_differences
-from streams.runtime.report.charts import Plot, nice_step, number_axis, percent_axis, time_axis
+from streams.runtime.report.charts import (
+    Plot,
+    apart,
+    auc_axis,
+    count_axis,
+    nice_step,
+    number_axis,
+    percent_axis,
+    short_count,
+    time_axis,
+)
 from streams.runtime.transition_log import CAUSES, cause_of, count_lines, read_history
-from streams.runtime.words import cause, moment, rank, short_percent, span
+from streams.runtime.words import cause, moment, points, rank, short_percent, span
 
 DAY_S = 86_400.0
 T0 = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
@@ -48,6 +59,56 @@ def test_a_time_axis_has_few_labels_in_its_range(start_s: float, length_s: float
     assert all(axis.low <= at <= axis.high for at, _ in axis.ticks)
 
 
+@given(st.lists(st.floats(0.0, 1.0), max_size=30))
+@example(values=[1.0])
+@example(values=[0.5, 0.999])
+def test_an_axis_of_auc_ends_at_one(values: list[float]) -> None:
+    axis = auc_axis(values, "ROC AUC")
+    assert 0.0 <= axis.low <= 0.5
+    assert axis.high <= 1.0 + 1e-9
+    assert all(axis.low - 1e-9 <= value <= axis.high + 1e-9 for value in values)
+    assert len({label for _, label in axis.ticks}) == len(axis.ticks) >= 2
+
+
+@given(st.lists(st.floats(0.0, 1.0), max_size=30))
+@example(values=[1.0 + 1e-12])
+def test_an_axis_of_shares_ends_at_one(values: list[float]) -> None:
+    assert percent_axis(values, "share").high <= 1.0 + 1e-9
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7))
+@example(top=7, bottom=1)
+def test_an_axis_of_counts_has_whole_steps_and_a_tick_at_zero(top: int, bottom: int) -> None:
+    axis = count_axis([top], "per week", below=bottom, parts=4)
+    assert axis.low <= -bottom
+    assert axis.high >= top
+    assert 0.0 in [value for value, _ in axis.ticks]
+    assert all(value == int(value) and len(label) <= 6 for value, label in axis.ticks)
+
+
+def test_counts_beside_an_axis_are_short() -> None:
+    shown = [short_count(number) for number in (0, 950, 25_000, 250_000, 3_500_000)]
+    assert shown == ["0", "950", "25,000", "250k", "3.5M"]
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 500.0), st.floats(1.0, 60.0)), min_size=1, max_size=30))
+def test_labels_never_touch(labels: list[tuple[float, float]]) -> None:
+    labels = sorted(labels)
+    shown = apart([place for place, _ in labels], [length for _, length in labels])
+    assert shown[0]
+    kept = [label for label, is_shown in zip(labels, shown, strict=True) if is_shown]
+    assert all(a + la / 2 < b - lb / 2 for (a, la), (b, lb) in pairwise(kept))
+
+
+def test_labels_that_would_overlap_are_left_out_of_a_narrow_plot() -> None:
+    axis = time_axis(T0, T0 + 300 * DAY_S, most=12)
+    texts = [
+        Plot(axis, percent_axis([0.5], ""), "x", width=width).svg().count('text-anchor="middle"')
+        for width in (900.0, 300.0)
+    ]
+    assert texts[0] == len(axis.ticks) > texts[1] > 1
+
+
 def test_a_plot_is_well_formed_and_leaves_gaps() -> None:
     plot = Plot(percent_axis([0.5], "x & y"), percent_axis([0.1], ""), "what <it> shows")
     plot.line([(0.0, 0.0), (0.2, math.nan), (0.3, 0.1), (0.4, 0.1)], "said")
@@ -63,11 +124,41 @@ def test_a_plot_is_well_formed_and_leaves_gaps() -> None:
 
 @pytest.mark.parametrize(
     ("score", "words"),
-    [(100.0, "top 1%"), (93.0, "top 7%"), (50.0, "top 50%"), (12.0, "bottom 12%"), (0.0, "bottom 1%")],
+    [
+        (100.0, "top 1%"),
+        (93.0, "top 7%"),
+        (89.79, "top 11%"),
+        (50.0, "top 50%"),
+        (12.0, "bottom 12%"),
+        (9.2, "bottom 10%"),
+        (0.0, "bottom 1%"),
+    ],
 )
 def test_a_percentile_is_called_a_rank(score: float, words: str) -> None:
     assert rank(score) == words
     assert rank(score, risk=True) == words.replace("top", "riskiest").replace("bottom", "least risky")
+
+
+@pytest.mark.parametrize(
+    ("score", "digits", "edges", "words"),
+    [
+        (89.79, 0, (), "89"),
+        (89.97, 1, (), "89.9"),
+        (90.0, 0, (), "90"),
+        (28.7, 1, (), "28.7"),
+        (66.68, 0, (66.67,), "66.68"),
+        (66.66, 0, (66.67,), "66"),
+        (None, 0, (), "–"),
+    ],
+)
+def test_a_score_is_cut_off(score: float | None, digits: int, edges: tuple[float, ...], words: str) -> None:
+    assert points(score, edges, digits) == words
+
+
+@given(st.floats(0.0, 100.0).map(lambda score: round(score, 2)), st.integers(1, 9_999), st.integers(0, 1))
+def test_a_score_is_shown_on_the_right_side_of_an_edge(score: float, hundredths: int, digits: int) -> None:
+    edge = hundredths / 100.0
+    assert (float(points(score, (edge,), digits)) >= edge) == (score >= edge)
 
 
 def test_numbers_are_short() -> None:

@@ -18,6 +18,10 @@ Point = tuple[float, float]
 
 WIDTH: Final = 520.0
 LEFT, RIGHT, TOP, BOTTOM = 66.0, 24.0, 10.0, 42.0
+LETTER: Final = 6.6
+"""About how wide a letter of a label is."""
+LINE: Final = 12.0
+"""How high a line of labels is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +46,40 @@ def number_axis(
 ) -> Axis:
     """From `low` to a round number at or above every value."""
     highest = max([value for value in values if math.isfinite(value)], default=low)
-    span = highest - low if highest > low else 1.0
+    span = highest - low if highest - low > 1e-9 else 1.0
     step = nice_step(span, parts)
     count = max(1, math.ceil(span / step - 1e-9))
     ticks = tuple((low + k * step, label(low + k * step)) for k in range(count + 1))
     return Axis(low, low + count * step, ticks, title)
 
 
+def count_axis(values: Sequence[float], title: str, *, below: float = 0.0, parts: int = 5) -> Axis:
+    """The same for numbers of things: no steps of half a thing, short labels, and none with a minus.
+
+    From 0, or for things counted downwards from so many `below`, with a tick at 0 either way.
+    """
+    highest = max([1.0, *values])
+    step = max(1.0, nice_step(highest + below, parts))
+    low = -step * math.ceil(below / step - 1e-9)
+    count = math.ceil((highest - low) / step - 1e-9)
+    ticks = tuple((low + k * step, short_count(abs(low + k * step))) for k in range(count + 1))
+    return Axis(low, ticks[-1][0], ticks, title)
+
+
+def auc_axis(values: Sequence[float], title: str) -> Axis:
+    """Tenths, or twentieths if the values are near one another: from .5, or from below the lowest, to 1 at most."""
+    low = min([0.5, *(math.floor(value * 10.0 + 1e-9) / 10.0 for value in values)])
+    span = max([*values, low + 0.1]) - low
+    step = 0.1 if span > 0.25 + 1e-9 else 0.05
+    count = min(math.ceil(span / step - 1e-9), round((1.0 - low) / step))
+    ticks = tuple((low + k * step, f"{low + k * step:.2g}") for k in range(count + 1))
+    return Axis(low, ticks[-1][0], ticks, title)
+
+
 def percent_axis(values: Sequence[float], title: str) -> Axis:
     """Shares from 0 up to a round percentage."""
-    highest = max([value for value in values if math.isfinite(value)], default=0.0)
+    values = [min(value, 1.0) for value in values if math.isfinite(value)]  # sums of floats may be a little above
+    highest = max(values, default=0.0)
     digits = 0 if highest > 0.04 else 1 if highest > 0.004 else 2
     return number_axis(values, title, lambda value: f"{value:.{digits}%}")
 
@@ -85,6 +113,24 @@ def _day(time_s: float) -> str:
     return datetime.fromtimestamp(time_s, UTC).strftime("%m-%d")
 
 
+def short_count(number: float) -> str:
+    """`950`, `25,000`, `250k`, `3.5M`: so short that it fits beside an axis."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(number) >= 1e5 and abs(number) >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:,.0f}"
+
+
+def apart(places: Sequence[float], lengths: Sequence[float]) -> list[bool]:
+    """Which labels are shown at these places (rising), each so long and centred, if none may touch the one before."""
+    shown, end = [], -math.inf
+    for place, length in zip(places, lengths, strict=True):
+        fits = place - length / 2.0 > end
+        shown.append(fits)
+        end = place + length / 2.0 if fits else end
+    return shown
+
+
 class Plot:
     """One pair of axes. Draw into it, then take `svg`; points outside the axes are cut off by the frame."""
 
@@ -93,6 +139,7 @@ class Plot:
         self._x, self._y, self._words = x, y, words
         self._height, self._width = height, width
         self._marks: list[str] = []
+        self._notes: list[str] = []
 
     def px(self, x: float) -> float:
         """The place of a value from the left."""
@@ -144,14 +191,12 @@ class Plot:
     def level(self, y: float, words: str) -> None:
         """A thin line across at a value that matters, with its name."""
         at, end = self.py(y), self._width - RIGHT
-        self._marks.append(
-            f'<path class="level" d="M{LEFT:.1f} {at:.1f}H{end:.1f}"/>'
-            f'<text class="note" x="{LEFT + 3:.1f}" y="{at - 4:.1f}">{escape(words)}</text>'
-        )
+        self._marks.append(f'<path class="level" d="M{LEFT:.1f} {at:.1f}H{end:.1f}"/>')
+        self._notes.append(f'<text class="note" x="{LEFT + 3:.1f}" y="{at - 4:.1f}">{escape(words)}</text>')
 
     def svg(self) -> str:
         """The drawing."""
-        marks = "".join(self._marks)
+        marks = "".join(self._marks + self._notes)  # what is drawn last lies on top
         clip = f"c{zlib.crc32(f'{self._words}{self._height}{marks}'.encode()):08x}"
         inner = (
             f'x="{LEFT}" y="{TOP - 4}" width="{self._width - LEFT - RIGHT}" height="{self._height - TOP - BOTTOM + 8}"'
@@ -165,18 +210,20 @@ class Plot:
     def _grid(self) -> str:
         parts = []
         bottom = self._height - BOTTOM
-        for value, label in self._y.ticks:
+        heights = [bottom - self.py(value) for value, _ in self._y.ticks]
+        for (value, label), shown in zip(self._y.ticks, apart(heights, [LINE] * len(heights)), strict=True):
             at = self.py(value)
             parts.append(f'<path class="grid" d="M{LEFT:.1f} {at:.1f}H{self._width - RIGHT:.1f}"/>')
-            parts.append(
-                f'<text class="tick" x="{LEFT - 6:.1f}" y="{at + 4:.1f}" text-anchor="end">{escape(label)}</text>'
-            )
-        for value, label in self._x.ticks:
-            at = self.px(value)
+            if shown:
+                place = f'x="{LEFT - 6:.1f}" y="{at + 4:.1f}" text-anchor="end"'
+                parts.append(f'<text class="tick" {place}>{escape(label)}</text>')
+        places = [self.px(value) for value, _ in self._x.ticks]
+        lengths = [LETTER * (len(label) + 1) for _, label in self._x.ticks]
+        for at, (_, label), shown in zip(places, self._x.ticks, apart(places, lengths), strict=True):
             parts.append(f'<path class="tickmark" d="M{at:.1f} {bottom:.1f}v4"/>')
-            parts.append(
-                f'<text class="tick" x="{at:.1f}" y="{bottom + 17:.1f}" text-anchor="middle">{escape(label)}</text>'
-            )
+            if shown:
+                place = f'x="{at:.1f}" y="{bottom + 17:.1f}" text-anchor="middle"'
+                parts.append(f'<text class="tick" {place}>{escape(label)}</text>')
         parts.append(f'<path class="axis" d="M{LEFT:.1f} {bottom:.1f}H{self._width - RIGHT:.1f}"/>')
         middle = (LEFT + self._width - RIGHT) / 2
         if self._x.title:

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from config.errors import InputError
+from streams.runtime.progress import progress_words
 from streams.runtime.report.sections import (
     KIND_WORDS,
     bucket_figure,
@@ -18,11 +19,12 @@ from streams.runtime.report.sections import (
     lift_figure,
     quality_figure,
     segment_figure,
+    users_figure,
 )
 from streams.runtime.report.style import STYLE
-from streams.runtime.summary import Category, PredictionSummary, Summary
+from streams.runtime.summary import Category, PredictionSummary, Summary, edges_of
 from streams.runtime.transition_log import History, Transition
-from streams.runtime.words import NOTHING, cause, count, date, figure, moment, percent, quality, rank, span
+from streams.runtime.words import NOTHING, cause, count, date, figure, moment, percent, points, quality, rank, span
 
 Row = Sequence[str]
 
@@ -47,7 +49,7 @@ def write_report(path: Path, summary: Summary, history: History, latest: Sequenc
 def page(summary: Summary, history: History, latest: Sequence[Transition]) -> str:
     """The whole page as HTML, without any reference to something outside of it."""
     title = escape(f"Tideline: {summary.catalog}")
-    body = [_prediction(prediction, history) for prediction in summary.predictions]
+    body = [_prediction(prediction, history, summary.clock_s) for prediction in summary.predictions]
     body += [_segments(summary, history), _transitions(latest, summary), _foot()]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -83,17 +85,21 @@ def _head(summary: Summary) -> str:
 # --- one prediction ------------------------------------------------------------------------------------------------
 
 
-def _prediction(prediction: PredictionSummary, history: History) -> str:
+def _prediction(prediction: PredictionSummary, history: History, clock_s: float | None) -> str:
     kind = "Churn prediction" if prediction.kind == "churn" else "Prediction"
+    since = "" if prediction.live_since_s is None else f" since {date(prediction.live_since_s)}"
     head = (
         f'<section id="{prediction.id}"><h2>{escape(prediction.name)}</h2><p class="sub">{kind} '
-        f"<code>{prediction.id}</code>, within {span(prediction.window_s)}; {escape(prediction.status)}; "
+        f"<code>{prediction.id}</code>, within {span(prediction.window_s)}; {escape(prediction.status)}{since}; "
         f"{count(prediction.audience)} users in its audience; learned from {count(prediction.learned)} outcomes.</p>"
     )
-    if prediction.warmup is not None:
-        head += _warmup(prediction)
+    words = progress_words(prediction, clock_s)
+    if words is not None:
+        head += f'<p class="warn">It is {escape(words)}.</p>'
     if not has_quality(prediction.judged):
-        return f"{head}<p>Nothing that was served can be judged yet.</p></section>"
+        head += f"<p>{escape(_why_unjudged(prediction))}</p>"
+        figures = [users_figure(prediction), crossings_figure(prediction, history)]
+        return f'{head}<div class="grid">{"".join(figures)}</div>{_categories(prediction)}</section>'
     figures = [
         bucket_figure(prediction),
         lift_figure(prediction),
@@ -105,16 +111,13 @@ def _prediction(prediction: PredictionSummary, history: History) -> str:
     return f'{head}{_quality(prediction)}<div class="grid">{grid}</div>{_categories(prediction)}</section>'
 
 
-def _warmup(prediction: PredictionSummary) -> str:
-    warmup = prediction.warmup
-    assert warmup is not None
-    compared = ""
-    if warmup.model_auc is not None:
-        compared = f" Its ROC AUC is {figure(warmup.model_auc)}, that of the heuristic {figure(warmup.heuristic_auc)}."
+def _why_unjudged(prediction: PredictionSummary) -> str:
+    """Why there are no figures of quality."""
+    lacks = "Lift, calibration and quality are missing, because nothing that was said can be judged yet"
+    if prediction.warmup is not None:
+        return f"{lacks}: a prediction says no likelihood while it warms up. Who is where is known already."
     return (
-        f'<p class="warn">It is warming up: {count(warmup.users_with_goal)} different users have reached the goal, '
-        f"{count(warmup.needed)} are needed, and the model must beat the plain heuristic.{compared} Until then there "
-        "is a rank, no likelihood, and no transition.</p>"
+        f"{lacks}: no window that began after it went live has closed. Who is where, and who crossed, is known already."
     )
 
 
@@ -147,15 +150,28 @@ def _categories(prediction: PredictionSummary) -> str:
         ],
     )
     did = "then left" if prediction.kind == "churn" else "then reached the goal"
+    crossings = "<p>None: users cross into categories once the prediction is live.</p>"
+    if prediction.user_days > 0.0:
+        crossings = _crossings(prediction, did)
+    said = (
+        "Likelihood and rate are means over all judged moments of users in the category."
+        if has_quality(prediction.judged)
+        else "Likelihood and rate come with the first judged moments."
+    )
+    return (
+        f'<div class="pair"><div><h4>Categories</h4>{population}<p class="cap">{said}</p></div>'
+        f"<div><h4>Crossings per 1,000 users and day</h4>{crossings}</div></div>"
+    )
+
+
+def _crossings(prediction: PredictionSummary, did: str) -> str:
     crossings = _table(
         ("into", "the goal’s event", "another event", "silence", "a new model", "undone in a day", "in a week", did),
         [_crossing_row(c, prediction.base_rate) for c in prediction.categories],
     )
     return (
-        f'<div class="pair"><div><h4>Categories</h4>{population}<p class="cap">Likelihood and rate are means over all '
-        "judged moments of users in the category.</p></div>"
-        f'<div><h4>Crossings per 1,000 users and day</h4>{crossings}<p class="cap">By what caused them. Undone and '
-        f"{did}: of crossings by goal, event and silence; in brackets how often it happens at all.</p></div></div>"
+        f'{crossings}<p class="cap">By what caused them. Undone and {did}: of crossings by goal, event and silence; in '
+        "brackets how often it happens at all.</p>"
     )
 
 
@@ -190,6 +206,7 @@ def _segments(summary: Summary, history: History) -> str:
 
 def _transitions(latest: Sequence[Transition], summary: Summary) -> str:
     ranked = {p.id: p.kind == "churn" for p in summary.predictions if p.scale == "percentile"}
+    edges = edges_of(summary)
     rows = []
     for found in latest:
         data = found.data
@@ -198,7 +215,7 @@ def _transitions(latest: Sequence[Transition], summary: Summary) -> str:
             data.user_id,
             f"{'into' if data.in_segment else 'out of'} {data.segment_name}",
             cause(found.cause),
-            _score_and_rank(data.score, ranked.get(data.prediction_id or "")),
+            _score_and_rank(data.score, ranked.get(data.prediction_id or ""), edges.get(data.prediction_id or "", ())),
             percent(data.likelihood),
             "; ".join(reason.words for reason in data.main_reasons(3)) or NOTHING,
         ])  # fmt: skip
@@ -217,11 +234,11 @@ def _transitions(latest: Sequence[Transition], summary: Summary) -> str:
     return f'<section id="transitions"><h2>Some of the last transitions</h2>{table}</section>'
 
 
-def _score_and_rank(score: float | None, risk: bool | None) -> str:
+def _score_and_rank(score: float | None, risk: bool | None, edges: Sequence[float]) -> str:
     """`risk`: whether it is one of churn; None for a score that is no rank."""
-    if score is None:
-        return NOTHING
-    return f"{score:.0f}" if risk is None else f"{score:.0f} ({rank(score, risk=risk)})"
+    if score is None or risk is None:
+        return points(score, edges)
+    return f"{points(score, edges)} ({rank(score, risk=risk)})"
 
 
 def _table(columns: Iterable[str], rows: Iterable[Row], words_from: int | None = None) -> str:

@@ -7,7 +7,17 @@ from html import escape
 from typing import Final
 
 from models.quality import WEEK_S
-from streams.runtime.report.charts import Plot, legend, number_axis, percent_axis, share_axis, time_axis
+from streams.runtime.report.charts import (
+    Axis,
+    Plot,
+    auc_axis,
+    count_axis,
+    legend,
+    number_axis,
+    percent_axis,
+    share_axis,
+    time_axis,
+)
 from streams.runtime.summary import Judged, PredictionSummary, Week
 from streams.runtime.transition_log import CAUSES, History
 from streams.runtime.words import count, date, figure, percent
@@ -34,7 +44,7 @@ def bucket_figure(prediction: PredictionSummary) -> str:
     buckets = prediction.buckets
     width = buckets[0].high - buckets[0].low
     rates = [value for b in buckets for value in (b.mean_likelihood, b.actual_rate) if value is not None]
-    score = number_axis([100.0], prediction.score_name, lambda value: f"{value:.0f}", parts=5)
+    score = _score_axis(prediction)
     upper = Plot(score, percent_axis(rates, "of moments"), _bucket_words(prediction), height=220.0)
     said = [(b.low + width / 2, b.mean_likelihood) for b in buckets]
     upper.line([(x, y if y is not None else float("nan")) for x, y in said], "said")
@@ -45,19 +55,32 @@ def bucket_figure(prediction: PredictionSummary) -> str:
                 f"{percent(b.actual_rate)} happened, {count(b.judged)} judged moments"
             )
             upper.dot(b.low + width / 2, b.actual_rate, "actual", words)
-    lower = Plot(
-        score, number_axis([b.users for b in buckets], "users now", count, parts=3), "users per bucket", height=140.0
-    )
-    for b in buckets:
-        lower.bar(b.low, b.high, (0.0, b.users), "users", f"{b.low:.0f} to {b.high:.0f}: {count(b.users)} users now")
     keys = legend(
         ("line", "said", "mean likelihood that was said"),
         ("dot", "actual", "how often it happened"),
         ("bar", "users", "users in the bucket now"),
     )
     return figure_box(
-        f"What a {prediction.score_name} means", keys + upper.svg() + lower.svg(), _bucket_words(prediction)
+        f"What a {prediction.score_name} means", keys + upper.svg() + _users_plot(prediction), _bucket_words(prediction)
     )
+
+
+def users_figure(prediction: PredictionSummary) -> str:
+    """Users per score bucket, where nothing is judged yet."""
+    words = "How many users stand where. What a score means comes with the first judged moments."
+    return figure_box("Users by score", legend(("bar", "users", "users now")) + _users_plot(prediction), words)
+
+
+def _score_axis(prediction: PredictionSummary) -> Axis:
+    return number_axis([100.0], prediction.score_name, lambda value: f"{value:.0f}", parts=5)
+
+
+def _users_plot(prediction: PredictionSummary) -> str:
+    axis = count_axis([b.users for b in prediction.buckets], "users now", parts=3)
+    plot = Plot(_score_axis(prediction), axis, "users per bucket", height=140.0)
+    for b in prediction.buckets:
+        plot.bar(b.low, b.high, (0.0, b.users), "users", f"{b.low:.0f} to {b.high:.0f}: {count(b.users)} users now")
+    return plot.svg()
 
 
 def _bucket_words(prediction: PredictionSummary) -> str:
@@ -158,8 +181,7 @@ def quality_figure(prediction: PredictionSummary) -> str:
 
 def _auc_plot(kind: str, weeks: Sequence[Week], ends: tuple[float, float]) -> str:
     values = [v for w in weeks for v in (w.roc_auc, w.heuristic_roc_auc) if v is not None]
-    low = min(0.5, *(int(value * 10) / 10 for value in values)) if values else 0.5
-    axis = number_axis([max([*values, low + 0.1])], "ROC AUC", lambda value: f"{value:.2g}", low=low, parts=4)
+    axis = auc_axis(values, "ROC AUC")
     plot = Plot(time_axis(*ends, most=5), axis, f"ROC AUC over time {KIND_WORDS[kind]}", height=210.0, width=SMALL)
     plot.line([(_middle(w), _or_gap(w.heuristic_roc_auc)) for w in weeks], "heuristic")
     plot.line([(_middle(w), _or_gap(w.roc_auc)) for w in weeks], kind)
@@ -206,7 +228,7 @@ def crossings_figure(prediction: PredictionSummary, history: History) -> str:
     ends = weeks[0], weeks[-1] + WEEK_S
     told = Plot(
         time_axis(*ends),
-        number_axis([sum(c[cause] for cause, _ in _STACK) for c in by_week.values()], "per week", count, parts=4),
+        count_axis([sum(c[cause] for cause, _ in _STACK) for c in by_week.values()], "per week", parts=4),
         "Crossings over time by cause",
         height=190.0,
     )
@@ -219,7 +241,7 @@ def crossings_figure(prediction: PredictionSummary, history: History) -> str:
                 floor += causes[cause]
     model = Plot(
         time_axis(*ends),
-        number_axis([c["model"] for c in by_week.values()], "per week", count, parts=3),
+        count_axis([c["model"] for c in by_week.values()], "per week", parts=3),
         "Crossings over time by new models",
         height=140.0,
     )
@@ -249,10 +271,7 @@ def segment_figure(name: str, title: str, members: int, history: History) -> str
     bottom = max([0, *exited.values()])
     if not top and not bottom:
         return ""
-    axis = number_axis([top + bottom], "", lambda value: count(abs(value)), parts=4)
-    step = axis.ticks[1][0]
-    low = -step * -(-bottom // step)
-    axis = number_axis([top], "out, in per week", lambda value: count(abs(value)), low=low, parts=4)
+    axis = count_axis([top], "out, in per week", below=bottom, parts=4)
     plot = Plot(time_axis(weeks[0], weeks[-1] + WEEK_S), axis, f"Entries and exits of {title}", height=170.0)
     for start, number in entered.items():
         plot.bar(start, start + WEEK_S, (0, number), "into", f"week of {date(start)}: {count(number)} entered")

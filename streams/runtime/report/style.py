@@ -44,6 +44,7 @@ td{vertical-align:top}
 .swatch.users,.swatch.model{color:var(--pale)}.swatch.chance,.swatch.heuristic{color:var(--grey);border-top-width:2px}
 .swatch.chance{border-top-style:dotted}.swatch.into{color:var(--teal)}.swatch.outof{color:var(--orange)}
 text{font-size:11.5px;fill:var(--muted);font-family:inherit}.title{font-size:12px}
+.note{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round}
 path.grid{stroke:var(--line);fill:none;stroke-width:1}
 .axis,.tickmark{stroke:var(--muted);fill:none}.level{stroke:var(--muted);fill:none;stroke-dasharray:2 3}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}
