@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from config.base import Duration, EventName, Id, Model, Name, Unique
 from config.conditions import Between, Condition, CountRange, Equals, Exists, OneOf, Range
@@ -31,6 +31,7 @@ from config.filters import (
 )
 from config.goals import AllOfAtoms, AnyOfAtoms, Atom, Did, DidNot, Goal
 from config.inputs import ConstantEvent, CsvInput, Input, NdjsonInput, SegmentInput, TimeField
+from config.origin import Origin
 from config.predictions import Categories, Prediction, RiverModel, Segment, category_names
 
 __all__ = [
@@ -145,6 +146,17 @@ class Catalog(Model):
     """The clock's rules."""
     limits: Limits = Limits()
     """Bounds on everything that could grow."""
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @property
+    def origin(self) -> Origin:
+        """Where its parts stand in the text that it was read from."""
+        return self._origin
+
+    def read_from(self, origin: Origin) -> Catalog:
+        """This catalog, which now knows where it was read; its meaning stays the same."""
+        self._origin = origin
+        return self
 
     @property
     def value_property(self) -> str | None:

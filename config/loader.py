@@ -13,8 +13,9 @@ from config.base import Model
 from config.catalog import Catalog
 from config.checks import check
 from config.errors import CatalogError, Problem
+from config.origin import Origin
 from config.problems import location_of, without_echoes, words
-from config.yaml_text import build, compose, line_of, path_text, refused
+from config.yaml_text import build, compose, line_of, lines_of, path_text, refused
 
 __all__ = ["MAX_BYTES", "load_catalog", "loads"]
 
@@ -91,7 +92,7 @@ def loads(text: str, source: str = "catalog") -> Catalog:
         problems.append(Problem(line_of(node, location), path_text(location), found, expected))
     if problems:
         raise _error(problems, source)
-    return catalog
+    return catalog.read_from(Origin(source, lines_of(node)))
 
 
 def _error(problems: list[Problem], source: str) -> CatalogError:

@@ -14,6 +14,7 @@ from config.catalog import (
     DidNot,
     Filter,
     NotFilter,
+    SegmentInput,
     SinceFilter,
 )
 from config.yaml_text import Location, path_text
@@ -45,6 +46,27 @@ def named_events(catalog: Catalog) -> Iterator[tuple[str, Location]]:
     for node, location in located_filters(catalog):
         if isinstance(node, CountFilter | SinceFilter):
             yield node.event, (*location, "event")
+
+
+def mapped_fields(catalog: Catalog) -> Iterator[tuple[str, Location, bool]]:
+    """Every field that the input's mapping names, with where, and whether the rest of the catalog makes use of it."""
+    mapping, here = catalog.input, ("input",)
+    if isinstance(mapping, SegmentInput):
+        return
+    yield mapping.user, (*here, "user"), True
+    if isinstance(mapping.event, str):
+        yield mapping.event, (*here, "event"), True
+    yield mapping.time.field, (*here, "time", "field"), True
+    if mapping.message_id is not None:
+        yield mapping.message_id, (*here, "message_id"), True
+    if mapping.value is not None:
+        yield mapping.value, (*here, "value"), True
+    properties = {name for atom, _ in located_atoms(catalog) for name in atom.where}
+    properties |= {name for remember in catalog.remember.values() for name in remember.properties}
+    properties |= {catalog.features.value} if catalog.features.value is not None else set()
+    traits = catalog.named_traits()
+    yield from ((field, (*here, "traits", name), name in traits) for name, field in mapping.traits.items())
+    yield from ((field, (*here, "properties", name), name in properties) for name, field in mapping.properties.items())
 
 
 def uses_of_events(catalog: Catalog) -> dict[str, list[str]]:

@@ -125,6 +125,22 @@ def line_of(node: yaml.Node, location: Location) -> int:
     return int(line)
 
 
+def lines_of(node: yaml.Node) -> dict[Location, int]:
+    """The line (from 1) of every part of the tree; a value's line is that of its key."""
+    lines: dict[Location, int] = {}
+    waiting: list[tuple[yaml.Node, Location]] = [(node, ())]
+    while waiting:
+        inner, location = waiting.pop()
+        lines.setdefault(location, inner.start_mark.line + 1)
+        if isinstance(inner, yaml.MappingNode):
+            for key, value in inner.value:
+                lines[*location, str(key.value)] = key.start_mark.line + 1
+                waiting.append((value, (*location, str(key.value))))
+        elif isinstance(inner, yaml.SequenceNode):
+            waiting += [(item, (*location, index)) for index, item in enumerate(inner.value)]
+    return lines
+
+
 def path_text(location: Location) -> str:
     """``predictions.orders_7d.goal.any[1].did``; a name with a dot or a blank is quoted."""
     text = ""

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from config.catalog import Catalog, CsvInput
 from config.errors import InputError
+from streams.adapters.file_header import check_header, csv_words
 from streams.adapters.file_order import Stretch, reading_order, stretches
 from streams.adapters.file_rows import Lines, Record, csv_records, line_records
 from streams.adapters.file_source import Source, Spool
@@ -267,23 +268,25 @@ def _start(
 ) -> tuple[Decoder | None, Iterator[Record]]:
     """The decoder for a file, which for a CSV is made from its header, and the file's records."""
     if not isinstance(catalog.input, CsvInput):
-        return build_decoder(catalog, latest_s), _checked_json(source.name, line_records(lines))
+        return build_decoder(catalog, latest_s), _checked_json(source.name, line_records(lines), catalog)
     delimiter = catalog.input.delimiter
     source_lines = iter(lines)
     first = next(csv_records(source_lines, delimiter, catalog.limits.property_bytes), None)
     if first is None:
         return None, iter(())
     try:
-        header = split_row(first[2].decode(), delimiter)
+        text = first[2].decode()
+        header = split_row(text, delimiter)
     except UnicodeDecodeError as error:
         raise InputError(source.name, "the header is not UTF-8; set input.encoding, for example to cp1252") from error
     except Refused as error:
         raise InputError(source.name, f"the header cannot be read: {error.detail}") from error
+    check_header(text, header, catalog, source.name)
     records = csv_records(source_lines, delimiter, catalog.limits.property_bytes, len(header))
     return build_decoder(catalog, latest_s, header, source.name), records
 
 
-def _checked_json(name: str, records: Iterator[Record]) -> Iterator[Record]:
+def _checked_json(name: str, records: Iterator[Record], catalog: Catalog) -> Iterator[Record]:
     """The same records; refuses files that are no JSON lines at all, which would only give dead letters.
 
     A first line that is broken is a dead letter as any other line, so what follows it decides as well.
@@ -294,6 +297,8 @@ def _checked_json(name: str, records: Iterator[Record]) -> Iterator[Record]:
         raise InputError(
             name, "is JSON, but not one object a line; with jq: jq -c '.[]' (an array), or jq -c . (objects)"
         )
+    if not any(text.startswith(b"{") for text in texts) and (words := csv_words(texts, catalog)):
+        raise InputError(name, words)
     if len(texts) == HEAD_RECORDS and not any(text.startswith(b"{") for text in texts):
         raise InputError(name, "no line starts with {, so it is not JSON lines; for a CSV set input.format: csv")
     return chain(head, records)

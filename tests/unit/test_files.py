@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from config.catalog import Catalog
+from config.catalog import Catalog, CsvInput
 from config.errors import InputError
+from config.places import mapped_fields
 from streams.adapters import file_source
 from streams.adapters.files import FileLog, open_log
+from streams.core.decode_mapped import CsvDecoder
 from streams.core.events import BadEvent, DeadReason, Event
-from tests.unit.decode_world import NDJSON, NOON_S, SEGMENT, SIMPLE_CSV, catalog, track
+from tests.unit.decode_world import CSV, NDJSON, NOON_S, SEGMENT, SIMPLE_CSV, catalog, track
 
 SHOP = catalog(SIMPLE_CSV)
 SEGMENTS = catalog(SEGMENT)
@@ -348,7 +350,23 @@ REFUSED = [
     ("a.csv", b"\n \n", "has no rows"),
     ("a.csv", gzip.compress(b""), "has no rows"),
     ("a.csv", b"User ID,Time,value\nx,2024-05-31,1\n", "did you mean 'User ID'?"),
-    ("a.csv", b"user;time;value\nx;2024-05-31;1\n", "look separated by ';'"),
+    (
+        "a.csv",
+        b"user;time;value\nx;2024-05-31;1\n",
+        "separated by ';', and input.delimiter is not set, which means ',': set delimiter: \";\" under input",
+    ),
+    ("a.csv", b'user;time;"value, EUR"\nx;2024-05-31;1\n', "separated by ';'"),
+    ("a.csv", b"user|when|value\nx|2024-05-31|1\n", "the columns are 'user', 'when', 'value'"),
+    ("a.csv", b"user,when\nx,2024-05-31\n", "no column 'time', for which input.time.field (line 4) asks"),
+    ("a.csv", b"user,time,time\nx,2024-05-31,1\n", "2 columns named 'time', for which input.time.field (line 4) asks"),
+    (
+        "a.csv",
+        b'{"user": "x", "at": {"time": 5}}\n',
+        "set input.format: ndjson, and name its fields (paths like a.b too)",
+    ),
+    ("a.csv", b'{"user": "x", "at": {"time": 5}}\n', "'user', 'at.time'"),
+    ("a.csv", track() + b"\n" + track(), "is JSON, and input.format (line 4) is csv: its records are in the form of"),
+    ("a.csv", b'[\n{"user": "x"}\n]\n', "write it as JSON lines, one object a line"),
     ("a.csv", b'user,"time,value\nx,2024-05-31,1\n', "the header cannot be read"),
     ("a.csv", "benützer,time,value\n".encode("latin-1"), "the header is not UTF-8"),
     ("a.csv", (HEADER + "ann,2024-05-31,1\n").encode("utf-16"), "looks like UTF-16"),
@@ -435,3 +453,37 @@ def test_memory_is_bounded_by_the_number_of_rows(write: Write) -> None:
     with open_log([write("a.csv", MANY)], SHOP, NOW_S) as log:
         kept = sum(array.nbytes for array in vars(log).values() if hasattr(array, "nbytes"))
         assert kept <= log.rows * 20 + 100
+
+
+def test_a_delimiter_that_the_catalog_has_and_the_file_has_not(write: Write) -> None:
+    extra = 'value: value, delimiter: ";", decimal: ","}'
+    semicolons = catalog(SIMPLE_CSV.replace("value: value}", extra, 1))
+    message = refused(semicolons, write("a.csv", HEADER + "ann,2024-05-31,1.5\n"))
+    assert "separated by ',', and input.delimiter (line 4) is ';': set delimiter: \",\" and decimal: \".\"" in message
+    tabs = catalog(SIMPLE_CSV.replace("value: value}", 'value: value, delimiter: "\\t"}', 1))
+    assert "separated by ',', and input.delimiter (line 4) is tabs" in refused(
+        tabs, write("a.csv", HEADER + "ann,x,1\n")
+    )
+    given_tabs = write("a.csv", (HEADER + "ann,2024-05-31,1.5\n").replace(",", "\t"))
+    assert 'set delimiter: "\\t" under input' in refused(SHOP, given_tabs)
+
+
+def test_brackets_in_a_header_are_no_json(write: Write) -> None:
+    assert "no column 'user'" in refused(SHOP, write("a.csv", "[User Id],[time],[value]\nann,2024-05-31,1\n"))
+
+
+@pytest.mark.parametrize("text", [SEGMENT, NDJSON])
+def test_a_csv_under_a_catalog_for_json_is_told_what_to_write(write: Write, text: str) -> None:
+    message = refused(catalog(text), write("a.csv", "user;what;time\nann;View;2024-05-31\n"))
+    assert 'set input.format: csv and name its columns, as in input: {format: csv, delimiter: ";", user' in message
+    assert "The columns are 'user', 'what', 'time'" in message
+
+
+def test_the_columns_that_are_looked_for_are_those_that_are_read() -> None:
+    for text in (SIMPLE_CSV, CSV):
+        shop = catalog(text)
+        assert isinstance(shop.input, CsvInput)
+        decoder = CsvDecoder(shop, shop.input, [field for field, _, _ in mapped_fields(shop)])
+        assert {field for field, _, used in mapped_fields(shop) if used} == set(decoder._mapping.fields)
+    unused = catalog(CSV.replace("total: total,", "total: total, colour: colour,"))
+    assert [place for _, place, used in mapped_fields(unused) if not used] == [("input", "properties", "colour")]
