@@ -48,25 +48,21 @@ def named_events(catalog: Catalog) -> Iterator[tuple[str, Location]]:
             yield node.event, (*location, "event")
 
 
-def mapped_fields(catalog: Catalog) -> Iterator[tuple[str, Location, bool]]:
-    """Every field that the input's mapping names, with where, and whether the rest of the catalog makes use of it."""
+def mapped_fields(catalog: Catalog) -> Iterator[tuple[str, Location]]:
+    """Every field that the input's mapping names, with where."""
     mapping, here = catalog.input, ("input",)
     if isinstance(mapping, SegmentInput):
         return
-    yield mapping.user, (*here, "user"), True
+    yield mapping.user, (*here, "user")
     if isinstance(mapping.event, str):
-        yield mapping.event, (*here, "event"), True
-    yield mapping.time.field, (*here, "time", "field"), True
+        yield mapping.event, (*here, "event")
+    yield mapping.time.field, (*here, "time", "field")
     if mapping.message_id is not None:
-        yield mapping.message_id, (*here, "message_id"), True
+        yield mapping.message_id, (*here, "message_id")
     if mapping.value is not None:
-        yield mapping.value, (*here, "value"), True
-    properties = {name for atom, _ in located_atoms(catalog) for name in atom.where}
-    properties |= {name for remember in catalog.remember.values() for name in remember.properties}
-    properties |= {catalog.features.value} if catalog.features.value is not None else set()
-    traits = catalog.named_traits()
-    yield from ((field, (*here, "traits", name), name in traits) for name, field in mapping.traits.items())
-    yield from ((field, (*here, "properties", name), name in properties) for name, field in mapping.properties.items())
+        yield mapping.value, (*here, "value")
+    yield from ((field, (*here, "traits", name)) for name, field in mapping.traits.items())
+    yield from ((field, (*here, "properties", name)) for name, field in mapping.properties.items())
 
 
 def uses_of_events(catalog: Catalog) -> dict[str, list[str]]:

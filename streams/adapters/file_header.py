@@ -23,11 +23,12 @@ _SHOWN_CHARS = 60
 def check_header(text: str, header: Sequence[str], catalog: Catalog, source: str) -> None:
     """Compare the first line of a CSV, and its cells, with the catalog's mapping.
 
-    Raises InputError for columns that are asked for and not there or there twice; and if the columns are separated
-    by something else, or the file is JSON, for that alone.
+    Raises InputError for columns that it names and that are not there or there twice, also if nothing makes use of
+    them: most often they are spelt in another way. And if the columns are separated by something else, or the file is
+    JSON, for that alone.
     """
     assert isinstance(catalog.input, CsvInput)
-    wanted = list(dict.fromkeys(field.strip() for field, _, used in mapped_fields(catalog) if used))
+    wanted = list(dict.fromkeys(field.strip() for field, _ in mapped_fields(catalog)))
     names = [name.strip() for name in header]
     if all(names.count(name) == 1 for name in wanted):
         return
@@ -61,9 +62,7 @@ def close_to(name: str, names: Sequence[str]) -> str | None:
 
 
 def _column_words(field: str, names: Sequence[str], catalog: Catalog) -> str:
-    asking = [
-        catalog.origin.place(place) for name, place, used in mapped_fields(catalog) if used and name.strip() == field
-    ]
+    asking = [catalog.origin.place(place) for name, place in mapped_fields(catalog) if name.strip() == field]
     places = " and ".join(asking)
     number = names.count(field)
     if number:

@@ -111,6 +111,8 @@ class Sample:
     """The first rows of one file, decoded; `whole` if it has no others."""
 
     name: str
+    texts: tuple[bytes, ...]
+    """The bytes of each row."""
     events: tuple[Event | BadEvent, ...]
     whole: bool
 
@@ -132,7 +134,7 @@ def sample_file(path: str | Path, catalog: Catalog, now_s: float, rows: int) -> 
         msgspec.structs.replace(event, source=f"{source.name} row {at + 1}") if isinstance(event, BadEvent) else event
         for at, event in enumerate(events)
     ]
-    return Sample(source.name, tuple(named), len(texts) <= rows)
+    return Sample(source.name, tuple(texts[:rows]), tuple(named), len(texts) <= rows)
 
 
 def begins_with(path: str | Path, catalog: Catalog, content_bytes: int, digest: str) -> bool:

@@ -43,8 +43,8 @@ def check(
     """Check a catalog and say what it contains; with files, also how their first rows are understood.
 
     Every problem is named with its line, its path, what was found and what was expected; the exit code is 2 then. Of
-    files it shows the first events, what was refused and why, and event names of the catalog that do not occur; it is
-    3 when no row could be used.
+    files it shows the first events, what was refused and why, and event names and fields of the catalog that do not
+    occur; it is 3 when no row could be used.
     """
     from config.loader import load_catalog
 
@@ -89,12 +89,15 @@ def _print_problems(error: CatalogError) -> None:
 def _print_contents(catalog: Catalog, found: Preview | None) -> None:
     import msgspec
 
+    from config.advice import hints
+
     result = {
         "ok": True,
         "name": catalog.name,
         "predictions": [*catalog.predictions],
         "segments": [*catalog.segments],
         "problems": [],
+        "hints": msgspec.to_builtins(hints(catalog)),
     }
     if found is not None:
         result |= msgspec.to_builtins(found)
@@ -133,6 +136,8 @@ def _file_words(file: FilePreview) -> Iterator[RenderableType]:
             text.append(f"\n      such as {printable(letter.place)}: {printable(letter.detail)}")
             text.append(f"\n        {letter.start(100)}", style="dim")
         yield text
+    for absent in file.absent_fields:
+        yield Text(f"  {printable(str(absent))}", style="yellow")
     if file.names:
         names = [f"{printable(name)} {count(number)}" for name, number in file.names.items()]
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
@@ -159,6 +164,7 @@ def _pairs(values: dict[str, Any]) -> str:
 def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:
     from rich.text import Text
 
+    from config.advice import hints
     from config.durations import format_duration
     from streams.cli.tables import add, goal_words, plain_table
     from streams.runtime.words import printable
@@ -181,6 +187,7 @@ def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:
         for name, segment in catalog.segments.items():
             add(segments, name, segment.name)
         result.append(segments)
+    result += [Text(f"hint: {printable(str(hint))}", style="yellow") for hint in hints(catalog)]
     return result
 
 

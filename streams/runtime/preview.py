@@ -15,6 +15,7 @@ from config.catalog import Catalog
 from config.places import uses_of_events
 from streams.adapters.files import Sample, sample_file
 from streams.core.events import BadEvent, Event
+from streams.runtime.absent import AbsentField, absent_fields
 from streams.runtime.hints import DeadLetter, Refused, hint_for
 from streams.runtime.missing import MissingEvent, missing_events
 
@@ -48,6 +49,8 @@ class FilePreview:
     """event name -> how many, the commonest first; identify events have none"""
     first: tuple[FirstEvent, ...]
     refused: tuple[Refused, ...]
+    absent_fields: tuple[AbsentField, ...]
+    """what the catalog's mapping names and none of the rows has"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ def _of(sample: Sample, catalog: Catalog) -> FilePreview:
         names=dict(Counter(event.name for event in events if event.name is not None).most_common()),
         first=tuple(_first(event) for event in events[:FIRST]),
         refused=_refused([item for item in sample.events if isinstance(item, BadEvent)], catalog),
+        absent_fields=absent_fields(sample, catalog),
     )
 
 

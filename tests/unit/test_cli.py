@@ -128,7 +128,14 @@ def test_every_problem_of_a_catalog_is_shown(catalog: Path) -> None:
 
 def test_a_script_gets_the_problems_as_json(catalog: Path) -> None:
     code, out, _ = run("check", str(catalog), "--json")
-    found = {"ok": True, "name": "My [bold]shop", "predictions": ["orders_7d"], "segments": [], "problems": []}
+    found = {
+        "ok": True,
+        "name": "My [bold]shop",
+        "predictions": ["orders_7d"],
+        "segments": [],
+        "problems": [],
+        "hints": [],
+    }
     assert (code, json.loads(out)) == (0, found)
     catalog.write_text(CATALOG.replace("version: 1", "version: 2"))
     code, out, _ = run("check", str(catalog), "--json")

@@ -126,6 +126,30 @@ def test_naive_times_are_in_the_zone_of_the_mapping(moment: datetime) -> None:
     assert BERLIN(moment.isoformat()) == moment.replace(tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
 
 
+CLOCK_CHANGES = [
+    # In spring an hour is missing: read with the offset from before it, so it ends up an hour later on the clock.
+    (BERLIN, "2024-03-31T01:59:59", "2024-03-31T00:59:59Z"),
+    (BERLIN, "2024-03-31T02:30:00", "2024-03-31T01:30:00Z"),
+    (BERLIN, "2024-03-31T03:30:00", "2024-03-31T01:30:00Z"),
+    # In autumn an hour comes twice: the first time is meant.
+    (BERLIN, "2024-10-27T01:59:59", "2024-10-26T23:59:59Z"),
+    (BERLIN, "2024-10-27T02:30:00", "2024-10-27T00:30:00Z"),
+    (BERLIN, "2024-10-27T03:00:00", "2024-10-27T02:00:00Z"),
+    # Whoever writes the offset says which one.
+    (BERLIN, "2024-10-27T02:30:00+02:00", "2024-10-27T00:30:00Z"),
+    (BERLIN, "2024-10-27T02:30:00+01:00", "2024-10-27T01:30:00Z"),
+    # A midnight that does not exist: the day begins at one.
+    (time_reader(TimeField(field="t", timezone="America/Sao_Paulo")), "2018-11-04", "2018-11-04T03:00:00Z"),
+    # A zone that is a fixed offset has no such hours.
+    (time_reader(TimeField(field="t", timezone="Etc/GMT-1")), "2024-03-31T02:30:00", "2024-03-31T01:30:00Z"),
+]
+
+
+@pytest.mark.parametrize(("reader", "text", "utc"), CLOCK_CHANGES)
+def test_hours_that_clocks_leave_out_or_repeat(reader: TimeReader, text: str, utc: str) -> None:
+    assert reader(text) == ISO(utc)
+
+
 @given(st.lists(st.dates(min_value=date(1981, 1, 1), max_value=date(2099, 1, 1)), max_size=20))
 def test_dates_are_midnight(days: list[date]) -> None:
     for day in days + days:

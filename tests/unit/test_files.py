@@ -479,11 +479,16 @@ def test_a_csv_under_a_catalog_for_json_is_told_what_to_write(write: Write, text
     assert "The columns are 'user', 'what', 'time'" in message
 
 
-def test_the_columns_that_are_looked_for_are_those_that_are_read() -> None:
+def test_the_columns_that_are_looked_for_are_all_that_are_read() -> None:
     for text in (SIMPLE_CSV, CSV):
         shop = catalog(text)
         assert isinstance(shop.input, CsvInput)
-        decoder = CsvDecoder(shop, shop.input, [field for field, _, _ in mapped_fields(shop)])
-        assert {field for field, _, used in mapped_fields(shop) if used} == set(decoder._mapping.fields)
-    unused = catalog(CSV.replace("total: total,", "total: total, colour: colour,"))
-    assert [place for _, place, used in mapped_fields(unused) if not used] == [("input", "properties", "colour")]
+        fields = [field for field, _ in mapped_fields(shop)]
+        assert set(CsvDecoder(shop, shop.input, fields)._mapping.fields) == set(fields)
+
+
+def test_a_mapped_column_must_be_there_although_nothing_makes_use_of_it(write: Write) -> None:
+    for key in ("traits", "properties"):
+        unused = catalog(SIMPLE_CSV.replace("value: value}", f"value: value, {key}: {{shade: Color}}}}", 1))
+        message = refused(unused, write("a.csv", "user,time,value,colour\nann,2024-05-31,1,red\n"))
+        assert f"no column 'Color' (did you mean 'colour'?), for which input.{key}.shade (line 4) asks" in message

@@ -105,3 +105,34 @@ def test_a_broken_catalog_is_not_taken_for_data(text: str, tmp_path: Path) -> No
     code, _, err = run("check", str(path))
     assert code == 2
     assert "file of events" not in err
+
+
+def test_a_path_that_no_json_row_has_is_told(tmp_path: Path) -> None:
+    text = CATALOG.replace("format: csv", "format: ndjson").replace("value: price", "value: cart.totl")
+    path = tmp_path / "events.ndjson"
+    made = [{**row, "cart": {"total": 5, "note": None}} for row in rows(3)]
+    path.write_text("\n".join([*map(json.dumps, made), "[" * 100_000]) + "\n")
+    (file,) = preview([path], loads(text.replace("user: who", "user: who\n  message_id: cart.note")), NOW_S, 10).files
+    told = [(absent.field, absent.used_by, absent.close) for absent in file.absent_fields]
+    assert told == [
+        ("cart.note", "input.message_id", "cart.total"),
+        ("cart.totl", "input.value", "cart.total"),
+    ]
+    (tmp_path / "catalog.yaml").write_text(text)
+    code, out, _ = run("check", str(tmp_path / "catalog.yaml"), str(path))
+    assert code == 0
+    assert "no row has 'cart.totl', which input.value (line 9) names; did you mean 'cart.total'?" in out
+
+
+def test_a_range_of_scores_with_two_ends_is_given_a_hint(tmp_path: Path) -> None:
+    band = CATALOG + "  middle: {name: M, filter: {all: [{prediction: buys_1d, score: {min: 50, max: 75}}]}}\n"
+    band += "  top: {name: T, filter: {prediction: buys_1d, score: {min: 50, max: 100}}}\n"
+    band += "  bottom: {name: B, filter: {prediction: buys_1d, likelihood: {max: 0.5}}}\n"
+    _, catalog = write(tmp_path, [], band)
+    code, out, _ = run("check", catalog)
+    assert code == 0
+    assert out.count("hint:") == 1
+    assert "hint: segments.middle.filter.all[0].score (line 15): users also leave it upwards, at 75" in out
+    (hint,) = json.loads(run("check", catalog, "--json")[1])["hints"]
+    assert (hint["line"], hint["path"]) == (15, "segments.middle.filter.all[0].score")
+    assert json.loads(run("check", write(tmp_path, [])[1], "--json")[1])["hints"] == []
