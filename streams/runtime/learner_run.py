@@ -81,6 +81,13 @@ class LearnerRun:
 
     def assign(self) -> Position:
         """Take the partition, as `ShardRun.assign` does."""
+        try:
+            return self._assign()
+        except BaseException:
+            self.drop()
+            raise
+
+    def _assign(self) -> Position:
         ports = self._ports
         claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=self._known_number)
         loaded = ports.store.load(claim)

@@ -86,6 +86,8 @@ class ShardRun:
         self._trim = 0
         self.position = Position()
         """Of the last commit."""
+        self._reached = Position()
+        """Of the memory, which time alone may have moved on without a commit."""
 
     # --- coming and going -------------------------------------------------------------------------------------------
 
@@ -106,8 +108,16 @@ class ShardRun:
 
         State in memory is kept when it is that of the last commit. Returns where to read from; never what the
         consumer group remembers. Raises Fenced (another worker took it at once; assign again if it is still ours),
-        StoreUnavailable, StoreIncompatible.
+        StoreUnavailable, StoreIncompatible, and what `publish_outbox` raises. The memory is dropped then: what the
+        outbox holds must be out before the next commit.
         """
+        try:
+            return self._assign()
+        except BaseException:
+            self.drop()
+            raise
+
+    def _assign(self) -> Position:
         ports, last = self._ports, self._known_number
         held, generation = self._committed if self.is_loaded else None, self._claim.generation if self._claim else None
         claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=last)
@@ -120,11 +130,12 @@ class ShardRun:
             saver = Saver(shard, self._codec)
             if loaded.blobs:
                 saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered)
-            self._shard, self._saver = shard, saver
+            self._shard, self._saver, self._reached = shard, saver, Position.from_bytes(claim.position)
             self.counts.loads += 1
+        # Before anything is published: a store that is set back while that fails has to be found out next time.
         self._claim = claim
-        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
         self._committed = self._known_number = claim.number
+        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
         self.position = Position.from_bytes(claim.position)
         return self.position
 
@@ -143,15 +154,18 @@ class ShardRun:
         """
         try:
             self.shard.take_models(models)
-            position = self.position
+            position = self._reached
             if records:
                 items = [self._decode(record) for record in records]
-                self._take(items, math.nan, lambda: self._commit(self._within(records)))
-                last = records[-1]
-                position = Position(last.offset + 1, last.log_time_s)
-            if now_s is not None:
-                # All of `records` is taken, so a commit in the middle of this stands behind them.
-                self._take([], self._time_now(position, now_s), lambda: self._commit(position))
+                before_s = self.shard.clock_s
+                self._take(items, math.nan, lambda: self._commit(self._within(records, before_s)))
+                position = self._within(records, before_s)
+            if now_s is not None and not math.isnan(until_s := self._time_now(position, now_s)):
+                # All of `records` is taken, so a commit in the middle of this stands behind them. The clock moves at
+                # the end only: a load from such a commit lets the same time pass, and finds most of it worked.
+                self._take([], until_s, lambda: self._commit(position))
+                position = Position(position.offset, now_s)
+            self._reached = position
             if records or self._has_effects():
                 self._commit(position)
             self.counts.records += len(records)
@@ -164,18 +178,20 @@ class ShardRun:
         item = self._decoder.decode(record.value, record.offset, record.log_time_s, place)
         return replace_source(item, self._source) if isinstance(item, BadEvent) else item
 
-    def _within(self, records: Sequence[Record]) -> Position:
-        """The position in the middle of a batch."""
+    def _within(self, records: Sequence[Record], before_s: float) -> Position:
+        """The position behind what has been taken of the batch; `before_s`: the clock at its start."""
         taken = self.shard.next_item
-        log_time_s = records[taken - 1].log_time_s if taken else self.position.log_time_s
-        return Position(records[taken].offset if taken < len(records) else records[-1].offset + 1, log_time_s)
+        offset = records[taken].offset if taken < len(records) else records[-1].offset + 1
+        # What does not move the clock (late events, refused ones) must not hide that time has passed since it moved.
+        moved = taken > 0 and self.shard.clock_s != before_s
+        return Position(offset, records[taken - 1].log_time_s if moved else self._reached.log_time_s)
 
     def _time_now(self, position: Position, now_s: float) -> float:
-        """The clock that goes on while nothing comes: the last event's time, and the time since the log took it."""
+        """The clock that goes on while nothing comes: where it stood, and the time since then. NaN for no change."""
         clock_s = self.shard.clock_s
-        if math.isnan(clock_s) or not position.log_time_s:
+        if math.isnan(clock_s) or not position.log_time_s or now_s <= position.log_time_s:
             return math.nan
-        return clock_s + max(0.0, now_s - position.log_time_s)
+        return clock_s + now_s - position.log_time_s
 
     def _take(self, items: Sequence[Event | BadEvent], until_s: float, save: Callable[[], None]) -> None:
         shard = self.shard
