@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli import catalog, demo, evaluate, kafka, look, replay, segment, simulate, store
+from streams.cli import catalog, demo, evaluate, kafka, look, replay, segment, simulate, store, transitions
 from streams.cli.options import examples, flowing
 from streams.cli.screen import end_on_sigterm
 from streams.runtime.allocation import return_large_blocks
@@ -67,6 +67,7 @@ _add(evaluate.evaluate, RUN, evaluate.EXAMPLES)
 _add(simulate.simulate, RUN, simulate.EXAMPLES)
 _add(look.predictions, LOOK, look.PREDICTIONS_EXAMPLES)
 _add(segment.segment, LOOK, segment.EXAMPLES)
+_add(transitions.transitions, LOOK, transitions.EXAMPLES)
 _add(look.user, LOOK, look.USER_EXAMPLES)
 _add(look.dead_letters, LOOK, look.DEAD_LETTERS_EXAMPLES)
 _add(store.store, LOOK, store.EXAMPLES)

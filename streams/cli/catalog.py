@@ -114,7 +114,7 @@ def _preview_words(found: Preview) -> Iterator[RenderableType]:
     if found.missing_events and not found.nothing_used:
         where = "in these files" if found.whole else "in the rows that were looked at (--rows looks at more)"
         yield Text(f"\nNames of the catalog that do not occur {where}:")
-        yield from missing_event_lines(found.missing_events)
+        yield from missing_event_lines(found.missing_events, apart=False)
 
 
 def _file_words(file: FilePreview) -> Iterator[RenderableType]:
@@ -181,7 +181,7 @@ def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:
         window = format_duration(prediction.window_s)
         add(predictions, name, prediction.name, goal_words(prediction), window, prediction.access)
     lines = [Text(f"  {what:<8} {printable(words)}") for what, words in about.items()]
-    result: list[RenderableType] = [head, *lines, "", predictions]
+    result: list[RenderableType] = [head, *lines, predictions]
     if catalog.segments:
         segments = plain_table("segment", "name", title="Segments, beside the categories of every prediction")
         for name, segment in catalog.segments.items():

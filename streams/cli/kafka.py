@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from streams.cli.options import CatalogFile, Files, Json
+from streams.cli.options import CatalogFile, Files, Json, Origin, origins_of
 from streams.cli.screen import TerminalWatcher, guarded, show, warn
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ PRODUCE_EXAMPLES = (
 )
 TAIL_EXAMPLES = (
     ("tideline tail segment-events", "who enters and leaves segments, from now on"),
+    ("tideline tail segment-events --origin live,decay", "only what users did, or did not do"),
     ("tideline tail dead-letters --from-start --limit 20", "the oldest records that could not be used"),
     ("tideline tail segment-events --json | jq .data.user_id", "for a script"),
 )
@@ -190,21 +192,34 @@ def tail(
     ],
     from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest record there is.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="End after N records.")] = None,
+    origin: Origin = None,
     kafka: Bootstrap = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each record as one line of JSON.")] = False,
 ) -> None:
     """Show the records of a topic as they come, until Ctrl-C."""
+    from config.errors import SettingsError
     from streams.runtime.kafka.watch import follow
 
+    origins = origins_of(origin)
+    if origins and kind != "segment-events":
+        raise SettingsError(f"--origin is for segment-events; {kind} have none")
     settings = _settings(kafka)
     try:
-        for seen in follow(settings, settings.topic(kind), from_start=from_start, limit=limit):
+        records = follow(settings, settings.topic(kind), from_start=from_start, limit=None if origins else limit)
+        for seen in islice((seen for seen in records if not origins or _origin_of(seen) in origins), limit):
             if as_json:
                 typer.echo(json.dumps(_json_of(seen), ensure_ascii=False))
             else:
                 typer.echo(_line_of(kind, seen))
     except KeyboardInterrupt:
         return  # the way in which it ends
+
+
+def _origin_of(seen: Seen) -> str | None:
+    """Where a transition came from; None for a record that is none."""
+    data = seen.body.get("data") if isinstance(seen.body, dict) else None
+    origin = data.get("origin") if isinstance(data, dict) else None
+    return origin if isinstance(origin, str) else None
 
 
 def _json_of(seen: Seen) -> Any:

@@ -124,7 +124,7 @@ def _user_words(detail: UserDetail) -> Iterator[Table | Text]:
 def _score_lines(found: UserPrediction) -> Text:
     from rich.text import Text
 
-    from streams.runtime.progress import goals_words
+    from streams.runtime.progress import warmup_words
     from streams.runtime.transition_log import SMALLEST_SHOWN
     from streams.runtime.words import percent, points, printable, rank
 
@@ -142,7 +142,7 @@ def _score_lines(found: UserPrediction) -> Text:
     if found.status != "live":
         text.append(f"; {found.status}")
     if found.warmup is not None:
-        text.append(f": {goals_words(found.warmup)}")
+        text.append(f": {warmup_words(found.warmup)}")
     for reason in (reason for reason in found.reasons if reason.strength >= SMALLEST_SHOWN):
         text.append(f"\n  {reason.direction} it  {printable(str(reason))}", style="dim")
     return text

@@ -45,6 +45,28 @@ DataDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script (docs/cli.md has the keys).")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run has stored there, and begin anew.")]
 
+Origin = Annotated[
+    str | None,
+    typer.Option(
+        "--origin",
+        metavar="ORIGINS",
+        help="Only transitions that came from these, separated by commas: live (an event), decay (silence), model, "
+        "audience, definition_change, backfill, deleted.",
+    ),
+]
+
+
+def origins_of(given: str | None) -> frozenset[str]:
+    """The origins of `--origin`; none for all of them. Raises SettingsError for one that does not exist."""
+    from config.errors import SettingsError
+    from streams.runtime.transition_log import ORIGINS
+
+    wanted = [name for name in map(str.strip, (given or "").split(",")) if name]
+    unknown = [name for name in wanted if name not in ORIGINS]
+    if unknown:
+        raise SettingsError(f"--origin: {unknown[0]!r} is none of {', '.join(ORIGINS)}")
+    return frozenset(wanted)
+
 
 def examples(lines: Sequence[tuple[str, str]]) -> str:
     """Commands with what they are for, as the end of a help text."""

@@ -183,16 +183,19 @@ def next_steps(job: Job, outcome: Outcome, latest: tuple[Transition, ...], catal
 
 def look_lines(job: Job, outcome: Outcome, latest: tuple[Transition, ...], *segments: str) -> list[str]:
     """Commands that look at what the run has stored: a segment (one of `segments`, if it has members) and a user."""
+    from streams.runtime.summary import predictions_of_segment
     from streams.runtime.words import printable
 
     where, name = where_options(job), command()
     segment = segment_to_try(outcome.summary, *segments)
     # Of an id with control characters no command can be shown that works.
     users = (found.data.user_id for found in latest)
-    user = next((shlex.quote(user_id) for user_id in users if printable(user_id) == user_id), "USER")
+    user = next((shlex.quote(user_id) for user_id in users if printable(user_id) == user_id), None)
+    # A segment that rests on no prediction has no score of its own to be sorted by.
+    sort = " --sort score" if segment is not None and predictions_of_segment(job.catalog, segment) else ""
     return [
-        f"{name} predictions{where}" if segment is None else f"{name} segment {segment} --sort score{where}",
-        f"{name} user {user}{where}",
+        f"{name} predictions{where}" if segment is None else f"{name} segment {segment}{sort}{where}",
+        f"{name} user ID{where}  (an id from the events)" if user is None else f"{name} user {user}{where}",
     ]
 
 

@@ -190,7 +190,7 @@ def _why_empty(state: StoredState, name: str, size: int) -> Iterator[Text]:
     """What keeps a segment without members empty, as far as it is the state of a prediction."""
     from rich.text import Text
 
-    from streams.runtime.progress import goals_words
+    from streams.runtime.progress import warmup_words
     from streams.runtime.summary import predictions_of_segment, warmup_of
 
     for used in predictions_of_segment(state.catalog, name) if not size else ():
@@ -201,4 +201,4 @@ def _why_empty(state: StoredState, name: str, size: int) -> Iterator[Text]:
                 f"It stays empty: the access of {used} is {access}, so its scores are shown and nobody is targeted."
             )
         elif warmup is not None:
-            yield Text(f"Nobody enters before {used} is live. It is warming up: {goals_words(warmup)}.")
+            yield Text(f"Nobody enters before {used} is live. It is warming up: {warmup_words(warmup)}.")

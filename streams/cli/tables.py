@@ -74,7 +74,9 @@ def goal_words(prediction: Prediction) -> str:
 def summary_tables(summary: Summary) -> Iterator[Table | Text]:
     """Everything that a run ends with, but the transitions."""
     yield head(summary)
-    yield quality_table(summary.predictions)
+    judged = [p for p in summary.predictions if any(part.tideline.n for part in p.judged.values())]
+    if judged:
+        yield quality_table(judged)
     yield population_table(summary.predictions)
     live = [prediction for prediction in summary.predictions if prediction.user_days > 0.0]
     if live:
@@ -238,10 +240,11 @@ def dead_letter_lines(summary: Summary) -> Iterator[Text]:
         )
 
 
-def missing_event_lines(missing: Iterable[MissingEvent]) -> Iterator[Text]:
-    """A line for every event name of the catalog that never occurred."""
-    for event in missing:
-        yield Text(f"\n{str(event)[0].upper()}{str(event)[1:]}", style="yellow")
+def missing_event_lines(missing: Iterable[MissingEvent], *, apart: bool = True) -> Iterator[Text]:
+    """A line for every event name of the catalog that never occurred; `apart`: after an empty one."""
+    for number, event in enumerate(missing):
+        begin = "\n" if apart and not number else ""
+        yield Text(f"{begin}{str(event)[0].upper()}{str(event)[1:]}", style="yellow")
 
 
 def transition_lines(transitions: Iterable[Transition], edges: Mapping[str, Sequence[float]]) -> Iterator[Text]:

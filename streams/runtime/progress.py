@@ -7,11 +7,16 @@ from streams.runtime.summary import PredictionSummary, Warmup
 from streams.runtime.words import count, date, span
 
 
-def goals_words(warmup: Warmup) -> str:
-    """How far a warm-up is: users with the goal, of those that are needed, and when that count can begin."""
+def warmup_words(warmup: Warmup) -> str:
+    """How far a warm-up is: users with the goal of those that are needed, when that count begins, and what it lacks."""
     words = f"{count(warmup.users_with_goal)} different users have reached the goal ({count(warmup.needed)} are needed)"
     if not warmup.users_with_goal and warmup.first_labels_s is not None:
-        words += f"; first labels on {date(warmup.first_labels_s)}"
+        first = date(warmup.first_labels_s)
+        known = f"labels since {first}: {count(warmup.labels)}, none of them with the goal"
+        words += f"; {known if warmup.labels else f'first labels on {first}'}"
+    if warmup.model_auc is not None and warmup.heuristic_auc is not None:
+        words += f", and it does not beat the heuristic yet (ROC AUC {warmup.model_auc:.3f} and "
+        words += f"{warmup.heuristic_auc:.3f})"
     return words
 
 
@@ -29,14 +34,10 @@ def progress_words(prediction: PredictionSummary, clock_s: float | None) -> str 
 
 
 def _warming_words(prediction: PredictionSummary, warmup: Warmup, clock_s: float | None) -> str:
-    words = f"warming up: {goals_words(warmup)}"
+    words = f"warming up: {warmup_words(warmup)}"
     first_s = warmup.first_labels_s
-    if not prediction.learned and first_s is not None:
+    if not warmup.labels and first_s is not None:
         words += f", when the first windows ({span(prediction.window_s)}) have closed{_still(first_s, clock_s)}"
-    if prediction.learned and not warmup.users_with_goal:
-        words += f"; {count(prediction.learned)} outcomes are known, all without it"
-    if warmup.model_auc is not None and warmup.heuristic_auc is not None:
-        words += f"; ROC AUC {warmup.model_auc:.3f}, and the heuristic {warmup.heuristic_auc:.3f}"
     return f"{words}. Until it beats the heuristic there is a rank, no likelihood, and no transition"
 
 

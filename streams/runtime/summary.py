@@ -82,6 +82,8 @@ class Warmup:
     model_auc: float | None
     """Of the latest comparison with the heuristic; None before the first one."""
     heuristic_auc: float | None
+    labels: int
+    """Outcomes that are known."""
     first_labels_s: float | None
     """When the first outcomes are known, at the earliest: nothing can be counted before. None before any event."""
 
@@ -352,6 +354,7 @@ def warmup_of(state: StoredState, p: int) -> Warmup | None:
         needed=learner.warmup.min_goals,
         model_auc=None if latest is None else latest.model_auc,
         heuristic_auc=None if latest is None else latest.heuristic_auc,
+        labels=learner.learned,
         first_labels_s=_first_labels_s(state, p),
     )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,10 @@ SMALLEST_SHOWN: Final = 0.05
 """A contribution below this is shown as 0.0, so it is not shown."""
 
 _BLOCK_BYTES = 1 << 20
+
+
+ORIGINS: Final = ("live", "decay", "model", "audience", "definition_change", "backfill", "deleted")
+"""What a transition says of where it came from (docs/glossary.md)."""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -158,17 +162,70 @@ def _week_of(text: str, starts: dict[str, float]) -> float:
     return start
 
 
-def latest_transitions(path: Path, limit: int) -> tuple[Transition, ...]:
-    """The last `limit` transitions of a file, newest first; none if there is no file."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which transitions are looked for; what is None or empty does not matter."""
+
+    origins: frozenset[str] = frozenset()
+    """Some of ORIGINS."""
+    segment: str | None = None
+    user: str | None = None
+
+    def has(self, found: Transition) -> bool:
+        data = found.data
+        return (
+            (not self.origins or data.origin in self.origins)
+            and self.segment in (None, data.segment_id)
+            and self.user in (None, data.user_id)
+        )
+
+
+_EVERY = Wanted()
+
+
+def latest_transitions(path: Path, limit: int, wanted: Wanted = _EVERY) -> tuple[Transition, ...]:
+    """The last `limit` transitions of a file that are wanted, newest first; none if there is no file.
+
+    Reads from the end and no further than it takes. Raises InputError for a line that is no transition.
+    """
+    return tuple(transition for _, transition in islice(_latest(path, wanted), limit))
+
+
+def latest_lines(path: Path, limit: int, wanted: Wanted = _EVERY) -> Iterator[str]:
+    """The same as they stand in the file."""
+    return (line.decode() for line, _ in islice(_latest(path, wanted), limit))
+
+
+def _latest(path: Path, wanted: Wanted) -> Iterator[tuple[bytes, Transition]]:
     if not path.exists():
-        return ()
+        return
+    decoder = msgspec.json.Decoder(Transition)
+    for line in _lines_from_end(path):
+        try:
+            transition = decoder.decode(line)
+        except msgspec.DecodeError as error:
+            raise InputError(str(path), f"is no file of transitions: {error}") from error
+        if wanted.has(transition):
+            yield line, transition
+
+
+def _lines_from_end(path: Path) -> Iterator[bytes]:
+    """Whole lines of a file, the last one first; what follows the last line end is still being written."""
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        # A transition has about a thousand bytes; what comes before the block is not read at all.
-        file.seek(max(0, size - _BLOCK_BYTES))
-        lines = file.read().split(b"\n")
-    whole = lines[:-1] if size <= _BLOCK_BYTES else lines[1:-1]
-    return parse_transitions(deque(whole, maxlen=limit))[::-1]
+        at = file.seek(0, 2)
+        rest = b""
+        whole = False
+        while at:
+            size = min(_BLOCK_BYTES, at)
+            at = file.seek(at - size)
+            first, *lines = (file.read(size) + rest).split(b"\n")
+            if lines and not whole:
+                lines.pop()
+                whole = True
+            yield from reversed(lines)
+            rest = first
+        if rest and whole:
+            yield rest
 
 
 def varied(transitions: Sequence[Transition], limit: int) -> tuple[Transition, ...]:
@@ -190,9 +247,3 @@ def varied(transitions: Sequence[Transition], limit: int) -> tuple[Transition, .
         if len(chosen) == limit:
             break
     return tuple(chosen)
-
-
-def parse_transitions(lines: Iterable[bytes]) -> tuple[Transition, ...]:
-    """Transitions from their JSON, in the same order."""
-    decoder = msgspec.json.Decoder(Transition)
-    return tuple(decoder.decode(line) for line in lines)

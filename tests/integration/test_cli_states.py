@@ -118,3 +118,12 @@ def test_the_tables_of_a_run_explain_hysteresis(tmp_path: Path) -> None:
     assert "both: a member leaves only when the score is 9 points outside of the range" in out
     assert "plain: a member" not in out
     assert "only some points past its edge (hysteresis)" in out
+
+
+def test_what_is_proposed_next_has_members_and_no_table_is_empty(tmp_path: Path) -> None:
+    _, out, _ = replay(tmp_path, rows(100), catalog=CATALOG)
+    # Nothing went live, so the categories are empty; only `plain` has members.
+    assert "segment plain --data-dir" in out
+    assert "buys_1d.high" not in out
+    assert "How good was what was said" not in out
+    assert "\n\n\n" not in out

@@ -65,6 +65,7 @@ def test_all_commands_are_there() -> None:
         "store",
         "tail",
         "topics",
+        "transitions",
         "user",
     }
     assert set(COMMANDS) == wanted

@@ -13,7 +13,7 @@ from streams.core.definitions import compile_definitions
 from streams.core.state import allocate_population
 from streams.core.vocabulary import Vocabulary
 from streams.runtime.about import InputFile, Run
-from streams.runtime.progress import goals_words, progress_words
+from streams.runtime.progress import progress_words, warmup_words
 from streams.runtime.replay import Totals
 from streams.runtime.report.html import page
 from streams.runtime.stored import StoredState
@@ -65,7 +65,7 @@ def test_before_the_first_labels_their_date_is_told() -> None:
     assert found.warmup is not None
     # 2024-01-01 06:30 and 90 days is 2024-03-31 06:30; the labels are handed out at the next whole hour.
     assert found.warmup.first_labels_s == datetime(2024, 3, 31, 7, tzinfo=UTC).timestamp()
-    assert goals_words(found.warmup) == (
+    assert warmup_words(found.warmup) == (
         "0 different users have reached the goal (100 are needed); first labels on 2024-03-31"
     )
     words = progress_words(found, START_S + 20 * DAY_S)
@@ -75,19 +75,21 @@ def test_before_the_first_labels_their_date_is_told() -> None:
 
 
 def test_labels_without_a_goal_are_told() -> None:
-    words = progress_words(replace(prediction(), learned=1_234), START_S + 100 * DAY_S)
+    found = prediction()
+    assert found.warmup is not None
+    words = progress_words(replace(found, warmup=replace(found.warmup, labels=1_234)), START_S + 100 * DAY_S)
     assert words is not None
-    assert "1,234 outcomes are known, all without it" in words
-    assert "after the latest event" not in words
+    assert "labels since 2024-03-31: 1,234, none of them with the goal. Until" in words
 
 
 def test_a_comparison_that_was_made_is_told() -> None:
     found = prediction()
     assert found.warmup is not None
-    warmup = replace(found.warmup, users_with_goal=120, model_auc=0.71, heuristic_auc=0.7)
-    words = progress_words(replace(found, warmup=warmup, learned=900), None)
+    warmup = replace(found.warmup, users_with_goal=120, labels=900, model_auc=0.71, heuristic_auc=0.7)
+    words = progress_words(replace(found, warmup=warmup), None)
     assert words is not None
-    assert words.startswith("warming up: 120 different users have reached the goal (100 are needed); ROC AUC 0.710")
+    assert words.startswith("warming up: 120 different users have reached the goal (100 are needed), and it does not")
+    assert "does not beat the heuristic yet (ROC AUC 0.710 and 0.700). Until" in words
     assert "first labels" not in words
 
 

@@ -21,7 +21,7 @@ h1{font-size:34px;margin:0 0 18px;line-height:1.15}h2{font-size:25px;margin:0 0 
 nav{margin:0 0 14px;display:flex;flex-wrap:wrap;gap:6px 16px}a{color:var(--blue)}
 section{border-top:1px solid var(--line);padding-top:28px;margin-top:36px}
 .warn{color:var(--warn);border-left:3px solid var(--warn);padding-left:12px}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:18px;margin:18px 0;
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:18px;margin:18px 0;
 align-items:start}
 .wide{grid-column:1/-1}
 .row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:18px}
