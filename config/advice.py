@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from config.catalog import Catalog, LikelihoodFilter, ScoreFilter
-from config.places import located_filters
+from config.catalog import Catalog, LikelihoodFilter, ScoreFilter, SegmentInput
+from config.places import located_atoms, located_filters
 from config.yaml_text import path_text
 
 
@@ -24,7 +24,30 @@ class Hint:
 
 def hints(catalog: Catalog) -> tuple[Hint, ...]:
     """In the order of the catalog."""
-    return tuple(_ranges(catalog))
+    return (*_unused(catalog), *_ranges(catalog))
+
+
+def _unused(catalog: Catalog) -> Iterator[Hint]:
+    """What the input's mapping gives a name and nothing asks for."""
+    mapping = catalog.input
+    if isinstance(mapping, SegmentInput):
+        return
+    traits = catalog.named_traits()
+    properties = {name for atom, _ in located_atoms(catalog) for name in atom.where}
+    properties |= {name for remember in catalog.remember.values() for name in remember.properties}
+    properties |= {str(catalog.value_property)}
+    uses = {
+        "traits": (traits, "to learn from it list it under features.traits, or name it in a filter"),
+        "properties": (
+            properties,
+            "properties are read only where a goal's where, remember or features.value names one",
+        ),
+    }
+    for kind, (used, words) in uses.items():
+        for name in getattr(mapping, kind):
+            if name not in used:
+                place = ("input", kind, name)
+                yield Hint(catalog.origin.line(place), path_text(place), f"nothing makes use of it: {words}")
 
 
 def _ranges(catalog: Catalog) -> Iterator[Hint]:

@@ -173,7 +173,7 @@ def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:
     about = {
         "reads": _input_words(catalog),
         "events": ", ".join(catalog.named_events()) or "none by name",
-        "value": catalog.value_property or "none",
+        "value": _value_words(catalog),
         "traits": ", ".join(catalog.named_traits()) or "none",
     }
     predictions = plain_table("prediction", "name", "goal", "window", "access", title="Predictions")
@@ -189,6 +189,16 @@ def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:
         result.append(segments)
     result += [Text(f"hint: {printable(str(hint))}", style="yellow") for hint in hints(catalog)]
     return result
+
+
+def _value_words(catalog: Catalog) -> str:
+    from config.catalog import SegmentInput
+
+    name = catalog.value_property
+    if name is None:
+        return "none"
+    field = None if isinstance(catalog.input, SegmentInput) else catalog.input.value
+    return name if field is None else f"{field} (as the property {name!r})"
 
 
 def _input_words(catalog: Catalog) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,8 +72,11 @@ class DeadLetter(msgspec.Struct, frozen=True):
         return self.source or f"position {self.position}"
 
     def start(self, characters: int) -> str:
-        """The start of the record in one line; bytes that are not UTF-8 in base64."""
-        text = self.raw if self.raw is not None else f"(base64) {self.raw_base64 or ''}"
+        r"""The start of the record in one line; bytes that are not UTF-8 as `\xf6`."""
+        if self.raw is not None:
+            text = self.raw
+        else:
+            text = b64decode(self.raw_base64 or "").decode("utf-8", "backslashreplace")
         line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: characters + 1])
         return line if len(line) <= characters else line[: characters - 1] + "…"
 
@@ -106,6 +110,11 @@ def hint_for(reason: str, letters: Sequence[DeadLetter], catalog: Catalog) -> st
 
 def _time_hint(detail: str, catalog: Catalog) -> str | None:
     """Which unit a number would be a time in, when it is none in the catalog's."""
+    if re.search(r"'\s*(\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./]\d{1,2}[./]\d{1,2})\b", detail):
+        return (
+            "only ISO 8601 is read, with the year first: write 2024-05-31 or 2024-05-31 14:00 (of 05/06/2024 nobody "
+            "can tell the day from the month)"
+        )
     shown = re.search(r"(?<![\w.-])(\d{9,16}(?:\.\d+)?)(?![\w.])", detail)
     if shown is None or isinstance(catalog.input, SegmentInput):
         return None

@@ -124,6 +124,18 @@ def test_a_path_that_no_json_row_has_is_told(tmp_path: Path) -> None:
     assert "no row has 'cart.totl', which input.value (line 9) names; did you mean 'cart.total'?" in out
 
 
+def test_what_is_mapped_and_not_used_is_given_a_hint(tmp_path: Path) -> None:
+    mapped = "  value: price\n  traits: {town: town}\n  properties: {colour: colour}\n"
+    _, catalog = write(tmp_path, [], CATALOG.replace("  value: price\n", mapped))
+    code, out, _ = run("check", catalog)
+    assert code == 0
+    assert "hint: input.traits.town (line 10): nothing makes use of it: to learn from it list it under feat" in out
+    assert "hint: input.properties.colour (line 11): nothing makes use of it" in out
+    used = CATALOG.replace("  value: price\n", mapped).replace("{did: Buy}", "{did: Buy, where: {colour: red}}")
+    used = used.replace("{value: price}", "{value: price, traits: [town]}")
+    assert "hint:" not in run("check", write(tmp_path, [], used)[1])[1]
+
+
 def test_a_range_of_scores_with_two_ends_is_given_a_hint(tmp_path: Path) -> None:
     band = CATALOG + "  middle: {name: M, filter: {all: [{prediction: buys_1d, score: {min: 50, max: 75}}]}}\n"
     band += "  top: {name: T, filter: {prediction: buys_1d, score: {min: 50, max: 100}}}\n"

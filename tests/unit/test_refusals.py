@@ -38,7 +38,10 @@ def test_every_reason_has_a_hint(reason: DeadReason) -> None:
         ("iso", "1704067200", "1", "1704067200 is 2024-01-01 if it is in seconds: set input.time.unit: s"),
         ("iso", "1704067200.25", "1", "set input.time.unit: s"),
         ("iso", "1704067200123", "1", "set input.time.unit: ms"),
-        ("iso", "31.12.2024", "1", "write days as 2024-05-31"),
+        ("iso", "31.12.2024", "1", "write 2024-05-31 or"),
+        ("iso", "1/2/2024 2:30 PM", "1", "nobody can tell the day from the month"),
+        ("iso", "2024/12/31 14:00", "1", "with the year first"),
+        ("iso", "yesterday", "1", "write days as 2024-05-31"),
         ("s", "-5", "1", "times must lie between 1980 and 2100"),
         ("iso", "2024-01-01", '"12,50"', "decimal comma"),
         ("iso", "2024-01-01", "12 EUR", "without a currency"),
@@ -66,5 +69,5 @@ def test_without_a_mapping_no_hint_names_one(reason: DeadReason) -> None:
 def test_the_start_of_a_record_is_one_line_of_bounded_length() -> None:
     letter = DeadLetter("bad_user", "", 0, raw="a\nb\tc\0" + "x" * 500)
     assert letter.start(20) == r"a\nb\tc\x00xxxxxxxx" + "…"
-    assert DeadLetter("bad_encoding", "", 0, raw_base64="/w==").start(20) == "(base64) /w=="
+    assert DeadLetter("bad_encoding", "", 0, raw_base64="S/ZsbgoA").start(20) == r"K\xf6ln\n\x00"
     assert DeadLetter("x", "", 7).place == "position 7"
