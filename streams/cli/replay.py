@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     ("tideline replay orders.csv -c shop.yaml", "with everything in .tideline"),
     ("tideline replay 2023.ndjson.gz 2024.ndjson.gz -c shop.yaml --report shop.html", "several files, and a report"),
+    ("tideline replay day1.csv day2.csv -c shop.yaml", "go on with the next day's file after a run over day1.csv"),
     ("tideline replay orders.csv -c shop.yaml --store redis://localhost:6379/0", "into a Redis of yours"),
     ("tideline replay orders.csv -c shop.yaml --fresh", "begin anew, say after a change of the catalog"),
 )
@@ -54,7 +55,8 @@ def replay(
     """Run files of events through the full path: scores, categories, segments, and an event for every crossing.
 
     It may be interrupted at any moment (Ctrl-C, kill -9, power): run again, it goes on from its last commit and comes
-    to the same result. A run that is complete only shows its result again.
+    to the same result. A run that is complete only shows its result again. With new files behind the ones that it has
+    read it goes on.
     """
     from config.errors import InputError
     from config.loader import load_catalog
