@@ -58,6 +58,7 @@ lint: install  ## Style and types
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy
+	@$(BIN)/hadolint Dockerfile
 
 format: install  ## Put the code into its style
 	@$(BIN)/ruff check --fix $(CODE)
@@ -70,6 +71,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 lock: install  ## Write the lock files anew; UPGRADE=1 takes newer versions
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group build --extra peers --extra data --extra kafka-local -o requirements/lock.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev --extra peers --extra data --extra kafka-local -c requirements/lock.txt -o requirements/dev.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -c requirements/lock.txt -o requirements/image.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group build -c requirements/lock.txt -o requirements/build.txt
 	@if grep -inE 'https?:|index-url|find-links' requirements/*.txt; then echo "A lock names an address." >&2; exit 1; fi
 
 schema: install  ## Write docs/catalog.schema.json and the tables of docs/catalog.md from the types
