@@ -1,0 +1,189 @@
+"""docker-compose.yml says what the product understands, in the versions that are tested, and publishes nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from config.loader import load_catalog
+from config.settings import PREFIX, load_settings
+from streams.adapters.kafka_jars import KAFKA_VERSION, listed_jars
+from streams.adapters.valkey_server import _binary
+from streams.cli.app import app
+from tests.conftest import ROOT
+from tests.unit.deploy_world import (
+    PASSWORDS,
+    WORKER_PORT,
+    compose,
+    docker_compose,
+    final,
+    own_services,
+    project,
+    service,
+    tag,
+)
+
+# Commands of docker-compose.yml that the command line does not have yet. To be empty in every release.
+NOT_YET = {"worker"}
+
+
+def command_line() -> Any:
+    """The group of all commands."""
+    return typer.main.get_command(app)
+
+
+def raw() -> Any:
+    """The file as it was written, before anything is put into it."""
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+
+
+def test_docker_compose_reads_it_without_a_warning() -> None:
+    done = docker_compose("config", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", PASSWORDS)
+def test_a_password_that_is_not_set_is_asked_for(name: str) -> None:
+    done = docker_compose("config", "--quiet", variables={each: "x" for each in PASSWORDS if each != name})
+    assert done.returncode != 0
+    assert re.search(rf"required variable {name} is missing a value: a .*password", done.stderr)
+
+
+def test_no_password_stands_in_the_file() -> None:
+    secret = re.compile(r"PASSWORD|SECRET|AUTH$|_KEY$")
+    values = {
+        name: value
+        for found in raw()["services"].values()
+        for name, value in found.get("environment", {}).items()
+        if secret.search(name) and value is not None
+    }
+    assert values
+    assert all(value.startswith("${") and ":?" in value for value in values.values()), values
+    (stored,) = re.findall(r"requirepass (.*)", raw()["configs"]["valkey"]["content"])
+    assert stored.startswith('"${VALKEY_PASSWORD:?')
+
+
+def test_no_variable_of_the_file_alone_looks_like_a_setting() -> None:
+    """Whoever exports one of those would be told by the command line that it is no setting."""
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    used = set(re.findall(rf"\$\{{({PREFIX}\w+)", text))
+    assert used
+    assert used <= {PREFIX + name.upper() for name in type(load_settings()).model_fields}
+
+
+@pytest.mark.parametrize("name", own_services())
+def test_the_settings_are_settings_with_values_that_can_be_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = service(name).get("environment", {})
+    assert all(variable.startswith(PREFIX) for variable in variables)
+    for variable, value in variables.items():
+        if value is not None:
+            monkeypatch.setenv(variable, value)
+    settings = load_settings()
+    if variables:
+        assert settings.kafka_bootstrap_servers == "kafka:9092"
+        assert settings.shards > 1
+
+
+def test_the_commands_are_commands() -> None:
+    group = command_line()
+    commands = {name: service(name)["command"] for name in own_services()}
+    assert {words[0] for words in commands.values() if words[0] not in group.commands} == NOT_YET
+    for name, words in commands.items():
+        command = group.commands.get(words[0])
+        if command is not None:  # every option exists, and its value can be read
+            command.make_context(name, list(words[1:]))
+
+
+def test_workers_can_be_many() -> None:
+    worker = service("worker")
+    assert "container_name" not in worker
+    assert not worker.get("ports")
+    assert worker["command"] == ["worker", "--catalog", "/etc/tideline/catalog.yaml"]
+
+
+def test_workers_wait_for_what_they_need() -> None:
+    conditions = {name: found["condition"] for name, found in service("worker")["depends_on"].items()}
+    assert conditions == {
+        "kafka": "service_healthy",
+        "valkey": "service_healthy",
+        "topics": "service_completed_successfully",
+    }
+    assert service("topics")["depends_on"]["kafka"]["condition"] == "service_healthy"
+    assert service("topics")["restart"] == "no"
+
+
+@pytest.mark.parametrize("name", own_services())
+def test_only_workers_are_asked_for_their_health(name: str) -> None:
+    """The image asks for a worker's web view; a command that has none would be ended for it."""
+    words = service(name)["command"]
+    assert service(name).get("healthcheck", {}).get("disable", False) == (words[0] != "worker")
+
+
+def test_the_catalog_is_there_and_cannot_be_changed() -> None:
+    (mount,) = service("worker")["volumes"]
+    assert mount["read_only"] is True
+    assert mount["target"] in service("worker")["command"]
+    assert load_catalog(Path(mount["source"])).predictions
+
+
+def test_nothing_is_published_beyond_this_machine() -> None:
+    published = [port for found in compose()["services"].values() for port in found.get("ports", [])]
+    assert published
+    assert {port["host_ip"] for port in published} == {"127.0.0.1"}
+    assert {port["target"] for port in published} == {29092, 9090, 3000}
+
+
+def test_own_containers_have_no_rights() -> None:
+    for name in own_services():
+        assert service(name)["cap_drop"] == ["ALL"]
+        assert service(name)["security_opt"] == ["no-new-privileges:true"]
+        assert "user" not in service(name)  # the image's
+
+
+def test_data_outlives_its_container() -> None:
+    places = {"kafka": "/var/lib/kafka/data", "valkey": "/data", "prometheus": "/prometheus"}
+    for name, place in places.items():
+        assert place in {mount["target"] for mount in service(name)["volumes"] if mount["type"] == "volume"}
+    assert service("kafka")["environment"]["KAFKA_LOG_DIRS"] == places["kafka"]
+
+
+def test_versions_are_those_that_the_tests_run() -> None:
+    assert tag("kafka") == KAFKA_VERSION
+    jars = [jar.split(":") for jar, _ in listed_jars()]
+    assert {version for group, _, version in jars if group == "org.apache.kafka"} == {KAFKA_VERSION}
+    said = subprocess.run([_binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"v=(\d+\.\d+\.\d+)", said)
+    assert found is not None
+    assert tag("valkey").startswith(found[1] + "-")
+    assert {tag(name) for name in own_services()} == {project()["project"]["version"]}
+
+
+def test_every_image_is_pinned() -> None:
+    for name in compose()["services"]:
+        assert re.match(r"v?\d+\.\d+\.\d+(-alpine\d+\.\d+)?$", tag(name)), name
+
+
+def test_the_port_of_a_worker_is_the_same_everywhere() -> None:
+    (exposed,) = final("EXPOSE")
+    (check,) = final("HEALTHCHECK")
+    scraped = yaml.safe_load((ROOT / "config/prometheus/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    assert exposed.words == (str(WORKER_PORT),)
+    assert f"'127.0.0.1', {WORKER_PORT}," in check.words[-1]
+    assert [job["dns_sd_configs"][0]["port"] for job in scraped if "dns_sd_configs" in job] == [WORKER_PORT]
+
+
+def test_the_catalog_can_be_another_one(tmp_path: Path) -> None:
+    done = docker_compose("config", "--format", "json", variables=PASSWORDS | {"CATALOG": str(tmp_path / "own.yaml")})
+    assert f'"source": "{tmp_path / "own.yaml"}"' in done.stdout
+
+
+def test_the_program_is_the_one_that_was_locked() -> None:
+    """docker-compose lies beside this Python: another one on the path would read the file in its own way."""
+    assert Path(sys.executable).with_name("docker-compose").is_file()

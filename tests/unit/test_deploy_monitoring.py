@@ -1,0 +1,124 @@
+"""What Prometheus and Grafana read at their start."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jsonschema
+import yaml
+
+from tests.conftest import ROOT
+from tests.unit.deploy_world import compose, service
+
+PROMETHEUS = ROOT / "config/prometheus/prometheus.yml"
+PROVISIONING = ROOT / "config/grafana/provisioning"
+
+DURATION = {"type": "string", "pattern": r"^\d+(ms|s|m|h|d)$"}
+# Of Prometheus's configuration what is used here, from its documentation; it refuses a name that it does not know.
+DNS = {
+    "type": "object",
+    "required": ["names"],
+    "additionalProperties": False,
+    "properties": {
+        "names": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "type": {"enum": ["SRV", "A", "AAAA", "MX", "NS"]},
+        "port": {"type": "integer", "minimum": 1, "maximum": 65_535},
+        "refresh_interval": DURATION,
+    },
+}
+SCRAPE = {
+    "type": "object",
+    "required": ["job_name"],
+    "additionalProperties": False,
+    "properties": {
+        "job_name": {"type": "string"},
+        "scrape_interval": DURATION,
+        "scrape_timeout": DURATION,
+        "metrics_path": {"type": "string", "pattern": "^/"},
+        "scheme": {"enum": ["http", "https"]},
+        "dns_sd_configs": {"type": "array", "items": DNS},
+        "static_configs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["targets"],
+                "additionalProperties": False,
+                "properties": {
+                    "targets": {"type": "array", "items": {"type": "string", "pattern": r"^[\w.-]+:\d+$"}},
+                    "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                },
+            },
+        },
+    },
+}
+SCHEMA = {
+    "type": "object",
+    "required": ["scrape_configs"],
+    "additionalProperties": False,
+    "properties": {
+        "global": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), DURATION),
+        },
+        "rule_files": {"type": "array", "items": {"type": "string", "pattern": r"\.ya?ml$"}},
+        "scrape_configs": {"type": "array", "items": SCRAPE, "minItems": 1},
+    },
+}
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def mount(name: str, source: Path) -> str:
+    """Where a service has a folder of the project."""
+    (found,) = [each for each in service(name)["volumes"] if each["source"] == str(source)]
+    assert found["read_only"] is True
+    return str(found["target"])
+
+
+def test_prometheus_is_given_a_file_that_it_can_read() -> None:
+    jsonschema.validate(read(PROMETHEUS), SCHEMA)
+    (option,) = [word for word in service("prometheus")["command"] if word.startswith("--config.file=")]
+    assert option == f"--config.file={mount('prometheus', PROMETHEUS.parent)}/{PROMETHEUS.name}"
+
+
+def test_every_worker_is_scraped() -> None:
+    jobs = {job["job_name"]: job for job in read(PROMETHEUS)["scrape_configs"]}
+    (found,) = jobs["tideline-worker"]["dns_sd_configs"]
+    assert found["type"] == "A"
+    assert set(found["names"]) <= compose()["services"].keys()
+    assert "metrics_path" not in jobs["tideline-worker"]  # /metrics is what it asks for by itself
+
+
+def test_grafana_asks_prometheus() -> None:
+    (source,) = read(PROVISIONING / "datasources/prometheus.yaml")["datasources"]
+    address = urlsplit(source["url"])
+    assert (source["type"], source["uid"], source["isDefault"]) == ("prometheus", "prometheus", True)
+    assert address.hostname in compose()["services"]
+    assert [port["target"] for port in service(address.hostname)["ports"]] == [address.port]
+    assert source["jsonData"]["timeInterval"] == read(PROMETHEUS)["global"]["scrape_interval"]
+
+
+def test_grafana_finds_the_dashboards() -> None:
+    (provider,) = read(PROVISIONING / "dashboards/tideline.yaml")["providers"]
+    assert provider["type"] == "file"
+    assert provider["options"]["path"] == mount("grafana", ROOT / "config/grafana/dashboards")
+    assert mount("grafana", PROVISIONING) == "/etc/grafana/provisioning"
+
+
+def test_folders_that_are_mounted_are_in_the_project() -> None:
+    kept = subprocess.run(["git", "ls-files", "config"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    folders = [
+        Path(each["source"]).relative_to(ROOT).as_posix()
+        for name in ("prometheus", "grafana")
+        for each in service(name)["volumes"]
+        if each["type"] == "bind"
+    ]
+    assert folders
+    assert all(re.search(rf"^{folder}/", kept, re.MULTILINE) for folder in folders)
