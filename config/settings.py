@@ -146,6 +146,17 @@ class Settings(BaseSettings):
         ge=1,
         description="For how long topics keep their records at least; a worker that was away for longer loses events.",
     )
+    web_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address at which a worker shows `/healthz`, `/readyz` and `/metrics`; `0.0.0.0` in a container.",
+    )
+    web_port: int = Field(default=6066, ge=1, le=65_535, description="The port of that.")
+    ready_lag: int = Field(
+        default=10_000,
+        ge=0,
+        description="A worker is ready (`/readyz`) when at most so many records of its partitions are unread.",
+    )
     signing_key: SecretStr | None = Field(
         default=None,
         description="Signs snapshots of river models that are stored as pickles (32 characters or more). Without it "

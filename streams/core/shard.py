@@ -113,7 +113,7 @@ class Shard:
     """One shard. Arguments: the checked catalog, number `shard` of `shards`, and the generation that goes into ids."""
 
     def __init__(self, catalog: Catalog, *, shard: int = 0, shards: int = 1, generation: str = "0") -> None:
-        self.vocabulary = Vocabulary(catalog)
+        self.vocabulary = Vocabulary(catalog, finds=shards == 1)
         self.definitions: Definitions = compile_definitions(catalog, self.vocabulary)
         d = self.definitions
         self.catalog = catalog

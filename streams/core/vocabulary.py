@@ -19,11 +19,13 @@ class Vocabulary:
     """Event names to columns, trait texts to codes, and the features that follow from both.
 
     `named` [names], `trait_column`, `trait_value` [trait features] are the arrays that the compiled code reads; they
-    are changed in place as names are found.
+    are changed in place as names are found. Without `finds` only those of the catalog have a column: several shards
+    would give the same column to different names, and their learner would take them for one.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, *, finds: bool = True) -> None:
         self._catalog = catalog
+        self._finds = finds
         fixed = catalog.named_events()
         limit = catalog.features.events.limit if isinstance(catalog.features.events, EventLimit) else 0
         self._found_limit = max(0, min(limit, catalog.limits.event_names - len(fixed)))
@@ -69,7 +71,7 @@ class Vocabulary:
         column = self._columns.get(name)
         if column is not None:
             return column
-        if len(self._columns) < self.names - 1 and name != BUCKET:
+        if self._finds and len(self._columns) < self.names - 1 and name != BUCKET:
             column = len(self._columns)
             self._columns[name] = column
             self._feature_names = None
@@ -95,7 +97,7 @@ class Vocabulary:
         """The same for a value that a user has: a feature with a limit takes a column for it while one is free."""
         number = self.trait_code(trait, value)
         free = self._free.get(trait)
-        if free and number not in self._shown[trait]:
+        if self._finds and free and number not in self._shown[trait]:
             at = free.pop(0)
             self._shown[trait].add(number)
             self.trait_value[at] = number

@@ -53,7 +53,8 @@ class Counts:
 
 
 class ShardRun:
-    """Shard `shard` of `shards` under `catalog`. `source` names the partition (in hashes, dead letters).
+    """Shard `shard` of `shards` under `catalog`. `source` names the partition (in hashes, dead letters), `about` holds
+    named bytes that are stored with the first commit, for readers.
 
     Events are Segment JSON, whatever form the catalog gives for files.
     """
@@ -67,6 +68,7 @@ class ShardRun:
         shards: int,
         source: str,
         codec: ModelCodec | None = None,
+        about: Mapping[str, bytes] | None = None,
     ) -> None:
         self.catalog = catalog
         self.number = shard
@@ -76,6 +78,7 @@ class ShardRun:
         self._source = source
         self._source_hash = id_hash(source)
         self._codec = codec
+        self._about = dict(about or {})
         self._decoder = SegmentDecoder(catalog)
         self._chunks: list[Message] = []
         self._claim: Claim | None = None
@@ -102,6 +105,11 @@ class ShardRun:
         if self._shard is None:
             raise RuntimeError(f"shard {self.number} is not loaded")
         return self._shard
+
+    @property
+    def users(self) -> int:
+        """How many the shard holds."""
+        return len(self.shard.users)
 
     def assign(self) -> Position:
         """Take the shard: a new epoch, the state of the last commit, and what the outbox still held published.
@@ -222,6 +230,8 @@ class ShardRun:
         ports = self._ports
         self.shard.note_items()
         batch = self._saver.take_effects(self._committed + 1, position.to_bytes())
+        if batch.number == 1:
+            batch.blobs.update(self._about)
         batch.messages, self._chunks = self._chunks, []
         batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
         self._trim = commit_batch(

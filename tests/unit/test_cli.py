@@ -67,6 +67,7 @@ def test_all_commands_are_there() -> None:
         "topics",
         "transitions",
         "user",
+        "worker",
     }
     assert set(COMMANDS) == wanted
 

@@ -1,0 +1,51 @@
+"""`tideline worker`: score and learn from Kafka."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from streams.cli.options import CatalogFile, DataDir, Store, find_place
+from streams.cli.screen import TerminalWatcher, err, guarded
+
+EXAMPLES = (
+    ("tideline worker -c shop.yaml --store redis://localhost:6379/0", "one of several that share the partitions"),
+    ("TIDELINE_SHARDS=12 tideline worker -c shop.yaml", "events in 12 partitions, its own Valkey server"),
+)
+
+
+@guarded()
+def worker(
+    catalog: CatalogFile,
+    store: Store = None,
+    data_dir: DataDir = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option(
+            "--kafka", metavar="HOST:PORT", help="Brokers of the Kafka (localhost:9092, or what the settings say)."
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="PORT", help="Of /healthz, /readyz and /metrics (6066).")
+    ] = None,
+) -> None:
+    """Score events from Kafka as they come, learn, and send transitions to Kafka.
+
+    Runs until it is stopped. Start as many as there are partitions, on any machines: they share the partitions among
+    themselves, and all use the same store. SIGTERM and Ctrl-C finish the batch in hand and hand over. Starting again is
+    safe at any time: everything is in the store.
+    """
+    from config.loader import load_catalog
+    from config.settings import load_settings
+    from streams.runtime.kafka.worker import WorkerJob, run_worker
+
+    settings = load_settings(kafka_bootstrap_servers=kafka, redis_url=store, data_dir=data_dir, web_port=port)
+    place, codec = find_place(store, data_dir)
+    job = WorkerJob(settings, load_catalog(catalog), place, codec)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    console = err()
+    run_worker(job, TerminalWatcher(), lambda words: console.print(words, markup=False, highlight=False))

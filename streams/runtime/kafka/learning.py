@@ -1,0 +1,58 @@
+"""The learning service: every partition of the examples has the learner of the predictions in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from config.catalog import Catalog
+from config.settings import Settings
+from models.snapshot import ModelCodec
+from streams.runtime.kafka.partitions import PartitionedService, Run
+from streams.runtime.learner_run import LearnerRun
+from streams.runtime.records import Record
+from streams.runtime.shard_run import Ports
+
+BATCH_CHUNKS: Final = 64
+
+
+class LearningService(PartitionedService):
+    """Consumes chunks of examples, and commits models and snapshots."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        *,
+        make_ports: Callable[[], Ports],
+        digest: str,
+        codec: ModelCodec | None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            settings,
+            settings.topic("examples"),
+            f"{settings.kafka_group}-learners",
+            batch=BATCH_CHUNKS,
+            **options,
+        )
+        self._catalog = catalog
+        self._make_ports = make_ports
+        self._digest = digest
+        self._codec = codec
+
+    def make_run(self, number: int) -> Run:
+        """See `PartitionedService`."""
+        return LearnerRun(
+            self._catalog,
+            self._make_ports(),
+            partition=number,
+            every=self.settings.shards,  # about one snapshot an hour: every shard sends a chunk then
+            digest=self._digest,
+            codec=self._codec,
+        )
+
+    def step(self, run: Run, records: Sequence[Record], now_s: float | None) -> None:  # noqa: ARG002  time does not matter
+        """See `PartitionedService`."""
+        assert isinstance(run, LearnerRun)
+        run.step(records)

@@ -1,0 +1,59 @@
+"""The scoring service: every partition of the events is a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from config.catalog import Catalog
+from config.settings import Settings
+from models.snapshot import ModelCodec
+from streams.runtime.kafka.models import ModelsService
+from streams.runtime.kafka.partitions import PartitionedService, Run
+from streams.runtime.records import Record
+from streams.runtime.shard_run import Ports, ShardRun
+
+
+class ScoringService(PartitionedService):
+    """Consumes events, and commits scores and transitions. `make_ports` opens a store for one partition."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        *,
+        make_ports: Callable[[], Ports],
+        models: ModelsService,
+        codec: ModelCodec | None,
+        about: dict[str, bytes],
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            settings,
+            settings.topic("events"),
+            settings.kafka_group,
+            batch=catalog.limits.batch_events,
+            **options,
+        )
+        self._catalog = catalog
+        self._make_ports = make_ports
+        self._models = models
+        self._codec = codec
+        self._about = about
+
+    def make_run(self, number: int) -> Run:
+        """See `PartitionedService`."""
+        return ShardRun(
+            self._catalog,
+            self._make_ports(),
+            shard=number,
+            shards=self.settings.shards,
+            source=f"{self.topic}-{number}",
+            codec=self._codec,
+            about=self._about,
+        )
+
+    def step(self, run: Run, records: Sequence[Record], now_s: float | None) -> None:
+        """See `PartitionedService`."""
+        assert isinstance(run, ShardRun)
+        run.step(records, self._models.latest, now_s)
