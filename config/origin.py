@@ -19,10 +19,10 @@ class Origin:
     lines: Mapping[Location, int] = field(default_factory=dict)
 
     def line(self, location: Location) -> int | None:
-        """The line, from 1, of the deepest part of a location that is in the text; None without a text."""
+        """The line, from 1, of the deepest part of a location that is in the text; None where there is none."""
         while location and location not in self.lines:
             location = location[:-1]
-        return self.lines.get(location)
+        return self.lines[location] if location else None
 
     def place(self, location: Location) -> str:
         """`input.user (line 7)`."""

@@ -151,8 +151,10 @@ def csv_words(texts: Sequence[bytes], catalog: Catalog) -> str | None:
         return None
     mark = max(same, key=lambda mark: len(same[mark][0]))
     delimiter = "" if mark == "," else f", delimiter: {json.dumps(mark)}"
-    place = catalog.origin.place(("input", "format")) if catalog.origin.line(("input",)) else "input.format"
+    given = f"{catalog.origin.place(('input', 'format'))} is {catalog.input.format}"
+    if "input" not in catalog.model_fields_set:
+        given = "without input the catalog reads Segment JSON"
     return (
-        f"is a CSV, and {place} is {catalog.input.format}: set input.format: csv and name its columns, as in "
+        f"is a CSV, and {given}: set input.format: csv and name its columns, as in "
         f"input: {{format: csv{delimiter}, user: ..., event: ..., time: ...}}. The columns are {listed(same[mark][0])}"
     )

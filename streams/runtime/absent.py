@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ from config.places import mapped_fields
 from config.yaml_text import path_text
 from streams.adapters.file_header import close_to
 from streams.adapters.files import Sample
-from streams.core.events import Event
+from streams.core.events import BadEvent, DeadReason, Event
 
 _DEPTH = 8
+_LACKS_A_FIELD = (DeadReason.MISSING_USER, DeadReason.MISSING_EVENT, DeadReason.MISSING_TIME)
+"""A record with such a reason was parsed, so it is not nested too deeply to be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class AbsentField:
 
 
 def absent_fields(sample: Sample, catalog: Catalog) -> tuple[AbsentField, ...]:
-    """What the mapping of NDJSON names and none of the rows has that became events, in the order of the catalog.
+    """What the mapping of NDJSON names and none of the rows has, in the order of the catalog.
 
     Of a CSV a column that is not there is an error.
     """
@@ -51,11 +54,13 @@ def absent_fields(sample: Sample, catalog: Catalog) -> tuple[AbsentField, ...]:
 
 
 def _found_in(sample: Sample) -> list[str]:
-    """Every path in the rows that became events; the others may be nested too deeply to be looked at."""
+    """Every path in the rows that are JSON objects, as far as decoding them has shown that."""
     found: dict[str, None] = {}
     for text, event in zip(sample.texts, sample.events, strict=True):
-        if type(event) is Event:
-            _add_paths(msgspec.json.decode(text), "", found)
+        if type(event) is Event or (type(event) is BadEvent and event.reason in _LACKS_A_FIELD):
+            # What nobody asked for was not parsed: it may be a number that nothing can hold.
+            with suppress(msgspec.DecodeError):
+                _add_paths(msgspec.json.decode(text), "", found)
     return list(found)
 
 

@@ -103,6 +103,8 @@ def hint_for(reason: str, letters: Sequence[DeadLetter], catalog: Catalog) -> st
         special = 'the value has a decimal comma: set input.decimal: ","'
         if catalog.input.delimiter == ",":
             special += ", and part the columns by something else (input.delimiter)"
+    elif reason == DeadReason.UNKNOWN_TYPE and detail.startswith('the record has no "type"'):
+        special = "Segment events are track or identify; JSON of another form needs input.format: ndjson"
     if special is None and isinstance(catalog.input, SegmentInput):
         special = _SEGMENT_HINTS.get(DeadReason(reason))
     return special or _HINTS[DeadReason(reason)]

@@ -139,6 +139,13 @@ def test_tomorrows_file_is_read_by_tomorrows_clock(catalog: Catalog, days: list[
         replay(catalog, days, MemoryStore(server), sink, [clocks_s[0], clocks_s[2]])
 
 
+def test_the_first_rows_of_a_day_may_be_late(catalog: Catalog, days: list[Path]) -> None:
+    with opened(catalog, days) as log:
+        assert [file.late_rows for file in log.read_files] == [0, 4, 4]
+        assert [stretch.files for stretch in log.stretches] == [1, 2, 3]
+        assert log.stretches[-1].rows == log.rows
+
+
 def refused(catalog: Catalog, server: MemoryServer, paths: Sequence[Path]) -> str:
     with pytest.raises(StoreIncompatible) as found:
         replay(catalog, paths, MemoryStore(server), ListSink())

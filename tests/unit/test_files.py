@@ -475,6 +475,8 @@ def test_brackets_in_a_header_are_no_json(write: Write) -> None:
 @pytest.mark.parametrize("text", [SEGMENT, NDJSON])
 def test_a_csv_under_a_catalog_for_json_is_told_what_to_write(write: Write, text: str) -> None:
     message = refused(catalog(text), write("a.csv", "user;what;time\nann;View;2024-05-31\n"))
+    given = "input.format (line 5) is ndjson" if text == NDJSON else "without input the catalog reads Segment JSON"
+    assert f"is a CSV, and {given}" in message
     assert 'set input.format: csv and name its columns, as in input: {format: csv, delimiter: ";", user' in message
     assert "The columns are 'user', 'what', 'time'" in message
 

@@ -107,17 +107,23 @@ def test_a_broken_catalog_is_not_taken_for_data(text: str, tmp_path: Path) -> No
     assert "file of events" not in err
 
 
+HUGE_NUMBER = '{"who": "u1", "what": "View", "at": "2024-01-01", "other": 1e999}'
+
+
 def test_a_path_that_no_json_row_has_is_told(tmp_path: Path) -> None:
     text = CATALOG.replace("format: csv", "format: ndjson").replace("value: price", "value: cart.totl")
     path = tmp_path / "events.ndjson"
     made = [{**row, "cart": {"total": 5, "note": None}} for row in rows(3)]
-    path.write_text("\n".join([*map(json.dumps, made), "[" * 100_000]) + "\n")
+    path.write_text("\n".join([*map(json.dumps, made), "[" * 100_000, HUGE_NUMBER]) + "\n")
     (file,) = preview([path], loads(text.replace("user: who", "user: who\n  message_id: cart.note")), NOW_S, 10).files
     told = [(absent.field, absent.used_by, absent.close) for absent in file.absent_fields]
     assert told == [
         ("cart.note", "input.message_id", "cart.total"),
         ("cart.totl", "input.value", "cart.total"),
     ]
+    (tmp_path / "catalog.yaml").write_text(text.replace("user: who", "user: ho"))
+    code, out, _ = run("check", str(tmp_path / "catalog.yaml"), str(path))
+    assert (code, "no row has 'ho', which input.user (line 6) names; did you mean 'who'?" in out) == (3, True)
     (tmp_path / "catalog.yaml").write_text(text)
     code, out, _ = run("check", str(tmp_path / "catalog.yaml"), str(path))
     assert code == 0
