@@ -1,182 +1,207 @@
-"""A shard and a learner of a live stream: how time passes while nothing comes, and what a failed start leaves."""
+"""Shards and a learner of a live stream, without faults: they go live together, with one distribution.
+
+What faults do to them is tried out by the simulator (tests/sim) and on a real Kafka (tests/integration).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
+from typing import Any
+from unittest.mock import patch
 
+import msgspec
+import numpy as np
 import pytest
 
-from config.errors import BrokerUnavailable
+from benchmarks._warmup import ShortWarmup
 from config.loader import loads
-from streams.adapters.memory_sinks import ListCourier, ListSink
+from models.snapshot import Snapshot, Status
+from streams.adapters.memory_sinks import ListSink
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.commit import Patience
-from streams.ports import Identity, Message, OutboxEntry
+from streams.core.partition import shard_of
+from streams.ports import Identity, Message
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.records import Record
 from streams.runtime.shard_run import Ports, ShardRun
 
-T0 = 1_704_240_000.0
-CATALOG = loads(
-    """
+SHARDS = 3
+START_S = 1_704_067_200.0
+LOG_S = START_S + 1e6  # later than every event, so that none is of the future
+CATALOG = loads("""
 version: 1
 name: live
+features: {events: [View, Order]}
 predictions:
-  orders: {name: Orders, goal: {did: Order}, window: 1h}
-segments:
-  buyers: {name: Buyers, filter: {event: Order, count: {min: 1}}}
-"""
-)
+  orders: {name: Orders, goal: {did: Order}, window: 6h}
+""")
+SEED = 20_241_122
 
 
-class Away:
-    """A sink and a courier that take nothing until they are told to."""
+def iso(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat()
 
-    def __init__(self) -> None:
-        self.is_away = False
-        self.sink, self.courier = ListSink(), ListCourier()
 
-    def publish(self, entries: Sequence[OutboxEntry]) -> None:
-        self._look()
-        self.sink.publish(entries)
+def event(user: str, name: str, time_s: float, number: int) -> bytes:
+    return msgspec.json.encode(
+        {"type": "track", "userId": user, "event": name, "timestamp": iso(time_s), "messageId": f"m{number}"}
+    )
+
+
+@dataclass
+class World:
+    """Logs, stores and runs in this process."""
+
+    models: dict[int, Snapshot] = field(default_factory=dict)
+    chunks: list[Record] = field(default_factory=list)
+    letters: list[dict[str, Any]] = field(default_factory=list)
+    sinks: list[ListSink] = field(default_factory=list)
+    learned: int = 0
+
+    def __post_init__(self) -> None:
+        self.servers = MemoryServer(), MemoryServer()
+        self.shards = [
+            ShardRun(CATALOG, self.ports(0, SHARDS), shard=n, shards=SHARDS, source=f"events-{n}")
+            for n in range(SHARDS)
+        ]
+        self.learner = LearnerRun(CATALOG, self.ports(1, 1), partition=0, every=SHARDS, digest="d")
+        runs: tuple[ShardRun | LearnerRun, ...] = (*self.shards, self.learner)
+        for run in runs:
+            assert run.assign().offset == 0
+
+    def ports(self, server: int, shards: int) -> Ports:
+        store = MemoryStore(self.servers[server])
+        store.prepare(shards, Identity(catalog="c"))
+        self.sinks.append(ListSink())
+        numbers = count()
+        return Ports(store, self.sinks[-1], self, Patience(lambda _: None), lambda: str(next(numbers)))
 
     def send(self, messages: Sequence[Message]) -> None:
-        self._look()
-        self.courier.send(messages)
+        for topic, key, data in messages:
+            if topic == "examples":
+                assert key == "orders"
+                self.chunks.append(Record(len(self.chunks), 0.0, data))
+            elif topic == "models":
+                assert key == "d:orders"
+                features = self.shards[0].shard.definitions.layout.columns.features
+                self.models[0] = Snapshot.from_bytes(data, features)
+            else:
+                assert topic == "dead-letters"
+                self.letters.append(json.loads(data))
 
-    def close(self) -> None:
-        """Nothing is held."""
+    def step(self, shard: int, values: Sequence[bytes], now_s: float | None = None) -> None:
+        at = self.shards[shard].position.offset
+        self.shards[shard].step([Record(at + n, LOG_S, v) for n, v in enumerate(values)], self.models, now_s)
 
-    def _look(self) -> None:
-        if self.is_away:
-            raise BrokerUnavailable("away")
+    def learn(self) -> None:
+        records, self.learned = self.chunks[self.learned :], len(self.chunks)
+        self.learner.step(records)
 
-
-def ports_on(server: MemoryServer, away: Away) -> Ports:
-    store = MemoryStore(server)
-    store.prepare(1, Identity(catalog="c"))
-    names = count()
-    return Ports(store, away, away, Patience(lambda _: None, attempts=2), lambda: f"g{next(names)}")
-
-
-def run_on(server: MemoryServer, away: Away) -> ShardRun:
-    return ShardRun(CATALOG, ports_on(server, away), shard=0, shards=1, source="events-0")
-
-
-def record(offset: int, event_s: float, log_s: float, user: str = "ann", event: str = "Order") -> Record:
-    body = {
-        "type": "track",
-        "userId": user,
-        "event": event,
-        "timestamp": datetime.fromtimestamp(event_s, UTC).isoformat(),
-        "messageId": str(offset),
-    }
-    return Record(offset, log_s, json.dumps(body).encode())
+    @property
+    def statuses(self) -> list[Status]:
+        return [run.shard.snapshot.predictions[0].status for run in self.shards]
 
 
-def test_an_idle_shard_s_clock_keeps_pace_with_the_wall_clock() -> None:
-    run = run_on(MemoryServer(), Away())
-    run.assign()
-    run.step([record(0, T0, T0 + 5.0)], {}, None)
-    for second in range(1, 200):
-        run.step([], {}, T0 + 5.0 + second)
-    assert run.shard.clock_s == T0 + 199.0
+@pytest.fixture
+def world() -> Iterator[World]:
+    with patch("models.learner.Warmup", ShortWarmup):
+        yield World()
 
 
-def test_a_wall_clock_that_goes_back_stops_the_time_until_it_has_caught_up() -> None:
-    run = run_on(MemoryServer(), Away())
-    run.assign()
-    run.step([record(0, T0, T0)], {}, None)
-    for now_s in (100.0, 40.0, 90.0, 110.0):
-        run.step([], {}, T0 + now_s)
-    assert run.shard.clock_s == T0 + 110.0
+def traffic(n: int) -> list[list[bytes]]:
+    """Per shard, in blocks of one hour and more."""
+    rng = random.Random(SEED)
+    users = [f"user-{k}" for k in range(60)]
+    logs: list[list[bytes]] = [[] for _ in range(SHARDS)]
+    for number in range(n):
+        user = rng.choice(users)
+        name = "Order" if rng.random() < 0.2 else "View"
+        time_s = START_S + number * 60.0
+        logs[shard_of(user, SHARDS)].append(event(user, name, time_s, number))
+    return logs
 
 
-def test_records_that_do_not_move_the_clock_do_not_hold_time_up() -> None:
-    run = run_on(MemoryServer(), Away())
-    run.assign()
-    run.step([record(0, T0, T0)], {}, None)
-    for k in range(1, 50):
-        run.step([record(k, T0 - 60.0, T0 + 10.0 * k), Record(100 + k, T0 + 10.0 * k, b"no json")], {}, None)
-        run.step([], {}, T0 + 10.0 * k + 1.0)
-    assert run.shard.clock_s == T0 + 491.0
+def run_all(world: World, logs: list[list[bytes]], size: int) -> list[list[Status]]:
+    """Shards in turns, the learner after each round; the statuses that were seen, each once."""
+    seen = [world.statuses]
+    for first in range(0, max(map(len, logs)), size):
+        for shard, log in enumerate(logs):
+            if log[first : first + size]:
+                world.step(shard, log[first : first + size])
+            if world.statuses != seen[-1]:
+                seen.append(world.statuses)
+        world.learn()
+    return seen
 
 
-def test_time_that_passed_and_was_saved_does_not_pass_again_after_a_restart() -> None:
-    server, away = MemoryServer(), Away()
-    first = run_on(server, away)
-    first.assign()
-    first.step([record(0, T0, T0)], {}, None)
-    first.step([], {}, T0 + 7_200.0)  # hands examples over, so it commits
-    assert first.counts.commits == 2
-    second = run_on(server, away)
-    second.assign()
-    second.step([], {}, T0 + 7_300.0)
-    assert second.shard.clock_s == T0 + 7_300.0
+def test_a_prediction_goes_live_in_all_shards_and_ranks_in_all_of_their_users(world: World) -> None:
+    seen = run_all(world, traffic(3_000), 20)
+    assert seen[0] == [Status.WARMING] * SHARDS
+    assert seen[-1] == [Status.LIVE] * SHARDS
+    first_live = next(statuses for statuses in seen if Status.LIVE in statuses)
+    assert Status.WARMING not in first_live, "live before every shard had counted its users anew"
+    users = sum(run.users for run in world.shards)
+    assert users == 60
+    assert int(world.models[0].counts.sum()) == users, "the distribution is that of all shards"
+    transitions = [json.loads(data) for sink in world.sinks for data in sink.published]
+    assert {t["data"]["origin"] for t in transitions} > {"backfill", "live"}
+    versions = {t["data"]["model_version"] for t in transitions}
+    assert len(versions) > 3
+    assert max(versions) <= max(run.shard.snapshot.predictions[0].version for run in world.shards)
 
 
-def test_a_start_that_cannot_publish_the_outbox_is_no_start() -> None:
-    server, away = MemoryServer(), Away()
-    first = run_on(server, away)
-    first.assign()
-    away.is_away = True
-    with pytest.raises(BrokerUnavailable):
-        first.step([record(0, T0, T0)], {}, None)
-    second = run_on(server, away)
-    with pytest.raises(BrokerUnavailable):
-        second.assign()
-    assert not second.is_loaded
-    away.is_away = False
-    second.assign()
-    assert len(away.sink.published) == 1
+def test_chunks_are_numbered_and_a_repeated_one_is_not_learned_again(world: World) -> None:
+    run_all(world, traffic(1_500), 50)
+    before = world.learner.learner.predictions[0].learned
+    assert before > 500
+    again = [Record(len(world.chunks) + n, 0.0, chunk.value) for n, chunk in enumerate(world.chunks)]
+    world.learner.step(again)
+    assert world.learner.learner.predictions[0].learned == before
+    assert world.learner.learner.predictions[0].missed == 0
 
 
-def test_a_store_set_back_after_a_failed_start_is_noticed() -> None:
-    server, away = MemoryServer(), Away()
-    run = run_on(server, away)
-    run.assign()
-    run.step([record(0, T0, T0)], {}, None)
-    earlier = server.copy()
-    run_on(server, away).assign()  # another worker, for one commit
-    other = run_on(server, away)
-    other.assign()
-    away.is_away = True
-    with pytest.raises(BrokerUnavailable):
-        other.step([record(1, T0 + 1.0, T0, user="bob")], {}, None)
-    with pytest.raises(BrokerUnavailable):
-        run.assign()  # it has seen the second commit
-    away.is_away = False
-    server.shards = earlier.shards
-    run.assign()
-    assert run.counts.set_back == 1
-    assert run.position.offset == 1
+def test_a_learner_that_begins_late_counts_what_it_missed(world: World) -> None:
+    logs = traffic(900)
+    for shard, log in enumerate(logs):
+        world.step(shard, log)
+    late = [chunk for chunk in world.chunks if msgspec.msgpack.decode(chunk.value)[3] > 5]
+    world.learner.step(late)
+    assert world.learner.learner.predictions[0].missed == 5 * SHARDS
 
 
-def test_a_learner_that_cannot_send_what_is_left_has_not_started() -> None:
-    shards, server, away = MemoryServer(), MemoryServer(), Away()
-    run = run_on(shards, away)
-    run.assign()
-    run.step([record(0, T0, T0)], {}, None)
-    run.step([], {}, T0 + 7_200.0)
-    chunks = [Record(n, T0, message.data) for n, message in enumerate(away.courier.sent)]
-    assert chunks
+def test_a_user_of_another_partition_is_a_dead_letter(world: World) -> None:
+    user = "user-1"
+    wrong = (shard_of(user, SHARDS) + 1) % SHARDS
+    world.step(wrong, [event(user, "View", START_S, 1), b"no json"])
+    assert [letter["reason"] for letter in world.letters] == ["wrong_partition", "unreadable_json"]
+    assert [letter["source"] for letter in world.letters][1] == f"events-{wrong}"
+    assert world.shards[wrong].users == 0
+    world.step(shard_of(user, SHARDS), [event(user, "View", START_S, 1)])
+    assert world.shards[shard_of(user, SHARDS)].users == 1
+    assert len(world.letters) == 2
 
-    def learner() -> LearnerRun:
-        return LearnerRun(CATALOG, ports_on(server, away), partition=0, every=1, digest="d")
 
-    first = learner()
-    first.assign()
-    away.is_away = True
-    with pytest.raises(BrokerUnavailable):
-        first.step(chunks)
-    second = learner()
-    with pytest.raises(BrokerUnavailable):
-        second.assign()
-    assert not second.is_loaded
-    away.is_away = False
-    second.assign()
-    assert second.position.offset == len(chunks)
-    assert {message.topic for message in away.courier.sent[len(chunks) :]} == {"models"}
+def state_of(run: LearnerRun) -> dict[str, bytes]:
+    """Without the warm-up, for which something simpler stands here."""
+    return {name: data for name, data in run.learner.state().items() if ":warmup:" not in name}
+
+
+def test_runs_that_were_dropped_come_back_the_same(world: World) -> None:
+    run_all(world, traffic(1_500), 50)
+    before = [run.shard.users.buffer[: run.users].copy() for run in world.shards]
+    learned = state_of(world.learner)
+    runs: tuple[ShardRun | LearnerRun, ...] = (*world.shards, world.learner)
+    for run in runs:
+        position = run.position
+        run.drop()
+        assert not run.is_loaded
+        assert run.assign() == position
+    for run, rows in zip(world.shards, before, strict=True):
+        order = np.argsort(run.shard.users.users.order[: run.users])
+        assert np.array_equal(run.shard.users.buffer[order], rows)
+    assert state_of(world.learner) == learned

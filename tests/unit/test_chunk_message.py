@@ -1,0 +1,82 @@
+"""Chunks of examples as bytes: all of it comes back, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.errors import ModelError
+from models.chunk_message import ChunkMessage
+from models.examples import ExampleChunk
+from models.snapshot import BINS
+
+IDS = {"orders": 0, "returns": 1}
+
+
+def chunk(n: int, features: int, seed: int) -> ExampleChunk:
+    rng = np.random.default_rng(seed)
+    floats = rng.normal(size=(4, n)).astype(np.float32)
+    small = rng.integers(0, 2, (4, n)).astype(np.uint8)
+    return ExampleChunk(
+        prediction=1,
+        number=7,
+        shard=3,
+        x=rng.normal(size=(n, features)).astype(np.float32),
+        time_s=rng.uniform(1e9, 2e9, n),
+        user=rng.integers(0, 1 << 63, n).astype(np.uint64),
+        weight=floats[0],
+        likelihood=floats[1],
+        heuristic=floats[2],
+        score=floats[3],
+        y=small[0],
+        kind=small[1],
+        category=small[2],
+        treated=small[3],
+    )
+
+
+def message(n: int = 4, features: int = 3, seed: int = 1) -> ChunkMessage:
+    return ChunkMessage("returns", chunk(n, features, seed), np.arange(BINS, dtype=np.int64), True)
+
+
+@given(st.integers(0, 40), st.integers(1, 9), st.integers(0, 2**32 - 1), st.booleans())
+def test_what_is_sent_comes_back(n: int, features: int, seed: int, of_model: bool) -> None:
+    sent = dataclasses.replace(message(n, features, seed), of_model=of_model)
+    found = ChunkMessage.from_bytes(sent.to_bytes(), IDS)
+    assert (found.prediction_id, found.of_model) == ("returns", of_model)
+    assert (found.chunk.prediction, found.chunk.number, found.chunk.shard) == (1, 7, 3)
+    assert np.array_equal(found.counts, sent.counts)
+    for name in ExampleChunk.__dataclass_fields__:
+        assert np.array_equal(getattr(found.chunk, name), getattr(sent.chunk, name)), name
+    assert found.to_bytes() == sent.to_bytes()
+    found.chunk.x[:] = 0  # not a view of the message
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01\x02\x03", b"{}"])
+def test_other_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(ModelError, match="no chunk of examples"):
+        ChunkMessage.from_bytes(data, IDS)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        (0, 9, "format 9"),
+        (1, "churn", "'churn', which the catalog does not have"),
+        (3, 0, "out of range"),
+        (4, 5, "bytes, not"),
+        (4, -1, "bytes, not"),
+        (5, 2, "bytes, not"),
+        (7, b"123", "3 bytes of counts"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(place: int, value: object, reason: str) -> None:
+    fields = msgspec.msgpack.decode(message().to_bytes())
+    fields[place] = value
+    with pytest.raises(ModelError, match=reason):
+        ChunkMessage.from_bytes(msgspec.msgpack.encode(fields), IDS)
