@@ -36,8 +36,9 @@ def chosen_members(
     """The ids of at most `limit` members, without the first `skip`.
 
     In no particular order, or with `by` the highest score of that prediction first (equal scores by id, users without
-    one last). Without `by` nothing is kept in memory; with it `skip + limit` members, or all of them if there is no
-    limit. Raises StoreUnavailable when the server does not answer.
+    one last). In memory are the ids that were read (a scan may give one twice), and with `by` also `skip + limit`
+    members with their scores, or all of them if there is no limit. Raises StoreUnavailable when the
+    server does not answer.
     """
     end = None if limit is None else skip + limit
     ids = reader.members(segment)
@@ -64,6 +65,8 @@ def describe(
         for at, (user, row) in enumerate(zip(page, reader.rows(page), strict=True)):
             scores = {name: column[at] for name, column in zip(predictions, columns, strict=True)}
             since = None if row is None else membership_since(state, row, segment)
+            if since is not None and math.isnan(since.since_s):
+                since = None  # a row of before the entry: it is written with the membership, but was read apart
             yield Member(
                 user=user,
                 since_s=None if since is None else since.since_s,

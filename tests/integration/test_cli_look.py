@@ -21,7 +21,10 @@ from typer.testing import CliRunner
 from streams.adapters.redis_reader import RedisReader
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.cli.app import app
+from streams.runtime.members import describe
+from streams.runtime.place import read_place
 from streams.runtime.report.html import write_report
+from streams.runtime.stored import read_state
 from streams.runtime.transition_log import latest_transitions, read_history
 from tests.conftest import ROOT
 from tests.integration.shop_world import USERS, Shop
@@ -133,6 +136,13 @@ def test_members_go_into_a_spreadsheet(shop: Shop) -> None:
     assert scores == sorted(scores, reverse=True)
     _, out, _ = run("segment", "orders_3d.high", "--csv", "--members", "2", *shop.options)
     assert len(out.splitlines()) == 3
+
+
+def test_a_row_that_was_read_before_its_user_entered_says_nothing_of_since_when(shop: Shop) -> None:
+    with read_place(shop.job.place) as reader:
+        (found,) = describe(reader, read_state(reader), "rare_7d.high", ["u7"], ["orders_3d"])
+        assert (found.since_s, found.entry_count) == (None, None)
+        assert found.scores["orders_3d"].score is not None
 
 
 def test_what_cannot_be_sorted_or_printed_so_is_refused(shop: Shop) -> None:
