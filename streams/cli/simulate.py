@@ -28,10 +28,12 @@ EXAMPLES = (
     ("tideline simulate --users 5000 --days 90 --out shop.ndjson --truth truth.csv", "with their true likelihoods"),
     ("tideline simulate --users 100000 --rate 2000 --out - | head", "2,000 events a second to standard output"),
     ("tideline simulate --users 1e6 --rate real --arrive-days 0.01 --out live.ndjson", "as in life, from now on"),
+    ("tideline simulate --users 1e5 --start now --rate real --out kafka", "a live shop in the Kafka of the settings"),
     ("tideline simulate --duplicates .02 --late .05 --bad .001 --out drill.ndjson", "what goes wrong on the way"),
 )
 STOPPED = "What was written is whole records; the same command begins anew."
 MOST_USERS = 100_000_000
+KAFKA = "kafka"
 _EVERY_S = 10.0
 _LIVE_SLICE_MS = 1_000
 _SLICE_EVENTS = 40_000
@@ -43,7 +45,9 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
     to: Annotated[
         Path,
         typer.Option(
-            "--out", metavar="FILE", help="Where the events go, NDJSON; gzip if it ends in .gz; - for stdout."
+            "--out",
+            metavar="FILE",
+            help="Where the events go, NDJSON; gzip if it ends in .gz; - for stdout; kafka for the events topic.",
         ),
     ],
     users: Annotated[str, typer.Option("--users", metavar="N", help="How many users; 1e6 is a million.")] = "1000",
@@ -178,6 +182,13 @@ def _sink(to: Path) -> Iterator[Sink]:
     """What the records go into; closed at the end, also of an interrupted run."""
     from streams.simulate.sinks import FileSink, LineSink
 
+    if str(to) == KAFKA:
+        from config.settings import load_settings
+        from streams.runtime.kafka.traffic import open_traffic
+
+        with open_traffic(load_settings()) as traffic:
+            yield traffic
+        return
     if str(to) != "-":
         sink = FileSink(to)
         try:
@@ -287,5 +298,7 @@ def _say(plan: Plan, counts: Counts, seconds: float, to: Path, truth: Path | Non
         console.print(f"{plan.users - counts.users:,} users have not signed up by then (--arrive-days).")
     if truth is not None:
         console.print(f"The truth at {counts.moments:,} moments is in {escape(str(truth))} (docs/simulate.md).")
-    if str(to) != "-":
+    if str(to) == KAFKA:
+        console.print("Next: [bold]tideline lag[/bold], [bold]tideline tail segment-events[/bold]")
+    elif str(to) != "-":
         console.print(f"Next: [bold]tideline replay {escape(str(to))} -c examples/shop/catalog.yaml[/bold]")

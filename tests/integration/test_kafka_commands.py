@@ -230,6 +230,22 @@ def test_rows_of_a_csv_become_segment_json_that_says_the_same(made: Shop) -> Non
     assert len(set(ids)) == 61, "sent twice, each row is one event; and two equal rows are two"
 
 
+def test_simulated_traffic_arrives_where_its_users_belong(made: Shop) -> None:
+    code, said, err = command("simulate", "--users", "40", "--days", "3", "--out", "kafka", "--json")
+    assert code == 0, err
+    records = read_all(made.settings, made.settings.topic("events"))
+    assert len(records) == json.loads(said)["records"] > 40
+    assert {r.partition for r in records} == {shard_of(json.loads(r.value)["userId"], 12) for r in records}
+    assert all(r.partition == shard_of(r.key.decode(), 12) for r in records)
+
+
+@pytest.mark.usefixtures("shop")
+def test_simulated_traffic_needs_its_topic() -> None:
+    code, _, err = command("simulate", "--users", "4", "--days", "1", "--out", "kafka")
+    assert code == 6
+    assert "tideline topics --create" in err
+
+
 def test_it_goes_on_where_it_is_told_and_no_faster_than_it_is_told(made: Shop) -> None:
     path = made.path("events.ndjson", b"\n".join(lines()))
     catalog = made.path("catalog.yaml", CATALOG)

@@ -93,7 +93,7 @@ def produce(
         with kafka.KafkaAdminClient(**arguments) as admin:
             if topic not in admin.list_topics():
                 raise TopicsDiffer(f"the topic {topic!r} does not exist. Make it with: tideline topics --create")
-        sender = _Sender(kafka.KafkaProducer(**arguments, **_OPTIONS), settings, done, advance)
+        sender = _Sender(kafka.KafkaProducer(**arguments, **PRODUCER_OPTIONS), settings, done, advance)
         try:
             _send_all(log, catalog, sender, start, rate)
             sender.wait_for(0)
@@ -104,7 +104,7 @@ def produce(
     return done
 
 
-_OPTIONS: Final[dict[str, Any]] = {
+PRODUCER_OPTIONS: Final[dict[str, Any]] = {
     "acks": "all",
     "enable_idempotence": True,
     "allow_auto_create_topics": False,
