@@ -31,7 +31,7 @@ LABEL org.opencontainers.image.title="Tideline" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
-      org.opencontainers.image.base.name="docker.io/library/python:3.13.16-slim-trixie"
+      org.opencontainers.image.base.name="python:3.13.16-slim-trixie"
 
 # numba keeps its code for one model of processor. `generic` is found again on every processor of the platform; with
 # the one that builds the image, each start on another one would compile for a minute.

@@ -39,6 +39,10 @@ def command_line() -> Any:
     return typer.main.get_command(app)
 
 
+def read_doc() -> str:
+    return (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+
+
 def raw() -> Any:
     """The file as it was written, before anything is put into it."""
     return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -76,6 +80,17 @@ def test_no_variable_of_the_file_alone_looks_like_a_setting() -> None:
     used = set(re.findall(rf"\$\{{({PREFIX}\w+)", text))
     assert used
     assert used <= {PREFIX + name.upper() for name in type(load_settings()).model_fields}
+
+
+def test_the_documents_name_every_variable_with_its_default() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    defaults: dict[str, str] = dict(re.findall(r"\$\{(\w+)(?::-([^}]*))?", text))
+    defaults |= {name: "none" for name, value in raw()["services"]["worker"]["environment"].items() if value is None}
+    told: dict[str, str] = {}
+    for names, values in re.findall(r"^\| (`[A-Z].*?) \| (.*?) \| ", read_doc(), re.MULTILINE):
+        told |= dict(zip(names.split(", "), values.split(", "), strict=True))
+    expected = {f"`{name}`": f"`{value}`" if value not in ("", "none") else value for name, value in defaults.items()}
+    assert told == {name: value or "must be set" for name, value in expected.items()}
 
 
 @pytest.mark.parametrize("name", own_services())
