@@ -38,7 +38,8 @@ LABEL org.opencontainers.image.title="Tideline" \
 ENV PATH="/opt/tideline/bin:$PATH" \
     PYTHONUNBUFFERED=1 \
     NUMBA_CPU_NAME=generic \
-    TIDELINE_DATA_DIR=/var/lib/tideline
+    TIDELINE_DATA_DIR=/var/lib/tideline \
+    TIDELINE_WEB_HOST=0.0.0.0
 
 COPY --from=build /opt/tideline /opt/tideline
 # The program is root's; the only places in which its user can write are the compiled engine's cache and the home.

@@ -15,6 +15,7 @@ import pytest
 from docker.utils.build import exclude_paths
 from packaging.requirements import Requirement
 
+from config.settings import PREFIX, load_settings
 from tests.conftest import ROOT
 from tests.unit.deploy_world import WORKER_PORT, Instruction, final, project, stages
 
@@ -146,6 +147,17 @@ def test_the_engine_is_compiled_for_every_processor() -> None:
     (environment,) = final("ENV")
     assert environment.pairs()["NUMBA_CPU_NAME"] == "generic"
     assert last.index(environment) < min(last.index(each) for each in final("RUN"))
+
+
+def test_its_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    (environment,) = final("ENV")
+    for name, value in environment.pairs().items():
+        if name.startswith(PREFIX):
+            monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert str(settings.data_dir) == final("WORKDIR")[0].words[0]
+    assert settings.web_host == "0.0.0.0"  # else Prometheus could not reach it
+    assert settings.web_port == WORKER_PORT
 
 
 def test_it_is_the_command_and_ends_by_sigterm() -> None:
