@@ -110,6 +110,8 @@ def run_job(job: Job, watcher: Watcher) -> Outcome:
     _check_folder(job)
     with ExitStack() as stack:
         begins = job.fresh or is_empty(job.place)
+        if begins and not job.fresh:
+            _check_transitions(Totals(), count_lines(job.transitions), job)
         log = stack.enter_context(_open_log(job, None, watcher)) if begins else None
         if job.fresh:
             erase_place(job.place)

@@ -150,6 +150,7 @@ def test_the_file_of_transitions_must_be_the_one_of_the_run(shop: Shop, tmp_path
     fresh = dataclasses.replace(shop.job, place=Place(tmp_path / "data"))
     with pytest.raises(InputError, match="another run"):
         run_job(fresh, Notes())
+    assert not fresh.place.data_dir.exists()
 
 
 def test_fresh_begins_anew_and_leaves_other_files_alone(shop: Shop, tmp_path: Path) -> None:
