@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from config.errors import TopicsDiffer
 from config.settings import PREFIX, TOPIC_KINDS, Settings, TopicKind
 from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import clients
@@ -94,6 +95,13 @@ def check_topics(settings: Settings, *, create: bool = False) -> tuple[TopicFoun
         configs = _configs(admin, sorted(described))
     made = {plan.name for plan in missing} if create else set()
     return tuple(_compare(plan, described.get(plan.name), configs.get(plan.name, {}), made) for plan in plans)
+
+
+def require_topics(settings: Settings, *, create: bool = False) -> None:
+    """Raises TopicsDiffer with everything that is wrong, and as `check_topics` does."""
+    problems = [f"{topic.name} {words}" for topic in check_topics(settings, create=create) for words in topic.problems]
+    if problems:
+        raise TopicsDiffer("\n".join(["the topics are not as they have to be:", *(f"  {line}" for line in problems)]))
 
 
 def _create(admin: Any, plans: Sequence[TopicPlan]) -> None:

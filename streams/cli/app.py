@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli import catalog, demo, evaluate, kafka, look, replay, segment, simulate, store, transitions, worker
+from streams.cli import catalog, demo, evaluate, kafka, look, replay, segment, simulate, store, transitions, up, worker
 from streams.cli.options import examples, flowing
 from streams.cli.screen import end_on_sigterm
 from streams.runtime.allocation import return_large_blocks
@@ -64,6 +64,7 @@ RUN, LOOK, KAFKA, CATALOG = "Run", "Look at what is stored", "Kafka", "Catalogs"
 _add(demo.demo, RUN, demo.EXAMPLES)
 _add(replay.replay, RUN, replay.EXAMPLES)
 _add(evaluate.evaluate, RUN, evaluate.EXAMPLES)
+_add(up.up, RUN, up.EXAMPLES)
 _add(worker.worker, RUN, worker.EXAMPLES)
 _add(simulate.simulate, RUN, simulate.EXAMPLES)
 _add(look.predictions, LOOK, look.PREDICTIONS_EXAMPLES)

@@ -13,7 +13,7 @@ from streams.cli.screen import TerminalWatcher, err, guarded
 
 EXAMPLES = (
     ("tideline worker -c shop.yaml --store redis://localhost:6379/0", "one of several that share the partitions"),
-    ("TIDELINE_SHARDS=12 tideline worker -c shop.yaml", "events in 12 partitions, its own Valkey server"),
+    ("tideline worker -c shop.yaml --shards 12", "events in 12 partitions, its own Valkey server"),
 )
 
 
@@ -27,6 +27,9 @@ def worker(
         typer.Option(
             "--kafka", metavar="HOST:PORT", help="Brokers of the Kafka (localhost:9092, or what the settings say)."
         ),
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option("--shards", min=1, help="Partitions of the events (1, or TIDELINE_SHARDS).")
     ] = None,
     port: Annotated[
         int | None, typer.Option("--port", metavar="PORT", help="Of /healthz, /readyz and /metrics (6066).")
@@ -42,7 +45,9 @@ def worker(
     from config.settings import load_settings
     from streams.runtime.kafka.worker import WorkerJob, run_worker
 
-    settings = load_settings(kafka_bootstrap_servers=kafka, redis_url=store, data_dir=data_dir, web_port=port)
+    settings = load_settings(
+        kafka_bootstrap_servers=kafka, redis_url=store, data_dir=data_dir, web_port=port, shards=shards
+    )
     place, codec = find_place(store, data_dir)
     job = WorkerJob(settings, load_catalog(catalog), place, codec)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)

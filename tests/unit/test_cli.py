@@ -66,6 +66,7 @@ def test_all_commands_are_there() -> None:
         "tail",
         "topics",
         "transitions",
+        "up",
         "user",
         "worker",
     }

@@ -22,12 +22,11 @@ from faust.app.base import BootStrategy
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from config.catalog import Catalog, EventLimit
-from config.errors import TopicsDiffer
 from config.features import TraitLimit
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.kafka_publisher import KafkaPublisher
-from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, check_topics
+from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
 from streams.adapters.redis_store import RedisStore
 from streams.commit import Patience
 from streams.ports import Identity, Store
@@ -78,7 +77,7 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
     `say` is told what an operator has to know at the start. Raises SettingsError, TopicsDiffer, BrokerError,
     StoreError, ModelError: with each, starting again is safe.
     """
-    _check_topics(job.settings)
+    require_topics(job.settings)
     get_ready(watcher)
     with open_place(job.place) as url:
         worker = Worker(job, url)
@@ -98,13 +97,6 @@ def _finds_names(catalog: Catalog) -> bool:
     """Whether the catalog leaves it to the stream which names and values become features."""
     by_limit = [kind for kind in catalog.trait_features.values() if isinstance(kind, TraitLimit)]
     return isinstance(catalog.features.events, EventLimit) or bool(by_limit)
-
-
-def _check_topics(settings: Settings) -> None:
-    """Raises TopicsDiffer with everything that is wrong."""
-    problems = [f"{topic.name} {words}" for topic in check_topics(settings) for words in topic.problems]
-    if problems:
-        raise TopicsDiffer("\n".join(["the topics are not as they have to be:", *(f"  {p}" for p in problems)]))
 
 
 class Worker:

@@ -1,0 +1,59 @@
+"""`tideline up`: the whole service on one machine."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streams.cli.options import CatalogFile
+from streams.cli.screen import TerminalWatcher, err, guarded
+
+EXAMPLES = (
+    ("tideline up -c examples/shop/catalog.yaml --kafka", "a shop, with a real Kafka of its own"),
+    ("tideline up -c shop.yaml --kafka --shards 4 --data-dir /var/lib/tideline", "four partitions, kept there"),
+)
+
+
+@guarded()
+def up(
+    catalog: CatalogFile,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Run a real Kafka (no Java needed; 45 MB are fetched the first time).")
+    ] = False,
+    shards: Annotated[
+        int | None, typer.Option("--shards", min=1, help="Partitions of the events (1, or TIDELINE_SHARDS).")
+    ] = None,
+    data_dir: Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where everything is kept.")] = Path(
+        ".tideline/up"
+    ),
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="PORT", help="Of the worker's /readyz and /metrics (6066).")
+    ] = None,
+    kafka_port: Annotated[
+        int | None, typer.Option("--kafka-port", metavar="PORT", help="Of Kafka; else a free one, which it keeps.")
+    ] = None,
+) -> None:
+    """Run the whole service on this machine: store, Kafka, and a worker that is looked after.
+
+    All data are in one directory and are there again at the next start. What ends by itself is reported with its last
+    words and started again. Ctrl-C stops everything in order.
+    """
+    from config.errors import SettingsError
+    from config.loader import load_catalog
+    from config.settings import load_settings
+    from streams.runtime.up import UpJob, cache_folder, run_up
+
+    if not kafka:
+        raise SettingsError("tideline up needs --kafka so far: a log without Kafka comes with the API")
+    load_catalog(catalog)  # before anything is started
+    settings = load_settings(shards=shards, web_port=port)
+    job = UpJob(settings, catalog, data_dir, cache_folder(), kafka_port)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    console = err()
+    run_up(job, TerminalWatcher(), lambda words: console.print(words, markup=False, highlight=False), stopping)

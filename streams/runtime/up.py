@@ -1,0 +1,200 @@
+"""The whole service on one machine: store, Kafka and a worker, with all that they keep in one directory."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from config.errors import BrokerError, StoreError, TidelineError
+from config.settings import Settings
+from streams.adapters.kafka_server import EmbeddedKafka
+from streams.adapters.kafka_topics import require_topics
+from streams.adapters.owned_process import OwnedProcess
+from streams.adapters.valkey_server import EmbeddedValkey
+from streams.runtime.precompile import Steps, get_ready
+from streams.runtime.supervisor import Part, Supervisor
+
+_STOP_S: Final = 30.0
+_START_S: Final = 120.0
+_POLL_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class UpJob:
+    """What to run. `catalog` is its file; settings name shards, topics and the worker's port."""
+
+    settings: Settings
+    catalog: Path
+    data_dir: Path
+    cache_dir: Path
+    """Where Kafka's program is kept."""
+    kafka_port: int | None = None
+
+
+def run_up(job: UpJob, watcher: Steps, say: Callable[[str], None], stopping: threading.Event) -> None:
+    """Run everything until `stopping` is set, then stop it in order.
+
+    Raises what a first start raises: BrokerError, StoreError, ModelError, TopicsDiffer, each with what to do.
+    """
+    get_ready(watcher)
+    store, kafka = StorePart(job.data_dir), KafkaPart(job, say)
+    worker = WorkerPart(job, store, kafka)
+    parts: tuple[Part, ...] = (store, kafka, worker)
+    supervisor = Supervisor(parts, say)
+    with watcher.step("Starting store, Kafka and worker"):
+        supervisor.start()
+    try:
+        say(_where(job, kafka))
+        supervisor.run(stopping)
+    finally:
+        with watcher.step("Stopping"):
+            supervisor.stop()
+
+
+def _where(job: UpJob, kafka: KafkaPart) -> str:
+    shards = job.settings.shards
+    web = f"http://127.0.0.1:{job.settings.web_port}"
+    return "\n".join(
+        [
+            "Running; Ctrl-C ends it, and what it holds stays.",
+            f"  Kafka    {kafka.address} (events in {shards} partition{'' if shards == 1 else 's'})",
+            f"  worker   {web}/readyz, {web}/metrics; its log is {job.data_dir / 'worker.log'}",
+            f"  store    {job.data_dir}",
+            "Try, in another terminal:",
+            f"  export TIDELINE_KAFKA_BOOTSTRAP_SERVERS={kafka.address} TIDELINE_SHARDS={shards}",
+            "  tideline simulate --users 2000 --days 60 --out kafka",
+            "  tideline lag",
+            "  tideline tail segment-events",
+        ]
+    )
+
+
+class StorePart:
+    """The Valkey server."""
+
+    name = "The store"
+
+    def __init__(self, data_dir: Path) -> None:
+        self._server = EmbeddedValkey(data_dir)
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self._server.url
+
+    def start(self) -> None:
+        """See `Part`."""
+        self._server.start()
+
+    def ended(self) -> str | None:
+        """See `Part`."""
+        try:
+            self._server.check()
+        except StoreError as error:
+            return f": {error}"
+        return None
+
+    def stop(self) -> None:
+        """See `Part`."""
+        self._server.stop()
+
+
+class KafkaPart:
+    """A Kafka of one node, with its topics."""
+
+    name = "Kafka"
+
+    def __init__(self, job: UpJob, say: Callable[[str], None]) -> None:
+        self._settings = job.settings
+        self._server = EmbeddedKafka(job.data_dir / "kafka", cache_dir=job.cache_dir, port=job.kafka_port, say=say)
+        self.address = ""
+
+    def start(self) -> None:
+        """See `Part`; topics that are missing are made."""
+        self.address = self._server.start()
+        settings = self._settings.model_copy(update={"kafka_bootstrap_servers": self.address})
+        try:
+            require_topics(settings, create=True)
+        except BrokerError:
+            self._server.stop()
+            raise
+
+    def ended(self) -> str | None:
+        """See `Part`."""
+        try:
+            self._server.check()
+        except BrokerError as error:
+            return f": {error}"
+        return None
+
+    def stop(self) -> None:
+        """See `Part`."""
+        self._server.stop()
+
+
+class WorkerPart:
+    """`tideline worker` in a process of its own."""
+
+    name = "The worker"
+
+    def __init__(self, job: UpJob, store: StorePart, kafka: KafkaPart) -> None:
+        self._job = job
+        self._store = store
+        self._kafka = kafka
+        self._process: OwnedProcess | None = None
+
+    def start(self) -> None:
+        """See `Part`. Returns when it answers."""
+        settings = self._job.settings
+        command = [
+            *(sys.executable, "-m", "streams", "worker", "--catalog", str(self._job.catalog.resolve())),
+            *("--store", self._store.url, "--kafka", self._kafka.address),
+            *("--shards", str(settings.shards), "--port", str(settings.web_port)),
+            *("--data-dir", str(self._job.data_dir.resolve())),
+        ]
+        root = Path(__file__).resolve().parents[2]
+        self._process = OwnedProcess("worker", command, log=self._job.data_dir / "worker.log")
+        self._process.start(folder=root)
+        self._wait_until_it_answers(self._process, settings.web_port)
+
+    def _wait_until_it_answers(self, process: OwnedProcess, port: int) -> None:
+        deadline_s = time.monotonic() + _START_S
+        while not _answers(port):
+            if process.ended.wait(_POLL_S):
+                raise TidelineError(f"the worker has ended (status {process.status}){process.last_words()}")
+            if time.monotonic() > deadline_s:
+                process.stop(_STOP_S)
+                raise TidelineError(f"the worker does not answer on port {port}{process.last_words()}")
+
+    def ended(self) -> str | None:
+        """See `Part`."""
+        process = self._process
+        if process is None or not process.ended.is_set():
+            return None
+        return f" (status {process.status}){process.last_words()}"
+
+    def stop(self) -> None:
+        """See `Part`."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop(_STOP_S)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2.0) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def cache_folder() -> Path:
+    """Where programs are kept that are downloaded once for all data directories."""
+    return Path("~/.cache/tideline").expanduser()

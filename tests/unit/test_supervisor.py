@@ -1,0 +1,99 @@
+"""What is looked after: the order, reports, pauses that grow, and a stop the other way round."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.errors import BrokerError, StoreError
+from streams.runtime.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Supervisor, next_pause_s
+
+
+class FakePart:
+    """Ends and fails when it is told to, and writes down what happens."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name = name
+        self._log = log
+        self.words: str | None = None
+        self.failures: list[Exception] = []
+
+    def start(self) -> None:
+        self._log.append(f"start {self.name}")
+        if self.failures:
+            raise self.failures.pop(0)
+        self.words = None
+
+    def ended(self) -> str | None:
+        return self.words
+
+    def stop(self) -> None:
+        self._log.append(f"stop {self.name}")
+
+
+class World:
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.said: list[str] = []
+        self.now_s = 100.0
+        self.store, self.worker = FakePart("store", self.log), FakePart("worker", self.log)
+        self.supervisor = Supervisor((self.store, self.worker), self.said.append, lambda: self.now_s)
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.supervisor.look()
+
+
+def test_parts_start_in_order_and_end_the_other_way_round() -> None:
+    world = World()
+    world.supervisor.start()
+    world.supervisor.look()
+    world.supervisor.stop()
+    assert world.log == ["start store", "start worker", "stop worker", "stop store"]
+    assert world.said == []
+
+
+def test_what_does_not_start_at_first_stops_everything() -> None:
+    world = World()
+    world.worker.failures = [BrokerError("no")]
+    with pytest.raises(BrokerError, match="no"):
+        world.supervisor.start()
+    assert world.log == ["start store", "start worker", "stop worker", "stop store"]
+
+
+def test_what_ends_is_reported_with_its_last_words_and_restarted() -> None:
+    world = World()
+    world.supervisor.start()
+    world.worker.words = ": out of luck"
+    world.pass_s(5.0)
+    assert world.said == ["worker has ended: out of luck\nStarting worker again in 1 s."]
+    world.pass_s(0.9)
+    assert world.log.count("start worker") == 1
+    world.pass_s(0.1)
+    assert world.said[1:] == ["worker runs again."]
+    assert world.log[2:] == ["stop worker", "start worker"]
+    assert world.log.count("start store") == 1
+
+
+def test_pauses_grow_while_it_does_not_stay() -> None:
+    world = World()
+    world.supervisor.start()
+    world.store.words = ": gone"
+    world.store.failures = [StoreError("still gone")] * 6
+    world.supervisor.look()
+    pauses = []
+    while world.store.failures:
+        started = world.log.count("start store")
+        waited_s = 0.0
+        while world.log.count("start store") == started:
+            world.pass_s(0.5)
+            waited_s += 0.5
+        pauses.append(waited_s)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
+    assert world.said[1] == "store does not start: still gone\nStarting store again in 2 s."
+
+
+def test_a_steady_life_is_forgiven() -> None:
+    assert next_pause_s(0.0, 0.0) == FIRST_PAUSE_S
+    assert next_pause_s(8.0, STEADY_S - 1.0) == 16.0
+    assert next_pause_s(8.0, STEADY_S) == FIRST_PAUSE_S
+    assert next_pause_s(LONGEST_PAUSE_S, 0.0) == LONGEST_PAUSE_S
