@@ -59,6 +59,7 @@ def commit_batch(
     trim: int | None,
     patience: Patience,
     courier: Courier | None = None,
+    on_stored: Callable[[], None] | None = None,
 ) -> int:
     """Commit the effects of one batch; the steps are those of section 7 of the design.
 
@@ -73,6 +74,7 @@ def commit_batch(
     Step 5, the input's own offset, is the caller's and only for dashboards: a restart goes to the
     checkpoint's position.
 
+    `on_stored` is called between 2 and 3: from then on it can be seen by others.
     Returns the number of this commit; what it and all before had to say is published. A batch with messages needs a
     `courier` (ValueError, before anything is stored).
 
@@ -85,6 +87,8 @@ def commit_batch(
     if batch.messages and courier is None:
         raise ValueError(f"commit {batch.number} has messages, and nobody takes them")
     _store_once(store, claim, batch, trim, patience)
+    if on_stored is not None:
+        on_stored()
     entries = outbox_entries(batch)
     if entries:
         patiently(patience, lambda: sink.publish(entries))

@@ -84,7 +84,10 @@ class ShardRun:
         self._claim: Claim | None = None
         self._shard: Shard | None = None
         self._saver: Saver | None = None
-        self._known_number: int | None = None
+        self._known: dict[str, int] = {}
+        """The latest commit of every generation that this run has seen."""
+        self._known_last = -1
+        """The latest one of all; -1 before the first claim."""
         self._committed = 0
         self._trim = 0
         self.position = Position()
@@ -126,11 +129,9 @@ class ShardRun:
             raise
 
     def _assign(self) -> Position:
-        ports, last = self._ports, self._known_number
+        ports = self._ports
         held, generation = self._committed if self.is_loaded else None, self._claim.generation if self._claim else None
-        claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=last)
-        if last is not None and claim.number < last:
-            self.counts.set_back += 1
+        claim = self._take_claim()
         loaded = ports.store.load(claim)
         if held != claim.number or generation != claim.generation:
             self.drop()
@@ -142,10 +143,22 @@ class ShardRun:
             self.counts.loads += 1
         # Before anything is published: a store that is set back while that fails has to be found out next time.
         self._claim = claim
-        self._committed = self._known_number = claim.number
+        self._committed = self._known[claim.generation] = self._known_last = claim.number
         self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
         self.position = Position.from_bytes(claim.position)
         return self.position
+
+    def _take_claim(self) -> Claim:
+        """A claim under a generation of which nothing is published that the store does not hold."""
+        ports = self._ports
+        claim = ports.store.claim(self.number, new_generation=ports.new_generation())
+        # By generation, because a store that goes back twice forgets the one that was taken after the first time. One
+        # that was never seen here is of a time before this run, unless another worker has taken it and gone on.
+        known = self._known.get(claim.generation, self._known_last + 1)
+        if claim.number < known:
+            self.counts.set_back += 1
+            claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=known)
+        return claim
 
     def drop(self) -> None:
         """Forget the memory: what it holds is not, or not known to be, that of the last commit."""
@@ -242,11 +255,17 @@ class ShardRun:
             trim=self._trim,
             patience=ports.patience,
             courier=ports.courier,
+            on_stored=lambda: self._note_stored(batch.number),
         )
         self._note(batch, position)
 
+    def _note_stored(self, number: int) -> None:
+        """Before any of it is published: whether the store went back is judged by it, however the publishing ends."""
+        assert self._claim is not None, "assign comes first"
+        self._known[self._claim.generation] = self._known_last = number
+
     def _note(self, batch: CommitBatch, position: Position) -> None:
-        self._committed = self._known_number = batch.number
+        self._committed = batch.number
         self.position = position
         self.counts.commits += 1
         self.counts.transitions += len(batch.outbox)

@@ -1,0 +1,244 @@
+"""A shard and a learner of a live stream: how time passes while nothing comes, what a failed start leaves, and what is
+noticed of a store that went back in time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+
+from config.errors import BrokerUnavailable
+from config.loader import loads
+from streams.adapters.memory_sinks import ListCourier, ListSink
+from streams.adapters.memory_store import MemoryServer, MemoryStore
+from streams.commit import Patience
+from streams.ports import Identity, Message, OutboxEntry
+from streams.runtime.learner_run import LearnerRun
+from streams.runtime.records import Record
+from streams.runtime.shard_run import Ports, ShardRun
+
+T0 = 1_704_240_000.0
+CATALOG = loads(
+    """
+version: 1
+name: live
+predictions:
+  orders: {name: Orders, goal: {did: Order}, window: 1h}
+segments:
+  buyers: {name: Buyers, filter: {event: Order, count: {min: 1}}}
+"""
+)
+
+
+class Away:
+    """A sink and a courier that take nothing until they are told to."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.sink, self.courier = ListSink(), ListCourier()
+
+    def publish(self, entries: Sequence[OutboxEntry]) -> None:
+        self._look()
+        self.sink.publish(entries)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        self._look()
+        self.courier.send(messages)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _look(self) -> None:
+        if self.is_away:
+            raise BrokerUnavailable("away")
+
+
+def ports_on(server: MemoryServer, away: Away) -> Ports:
+    store = MemoryStore(server)
+    store.prepare(1, Identity(catalog="c"))
+    names = count()
+    return Ports(store, away, away, Patience(lambda _: None, attempts=2), lambda: f"g{next(names)}")
+
+
+def run_on(server: MemoryServer, away: Away) -> ShardRun:
+    return ShardRun(CATALOG, ports_on(server, away), shard=0, shards=1, source="events-0")
+
+
+def record(offset: int, event_s: float, log_s: float, user: str = "ann", event: str = "Order") -> Record:
+    body = {
+        "type": "track",
+        "userId": user,
+        "event": event,
+        "timestamp": datetime.fromtimestamp(event_s, UTC).isoformat(),
+        "messageId": str(offset),
+    }
+    return Record(offset, log_s, json.dumps(body).encode())
+
+
+def test_an_idle_shard_s_clock_keeps_pace_with_the_wall_clock() -> None:
+    run = run_on(MemoryServer(), Away())
+    run.assign()
+    run.step([record(0, T0, T0 + 5.0)], {}, None)
+    for second in range(1, 200):
+        run.step([], {}, T0 + 5.0 + second)
+    assert run.shard.clock_s == T0 + 199.0
+
+
+def test_a_wall_clock_that_goes_back_stops_the_time_until_it_has_caught_up() -> None:
+    run = run_on(MemoryServer(), Away())
+    run.assign()
+    run.step([record(0, T0, T0)], {}, None)
+    for now_s in (100.0, 40.0, 90.0, 110.0):
+        run.step([], {}, T0 + now_s)
+    assert run.shard.clock_s == T0 + 110.0
+
+
+def test_records_that_do_not_move_the_clock_do_not_hold_time_up() -> None:
+    run = run_on(MemoryServer(), Away())
+    run.assign()
+    run.step([record(0, T0, T0)], {}, None)
+    for k in range(1, 50):
+        run.step([record(k, T0 - 60.0, T0 + 10.0 * k), Record(100 + k, T0 + 10.0 * k, b"no json")], {}, None)
+        run.step([], {}, T0 + 10.0 * k + 1.0)
+    assert run.shard.clock_s == T0 + 491.0
+
+
+def test_time_that_passed_and_was_saved_does_not_pass_again_after_a_restart() -> None:
+    server, away = MemoryServer(), Away()
+    first = run_on(server, away)
+    first.assign()
+    first.step([record(0, T0, T0)], {}, None)
+    first.step([], {}, T0 + 7_200.0)  # hands examples over, so it commits
+    assert first.counts.commits == 2
+    second = run_on(server, away)
+    second.assign()
+    second.step([], {}, T0 + 7_300.0)
+    assert second.shard.clock_s == T0 + 7_300.0
+
+
+def test_a_start_that_cannot_publish_the_outbox_is_no_start() -> None:
+    server, away = MemoryServer(), Away()
+    first = run_on(server, away)
+    first.assign()
+    away.is_away = True
+    with pytest.raises(BrokerUnavailable):
+        first.step([record(0, T0, T0)], {}, None)
+    second = run_on(server, away)
+    with pytest.raises(BrokerUnavailable):
+        second.assign()
+    assert not second.is_loaded
+    away.is_away = False
+    second.assign()
+    assert len(away.sink.published) == 1
+
+
+def test_a_store_set_back_after_a_failed_start_is_noticed() -> None:
+    server, away = MemoryServer(), Away()
+    run = run_on(server, away)
+    run.assign()
+    run.step([record(0, T0, T0)], {}, None)
+    earlier = server.copy()
+    run_on(server, away).assign()  # another worker, for one commit
+    other = run_on(server, away)
+    other.assign()
+    away.is_away = True
+    with pytest.raises(BrokerUnavailable):
+        other.step([record(1, T0 + 1.0, T0, user="bob")], {}, None)
+    with pytest.raises(BrokerUnavailable):
+        run.assign()  # it has seen the second commit
+    away.is_away = False
+    server.shards = earlier.shards
+    run.assign()
+    assert run.counts.set_back == 1
+    assert run.position.offset == 1
+
+
+def test_a_store_set_back_while_a_commit_was_being_published_is_noticed() -> None:
+    server, away = MemoryServer(), Away()
+    run = run_on(server, away)
+    run.assign()
+    run.step([record(0, T0, T0)], {}, None)
+    earlier = server.copy()
+    away.is_away = True
+    with pytest.raises(BrokerUnavailable):  # some of it may have been seen
+        run.step([record(1, T0 + 1.0, T0, user="bob")], {}, None)
+    away.is_away = False
+    server.shards = earlier.shards
+    run.assign()
+    assert run.counts.set_back == 1
+
+
+def test_a_store_that_goes_back_twice_to_the_same_copy_gets_a_generation_each_time() -> None:
+    server, away = MemoryServer(), Away()
+    run = run_on(server, away)
+    run.assign()
+    run.step([record(0, T0, T0)], {}, None)
+    earlier = server.copy()
+    run.step([record(1, T0 + 1.0, T0, user="bob")], {}, None)
+    generations = [server.shards[0].generation]
+    for _ in range(3):
+        server.shards = earlier.copy().shards
+        run.assign()
+        generations.append(server.shards[0].generation)
+    assert len(set(generations)) == 4
+    assert run.counts.set_back == 3
+
+
+@pytest.mark.parametrize("commits", [0, 1])
+def test_a_store_that_goes_back_behind_its_latest_generation_gets_a_new_one(commits: int) -> None:
+    server, away = MemoryServer(), Away()
+    first = run_on(server, away)
+    first.assign()
+    first.step([record(0, T0, T0)], {}, None)
+    earlier = server.copy()
+    first.step([record(1, T0 + 1.0, T0, user="bob")], {}, None)
+    server.shards = earlier.copy().shards
+    first.assign()  # a second generation
+    second = run_on(server, away)  # which is all that this one knows
+    second.assign()
+    for _ in range(commits):
+        second.step([record(1, T0 + 1.0, T0, user="bob")], {}, None)
+    server.shards = earlier.copy().shards
+    second.assign()
+    assert second.counts.set_back == 1
+
+
+def test_partitions_that_go_to_and_fro_keep_their_generation() -> None:
+    server, away = MemoryServer(), Away()
+    runs = [run_on(server, away), run_on(server, away)]
+    for offset in range(6):
+        run = runs[offset % 2]
+        run.assign()
+        run.step([record(offset, T0 + offset, T0 + offset)], {}, None)
+    assert [run.counts.set_back for run in runs] == [0, 0]
+
+
+def test_a_learner_that_cannot_send_what_is_left_has_not_started() -> None:
+    shards, server, away = MemoryServer(), MemoryServer(), Away()
+    run = run_on(shards, away)
+    run.assign()
+    run.step([record(0, T0, T0)], {}, None)
+    run.step([], {}, T0 + 7_200.0)
+    chunks = [Record(n, T0, message.data) for n, message in enumerate(away.courier.sent)]
+    assert chunks
+
+    def learner() -> LearnerRun:
+        return LearnerRun(CATALOG, ports_on(server, away), partition=0, every=1, digest="d")
+
+    first = learner()
+    first.assign()
+    away.is_away = True
+    with pytest.raises(BrokerUnavailable):
+        first.step(chunks)
+    second = learner()
+    with pytest.raises(BrokerUnavailable):
+        second.assign()
+    assert not second.is_loaded
+    away.is_away = False
+    second.assign()
+    assert second.position.offset == len(chunks)
+    assert {message.topic for message in away.courier.sent[len(chunks) :]} == {"models"}
