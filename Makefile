@@ -10,7 +10,7 @@ STAMP := $(VENV)/installed
 CANDIDATES := python3 python3.13 python3.12 python3.11 python3.14 python
 CODE := config models streams tests benchmarks examples
 
-.PHONY: help install compiled demo test test-fast lint format lock bench schema clean
+.PHONY: help install compiled demo test test-fast simulate lint format lock bench schema clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ test: lint compiled  ## Everything that must hold: style, types, tests
 
 test-fast: compiled  ## The tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow"
+
+simulate: compiled  ## Runs with faults: SEEDS=1000 of them, from START=0 on
+	@$(BIN)/python -m tests.sim --seeds $(or $(SEEDS),500) --start $(or $(START),0)
 
 lint: install  ## Style and types
 	@$(BIN)/ruff check $(CODE)

@@ -1,0 +1,10 @@
+"""The simulator: the real core and the real commit code in a simulated world (docs/simulator.md).
+
+- `plan`, `catalogs`: what one seed draws before anything runs
+- `world`: log, clock, consumer group, and the order in which everything happens
+- `ports`: the ports of one run, with their faults
+- `worker`: a worker, what it believes to own, and what a crash takes away
+- `auditor`, `evidence`: what must hold, read from logs and store alone, without any code of the product
+- `planted`: bugs that the auditor must find
+- `run`: one seed from start to end; `python -m tests.sim` for many
+"""

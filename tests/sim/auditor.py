@@ -1,0 +1,358 @@
+"""The auditor: what must hold, during a run and at its end, judged by what was logged, published and stored.
+
+It hears of every commit that a store carried out, of every record that a log took, and of every set-back of a store; at
+the end it is given what the stores hold. It knows nothing of how the product came to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from tests.sim.evidence import (
+    KIND_CROSSING,
+    Chunk,
+    Expected,
+    expect,
+    position_of,
+    read_chunk,
+    read_learned,
+    read_snapshot_version,
+    transition_id,
+)
+
+EVENTS, EXAMPLES = "events", "examples"
+CATEGORIES = ("low", "medium", "high")
+Place = tuple[str, int]
+"""(topic, partition): who works it has a shard of the store with that number."""
+
+
+class Violation(AssertionError):
+    """Something that must hold does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit as a store carried it out."""
+
+    number: int
+    generation: str
+    offset: int
+    transitions: tuple[bytes, ...]
+    messages: tuple[tuple[str, str, bytes], ...]
+    """(topic, key, data)."""
+    dead_letters: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class Book:
+    """What the store of one place went through."""
+
+    commits: list[Commit] = field(default_factory=list)
+    """Those that stand; a set-back takes the last ones away."""
+    owner: tuple[int, str] = (0, "")
+    """Epoch and generation of the latest claim."""
+    transitions: set[bytes] = field(default_factory=set)
+    """All that were ever stored."""
+    messages: dict[tuple[str, str, bytes], str] = field(default_factory=dict)
+    """The same of messages, with the generation in which they were stored first."""
+    generations: list[str] = field(default_factory=list)
+    lost: int = 0
+    """Commits that set-backs took away."""
+
+
+@dataclass(slots=True)
+class Held:
+    """What a store holds of one place at the end."""
+
+    number: int
+    generation: str
+    position: bytes | None
+    blobs: Mapping[str, bytes]
+    scores: Mapping[str, Mapping[str, bytes]]
+    members: Mapping[str, set[str]]
+    appended: Mapping[str, bytes]
+    outbox: Sequence[bytes]
+    messages: Sequence[tuple[str, str, bytes]]
+    dead_letters: Sequence[bytes]
+
+
+class Auditor:
+    """`logs`: topic -> partitions -> records, as they grow. `sources`: of each partition of the events its name.
+
+    `is_strict`: no example may be learned twice even after a store of shards went back in time.
+    """
+
+    def __init__(
+        self,
+        logs: Mapping[str, Sequence[Sequence[bytes]]],
+        sources: Sequence[str],
+        most_users: int,
+        *,
+        is_strict: bool,
+    ) -> None:
+        self.logs = logs
+        self.is_strict = is_strict
+        self._sources = sources
+        self._most_users = most_users
+        self.books: dict[Place, Book] = {}
+        self._payloads: dict[str, bytes] = {}
+        self._published: dict[int, dict[bytes, None]] = {}
+        self._heads: dict[tuple[str, int, str, str], int] = {}
+        self._chunks: dict[tuple[str, int, int, str], bytes] = {}
+        self._versions: dict[str, dict[int, bytes]] = {}
+        self._dead: set[bytes] = set()
+        self._offsets: list[dict[str, int]] = [{} for _ in sources]
+        self._known_ids: list[set[str]] = [set() for _ in sources]
+
+    # --- during the run ----------------------------------------------------------------------------------------------
+
+    def on_record(self, partition: int, offset: int, value: bytes) -> None:
+        """A record of the events: remember where the cause of a transition may stand."""
+        try:
+            body = json.loads(value)
+        except ValueError:
+            return
+        cause = body.get("messageId") if isinstance(body, dict) else None
+        self._offsets[partition].setdefault(f"position:{offset}" if cause is None else cause, offset)
+
+    def on_claim(self, place: Place, epoch: int, generation: str) -> None:
+        book = self.books.setdefault(place, Book())
+        if epoch <= book.owner[0]:
+            self._fail(f"{place}: epoch {epoch} was given after {book.owner[0]}")
+        book.owner = epoch, generation
+        if generation not in book.generations:
+            book.generations.append(generation)
+
+    def on_commit(self, place: Place, epoch: int, commit: Commit) -> None:
+        """A store has carried a commit out under a claim of `epoch`."""
+        book = self.books[place]
+        last = book.commits[-1] if book.commits else Commit(0, commit.generation, 0, (), (), ())
+        if (epoch, commit.generation) != book.owner:
+            self._fail(f"{place}: a commit of epoch {epoch} {commit.generation} was taken, the owner is {book.owner}")
+        if commit.number != last.number + 1:
+            self._fail(f"{place}: commit {commit.number} follows {last.number}")
+        if commit.offset < last.offset or commit.offset > len(self.logs[place[0]][place[1]]):
+            self._fail(f"{place}: commit {commit.number} stands at {commit.offset}, the one before at {last.offset}")
+        if place[0] == EVENTS:
+            self._check_causes(place, commit, last.offset)
+        book.commits.append(commit)
+        book.transitions.update(commit.transitions)
+        for message in commit.messages:
+            book.messages.setdefault(message, commit.generation)
+
+    def _check_causes(self, place: Place, commit: Commit, first: int) -> None:
+        """What a commit says must come of the records that it has taken, neither of earlier nor of later ones."""
+        for data in commit.transitions:
+            cause = json.loads(data).get("causationid")
+            at = None if cause is None else self._offsets[place[1]].get(cause)
+            if cause is not None and (at is None or not first <= at < commit.offset):
+                self._fail(f"{place}: {cause} at {at} caused a transition of a commit of {first} to {commit.offset}")
+        for data in commit.dead_letters:
+            at = int(json.loads(data)["position"])
+            if not first <= at < commit.offset:
+                self._fail(f"{place}: the dead letter of {at} is in a commit of {first} to {commit.offset}")
+
+    def _check_chunk(self, place: Place, generation: str, chunk: Chunk, data: bytes) -> None:
+        key = chunk.prediction, chunk.shard, chunk.number, generation
+        if chunk.shard != place[1]:
+            self._fail(f"{place}: a chunk of shard {chunk.shard}")
+        if self._chunks.setdefault(key, data) != data:
+            self._fail(f"chunk {key} has two payloads")
+
+    def on_published(self, shard: int, data: bytes) -> None:
+        """A transition is in its topic now."""
+        book = self.books.get((EVENTS, shard), Book())
+        if data not in book.transitions:
+            self._fail(f"shard {shard}: a transition was published and never stored: {data[:120]!r}")
+        event = json.loads(data)
+        if self._payloads.setdefault(event["id"], data) != data:
+            self._fail(f"the id {event['id']} has two payloads: {data!r} and {self._payloads[event['id']]!r}")
+        told = self._published.setdefault(shard, {})
+        if data in told:
+            return
+        told[data] = None
+        self._check_order(shard, event, book)
+
+    def _check_order(self, shard: int, event: Mapping[str, Any], book: Book) -> None:
+        """Per generation, user and segment: without gaps, in turn, and under the id that it must have."""
+        data, sequence = event["data"], int(event["sequence"])
+        user, segment = data["user_id"], data["segment_id"]
+        for generation in book.generations:
+            if transition_id(generation, shard, user, segment, sequence) == event["id"]:
+                break
+        else:
+            self._fail(f"shard {shard}: the id of {segment} of {user}, {sequence}, is of no generation")
+        if data["in_segment"] != bool(sequence % 2) or ("entered" in event["type"]) != data["in_segment"]:
+            self._fail(f"shard {shard}: sequence {sequence} of {user} in {segment} goes the wrong way")
+        key = generation, shard, user, segment
+        last = self._heads.get(key, 0 if generation == book.generations[0] else None)
+        if last is not None and sequence != last + 1:
+            self._fail(f"shard {shard}: {user} in {segment}: sequence {sequence} of {generation} follows {last}")
+        self._heads[key] = sequence
+
+    def on_sent(self, place: Place, topic: str, key: str, data: bytes) -> None:
+        """A message of the worker of `place` is in its topic now."""
+        generation = self.books.get(place, Book()).messages.get((topic, key, data))
+        if generation is None:
+            self._fail(f"{place}: a message to {topic} was sent and never stored")
+        if topic == EXAMPLES:
+            self._check_chunk(place, generation, read_chunk(data), data)
+        if topic == "dead-letters":
+            self._dead.add(data)
+        if topic == "models":
+            versions = self._versions.setdefault(key, {})
+            version = read_snapshot_version(data)
+            if version not in versions and versions and version < max(versions):
+                self._fail(f"{key}: version {version} is new and comes after {max(versions)}")
+            if versions.setdefault(version, data) != data:
+                self._fail(f"{key}: version {version} has two payloads")
+
+    def on_set_back(self, place: Place, number: int, owner: tuple[int, str]) -> None:
+        """A store holds what it held at commit `number`, and the claim of then."""
+        book = self.books.setdefault(place, Book())
+        book.lost += len(book.commits) - number
+        del book.commits[number:]
+        book.owner = owner
+
+    # --- at the end --------------------------------------------------------------------------------------------------
+
+    def finish(self, held: Mapping[Place, Held], counters: Mapping[int, Mapping[str, int]]) -> None:
+        """Judge the end of a run. `counters`: what each shard says that it has counted."""
+        for place, stored in held.items():
+            book = self.books[place]
+            if stored.number != len(book.commits) or position_of(stored.position) != len(self.logs[place[0]][place[1]]):
+                self._fail(f"{place}: the store stands at {stored.number}, {position_of(stored.position)}")
+            if place[0] == EVENTS:
+                self._check_records(place[1], stored, counters[place[1]])
+                self._check_transitions(place[1], stored)
+                self._check_scores(place[1], stored)
+            self._check_messages(place, stored)
+        for p in range(len(self.logs[EXAMPLES])):
+            self._check_learner(p, held[EXAMPLES, p])
+
+    def _check_records(self, shard: int, stored: Held, counted: Mapping[str, int]) -> None:
+        """Every record of the log was scored, known as a duplicate, or refused; each once."""
+        values = self.logs[EVENTS][shard]
+        wanted = expect(list(values), self._sources[shard], shard, len(self._sources), self._most_users)
+        names = sorted((n for n in stored.appended if n.startswith("dedupe:")), key=lambda n: int(n.split(":")[1]))
+        data = b"".join(stored.appended[name] for name in names)
+        accepted = [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]
+        if accepted != wanted.accepted:
+            self._fail(f"shard {shard}: {len(accepted)} accepted, not {len(wanted.accepted)} in the log's order")
+        if (counted["events"], counted["duplicates"]) != (len(accepted), wanted.duplicates):
+            self._fail(f"shard {shard}: it counted {counted['events']}, {counted['duplicates']}, not {wanted}")
+        self._check_dead(shard, stored, wanted)
+        if len(values) != len(accepted) + wanted.duplicates + len(wanted.dead):
+            self._fail(f"shard {shard}: {len(values)} records, of which some are unaccounted for")
+
+    def _check_dead(self, shard: int, stored: Held, wanted: Expected) -> None:
+        letters = [json.loads(data) for data in stored.dead_letters]
+        if [letter["position"] for letter in letters] != list(wanted.dead):
+            self._fail(
+                f"shard {shard}: dead letters of {[letter['position'] for letter in letters]}, not {wanted.dead}"
+            )
+        for letter in letters:
+            reason = wanted.dead[letter["position"]]
+            if reason and letter["reason"] != reason:
+                self._fail(f"shard {shard}: {letter['position']} is dead for {letter['reason']}, not {reason}")
+        if not self._dead.issuperset(stored.dead_letters):
+            self._fail(f"shard {shard}: a dead letter was never sent")
+
+    def _check_transitions(self, shard: int, stored: Held) -> None:
+        """What stands was published, nothing else but what a set-back took, and it adds up to the members."""
+        book = self.books[EVENTS, shard]
+        standing = [data for commit in book.commits for data in commit.transitions]
+        told = self._published.get(shard, {})
+        if missing := [data for data in standing if data not in told]:
+            self._fail(f"shard {shard}: {len(missing)} stored transitions were never published: {missing[0]!r}")
+        if not book.lost and set(told) != set(standing):
+            self._fail(f"shard {shard}: {len(set(told) - set(standing))} transitions were published and do not stand")
+        self._check_fold(shard, standing, stored)
+        if not book.lost:
+            self._check_fold(shard, list(told), stored)
+        if missing := [data for data in stored.outbox if data not in told]:
+            self._fail(f"shard {shard}: {len(missing)} of the outbox were never published")
+
+    def _check_fold(self, shard: int, transitions: Sequence[bytes], stored: Held) -> None:
+        sequences: dict[tuple[str, str], int] = {}
+        members: dict[str, set[str]] = {}
+        for data in transitions:
+            event = json.loads(data)
+            user, segment, sequence = event["subject"], event["data"]["segment_id"], int(event["sequence"])
+            if sequence != sequences.get((user, segment), 0) + 1:
+                self._fail(f"shard {shard}: {user} in {segment}: {sequence} follows {sequences.get((user, segment))}")
+            sequences[user, segment] = sequence
+            (members.setdefault(segment, set()).add if sequence % 2 else members[segment].discard)(user)
+        found = {segment: users for segment, users in stored.members.items() if users}
+        if found != {segment: users for segment, users in members.items() if users}:
+            self._fail(f"shard {shard}: the transitions add up to {members}, the store holds {found}")
+
+    def _check_scores(self, shard: int, stored: Held) -> None:
+        """Whoever has a likelihood is in the segment of his category and in no other one of that prediction."""
+        for prediction, users in stored.scores.items():
+            segments = {c: stored.members.get(f"{prediction}.{c}", set()) for c in CATEGORIES}
+            if not any(segments.values()):
+                continue  # nobody may be targeted by it, or nobody has had his turn
+            for user, data in users.items():
+                score = json.loads(data)
+                inside = [category for category, members in segments.items() if user in members]
+                if score["likelihood"] is not None and inside != [score["category"]]:
+                    self._fail(f"shard {shard}: {user} of {prediction} has {score} and is in {inside}")
+            for category, members in segments.items():
+                if not members <= users.keys():
+                    self._fail(f"shard {shard}: members of {prediction}.{category} have no score")
+
+    def _check_messages(self, place: Place, stored: Held) -> None:
+        """All messages that stand were sent, and chunks are numbered without a gap."""
+        sent = {(EXAMPLES, data) for partition in self.logs[EXAMPLES] for data in partition}
+        sent |= {("models", data) for data in self.logs["models"][0]}
+        sent |= {("dead-letters", data) for data in self._dead}
+        numbers: dict[str, int] = {}
+        for commit in self.books[place].commits:
+            for topic, key, data in commit.messages:
+                if (topic, data) not in sent:
+                    self._fail(f"{place}: a message to {topic} of commit {commit.number} was never sent")
+                if topic == EXAMPLES:
+                    number = read_chunk(data).number
+                    if number != numbers.get(key, 0) + 1:
+                        self._fail(f"{place}: chunk {number} of {key} follows {numbers.get(key, 0)}")
+                    numbers[key] = number
+        for topic, _, data in stored.messages:
+            if (topic, data) not in sent:
+                self._fail(f"{place}: a message to {topic} is in the outbox and was never sent")
+
+    def _check_learner(self, partition: int, stored: Held) -> None:
+        """Learned was what the log of examples holds, every chunk and every example once."""
+        seen: dict[tuple[str, int], int] = {}
+        learned: dict[str, list[int]] = {}
+        examples: set[tuple[str, int, int, float, int]] = set()
+        for data in self.logs[EXAMPLES][partition]:
+            chunk = read_chunk(data)
+            last = seen.get((chunk.prediction, chunk.shard), 0)
+            if chunk.number <= last:
+                continue
+            if chunk.number != last + 1:
+                self._fail(f"chunk {chunk.number} of {chunk.prediction}, shard {chunk.shard}, follows {last}")
+            seen[chunk.prediction, chunk.shard] = chunk.number
+            count = learned.setdefault(chunk.prediction, [0, 0, 0])
+            for user, time_s, kind, label, usable in chunk.examples:
+                if not usable:
+                    count[2] += 1
+                elif kind != KIND_CROSSING:
+                    example = chunk.prediction, chunk.shard, user, time_s, kind
+                    if example in examples and (self.is_strict or not self.books[EVENTS, chunk.shard].lost):
+                        self._fail(f"learned twice: {example}")
+                    examples.add(example)
+                    count[0] += 1
+                    count[1] += label
+        for prediction, count in learned.items():
+            state = read_learned(stored.blobs[f"learner:{prediction}:head"])
+            shards = {shard: number for (name, shard), number in seen.items() if name == prediction}
+            if [state.learned, state.goals, state.refused, state.missed] != [*count, 0] or state.seen != shards:
+                self._fail(f"{prediction}: the learner says {state}, the log of examples holds {count} of {shards}")
+
+    def _fail(self, what: str) -> NoReturn:
+        raise Violation(what)

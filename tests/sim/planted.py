@@ -1,0 +1,191 @@
+"""Bugs that a simulator worth its name finds. Each changes one step of the protocol and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from config.errors import Fenced
+from streams.adapters.memory_store import MemoryShard, MemoryStore
+from streams.commit import Patience, patiently
+from streams.ports import Claim, CommitBatch, Courier, Loaded, Sink, Store, outbox_entries
+from tests.sim.auditor import Place
+from tests.sim.ports import SimStore
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+
+def _checkpoint(world: World, place: Place, offset: int) -> int:  # noqa: ARG001  others look at them
+    return offset
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A bug, or none."""
+
+    what: str
+    store: type[SimStore] = SimStore
+    memory: type[MemoryStore] = MemoryStore
+    offset_after_assign: Callable[[World, Place, int], int] = _checkpoint
+    patches: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+# --- the position ----------------------------------------------------------------------------------------------------
+
+
+def _told_offset(world: World, place: Place, offset: int) -> int:  # noqa: ARG001  that is the bug
+    return world.told.get(place, 0)
+
+
+class _PositionApart(SimStore):
+    """State first, and where the input stands in a second step."""
+
+    def carry_out(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
+        before = self.store.server.shards.get(claim.shard, MemoryShard()).position
+        super().carry_out(claim, batch, trim)
+        stored = self.store.server.shards[claim.shard]
+        stored.position = before
+        self.world.port(self.worker, "position")
+        stored = self.store.server.shards[claim.shard]
+        if (stored.epoch, stored.number) == (claim.epoch, batch.number):
+            stored.position = batch.position
+
+
+# --- the commit ------------------------------------------------------------------------------------------------------
+
+
+def _publish_first(
+    store: Store,
+    sink: Sink,
+    claim: Claim,
+    batch: CommitBatch,
+    *,
+    trim: int | None,
+    patience: Patience,
+    courier: Courier,
+    on_stored: Callable[[], None] | None = None,
+) -> int:
+    if batch.outbox:
+        patiently(patience, lambda: sink.publish(outbox_entries(batch)))
+    if batch.messages:
+        patiently(patience, lambda: courier.send(batch.messages))
+    store.commit(claim, batch, trim)
+    if on_stored is not None:
+        on_stored()
+    return batch.number
+
+
+def _trim_at_once(
+    store: Store,
+    sink: Sink,
+    claim: Claim,
+    batch: CommitBatch,
+    *,
+    trim: int | None,  # noqa: ARG001  that is the bug
+    patience: Patience,
+    **options: Any,
+) -> int:
+    """What this very commit has to say counts as said."""
+    from streams.commit import commit_batch
+
+    return commit_batch(store, sink, claim, batch, trim=batch.number, patience=patience, **options)
+
+
+def _silent_start(sink: Sink, claim: Claim, loaded: Loaded, patience: Patience, *, courier: Courier) -> int:  # noqa: ARG001
+    """Nobody publishes what a stop left in the outbox."""
+    return claim.number
+
+
+@contextmanager
+def _in_both_runs(name: str, function: Callable[..., Any]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for module in ("shard_run", "learner_run"):
+            stack.enter_context(patch(f"streams.runtime.{module}.{name}", function))
+        yield
+
+
+# --- the store -------------------------------------------------------------------------------------------------------
+
+
+class _NoEpoch(MemoryStore):
+    def _held(self, claim: Claim, number: int) -> MemoryShard:
+        stored = self.server.shards.get(claim.shard, MemoryShard())
+        if (stored.generation, stored.number) != (claim.generation, number):
+            raise Fenced("the generation or the number")
+        return stored
+
+
+class _NoNumber(MemoryStore):
+    def _held(self, claim: Claim, number: int) -> MemoryShard:  # noqa: ARG002  that is the bug
+        stored = self.server.shards.get(claim.shard, MemoryShard())
+        if (stored.epoch, stored.generation) != (claim.epoch, claim.generation):
+            raise Fenced("the epoch or the generation")
+        return stored
+
+
+class _SameGeneration(MemoryStore):
+    """A store that went back in time goes on as if nothing had been."""
+
+    def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:  # noqa: ARG002
+        return super().claim(shard, new_generation=new_generation)
+
+
+class _AlwaysDone(SimStore):
+    """After a lost reply the worker takes it for done."""
+
+    def confirm(self, claim: Claim, number: int) -> bool:  # noqa: ARG002  that is the bug
+        return True
+
+
+# --- the runs --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _keep_memory() -> Iterator[None]:
+    """A failed step leaves its half-done work in memory."""
+    with patch("streams.runtime.shard_run.ShardRun.drop", lambda self: None):  # noqa: ARG005
+        yield
+
+
+@contextmanager
+def _learn_again() -> Iterator[None]:
+    """The learner learns whatever comes."""
+    from models.learner import PredictionLearner
+
+    learn = PredictionLearner.learn
+
+    def forgetful(self: PredictionLearner, chunk: Any) -> None:
+        self._seen[chunk.shard] = chunk.number - 1
+        learn(self, chunk)
+
+    with patch("models.learner.PredictionLearner.learn", forgetful):
+        yield
+
+
+NONE = Planted("nothing")
+PLANTED: dict[str, Planted] = {
+    "committed_offset": Planted("a start goes on where the consumer group remembers", offset_after_assign=_told_offset),
+    "publish_first": Planted(
+        "what a batch has to say is published before it is stored",
+        patches=lambda: _in_both_runs("commit_batch", _publish_first),
+    ),
+    "no_epoch": Planted("the store does not look at the epoch", memory=_NoEpoch),
+    "position_apart": Planted("the position is saved in a step behind the state", store=_PositionApart),
+    "trim_at_once": Planted(
+        "the outbox is trimmed by the commit that fills it",
+        patches=lambda: _in_both_runs("commit_batch", _trim_at_once),
+    ),
+    "silent_start": Planted(
+        "a start does not publish what is in the outbox", patches=lambda: _in_both_runs("publish_outbox", _silent_start)
+    ),
+    "no_number": Planted("the store does not look at the commit's number", memory=_NoNumber),
+    "same_generation": Planted("a store that went back keeps its generation", memory=_SameGeneration),
+    "always_done": Planted("a lost reply counts as done", store=_AlwaysDone),
+    "keep_memory": Planted("a failed step does not drop the memory", patches=_keep_memory),
+    "learn_again": Planted("the learner does not skip chunks that it has seen", patches=_learn_again),
+}
+"""By name. The first four are those that the design names."""

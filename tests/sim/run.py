@@ -1,0 +1,185 @@
+"""One seed from start to end: the plan, the world, the auditor, and for calm runs the same without faults beside it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from models.examples import KIND_CROSSING, ExampleChunk
+from models.snapshot import BINS, PredictionSnapshot, Snapshot, Status
+from streams.adapters.memory_store import MemoryServer, MemoryShard
+from streams.core.vocabulary import Vocabulary
+from streams.runtime.shard_run import ShardRun
+from tests.sim.auditor import EVENTS, EXAMPLES, Held, Place, Violation
+from tests.sim.plan import STILL, Plan, draw_plan
+from tests.sim.planted import NONE, Planted
+from tests.sim.world import World
+
+
+class LiveAfter:
+    """Takes the place of the product's warm-up, which needs a hundred users: over after so many learned examples."""
+
+    examples = 1
+
+    def __init__(self, min_goals: int = 0) -> None:  # noqa: ARG002
+        self._remaining = self.examples
+
+    @property
+    def left(self) -> bool:
+        return self._remaining <= 0
+
+    def add(self, chunk: ExampleChunk) -> None:
+        self._remaining -= int((chunk.kind != KIND_CROSSING).sum())
+
+    def state(self, *, changed_only: bool = False) -> dict[str, bytes]:  # noqa: ARG002
+        return {"remaining": str(self._remaining).encode()}
+
+    def mark_saved(self) -> None:
+        """Nothing is kept apart."""
+
+    @classmethod
+    def load(cls, fields: dict[str, bytes]) -> LiveAfter:
+        rule = cls()
+        rule._remaining = int(fields["remaining"])
+        return rule
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run was."""
+
+    seed: int
+    faults: Counter[str]
+    transitions: int = 0
+    calls: int = 0
+    """Of ports."""
+    failure: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def simulate(seed: int, planted: Planted = NONE) -> Result:
+    """Run one seed. A violation, and whatever the product raised, is in `failure`."""
+    return simulate_plan(draw_plan(seed), planted)
+
+
+def simulate_plan(plan: Plan, planted: Planted = NONE) -> Result:
+    """The same with a plan."""
+    with _short_warm_up(plan), planted.patches():
+        names = Vocabulary(plan.catalog).feature_names()
+        features = len(names)
+        world = World(plan, planted, _given_models(plan, names), features)
+        result = Result(plan.seed, world.faults)
+        try:
+            world.run()
+            _judge(world)
+            if plan.is_calm:
+                _compare(world, features)
+        except Exception as error:  # noqa: BLE001  whatever escapes is the finding
+            result.failure = f"{type(error).__name__}: {error}"
+            result.notes = tuple(world.notes)
+        result.calls = world.calls
+        result.transitions = sum(len(book.transitions) for book in world.auditor.books.values())
+        return result
+
+
+@contextmanager
+def _short_warm_up(plan: Plan) -> Iterator[None]:
+    with patch("models.learner.Warmup", type("Rule", (LiveAfter,), {"examples": plan.live_after})):
+        yield
+
+
+def _given_models(plan: Plan, names: Sequence[str]) -> dict[int, Snapshot]:
+    """Models that are in force from the start, in a calm run. They know nothing of names that are still to be found."""
+    if not plan.is_calm:
+        return {}
+    draw = np.random.default_rng(plan.seed)
+    features = len(names)
+    known = np.array(["?" not in name for name in names], np.float64)
+    models = {}
+    for p in range(len(plan.catalog.predictions)):
+        weights, means = known * draw.normal(0.0, 0.7, features), draw.normal(0.5, 0.2, features)
+        prediction = PredictionSnapshot(Status.LIVE, weights, -0.5, means, 50, 10, None, 1)
+        counts = np.zeros((1, BINS), np.int64)
+        counts[0, draw.integers(300, 700, 40)] += 1
+        models[p] = Snapshot(1, (prediction,), counts)
+    return models
+
+
+def _judge(world: World) -> None:
+    held = {place: _held(world.servers[place[0]], place) for place in world.owner}
+    counters = {}
+    for place, number in world.owner.items():
+        run = world.workers[number].runs[place]
+        if isinstance(run, ShardRun):
+            counters[place[1]] = run.shard.counters()
+    world.auditor.finish(held, counters)
+
+
+def _held(server: MemoryServer, place: Place) -> Held:
+    stored = server.shards[place[1]]
+    return Held(
+        stored.number,
+        stored.generation,
+        stored.position,
+        stored.blobs,
+        stored.scores,
+        stored.members,
+        {name: bytes(data) for name, data in stored.appended.items()},
+        [data for _, data in stored.outbox],
+        [(m.topic, m.key, m.data) for _, m in stored.messages],
+        stored.dead_letters,
+    )
+
+
+# --- the same without faults -----------------------------------------------------------------------------------------
+
+
+def _compare(world: World, features: int) -> None:
+    """A calm run's outcome follows from the log alone: one worker and no faults must come to the same."""
+    plan = replace(world.plan, workers=1, weather=STILL, goes_back=False, crash_at=None)
+    alone = World(plan, NONE, world.given_models, features)
+    alone.arrivals.clear()
+    alone.records[EVENTS], alone.values[EVENTS] = world.records[EVENTS], world.values[EVENTS]
+    for partition, values in enumerate(alone.values[EVENTS]):
+        for offset, value in enumerate(values):
+            alone.auditor.on_record(partition, offset, value)
+    alone.calm_down()
+    for shard in range(plan.shards):
+        found, wanted = world.servers[EVENTS].shards[shard], alone.servers[EVENTS].shards[shard]
+        for name in ("rows", "scores", "index", "members", "remembered", "dead_letters"):
+            if _without_empty(getattr(found, name)) != _without_empty(getattr(wanted, name)):
+                raise Violation(f"shard {shard}: {name} are not those of a run without faults")
+        for kind, of in (("transitions", _transitions), ("chunks", _chunks)):
+            if of(world, shard) != of(alone, shard):
+                raise Violation(f"shard {shard}: the {kind} are not those of a run without faults")
+    _compare_learners(world.servers[EXAMPLES].shards, alone.servers[EXAMPLES].shards)
+
+
+def _compare_learners(found: dict[int, MemoryShard], wanted: dict[int, MemoryShard]) -> None:
+    """Chunks of several shards come in any order, so only what does not depend on it."""
+    for number, stored in wanted.items():
+        names = [name for name in stored.blobs if name.startswith("counts:")]
+        if any(found[number].blobs[name] != stored.blobs[name] for name in names):
+            raise Violation(f"learner {number}: the distributions are not those of a run without faults")
+
+
+def _without_empty(group: Any) -> Any:
+    return {name: part for name, part in group.items() if part} if isinstance(group, dict) else group
+
+
+def _transitions(world: World, shard: int) -> list[dict[str, Any]]:
+    """Those that stand; without ids, which differ with the generation."""
+    events = [json.loads(data) for commit in world.auditor.books[EVENTS, shard].commits for data in commit.transitions]
+    return [{name: value for name, value in event.items() if name != "id"} for event in events]
+
+
+def _chunks(world: World, shard: int) -> list[tuple[str, bytes]]:
+    commits = world.auditor.books[EVENTS, shard].commits
+    return [(key, data) for commit in commits for topic, key, data in commit.messages if topic == EXAMPLES]

@@ -1,0 +1,27 @@
+"""Planted bugs: each of them turns the simulator red within the fixed seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.planted import PLANTED
+from tests.sim.run import simulate
+from tests.sim.test_simulator import SEEDS
+
+LOOKED_AT = 20
+"""Seeds that are run with each bug; more, up to all of the fixed ones, until `ENOUGH` have found it."""
+ENOUGH = 2
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found(name: str) -> None:
+    found: dict[int, str] = {}
+    seed = 0
+    while seed < SEEDS and (seed < LOOKED_AT or len(found) < ENOUGH):
+        result = simulate(seed, PLANTED[name])
+        if result.failure is not None:
+            found[seed] = result.failure
+        seed += 1
+    print(f"{name} ({PLANTED[name].what}): found by {len(found)} of {seed} seeds")  # noqa: T201  pytest -s
+    assert len(found) >= ENOUGH

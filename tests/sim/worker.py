@@ -1,0 +1,154 @@
+"""A worker: a process with a run for every partition that it believes to own, and nothing that outlives a crash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from config.errors import BrokerUnavailable, Fenced, StoreFull, StoreUnavailable
+from models.snapshot import Snapshot
+from streams.commit import Patience
+from streams.ports import Identity
+from streams.runtime.learner_run import LearnerRun
+from streams.runtime.shard_run import Ports, ShardRun
+from tests.sim.auditor import EVENTS, EXAMPLES, Place
+from tests.sim.ports import Crash, SimBroker
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+IDENTITY = Identity(catalog="simulated")
+DIGEST = "d"
+LAST_CUT = 50
+
+
+class Worker:
+    """Worker `number` of `world`."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world, self.number = world, number
+        self.is_alive = True
+        self.is_busy = False
+        """In the middle of something, from which a pause has taken it."""
+        self.believes: list[Place] = []
+        """Partitions that it takes for its own; another one may have got them since."""
+        self.runs: dict[Place, ShardRun | LearnerRun] = {}
+        self.at: dict[Place, int] = {}
+        """Where the consumer of an assigned partition stands."""
+        self.latest: dict[int, Snapshot] = dict(world.given_models)
+        self.models_read = 0
+        self.skew_s = world.chance.choice([0.0, 0.0, 2.5, -40.0])
+
+    # --- coming and going --------------------------------------------------------------------------------------------
+
+    def take(self, place: Place) -> None:
+        """The group has given it this partition."""
+        if place not in self.believes:
+            self.believes.append(place)
+        self.at.pop(place, None)
+
+    def lose(self, place: Place) -> None:
+        """It learns that a partition is no longer its own; the memory may stay for its return."""
+        if place in self.believes:
+            self.believes.remove(place)
+        self.at.pop(place, None)
+        if place in self.runs and self.world.chance.random() < 0.5:
+            self.runs.pop(place).drop()
+
+    def crash(self) -> None:
+        """All that it had is gone."""
+        self.is_alive = False
+        self.believes, self.runs, self.at = [], {}, {}
+
+    def restart(self) -> None:
+        self.is_alive = True
+        self.latest, self.models_read = dict(self.world.given_models), 0
+        for place, owner in self.world.owner.items():
+            if owner == self.number:
+                self.take(place)
+
+    # --- work --------------------------------------------------------------------------------------------------------
+
+    def act(self, place: Place) -> None:
+        """One turn at one partition: take it over, or work a batch. Errors are dealt with as a worker has to."""
+        self.is_busy = True
+        try:
+            self._turn(place)
+        except Crash:
+            self.world.note(f"worker {self.number} crashes")
+            self.crash()
+        except Fenced:
+            self.at.pop(place, None)
+            if self.world.owner[place] != self.number and self.world.chance.random() < 0.7:
+                self.lose(place)
+        except (StoreUnavailable, BrokerUnavailable, StoreFull) as error:
+            self.world.note(f"worker {self.number} gives up: {error}")
+            self.at.pop(place, None)
+            if self.world.chance.random() < 0.3 and self.world.may_crash(self.number):
+                self.world.count("crash after an error")
+                self.crash()
+        finally:
+            self.is_busy = False
+
+    def _turn(self, place: Place) -> None:
+        run = self.runs.get(place)
+        if run is None:
+            run = self.runs[place] = self._make_run(place)
+        if place not in self.at:
+            position = run.assign()
+            self.at[place] = self.world.planted.offset_after_assign(self.world, place, position.offset)
+            return
+        self._batch(place, run)
+
+    def _batch(self, place: Place, run: ShardRun | LearnerRun) -> None:
+        world, start = self.world, self.at[place]
+        log = world.records[place[0]][place[1]]
+        size = LAST_CUT if world.is_calming else world.chance.randint(1, world.plan.largest_cut)
+        records = log[start : start + size]
+        if world.plan.tells_on_fetch and records:
+            world.told[place] = start + len(records)
+        if isinstance(run, LearnerRun):
+            run.step(records)
+        else:
+            self._read_models()
+            run.step(records, self.latest, self._now(place, len(records) + start, bool(records)))
+        if place in self.at:  # still; a nested turn of the world may have taken it
+            self.at[place] = start + len(records)
+        world.told[place] = max(world.told.get(place, 0), run.position.offset)
+
+    def _now(self, place: Place, end: int, has_records: bool) -> float | None:
+        """The wall clock, if the log has nothing more (as this worker sees it), or in the last turns of all."""
+        world = self.world
+        if world.plan.is_calm or end < len(world.records[place[0]][place[1]]):
+            return None
+        if has_records and world.chance.random() < 0.5:
+            return None
+        world.count("time passes in silence")
+        return world.now() + self.skew_s
+
+    def _read_models(self) -> None:
+        """The models topic, up to where this worker has come."""
+        log = self.world.records["models"][0]
+        behind = len(log) - self.models_read
+        if self.world.plan.is_calm or behind == 0:
+            return
+        some = behind if self.world.is_calming else self.world.chance.randint(0, behind)
+        self.world.faults["models read late"] += some < behind
+        for record, key in zip(
+            log[self.models_read : self.models_read + some], self.world.model_keys[self.models_read :], strict=False
+        ):
+            p = list(self.world.plan.catalog.predictions).index(key.partition(":")[2])
+            snapshot = Snapshot.from_bytes(record.value, self.world.features)
+            if p not in self.latest or snapshot.version > self.latest[p].version:
+                self.latest[p] = snapshot
+        self.models_read += some
+
+    def _make_run(self, place: Place) -> ShardRun | LearnerRun:
+        world, plan = self.world, self.world.plan
+        store = world.planted.store(world, self.number, place, world.planted.memory(world.servers[place[0]]))
+        broker = SimBroker(world, self.number, place)
+        store.prepare(plan.shards if place[0] == EVENTS else plan.learners, IDENTITY)
+        patience = Patience(world.sleep, attempts=plan.attempts)
+        ports = Ports(store, broker, broker, patience, world.new_generation)
+        if place[0] == EXAMPLES:
+            return LearnerRun(plan.catalog, ports, partition=place[1], every=plan.every, digest=DIGEST)
+        return ShardRun(plan.catalog, ports, shard=place[1], shards=plan.shards, source=world.source(place[1]))
