@@ -2,7 +2,8 @@
 
 numba keys its cache on the file of the compiled function alone; a change in a function that it calls from
 another file goes unseen. So the cache lies in a folder named after a digest of every source file that holds
-compiled code. Where that folder cannot be written, functions are compiled anew in each process.
+compiled code. Where that folder cannot be written, what it holds is used all the same, as in an image whose file
+system is read-only; what it does not hold is compiled anew in each process.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
 from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
@@ -47,21 +49,43 @@ def _modified_s(folder: Path) -> float:
         return 0.0
 
 
-def _prepare_cache() -> bool:
-    """Point numba at the folder of this source digest; false where it cannot be written."""
+class _FoundLocator(UserProvidedCacheLocator):
+    """Takes the folder as it is found; numba would first try to write into it."""
+
+    def ensure_cache_path(self) -> None:
+        return
+
+
+class _FoundImpl(CompileResultCacheImpl):
+    _locator_classes = [_FoundLocator]  # noqa: RUF012  declared so in numba
+
+
+class _FoundCache(FunctionCache):
+    """A cache that is only read."""
+
+    _impl_class = _FoundImpl
+
+    def save_overload(self, sig: object, data: object) -> None:
+        del sig, data
+
+
+def _prepare_cache() -> Literal["kept", "found", "none"]:
+    """Point numba at the folder of this source digest, and say whether it can be written or only be read."""
     root = Path(__file__).resolve().parent.parent
     parent = root / "models" / "__pycache__" / "numba"
     folder = parent / _source_digest(root)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return False
-    if not os.access(folder, os.W_OK):
-        return False
-    for stale in sorted(parent.iterdir(), key=_modified_s)[:-8]:
-        shutil.rmtree(stale, ignore_errors=True)
+        return "none"
+    can_write = os.access(folder, os.W_OK)
+    if not can_write and not any(folder.glob("*/*.nbc")):
+        return "none"
+    if can_write:
+        for stale in sorted(parent.iterdir(), key=_modified_s)[:-8]:
+            shutil.rmtree(stale, ignore_errors=True)
     numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-    return True
+    return "kept" if can_write else "found"
 
 
 _CACHE = _prepare_cache()
@@ -69,7 +93,10 @@ _CACHE = _prepare_cache()
 
 def jit(function: _Function) -> _Function:
     """Compile `function` without fast-math: results must not depend on how loops were vectorised."""
-    return cast("_Function", numba.njit(cache=_CACHE, error_model="numpy")(function))
+    compiled: Any = numba.njit(cache=_CACHE == "kept", error_model="numpy")(function)
+    if _CACHE == "found":
+        compiled._cache = _FoundCache(function)  # type: ignore[no-untyped-call]  # noqa: SLF001  as numba does
+    return cast("_Function", compiled)
 
 
 def const(value: int) -> int:

@@ -152,9 +152,13 @@ def test_nothing_is_published_beyond_this_machine() -> None:
 
 def test_own_containers_have_no_rights() -> None:
     for name in own_services():
+        assert service(name)["read_only"] is True
         assert service(name)["cap_drop"] == ["ALL"]
         assert service(name)["security_opt"] == ["no-new-privileges:true"]
         assert "user" not in service(name)  # the image's
+        uid, gid = final("USER")[0].words[0].split(":")
+        home = f"{final('WORKDIR')[0].words[0]}:uid={uid},gid={gid},mode=0700"
+        assert service(name)["tmpfs"] == ["/tmp", home]
 
 
 def test_data_outlives_its_container() -> None:
