@@ -16,7 +16,7 @@ from models.examples import ExampleChunk
 from models.jit import I64
 from models.snapshot import BINS
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _COLUMNS: Final = (
     ("x", "<f4"),
     ("y", "<u1"),
@@ -43,6 +43,8 @@ class ChunkMessage:
     """[BINS] users of the audience per bin of their rank value."""
     of_model: bool
     """Whether those are rank values of the model; while warming up they are the heuristic's."""
+    catalog: str = ""
+    """Digest of the catalog under which the features were computed."""
 
     def to_bytes(self) -> bytes:
         chunk = self.chunk
@@ -50,9 +52,11 @@ class ChunkMessage:
         return _ENCODER.encode(
             _Wire(
                 FORMAT,
+                self.catalog,
                 self.prediction_id,
                 chunk.shard,
                 chunk.number,
+                chunk.previous,
                 len(chunk),
                 chunk.x.shape[1],
                 columns,
@@ -62,8 +66,8 @@ class ChunkMessage:
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes, predictions: dict[str, int]) -> ChunkMessage:
-        """What `to_bytes` gave; `predictions`: id -> index for the chunk.
+    def from_bytes(cls, data: bytes, predictions: dict[str, int], catalog: str = "") -> ChunkMessage | None:
+        """What `to_bytes` gave; `predictions`: id -> index for the chunk. None if it is of another catalog.
 
         Raises ModelError for other bytes, another format or a prediction that is not among them.
         """
@@ -73,6 +77,8 @@ class ChunkMessage:
             raise ModelError(f"these bytes are no chunk of examples: {error}") from error
         if wire.format != FORMAT:
             raise ModelError(f"a chunk has format {wire.format} instead of {FORMAT}")
+        if wire.catalog != catalog:
+            return None
         if wire.prediction_id not in predictions:
             raise ModelError(f"a chunk is of the prediction {wire.prediction_id!r}, which the catalog does not have")
         if len(wire.counts) != 4 * BINS:
@@ -82,14 +88,17 @@ class ChunkMessage:
             _unpack(wire, predictions[wire.prediction_id]),
             np.frombuffer(wire.counts, "<i4").astype(np.int64),
             wire.of_model,
+            wire.catalog,
         )
 
 
 class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     format: int
+    catalog: str
     prediction_id: str
     shard: int
     number: int
+    previous: int
     examples: int
     features: int
     columns: bytes
@@ -117,6 +126,8 @@ def _unpack(wire: _Wire, prediction: int) -> ExampleChunk:
         at += size * kind.itemsize
     arrays["x"] = arrays["x"].reshape(n, features)
     try:
-        return ExampleChunk(prediction=prediction, number=wire.number, shard=wire.shard, **arrays)
+        return ExampleChunk(
+            prediction=prediction, number=wire.number, previous=wire.previous, shard=wire.shard, **arrays
+        )
     except ValueError as error:
         raise ModelError(f"a chunk of {wire.prediction_id} cannot be used: {error}") from error

@@ -5,7 +5,7 @@ needs to learn (features, label, weight) and what was served at the moment itsel
 heuristic, score, category), so that quality can be judged on what was really said.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -37,8 +37,8 @@ _DTYPES: Final[dict[str, type[np.generic]]] = {
 class ExampleChunk:
     """`n` examples of one prediction in the order in which they are learned.
 
-    `number` counts the chunks of one prediction and one shard from 1 on, without gaps; a learner that has
-    seen a number ignores it. All arrays have `n` rows; `x` has one column per feature.
+    `number` grows from chunk to chunk of one prediction and one shard, and `previous` is the number of the one before;
+    a learner that has seen a number ignores it. All arrays have `n` rows; `x` has one column per feature.
 
     Raises ValueError when a shape or a dtype is not the one given here.
     """
@@ -46,7 +46,7 @@ class ExampleChunk:
     prediction: int
     """Index of the prediction in the catalog's order."""
     number: int
-    """1, 2, 3, ... per prediction and shard."""
+    """Grows per prediction and shard; from 1 on."""
     x: npt.NDArray[np.float32]
     """[n, F] features at the moment."""
     y: npt.NDArray[np.uint8]
@@ -71,9 +71,13 @@ class ExampleChunk:
     """[n] 1 when the window held a send of a campaign."""
     shard: int
     """The shard that numbered the chunk."""
+    previous: int = -1
+    """The number of the chunk before, 0 for the first; -1 stands for `number` - 1."""
 
     def __post_init__(self) -> None:
-        if self.prediction < 0 or self.shard < 0 or self.number < 1:
+        if self.previous < 0:
+            object.__setattr__(self, "previous", self.number - 1)
+        if self.prediction < 0 or self.shard < 0 or not 0 <= self.previous < self.number:
             raise ValueError(f"chunk {self.number} of prediction {self.prediction}, shard {self.shard}: out of range")
         if self.x.dtype != np.float32 or self.x.ndim != 2:
             raise ValueError(f"x must be float32[n, F], not {self.x.dtype}{list(self.x.shape)}")
@@ -88,6 +92,16 @@ class ExampleChunk:
         return len(self.x)
 
     def take(self, rows: slice | npt.NDArray[np.bool_]) -> "ExampleChunk":
-        """Some of the rows (a slice or bool[n]), with the same prediction, number and shard."""
+        """Some of the rows (a slice or bool[n]), with the same prediction, numbers and shard."""
         arrays = {name: getattr(self, name)[rows] for name in ("x", *_DTYPES)}
-        return ExampleChunk(prediction=self.prediction, number=self.number, shard=self.shard, **arrays)
+        return replace(self, **arrays)
+
+    def parts(self, most: int) -> "list[ExampleChunk]":
+        """The chunk in parts of at most `most` rows, numbered on from its own number; itself when it is not larger."""
+        if len(self) <= most:
+            return [self]
+        cut = [self.take(slice(first, first + most)) for first in range(0, len(self), most)]
+        return [
+            cut[0],
+            *(replace(part, number=self.number + k, previous=self.number + k - 1) for k, part in enumerate(cut[1:], 1)),
+        ]

@@ -4,9 +4,9 @@ One learner stands behind a set of shards. Per prediction it holds the model, it
 (models/warmup.py) and its quality (models/quality.py). Everything in it follows from the chunks and
 their order alone: the same chunks give the same bits, whatever is saved and loaded in between.
 
-- The chunks of a prediction are numbered per shard from 1 on. A number that was seen is skipped, so a
-  chunk may be handed over twice; a number left out is an error, because what it held would be missing.
-  With `accept_gaps` (a log that does not keep everything for ever) it is counted in `missed` instead.
+- The numbers of a prediction's chunks grow per shard, and each names the one before it. A number that was seen is
+  skipped, so a chunk may be handed over twice; one whose predecessor was not seen is an error, because what that
+  held would be missing. With `accept_gaps` (a log that does not keep everything for ever) it is counted in `missed`.
 - Examples of events and of silent moments are learned in the order of the chunk; crossings are judged
   and not learned. An example whose features are not finite, or whose weight is not above 0, is refused
   and counted: one of them would turn every weight into NaN.
@@ -102,8 +102,8 @@ class Learner:
         """Whether a model can only be stored as a signed pickle, so that a `codec` is needed."""
         return not all(isinstance(prediction.model, CompiledLogistic) for prediction in self.predictions)
 
-    def learn(self, chunk: ExampleChunk) -> None:
-        """Judges and learns one chunk; does nothing for one that was seen.
+    def learn(self, chunk: ExampleChunk) -> bool:
+        """Judges and learns one chunk; does nothing for one that was seen. Whether it was new.
 
         Raises ModelError when the prediction is unknown, a number is missing before this one, or the
         features are not those of this learner.
@@ -112,7 +112,7 @@ class Learner:
             raise ModelError(f"a chunk is for prediction {chunk.prediction}; there are {len(self.predictions)}")
         if chunk.x.shape[1] != len(self.feature_names):
             raise ModelError(f"a chunk has {chunk.x.shape[1]} features; the learner has {len(self.feature_names)}")
-        self.predictions[chunk.prediction].learn(chunk)
+        return self.predictions[chunk.prediction].learn(chunk)
 
     def snapshot(self, version: int, counts: I64) -> Snapshot:
         """All models as they are now, with the distribution F, int64[P, BINS], as `version`."""
@@ -188,24 +188,25 @@ class PredictionLearner:
         self.refused = 0
         """Examples that could not be learned: not finite, or without a weight."""
         self.missed = 0
-        """Chunks whose numbers were left out."""
+        """How often a chunk, or several in a row, had not come when the next one did."""
         self._seen: dict[int, int] = {}
         self._building: int | None = None
         self._served_from_s = math.inf
         self._made: tuple[tuple[int, Status], PredictionSnapshot] | None = None
         self._changed = False
 
-    def learn(self, chunk: ExampleChunk) -> None:
+    def learn(self, chunk: ExampleChunk) -> bool:
+        """Whether the chunk was new."""
         seen = self._seen.get(chunk.shard, 0)
         if chunk.number <= seen:
-            return
-        if chunk.number != seen + 1:
+            return False
+        if chunk.previous > seen:
             if not self._accept_gaps:
                 raise ModelError(
-                    f"{self.spec.id}: chunk {chunk.number} of shard {chunk.shard} follows {seen}: "
-                    "what lies between is missing"
+                    f"{self.spec.id}: chunk {chunk.number} of shard {chunk.shard} follows {seen}, not "
+                    f"{chunk.previous}: what lies between is missing"
                 )
-            self.missed += chunk.number - seen - 1
+            self.missed += 1
         usable = np.empty(len(chunk), np.bool_)
         refused = _find_usable(np.ascontiguousarray(chunk.x), chunk.y, chunk.weight, usable)
         if refused:
@@ -221,6 +222,7 @@ class PredictionLearner:
         self.model.learn_many_in_order(chunk.x, chunk.y, chunk.weight)
         self.learned += len(chunk)
         self.goals += int(np.count_nonzero(chunk.y))
+        return True
 
     def _warm_up(self, chunk: ExampleChunk) -> None:
         had_left = self.warmup.left

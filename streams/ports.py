@@ -106,6 +106,9 @@ class CommitBatch:
     """Deletes row and remembered properties. Scores, index and memberships are removed by their own lists."""
 
 
+MAX_MESSAGE_BYTES = 7 << 20
+"""Topics for messages take records of 8 MiB. A larger one would be stored, and then never be taken by anybody."""
+
 _APPENDED_NAME = re.compile(r"(?!scores:|index:|members:)[a-z]+:[A-Za-z0-9_.-]+")
 
 
@@ -125,6 +128,9 @@ def check_batch(batch: CommitBatch) -> None:
     for name in [*batch.drops, *(name for name, _ in batch.appends)]:
         if not _APPENDED_NAME.fullmatch(name):
             raise ValueError(f"appended name {name!r}: expected a form like pending:12")
+    for message in batch.messages:
+        if len(message.data) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"a message for {message.topic} has {len(message.data):,} bytes")
     for prediction, ranks in batch.index.items():
         if any(isnan(score) for _, score in ranks):
             raise ValueError(f"a score in the index of {prediction} is NaN")

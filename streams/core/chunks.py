@@ -74,7 +74,7 @@ def _gather(q: Pending, s: LabelSpec, key: U64, crossings: I64, p: int, until: i
 
 
 def gather_chunk(
-    sealed: Sealed, q: Pending, key: U64, crossings: I64, p: int, until: int, *, number: int, shard: int
+    sealed: Sealed, q: Pending, key: U64, crossings: I64, p: int, until: int, *, number: int, previous: int, shard: int
 ) -> ExampleChunk:
     """The examples of prediction `p` before sequence `until` as chunk `number` of `shard` (possibly empty)."""
     size = until - int(q.due[p])
@@ -95,6 +95,7 @@ def gather_chunk(
     return ExampleChunk(
         prediction=p,
         number=number,
+        previous=previous,
         shard=shard,
         x=out.x[:n],
         y=out.y[:n],

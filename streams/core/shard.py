@@ -87,6 +87,8 @@ from streams.core.vocabulary import Vocabulary
 
 OUT_ROWS = 4096
 MARKS = 65_536
+CHUNK_BYTES = 1 << 20  # of features in one chunk; what is known within an hour is cut so
+CHUNK_PARTS = 1 << 16  # numbers for the parts of one hour
 RATE_RECOVERS_BELOW = 0.25  # of the bound on pending examples
 
 
@@ -210,12 +212,16 @@ class Shard:
         for p, until in enumerate(due):
             if until == q.due[p] and not every:
                 continue
-            number = int(self.chunk_numbers[p]) + 1
             key, crossings = self.users.users.key, self.population.crossings
-            chunk = gather_chunk(self.sealed, q, key, crossings, p, until, number=number, shard=self.number)
+            # By the hour: whoever comes to it again, after a restart from an older copy, gives the same number to it.
+            number, previous = self.hour * CHUNK_PARTS, int(self.chunk_numbers[p])
+            chunk = gather_chunk(
+                self.sealed, q, key, crossings, p, until, number=number, previous=previous, shard=self.number
+            )
             if len(chunk) or every:
-                self.chunk_numbers[p] = number
-                chunks.append(chunk)
+                parts = chunk.parts(max(1, CHUNK_BYTES // (4 * chunk.x.shape[1])))
+                self.chunk_numbers[p] = parts[-1].number
+                chunks += parts
         self.needs_snapshot = bool(chunks) or bool(self.si[CHANGED])
         if self.needs_snapshot:
             self._recover_rates()
@@ -274,7 +280,9 @@ class Shard:
                 self._rescore(p)
                 kernel.count_ranks(self.sealed.state, p, len(self.users))
             counts = snapshot.counts.copy()
-            counts[going_live] = self.population.counts[going_live]
+            # One that is LIVE already brings the distribution of all shards; this one has just joined them.
+            building = [p for p in going_live if snapshot.predictions[p].status == Status.BUILDING]
+            counts[building] = self.population.counts[building]
             snapshot = dataclasses.replace(snapshot, counts=counts)
             self._model.table[:] = percentile_table(counts)
         self.snapshot = snapshot

@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 
 from config.catalog import Catalog
+from config.errors import ModelError
 from models.chunk_message import ChunkMessage
 from models.jit import I64
 from models.learner import Learner, prediction_specs
 from models.snapshot import BINS, ModelCodec, Snapshot, Status
-from streams.commit import commit_batch, publish_outbox
+from streams.commit import commit_batch, patiently, publish_outbox
 from streams.core.vocabulary import Vocabulary
-from streams.ports import Claim, CommitBatch, Message
+from streams.ports import MAX_MESSAGE_BYTES, Claim, CommitBatch, Loaded, Message
 from streams.runtime.lockstep import LEARNER_PREFIX
 from streams.runtime.records import Position, Record
 from streams.runtime.shard_run import Ports
@@ -39,7 +40,7 @@ class LearnerRun:
     """The learner of partition `partition` of the examples topic.
 
     A prediction gets a snapshot whenever one of its chunks is the first at or past a multiple of `every` offsets.
-    `digest` names the catalog in the keys of snapshots, so that those of another catalog are not taken for its own.
+    `digest` names the catalog in chunks and in the keys of snapshots: what belongs to another one is left alone.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class LearnerRun:
         self.catalog = catalog
         self.number = partition
         self.learned_chunks = 0
+        self.foreign_chunks = 0
+        """Chunks of other catalogs in the same topic, which were left out."""
         self._ports = ports
         self._every = every
         self._digest = digest
@@ -89,6 +92,15 @@ class LearnerRun:
 
     def _assign(self) -> Position:
         ports = self._ports
+        claim, loaded = patiently(ports.patience, self._load_once)
+        self._claim, self._known_number = claim, claim.number
+        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
+        self.position = Position.from_bytes(claim.position)
+        return self.position
+
+    def _load_once(self) -> tuple[Claim, Loaded]:
+        """One attempt from the claim to the last byte, with a claim of its own."""
+        ports = self._ports
         claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=self._known_number)
         loaded = ports.store.load(claim)
         names = Vocabulary(self.catalog).feature_names()
@@ -105,10 +117,7 @@ class LearnerRun:
         self._marks = msgspec.msgpack.decode(blobs[MARKS_BLOB], type=_Marks) if MARKS_BLOB in blobs else _Marks()
         for _ in loaded.rows:  # none; the check at their end is what is wanted: the claim still holds
             pass
-        self._claim, self._known_number = claim, claim.number
-        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
-        self.position = Position.from_bytes(claim.position)
-        return self.position
+        return claim, loaded
 
     def drop(self) -> None:
         """Forget the memory."""
@@ -135,8 +144,12 @@ class LearnerRun:
             position=Position(records[-1].offset + 1, records[-1].log_time_s).to_bytes(),
         )
         for record in records:
-            message = ChunkMessage.from_bytes(record.value, self._ids)
-            self.learner.learn(message.chunk)
+            message = ChunkMessage.from_bytes(record.value, self._ids, self._digest)
+            if message is None:
+                self.foreign_chunks += 1
+                continue
+            if not self.learner.learn(message.chunk):
+                continue  # one that was seen: its distribution is an older one, too
             self._take_counts(message, batch)
             if self._is_due(message.prediction_id, record.offset):
                 batch.messages.append(self._snapshot(message.prediction_id, record.offset))
@@ -182,4 +195,9 @@ class LearnerRun:
             if of_model == serves:  # a shard that is behind ranks by something else
                 counts += some
         data = Snapshot(offset + 1, (snapshot,), counts[np.newaxis]).to_bytes(self._codec)
+        if len(data) > MAX_MESSAGE_BYTES:
+            raise ModelError(
+                f"the model of {prediction_id} has {len(data):,} bytes and does not fit into a message of "
+                f"{MAX_MESSAGE_BYTES:,}; choose a smaller one in the catalog"
+            )
         return Message("models", f"{self._digest}:{prediction_id}", data)

@@ -13,18 +13,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from config.catalog import Catalog
 from models.chunk_message import ChunkMessage
 from models.snapshot import ModelCodec, Snapshot
-from streams.commit import Patience, commit_batch, publish_outbox
+from streams.commit import Patience, commit_batch, patiently, publish_outbox
 from streams.core.decode import SegmentDecoder
 from streams.core.events import BadEvent, Event
 from streams.core.message_hash import id_hash, place_hash
 from streams.core.saving import Saver
 from streams.core.shard import Shard, Stop
-from streams.ports import Claim, CommitBatch, Courier, Message, Sink, Store
+from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Sink, Store
 from streams.runtime.records import Position, Record
+
+COMMIT_CHUNK_BYTES: Final = 4 << 20
+"""A commit is due when the chunks for the learners have so many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,8 @@ class Counts:
 
 
 class ShardRun:
-    """Shard `shard` of `shards` under `catalog`. `source` names the partition (in hashes, dead letters), `about` holds
-    named bytes that are stored with the first commit, for readers.
+    """Shard `shard` of `shards` under `catalog`. `source` names the partition (in hashes, dead letters), `digest` the
+    catalog for the learner, `about` holds named bytes that are stored with the first commit, for readers.
 
     Events are Segment JSON, whatever form the catalog gives for files.
     """
@@ -67,6 +71,7 @@ class ShardRun:
         shard: int,
         shards: int,
         source: str,
+        digest: str = "",
         codec: ModelCodec | None = None,
         about: Mapping[str, bytes] | None = None,
     ) -> None:
@@ -77,10 +82,13 @@ class ShardRun:
         self._ports = ports
         self._source = source
         self._source_hash = id_hash(source)
+        self._digest = digest
         self._codec = codec
         self._about = dict(about or {})
         self._decoder = SegmentDecoder(catalog)
         self._chunks: list[Message] = []
+        self._chunk_bytes = 0
+        self._witness = 0
         self._claim: Claim | None = None
         self._shard: Shard | None = None
         self._saver: Saver | None = None
@@ -114,14 +122,16 @@ class ShardRun:
         """How many the shard holds."""
         return len(self.shard.users)
 
-    def assign(self) -> Position:
+    def assign(self, witness: int = 0) -> Position:
         """Take the shard: a new epoch, the state of the last commit, and what the outbox still held published.
 
         State in memory is kept when it is that of the last commit. Returns where to read from; never what the
-        consumer group remembers. Raises Fenced (another worker took it at once; assign again if it is still ours),
+        consumer group remembers; but when that, the `witness`, is further, the store has gone back in time, and ids
+        get a new generation. Raises Fenced (another worker took it at once; assign again if it is still ours),
         StoreUnavailable, StoreIncompatible, and what `publish_outbox` raises. The memory is dropped then: what the
         outbox holds must be out before the next commit.
         """
+        self._witness = witness
         try:
             return self._assign()
         except BaseException:
@@ -130,10 +140,22 @@ class ShardRun:
 
     def _assign(self) -> Position:
         ports = self._ports
-        held, generation = self._committed if self.is_loaded else None, self._claim.generation if self._claim else None
+        claim, loaded = patiently(ports.patience, self._load_once)
+        # Before anything is published: a store that is set back while that fails has to be found out next time.
+        self._claim = claim
+        self._committed = self._known[claim.generation] = self._known_last = claim.number
+        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
+        self.position = Position.from_bytes(claim.position)
+        return self.position
+
+    def _load_once(self) -> tuple[Claim, Loaded]:
+        """One attempt from the claim to the last row, with a claim of its own."""
+        earlier = self._claim
         claim = self._take_claim()
-        loaded = ports.store.load(claim)
-        if held != claim.number or generation != claim.generation:
+        loaded = self._ports.store.load(claim)
+        # With an epoch between the two somebody else may have made commits of the same numbers.
+        is_ours = earlier is not None and claim.epoch == earlier.epoch + 1 and claim.generation == earlier.generation
+        if not (self.is_loaded and is_ours and claim.number == self._committed):
             self.drop()
             shard = Shard(self.catalog, shard=self.number, shards=self._shards, generation=claim.generation)
             saver = Saver(shard, self._codec)
@@ -141,12 +163,7 @@ class ShardRun:
                 saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered)
             self._shard, self._saver, self._reached = shard, saver, Position.from_bytes(claim.position)
             self.counts.loads += 1
-        # Before anything is published: a store that is set back while that fails has to be found out next time.
-        self._claim = claim
-        self._committed = self._known[claim.generation] = self._known_last = claim.number
-        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
-        self.position = Position.from_bytes(claim.position)
-        return self.position
+        return claim, loaded
 
     def _take_claim(self) -> Claim:
         """A claim under a generation of which nothing is published that the store does not hold."""
@@ -155,6 +172,8 @@ class ShardRun:
         # By generation, because a store that goes back twice forgets the one that was taken after the first time. One
         # that was never seen here is of a time before this run, unless another worker has taken it and gone on.
         known = self._known.get(claim.generation, self._known_last + 1)
+        if Position.from_bytes(claim.position).offset < self._witness:
+            known = max(known, claim.number + 1)
         if claim.number < known:
             self.counts.set_back += 1
             claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=known)
@@ -163,7 +182,7 @@ class ShardRun:
     def drop(self) -> None:
         """Forget the memory: what it holds is not, or not known to be, that of the last commit."""
         self._shard = self._saver = None
-        self._chunks = []
+        self._chunks, self._chunk_bytes = [], 0
 
     # --- one batch --------------------------------------------------------------------------------------------------
 
@@ -220,7 +239,7 @@ class ShardRun:
         while (stop := shard.run(until_s, may_save=True)) is not Stop.DONE:
             if stop is Stop.HOUR:
                 self._hand_over()
-            if shard.save_is_due:
+            if shard.save_is_due or self._chunk_bytes > COMMIT_CHUNK_BYTES:
                 save()
         shard.note_items()
 
@@ -231,8 +250,9 @@ class ShardRun:
         counts = shard.counts()
         for chunk in shard.matured(every=True):
             p = chunk.prediction
-            message = ChunkMessage(names[p], chunk, counts[p], shard.serves(p))
-            self._chunks.append(Message("examples", names[p], message.to_bytes()))
+            data = ChunkMessage(names[p], chunk, counts[p], shard.serves(p), self._digest).to_bytes()
+            self._chunks.append(Message("examples", names[p], data))
+            self._chunk_bytes += len(data)
 
     def _has_effects(self) -> bool:
         return bool(self._chunks) or self.shard.has_effects
@@ -245,7 +265,7 @@ class ShardRun:
         batch = self._saver.take_effects(self._committed + 1, position.to_bytes())
         if batch.number == 1:
             batch.blobs.update(self._about)
-        batch.messages, self._chunks = self._chunks, []
+        batch.messages, self._chunks, self._chunk_bytes = self._chunks, [], 0
         batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
         self._trim = commit_batch(
             ports.store,

@@ -48,6 +48,7 @@ def message(n: int = 4, features: int = 3, seed: int = 1) -> ChunkMessage:
 def test_what_is_sent_comes_back(n: int, features: int, seed: int, of_model: bool) -> None:
     sent = dataclasses.replace(message(n, features, seed), of_model=of_model)
     found = ChunkMessage.from_bytes(sent.to_bytes(), IDS)
+    assert found is not None
     assert (found.prediction_id, found.of_model) == ("returns", of_model)
     assert (found.chunk.prediction, found.chunk.number, found.chunk.shard) == (1, 7, 3)
     assert np.array_equal(found.counts, sent.counts)
@@ -67,12 +68,13 @@ def test_other_bytes_are_refused(data: bytes) -> None:
     ("place", "value", "reason"),
     [
         (0, 9, "format 9"),
-        (1, "churn", "'churn', which the catalog does not have"),
-        (3, 0, "out of range"),
-        (4, 5, "bytes, not"),
-        (4, -1, "bytes, not"),
-        (5, 2, "bytes, not"),
-        (7, b"123", "3 bytes of counts"),
+        (2, "churn", "'churn', which the catalog does not have"),
+        (4, 0, "out of range"),
+        (5, 7, "out of range"),
+        (6, 5, "bytes, not"),
+        (6, -1, "bytes, not"),
+        (7, 2, "bytes, not"),
+        (9, b"123", "3 bytes of counts"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused(place: int, value: object, reason: str) -> None:
@@ -80,3 +82,19 @@ def test_fields_that_do_not_fit_are_refused(place: int, value: object, reason: s
     fields[place] = value
     with pytest.raises(ModelError, match=reason):
         ChunkMessage.from_bytes(msgspec.msgpack.encode(fields), IDS)
+
+
+def test_a_chunk_of_another_catalog_is_left_alone() -> None:
+    sent = dataclasses.replace(message(), catalog="old").to_bytes()
+    assert ChunkMessage.from_bytes(sent, {}, "new") is None
+    assert ChunkMessage.from_bytes(sent, IDS, "old") is not None
+
+
+@given(st.integers(0, 50), st.integers(1, 60))
+def test_parts_hold_everything_once_and_follow_each_other(n: int, most: int) -> None:
+    whole = chunk(n, 2, 1)
+    parts = whole.parts(most)
+    assert np.array_equal(np.concatenate([part.x for part in parts]), whole.x)
+    assert all(len(part) <= most for part in parts)
+    assert [part.number for part in parts] == list(range(7, 7 + len(parts)))
+    assert [part.previous for part in parts] == [whole.previous, *range(7, 7 + len(parts) - 1)]

@@ -65,7 +65,7 @@ def ports_on(server: MemoryServer, away: Away) -> Ports:
 
 
 def run_on(server: MemoryServer, away: Away) -> ShardRun:
-    return ShardRun(CATALOG, ports_on(server, away), shard=0, shards=1, source="events-0")
+    return ShardRun(CATALOG, ports_on(server, away), shard=0, shards=1, source="events-0", digest="d")
 
 
 def record(offset: int, event_s: float, log_s: float, user: str = "ann", event: str = "Order") -> Record:

@@ -66,7 +66,7 @@ class World:
     def __post_init__(self) -> None:
         self.servers = MemoryServer(), MemoryServer()
         self.shards = [
-            ShardRun(CATALOG, self.ports(0, SHARDS), shard=n, shards=SHARDS, source=f"events-{n}")
+            ShardRun(CATALOG, self.ports(0, SHARDS), shard=n, shards=SHARDS, source=f"events-{n}", digest="d")
             for n in range(SHARDS)
         ]
         self.learner = LearnerRun(CATALOG, self.ports(1, 1), partition=0, every=SHARDS, digest="d")
@@ -78,7 +78,7 @@ class World:
         store = MemoryStore(self.servers[server])
         store.prepare(shards, Identity(catalog="c"))
         self.sinks.append(ListSink())
-        numbers = count()
+        numbers = count(1_000 * len(self.sinks))
         return Ports(store, self.sinks[-1], self, Patience(lambda _: None), lambda: str(next(numbers)))
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -169,9 +169,71 @@ def test_a_learner_that_begins_late_counts_what_it_missed(world: World) -> None:
     logs = traffic(900)
     for shard, log in enumerate(logs):
         world.step(shard, log)
-    late = [chunk for chunk in world.chunks if msgspec.msgpack.decode(chunk.value)[3] > 5]
-    world.learner.step(late)
-    assert world.learner.learner.predictions[0].missed == 5 * SHARDS
+    by_shard: dict[int, list[Record]] = {n: [] for n in range(SHARDS)}
+    for chunk in world.chunks:
+        by_shard[msgspec.msgpack.decode(chunk.value)[3]].append(chunk)
+    assert all(len(chunks) > 5 for chunks in by_shard.values())
+    world.learner.step([chunk for chunks in by_shard.values() for chunk in chunks[5:]])
+    assert world.learner.learner.predictions[0].missed == SHARDS  # once each, however many there were
+
+
+def test_a_new_store_on_the_same_topics_goes_on_where_the_old_one_was_learned(world: World) -> None:
+    logs = traffic(1_500)
+    run_all(world, logs, 50)
+    again = World(chunks=list(world.chunks))
+    before = len(again.chunks)
+    run_all(again, logs, 50)
+    assert len(again.chunks) > before
+    figures = [w.learner.learner.predictions[0] for w in (world, again)]
+    assert figures[0].learned == figures[1].learned > 500
+    more = traffic(2_100)
+    run_all(again, [log[len(old) :] for log, old in zip(more, logs, strict=True)], 50)
+    assert figures[1].learned > figures[0].learned, "what is new is learned"
+
+
+def test_chunks_of_another_catalog_in_the_topic_are_left_out(world: World) -> None:
+    run_all(world, traffic(900), 50)
+    learned = world.learner.learner.predictions[0].learned
+    fresh = World()
+    fresh.learner = LearnerRun(CATALOG, fresh.ports(1, 1), partition=0, every=SHARDS, digest="other")
+    fresh.learner.assign()
+    fresh.learner.step(world.chunks)
+    assert (fresh.learner.foreign_chunks, fresh.learner.learner.predictions[0].learned) == (len(world.chunks), 0)
+    assert learned > 0
+
+
+def test_an_hour_with_much_to_learn_is_cut_into_chunks_that_fit_into_messages(world: World) -> None:
+    with patch("streams.core.shard.CHUNK_BYTES", 4_000):
+        run_all(world, traffic(1_500), 500)
+    sizes = [len(chunk.value) for chunk in world.chunks]
+    assert max(sizes) < 4_000 * 2 + 5_000
+    assert world.learner.learner.predictions[0].missed == 0
+    assert world.learner.learner.predictions[0].learned > 500
+
+
+def test_a_shard_that_another_owner_had_in_between_is_loaded_again(world: World) -> None:
+    logs = traffic(600)
+    run = world.shards[0]
+    world.step(0, logs[0][:50])
+    other = ShardRun(CATALOG, world.ports(0, SHARDS), shard=0, shards=SHARDS, source="events-0", digest="d")
+    loads = run.counts.loads
+    other.assign()
+    assert run.assign() == other.position
+    assert run.counts.loads == loads + 1
+    assert run.assign() == other.position
+    assert run.counts.loads == loads + 1, "what nobody else had is kept"
+
+
+def test_a_store_behind_what_the_group_was_told_gives_new_ids(world: World) -> None:
+    world.step(0, traffic(300)[0][:50])
+    server = world.servers[0]
+    before = server.shards[0].generation
+    fresh = ShardRun(CATALOG, world.ports(0, SHARDS), shard=0, shards=SHARDS, source="events-0", digest="d")
+    fresh.assign(witness=50)
+    assert server.shards[0].generation == before
+    fresh.assign(witness=51)
+    assert server.shards[0].generation != before
+    assert fresh.counts.set_back == 1
 
 
 def test_a_user_of_another_partition_is_a_dead_letter(world: World) -> None:

@@ -182,7 +182,7 @@ class Collector:
     def _check(self, chunk: ExampleChunk) -> None:
         source = chunk.prediction if self._source is None else self._source
         features = chunk.x.shape[1] if self._features is None else self._features
-        if chunk.prediction != source or chunk.number != self._number + 1 or chunk.x.shape[1] != features:
+        if chunk.prediction != source or chunk.previous != self._number or chunk.x.shape[1] != features:
             raise ValueError(
                 f"chunk {chunk.number} of prediction {chunk.prediction} with {chunk.x.shape[1]} features cannot follow "
                 f"chunk {self._number} of prediction {source} with {features}"

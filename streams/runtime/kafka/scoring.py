@@ -25,6 +25,7 @@ class ScoringService(PartitionedService):
         make_ports: Callable[[], Ports],
         models: ModelsService,
         codec: ModelCodec | None,
+        digest: str,
         about: dict[str, bytes],
         **options: Any,
     ) -> None:
@@ -39,6 +40,7 @@ class ScoringService(PartitionedService):
         self._make_ports = make_ports
         self._models = models
         self._codec = codec
+        self._digest = digest
         self._about = about
 
     def make_run(self, number: int) -> Run:
@@ -49,6 +51,7 @@ class ScoringService(PartitionedService):
             shard=number,
             shards=self.settings.shards,
             source=f"{self.topic}-{number}",
+            digest=self._digest,
             codec=self._codec,
             about=self._about,
         )

@@ -203,7 +203,13 @@ class Worker:
             codec=codec,
         )
         self.scoring = ScoringService(
-            settings, catalog, make_ports=self._ports, models=self.models, codec=codec, about=about_blobs(catalog)
+            settings,
+            catalog,
+            make_ports=self._ports,
+            models=self.models,
+            codec=codec,
+            digest=self._digest,
+            about=about_blobs(catalog),
         )
         self.learning = LearningService(
             settings, catalog, make_ports=lambda: self._ports(learners=True), digest=self._digest, codec=codec
