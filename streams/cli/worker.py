@@ -52,5 +52,6 @@ def worker(
     job = WorkerJob(settings, load_catalog(catalog), place, codec)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    logging.getLogger("kafka").setLevel(logging.WARNING)
     console = err()
     run_worker(job, TerminalWatcher(), lambda words: console.print(words, markup=False, highlight=False))

@@ -60,6 +60,8 @@ class LearnerRun:
         self.learned_chunks = 0
         self.foreign_chunks = 0
         """Chunks of other catalogs in the same topic, which were left out."""
+        self.set_backs = 0
+        """How often the store was found to have gone back in time."""
         self._ports = ports
         self._every = every
         self._digest = digest
@@ -93,6 +95,8 @@ class LearnerRun:
     def _assign(self) -> Position:
         ports = self._ports
         claim, loaded = patiently(ports.patience, self._load_once)
+        if self._known_number is not None and claim.number < self._known_number:
+            self.set_backs += 1
         self._claim, self._known_number = claim, claim.number
         self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
         self.position = Position.from_bytes(claim.position)

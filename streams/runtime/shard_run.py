@@ -111,6 +111,11 @@ class ShardRun:
         return self._shard is not None
 
     @property
+    def set_backs(self) -> int:
+        """How often the store was found to have gone back in time."""
+        return self.counts.set_back
+
+    @property
     def shard(self) -> Shard:
         """The state. Raises RuntimeError before `assign` and after `drop`."""
         if self._shard is None:

@@ -11,24 +11,25 @@ import gc
 import logging
 import secrets
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from config.catalog import Catalog, EventLimit
+from config.errors import BrokerUnavailable
 from config.features import TraitLimit
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
 from streams.adapters.redis_store import RedisStore
-from streams.commit import Patience
+from streams.commit import Patience, patiently
 from streams.ports import Identity, Store
 from streams.runtime.about import about_blobs
 from streams.runtime.kafka.learning import LearningService
@@ -36,7 +37,7 @@ from streams.runtime.kafka.metrics import WorkerCollector
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.reporting import ReportingService
 from streams.runtime.kafka.scoring import ScoringService
-from streams.runtime.place import Place, open_place
+from streams.runtime.place import PATIENCE, Place, open_place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
@@ -59,6 +60,9 @@ class App(faust.App):
 
     async def _wait_for_table_recovery_completed(self) -> bool:
         return False  # there are no tables
+
+    def _create_directories(self) -> None:
+        """Nothing: without tables Faust has nothing to write, and the data directory may not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +116,11 @@ class Worker:
 
     # --- stores ------------------------------------------------------------------------------------------------------
 
-    def _open_store(self, *, learners: bool = False) -> Store:
+    def _open_store(self, patience: Patience, *, learners: bool = False) -> Store:
         place, catalog = self.job.place, self.job.catalog
         store = RedisStore(
             self._url,
-            patience=place.patience,
+            patience=patience,
             prefix=place.prefix + (LEARNERS if learners else ""),
             dead_letters=catalog.limits.dead_letters,
             wait_for=place.wait_for,
@@ -127,7 +131,8 @@ class Worker:
             predictions=tuple(catalog.predictions),
             segments=tuple(segment for segment in self._segments),
         )
-        store.prepare(EXAMPLES_PARTITIONS if learners else self.settings.shards, identity)
+        shards = EXAMPLES_PARTITIONS if learners else self.settings.shards
+        patiently(patience, lambda: store.prepare(shards, identity))
         return store
 
     def check_store(self) -> str:
@@ -137,14 +142,14 @@ class Worker:
         fresh = Shard(self.job.catalog)
         self._segments = fresh.definitions.segment_ids
         self._features = fresh.definitions.layout.columns.features
-        return self._open_store().promises()
+        return self._open_store(self.job.place.patience).promises()
 
     def _ports(self, *, learners: bool = False) -> Ports:
         return Ports(
-            store=self._open_store(learners=learners),
+            store=self._open_store(PATIENCE, learners=learners),
             sink=self.publisher,
             courier=self.publisher,
-            patience=Patience(time.sleep),
+            patience=PATIENCE,
             new_generation=lambda: secrets.token_hex(8),
         )
 
@@ -157,6 +162,12 @@ class Worker:
 
     async def run(self, say: Callable[[str], None]) -> None:
         """Start, work until a signal or a failure, stop."""
+        try:
+            await self._run(say)
+        except KafkaError as error:
+            raise self._explained(error) from error
+
+    async def _run(self, say: Callable[[str], None]) -> None:
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -185,6 +196,12 @@ class Worker:
         if failed:
             raise failed[0]
 
+    def _explained(self, error: KafkaError) -> BrokerUnavailable:
+        servers = self.settings.kafka_bootstrap_servers
+        return BrokerUnavailable(
+            f"Kafka at {servers} has stopped answering, or refuses ({error!r}). Is it running? Starting again is safe."
+        )
+
     def _make_app(self) -> Any:
         settings, catalog, codec = self.settings, self.job.catalog, self.job.codec
         app = App(
@@ -193,7 +210,6 @@ class Worker:
             web_bind=settings.web_host,
             web_port=settings.web_port,
             autodiscover=False,
-            datadir=str(self.job.place.data_dir / "faust"),
         )
         self.models = ModelsService(
             settings,
