@@ -1,0 +1,182 @@
+"""`tideline worker` as a process, with a real broker and a real Valkey: one worker, its ends, and its mistakes."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.loader import load_catalog
+from streams.adapters.redis_store import RedisStore
+from streams.adapters.valkey_server import EmbeddedValkey
+from streams.ports import CommitBatch, Identity
+from streams.runtime.place import PATIENCE
+from streams.runtime.records import Position
+from streams.runtime.replay import catalog_digest
+from streams.simulate.drills import Shares
+from streams.simulate.run import Plan
+from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld
+from tests.integration.simulate_world import simulated
+from tests.integration.worker_audit import audit
+from tests.integration.worker_evidence import Evidence
+from tests.integration.worker_world import START_MS, Producer, Sent, WorkerProcess, WorkerWorld, await_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), LEFT_SOCKETS]
+SHARDS = 3
+RATE = 250.0
+STOP_S = 10.0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _sockets_that_kafka_python_leaves() -> Iterator[None]:
+    """See LEFT_SOCKETS: they are no fault of the next module."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture(scope="module")
+def traffic() -> list[Sent]:
+    """A shop's month, with records that come twice, late and broken."""
+    shares = Shares(duplicates=0.03, late=0.03, bad=0.02)
+    return simulated(Plan(users=250, days=20, start_ms=START_MS, seed=5, shares=shares, arrive_days=5))
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def world(kafka_world: KafkaWorld, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[WorkerWorld]:
+    settings = kafka_world.settings(shards=SHARDS, redis_url=valkey.url)
+    world = WorkerWorld(settings, tmp_path)
+    world.store.flushall()
+    yield world
+    world.close()
+
+
+def test_every_event_is_accounted_for_over_kill_9_and_sigterm(world: WorkerWorld, traffic: list[Sent]) -> None:
+    world.make_topics()
+    first = world.start_working("first")
+    producer = Producer(world.settings, traffic, rate=RATE)
+    producer.start()
+    await_until(lambda: world.done() > len(traffic) // 8, "the first events are worked", seconds=120, watched=[first])
+    first.kill()
+    second = world.start_working("second")
+    before = world.done()
+    await_until(lambda: world.done() > before + RATE, "more events are worked", seconds=120, watched=[second])
+    took_s = second.stop()
+    assert took_s < STOP_S
+    halfway = audit(Evidence.read(world.settings, world.store).until_stored())
+    assert 0 < halfway.events < len(traffic)
+    third = world.start_working("third")
+    producer.finish(seconds=120)
+    world.await_end(seconds=240)
+    _check_views(third)
+    third.stop()
+    figures = audit(Evidence.read(world.settings, world.store))
+    sys.stderr.write(f"stopped in {took_s:.2f} s with {halfway}; at the end {figures}\n")
+    assert figures.events == len(traffic)
+    assert figures.duplicates > 50
+    assert figures.dead_letters > 50
+    assert figures.transitions > 500
+    assert figures.chunks > 500
+    assert figures.examples > 1_000
+    assert figures.models > 10
+    assert "Traceback" not in "".join(worker.words() for worker in world.workers.values())
+
+
+def _check_views(worker: WorkerProcess) -> None:
+    """Of a worker that has everything, and has caught up."""
+    assert worker.get("/healthz") == (200, b'{"alive":true}')
+    assert worker.get("/readyz")[0] == 200
+    health = worker.health()
+    assert health["assigned"] == list(range(SHARDS))
+    assert (health["lag"], health["loading"]) == (0, [])
+    assert set(health["models"]) == {"views_1d", "orders_2d", "gone_1d"}
+    metrics = worker.get("/metrics")[1].decode()
+    assert 'tideline_lag_records{partition="0"} 0.0' in metrics
+    assert 'tideline_users{partition="2"}' in metrics
+    assert 'tideline_learner_lag_chunks{partition="0"} 0.0' in metrics
+
+
+# --- what an operator meets ------------------------------------------------------------------------------------------
+
+
+def ends(world: WorkerWorld, **settings: object) -> tuple[int, str]:
+    """Exit code and words of a worker that ends by itself."""
+    changed = world.settings.model_copy(update=settings)
+    worker = WorkerProcess(changed, world.catalog, world.folder, "ends")
+    try:
+        return worker.process.wait(180), worker.words()
+    finally:
+        worker.kill()
+
+
+def test_a_broker_that_is_not_there(world: WorkerWorld) -> None:
+    code, words = ends(world, kafka_bootstrap_servers="127.0.0.1:1")
+    assert code == 6
+    assert "No Kafka answers at 127.0.0.1:1" in words
+    assert "TIDELINE_KAFKA_BOOTSTRAP_SERVERS" in words
+    assert "Traceback" not in words
+
+
+def test_topics_that_are_missing_and_then_others_than_wanted(world: WorkerWorld) -> None:
+    code, words = ends(world)
+    assert code == 6
+    assert f"{world.settings.topic('events')} does not exist" in words
+    assert "tideline topics --create" in words
+    world.make_topics()
+    code, words = ends(world, shards=SHARDS + 1)
+    assert code == 6
+    assert f"has {SHARDS} partitions, and {SHARDS + 1} are wanted" in words
+    assert f"TIDELINE_SHARDS={SHARDS}" in words
+    assert "Traceback" not in words
+
+
+def commit_as(world: WorkerWorld, shards: int, catalog: str, offset: int) -> None:
+    """What a worker of another time has left: one commit of shard 0."""
+    store = RedisStore(str(world.settings.redis_url), patience=PATIENCE)
+    store.prepare(shards, Identity(catalog=catalog))
+    claim = store.claim(0, new_generation="earlier")
+    store.commit(claim, CommitBatch(number=1, position=Position(offset).to_bytes()), None)
+    store.close()
+
+
+def test_a_store_of_another_catalog_and_of_another_number_of_shards(world: WorkerWorld) -> None:
+    world.make_topics()
+    own = catalog_digest(load_catalog(world.catalog))
+    commit_as(world, SHARDS, "another", 0)
+    code, words = ends(world)
+    assert code == 4
+    assert f"was made for catalog another, not {own}" in words
+    world.store.flushall()
+    commit_as(world, SHARDS + 2, own, 0)
+    code, words = ends(world)
+    assert code == 4
+    assert f"was made for shards {SHARDS + 2}, not {SHARDS}" in words
+    assert "Traceback" not in words
+
+
+def test_a_store_that_is_not_there(world: WorkerWorld) -> None:
+    world.make_topics()
+    code, words = ends(world, redis_url="redis://127.0.0.1:1/0")
+    assert code == 4
+    assert "redis://127.0.0.1:1/0 does not answer" in words
+    assert "Traceback" not in words
+
+
+def test_a_topic_that_was_made_anew_is_not_read_from_its_beginning(world: WorkerWorld) -> None:
+    world.make_topics()
+    commit_as(world, SHARDS, catalog_digest(load_catalog(world.catalog)), 1_000_000)
+    code, words = ends(world)
+    assert code == 6
+    assert "the store stands at offset 1000000, and the topic ends at 0" in words
+    assert "Traceback" not in words
