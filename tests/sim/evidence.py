@@ -134,13 +134,14 @@ class Chunk:
     prediction: str
     shard: int
     number: int
+    previous: int
     examples: tuple[tuple[int, float, int, int, bool], ...]
     """(hash of the user, time, kind, label, whether it can be learned)."""
 
 
 def read_chunk(data: bytes) -> Chunk:
     """The columns follow each other: x, y, time, user, kind, weight and what else there is."""
-    _, prediction, shard, number, n, features, columns, _, _ = msgspec.msgpack.decode(data)
+    _, _, prediction, shard, number, previous, n, features, columns, _, _ = msgspec.msgpack.decode(data)
     at = 4 * n * features
     y = struct.unpack_from(f"<{n}B", columns, at)
     times = struct.unpack_from(f"<{n}d", columns, at + n)
@@ -148,7 +149,7 @@ def read_chunk(data: bytes) -> Chunk:
     kinds = struct.unpack_from(f"<{n}B", columns, at + 17 * n)
     weights = struct.unpack_from(f"<{n}f", columns, at + 18 * n)
     rows = zip(users, times, kinds, y, [weight > 0 for weight in weights], strict=True)
-    return Chunk(prediction, shard, number, tuple(rows))
+    return Chunk(prediction, shard, number, previous, tuple(rows))
 
 
 def read_snapshot_version(data: bytes) -> int:

@@ -72,8 +72,6 @@ class Plan:
     arrivals: tuple[Arrival, ...]
     drawn: Counter[str] = field(default_factory=Counter)
     """What the traffic holds, by kind."""
-    is_strict: bool = False
-    """See `Auditor`."""
     crash_at: int | None = None
     """The call of a port before which the worker ends, beside what the weather brings."""
 

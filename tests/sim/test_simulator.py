@@ -84,7 +84,6 @@ def test_a_worker_may_end_before_any_call_of_a_port(seed: int, is_calm: bool) ->
         assert any(kind.startswith("crash before") for kind in result.faults)
 
 
-@pytest.mark.xfail(reason="chunks are numbered by count: a shard that went back in time cuts them differently")
 def test_no_example_is_learned_twice_after_a_store_went_back() -> None:
-    result = simulate_plan(replace(draw_plan(582), is_strict=True))
-    assert result.failure is None
+    """Found when chunks were counted: the same hours got other numbers the second time."""
+    assert simulate_plan(draw_plan(582)).failure is None

@@ -151,4 +151,6 @@ class Worker:
         ports = Ports(store, broker, broker, patience, world.new_generation)
         if place[0] == EXAMPLES:
             return LearnerRun(plan.catalog, ports, partition=place[1], every=plan.every, digest=DIGEST)
-        return ShardRun(plan.catalog, ports, shard=place[1], shards=plan.shards, source=world.source(place[1]))
+        return ShardRun(
+            plan.catalog, ports, shard=place[1], shards=plan.shards, source=world.source(place[1]), digest=DIGEST
+        )

@@ -55,7 +55,7 @@ class World:
         self.servers = {EVENTS: MemoryServer(), EXAMPLES: MemoryServer()}
         self.copies: list[dict[str, MemoryServer]] = []
         sources = [self.source(s) for s in range(plan.shards)]
-        self.auditor = Auditor(self.values, sources, plan.catalog.limits.users, is_strict=plan.is_strict)
+        self.auditor = Auditor(self.values, sources, plan.catalog.limits.users)
         self.late: list[Late] = []
         self.owner: dict[Place, int] = {}
         self.told: dict[Place, int] = {}
