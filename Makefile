@@ -10,7 +10,7 @@ STAMP := $(VENV)/installed
 CANDIDATES := python3 python3.13 python3.12 python3.11 python3.14 python
 CODE := config models streams tests benchmarks examples
 
-.PHONY: help install compiled demo test test-fast simulate lint format lock bench schema clean
+.PHONY: help install compiled demo test test-fast simulate chaos lint format lock bench schema clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,13 @@ test-fast: compiled  ## The tests that take seconds
 
 simulate: compiled  ## Runs with faults: SEEDS=1000 of them, from START=0 on
 	@$(BIN)/python -m tests.sim --seeds $(or $(SEEDS),500) --start $(or $(START),0)
+
+# About twenty minutes; a smaller run: make chaos EVENTS=20000 RATE=400
+EVENTS ?= 300000
+RATE ?= 1500
+chaos: compiled  ## Workers on Kafka while everything dies that can die, with 300,000 events
+	@TIDELINE_TEST_CHAOS_EVENTS=$(EVENTS) TIDELINE_TEST_CHAOS_RATE=$(RATE) \
+		$(BIN)/python -m pytest -s tests/integration/test_kafka_chaos.py
 
 lint: install  ## Style and types
 	@$(BIN)/ruff check $(CODE)

@@ -31,12 +31,16 @@ def kill_store(server: EmbeddedValkey) -> None:
 
 
 def set_store_back(server: EmbeddedValkey, commits: int, copy: Path) -> StoreImage:
-    """Cut so many commits off the end of the file of a server that does not run. What is left is read from a copy."""
+    """Cut so many commits off the end of the file of a server that does not run. What is left is read from a copy.
+
+    The file must not have been rewritten just before.
+    """
     (log,) = (server.data_dir / "appendonlydir").glob("*.incr.aof")
     data = log.read_bytes()
     starts = [match.start() for match in _TRANSACTION.finditer(data)]
     ends = [*starts[1:], len(data)]
     cut = [start for start, end in zip(starts, ends, strict=True) if _COMMIT in data[start:end]]
+    assert len(cut) >= commits, f"there are only {len(cut)} commits in {log.name}"
     log.write_bytes(data[: cut[-commits]])
     shutil.copytree(server.data_dir / "appendonlydir", copy / "appendonlydir")
     with EmbeddedValkey(copy) as left:
