@@ -172,17 +172,22 @@ class ShardRun:
 
     def _take_claim(self) -> Claim:
         """A claim under a generation of which nothing is published that the store does not hold."""
-        ports = self._ports
-        claim = ports.store.claim(self.number, new_generation=ports.new_generation())
-        # By generation, because a store that goes back twice forgets the one that was taken after the first time. One
-        # that was never seen here is of a time before this run, unless another worker has taken it and gone on.
-        known = self._known.get(claim.generation, self._known_last + 1)
+        last = self._known_last
+        claim = self._claim_knowing(None if last < 0 else last)
+        went_back = claim.number < last
+        # A store that goes back twice forgets the generation that was taken after the first time. One that was never
+        # seen here is of a time before this run, unless another worker has taken it and gone on.
+        known = self._known.get(claim.generation, last + 1)
         if Position.from_bytes(claim.position).offset < self._witness:
             known = max(known, claim.number + 1)
-        if claim.number < known:
-            self.counts.set_back += 1
-            claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=known)
+        if not went_back and claim.number < known:
+            went_back, claim = True, self._claim_knowing(known)
+        self.counts.set_back += went_back
         return claim
+
+    def _claim_knowing(self, last: int | None) -> Claim:
+        ports = self._ports
+        return ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=last)
 
     def drop(self) -> None:
         """Forget the memory: what it holds is not, or not known to be, that of the last commit."""

@@ -50,9 +50,10 @@ class SimStore:
         word = self._word("claim", ["request", "reply"])
         claim = self.store.claim(shard, new_generation=new_generation, last_number=last_number)
         self.world.note(f"worker {self.worker} claims {self.place}: {claim.epoch} {claim.number} {claim.generation}")
-        self.world.was_seen(self.place, self.worker)
+        self.world.was_claimed(self.place, claim.generation)
         self.world.auditor.on_claim(self.place, claim.epoch, claim.generation)
         self._lose(word, "claim")
+        self.world.writer[self.place] = self.worker
         return claim
 
     def load(self, claim: Claim) -> Loaded:
@@ -76,7 +77,7 @@ class SimStore:
             self.world.late.append(Late(self, claim, batch, trim))
             raise StoreUnavailable("simulated: the commit is on its way")
         self.carry_out(claim, batch, trim)
-        self.world.was_seen(self.place, self.worker)
+        self.world.was_written(self.place, self.worker)
         self._lose(word, "commit")
 
     def carry_out(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:

@@ -26,7 +26,7 @@ FAULTS = {
     *(f"store {call}: {word}" for call in ("claim", "commit", "confirm") for word in ("request", "reply")),
     *("store load: request", "store load: part", "store commit: late", "store commit: full"),
     *("a late commit arrives", "late commit taken", "stale commit refused", "confirmed after a lost reply"),
-    *("set back: events", "set back: examples", "set back: told by hand"),
+    *("set back: events", "set back: examples", "set back: told by hand", "set back: told by the group"),
     # of the broker
     *(f"broker {call}: {word}" for call in ("publish", "send") for word in ("refused", "part", "reply", "full")),
 }

@@ -93,9 +93,10 @@ class Worker:
         run = self.runs.get(place)
         if run is None:
             run = self.runs[place] = self._make_run(place)
+        world = self.world
         if place not in self.at:
-            position = run.assign()
-            self.at[place] = self.world.planted.offset_after_assign(self.world, place, position.offset)
+            position = run.assign(world.witness(place)) if isinstance(run, ShardRun) else run.assign()
+            self.at[place] = world.planted.offset_after_assign(world, place, position.offset)
             return
         self._batch(place, run)
 
@@ -104,7 +105,7 @@ class Worker:
         log = world.records[place[0]][place[1]]
         size = LAST_CUT if world.is_calming else world.chance.randint(1, world.plan.largest_cut)
         records = log[start : start + size]
-        if world.plan.tells_on_fetch and records:
+        if world.plan.tells_on_fetch and records and world.owner[place] == self.number:
             world.told[place] = start + len(records)
         if isinstance(run, LearnerRun):
             run.step(records)
@@ -113,7 +114,8 @@ class Worker:
             run.step(records, self.latest, self._now(place, len(records) + start, bool(records)))
         if place in self.at:  # still; a nested turn of the world may have taken it
             self.at[place] = start + len(records)
-        world.told[place] = max(world.told.get(place, 0), run.position.offset)
+        if not world.plan.tells_on_fetch and world.owner[place] == self.number:
+            world.told[place] = run.position.offset
 
     def _now(self, place: Place, end: int, has_records: bool) -> float | None:
         """The wall clock, if the log has nothing more (as this worker sees it), or in the last turns of all."""

@@ -19,6 +19,7 @@ from streams.adapters.memory_store import MemoryServer, MemoryShard
 from streams.ports import Message
 from streams.runtime.records import Record
 from tests.sim.auditor import EVENTS, EXAMPLES, Auditor, Place, Violation
+from tests.sim.evidence import position_of
 from tests.sim.plan import START_S, Plan
 from tests.sim.ports import Crash, Late
 from tests.sim.worker import Worker
@@ -60,9 +61,11 @@ class World:
         self.owner: dict[Place, int] = {}
         self.told: dict[Place, int] = {}
         """Offsets that the consumer group remembers."""
-        self.must_notice: dict[Place, int] = {}
-        """A store went back: the worker that wrote last finds out before anybody else may write or it may end."""
+        self.must_notice: dict[Place, tuple[int, str]] = {}
+        """A store went back: the worker that wrote last finds out before anybody else may write or it may end. With the
+        generation that the store holds until then."""
         self.writer: dict[Place, int] = {}
+        """Who knows how far a store has come."""
         self._generations = 0
         self._depth = 0
         self.workers = [Worker(self, number) for number in range(plan.workers)]
@@ -124,13 +127,21 @@ class World:
 
     def may_crash(self, worker: int) -> bool:
         """Not the only one that knows that a store went back (docs/redis.md: that has to be told by hand then)."""
-        return worker not in self.must_notice.values()
+        return all(worker != writer for writer, _ in self.must_notice.values())
 
-    def was_seen(self, place: Place, worker: int) -> None:
+    def was_written(self, place: Place, worker: int) -> None:
         """A worker has written to the store of a place."""
         self.writer[place] = worker
-        if self.must_notice.get(place) == worker:
+        self.must_notice.pop(place, None)
+
+    def was_claimed(self, place: Place, generation: str) -> None:
+        """A store has taken a claim. With another generation it is known that the store went back."""
+        if place in self.must_notice and self.must_notice[place][1] != generation:
             del self.must_notice[place]
+
+    def witness(self, place: Place) -> int:
+        """How far the store has come for certain, as the consumer group remembers it."""
+        return 0 if self.plan.tells_on_fetch else self.told.get(place, 0)
 
     def publish(self, place: Place, data: bytes) -> None:
         self.auditor.on_published(place[1], data)
@@ -189,7 +200,7 @@ class World:
             return
         worker = self.chance.choice(idle)
         place = self.chance.choice(worker.believes)
-        if self.must_notice.get(place, worker.number) != worker.number:
+        if place in self.must_notice and self.must_notice[place][0] != worker.number:
             return
         if self.owner[place] != worker.number:
             self.count("a zombie works")
@@ -276,10 +287,13 @@ class World:
             return
         self.count(f"set back: {place[0]}")
         self.note(f"{place} goes back from {was.number} {was.generation} to {stored.number} {stored.generation}")
-        writer = self.writer[place]
+        writer = self.writer.get(place, self.owner[place])
         worker = self.workers[writer]
         if worker.is_alive and self.owner[place] == writer and place in worker.runs:
-            self.must_notice[place] = writer
+            self.must_notice[place] = writer, stored.generation
+        elif place[0] == EVENTS and self.witness(place) > position_of(stored.position):
+            self.must_notice[place] = self.owner[place], stored.generation
+            self.count("set back: told by the group")
         else:
             stored.generation = ""  # as docs/redis.md tells whoever restores a copy while nothing runs
             self.auditor.on_set_back(place, stored.number, (stored.epoch, ""))
