@@ -117,7 +117,11 @@ class KafkaPublisher:
                     max_request_size=LARGE_RECORD_BYTES,
                     request_timeout_ms=_REQUEST_TIMEOUT_MS,
                 )
-                await producer.start()
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()  # it has a task and a connection, which nobody else would end
+                    raise
                 self._producer = producer
             return self._producer
 
