@@ -17,6 +17,7 @@
     - ``ModelError``: models and their snapshots
         + ``SnapshotRefused``: bad signature, wrong shape, unreadable
         + ``ModelUnknown``: a model that the catalog names does not exist or cannot be used
+    - ``Stopped``: a wait was given up because the process has to stop
 
 A message says what was found and what to do about it. ``exit_code`` is what the command line ends with.
 Anything else that escapes is a bug in Tideline.
@@ -40,6 +41,7 @@ __all__ = [
     "Problem",
     "SettingsError",
     "SnapshotRefused",
+    "Stopped",
     "StoreError",
     "StoreFull",
     "StoreIncompatible",
@@ -169,3 +171,7 @@ class SnapshotRefused(ModelError):
 
 class ModelUnknown(ModelError):
     """A model that the catalog names does not exist or cannot be used."""
+
+
+class Stopped(TidelineError):
+    """A wait for the store or Kafka was given up because the process has to stop; everything is as it was stored."""

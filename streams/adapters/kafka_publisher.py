@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    KafkaError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-)
+from aiokafka.errors import KafkaError
 
-from config.errors import BrokerError, BrokerUnavailable, TidelineError
+from config.errors import BrokerError, BrokerUnavailable, Stopped
 from config.settings import Settings
 from streams.adapters.kafka_arguments import aiokafka_arguments
+from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_topics import LARGE_RECORD_BYTES
 from streams.ports import Message, OutboxEntry
 
 _LOG: Final = logging.getLogger(__name__)
 _REQUEST_TIMEOUT_MS: Final = 15_000
+_SEND_S: Final = 20.0
+"""An idempotent producer keeps a batch for ever while a leader is named for it, dead or not: this bounds the wait."""
+_AWAY_S: Final = 60.0
+"""A Kafka that has taken nothing for so long is not waited for any more."""
+_CLOSE_S: Final = 5.0
+_DISCARD_S: Final = 1.0
 _CONTENT: Final = ("content-type", b"application/json")
-_REFUSED: Final = (
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-)
 
 Headers = list[tuple[str, bytes]]
 
@@ -76,16 +74,21 @@ class KafkaPublisher:
         self._loop = asyncio.get_running_loop()
         self._producer: Any = None
         self._opening = asyncio.Lock()
+        self._sending: set[asyncio.Task[Any]] = set()
+        self._is_over = False
+        self._away_since_s: float | None = None
 
     # --- for threads ------------------------------------------------------------------------------------------------
 
     def publish(self, entries: Sequence[OutboxEntry]) -> None:
-        """See `Sink`. Raises BrokerUnavailable, BrokerError."""
+        """See `Sink`. Raises BrokerUnavailable; BrokerError when it is refused or Kafka has been away for a minute;
+        Stopped after `give_up`.
+        """
         topic = self._settings.topic("segment-events")
         self._wait(self._send_all([(topic, *binary_mode(data)) for _, data in entries]))
 
     def send(self, messages: Sequence[Message]) -> None:
-        """See `Courier`."""
+        """See `Courier`; raises as `publish`."""
         self._wait(self._send_all([self._record(message) for message in messages]))
 
     def close(self) -> None:
@@ -96,15 +99,24 @@ class KafkaPublisher:
         return topic, message.key.encode() or None, message.data, []
 
     def _wait(self, sending: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(sending, self._loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(sending, self._loop).result()
+        except CancelledError:
+            raise Stopped("Kafka had not acknowledged everything when the process had to stop") from None
 
     # --- in the loop ------------------------------------------------------------------------------------------------
+
+    def give_up(self) -> None:
+        """The process has to stop: nobody waits for Kafka any more."""
+        self._is_over = True
+        for task in self._sending:
+            task.cancel()
 
     async def aclose(self) -> None:
         """Close the producer; everything that was given is acknowledged, or its sender was told."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await _close(producer)
 
     async def open(self) -> Any:
         """The producer; a new one after a failure."""
@@ -120,34 +132,72 @@ class KafkaPublisher:
                 try:
                     await producer.start()
                 except BaseException:
-                    await producer.stop()  # it has a task and a connection, which nobody else would end
+                    await _discard(producer)  # it has a task and a connection, which nobody else would end
                     raise
                 self._producer = producer
             return self._producer
 
     async def _send_all(self, records: Sequence[tuple[str, bytes | None, bytes, Headers]]) -> None:
-        producer = None
+        if self._is_over:
+            raise Stopped("the process has to stop")
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine that runs is a task's"
+        self._sending.add(task)
+        used: list[Any] = []
         try:
-            producer = await self.open()
-            waiting = [await producer.send(topic, value, key, headers=h) for topic, key, value, h in records]
-            if waiting:
-                await producer.flush()
-                for acknowledged in waiting:
-                    acknowledged.result()
-        except KafkaError as error:
-            await self._replace(producer)
+            async with asyncio.timeout(_SEND_S):
+                await self._send_each(records, used)
+        except (KafkaError, TimeoutError) as error:
+            await self._replace(used)
             raise self._explained(error) from error
+        finally:
+            self._sending.discard(task)
+        self._away_since_s = None
 
-    async def _replace(self, failed: Any) -> None:
-        if failed is not None and self._producer is failed:
-            self._producer = None
-            try:
-                await asyncio.wait_for(failed.stop(), timeout=5.0)
-            except (KafkaError, TimeoutError) as error:
-                _LOG.info("a producer that had failed could not be closed in order: %s", error)
+    async def _send_each(self, records: Sequence[tuple[str, bytes | None, bytes, Headers]], used: list[Any]) -> None:
+        """Send and wait; the producer is put into `used` before it is used."""
+        producer = await self.open()
+        used.append(producer)
+        waiting = [await producer.send(topic, value, key, headers=h) for topic, key, value, h in records]
+        if waiting:
+            await producer.flush()
+            for acknowledged in waiting:
+                acknowledged.result()
 
-    def _explained(self, error: KafkaError) -> TidelineError:
+    async def _replace(self, failed: Sequence[Any]) -> None:
+        for producer in failed:
+            if self._producer is producer:
+                self._producer = None
+                await _discard(producer)
+
+    def _explained(self, error: KafkaError | TimeoutError) -> BrokerError:
         servers = self._settings.kafka_bootstrap_servers
-        if isinstance(error, _REFUSED):
-            return BrokerError(f"Kafka at {servers} refuses a record: {error}. Check the topics: tideline topics")
-        return BrokerUnavailable(f"Kafka at {servers} did not take records ({error!r}). Is it running?")
+        if isinstance(error, TimeoutError):
+            told: BrokerError = BrokerUnavailable(
+                f"Kafka at {servers} did not take records within {_SEND_S:g} s. Is it running?"
+            )
+        else:
+            told = explained(error, self._settings)
+        now_s = time.monotonic()
+        self._away_since_s = now_s if self._away_since_s is None else self._away_since_s
+        if isinstance(told, BrokerUnavailable) and now_s - self._away_since_s > _AWAY_S:
+            return BrokerError(f"{told} It has taken nothing for {now_s - self._away_since_s:.0f} s.")
+        return told
+
+
+async def _close(producer: Any) -> None:
+    """Send what it holds if Kafka takes it soon."""
+    try:
+        await asyncio.wait_for(producer.stop(), timeout=_CLOSE_S)
+    except (KafkaError, TimeoutError) as error:
+        _LOG.info("a producer could not be closed in order: %r", error)
+        await _discard(producer)
+
+
+async def _discard(producer: Any) -> None:
+    """End it without another attempt: what it holds was given up, and must not come behind what is sent again."""
+    sender = producer._sender  # noqa: SLF001  `stop` would let it send all it holds first
+    if sender.sender_task is not None:
+        with suppress(TimeoutError):  # then what it was about is cancelled
+            await asyncio.wait_for(sender.close(), timeout=_DISCARD_S)
+    await producer.stop()

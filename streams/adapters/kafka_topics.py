@@ -30,6 +30,8 @@ class TopicPlan:
     retention_ms: int | None
     replication: int | None
     min_record_bytes: int | None = None
+    by_log_time: bool = False
+    """Records carry the time at which Kafka took them, whatever their producer says."""
 
     @property
     def configs(self) -> dict[str, str]:
@@ -41,6 +43,8 @@ class TopicPlan:
         )
         if self.min_record_bytes is not None:
             found["max.message.bytes"] = str(self.min_record_bytes)
+        if self.by_log_time:
+            found["message.timestamp.type"] = "LogAppendTime"
         if self.replication is not None and self.replication >= 3:
             found["min.insync.replicas"] = "2"  # acks=all means two copies, and one broker may be away
         return found
@@ -72,6 +76,7 @@ def plan_topics(settings: Settings) -> tuple[TopicPlan, ...]:
             None if kind == "models" else retention_ms,
             settings.kafka_replication,
             LARGE_RECORD_BYTES if kind in ("models", "examples") else None,
+            kind == "events",
         )
         for kind in TOPIC_KINDS
     )
@@ -142,6 +147,7 @@ def _compare(
         *_replication_problems(plan, replication),
         *_cleanup_problems(plan, cleanup, retention_ms),
         *_size_problems(plan, configs),
+        *_time_problems(plan, configs),
     ]
     state: State = "differs" if problems else "created" if plan.name in made else "ok"
     return TopicFound(plan.kind, plan.name, state, len(partitions), replication, retention_ms, cleanup, tuple(problems))
@@ -190,6 +196,14 @@ def _size_problems(plan: TopicPlan, configs: Mapping[str, str]) -> list[str]:
         return []
     change = _alter_config(plan, f"max.message.bytes={plan.min_record_bytes}")
     return [f"takes records up to {int(found):,} bytes, and {plan.min_record_bytes:,} are needed. {change}"]
+
+
+def _time_problems(plan: TopicPlan, configs: Mapping[str, str]) -> list[str]:
+    found = configs.get("message.timestamp.type", "LogAppendTime")
+    if not plan.by_log_time or found == "LogAppendTime":
+        return []
+    words = f"has message.timestamp.type={found}, and must have LogAppendTime: time goes on from when Kafka took the "
+    return [f"{words}last record. {_alter_config(plan, 'message.timestamp.type=LogAppendTime')}"]
 
 
 def _alter_config(plan: TopicPlan, change: str) -> str:

@@ -24,8 +24,8 @@ class Part(Protocol):
     @property
     def name(self) -> str: ...
 
-    def start(self) -> None:
-        """Return when it runs. Raises a TidelineError when it does not."""
+    def start(self, stopping: threading.Event) -> None:
+        """Return when it runs, or as soon as `stopping` is set. Raises a TidelineError when it does not run."""
 
     def ended(self) -> str | None:
         """None while it runs; its last words when it has ended by itself."""
@@ -63,26 +63,33 @@ class Supervisor:
         self._say = say
         self._clock_s = clock_s
 
-    def start(self) -> None:
-        """Start all. What does not start at first is an error of the whole: everything is stopped and it is raised."""
+    def start(self, stopping: threading.Event) -> None:
+        """Start all, or as many as there are until `stopping` is set.
+
+        What does not start at first is an error of the whole: everything is stopped and it is raised.
+        """
         try:
             for kept in self._kept:
-                kept.part.start()
+                if stopping.is_set():
+                    return
+                kept.part.start(stopping)
                 kept.started_s = self._clock_s()
         except BaseException:
             self.stop()
             raise
 
-    def look(self) -> None:
+    def look(self, stopping: threading.Event) -> None:
         """Look after every part once: report who has ended, restart who is due."""
         now_s = self._clock_s()
         for kept in self._kept:
+            if stopping.is_set():
+                return
             if kept.due_s is None:
                 words = kept.part.ended()
                 if words is not None:
                     self._put_off(kept, f"{kept.part.name} has ended{words}")
             elif now_s >= kept.due_s:
-                self._restart(kept)
+                self._restart(kept, stopping)
 
     def _put_off(self, kept: _Kept, words: str) -> None:
         now_s = self._clock_s()
@@ -90,13 +97,15 @@ class Supervisor:
         kept.due_s = now_s + kept.pause_s
         self._say(f"{words}\nStarting {kept.part.name} again in {kept.pause_s:g} s.")
 
-    def _restart(self, kept: _Kept) -> None:
+    def _restart(self, kept: _Kept, stopping: threading.Event) -> None:
         kept.started_s = self._clock_s()
         try:
             kept.part.stop()
-            kept.part.start()
+            kept.part.start(stopping)
         except TidelineError as error:
             self._put_off(kept, f"{kept.part.name} does not start: {error}")
+            return
+        if stopping.is_set():
             return
         kept.due_s = None
         self._say(f"{kept.part.name} runs again.")
@@ -104,7 +113,7 @@ class Supervisor:
     def run(self, stopping: threading.Event) -> None:
         """Look after all until `stopping` is set."""
         while not stopping.wait(LOOK_S):
-            self.look()
+            self.look(stopping)
 
     def stop(self) -> None:
         """End all parts, the last one first."""

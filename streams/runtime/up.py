@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
@@ -49,9 +50,10 @@ def run_up(job: UpJob, watcher: Steps, say: Callable[[str], None], stopping: thr
     parts: tuple[Part, ...] = (store, kafka, worker)
     supervisor = Supervisor(parts, say)
     with watcher.step("Starting store, Kafka and worker"):
-        supervisor.start()
+        supervisor.start(stopping)
     try:
-        say(_where(job, kafka))
+        if not stopping.is_set():
+            say(_where(job, kafka))
         supervisor.run(stopping)
     finally:
         with watcher.step("Stopping"):
@@ -60,7 +62,7 @@ def run_up(job: UpJob, watcher: Steps, say: Callable[[str], None], stopping: thr
 
 def _where(job: UpJob, kafka: KafkaPart) -> str:
     shards = job.settings.shards
-    web = f"http://127.0.0.1:{job.settings.web_port}"
+    web = _web(job.settings)
     return "\n".join(
         [
             "Running; Ctrl-C ends it, and what it holds stays.",
@@ -89,7 +91,7 @@ class StorePart:
         """Its address."""
         return self._server.url
 
-    def start(self) -> None:
+    def start(self, stopping: threading.Event) -> None:  # noqa: ARG002  it takes a moment
         """See `Part`."""
         self._server.start()
 
@@ -116,9 +118,11 @@ class KafkaPart:
         self._server = EmbeddedKafka(job.data_dir / "kafka", cache_dir=job.cache_dir, port=job.kafka_port, say=say)
         self.address = ""
 
-    def start(self) -> None:
-        """See `Part`; topics that are missing are made."""
+    def start(self, stopping: threading.Event) -> None:
+        """See `Part`; topics that are missing are made. Kafka itself takes some seconds, which are waited for."""
         self.address = self._server.start()
+        if stopping.is_set():
+            return
         settings = self._settings.model_copy(update={"kafka_bootstrap_servers": self.address})
         try:
             require_topics(settings, create=True)
@@ -150,9 +154,10 @@ class WorkerPart:
         self._kafka = kafka
         self._process: OwnedProcess | None = None
 
-    def start(self) -> None:
+    def start(self, stopping: threading.Event) -> None:
         """See `Part`. Returns when it answers."""
         settings = self._job.settings
+        _refuse_taken_port(settings)
         command = [
             *(sys.executable, "-m", "streams", "worker", "--catalog", str(self._job.catalog.resolve())),
             *("--store", self._store.url, "--kafka", self._kafka.address),
@@ -162,16 +167,18 @@ class WorkerPart:
         root = Path(__file__).resolve().parents[2]
         self._process = OwnedProcess("worker", command, log=self._job.data_dir / "worker.log")
         self._process.start(folder=root)
-        self._wait_until_it_answers(self._process, settings.web_port)
+        self._wait_until_it_answers(self._process, stopping)
 
-    def _wait_until_it_answers(self, process: OwnedProcess, port: int) -> None:
-        deadline_s = time.monotonic() + _START_S
-        while not _answers(port):
-            if process.ended.wait(_POLL_S):
-                raise TidelineError(f"the worker has ended (status {process.status}){process.last_words()}")
+    def _wait_until_it_answers(self, process: OwnedProcess, stopping: threading.Event) -> None:
+        web, deadline_s = _web(self._job.settings), time.monotonic() + _START_S
+        while not stopping.is_set() and not _answers(web):
             if time.monotonic() > deadline_s:
                 process.stop(_STOP_S)
-                raise TidelineError(f"the worker does not answer on port {port}{process.last_words()}")
+                raise TidelineError(f"the worker does not answer at {web}{process.last_words()}")
+            if process.ended.wait(_POLL_S):
+                break
+        if process.ended.is_set():
+            raise TidelineError(f"the worker has ended (status {process.status}){process.last_words()}")
 
     def ended(self) -> str | None:
         """See `Part`."""
@@ -187,9 +194,28 @@ class WorkerPart:
             process.stop(_STOP_S)
 
 
-def _answers(port: int) -> bool:
+def _web(settings: Settings) -> str:
+    """Where the worker's web view is asked from this machine."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  it is asked there, not bound
+    host = everywhere.get(settings.web_host, settings.web_host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.web_port}"
+
+
+def _refuse_taken_port(settings: Settings) -> None:
+    """What has the port already would be taken for the worker."""
+    family = socket.AF_INET6 if ":" in settings.web_host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.web_host, settings.web_port))
+        except OSError as error:
+            where = f"{settings.web_host}:{settings.web_port}"
+            raise TidelineError(f"the worker cannot listen at {where} ({error}). Choose another --port.") from error
+
+
+def _answers(web: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2.0) as answer:
+        with urllib.request.urlopen(f"{web}/healthz", timeout=2.0) as answer:  # noqa: S310  always http
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

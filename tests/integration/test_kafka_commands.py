@@ -160,6 +160,8 @@ def test_every_difference_is_told_with_what_to_do(
     assert "has 6 partitions, and 12 are wanted" in words["events"]
     assert "TIDELINE_SHARDS=6" in words["events"]
     assert "must have delete" in words["events"]
+    assert "has message.timestamp.type=CreateTime, and must have LogAppendTime" in words["events"]
+    assert "message.timestamp.type" not in words["segment-events"]
     assert "--partitions 12" in words["segment-events"]
     assert "keeps records for 1 hours, and 168 are wanted" in words["segment-events"]
     assert "retention.ms=604800000" in words["segment-events"]

@@ -16,6 +16,9 @@ from queue import Empty, Queue
 
 import pytest
 
+from config.errors import TidelineError
+from config.settings import load_settings
+from streams.runtime.up import StorePart, UpJob, WorkerPart
 from tests.conftest import ROOT
 from tests.integration.kafka_world import LEFT_SOCKETS
 
@@ -127,3 +130,12 @@ def test_without_kafka_it_says_what_is_there(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--kafka" in done.stderr
+
+
+def test_another_program_on_the_port_is_not_taken_for_the_worker(tmp_path: Path) -> None:
+    settings = load_settings(web_port=free_port())
+    worker = WorkerPart(UpJob(settings, tmp_path / "none.yaml", tmp_path, tmp_path), StorePart(tmp_path), None)  # type: ignore[arg-type]
+    refused = pytest.raises(TidelineError, match=f"cannot listen at 127.0.0.1:{settings.web_port}")
+    with socket.create_server(("127.0.0.1", settings.web_port)), refused:
+        worker.start(threading.Event())
+    assert worker.ended() is None

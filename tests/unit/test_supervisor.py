@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from config.errors import BrokerError, StoreError
@@ -16,12 +18,16 @@ class FakePart:
         self._log = log
         self.words: str | None = None
         self.failures: list[Exception] = []
+        self.stops_meanwhile = False
+        """Ctrl-C comes while it starts."""
 
-    def start(self) -> None:
+    def start(self, stopping: threading.Event) -> None:
         self._log.append(f"start {self.name}")
         if self.failures:
             raise self.failures.pop(0)
         self.words = None
+        if self.stops_meanwhile:
+            stopping.set()
 
     def ended(self) -> str | None:
         return self.words
@@ -36,17 +42,18 @@ class World:
         self.said: list[str] = []
         self.now_s = 100.0
         self.store, self.worker = FakePart("store", self.log), FakePart("worker", self.log)
+        self.stopping = threading.Event()
         self.supervisor = Supervisor((self.store, self.worker), self.said.append, lambda: self.now_s)
 
     def pass_s(self, seconds: float) -> None:
         self.now_s += seconds
-        self.supervisor.look()
+        self.supervisor.look(self.stopping)
 
 
 def test_parts_start_in_order_and_end_the_other_way_round() -> None:
     world = World()
-    world.supervisor.start()
-    world.supervisor.look()
+    world.supervisor.start(world.stopping)
+    world.supervisor.look(world.stopping)
     world.supervisor.stop()
     assert world.log == ["start store", "start worker", "stop worker", "stop store"]
     assert world.said == []
@@ -56,13 +63,13 @@ def test_what_does_not_start_at_first_stops_everything() -> None:
     world = World()
     world.worker.failures = [BrokerError("no")]
     with pytest.raises(BrokerError, match="no"):
-        world.supervisor.start()
+        world.supervisor.start(world.stopping)
     assert world.log == ["start store", "start worker", "stop worker", "stop store"]
 
 
 def test_what_ends_is_reported_with_its_last_words_and_restarted() -> None:
     world = World()
-    world.supervisor.start()
+    world.supervisor.start(world.stopping)
     world.worker.words = ": out of luck"
     world.pass_s(5.0)
     assert world.said == ["worker has ended: out of luck\nStarting worker again in 1 s."]
@@ -76,10 +83,10 @@ def test_what_ends_is_reported_with_its_last_words_and_restarted() -> None:
 
 def test_pauses_grow_while_it_does_not_stay() -> None:
     world = World()
-    world.supervisor.start()
+    world.supervisor.start(world.stopping)
     world.store.words = ": gone"
     world.store.failures = [StoreError("still gone")] * 6
-    world.supervisor.look()
+    world.supervisor.look(world.stopping)
     pauses = []
     while world.store.failures:
         started = world.log.count("start store")
@@ -97,3 +104,22 @@ def test_a_steady_life_is_forgiven() -> None:
     assert next_pause_s(8.0, STEADY_S - 1.0) == 16.0
     assert next_pause_s(8.0, STEADY_S) == FIRST_PAUSE_S
     assert next_pause_s(LONGEST_PAUSE_S, 0.0) == LONGEST_PAUSE_S
+
+
+def test_a_stop_while_parts_start_is_heard() -> None:
+    world = World()
+    world.store.stops_meanwhile = True
+    world.supervisor.start(world.stopping)
+    assert world.log == ["start store"]
+
+
+def test_a_stop_during_a_restart_is_heard() -> None:
+    world = World()
+    world.supervisor.start(world.stopping)
+    world.store.words = world.worker.words = ": gone"
+    world.pass_s(5.0)
+    world.store.stops_meanwhile = True
+    world.pass_s(1.0)
+    world.supervisor.run(world.stopping)
+    assert world.log[2:] == ["stop store", "start store"]
+    assert "store runs again." not in world.said

@@ -19,6 +19,8 @@ BATCH_CHUNKS: Final = 64
 class LearningService(PartitionedService):
     """Consumes chunks of examples, and commits models and snapshots."""
 
+    accepts_gaps = True  # a learner counts what it has missed, and learns on
+
     def __init__(
         self,
         settings: Settings,
@@ -43,9 +45,11 @@ class LearningService(PartitionedService):
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
+        ports = self._make_ports()
+        self.stores[number] = ports.store
         return LearnerRun(
             self._catalog,
-            self._make_ports(),
+            ports,
             partition=number,
             every=self.settings.shards,  # about one snapshot an hour: every shard sends a chunk then
             digest=self._digest,

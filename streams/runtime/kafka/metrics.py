@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from streams.runtime.kafka.learning import LearningService
+from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.scoring import ScoringService
 from streams.runtime.shard_run import ShardRun
 
@@ -28,9 +29,10 @@ _COUNTERS = {
 class WorkerCollector(Collector):
     """Counters and gauges of the partitions that this process has; one series per partition and metric."""
 
-    def __init__(self, scoring: ScoringService, learning: LearningService) -> None:
+    def __init__(self, scoring: ScoringService, learning: LearningService, models: ModelsService) -> None:
         self._scoring = scoring
         self._learning = learning
+        self._models = models
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus-client."""
@@ -45,8 +47,8 @@ class WorkerCollector(Collector):
         for number, partition in sorted(self._scoring.partitions.items()):
             lag.add_metric([str(number)], partition.lag)
             shard = partition.run
-            if isinstance(shard, ShardRun) and shard.is_loaded:
-                users.add_metric([str(number)], shard.users)
+            if isinstance(shard, ShardRun) and (count := _users(shard)) is not None:
+                users.add_metric([str(number)], count)
         yield lag
         yield users
         behind = GaugeMetricFamily(
@@ -55,3 +57,14 @@ class WorkerCollector(Collector):
         for number, partition in sorted(self._learning.partitions.items()):
             behind.add_metric([str(number)], partition.lag)
         yield behind
+        refused = CounterMetricFamily("tideline_models_refused", "Models in the log that could not be used.")
+        refused.add_metric([], self._models.refused)
+        yield refused
+
+
+def _users(shard: ShardRun) -> int | None:
+    """None where nothing is loaded; its own thread may drop it at any time, also while it is looked at here."""
+    try:
+        return shard.users
+    except RuntimeError:
+        return None

@@ -33,6 +33,8 @@ class ModelsService(ReportingService):
     ) -> None:
         super().__init__(**options)
         self.latest: dict[int, Snapshot] = {}
+        self.refused = 0
+        """Models under our own keys that could not be used."""
         self.names = predictions
         self._settings = settings
         self._keys = {f"{digest}:{name}".encode(): p for p, name in enumerate(predictions)}
@@ -65,7 +67,11 @@ class ModelsService(ReportingService):
             try:
                 snapshot = Snapshot.from_bytes(record.value, self._features, self._codec)
             except SnapshotRefused as error:
-                raise SnapshotRefused(f"{record.topic} at offset {record.offset}: {error}") from error
+                # It would end every worker at every start. The model before it still serves, and the next one mends it.
+                self.refused += 1
+                where = f"{record.topic} at offset {record.offset}"
+                _LOG.error("%s: the model of %s cannot be used: %s", where, self.names[p], error)
+                continue
             if p not in latest or snapshot.version > latest[p].version:
                 latest[p] = snapshot
         self.latest = latest

@@ -9,20 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from mode import Service
 
-from config.errors import BrokerError, Fenced
+from config.errors import BrokerError, Fenced, Stopped
 from config.settings import Settings
 from streams.adapters.kafka_arguments import aiokafka_arguments
+from streams.ports import Store
+from streams.runtime.kafka.clock import SteadyClock
+from streams.runtime.kafka.log_bounds import Bounds, ask_bounds, where_to_begin
 from streams.runtime.kafka.reporting import ReportingService
 from streams.runtime.records import Position, Record
 
@@ -34,14 +38,23 @@ FETCH_MS: Final = 200
 SESSION_MS: Final = 10_000
 HEARTBEAT_MS: Final = 500
 """Members learn of a rebalance with a heartbeat, and it ends when the last one has learned: this bounds the pause."""
+NEVER_MS: Final = 2**31 - 1
+"""A worker without a partition polls nothing, and a long batch polls late: the client would take either for dead, leave
+the group and never come back. Heartbeats show that a worker lives, and a task that fails ends the process."""
 IDLE_S: Final = 1.0
 """A partition without records is worked so often, so that time passes in it."""
+ANSWER_S: Final = 5.0
+"""How long the broker has to say where partitions end; time passes when it does."""
 OFFSETS_S: Final = 1.0
 """Offsets are committed to Kafka so often at most; they are for dashboards only."""
 AFTER_FENCE_S: Final = 0.5
 AWAY_S: Final = 50.0
 """A Kafka that does not answer while a partition is taken over is waited for so long, as in a commit."""
 RETRY_S: Final = 0.2
+SETTLE_S: Final = 3.0
+"""A partition whose leader has just changed may say for a moment that it ends earlier than it does."""
+LEAVE_S: Final = 5.0
+"""How long leaving the group may take; without a word of ours others take over after `SESSION_MS`."""
 
 
 class Run(Protocol):
@@ -60,6 +73,14 @@ class Run(Protocol):
     def drop(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the broker said about a partition: all that it had taken before `now_s` (wall clock) is before `end`."""
+
+    now_s: float
+    end: int
+
+
 @dataclass(slots=True)
 class Partition:
     """A partition in the hands of this process."""
@@ -69,28 +90,35 @@ class Partition:
     """None until its store has answered."""
     task: asyncio.Task[None] | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    read_to: int = 0
+    """Everything before it is worked, or is nothing to work (aborted, markers of transactions, gone by retention)."""
     end: int = 0
     """Where the topic ends, as far as is known."""
+    answer: Answer | None = None
+    """Of the broker, not used yet."""
     worked_s: float = 0.0
     """When its last step ended (monotonic clock)."""
     is_ready: bool = False
     """Assigned, and the state is loaded."""
+    is_idle: bool = False
+    """The last fetch brought nothing."""
     is_asking: bool = False
     """Its task waits for Kafka, and may be cancelled."""
 
     @property
     def lag(self) -> int:
         """Records that are still to be worked."""
-        return max(0, self.end - self.run.position.offset) if self.run is not None else self.end
+        return max(0, self.end - self.read_to)
 
 
 class PartitionedService(ReportingService):
     """Works the partitions of `topic`. A subclass says what a partition's run is, and what a step of it does.
 
-    `batch`: the most records of a step.
+    `batch`: the most records of a step. `accepts_gaps`: records that are gone by retention are left out.
     """
 
     abstract = True
+    accepts_gaps = False
 
     def __init__(self, settings: Settings, topic: str, group: str, *, batch: int, **options: Any) -> None:
         super().__init__(**options)
@@ -98,13 +126,19 @@ class PartitionedService(ReportingService):
         self.topic = topic
         self.group = group
         self.partitions: dict[int, Partition] = {}
-        self.assigned_once = False
+        self.stores: dict[int, Store] = {}
+        """Of the runs; whoever makes a run puts its store here."""
+        self.first_loads = asyncio.Event()
+        """Partitions were assigned, and all of them are loaded for the first time."""
+        self._was_assigned = False
         self._is_leaving = False
         self._batch = batch
         self._known: dict[int, Run] = {}
         self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix=group)
         self._consumer: AIOKafkaConsumer | None = None
         self._told_offsets: dict[int, int] = {}
+        self._clock = SteadyClock()
+        self._missed_times = False
 
     # --- what a subclass gives ---------------------------------------------------------------------------------------
 
@@ -120,6 +154,14 @@ class PartitionedService(ReportingService):
         """Of the partitions that this process has or has had."""
         return dict(self._known)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether what the group has assigned to this process, possibly nothing, is what it works and has loaded."""
+        if not self._was_assigned:
+            return False
+        assigned = {place.partition for place in self.consumer.assignment()}
+        return assigned == set(self.partitions) and all(p.is_ready for p in self.partitions.values())
+
     # --- the consumer ------------------------------------------------------------------------------------------------
 
     async def on_start(self) -> None:
@@ -128,10 +170,12 @@ class PartitionedService(ReportingService):
             **aiokafka_arguments(self.settings),
             group_id=self.group,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",  # what would be left out by it is looked for in `_refuse_other_log`
+            auto_offset_reset="none",  # where to begin is in the store, and what is gone has to be seen
+            isolation_level="read_committed",
             session_timeout_ms=SESSION_MS,
             heartbeat_interval_ms=HEARTBEAT_MS,
-            partition_assignment_strategy=[StickyPartitionAssignor],
+            max_poll_interval_ms=NEVER_MS,
+            partition_assignment_strategy=[own_assignor()],
             max_partition_fetch_bytes=4 << 20,
             metadata_max_age_ms=30_000,
         )
@@ -143,7 +187,12 @@ class PartitionedService(ReportingService):
         self._is_leaving = True
         await self._let_go(list(self.partitions))
         if self._consumer is not None:
-            await self._consumer.stop()  # a rebalance that is under way is finished first
+            try:
+                # A rebalance that is under way is finished first.
+                await asyncio.wait_for(self._consumer.stop(), timeout=LEAVE_S)
+            except TimeoutError:
+                _LOG.warning("%s: Kafka does not answer, so the group learns later that we have left", self.group)
+        await self._let_go(list(self.partitions))
         self._threads.shutdown(wait=False)  # every task has ended; waiting here would stop the loop that they may need
 
     @property
@@ -155,14 +204,16 @@ class PartitionedService(ReportingService):
         """Partitions were assigned: each gets its task."""
         if self._is_leaving:
             return  # others get them at once
-        self.assigned_once = True
         for number in [n for n in self._known if n not in numbers]:
             self._known[number].drop()  # the number of its last commit stays known: a set-back is found by it
+            if (store := self.stores.get(number)) is not None:
+                store.close()  # it connects anew when it is used again
         for number in sorted(numbers):
             self.consumer.pause(self._place(number))  # until it is known from where to read
             self.partitions[number] = partition = Partition(number, self._known.get(number))
             partition.task = asyncio.create_task(self._work(partition), name=f"{self.group}-{number}")
             partition.task.add_done_callback(self._ended)
+        self._was_assigned = True
 
     async def let_go(self, numbers: Collection[int]) -> None:
         """Partitions were revoked: finish the batches in hand, and keep the state in case they come back."""
@@ -189,18 +240,21 @@ class PartitionedService(ReportingService):
     # --- one partition -----------------------------------------------------------------------------------------------
 
     async def _work(self, partition: Partition) -> None:
-        if partition.run is None:
-            partition.run = await self._in_thread(partial(self.make_run, partition.number))
-            self._known[partition.number] = partition.run
-        while not partition.stopping.is_set():
-            try:
-                await self._assign_patiently(partition, partition.run)
-                await self._steps(partition, partition.run)
-            except Fenced as error:
-                # Another process has it, or the store went back in time. If it is still ours, it is claimed again.
-                _LOG.warning("%s %d: %s", self.topic, partition.number, error)
-                partition.is_ready = False
-                await self._pause(partition, AFTER_FENCE_S)
+        try:
+            if partition.run is None:
+                partition.run = await self._in_thread(partial(self.make_run, partition.number))
+                self._known[partition.number] = partition.run
+            while not partition.stopping.is_set():
+                try:
+                    await self._assign_patiently(partition, partition.run)
+                    await self._steps(partition, partition.run)
+                except Fenced as error:
+                    # Another process has it, or the store went back in time. If it is still ours, it is claimed again.
+                    _LOG.warning("%s %d: %s", self.topic, partition.number, error)
+                    partition.is_ready = False
+                    await self._pause(partition, AFTER_FENCE_S)
+        except Stopped as error:
+            _LOG.warning("%s %d: %s; whoever takes it over goes on from the store", self.topic, partition.number, error)
 
     async def _assign_patiently(self, partition: Partition, run: Run) -> None:
         """Wait for a Kafka that restarts; `Run.assign` waits for the store. Raises KafkaError after `AWAY_S`."""
@@ -216,7 +270,7 @@ class PartitionedService(ReportingService):
             await self._pause(partition, RETRY_S)
 
     async def _assign(self, partition: Partition, run: Run) -> None:
-        place, set_backs = self._place(partition.number), run.set_backs
+        set_backs = run.set_backs
         position = await self._in_thread(run.assign)
         if run.set_backs != set_backs:
             _LOG.warning(
@@ -226,54 +280,111 @@ class PartitionedService(ReportingService):
                 partition.number,
                 position.offset,
             )
+        if not partition.stopping.is_set():
+            await self._begin(partition, run)
         if partition.stopping.is_set():
             return
-        offset = position.offset
-        if offset == 0:
-            offset = (await self._ask(partition, self.consumer.beginning_offsets([place])))[place]
-        else:
-            await self._ask(partition, self._refuse_other_log(place, offset))
-        if place in self.consumer.assignment():
-            self.consumer.seek(place, offset)
-            self.consumer.resume(place)
-        partition.end = (await self._ask(partition, self.consumer.end_offsets([place])))[place]
         partition.is_ready = True
         partition.worked_s = time.monotonic()
-        _LOG.info("%s %d: taken over at offset %d of %d", self.topic, partition.number, offset, partition.end)
+        if all(p.is_ready for p in self.partitions.values()):
+            self.first_loads.set()
+        _LOG.info("%s %d: at offset %d of %d", self.topic, partition.number, partition.read_to, partition.end)
+
+    async def _begin(self, partition: Partition, run: Run) -> None:
+        """Read on where the run stands. Raises BrokerError where that cannot be."""
+        place, offset = self._place(partition.number), run.position.offset
+        bounds = await self._bounds(partition, offset)
+        begin = where_to_begin(place, offset, bounds, accepts_gaps=self.accepts_gaps)
+        partition.answer, partition.read_to, partition.end = None, begin, bounds.end
+        if place in self.consumer.assignment():
+            self.consumer.seek(place, begin)
+            self.consumer.resume(place)
+
+    async def _bounds(self, partition: Partition, offset: int) -> Bounds:
+        place, deadline_s = self._place(partition.number), time.monotonic() + SETTLE_S
+        while True:
+            bounds = await self._ask(partition, ask_bounds(self.consumer, place))
+            if bounds.end >= offset or partition.stopping.is_set() or time.monotonic() > deadline_s:
+                return bounds
+            await self._pause(partition, RETRY_S)
 
     async def _steps(self, partition: Partition, run: Run) -> None:
         place = self._place(partition.number)
         while not partition.stopping.is_set():
-            found = await self._ask(
-                partition, self.consumer.getmany(place, timeout_ms=FETCH_MS, max_records=self._batch)
-            )
-            records = [Record(r.offset, r.timestamp / 1000.0, r.value or b"") for r in found.get(place, ())]
-            partition.end = max(partition.end, self.consumer.highwater(place) or 0)
-            if not records and time.monotonic() - partition.worked_s < IDLE_S:
-                continue
-            expected = run.position.offset
-            if records and expected and records[0].offset != expected:
-                await self._ask(partition, self._refuse_other_log(place, expected))
-            now_s = time.time() if not records and partition.lag == 0 else None
-            await self._in_thread(partial(self.step, run, records, now_s))
-            partition.worked_s = time.monotonic()
+            records = await self._fetch(partition, run)
+            now_s = None if records else self._time_at_end(partition)
+            if records or now_s is not None or time.monotonic() - partition.worked_s >= IDLE_S:
+                await self._in_thread(partial(self.step, run, records, now_s))
+                partition.worked_s = time.monotonic()
+            if place in self.consumer.assignment() and not partition.stopping.is_set():
+                # All before it was handed out, so all is worked that is more than a marker of a transaction.
+                partition.read_to = await self._ask(partition, self.consumer.position(place))
 
-    async def _refuse_other_log(self, place: TopicPartition, offset: int) -> None:
-        """Raises BrokerError if the topic cannot go on at `offset`: it begins later, or ends before."""
-        beginning = (await self.consumer.beginning_offsets([place]))[place]
-        end = (await self.consumer.end_offsets([place]))[place]
-        where = f"{place.topic} {place.partition}: the store stands at offset {offset}, and the topic"
-        anew = "Begin anew with what is there by another TIDELINE_KEY_PREFIX."
-        if beginning > offset:
+    async def _fetch(self, partition: Partition, run: Run) -> list[Record]:
+        """The next records, at most a batch of them; none if none come within `FETCH_MS`."""
+        place = self._place(partition.number)
+        try:
+            question = self.consumer.getmany(place, timeout_ms=FETCH_MS, max_records=self._batch)
+            found = (await self._ask(partition, question)).get(place, ())
+        except OffsetOutOfRangeError as error:
+            _LOG.warning("%s %d: %r", self.topic, partition.number, error)
+            await self._begin(partition, run)
+            return []
+        partition.is_idle = not found
+        if not found:
+            return []
+        if found[0].offset < partition.read_to:
             raise BrokerError(
-                f"{where} begins at {beginning}: what lies between is gone. Were workers away for longer than the "
-                f"topic keeps records, or is it another topic? {anew}"
+                f"{place.topic} {place.partition}: record {found[0].offset} came after all before {partition.read_to} "
+                "was read: is it another topic now?"
             )
-        if end < offset:
-            raise BrokerError(
-                f"{where} ends at {end}: it is another topic than the one that was read, or Kafka has lost records. "
-                f"Bring the topic back, or its records. {anew}"
-            )
+        partition.end = max(partition.end, self.consumer.last_stable_offset(place) or 0)
+        records = [Record(r.offset, self._log_time_s(r), r.value or b"") for r in found]
+        self._clock.raise_to(records[-1].log_time_s)
+        return records
+
+    def _log_time_s(self, record: Any) -> float:
+        """When Kafka took it; a record that does not say is taken now."""
+        if record.timestamp > 0:
+            return float(record.timestamp) / 1000.0
+        if not self._missed_times:
+            self._missed_times = True
+            _LOG.warning("%s: the record at offset %d of partition %d (and possibly others) does not say when it was "
+                         "taken, so it counts as taken now", record.topic, record.offset, record.partition)  # fmt: skip
+        return self._clock.now_s()
+
+    def _time_at_end(self, partition: Partition) -> float | None:
+        """Up to when the broker has had no more than what is worked; None if it has not said since it was asked last.
+
+        A partition that brings nothing may as well be one whose broker is away: then what users did is not known, and
+        no time passes.
+        """
+        answer, partition.answer = partition.answer, None
+        if answer is None:
+            return None
+        partition.end = answer.end
+        return answer.now_s if partition.read_to >= answer.end else None
+
+    @Service.timer(IDLE_S)
+    async def _ask_for_ends(self) -> None:
+        """One question for all partitions that have brought nothing."""
+        if not self.consumer.assignment():
+            # A worker without a partition fetches nothing, and would never hear that the group refuses it.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.consumer.getmany(), timeout=RETRY_S)
+            return
+        idle = [p for p in self.partitions.values() if p.is_ready and p.is_idle]
+        if not idle:
+            return
+        now_s = self._clock.now_s()  # before the question: what is taken while it is answered comes later
+        try:
+            question = self.consumer.end_offsets([self._place(p.number) for p in idle])
+            ends = await asyncio.wait_for(question, timeout=ANSWER_S)
+        except (KafkaError, TimeoutError) as error:
+            _LOG.debug("where the partitions end was not answered: %r", error)
+            return
+        for partition in idle:
+            partition.answer = Answer(now_s, ends[self._place(partition.number)])
 
     async def _ask(self, partition: Partition, question: Coroutine[Any, Any, T]) -> T:
         """The answer of Kafka's client, for which nobody waits once the partition is let go."""
@@ -295,7 +406,7 @@ class PartitionedService(ReportingService):
     @Service.timer(OFFSETS_S)
     async def _tell_offsets(self) -> None:
         """For dashboards: where a restart goes on is in the store."""
-        offsets = {n: p.run.position.offset for n, p in self.partitions.items() if p.run is not None and p.is_ready}
+        offsets = {n: p.read_to for n, p in self.partitions.items() if p.is_ready}
         news = {self._place(n): at for n, at in offsets.items() if at and self._told_offsets.get(n) != at}
         if not news:
             return
@@ -307,12 +418,28 @@ class PartitionedService(ReportingService):
             self._told_offsets = offsets
 
 
+def own_assignor() -> type[StickyPartitionAssignor]:
+    """The client keeps what was assigned in the class: two groups in one process would take each other's for theirs."""
+    own = {"member_assignment": None, "generation": StickyPartitionAssignor.DEFAULT_GENERATION_ID}
+    return type("OwnAssignor", (StickyPartitionAssignor,), own)
+
+
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
     def __init__(self, service: PartitionedService) -> None:
         self._service = service
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        await self._service.let_go([place.partition for place in revoked])
+        with self._reported():
+            await self._service.let_go([place.partition for place in revoked])
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        await self._service.take_over([place.partition for place in assigned])
+        with self._reported():
+            await self._service.take_over([place.partition for place in assigned])
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # the client would log it, and go on as if the partitions were worked
+            self._service.on_failure(error)
+            raise

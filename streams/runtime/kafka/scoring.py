@@ -45,9 +45,11 @@ class ScoringService(PartitionedService):
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
+        ports = self._make_ports()
+        self.stores[number] = ports.store
         return ShardRun(
             self._catalog,
-            self._make_ports(),
+            ports,
             shard=number,
             shards=self.settings.shards,
             source=f"{self.topic}-{number}",

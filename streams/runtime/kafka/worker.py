@@ -11,7 +11,8 @@ import gc
 import logging
 import secrets
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,10 +23,11 @@ from faust.app.base import BootStrategy
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from config.catalog import Catalog, EventLimit
-from config.errors import BrokerUnavailable
+from config.errors import Stopped
 from config.features import TraitLimit
 from config.settings import Settings
 from models.snapshot import ModelCodec
+from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
 from streams.adapters.redis_store import RedisStore
@@ -37,7 +39,7 @@ from streams.runtime.kafka.metrics import WorkerCollector
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.reporting import ReportingService
 from streams.runtime.kafka.scoring import ScoringService
-from streams.runtime.place import PATIENCE, Place, open_place
+from streams.runtime.place import Place, open_place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
@@ -45,6 +47,9 @@ from streams.runtime.shard_run import Ports
 _LOG: Final = logging.getLogger(__name__)
 LEARNERS: Final = ":learn"
 """What the key prefix of the learners' store ends with."""
+GRACE_S: Final = 3.0
+"""How long Kafka may take to acknowledge what is under way when the worker has to stop."""
+START_GRACE_S: Final = 5.0
 
 
 class _NoConsumer(BootStrategy):
@@ -112,9 +117,16 @@ class Worker:
         self._url = url
         self._digest = catalog_digest(job.catalog)
         self._stores: list[Store] = []
+        self._leaving = threading.Event()
+        self._patience = Patience(self._rest)
         self.publisher: KafkaPublisher
 
     # --- stores ------------------------------------------------------------------------------------------------------
+
+    def _rest(self, seconds: float) -> None:
+        """A pause in a wait for store or Kafka. Raises Stopped when the worker has to stop."""
+        if self._leaving.wait(seconds):
+            raise Stopped("the store or Kafka did not answer when the worker had to stop")
 
     def _open_store(self, patience: Patience, *, learners: bool = False) -> Store:
         place, catalog = self.job.place, self.job.catalog
@@ -146,10 +158,10 @@ class Worker:
 
     def _ports(self, *, learners: bool = False) -> Ports:
         return Ports(
-            store=self._open_store(PATIENCE, learners=learners),
+            store=self._open_store(self._patience, learners=learners),
             sink=self.publisher,
             courier=self.publisher,
-            patience=PATIENCE,
+            patience=self._patience,
             new_generation=lambda: secrets.token_hex(8),
         )
 
@@ -162,12 +174,6 @@ class Worker:
 
     async def run(self, say: Callable[[str], None]) -> None:
         """Start, work until a signal or a failure, stop."""
-        try:
-            await self._run(say)
-        except KafkaError as error:
-            raise self._explained(error) from error
-
-    async def _run(self, say: Callable[[str], None]) -> None:
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -177,30 +183,40 @@ class Worker:
         failed: list[BaseException] = []
 
         def note_failure(error: BaseException) -> None:
-            failed.append(error)
+            failed.append(explained(error, self.settings) if isinstance(error, KafkaError) else error)
             stopping.set()
 
         for service in self.services:
             service.on_failure = note_failure
+        freezing = asyncio.create_task(self._freeze())
         try:
-            await app.start()
-            # What lives now lives to the end; walking over it in every collection costs tens of milliseconds.
-            gc.collect()
-            gc.freeze()
-            say(f"Working. http://{self.settings.web_host}:{self.settings.web_port}/readyz says when all is caught up.")
+            await _until(stopping, app.start())
+            if not stopping.is_set():
+                web = f"http://{self.settings.web_host}:{self.settings.web_port}"
+                say(f"Working. {web}/readyz says when all is caught up.")
             await stopping.wait()
+        except KafkaError as error:
+            note_failure(error)
         finally:
-            with suppress(asyncio.CancelledError):
-                await app.stop()
-            await self.publisher.aclose()
+            freezing.cancel()
+            await self._stop(app)
         if failed:
             raise failed[0]
 
-    def _explained(self, error: KafkaError) -> BrokerUnavailable:
-        servers = self.settings.kafka_bootstrap_servers
-        return BrokerUnavailable(
-            f"Kafka at {servers} has stopped answering, or refuses ({error!r}). Is it running? Starting again is safe."
-        )
+    async def _freeze(self) -> None:
+        """What the first shards hold lives long; walking over it in every collection costs tens of milliseconds."""
+        await self.scoring.first_loads.wait()
+        gc.collect()
+        gc.freeze()
+
+    async def _stop(self, app: Any) -> None:
+        """The batches in hand are finished, except where the store or Kafka do not answer."""
+        self._leaving.set()
+        giving_up = asyncio.get_running_loop().call_later(GRACE_S, self.publisher.give_up)
+        with suppress(asyncio.CancelledError):
+            await app.stop()
+        giving_up.cancel()
+        await self.publisher.aclose()
 
     def _make_app(self) -> Any:
         settings, catalog, codec = self.settings, self.job.catalog, self.job.codec
@@ -240,8 +256,7 @@ class Worker:
         """How the worker is, as `/readyz` tells it."""
         partitions = self.scoring.partitions
         lag = sum(p.lag for p in partitions.values())
-        loaded = all(p.is_ready for p in partitions.values())
-        ready = self.scoring.assigned_once and loaded and lag <= self.settings.ready_lag
+        ready = self.scoring.is_settled and lag <= self.settings.ready_lag
         return {
             "ready": ready,
             "assigned": sorted(partitions),
@@ -251,9 +266,21 @@ class Worker:
         }
 
 
+async def _until(stopping: asyncio.Event, starting: Coroutine[Any, Any, Any]) -> None:
+    """Start, unless it has to stop first."""
+    start, stop = asyncio.create_task(starting), asyncio.create_task(stopping.wait())
+    await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not start.done():
+        start.cancel()
+        await asyncio.wait({start}, timeout=START_GRACE_S)
+    if start.done() and not start.cancelled():
+        start.result()
+
+
 def _add_views(app: Any, worker: Worker) -> None:
     registry = CollectorRegistry()
-    registry.register(WorkerCollector(worker.scoring, worker.learning))
+    registry.register(WorkerCollector(worker.scoring, worker.learning, worker.models))
 
     @app.page("/healthz")  # type: ignore[untyped-decorator]
     async def healthz(view: Any, request: Any) -> Any:  # noqa: ARG001  what Faust gives

@@ -1,0 +1,420 @@
+"""How partitions are worked, with a real broker and runs that only write down what they are given."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from config.errors import BrokerError, BrokerUnavailable, Stopped, StoreIncompatible
+from config.settings import Settings
+from streams.adapters import kafka_publisher
+from streams.adapters.kafka_arguments import aiokafka_arguments, kafka_python, kafka_python_arguments
+from streams.adapters.kafka_publisher import KafkaPublisher
+from streams.adapters.memory_store import MemoryServer, MemoryStore
+from streams.ports import Message
+from streams.runtime.kafka import partitions
+from streams.runtime.kafka.models import ModelsService
+from streams.runtime.kafka.partitions import Partition, PartitionedService
+from streams.runtime.records import Position, Record
+from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld
+
+pytestmark = [pytest.mark.timeout(180), LEFT_SOCKETS]
+PATIENCE_S = 30.0
+
+
+class NotedRun:
+    """Writes down its steps: (values, until when time passed)."""
+
+    def __init__(self, start: int) -> None:
+        self.position = Position(start)
+        self.set_backs = 0
+        self.steps: list[tuple[list[bytes], float | None]] = []
+
+    @property
+    def is_loaded(self) -> bool:
+        return True
+
+    @property
+    def values(self) -> list[bytes]:
+        return [value for values, _ in self.steps for value in values]
+
+    @property
+    def times(self) -> list[float]:
+        return [now_s for _, now_s in self.steps if now_s is not None]
+
+    def assign(self) -> Position:
+        return self.position
+
+    def drop(self) -> None:
+        """Nothing is kept."""
+
+
+class NotedStore(MemoryStore):
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Noted(PartitionedService):
+    """Works a topic by noting it; its runs stand at `start`."""
+
+    def __init__(self, settings: Settings, *, start: int = 0, mistake: Exception | None = None) -> None:
+        super().__init__(settings, settings.topic("events"), settings.kafka_group, batch=100)
+        self.begin = start
+        self.mistake = mistake
+        self.during_step: Callable[[], None] | None = None
+        self.during_assign: Callable[[], None] | None = None
+        self.failures: list[BaseException] = []
+        self.on_failure = self.failures.append
+
+    def make_run(self, number: int) -> Any:
+        if self.mistake is not None:
+            raise self.mistake
+        self.stores[number] = NotedStore(MemoryServer())
+        run = NotedRun(self.begin)
+        if self.during_assign is not None:
+            call, assign = self.during_assign, run.assign
+            run.assign = lambda: (call(), assign())[1]  # type: ignore[method-assign]
+        return run
+
+    def step(self, run: Any, records: Sequence[Record], now_s: float | None) -> None:
+        if self.during_step is not None:
+            self.during_step()
+        run.steps.append(([record.value for record in records], now_s))
+        if records:
+            run.position = Position(records[-1].offset + 1, records[-1].log_time_s)
+
+    def run_of(self, number: int) -> NotedRun:
+        run = self.known_runs()[number]
+        assert isinstance(run, NotedRun)
+        return run
+
+
+async def until(holds: Callable[[], bool], what: str, *, seconds: float = PATIENCE_S) -> None:
+    deadline_s = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline_s, what
+        await asyncio.sleep(0.02)
+
+
+def make_topic(world: KafkaWorld, settings: Settings, *, count: int = 1, kind: Any = "events") -> None:
+    with world.admin(settings) as admin:
+        wanted = {"num_partitions": count, "replication_factor": 1}
+        admin.create_topics({settings.topic(kind): wanted}, wait_for_metadata=True)
+
+
+def send(settings: Settings, values: Sequence[bytes], *, kind: Any = "events", key: bytes | None = None) -> None:
+    producer = kafka_python().KafkaProducer(**kafka_python_arguments(settings))
+    for value in values:
+        producer.send(settings.topic(kind), value=value, partition=0, key=key)
+    producer.flush()
+    producer.close()
+
+
+def delete_before(world: KafkaWorld, settings: Settings, offset: int) -> None:
+    place = kafka_python().TopicPartition(settings.topic("events"), 0)
+    with world.admin(settings) as admin:
+        admin.delete_records({place: offset})
+
+
+@pytest.fixture
+def settings(kafka_world: KafkaWorld) -> Settings:
+    found = kafka_world.settings()
+    make_topic(kafka_world, found)
+    return found
+
+
+def running(work: Callable[[Noted], Awaitable[None]], service: Callable[[], Noted]) -> Noted:
+    """A service while `work` is done."""
+
+    async def both() -> Noted:
+        noted = service()
+        await noted.start()
+        try:
+            await work(noted)
+        finally:
+            await asyncio.wait_for(noted.stop(), 20.0)
+        return noted
+
+    return asyncio.run(both())
+
+
+def test_a_worker_that_stands_by_takes_over_however_long_it_has_waited(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = AIOKafkaConsumer
+    # The client's default is five minutes, which no test can wait for.
+    impatient = lambda **options: real(**{"max_poll_interval_ms": 1_500, **options})  # noqa: E731
+    monkeypatch.setattr(partitions, "AIOKafkaConsumer", impatient)
+
+    async def work() -> None:
+        services = Noted(settings), Noted(settings)
+        for service in services:
+            await service.start()
+        await until(lambda: all(s.is_settled for s in services) and any(s.partitions for s in services), "shared out")
+        first, second = sorted(services, key=lambda service: not service.partitions)
+        await asyncio.sleep(3.5)  # more than twice the time after which the client would have left the group
+        await first.stop()
+        await until(lambda: 0 in second.partitions, "the other one takes over", seconds=15.0)
+        await second.stop()
+
+    asyncio.run(work())
+
+
+def test_a_store_that_refuses_while_partitions_are_assigned_is_heard_of(settings: Settings) -> None:
+    async def work(noted: Noted) -> None:
+        await until(lambda: bool(noted.failures), "the failure is told")
+        assert not noted.is_settled
+
+    noted = running(work, lambda: Noted(settings, mistake=StoreIncompatible("another catalog")))
+    assert [str(error) for error in noted.failures] == ["another catalog"]
+
+
+def test_a_listener_that_fails_is_heard_of(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(number: int, run: object) -> Partition:  # noqa: ARG001
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(partitions, "Partition", broken)
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: bool(noted.failures), "the failure is told")
+        assert not noted.is_settled
+
+    assert str(running(work, lambda: Noted(settings)).failures[0]) == "a bug"
+
+
+def test_who_stops_during_a_rebalance_takes_nothing_back(kafka_world: KafkaWorld) -> None:
+    settings = kafka_world.settings()
+    make_topic(kafka_world, settings, count=4)
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        first, second = Noted(settings), Noted(settings)
+        for service in (first, second):
+            # As publishing what the outbox holds does: it needs the loop.
+            service.during_assign = lambda: asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result()
+        await first.start()
+        await until(lambda: first.is_settled, "first works")
+        starting = asyncio.create_task(second.start())
+        await until(lambda: not first.partitions, "first has let go")
+        await asyncio.wait_for(first.stop(), 15.0)
+        assert not first.partitions
+        await starting
+        await until(lambda: len(second.partitions) == 4 and second.is_settled, "second has all")
+        assert not first.failures
+        await second.stop()
+
+    asyncio.run(work())
+
+
+def test_the_store_of_a_partition_that_went_elsewhere_is_closed(kafka_world: KafkaWorld) -> None:
+    settings = kafka_world.settings()
+    make_topic(kafka_world, settings, count=2)
+
+    async def work() -> None:
+        first, second = Noted(settings), Noted(settings)
+        await first.start()
+        await until(lambda: first.is_settled, "first works")
+        await second.start()
+        await until(lambda: second.is_settled and len(first.partitions) == 1, "both work")
+        closed = [n for n, store in first.stores.items() if isinstance(store, NotedStore) and store.closed]
+        assert closed == list(second.partitions)
+        await first.stop()
+        await second.stop()
+
+    asyncio.run(work())
+
+
+def test_aborted_events_are_not_worked_and_the_end_is_found_behind_markers(settings: Settings) -> None:
+    topic = settings.topic("events")
+
+    async def send_both() -> None:
+        producer = AIOKafkaProducer(**aiokafka_arguments(settings), transactional_id=topic)
+        await producer.start()
+        async with producer.transaction():
+            await producer.send_and_wait(topic, b"good", partition=0)
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"aborted", partition=0)
+        await producer.abort_transaction()
+        await producer.stop()
+
+    async def work(noted: Noted) -> None:
+        await send_both()
+        await until(lambda: 0 in noted.known_runs() and bool(noted.run_of(0).values), "the event is worked")
+        passed = len(noted.run_of(0).times)
+        await until(lambda: len(noted.run_of(0).times) > passed, "time passes behind the markers")
+        assert noted.partitions[0].lag == 0
+
+    noted = running(work, lambda: Noted(settings))
+    assert noted.run_of(0).values == [b"good"]
+
+
+def test_no_time_passes_while_kafka_is_away(kafka_world: KafkaWorld, settings: Settings) -> None:
+    server = kafka_world.server
+    if server is None:
+        pytest.skip("the Kafka of TIDELINE_TEST_KAFKA is not ours to kill")
+    send(settings, [b"1"])
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: 0 in noted.known_runs() and len(noted.run_of(0).times) > 1, "time passes")
+        run = noted.run_of(0)
+        await asyncio.to_thread(server.kill)
+        killed_s = time.time()
+        try:
+            await asyncio.sleep(4.0)
+            assert max(run.times) < killed_s
+            assert len(run.steps) > len(run.times), "it was worked nevertheless"
+        finally:
+            await asyncio.to_thread(server.start_node)
+        await until(lambda: max(run.times) > killed_s + 4.0, "time passes again")
+
+    assert not running(work, lambda: Noted(settings)).failures
+
+
+def test_a_checkpoint_behind_the_end_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "SETTLE_S", 0.5)
+    send(settings, [b"1", b"2"])
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: bool(noted.failures), "refused")
+
+    noted = running(work, lambda: Noted(settings, start=1_000))
+    (error,) = noted.failures
+    assert isinstance(error, BrokerError)
+    assert "stands at offset 1000, and the topic ends at 2" in str(error)
+    assert noted.run_of(0).steps == []
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+def test_what_retention_has_taken_is_refused_except_by_learners(
+    kafka_world: KafkaWorld, settings: Settings, accepts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Noted, "accepts_gaps", accepts)
+    send(settings, [b"%d" % n for n in range(10)])
+    delete_before(kafka_world, settings, 6)
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: bool(noted.failures or (noted.known_runs() and noted.run_of(0).values)), "goes on or not")
+
+    noted = running(work, lambda: Noted(settings, start=2))
+    assert [isinstance(error, BrokerError) for error in noted.failures] == ([] if accepts else [True])
+    assert noted.run_of(0).values == ([b"6", b"7", b"8", b"9"] if accepts else [])
+
+
+def test_a_topic_that_is_truncated_while_it_is_read_is_refused(
+    kafka_world: KafkaWorld, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "SETTLE_S", 0.5)
+    send(settings, [b"%d" % n for n in range(10)])
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: 0 in noted.known_runs() and len(noted.run_of(0).values) == 10, "read")
+        with kafka_world.admin(settings) as admin:
+            admin.delete_topics([settings.topic("events")])
+        make_topic(kafka_world, settings)
+        send(settings, [b"new"])
+        await until(lambda: bool(noted.failures), "refused")
+
+    noted = running(work, lambda: Noted(settings))
+    assert isinstance(noted.failures[0], BrokerError)
+    assert b"new" not in noted.run_of(0).values
+
+
+def test_a_partition_whose_records_are_all_gone_by_age_is_caught_up(
+    kafka_world: KafkaWorld, settings: Settings
+) -> None:
+    send(settings, [b"%d" % n for n in range(10)])
+    delete_before(kafka_world, settings, 10)
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: noted.is_settled and bool(noted.run_of(0).times), "time passes")
+        assert noted.partitions[0].lag == 0
+
+    assert not running(work, lambda: Noted(settings)).failures
+
+
+# --- publishing ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def killed(kafka_world: KafkaWorld) -> Iterator[Callable[[], None]]:
+    """A way to kill the broker, which runs again afterwards."""
+    server = kafka_world.server
+    if server is None:
+        pytest.skip("the Kafka of TIDELINE_TEST_KAFKA is not ours to kill")
+    gone: list[bool] = []
+
+    def kill() -> None:
+        server.kill()
+        gone.append(True)
+
+    yield kill
+    if gone:
+        server.start_node()
+
+
+def message(data: bytes) -> Message:
+    return Message("events", "u", data)
+
+
+def test_publishing_ends_where_kafka_has_gone(
+    settings: Settings, killed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_publisher, "_SEND_S", 2.0)
+
+    async def sending(publisher: KafkaPublisher, data: bytes) -> None:
+        await asyncio.wait_for(asyncio.to_thread(publisher.send, [message(data)]), 10.0)
+
+    async def work() -> None:
+        publisher, stopped = KafkaPublisher(settings), KafkaPublisher(settings)
+        await sending(publisher, b"1")
+        await sending(stopped, b"1")
+        await asyncio.to_thread(killed)
+        with pytest.raises(BrokerUnavailable, match="Is it running"):
+            await sending(publisher, b"2")
+        with monkeypatch.context() as brief:
+            brief.setattr(kafka_publisher, "_AWAY_S", 0.0)
+            with pytest.raises(BrokerError, match="taken nothing") as raised:
+                await sending(publisher, b"2")
+        assert not isinstance(raised.value, BrokerUnavailable), "nobody tries again"
+        monkeypatch.setattr(kafka_publisher, "_SEND_S", 60.0)
+        waiting = asyncio.create_task(sending(stopped, b"2"))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        stopped.give_up()
+        with pytest.raises(Stopped):
+            await asyncio.wait_for(waiting, 5.0)
+        with pytest.raises(Stopped):
+            await sending(stopped, b"3")
+        for one in (publisher, stopped):
+            await asyncio.wait_for(one.aclose(), 10.0)
+
+    asyncio.run(work())
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_cannot_be_read_stops_nobody(kafka_world: KafkaWorld) -> None:
+    settings = kafka_world.settings()
+    make_topic(kafka_world, settings, kind="models")
+    send(settings, [b"no model"], kind="models", key=b"d:orders")
+
+    async def work() -> None:
+        failures: list[BaseException] = []
+        service = ModelsService(settings, digest="d", predictions=("orders",), features=3, codec=None)
+        service.on_failure = failures.append
+        await service.start()
+        await until(lambda: bool(service.refused or failures), "it is read")
+        await service.stop()
+        assert failures == []
+        assert service.refused == 1
+        assert service.latest == {}
+
+    asyncio.run(work())
