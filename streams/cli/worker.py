@@ -37,9 +37,9 @@ def worker(
 ) -> None:
     """Score events from Kafka as they come, learn, and send transitions to Kafka.
 
-    Runs until it is stopped. Start as many as there are partitions, on any machines: they share the partitions among
-    themselves, and all use the same store. SIGTERM and Ctrl-C finish the batch in hand and hand over. Starting again is
-    safe at any time: everything is in the store.
+    Runs until it is stopped. Start several, on any machines: they share the partitions among themselves, one more than
+    there are stands by, and all use the same store. SIGTERM and Ctrl-C finish the batch in hand and hand over. Starting
+    again is safe at any time: everything is in the store.
     """
     from config.loader import load_catalog
     from config.settings import load_settings
