@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -201,8 +201,15 @@ def test_who_stops_during_a_rebalance_takes_nothing_back(kafka_world: KafkaWorld
             service.during_assign = lambda: asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result()
         await first.start()
         await until(lambda: first.is_settled, "first works")
+        let_go, has_let_go = first.let_go, asyncio.Event()
+
+        async def noted(numbers: Collection[int]) -> None:
+            await let_go(numbers)
+            has_let_go.set()
+
+        first.let_go = noted  # type: ignore[method-assign]
         starting = asyncio.create_task(second.start())
-        await until(lambda: not first.partitions, "first has let go")
+        await asyncio.wait_for(has_let_go.wait(), PATIENCE_S)
         await asyncio.wait_for(first.stop(), 15.0)
         assert not first.partitions
         await starting
