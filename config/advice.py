@@ -59,7 +59,11 @@ def _ranges(catalog: Catalog) -> Iterator[Hint]:
             kind, found, top = "likelihood", node.likelihood, 1.0
         else:
             continue
-        if found.min is None or found.max is None or found.min <= 0 or found.max >= top:
+        if found.min is None or found.max is None or found.min <= 0:
+            continue
+        # Members are let go of only that far outside of the range.
+        margin = catalog.predictions[node.prediction].hysteresis if kind == "score" else 0.0
+        if found.max + margin >= top:
             continue
         place = (*location, kind)
         yield Hint(

@@ -22,6 +22,7 @@ TOP: Final = 5
 _UNITS: Final = {"m": "minute", "h": "hour", "d": "day", "w": "week"}
 _MANY: Final = ("many", "few")
 _LONG: Final = ("long", "short")
+_LONG_OR_NEVER: Final = ("long, or never", "short")
 _HIGH: Final = ("high", "low")
 _FIXED: Final[dict[str, tuple[str, tuple[str, str]]]] = {
     "sessions": ("sessions", _MANY),
@@ -102,7 +103,7 @@ def _subject(feature: str) -> tuple[str, tuple[str, str]]:
         return feature, _HIGH
     subjects = {
         "total": (f"{_event(rest)} in total", _MANY),
-        "since": (f"time since the last {_event(rest)}", _LONG),
+        "since": (f"time since the last {_event(rest)}", _LONG_OR_NEVER),
         "value": (f"value in about the last {_duration(rest)}", _HIGH),
         "trait": (rest, _HIGH),
     }

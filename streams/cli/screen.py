@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, ParamSpec, Self, TextIO
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, Self, TextIO
 
 import typer
 from rich.console import Console
@@ -132,15 +132,22 @@ def guarded(on_interrupt: str | None = None) -> Callable[[Callable[P, None]], Ca
             except TidelineError as error:
                 fail(error)
             except KeyboardInterrupt as interrupt:
-                word, code = (
-                    ("Ended", TERMINATED) if isinstance(interrupt, Terminated) else ("Interrupted", INTERRUPTED)
-                )
-                err().print(f"\n[yellow]{word}.[/yellow] {on_interrupt or ''}".rstrip())
-                raise typer.Exit(code) from None
+                _end(interrupt, on_interrupt)
+            except SystemError as error:
+                # A signal that arrives while compiled code hands an array back comes out as this, around it.
+                if not isinstance(error.__cause__, KeyboardInterrupt):
+                    raise
+                _end(error.__cause__, on_interrupt)
 
         return run
 
     return wrap
+
+
+def _end(interrupt: KeyboardInterrupt, words: str | None) -> NoReturn:
+    word, code = ("Ended", TERMINATED) if isinstance(interrupt, Terminated) else ("Interrupted", INTERRUPTED)
+    err().print(f"\n[yellow]{word}.[/yellow] {words or ''}".rstrip())
+    raise typer.Exit(code) from None
 
 
 def fail(error: TidelineError) -> None:

@@ -299,6 +299,6 @@ def _say(plan: Plan, counts: Counts, seconds: float, to: Path, truth: Path | Non
     if truth is not None:
         console.print(f"The truth at {counts.moments:,} moments is in {escape(str(truth))} (docs/simulate.md).")
     if str(to) == KAFKA:
-        console.print("Next: [bold]tideline lag[/bold], [bold]tideline tail segment-events[/bold]")
+        console.print("Next: [bold]tideline lag[/bold], [bold]tideline tail segment-events --from-start[/bold]")
     elif str(to) != "-":
         console.print(f"Next: [bold]tideline replay {escape(str(to))} -c examples/shop/catalog.yaml[/bold]")

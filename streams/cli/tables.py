@@ -173,7 +173,8 @@ def crossings_table(predictions: Iterable[PredictionSummary]) -> Table:
         ">in a\nweek",
         ">then goal\n(at all)",
         title="Crossings per 1,000 users and day, by what caused them",
-        caption="Undone, and then goal: of crossings by events and silence; in brackets, how often the goal is "
+        caption="From another category; a first category, also of a user who was lapsed, is no crossing. "
+        "Undone, and then goal: of crossings by events and silence; in brackets, how often the goal is "
         "reached at all. The goal of a churn prediction is to stay away.",
     )
     for prediction in predictions:

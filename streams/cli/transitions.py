@@ -48,7 +48,11 @@ def transitions(
     from streams.cli.tables import transition_lines
 
     found = latest_transitions(path, limit, wanted)
-    show(*transition_lines(found, {}) if found else (f"No transition in {path} is like that.",))
+    show(
+        *transition_lines(found, {})
+        if found
+        else (f"No transition in {path} is like that. Names must be as the catalog and the events have them.",)
+    )
 
 
 def _default_file(data_dir: Path | None) -> Path:

@@ -103,7 +103,13 @@ def state_of(
 
 def read_state(reader: RedisReader, codec: ModelCodec | None = None) -> StoredState:
     """The only shard's state. Raises as `state_of` and the reader do, and StoreError before the first commit."""
-    (shard,) = reader.shard_infos()
+    shards = reader.shard_infos()
+    if len(shards) > 1:
+        raise StoreError(
+            f"this is the store of workers, with {len(shards)} shards, which only programs can read so far: "
+            "docs/redis.md shows where scores and members are, and a worker's /readyz and /metrics how it is doing"
+        )
+    (shard,) = shards
     if not shard.number:
         raise StoreError(
             "a run has begun here, but nothing is stored yet. Ask again in a moment; if it was stopped, start the same "

@@ -73,7 +73,7 @@ def _where(job: UpJob, kafka: KafkaPart) -> str:
             f"  export TIDELINE_KAFKA_BOOTSTRAP_SERVERS={kafka.address} TIDELINE_SHARDS={shards}",
             "  tideline simulate --users 2000 --days 60 --out kafka",
             "  tideline lag",
-            "  tideline tail segment-events",
+            "  tideline tail segment-events --from-start",
         ]
     )
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 import typer.main
 from typer.testing import CliRunner
 
@@ -260,3 +261,25 @@ def test_on_a_terminal_lines_are_broken_at_its_width(monkeypatch: pytest.MonkeyP
     show("[bold]bold[/bold] " + "word " * 30)
     assert "\x1b[1m" in screen.getvalue()
     assert max(len(line) for line in screen.getvalue().splitlines()) < 60
+
+
+def test_ctrl_c_inside_of_compiled_code_is_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    """Seen once: a signal arrived while compiled code gave an array back."""
+
+    @guarded("Run it again.")
+    def interrupted() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as cause:
+            raise SystemError("returned a result with an exception set") from cause
+
+    @guarded()
+    def broken() -> None:
+        raise SystemError("a bug")
+
+    with pytest.raises(typer.Exit) as ended:
+        interrupted()
+    assert ended.value.exit_code == 130
+    assert "Interrupted. Run it again." in capsys.readouterr().err
+    with pytest.raises(SystemError, match="a bug"):
+        broken()

@@ -67,7 +67,11 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         ("count:X:0.5d", "X in about the last 0.5 days: many", "X in about the last 0.5 days: few"),
         ("count:X:odd", "X in about the last odd: many", "X in about the last odd: few"),
         ("total:Product Viewed", "Product Viewed in total: many", "Product Viewed in total: few"),
-        ("since:Cart: Viewed", "time since the last Cart: Viewed: long", "time since the last Cart: Viewed: short"),
+        (
+            "since:Cart: Viewed",
+            "time since the last Cart: Viewed: long, or never",
+            "time since the last Cart: Viewed: short",
+        ),
         ("value:7d", "value in about the last 7 days: high", "value in about the last 7 days: low"),
         ("value:last", "latest value: high", "latest value: low"),
         ("value:mean", "mean value: high", "mean value: low"),

@@ -77,7 +77,7 @@ def _head(summary: Summary) -> str:
         f'<header><p class="brand">Tideline</p><h1>{escape(summary.catalog)}</h1><div class="tiles">{tiles}</div>{dead}'
         f'<nav>{links} <a href="#segments">Segments</a> <a href="#transitions">Last transitions</a></nav>'
         "<p>Everything below judges what was really said at the time, before the outcome was known. Moments at which "
-        "a user had just done something and moments of silence are shown apart: the first are rarer, harder to "
+        "a user had just done something and moments of silence are shown apart: the first are harder to "
         "order, and what campaigns act on.</p></header>"
     )
 
