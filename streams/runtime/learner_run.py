@@ -84,7 +84,7 @@ class LearnerRun:
     def is_loaded(self) -> bool:
         return self._learner is not None
 
-    def assign(self) -> Position:
+    def assign(self, witness: int = 0) -> Position:  # noqa: ARG002  what it publishes is numbered by the log itself
         """Take the partition, as `ShardRun.assign` does."""
         try:
             return self._assign()

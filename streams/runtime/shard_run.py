@@ -178,7 +178,7 @@ class ShardRun:
         # A store that goes back twice forgets the generation that was taken after the first time. One that was never
         # seen here is of a time before this run, unless another worker has taken it and gone on.
         known = self._known.get(claim.generation, last + 1)
-        if Position.from_bytes(claim.position).offset < self._witness:
+        if claim.number and Position.from_bytes(claim.position).offset < self._witness:
             known = max(known, claim.number + 1)
         if not went_back and claim.number < known:
             went_back, claim = True, self._claim_knowing(known)

@@ -47,7 +47,7 @@ class NotedRun:
     def times(self) -> list[float]:
         return [now_s for _, now_s in self.steps if now_s is not None]
 
-    def assign(self) -> Position:
+    def assign(self, witness: int = 0) -> Position:  # noqa: ARG002
         return self.position
 
     def drop(self) -> None:
@@ -80,7 +80,12 @@ class Noted(PartitionedService):
         run = NotedRun(self.begin)
         if self.during_assign is not None:
             call, assign = self.during_assign, run.assign
-            run.assign = lambda: (call(), assign())[1]  # type: ignore[method-assign]
+
+            def assign_later(witness: int = 0) -> Position:
+                call()
+                return assign(witness)
+
+            run.assign = assign_later  # type: ignore[method-assign]
         return run
 
     def step(self, run: Any, records: Sequence[Record], now_s: float | None) -> None:

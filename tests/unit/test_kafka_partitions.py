@@ -21,6 +21,8 @@ WITHIN_S = 20.0
 class FakeConsumer:
     """Partitions 0 to 3 of a topic; after `rebalance` it answers nobody who asks for records, as aiokafka."""
 
+    told: int | None = 7
+
     def __init__(self, begin: int = 0, end: int = 10) -> None:
         self.begin, self.end = begin, end
         self.asked = asyncio.Event()
@@ -36,6 +38,9 @@ class FakeConsumer:
 
     def assignment(self) -> set[Any]:
         return set()
+
+    async def committed(self, _place: Any) -> int | None:
+        return self.told
 
     async def beginning_offsets(self, places: Sequence[Any]) -> dict[Any, int]:
         if self.failures:
@@ -64,8 +69,9 @@ class FakeRun:
         self.is_loaded = False
         self.set_backs = 0
 
-    def assign(self) -> Position:
+    def assign(self, witness: int = 0) -> Position:
         self.is_loaded = True
+        self.witness = witness
         return self.position
 
     def drop(self) -> None:
@@ -102,6 +108,18 @@ def test_partitions_are_let_go_while_the_client_answers_nobody() -> None:
         await service.let_go([0, 1])
         assert not service.partitions
         assert not service.failed.done()
+
+    run(test)
+
+
+def test_a_run_hears_how_far_the_group_was_told_that_it_came() -> None:
+    async def test() -> None:
+        consumer = FakeConsumer()
+        service = FakeService(consumer)
+        await service.take_over([0])
+        await consumer.asked.wait()
+        assert service.known_runs()[0].witness == 7  # type: ignore[attr-defined]
+        await service.let_go([0])
 
     run(test)
 

@@ -68,7 +68,7 @@ class Run(Protocol):
     @property
     def set_backs(self) -> int: ...
 
-    def assign(self) -> Position: ...
+    def assign(self, witness: int = 0) -> Position: ...
 
     def drop(self) -> None: ...
 
@@ -271,7 +271,9 @@ class PartitionedService(ReportingService):
 
     async def _assign(self, partition: Partition, run: Run) -> None:
         set_backs = run.set_backs
-        position = await self._in_thread(run.assign)
+        # What the group was told is no place to read from, but shows that the store was further once.
+        told = await self._ask(partition, self.consumer.committed(self._place(partition.number)))
+        position = await self._in_thread(partial(run.assign, told or 0))
         if run.set_backs != set_backs:
             _LOG.warning(
                 "%s %d: the store was set back to an earlier copy. It is loaded again, and goes on at offset %d under "
