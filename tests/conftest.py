@@ -7,6 +7,7 @@ quietly leaves tests out proves nothing; on a person's machine the test is skipp
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +22,10 @@ settings.register_profile(
     "tideline", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None, print_blob=True
 )
 settings.load_profile("tideline")
+
+# A shell that starts a run in the background lets it ignore Ctrl-C, and so would every program that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 return_large_blocks()  # hundreds of shards come and go here
 

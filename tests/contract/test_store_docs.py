@@ -30,9 +30,9 @@ def one_liners() -> list[tuple[str, str]]:
     return [(command, shown.rstrip("\n")) for command, _, shown in (part.partition("\n") for part in parts)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A server of its own, because the page uses the plain prefix `tl`."""
+    """A server of its own, as the page uses the plain prefix `tl`, and for each test, as one example changes it."""
     with EmbeddedValkey(tmp_path_factory.mktemp("docs")) as server:
         store = RedisStore(server.url, patience=PATIENCE)
         fill(store)
