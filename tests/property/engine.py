@@ -8,12 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
 from config.catalog import Catalog
-from models.examples import KIND_CROSSING, ExampleChunk
+from models.examples import ExampleChunk
 from models.labels import example_hash
 from streams.adapters.memory_store import MemoryServer, MemoryShard, MemoryStore
 from streams.core.events import BadEvent, Event
@@ -21,38 +20,11 @@ from streams.core.kernel import look_phase, week_minute
 from streams.core.users import user_key
 from streams.ports import CommitBatch, Identity
 from streams.runtime.lockstep import LockStep
+from tests.live_after import live_after
 from tests.reference.hashes import Hashes
 from tests.reference.reference_shard import Advance, Input
 
 WEEK_MINUTES = 10_080
-
-
-class LiveAfterExamples:
-    """Takes the place of the product's warm-up: over after so many learned examples."""
-
-    examples = 1
-
-    def __init__(self, min_goals: int = 0) -> None:  # noqa: ARG002
-        self._remaining = self.examples
-
-    @property
-    def left(self) -> bool:
-        return self._remaining <= 0
-
-    def add(self, chunk: ExampleChunk) -> None:
-        self._remaining -= int((chunk.kind != KIND_CROSSING).sum())
-
-    def state(self, *, changed_only: bool = False) -> dict[str, bytes]:  # noqa: ARG002
-        return {"remaining": str(self._remaining).encode()}
-
-    def mark_saved(self) -> None:
-        """Nothing is kept apart."""
-
-    @classmethod
-    def load(cls, fields: dict[str, bytes]) -> LiveAfterExamples:
-        rule = cls()
-        rule._remaining = int(fields["remaining"])
-        return rule
 
 
 def shard_hashes() -> Hashes:
@@ -105,8 +77,7 @@ class Driver:
 
     def _rule(self) -> AbstractContextManager[Any]:
         """The learner's warm-up ends after `live_after` examples while this is entered."""
-        rule = type("Rule", (LiveAfterExamples,), {"examples": self.live_after})
-        return patch("models.learner.Warmup", rule)
+        return live_after(self.live_after)
 
     def _fresh(self) -> LockStep:
         with self._rule():

@@ -7,7 +7,6 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -18,7 +17,8 @@ from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.core.events import BadEvent, Event
 from streams.ports import Claim, Identity
 from streams.runtime.lockstep import LockStep
-from tests.property.engine import Driver, LiveAfterExamples, Outcome
+from tests.live_after import live_after
+from tests.property.engine import Driver, Outcome
 from tests.property.strategies import inputs, scenarios, tight_catalogs
 from tests.property.test_core import same_bits
 from tests.property.test_core_regressions import T0, catalog, event
@@ -131,12 +131,12 @@ def without_empty(groups: Mapping[str, object]) -> dict[str, object]:
 def test_saves_within_a_batch_and_crashes_around_them_change_nothing(
     case: tuple[Catalog, list[Input], int], seed: int, commit_users: int, commit_transitions: int
 ) -> None:
-    catalog, items, live_after = case
+    catalog, items, examples = case
     catalog = with_limits(catalog, commit_users=commit_users, commit_transitions=commit_transitions)
-    whole = Driver(catalog, live_after, store=True)
+    whole = Driver(catalog, examples, store=True)
     whole.take(items)
     run = CrashingRun(catalog, items, random.Random(seed))
-    with patch("models.learner.Warmup", type("Rule", (LiveAfterExamples,), {"examples": live_after})):
+    with live_after(examples):
         run.to_the_end()
     same_bits(run.outcome, whole.outcome)
     left, wanted = run.server.shards[0], whole.stored()

@@ -4,51 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
-from models.examples import KIND_CROSSING, ExampleChunk
 from models.snapshot import BINS, PredictionSnapshot, Snapshot, Status
 from streams.adapters.memory_store import MemoryServer, MemoryShard
 from streams.core.vocabulary import Vocabulary
 from streams.runtime.shard_run import ShardRun
+from tests.live_after import live_after
 from tests.sim.auditor import EVENTS, EXAMPLES, Held, Place, Violation
 from tests.sim.plan import STILL, Plan, draw_plan
 from tests.sim.planted import NONE, Planted
 from tests.sim.world import World
-
-
-class LiveAfter:
-    """Takes the place of the product's warm-up, which needs a hundred users: over after so many learned examples."""
-
-    examples = 1
-
-    def __init__(self, min_goals: int = 0) -> None:  # noqa: ARG002
-        self._remaining = self.examples
-
-    @property
-    def left(self) -> bool:
-        return self._remaining <= 0
-
-    def add(self, chunk: ExampleChunk) -> None:
-        self._remaining -= int((chunk.kind != KIND_CROSSING).sum())
-
-    def state(self, *, changed_only: bool = False) -> dict[str, bytes]:  # noqa: ARG002
-        return {"remaining": str(self._remaining).encode()}
-
-    def mark_saved(self) -> None:
-        """Nothing is kept apart."""
-
-    @classmethod
-    def load(cls, fields: dict[str, bytes]) -> LiveAfter:
-        rule = cls()
-        rule._remaining = int(fields["remaining"])
-        return rule
 
 
 @dataclass(slots=True)
@@ -71,7 +41,7 @@ def simulate(seed: int, planted: Planted = NONE) -> Result:
 
 def simulate_plan(plan: Plan, planted: Planted = NONE) -> Result:
     """The same with a plan."""
-    with _short_warm_up(plan), planted.patches():
+    with live_after(plan.live_after), planted.patches():
         names = Vocabulary(plan.catalog).feature_names()
         features = len(names)
         world = World(plan, planted, _given_models(plan, names), features)
@@ -87,12 +57,6 @@ def simulate_plan(plan: Plan, planted: Planted = NONE) -> Result:
         result.calls = world.calls
         result.transitions = sum(len(book.transitions) for book in world.auditor.books.values())
         return result
-
-
-@contextmanager
-def _short_warm_up(plan: Plan) -> Iterator[None]:
-    with patch("models.learner.Warmup", type("Rule", (LiveAfter,), {"examples": plan.live_after})):
-        yield
 
 
 def _given_models(plan: Plan, names: Sequence[str]) -> dict[int, Snapshot]:

@@ -69,9 +69,8 @@ class FakeRun:
         self.is_loaded = False
         self.set_backs = 0
 
-    def assign(self, witness: int = 0) -> Position:
+    def assign(self, witness: int = 0) -> Position:  # noqa: ARG002
         self.is_loaded = True
-        self.witness = witness
         return self.position
 
     def drop(self) -> None:
@@ -112,16 +111,54 @@ def test_partitions_are_let_go_while_the_client_answers_nobody() -> None:
     run(test)
 
 
-def test_a_run_hears_how_far_the_group_was_told_that_it_came() -> None:
+class Handed:
+    """A record as the client hands it out."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset, self.timestamp, self.value = offset, 1_700_000_000_000, b"{}"
+
+
+def witnesses(told: int, *, stored: int, first: int) -> list[int]:
+    """What a run at `stored` is told at each assignment, when the first record that comes is `first`."""
+    heard: list[int] = []
+    is_worked = threading.Event()
+
+    class Consumer(FakeConsumer):
+        async def getmany(self, *places: Any, **options: Any) -> dict[Any, Any]:
+            if is_worked.is_set():
+                return await super().getmany(*places, **options)
+            return {places[0]: [Handed(first)]}
+
+        def last_stable_offset(self, _place: Any) -> int:
+            return self.end
+
+    class HearingRun(FakeRun):
+        def assign(self, witness: int = 0) -> Position:
+            heard.append(witness)
+            return super().assign(witness)
+
+    class Service(FakeService):
+        def step(self, run: Run, records: Sequence[Record], now_s: float | None) -> None:  # noqa: ARG002
+            is_worked.set()
+
     async def test() -> None:
-        consumer = FakeConsumer()
-        service = FakeService(consumer)
+        consumer = Consumer()
+        consumer.told = told
+        service = Service(consumer, lambda: HearingRun(stored))
         await service.take_over([0])
-        await consumer.asked.wait()
-        assert service.known_runs()[0].witness == 7  # type: ignore[attr-defined]
+        await consumer.asked.wait()  # for what comes after
         await service.let_go([0])
 
     run(test)
+    return heard
+
+
+def test_a_store_behind_what_the_group_was_told_is_told_so_once() -> None:
+    assert witnesses(7, stored=3, first=3) == [0, 7]
+
+
+def test_markers_of_transactions_between_the_two_are_no_sign_of_it() -> None:
+    assert witnesses(7, stored=3, first=7) == [0]
 
 
 def test_a_rebalance_does_not_wait_for_a_store_that_is_away() -> None:

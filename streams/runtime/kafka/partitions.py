@@ -94,6 +94,10 @@ class Partition:
     """Everything before it is worked, or is nothing to work (aborted, markers of transactions, gone by retention)."""
     end: int = 0
     """Where the topic ends, as far as is known."""
+    told: int = 0
+    """Up to where the group was told that all is worked; 0 once that was looked into."""
+    witness: int = 0
+    """The same, when a record before it came that the store does not know."""
     answer: Answer | None = None
     """Of the broker, not used yet."""
     worked_s: float = 0.0
@@ -271,9 +275,11 @@ class PartitionedService(ReportingService):
 
     async def _assign(self, partition: Partition, run: Run) -> None:
         set_backs = run.set_backs
+        witness, partition.witness = partition.witness, 0
         # What the group was told is no place to read from, but shows that the store was further once.
         told = await self._ask(partition, self.consumer.committed(self._place(partition.number)))
-        position = await self._in_thread(partial(run.assign, told or 0))
+        partition.told = 0 if witness else told or 0
+        position = await self._in_thread(partial(run.assign, witness))
         if run.set_backs != set_backs:
             _LOG.warning(
                 "%s %d: the store was set back to an earlier copy. It is loaded again, and goes on at offset %d under "
@@ -335,6 +341,13 @@ class PartitionedService(ReportingService):
         partition.is_idle = not found
         if not found:
             return []
+        if found[0].offset < partition.told:  # a marker of a transaction alone is no record that was forgotten
+            partition.witness = partition.told
+            raise Fenced(
+                f"the group was told that all before {partition.told} is worked, and the store does not know of record "
+                f"{found[0].offset}: it went back to an earlier copy"
+            )
+        partition.told = 0
         if found[0].offset < partition.read_to:
             raise BrokerError(
                 f"{place.topic} {place.partition}: record {found[0].offset} came after all before {partition.read_to} "
