@@ -1,5 +1,5 @@
 """The ports of a shard's runtime: the `Store` that keeps its state, the `Sink` that is told of transitions, and the
-`Courier` of everything else that goes from one service to another.
+`Courier` of everything else that goes from one service to another. `EventLog` is where the events come in.
 
 Every adapter of a port passes one contract suite (`tests/contract`). Values are bytes that the port does
 not look into; users and names are `str`, stored as UTF-8.
@@ -213,6 +213,19 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give the connections back. The claim stays as it is."""
+
+
+class EventLog(Protocol):
+    """Takes events of producers, durably."""
+
+    async def append(self, records: Sequence[tuple[str, bytes]]) -> None:
+        """Take (user id, one event as JSON), in order; return when all are durable.
+
+        Raises BrokerUnavailable (try again later; nothing or a part was taken), BrokerError (it will never be taken).
+        """
+
+    async def close(self) -> None:
+        """Give files and connections back; everything that was acknowledged is durable already."""
 
 
 class Courier(Protocol):
