@@ -24,8 +24,8 @@ from benchmarks._traffic import DAY_S, START_S, shop_catalog
 from benchmarks._warmup import short_warmup
 from models.labels import NEXT, tail_of
 from models.snapshot import Status
+from streams.adapters.memory_sinks import NullSink
 from streams.adapters.redis_store import RedisStore
-from streams.adapters.transition_file import TransitionFile
 from streams.core.shard import Shard
 from streams.runtime.allocation import return_large_blocks
 from streams.runtime.lockstep import LockStep
@@ -82,8 +82,9 @@ def run(script: Script, data_dir: Path, progress: Progress) -> Figures:
         watcher = Watcher(progress, memory, START_S + (script.days - STEADY_DAYS) * DAY_S)
         with open_place(Place(data_dir / "store")) as url:
             store = RedisStore(url, patience=PATIENCE, outbox_keep=1_000)
-            with closing(store), closing(TransitionFile(data_dir / "transitions.ndjson")) as sink:
-                replay = Replay(catalog, log, store, sink, patience=PATIENCE, watcher=watcher)
+            with closing(store):
+                # A file of all transitions would have tens of gigabytes.
+                replay = Replay(catalog, log, store, NullSink(), patience=PATIENCE, watcher=watcher)
                 result = replay.run()
                 watcher.close_phase("done")
                 figures = _process(result, memory, watcher, empty_bytes)
@@ -181,6 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     return_large_blocks()  # as the command line does
     script = Script(given.users, given.days, given.events_per_week, given.arrive_days)
     progress = Progress("memory")
+    if given.data_dir is not None:
+        given.data_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.data_dir, prefix="tideline-memory-") as folder:
         figures = run(script, Path(folder), progress)
     progress.done()
