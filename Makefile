@@ -37,6 +37,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@echo "Installing what requirements/dev.txt names (one to two minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/segment-sdk \
+		--require-hashes -r requirements/segment-sdk.txt
 	@echo "Compiling the engine (about a minute)"
 	@$(BIN)/python -m streams.runtime.precompile
 	@touch $(STAMP)
@@ -83,6 +85,7 @@ lock: install  ## Write the lock files anew; UPGRADE=1 takes newer versions
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev --extra peers --extra data --extra kafka-local -c requirements/lock.txt -o requirements/dev.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -c requirements/lock.txt -o requirements/image.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group build -c requirements/lock.txt -o requirements/build.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group segment-sdk -o requirements/segment-sdk.txt
 	@if grep -inE 'https?:|index-url|find-links' requirements/*.txt; then echo "A lock names an address." >&2; exit 1; fi
 
 schema: install  ## Write docs/catalog.schema.json and the tables of docs/catalog.md from the types
