@@ -146,6 +146,22 @@ class Settings(BaseSettings):
         ge=1,
         description="For how long topics keep their records at least; a worker that was away for longer loses events.",
     )
+    log_events_days: int = Field(
+        default=400,
+        ge=1,
+        description="For how many days the embedded log keeps events that are scored; new predictions learn from them.",
+    )
+    log_rest_days: int = Field(
+        default=7,
+        ge=1,
+        description="For how many days it keeps everything else: transitions, dead letters, examples that are learned.",
+    )
+    log_max_gb: float = Field(
+        default=20.0,
+        gt=0,
+        description="Bound of each topic of the embedded log, in GB. Older records go earlier then; where what is not "
+        "scored yet fills it alone, events are refused.",
+    )
     web_host: str = Field(
         default="127.0.0.1",
         min_length=1,

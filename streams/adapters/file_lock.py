@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -14,6 +16,16 @@ def try_lock(file: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def held_lock(file: int) -> Iterator[None]:
+    """Wait for the lock of the open file, and hold it. Raises OSError."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 class ProcessLock:

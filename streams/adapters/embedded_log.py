@@ -1,0 +1,175 @@
+"""What is appended to an embedded log: events of producers, transitions, and messages between services."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from config.errors import BrokerError, BrokerUnavailable
+from streams.adapters.log_folder import LogFolder
+from streams.adapters.log_format import MAX_RECORD_BYTES
+from streams.adapters.log_writer import SEGMENT_BYTES, PartitionWriter
+from streams.core.partition import shard_of
+from streams.ports import Message, OutboxEntry
+
+GROUP_BYTES: Final = 32 << 20
+"""So much may wait while the group before it is written. More is refused, to be sent again."""
+_SEGMENTS: Final = 16
+"""A bounded partition has so many segments and more, so that old ones can go."""
+
+KeyedRecords = Sequence[tuple[str, bytes]]
+"""(user id, event as JSON)."""
+
+
+class EventWriter:
+    """Appends events to the partitions of their users. `max_bytes`: bound of the whole topic; None for none."""
+
+    def __init__(self, folder: LogFolder, *, max_bytes: int | None = None) -> None:
+        bound = None if max_bytes is None else max_bytes // folder.shards
+        segment_bytes = SEGMENT_BYTES if bound is None else min(SEGMENT_BYTES, bound // _SEGMENTS)
+        self._shards = folder.shards
+        self._writers = [
+            PartitionWriter(folder.partition("events", number), segment_bytes=segment_bytes, max_bytes=bound)
+            for number in range(folder.shards)
+        ]
+
+    def by_partition(self, records: KeyedRecords) -> dict[int, list[tuple[bytes, bytes]]]:
+        """The records of each partition, in order. Raises BrokerError for one that is too large."""
+        found: dict[int, list[tuple[bytes, bytes]]] = {}
+        for user, value in records:
+            key = user.encode()
+            if len(key) + len(value) > MAX_RECORD_BYTES:
+                raise BrokerError(f"an event of {len(value):,} bytes is too large; the log takes {MAX_RECORD_BYTES:,}")
+            found.setdefault(shard_of(user, self._shards), []).append((key, value))
+        return found
+
+    def write(self, parts: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> dict[int, BrokerError]:
+        """Append to every partition; durable when it returns, except in those whose error is returned."""
+        failures = {}
+        for number, records in parts.items():
+            try:
+                self._writers[number].append(records)
+            except BrokerError as error:
+                failures[number] = error
+        return failures
+
+    def append(self, records: KeyedRecords) -> None:
+        """All of them, durably. Raises BrokerUnavailable (a part may have been taken), BrokerError."""
+        failures = self.write(self.by_partition(records))
+        for error in failures.values():
+            raise error
+
+    def close(self) -> None:
+        """Close the files."""
+        for writer in self._writers:
+            writer.close()
+
+
+@dataclass(slots=True)
+class _Group:
+    """What is appended together, with one sync a partition."""
+
+    parts: dict[int, list[tuple[bytes, bytes]]] = field(default_factory=dict)
+    size: int = 0
+    task: asyncio.Task[dict[int, BrokerError]] | None = None
+
+
+class EmbeddedEventLog:
+    """An `EventLog` in files, for one event loop.
+
+    What is appended while another group is written becomes the next group. A thread writes; other processes may write
+    to the same log.
+    """
+
+    def __init__(self, folder: Path, shards: int, *, max_bytes: int | None = None) -> None:
+        """`folder`: of the log, `<data directory>/log`, made if need be; `max_bytes`: bound of all events.
+
+        Raises TopicsDiffer (the log has another number of partitions), BrokerUnavailable (it cannot be made).
+        """
+        self._writer = EventWriter(LogFolder.make(folder, shards), max_bytes=max_bytes)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log")
+        self._turn = asyncio.Lock()
+        self._open: _Group | None = None
+
+    async def append(self, records: KeyedRecords) -> None:
+        """See `EventLog`. BrokerUnavailable is also raised while more waits than can be written."""
+        if not records:
+            return
+        parts = self._writer.by_partition(records)
+        group = self._open
+        if group is None:
+            self._open = group = _Group()
+            group.task = asyncio.create_task(self._write(group))
+        size = sum(len(user) + len(value) for user, value in records)
+        if group.size and group.size + size > GROUP_BYTES:
+            raise BrokerUnavailable("events come faster than the log can be written; nothing was taken")
+        group.size += size
+        for number, part in parts.items():
+            group.parts.setdefault(number, []).extend(part)
+        assert group.task is not None, "a group is made with its task"
+        failures = await asyncio.shield(group.task)  # others wait for it, too
+        for number in parts:
+            if number in failures:
+                error = failures[number]
+                raise type(error)(str(error)) from error
+
+    async def _write(self, group: _Group) -> dict[int, BrokerError]:
+        """Wait for the group before, then write this one."""
+        async with self._turn:
+            self._open = None  # who comes now is of the next
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.write, group.parts)
+
+    async def close(self) -> None:
+        """See `EventLog`; what was given is written first."""
+        if self._open is not None and self._open.task is not None:
+            await asyncio.wait([self._open.task])
+        async with self._turn:
+            self._thread.shutdown()
+            self._writer.close()
+
+
+# --- what the service itself says -------------------------------------------------------------------------------------
+
+
+class _Subject(msgspec.Struct, gc=False):
+    """What is read of a transition: whose it is."""
+
+    subject: str
+
+
+_SUBJECT: Final = msgspec.json.Decoder(_Subject)
+
+
+class LogSink:
+    """A `Sink` that appends transitions, as they stand, to one partition. A crash may repeat some: the id tells."""
+
+    def __init__(self, writer: PartitionWriter) -> None:
+        self._writer = writer
+
+    def publish(self, entries: Sequence[OutboxEntry]) -> None:
+        """See `Sink`. Raises BrokerUnavailable, BrokerError."""
+        if entries:
+            self._writer.append([(_SUBJECT.decode(data).subject.encode(), data) for _, data in entries])
+
+    def close(self) -> None:
+        """Close the files."""
+        self._writer.close()
+
+
+class LogCourier:
+    """A `Courier` to topics of one partition each. Threads may share it."""
+
+    def __init__(self, writers: Mapping[str, PartitionWriter]) -> None:
+        self._writers = writers
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """See `Courier`. Raises BrokerUnavailable, BrokerError."""
+        for topic, group in groupby(messages, key=lambda message: message.topic):
+            self._writers[topic].append([(message.key.encode(), message.data) for message in group])

@@ -1,0 +1,96 @@
+"""The folder of an embedded log: which topics it has, cut into how many partitions, and where they are.
+
+<folder>/partitions                 how many partitions the topics by user have
+<folder>/<topic>/<number>/          one partition (`log_format.py`)
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from config.errors import BrokerError, BrokerUnavailable, TopicsDiffer
+from config.settings import TOPIC_KINDS, TopicKind
+from streams.adapters.file_lock import held_lock
+from streams.adapters.log_format import segment_bases, segment_path
+
+LOG_FOLDER: Final = "log"
+"""Its name in a data directory."""
+SINGLE: Final[frozenset[TopicKind]] = frozenset({"examples", "models", "dead-letters"})
+"""Topics of one partition; the others are cut by user."""
+_PARTITIONS_FILE: Final = "partitions"
+
+
+@dataclass(frozen=True, slots=True)
+class LogFolder:
+    """An embedded log that exists. Make it with `make` or `find`."""
+
+    path: Path
+    shards: int
+    """Partitions of the topics by user."""
+
+    @classmethod
+    def make(cls, path: Path, shards: int) -> LogFolder:
+        """The log in `path`, which is made if there is none.
+
+        Raises TopicsDiffer for one of another number of partitions, BrokerUnavailable where it cannot be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = _write_once(path / _PARTITIONS_FILE, shards)
+        except OSError as error:
+            raise BrokerUnavailable(f"{path}: no log can be made there ({error.strerror})") from error
+        if found != shards:
+            raise TopicsDiffer(
+                f"the log in {path} has {found} partitions, not {shards}: users would change theirs. Go on with "
+                f"--shards {found} (TIDELINE_SHARDS={found}), or begin anew in another data directory."
+            )
+        return cls(path, shards)
+
+    @classmethod
+    def find(cls, data_dir: Path) -> LogFolder:
+        """The log of a data directory. Raises BrokerError if there is none."""
+        path = data_dir / LOG_FOLDER
+        try:
+            shards = int((path / _PARTITIONS_FILE).read_text())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            raise BrokerError(
+                f"{data_dir} holds no log. `tideline up -c CATALOG --data-dir {data_dir}` makes one and works it."
+            ) from None
+        except OSError as error:
+            raise BrokerUnavailable(f"{path}: the log cannot be read ({error.strerror})") from error
+        return cls(path, shards)
+
+    def partitions(self, topic: TopicKind) -> int:
+        """How many partitions a topic has."""
+        return 1 if topic in SINGLE else self.shards
+
+    def partition(self, topic: TopicKind, number: int) -> Path:
+        """The folder of a partition, which may not exist yet."""
+        return self.path / topic / str(number)
+
+    def size_bytes(self, topic: TopicKind) -> int:
+        """Of all segments of a topic."""
+        folders = [self.partition(topic, number) for number in range(self.partitions(topic))]
+        return sum(segment_path(folder, base).stat().st_size for folder in folders for base in segment_bases(folder))
+
+    def all_partitions(self) -> list[tuple[TopicKind, int]]:
+        """Of all topics."""
+        return [(topic, number) for topic in TOPIC_KINDS for number in range(self.partitions(topic))]
+
+
+def _write_once(path: Path, number: int) -> int:
+    """The number in the file; the given one is written down if there is none yet."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        with held_lock(file):
+            text = os.pread(file, 20, 0).decode(errors="replace")
+            if text.endswith("\n"):
+                return int(text)
+            os.pwrite(file, f"{number}\n".encode(), 0)
+            os.fsync(file)
+            return number
+    finally:
+        os.close(file)
