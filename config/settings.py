@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -17,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.errors import SettingsError
 from config.problems import suggest
+from config.store_address import parse_store_address
 
 __all__ = ["PREFIX", "TOPIC_KINDS", "Settings", "TopicKind", "load_settings"]
 
@@ -37,8 +37,9 @@ class Settings(BaseSettings):
 
     redis_url: str | None = Field(
         default=None,
-        description="The store: `redis://`, `rediss://` (TLS) or `unix://`. Without it Tideline starts its own Valkey "
-        "server, with its data below the data directory.",
+        description="The store: `redis://`, `rediss://` (TLS), `unix://`, `redis+cluster://` or `redis+sentinel://` "
+        "([addresses](redis.md#addresses)). Without it Tideline starts its own Valkey server, with its data below the "
+        "data directory.",
     )
     data_dir: Path = Field(
         default=Path(".tideline"), description="Where the embedded server and the files of a run are kept."
@@ -181,9 +182,12 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _scheme(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
-            raise PydanticCustomError("url", "an address that begins with redis://, rediss:// or unix://")
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse_store_address(value)
+            except ValueError as error:
+                raise PydanticCustomError("url", "{expected}", {"expected": str(error)}) from None
         return value
 
     @field_validator("signing_key")

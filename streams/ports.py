@@ -64,6 +64,8 @@ class Claim:
     generation: str
     position: bytes | None
     """As the last commit gave it; None if there was none."""
+    owner: str = field(default="", compare=False)
+    """What no other claim has: where a failover lost a claim, the next one gets the same epoch."""
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ It behaves as the store in Redis does, epochs, numbers and outbox included; only
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from streams.ports import (
 )
 
 _CHUNK = 500
+_OWNERS = itertools.count(1)
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class MemoryShard:
     """What the store holds of one shard, readable as it is."""
 
     epoch: int = 0
+    owner: str = ""
     number: int = 0
     generation: str = ""
     position: bytes | None = None
@@ -93,7 +96,8 @@ class MemoryStore:
         if not stored.generation or (last_number is not None and stored.number < last_number):
             stored.generation = new_generation
         stored.epoch += 1
-        return Claim(shard, stored.epoch, stored.number, stored.generation, stored.position)
+        stored.owner = str(next(_OWNERS))
+        return Claim(shard, stored.epoch, stored.number, stored.generation, stored.position, stored.owner)
 
     def load(self, claim: Claim) -> Loaded:
         stored = self._held(claim, claim.number)
@@ -119,7 +123,7 @@ class MemoryStore:
 
     def confirm(self, claim: Claim, number: int) -> bool:
         stored = self.server.shards.get(claim.shard, MemoryShard())
-        if (stored.epoch, stored.generation) == (claim.epoch, claim.generation) and stored.number == number - 1:
+        if _holds(stored, claim) and stored.number == number - 1:
             return False
         self._held(claim, number)
         return True
@@ -133,7 +137,7 @@ class MemoryStore:
     def _held(self, claim: Claim, number: int) -> MemoryShard:
         """The shard, if the claim holds and `number` is its last commit. Raises Fenced."""
         stored = self.server.shards.get(claim.shard, MemoryShard())
-        if (stored.epoch, stored.generation, stored.number) != (claim.epoch, claim.generation, number):
+        if not _holds(stored, claim) or stored.number != number:
             raise Fenced(
                 f"shard {claim.shard}: expected epoch {claim.epoch} of generation {claim.generation} after commit "
                 f"{number}, found epoch {stored.epoch} of generation {stored.generation} after commit {stored.number}"
@@ -152,6 +156,10 @@ class MemoryStore:
             stored.outbox = [entry for entry in stored.outbox if _number(entry) > trim]
         elif trim == batch.number - 1:
             del stored.outbox[: -(self._outbox_keep + len(batch.outbox))]
+
+
+def _holds(stored: MemoryShard, claim: Claim) -> bool:
+    return (stored.epoch, stored.owner, stored.generation) == (claim.epoch, claim.owner, claim.generation)
 
 
 def _remove(stored: MemoryShard, batch: CommitBatch) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from config.errors import StoreIncompatible
+from config.store_address import hide_password
 from streams.adapters.redis_keys import ShardKeys, shard_keys, store_meta
-from streams.adapters.redis_wire import Wire, hide_password
+from streams.adapters.redis_nodes import Nodes, open_nodes
 from streams.core.partition import shard_of
 from streams.ports import FORMAT
 
@@ -78,11 +80,8 @@ class StreamEntry:
 
 def holds_store(url: str, *, prefix: str = "tl", timeout_s: float = 10.0) -> bool:
     """Whether there is a store below the prefix, of any format. Raises StoreUnavailable when there is no answer."""
-    wire = Wire(url, timeout_s=timeout_s)
-    try:
-        return bool(wire.ask("EXISTS", store_meta(prefix)))
-    finally:
-        wire.close()
+    with closing(open_nodes(url, timeout_s=timeout_s)) as nodes:
+        return bool(nodes.ask("EXISTS", store_meta(prefix)))
 
 
 class RedisReader:
@@ -91,44 +90,34 @@ class RedisReader:
     def __init__(self, url: str, *, prefix: str = "tl", timeout_s: float = 10.0) -> None:
         """Raises StoreIncompatible if there is no store of this format below the prefix."""
         self._prefix = prefix
-        self._wire = Wire(url, timeout_s=timeout_s)
-        fields = _dictionary(self._wire.ask("HGETALL", store_meta(prefix)))
-        if not fields:
-            raise StoreIncompatible(f"{hide_password(url)} holds no store of Tideline with the key prefix {prefix!r}")
-        if fields.get("format") != str(FORMAT):
-            raise StoreIncompatible(
-                f"the store has format {fields.get('format')}; this Tideline reads {FORMAT}. Use the version that made "
-                "it, or begin anew (--fresh)."
-            )
-        self.info = StoreInfo(
-            shards=int(fields["shards"]),
-            catalog=fields["catalog"],
-            input=fields["input"] or None,
-            predictions=tuple(fields["predictions"].split()),
-            segments=tuple(fields["segments"].split()),
-        )
+        self._nodes = open_nodes(url, timeout_s=timeout_s)
+        try:
+            self.info = _store_info(self._nodes, url, prefix)
+        except BaseException:
+            self._nodes.close()
+            raise
         self._keys = [shard_keys(prefix, shard) for shard in range(self.info.shards)]
 
     def user(self, user: str) -> UserView:
         """Everything about one user."""
         shard = shard_of(user, self.info.shards)
         keys = self._keys[shard]
-        scores = {name: self._wire.ask("HGET", keys.scores(name), user) for name in self.info.predictions}
+        scores = {name: self._nodes.ask("HGET", keys.scores(name), user) for name in self.info.predictions}
         return UserView(
             user=user,
             shard=shard,
-            known=bool(self._wire.ask("HEXISTS", keys.rows, user)),
+            known=bool(self._nodes.ask("HEXISTS", keys.rows, user)),
             scores={name: msgspec.json.decode(data, type=Score) for name, data in scores.items() if data is not None},
             segments=tuple(
-                name for name in self.info.segments if self._wire.ask("SISMEMBER", keys.members(name), user)
+                name for name in self.info.segments if self._nodes.ask("SISMEMBER", keys.members(name), user)
             ),
-            remembered=self._wire.ask("HGET", keys.remember, user),
+            remembered=self._nodes.ask("HGET", keys.remember, user),
         )
 
     def row(self, user: str) -> bytes | None:
         """The user's row as its shard stored it."""
         keys = self._keys[shard_of(user, self.info.shards)]
-        row: bytes | None = self._wire.ask("HGET", keys.rows, user)
+        row: bytes | None = self._nodes.ask("HGET", keys.rows, user)
         return row
 
     def rows(self, users: Sequence[str]) -> list[bytes | None]:
@@ -145,8 +134,9 @@ class RedisReader:
         for keys in self._keys:
             cursor = b"0"
             seen: set[bytes] = set()  # a scan may give a member twice
+            wire = self._nodes.of(keys.members(segment))  # a cursor means something to the server that gave it
             while True:
-                cursor, page = self._wire.ask("SSCAN", keys.members(segment), cursor, "COUNT", _SCAN_COUNT)
+                cursor, page = wire.ask("SSCAN", keys.members(segment), cursor, "COUNT", _SCAN_COUNT)
                 fresh = set(page) - seen
                 seen |= fresh
                 yield from (member.decode() for member in fresh)
@@ -154,7 +144,7 @@ class RedisReader:
                     break
 
     def member_count(self, segment: str) -> int:
-        return sum(self._wire.ask("SCARD", keys.members(segment)) for keys in self._keys)
+        return sum(self._nodes.ask("SCARD", keys.members(segment)) for keys in self._keys)
 
     def by_score(
         self, prediction: str, *, low: float = 0.0, high: float = math.inf, limit: int = 100
@@ -163,7 +153,7 @@ class RedisReader:
         found: list[tuple[str, float]] = []
         for keys in self._keys:
             bounds = ("+inf" if math.isinf(high) else f"({high!r}", repr(low), "BYSCORE", "REV", "LIMIT", 0, limit)
-            flat = self._wire.ask("ZRANGE", keys.index(prediction), *bounds, "WITHSCORES")
+            flat = self._nodes.ask("ZRANGE", keys.index(prediction), *bounds, "WITHSCORES")
             found += [(user.decode(), float(score)) for user, score in zip(flat[::2], flat[1::2], strict=True)]
         found.sort(key=lambda pair: (-pair[1], pair[0]))
         return found[:limit]
@@ -171,7 +161,7 @@ class RedisReader:
     def score_count(self, prediction: str, *, low: float = 0.0, high: float = math.inf) -> int:
         """How many users have low <= score < high."""
         bounds = (repr(low), "+inf" if math.isinf(high) else f"({high!r}")
-        return sum(self._wire.ask("ZCOUNT", keys.index(prediction), *bounds) for keys in self._keys)
+        return sum(self._nodes.ask("ZCOUNT", keys.index(prediction), *bounds) for keys in self._keys)
 
     def transitions(self, limit: int = 100) -> list[StreamEntry]:
         """The latest transitions that the store still has, newest first within each shard."""
@@ -192,23 +182,23 @@ class RedisReader:
             last = f"({page[-1].entry_id}"
 
     def dead_letter_count(self) -> int:
-        return sum(self._wire.ask("XLEN", keys.dead) for keys in self._keys)
+        return sum(self._nodes.ask("XLEN", keys.dead) for keys in self._keys)
 
     def shard_infos(self) -> list[ShardInfo]:
         return [self._shard_info(shard) for shard in range(self.info.shards)]
 
     def blobs(self, shard: int) -> dict[str, bytes]:
         """All named parts of a shard's state, as of one commit; empty before the first one."""
-        flat: list[bytes] = self._wire.ask("HGETALL", self._keys[shard].state)
+        flat: list[bytes] = self._nodes.ask("HGETALL", self._keys[shard].state)
         return {name.decode(): data for name, data in zip(flat[::2], flat[1::2], strict=True)}
 
     def blob(self, shard: int, name: str) -> bytes | None:
         """One named part of a shard's state."""
-        blob: bytes | None = self._wire.ask("HGET", self._keys[shard].state, name)
+        blob: bytes | None = self._nodes.ask("HGET", self._keys[shard].state, name)
         return blob
 
     def close(self) -> None:
-        self._wire.close()
+        self._nodes.close()
 
     def _fields(self, key: Callable[[ShardKeys], bytes], users: Sequence[str]) -> list[bytes | None]:
         """The fields of users in a hash that every shard has, in a command per shard."""
@@ -217,20 +207,20 @@ class RedisReader:
             places.setdefault(shard_of(user, self.info.shards), []).append(place)
         found: list[bytes | None] = [None] * len(users)
         for shard, of_shard in places.items():
-            values = self._wire.ask("HMGET", key(self._keys[shard]), *(users[place] for place in of_shard))
+            values = self._nodes.ask("HMGET", key(self._keys[shard]), *(users[place] for place in of_shard))
             for place, value in zip(of_shard, values, strict=True):
                 found[place] = value
         return found
 
     def _shard_info(self, shard: int) -> ShardInfo:
         keys = self._keys[shard]
-        fields = _dictionary(self._wire.ask("HGETALL", keys.meta))
+        fields = _dictionary(self._nodes.ask("HGETALL", keys.meta))
         return ShardInfo(
             shard=shard,
             epoch=int(fields.get("epoch", "0")),
             number=int(fields.get("commit", "0")),
             generation=fields.get("generation", ""),
-            users=self._wire.ask("HLEN", keys.rows),
+            users=self._nodes.ask("HLEN", keys.rows),
         )
 
     def _latest(self, shard: int, stream: str, limit: int) -> list[StreamEntry]:
@@ -238,8 +228,27 @@ class RedisReader:
 
     def _page(self, shard: int, stream: str, last: str, limit: int) -> list[StreamEntry]:
         key = self._keys[shard].outbox if stream == "outbox" else self._keys[shard].dead
-        page = self._wire.ask("XREVRANGE", key, last, "-", "COUNT", limit)
+        page = self._nodes.ask("XREVRANGE", key, last, "-", "COUNT", limit)
         return [StreamEntry(shard, entry_id.decode(), fields[1]) for entry_id, fields in page]
+
+
+def _store_info(nodes: Nodes, url: str, prefix: str) -> StoreInfo:
+    """Raises StoreIncompatible if there is no store of this format below the prefix."""
+    fields = _dictionary(nodes.ask("HGETALL", store_meta(prefix)))
+    if not fields:
+        raise StoreIncompatible(f"{hide_password(url)} holds no store of Tideline with the key prefix {prefix!r}")
+    if fields.get("format") != str(FORMAT):
+        raise StoreIncompatible(
+            f"the store has format {fields.get('format')}; this Tideline reads {FORMAT}. Use the version that made "
+            "it, or begin anew (--fresh)."
+        )
+    return StoreInfo(
+        shards=int(fields["shards"]),
+        catalog=fields["catalog"],
+        input=fields["input"] or None,
+        predictions=tuple(fields["predictions"].split()),
+        segments=tuple(fields["segments"].split()),
+    )
 
 
 def _dictionary(flat: list[Any]) -> dict[str, str]:

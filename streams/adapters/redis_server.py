@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from config.errors import StoreError, StoreIncompatible, StoreUnavailable
+from streams.adapters.redis_nodes import Nodes
 from streams.adapters.redis_wire import Wire
 
 OLDEST_REDIS = (7, 0)
@@ -58,6 +60,19 @@ def inspect_server(wire: Wire) -> ServerFacts:
         fsync=_fsync(wire),
         replicas=int(info.get("connected_slaves", "0")),
     )
+
+
+def inspect_all(nodes: Nodes) -> list[ServerFacts]:
+    """Look at every server that has keys. Raises as `inspect_server` does."""
+    return [inspect_server(wire) for wire in nodes.primaries()]
+
+
+def weakest(servers: Sequence[ServerFacts]) -> ServerFacts:
+    """What holds of all of them: the oldest version, the weakest promise, and replicas if any has them."""
+    promised = ("always", "everysec", None, "no")
+    least = max(servers, key=lambda facts: (not facts.appendonly, promised.index(facts.fsync)))
+    oldest = min(servers, key=lambda facts: _version(facts.version))
+    return replace(least, version=oldest.version, replicas=max(facts.replicas for facts in servers))
 
 
 def promise(facts: ServerFacts, replicas_waited_for: int) -> str:

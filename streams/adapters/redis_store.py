@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from redis.exceptions import ResponseError
 
 from config.errors import Fenced, StoreIncompatible, StoreUnavailable
 from streams.adapters.redis_keys import ShardKeys, shard_keys, store_meta
+from streams.adapters.redis_nodes import open_nodes
 from streams.adapters.redis_pack import command, on_members, set_fields, set_scores
-from streams.adapters.redis_server import inspect_server, promise
+from streams.adapters.redis_server import inspect_all, promise, weakest
 from streams.adapters.redis_wire import Wire, refusal
 from streams.commit import Patience, patiently
 from streams.ports import (
@@ -34,6 +36,8 @@ _CLAIM_ATTEMPTS = 100
 _MULTI = command(b"MULTI")
 _EXEC = command(b"EXEC")
 _UNWATCH = command(b"UNWATCH")
+_REPLACING = b"replacing"
+"""The field that marks an identity while another one takes its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +98,18 @@ class RedisStore:
         self._outbox_keep = outbox_keep
         self._wait_for = wait_for
         self._made_for: tuple[int, Identity] | None = None
-        self._wire = Wire(url, timeout_s=timeout_s)
-        facts = patiently(patience, lambda: inspect_server(self._wire))
-        if wait_for is not None and wait_for.on_disk:
-            facts.refuse_waiting_for_disk()
-        self.replicas = facts.replicas
-        """How many were connected at the start."""
-        self._promise = promise(facts, wait_for.replicas if wait_for else 0)
+        self._nodes = open_nodes(url, timeout_s=timeout_s)
+        try:
+            servers = patiently(patience, lambda: inspect_all(self._nodes))
+            if wait_for is not None and wait_for.on_disk:
+                for facts in servers:
+                    facts.refuse_waiting_for_disk()
+        except BaseException:
+            self._nodes.close()
+            raise
+        self.replicas = min(facts.replicas for facts in servers)
+        """How many were connected at the start, to every server that has keys."""
+        self._promise = promise(weakest(servers), wait_for.replicas if wait_for else 0)
 
     # --- taking a shard --------------------------------------------------------------------------------------------
 
@@ -115,38 +124,66 @@ class RedisStore:
         """
         wanted, names = _identity_fields(shards, identity)
         for _ in range(_CLAIM_ATTEMPTS):
-            found = self._watch_all(self._meta_key)
+            meta = self._nodes.of(self._meta_key)
+            found = _watch_all(meta, self._meta_key)
             if found == {**wanted, **names}:
-                self._wire.exchange([_UNWATCH])
+                meta.exchange([_UNWATCH])
                 return
             differing = _differences(found, wanted) if found else []
-            fence: list[bytes] = []
-            if differing:
-                if not replace or b"format" in differing:
-                    self._refuse_identity(found, wanted, differing)
-                fence = self._fence_uncommitted(found, wanted, differing)
-            if self._write_watched(self._meta_key, {**wanted, **names}, fence):
+            if not differing and _REPLACING not in found:
+                if _write_watched(meta, self._meta_key, {**wanted, **names}):
+                    return
+                continue
+            if differing and (not replace or b"format" in differing):
+                self._refuse_identity(meta, found, wanted, differing)
+            if not replace:
+                raise StoreUnavailable(f"{self._meta_key.decode()} is being replaced by another start")
+            mark, is_free = self._fence_all(meta, found)
+            if not self._end_replacing(meta, mark, {**wanted, **names} if is_free else {}):
+                continue
+            if is_free:
                 return
+            if differing:
+                self._refuse_identity(meta, found, wanted, differing)
         raise StoreUnavailable(f"{self._meta_key.decode()} keeps changing: do many processes start at once?")
 
-    def _fence_uncommitted(
-        self, found: dict[bytes, bytes], wanted: dict[bytes, bytes], differing: list[bytes]
-    ) -> list[bytes]:
-        """What fences every claim that was taken for the identity that is going to be replaced.
+    def _fence_all(self, meta: Wire, found: dict[bytes, bytes]) -> tuple[bytes, bool]:
+        """Fence every claim that was taken for the identity that was found, and is watched: (mark, whether all could).
 
-        Its shards are watched from here on: a claim or a commit of theirs in the meantime undoes the replacement.
-        Raises StoreIncompatible if one of them has a commit.
+        Shards may be on other servers than the identity, so replacing it is no single step. A mark comes first: whoever
+        claims looks at the identity again after the claim, and does not have it beside a mark. Then the claims that
+        there are are fenced, each shard by itself. The new identity takes the place of the mark, if it is still ours.
+        Where this ends halfway, the next start takes the mark over.
         """
+        mark = secrets.token_hex(8).encode()
+        if not _write_watched(meta, self._meta_key, {_REPLACING: mark}):
+            return mark, False
         metas = [self._keys(shard).meta for shard in range(_integer(found, b"shards"))]
-        reading = [command(b"HMGET", meta, b"epoch", b"commit", b"damaged") for meta in metas]
-        replies = self._wire.exchange([command(b"WATCH", *metas), *reading], on_same_line=True)
-        _raise_refusals(replies, "looking for commits")
-        if any(number or damaged for _, number, damaged in replies[1:]):
-            self._refuse_identity(found, wanted, differing)
-        claimed = [meta for meta, (epoch, _, _) in zip(metas, replies[1:], strict=True) if epoch]
-        # Without its generation the shard takes the one that follows from the new identity.
-        pairs = [(command(b"HINCRBY", meta, b"epoch", b"1"), command(b"HDEL", meta, b"generation")) for meta in claimed]
-        return [packed for pair in pairs for packed in pair]
+        return mark, all(self._fence_uncommitted(key) for key in metas)
+
+    def _end_replacing(self, meta: Wire, mark: bytes, fields: dict[bytes, bytes]) -> bool:
+        """Write the fields in the place of the mark; False if it is not there any more."""
+        if _watch_all(meta, self._meta_key).get(_REPLACING) != mark:
+            meta.exchange([_UNWATCH])
+            return False
+        return _write_watched(meta, self._meta_key, fields, [command(b"HDEL", self._meta_key, _REPLACING)])
+
+    def _fence_uncommitted(self, key: bytes) -> bool:
+        """Fence whoever has claimed the shard of which this is the meta key; False if it has a commit."""
+        wire = self._nodes.of(key)
+        for _ in range(_CLAIM_ATTEMPTS):
+            found = _watch_all(wire, key)
+            if b"commit" in found or b"damaged" in found:
+                wire.exchange([_UNWATCH])
+                return False
+            if b"epoch" not in found:
+                wire.exchange([_UNWATCH])
+                return True
+            # Without its generation the shard takes the one that follows from the new identity.
+            epoch = {b"epoch": b"%d" % (_integer(found, b"epoch") + 1)}
+            if _write_watched(wire, key, epoch, [command(b"HDEL", key, b"generation")]):
+                return True
+        raise StoreUnavailable(f"{key.decode()} keeps being claimed by others")
 
     def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:
         if self._made_for is None or not 0 <= shard < self._made_for[0]:
@@ -155,27 +192,29 @@ class RedisStore:
         self._put_identity(shards, identity, replace=False)  # a store that was emptied meanwhile is noticed here
         keys = self._keys(shard)
         for _ in range(_CLAIM_ATTEMPTS):
-            found = self._watch_all(keys.meta)
+            wire = self._nodes.of(keys.meta)
+            found = _watch_all(wire, keys.meta)
             if not found:
-                self._refuse_leftovers(keys)
+                _refuse_leftovers(wire, keys)
             if b"damaged" in found:
                 raise StoreIncompatible(f"shard {shard} is not whole: {found[b'damaged'].decode()}. Rebuild the store.")
             number = _integer(found, b"commit")
             generation = found.get(b"generation", b"").decode()
             if not generation or (last_number is not None and number < last_number):
                 generation = new_generation
-            epoch = _integer(found, b"epoch") + 1
-            if self._write_watched(keys.meta, {b"epoch": b"%d" % epoch, b"generation": generation.encode()}):
+            epoch, owner = _integer(found, b"epoch") + 1, secrets.token_hex(8)
+            fields = {b"epoch": b"%d" % epoch, b"owner": owner.encode(), b"generation": generation.encode()}
+            if _write_watched(wire, keys.meta, fields):
                 # Once more: whoever replaced the identity after the first look did not see this claim to fence it.
                 self._put_identity(shards, identity, replace=False)
-                return Claim(shard, epoch, number, generation, found.get(b"position"))
+                return Claim(shard, epoch, number, generation, found.get(b"position"), owner)
         raise StoreUnavailable(f"shard {shard} keeps being claimed by others")
 
     def load(self, claim: Claim) -> Loaded:
         keys = self._keys(claim.shard)
         self._check_claim(claim)
-        flat = self._wire.ask("HGETALL", keys.state)
-        published = self._wire.ask("HGET", keys.meta, "published")
+        flat = self._nodes.ask("HGETALL", keys.state)
+        published = self._nodes.ask("HGET", keys.meta, "published")
         return Loaded(
             blobs={name.decode(): blob for name, blob in _pairs(flat)},
             outbox=self._outbox_after(keys, int(published or 0)),
@@ -191,24 +230,26 @@ class RedisStore:
         check_batch(batch)
         keys = self._keys(claim.shard)
         body = self._body(keys, batch, trim)
-        watched, stored = self._wire.exchange([command(b"WATCH", keys.meta), _fence_fields(keys)])
+        wire = self._nodes.of(keys.meta)
+        watched, stored = wire.exchange([command(b"WATCH", keys.meta), _fence_fields(keys)])
         _raise_refusals([watched, stored], "opening a commit")
         if stored != _fence(claim, batch.number - 1):
-            self._wire.exchange([_UNWATCH])
+            wire.exchange([_UNWATCH])
             raise _fenced(claim, batch.number - 1, stored)
         tail = [_EXEC] if self._wait_for is None else [_EXEC, self._wait_for.command()]
-        replies = self._wire.exchange([_MULTI, *body, *tail], on_same_line=True)
+        replies = wire.exchange([_MULTI, *body, *tail], on_same_line=True)
         result = replies[1 + len(body)]
         _raise_refusals([*replies[: 1 + len(body)], result], f"commit {batch.number} of shard {claim.shard}")
         if result is None:
             raise Fenced(f"shard {claim.shard} was taken over during commit {batch.number}")
-        self._refuse_half(keys, result)
+        _refuse_half(wire, keys, result)
         if self._wait_for is not None:
             self._wait_for.check(replies[-1])
 
     def confirm(self, claim: Claim, number: int) -> bool:
         keys = self._keys(claim.shard)
-        (stored,) = self._wire.exchange([_fence_fields(keys)])
+        wire = self._nodes.of(keys.meta)
+        (stored,) = wire.exchange([_fence_fields(keys)])
         _raise_refusals([stored], "confirming a commit")
         if stored == _fence(claim, number - 1):
             return False
@@ -217,7 +258,7 @@ class RedisStore:
         if self._wait_for is not None:
             # WAIT counts from the last write of its own connection, so a new connection has to write first.
             mark = command(b"SET", keys.wait, b"%d" % number)
-            written, reply = self._wire.exchange([mark, self._wait_for.command()])
+            written, reply = wire.exchange([mark, self._wait_for.command()])
             _raise_refusals([written], "waiting for copies of a commit")
             self._wait_for.check(reply)
         return True
@@ -226,7 +267,7 @@ class RedisStore:
         return self._promise
 
     def close(self) -> None:
-        self._wire.close()
+        self._nodes.close()
 
     # --- parts of the commit ---------------------------------------------------------------------------------------
 
@@ -260,36 +301,15 @@ class RedisStore:
         if batch.dead_letters:
             yield command(b"XTRIM", keys.dead, b"MAXLEN", b"=", b"%d" % self._dead_letters)
 
-    def _refuse_half(self, keys: ShardKeys, results: Sequence[Any]) -> None:
-        """A command that fails inside EXEC does not undo the others: such a shard must never be used again."""
-        failed = [result for result in results if isinstance(result, ResponseError)]
-        if failed:
-            with suppress(StoreUnavailable):  # what follows is said in any case
-                self._wire.ask("HSET", keys.meta, "damaged", f"a commit was stored in part: {failed[0]}")
-            raise StoreIncompatible(f"the server stored a commit only in part ({failed[0]}). Rebuild the store.")
-
     # --- parts of claiming and loading -----------------------------------------------------------------------------
 
     def _keys(self, shard: int) -> ShardKeys:
         return shard_keys(self._prefix, shard)
 
-    def _watch_all(self, key: bytes) -> dict[bytes, bytes]:
-        """WATCH a hash and read all of it."""
-        replies = self._wire.exchange([command(b"WATCH", key), command(b"HGETALL", key)])
-        _raise_refusals(replies, f"reading {key.decode()}")
-        return dict(_pairs(replies[1]))
-
-    def _write_watched(self, key: bytes, fields: dict[bytes, bytes], more: Sequence[bytes] = ()) -> bool:
-        """Write to the watched hash, with `more` commands; False if somebody else wrote to what is watched since."""
-        write = command(b"HSET", key, *[text for pair in fields.items() for text in pair])
-        replies = self._wire.exchange([_MULTI, write, *more, _EXEC], on_same_line=True)
-        _raise_refusals(replies, f"writing {key.decode()}")
-        return replies[-1] is not None
-
     def _refuse_identity(
-        self, found: dict[bytes, bytes], wanted: dict[bytes, bytes], differing: list[bytes]
+        self, meta: Wire, found: dict[bytes, bytes], wanted: dict[bytes, bytes], differing: list[bytes]
     ) -> NoReturn:
-        self._wire.exchange([_UNWATCH])
+        meta.exchange([_UNWATCH])
         words = [
             f"{name.decode()} {found.get(name, b'').decode() or 'none'}, not {wanted[name].decode() or 'none'}"
             for name in differing
@@ -299,19 +319,10 @@ class RedisStore:
             "Use another store or key prefix, or start with what it was made for."
         )
 
-    def _refuse_leftovers(self, keys: ShardKeys) -> None:
-        """A shard without meta has no keys at all; otherwise a commit would mix with something else's data."""
-        names = [keys.state, keys.rows, keys.remember, keys.outbox, keys.messages, keys.dead, keys.appended_names]
-        if self._wire.ask("EXISTS", *names):
-            self._wire.exchange([_UNWATCH])
-            raise StoreIncompatible(
-                f"keys below {keys.base.decode()} exist but {keys.meta.decode()} does not: "
-                "something removed a part of this store. Choose another prefix, or delete these keys."
-            )
-
     def _check_claim(self, claim: Claim) -> None:
         """Raises Fenced if the claim does not hold any more."""
-        (stored,) = self._wire.exchange([_fence_fields(self._keys(claim.shard))])
+        keys = self._keys(claim.shard)
+        (stored,) = self._nodes.of(keys.meta).exchange([_fence_fields(keys)])
         _raise_refusals([stored], "checking a claim")
         if stored != _fence(claim, claim.number):
             raise _fenced(claim, claim.number, stored)
@@ -327,7 +338,7 @@ class RedisStore:
         """Entries of commits after `number`: id, and names and values in turn."""
         start = f"{number + 1}-0"
         while True:
-            page = self._wire.ask("XRANGE", key, start, "+", "COUNT", _OUTBOX_PAGE)
+            page = self._nodes.ask("XRANGE", key, start, "+", "COUNT", _OUTBOX_PAGE)
             yield from page
             if len(page) < _OUTBOX_PAGE:
                 return
@@ -338,21 +349,60 @@ class RedisStore:
         self._check_claim(claim)
 
     def _scan(self, key: bytes) -> Iterator[list[tuple[str, bytes]]]:
-        cursor = b"0"
+        wire = self._nodes.of(key)
+        cursor, cuts = b"0", wire.cuts
         while True:
-            cursor, flat = self._wire.ask("HSCAN", key, cursor, "COUNT", _SCAN_COUNT)
+            cursor, flat = wire.ask("HSCAN", key, cursor, "COUNT", _SCAN_COUNT)
+            if wire.cuts != cuts:
+                # Another process may have answered (a restart, a failover), to which the cursor means something else.
+                raise StoreUnavailable(f"{wire.name}: the connection was lost while {key.decode()} was read")
             if flat:
                 yield [(user.decode(), value) for user, value in _pairs(flat)]
             if cursor == b"0":
                 return
 
     def _appended(self, keys: ShardKeys) -> Iterator[tuple[str, bytes]]:
-        names = (name.decode() for name in self._wire.ask("SMEMBERS", keys.appended_names))
+        names = (name.decode() for name in self._nodes.ask("SMEMBERS", keys.appended_names))
         for name in sorted(names, key=append_order):
-            data = self._wire.ask("GET", keys.appended(name))
+            data = self._nodes.ask("GET", keys.appended(name))
             if data is None:
                 raise StoreIncompatible(f"{keys.appended(name).decode()} is missing: something removed a part of it")
             yield name, data
+
+
+def _watch_all(wire: Wire, key: bytes) -> dict[bytes, bytes]:
+    """WATCH a hash and read all of it."""
+    replies = wire.exchange([command(b"WATCH", key), command(b"HGETALL", key)])
+    _raise_refusals(replies, f"reading {key.decode()}")
+    return dict(_pairs(replies[1]))
+
+
+def _write_watched(wire: Wire, key: bytes, fields: dict[bytes, bytes], more: Sequence[bytes] = ()) -> bool:
+    """Write to the watched hash, with `more` commands; False if somebody else wrote to what is watched since."""
+    write = [command(b"HSET", key, *[text for pair in fields.items() for text in pair])] if fields else []
+    replies = wire.exchange([_MULTI, *write, *more, _EXEC], on_same_line=True)
+    _raise_refusals(replies, f"writing {key.decode()}")
+    return replies[-1] is not None
+
+
+def _refuse_leftovers(wire: Wire, keys: ShardKeys) -> None:
+    """A shard without meta has no keys at all; otherwise a commit would mix with something else's data."""
+    names = [keys.state, keys.rows, keys.remember, keys.outbox, keys.messages, keys.dead, keys.appended_names]
+    if wire.ask("EXISTS", *names):
+        wire.exchange([_UNWATCH])
+        raise StoreIncompatible(
+            f"keys below {keys.base.decode()} exist but {keys.meta.decode()} does not: "
+            "something removed a part of this store. Choose another prefix, or delete these keys."
+        )
+
+
+def _refuse_half(wire: Wire, keys: ShardKeys, results: Sequence[Any]) -> None:
+    """A command that fails inside EXEC does not undo the others: such a shard must never be used again."""
+    failed = [result for result in results if isinstance(result, ResponseError)]
+    if failed:
+        with suppress(StoreUnavailable):  # what follows is said in any case
+            wire.ask("HSET", keys.meta, "damaged", f"a commit was stored in part: {failed[0]}")
+        raise StoreIncompatible(f"the server stored a commit only in part ({failed[0]}). Rebuild the store.")
 
 
 def _identity_fields(shards: int, identity: Identity) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
@@ -405,19 +455,20 @@ def _additions(keys: ShardKeys, batch: CommitBatch) -> Iterator[bytes]:
 
 
 def _fence_fields(keys: ShardKeys) -> bytes:
-    return command(b"HMGET", keys.meta, b"epoch", b"commit", b"generation")
+    return command(b"HMGET", keys.meta, b"epoch", b"commit", b"generation", b"owner")
 
 
 def _fence(claim: Claim, number: int) -> list[bytes | None]:
     """What `_fence_fields` answers when `number` is the last commit and the claim holds."""
-    return [b"%d" % claim.epoch, b"%d" % number if number else None, claim.generation.encode()]
+    return [b"%d" % claim.epoch, b"%d" % number if number else None, claim.generation.encode(), claim.owner.encode()]
 
 
 def _fenced(claim: Claim, number: int, stored: Sequence[bytes | None]) -> Fenced:
-    epoch, commit, generation = [value.decode() if value else "none" for value in stored]
+    epoch, commit, generation, owner = [value.decode() if value else "none" for value in stored]
+    other = "" if owner == claim.owner else " by another claim"
     return Fenced(
         f"shard {claim.shard}: expected epoch {claim.epoch} of generation {claim.generation} after commit {number}, "
-        f"found epoch {epoch} of generation {generation} after commit {commit}"
+        f"found epoch {epoch} of generation {generation} after commit {commit}{other}"
     )
 
 

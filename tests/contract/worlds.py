@@ -67,6 +67,13 @@ class MemoryWorld:
         self.server.made_for = copy.made_for
 
 
+def plain_client(url: str) -> Any:
+    """redis-py's own client of the server or cluster there."""
+    if url.startswith("redis+cluster://"):
+        return redis.RedisCluster.from_url("redis://" + url.removeprefix("redis+cluster://").partition(",")[0])
+    return redis.Redis.from_url(url)
+
+
 class RedisWorld:
     """Keys with a prefix of their own on a server that many tests share."""
 
@@ -75,11 +82,19 @@ class RedisWorld:
     def __init__(self, url: str) -> None:
         self.url = url
         self.prefix = f"t{os.getpid()}-{next(self._numbers)}"
-        self.client: Any = redis.Redis.from_url(url)
+        self.client: Any = plain_client(url)
+        self._opened: list[RedisStore] = []
 
     def open(self, *, dead_letters: int = 10_000, outbox_keep: int = 0, **options: Any) -> RedisStore:
         options.update(dead_letters=dead_letters, outbox_keep=outbox_keep)
-        return RedisStore(self.url, patience=PATIENCE, prefix=self.prefix, **options)
+        self._opened.append(RedisStore(self.url, patience=PATIENCE, prefix=self.prefix, **options))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        """Give all connections back."""
+        for store in self._opened:
+            store.close()
+        self.client.close()
 
     def keys(self) -> list[bytes]:
         return list(self.client.scan_iter(match=f"{self.prefix}:*", count=1000))
