@@ -8,17 +8,18 @@ import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from config.errors import BrokerError, BrokerUnavailable, Stopped
+from config.errors import BrokerError, BrokerUnavailable, Stopped, TopicsDiffer
 from config.settings import Settings
 from streams.adapters.kafka_arguments import aiokafka_arguments
 from streams.adapters.kafka_errors import explained
-from streams.adapters.kafka_topics import LARGE_RECORD_BYTES
+from streams.adapters.kafka_topics import LARGE_RECORD_BYTES, PINNED
+from streams.core.partition import shard_of
 from streams.ports import Message, OutboxEntry
 
 _LOG: Final = logging.getLogger(__name__)
@@ -32,6 +33,16 @@ _DISCARD_S: Final = 1.0
 _CONTENT: Final = ("content-type", b"application/json")
 
 Headers = list[tuple[str, bytes]]
+
+
+class _Record(NamedTuple):
+    """What is sent; without a `partition` Kafka's client finds one by the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers
+    partition: int | None = None
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -85,7 +96,7 @@ class KafkaPublisher:
         Stopped after `give_up`.
         """
         topic = self._settings.topic("segment-events")
-        self._wait(self._send_all([(topic, *binary_mode(data)) for _, data in entries]))
+        self._wait(self._send_all([_Record(topic, *binary_mode(data)) for _, data in entries]))
 
     def send(self, messages: Sequence[Message]) -> None:
         """See `Courier`; raises as `publish`."""
@@ -94,9 +105,10 @@ class KafkaPublisher:
     def close(self) -> None:
         """The producer is closed by `aclose`, in its own loop."""
 
-    def _record(self, message: Message) -> tuple[str, bytes | None, bytes, Headers]:
+    def _record(self, message: Message) -> _Record:
         topic = self._settings.topic(message.topic)  # type: ignore[arg-type]  # the ports do not know kinds of topics
-        return topic, message.key.encode() or None, message.data, []
+        partition = shard_of(message.key, PINNED[message.topic]) if message.topic in PINNED else None
+        return _Record(topic, message.key.encode() or None, message.data, [], partition)
 
     def _wait(self, sending: Coroutine[Any, Any, None]) -> None:
         try:
@@ -137,7 +149,7 @@ class KafkaPublisher:
                 self._producer = producer
             return self._producer
 
-    async def _send_all(self, records: Sequence[tuple[str, bytes | None, bytes, Headers]]) -> None:
+    async def _send_all(self, records: Sequence[_Record]) -> None:
         if self._is_over:
             raise Stopped("the process has to stop")
         task = asyncio.current_task()
@@ -154,11 +166,16 @@ class KafkaPublisher:
             self._sending.discard(task)
         self._away_since_s = None
 
-    async def _send_each(self, records: Sequence[tuple[str, bytes | None, bytes, Headers]], used: list[Any]) -> None:
+    async def _send_each(self, records: Sequence[_Record], used: list[Any]) -> None:
         """Send and wait; the producer is put into `used` before it is used."""
         producer = await self.open()
         used.append(producer)
-        waiting = [await producer.send(topic, value, key, headers=h) for topic, key, value, h in records]
+        for topic, partition in {(r.topic, r.partition) for r in records if r.partition is not None}:
+            if partition not in await producer.partitions_for(topic):
+                raise TopicsDiffer(f"{topic} has no partition {partition}: was it made anew? See: tideline topics")
+        waiting = [
+            await producer.send(r.topic, r.value, r.key, partition=r.partition, headers=r.headers) for r in records
+        ]
         if waiting:
             await producer.flush()
             for acknowledged in waiting:

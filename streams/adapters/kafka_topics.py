@@ -12,7 +12,11 @@ from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import clients
 
 EXAMPLES_PARTITIONS: Final = 8
-"""The examples of a prediction are in one of them; so many learners can work at the same time."""
+"""The examples of a prediction are in one of the first so many; so many learners can work at the same time."""
+
+PINNED: Final[dict[str, int]] = {"examples": EXAMPLES_PARTITIONS, "models": 1}
+"""Kinds whose records go into the first so many partitions, also when somebody adds some: who reads them, and what was
+read, belongs to their numbers."""
 
 LARGE_RECORD_BYTES: Final = 8 << 20
 """Snapshots and chunks of examples are larger than Kafka's usual bound of 1 MiB."""
@@ -67,7 +71,7 @@ class TopicFound:
 def plan_topics(settings: Settings) -> tuple[TopicPlan, ...]:
     """What every topic has to be like under these settings."""
     retention_ms = settings.kafka_retention_hours * 3_600_000
-    partitions: dict[TopicKind, int] = {"examples": EXAMPLES_PARTITIONS, "models": 1, "dead-letters": 1}
+    partitions = {**PINNED, "dead-letters": 1}
     return tuple(
         TopicPlan(
             kind,
@@ -143,7 +147,7 @@ def _compare(
     cleanup = configs.get("cleanup.policy", "")
     retention_ms = int(configs["retention.ms"]) if "retention.ms" in configs else None
     problems = [
-        *_partition_problems(plan, len(partitions)),
+        *partition_problems(plan.kind, plan.name, plan.partitions, len(partitions)),
         *_replication_problems(plan, replication),
         *_cleanup_problems(plan, cleanup, retention_ms),
         *_size_problems(plan, configs),
@@ -153,19 +157,20 @@ def _compare(
     return TopicFound(plan.kind, plan.name, state, len(partitions), replication, retention_ms, cleanup, tuple(problems))
 
 
-def _partition_problems(plan: TopicPlan, found: int) -> list[str]:
-    if found == plan.partitions:
+def partition_problems(kind: TopicKind, name: str, wanted: int, found: int) -> list[str]:
+    """What is wrong with a number of partitions, and what to do; empty for nothing."""
+    if found == wanted:
         return []
-    words = f"has {found} partitions, and {plan.partitions} are wanted"
-    if plan.kind == "events":
+    words = f"has {found} partitions, and {wanted} are wanted"
+    if kind == "events":
         words += f": one for each shard. Set {PREFIX}SHARDS={found}; or, as the number can never change once there "
         words += "is state, copy the events into a new topic"
-    elif plan.kind == "models":
+    elif kind == "models":
         words += ": the order of models is that of one partition. Delete the topic, and make it again"
-    elif found > plan.partitions:
-        return []  # more do no harm where nothing depends on the number
+    elif found > wanted:
+        return []  # more do no harm: nothing depends on the number, or they stay empty (PINNED)
     else:
-        words += f". Add some: kafka-topics.sh --alter --topic {plan.name} --partitions {plan.partitions}"
+        words += f". Add some: kafka-topics.sh --alter --topic {name} --partitions {wanted}"
     return [words]
 
 

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from config.errors import BrokerError, BrokerUnavailable, Stopped, StoreIncompatible
-from config.settings import Settings
+from config.settings import Settings, TopicKind
 from streams.adapters import kafka_publisher
 from streams.adapters.kafka_arguments import aiokafka_arguments, kafka_python, kafka_python_arguments
 from streams.adapters.kafka_publisher import KafkaPublisher
@@ -64,8 +64,15 @@ class NotedStore(MemoryStore):
 class Noted(PartitionedService):
     """Works a topic by noting it; its runs stand at `start`."""
 
-    def __init__(self, settings: Settings, *, start: int = 0, mistake: Exception | None = None) -> None:
-        super().__init__(settings, settings.topic("events"), settings.kafka_group, batch=100)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        start: int = 0,
+        mistake: Exception | None = None,
+        kind: TopicKind = "events",
+    ) -> None:
+        super().__init__(settings, kind, settings.kafka_group, wanted=4, batch=100)
         self.begin = start
         self.mistake = mistake
         self.during_step: Callable[[], None] | None = None
@@ -223,6 +230,19 @@ def test_who_stops_during_a_rebalance_takes_nothing_back(kafka_world: KafkaWorld
         await second.stop()
 
     asyncio.run(work())
+
+
+def test_partitions_that_were_added_to_the_examples_are_left_alone(kafka_world: KafkaWorld) -> None:
+    settings = kafka_world.settings()
+    make_topic(kafka_world, settings, count=6, kind="examples")
+    send(settings, [b"1"], kind="examples")
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: noted.is_settled and noted.run_of(0).values == [b"1"], "works what is its own")
+        await until(lambda: bool(noted.run_of(3).times), "and time passes")
+        assert sorted(noted.partitions) == [0, 1, 2, 3]
+
+    assert not running(work, lambda: Noted(settings, kind="examples")).failures
 
 
 def test_the_store_of_a_partition_that_went_elsewhere_is_closed(kafka_world: KafkaWorld) -> None:

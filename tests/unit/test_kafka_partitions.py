@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
-from config.errors import BrokerError, StoreUnavailable
-from config.settings import load_settings
+from config.errors import BrokerError, StoreUnavailable, TopicsDiffer
+from config.settings import TopicKind, load_settings
 from streams.runtime.kafka.partitions import PartitionedService, Run
 from streams.runtime.records import Position, Record
 
@@ -80,8 +80,10 @@ class FakeRun:
 class FakeService(PartitionedService):
     """Its runs are made by `make`."""
 
-    def __init__(self, consumer: FakeConsumer, make: Callable[[], FakeRun] = FakeRun) -> None:
-        super().__init__(load_settings(), "events", "group", batch=10)
+    def __init__(
+        self, consumer: FakeConsumer, make: Callable[[], FakeRun] = FakeRun, *, kind: TopicKind = "events"
+    ) -> None:
+        super().__init__(load_settings(), kind, "group", wanted=4, batch=10)
         self._consumer = consumer
         self._make = make
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -248,5 +250,32 @@ def test_a_topic_that_cannot_go_on_where_the_store_stands_is_refused(begin: int,
         assert isinstance(error, BrokerError)
         assert words in str(error)
         assert "TIDELINE_KEY_PREFIX" in str(error)
+
+    run(test)
+
+
+def test_a_partition_that_is_added_to_the_examples_stays_empty_and_stops_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        consumer = FakeConsumer()
+        service = FakeService(consumer, kind="examples")
+        await service.take_over([3, 4])
+        await consumer.asked.wait()
+        assert list(service.partitions) == [3]
+        assert "tideline.examples has more than 4 partitions" in caplog.text
+        await service.let_go([3, 4])
+
+    run(test)
+
+
+def test_a_partition_that_is_added_to_the_events_is_refused_with_what_to_do() -> None:
+    async def test() -> None:
+        service = FakeService(FakeConsumer())
+        with pytest.raises(
+            TopicsDiffer, match=r"tideline\.events has 5 partitions, and 4 are wanted: .* copy the events"
+        ):
+            await service.take_over([3, 4])
+        assert not service.partitions
 
     run(test)

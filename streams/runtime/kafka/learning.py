@@ -8,6 +8,7 @@ from typing import Any, Final
 from config.catalog import Catalog
 from config.settings import Settings
 from models.snapshot import ModelCodec
+from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS
 from streams.runtime.kafka.partitions import PartitionedService, Run
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.records import Record
@@ -33,8 +34,9 @@ class LearningService(PartitionedService):
     ) -> None:
         super().__init__(
             settings,
-            settings.topic("examples"),
+            "examples",
             f"{settings.kafka_group}-learners",
+            wanted=EXAMPLES_PARTITIONS,
             batch=BATCH_CHUNKS,
             **options,
         )

@@ -21,9 +21,10 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from mode import Service
 
-from config.errors import BrokerError, Fenced, Stopped
-from config.settings import Settings
+from config.errors import BrokerError, Fenced, Stopped, TopicsDiffer
+from config.settings import Settings, TopicKind
 from streams.adapters.kafka_arguments import aiokafka_arguments
+from streams.adapters.kafka_topics import partition_problems
 from streams.ports import Store
 from streams.runtime.kafka.clock import SteadyClock
 from streams.runtime.kafka.log_bounds import Bounds, ask_bounds, where_to_begin
@@ -116,7 +117,8 @@ class Partition:
 
 
 class PartitionedService(ReportingService):
-    """Works the partitions of `topic`. A subclass says what a partition's run is, and what a step of it does.
+    """Works the first `wanted` partitions of the topic of `kind`. A subclass says what a partition's run is, and what
+    a step of it does.
 
     `batch`: the most records of a step. `accepts_gaps`: records that are gone by retention are left out.
     """
@@ -124,10 +126,12 @@ class PartitionedService(ReportingService):
     abstract = True
     accepts_gaps = False
 
-    def __init__(self, settings: Settings, topic: str, group: str, *, batch: int, **options: Any) -> None:
+    def __init__(
+        self, settings: Settings, kind: TopicKind, group: str, *, wanted: int, batch: int, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.settings = settings
-        self.topic = topic
+        self.topic = settings.topic(kind)
         self.group = group
         self.partitions: dict[int, Partition] = {}
         self.stores: dict[int, Store] = {}
@@ -136,6 +140,8 @@ class PartitionedService(ReportingService):
         """Partitions were assigned, and all of them are loaded for the first time."""
         self._was_assigned = False
         self._is_leaving = False
+        self._kind = kind
+        self._wanted = wanted
         self._batch = batch
         self._known: dict[int, Run] = {}
         self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix=group)
@@ -163,7 +169,7 @@ class PartitionedService(ReportingService):
         """Whether what the group has assigned to this process, possibly nothing, is what it works and has loaded."""
         if not self._was_assigned:
             return False
-        assigned = {place.partition for place in self.consumer.assignment()}
+        assigned = {place.partition for place in self.consumer.assignment() if place.partition < self._wanted}
         return assigned == set(self.partitions) and all(p.is_ready for p in self.partitions.values())
 
     # --- the consumer ------------------------------------------------------------------------------------------------
@@ -205,9 +211,10 @@ class PartitionedService(ReportingService):
         return self._consumer
 
     async def take_over(self, numbers: Collection[int]) -> None:
-        """Partitions were assigned: each gets its task."""
+        """Partitions were assigned: each gets its task. Raises TopicsDiffer where there must not be so many."""
         if self._is_leaving:
             return  # others get them at once
+        numbers = self._own(numbers)
         for number in [n for n in self._known if n not in numbers]:
             self._known[number].drop()  # the number of its last commit stays known: a set-back is found by it
             if (store := self.stores.get(number)) is not None:
@@ -218,6 +225,15 @@ class PartitionedService(ReportingService):
             partition.task = asyncio.create_task(self._work(partition), name=f"{self.group}-{number}")
             partition.task.add_done_callback(self._ended)
         self._was_assigned = True
+
+    def _own(self, numbers: Collection[int]) -> list[int]:
+        """Without partitions that somebody has added to the topic meanwhile, if they stay empty."""
+        more = sorted(n for n in numbers if n >= self._wanted)
+        if more and (problems := partition_problems(self._kind, self.topic, self._wanted, more[-1] + 1)):
+            raise TopicsDiffer(f"partitions were added: {self.topic} {' '.join(problems)}")
+        if more:
+            _LOG.warning("%s has more than %d partitions: nothing goes into the others", self.topic, self._wanted)
+        return [n for n in numbers if n < self._wanted]
 
     async def let_go(self, numbers: Collection[int]) -> None:
         """Partitions were revoked: finish the batches in hand, and keep the state in case they come back."""

@@ -31,8 +31,9 @@ class ScoringService(PartitionedService):
     ) -> None:
         super().__init__(
             settings,
-            settings.topic("events"),
+            "events",
             settings.kafka_group,
+            wanted=settings.shards,
             batch=catalog.limits.batch_events,
             **options,
         )

@@ -1,0 +1,72 @@
+"""Where chunks and models go when somebody has added partitions to their topics."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from config.errors import TopicsDiffer
+from config.settings import load_settings
+from streams.adapters.kafka_publisher import KafkaPublisher
+from streams.core.partition import shard_of
+from streams.ports import Message
+
+
+class NotingProducer:
+    """Writes down what is sent, to topics of `count` partitions."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.sent: list[tuple[str, int | None]] = []
+
+    async def partitions_for(self, _topic: str) -> set[int]:
+        return set(range(self._count))
+
+    async def send(
+        self,
+        topic: str,
+        _value: bytes,
+        _key: bytes | None,
+        *,
+        partition: int | None,
+        headers: Any,  # noqa: ARG002
+    ) -> Any:
+        self.sent.append((topic, partition))
+        acknowledged = asyncio.get_running_loop().create_future()
+        acknowledged.set_result(None)
+        return acknowledged
+
+    async def flush(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+def sent(count: int, messages: list[Message]) -> list[tuple[str, int | None]]:
+    """Topic and partition of each, when topics have `count` partitions."""
+    producer = NotingProducer(count)
+
+    class Publisher(KafkaPublisher):
+        async def open(self) -> Any:
+            return producer
+
+    async def publish() -> None:
+        await asyncio.to_thread(Publisher(load_settings()).send, messages)
+
+    asyncio.run(publish())
+    return producer.sent
+
+
+def test_chunks_and_models_stay_where_they_are_read() -> None:
+    names = [f"prediction_{n}" for n in range(40)]
+    chunks = sent(50, [Message("examples", name, b"x") for name in names])
+    assert chunks == [("tideline.examples", shard_of(name, 8)) for name in names]
+    assert {partition for _, partition in chunks} == set(range(8))
+    assert sent(2, [Message("models", "d:orders", b"x")]) == [("tideline.models", 0)]
+    assert sent(2, [Message("dead-letters", "", b"x")]) == [("tideline.dead-letters", None)]
+
+
+def test_a_topic_that_was_made_anew_with_too_few_is_named() -> None:
+    with pytest.raises(TopicsDiffer, match=r"tideline\.examples has no partition"):
+        sent(1, [Message("examples", f"prediction_{n}", b"x") for n in range(40)])
