@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from config.errors import BrokerError, BrokerUnavailable, Stopped, TopicsDiffer
 from config.settings import Settings
-from streams.adapters.kafka_arguments import aiokafka_arguments
 from streams.adapters.kafka_errors import explained
-from streams.adapters.kafka_topics import LARGE_RECORD_BYTES, PINNED
+from streams.adapters.kafka_producer import close_producer, discard_producer, open_producer
+from streams.adapters.kafka_topics import PINNED
 from streams.core.partition import shard_of
 from streams.ports import Message, OutboxEntry
 
-_LOG: Final = logging.getLogger(__name__)
-_REQUEST_TIMEOUT_MS: Final = 15_000
 _SEND_S: Final = 20.0
 """An idempotent producer keeps a batch for ever while a leader is named for it, dead or not: this bounds the wait."""
 _AWAY_S: Final = 60.0
 """A Kafka that has taken nothing for so long is not waited for any more."""
-_CLOSE_S: Final = 5.0
-_DISCARD_S: Final = 1.0
 _CONTENT: Final = ("content-type", b"application/json")
 
 Headers = list[tuple[str, bytes]]
@@ -128,25 +121,13 @@ class KafkaPublisher:
         """Close the producer; everything that was given is acknowledged, or its sender was told."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _close(producer)
+            await close_producer(producer)
 
     async def open(self) -> Any:
         """The producer; a new one after a failure."""
         async with self._opening:
             if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **aiokafka_arguments(self._settings),
-                    enable_idempotence=True,
-                    acks="all",
-                    max_request_size=LARGE_RECORD_BYTES,
-                    request_timeout_ms=_REQUEST_TIMEOUT_MS,
-                )
-                try:
-                    await producer.start()
-                except BaseException:
-                    await _discard(producer)  # it has a task and a connection, which nobody else would end
-                    raise
-                self._producer = producer
+                self._producer = await open_producer(self._settings)
             return self._producer
 
     async def _send_all(self, records: Sequence[_Record]) -> None:
@@ -185,7 +166,7 @@ class KafkaPublisher:
         for producer in failed:
             if self._producer is producer:
                 self._producer = None
-                await _discard(producer)
+                await discard_producer(producer)
 
     def _explained(self, error: KafkaError | TimeoutError) -> BrokerError:
         servers = self._settings.kafka_bootstrap_servers
@@ -200,21 +181,3 @@ class KafkaPublisher:
         if isinstance(told, BrokerUnavailable) and now_s - self._away_since_s > _AWAY_S:
             return BrokerError(f"{told} It has taken nothing for {now_s - self._away_since_s:.0f} s.")
         return told
-
-
-async def _close(producer: Any) -> None:
-    """Send what it holds if Kafka takes it soon."""
-    try:
-        await asyncio.wait_for(producer.stop(), timeout=_CLOSE_S)
-    except (KafkaError, TimeoutError) as error:
-        _LOG.info("a producer could not be closed in order: %r", error)
-        await _discard(producer)
-
-
-async def _discard(producer: Any) -> None:
-    """End it without another attempt: what it holds was given up, and must not come behind what is sent again."""
-    sender = producer._sender  # noqa: SLF001  `stop` would let it send all it holds first
-    if sender.sender_task is not None:
-        with suppress(TimeoutError):  # then what it was about is cancelled
-            await asyncio.wait_for(sender.close(), timeout=_DISCARD_S)
-    await producer.stop()

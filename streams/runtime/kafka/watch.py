@@ -76,7 +76,7 @@ def _seen(record: Any) -> Seen:
     raw = b"" if record.value is None else bytes(record.value)
     try:
         body = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: nested too deeply
         body = None
     headers = {name: text for name, text in record.headers or () if text is not None}
     if "ce_id" in headers:

@@ -1,0 +1,58 @@
+"""aiokafka's idempotent producer: how it is opened, closed, and given up after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from config.settings import Settings
+from streams.adapters.kafka_arguments import aiokafka_arguments
+from streams.adapters.kafka_topics import LARGE_RECORD_BYTES
+
+_LOG: Final = logging.getLogger(__name__)
+_REQUEST_TIMEOUT_MS: Final = 15_000
+_CLOSE_S: Final = 5.0
+_DISCARD_S: Final = 1.0
+
+
+async def open_producer(settings: Settings) -> Any:
+    """A producer that is connected; every record is acknowledged by all replicas in sync, and stored once.
+
+    Raises KafkaError, and SettingsError for certificate files that cannot be used.
+    """
+    producer = AIOKafkaProducer(
+        **aiokafka_arguments(settings),
+        enable_idempotence=True,
+        acks="all",
+        max_request_size=LARGE_RECORD_BYTES,
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+    )
+    try:
+        await producer.start()
+    except BaseException:
+        await discard_producer(producer)  # it has a task and a connection, which nobody else would end
+        raise
+    return producer
+
+
+async def close_producer(producer: Any) -> None:
+    """Send what it holds if Kafka takes it soon, and close it."""
+    try:
+        await asyncio.wait_for(producer.stop(), timeout=_CLOSE_S)
+    except (KafkaError, TimeoutError) as error:
+        _LOG.info("a producer could not be closed in order: %r", error)
+        await discard_producer(producer)
+
+
+async def discard_producer(producer: Any) -> None:
+    """End it without another attempt: what it holds was given up, and must not come behind what is sent again."""
+    sender = producer._sender  # noqa: SLF001  `stop` would let it send all it holds first
+    if sender.sender_task is not None:
+        with suppress(TimeoutError):  # then what it was about is cancelled
+            await asyncio.wait_for(sender.close(), timeout=_DISCARD_S)
+    await producer.stop()

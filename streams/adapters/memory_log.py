@@ -1,0 +1,31 @@
+"""An `EventLog` in memory, for tests: with what it was given, and made to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from config.errors import BrokerError
+
+
+class MemoryLog:
+    """Keeps records. With `failure` set it takes nothing and raises that."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, bytes]] = []
+        self.failure: BrokerError | None = None
+        self.is_closed = False
+
+    async def append(self, records: Sequence[tuple[str, bytes]]) -> None:
+        """See `EventLog`."""
+        if self.failure is not None:
+            raise self.failure
+        self.records += records
+
+    async def check(self) -> None:
+        """Raises `failure` if there is one."""
+        if self.failure is not None:
+            raise self.failure
+
+    async def close(self) -> None:
+        """See `EventLog`."""
+        self.is_closed = True

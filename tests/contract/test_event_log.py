@@ -1,0 +1,175 @@
+"""What every event log does: it takes events in order, and a user's events are found together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
+from typing import Any, Protocol
+
+import pytest
+
+from config.errors import BrokerError, BrokerUnavailable
+from config.settings import Settings, load_settings
+from streams.adapters.kafka_log import KafkaEventLog
+from streams.adapters.kafka_topics import require_topics
+from streams.adapters.memory_log import MemoryLog
+from streams.core.partition import shard_of
+from streams.ports import EventLog
+from streams.runtime.kafka.watch import follow
+from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld, start_world
+
+pytestmark = LEFT_SOCKETS
+PARTITIONS = 3
+
+Records = list[tuple[str, bytes]]
+
+
+class LogWorld(Protocol):
+    """A log, and what is in it afterwards: (partition, user, event), of each partition in order."""
+
+    def open(self) -> EventLog: ...
+
+    def read(self, count: int) -> list[tuple[int, str, bytes]]: ...
+
+
+class MemoryLogWorld:
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+
+    def open(self) -> MemoryLog:
+        return self.log
+
+    def read(self, count: int) -> list[tuple[int, str, bytes]]:
+        assert len(self.log.records) == count
+        return [(shard_of(user, PARTITIONS), user, event) for user, event in self.log.records]
+
+
+class KafkaLogWorld:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def open(self) -> KafkaEventLog:
+        return KafkaEventLog(self.settings)
+
+    def read(self, count: int) -> list[tuple[int, str, bytes]]:
+        seen = islice(follow(self.settings, self.settings.topic("events"), from_start=True), count)
+        return [(record.partition, record.key, record.raw) for record in seen]
+
+
+@pytest.fixture(scope="session")
+def kafka_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaWorld]:
+    world = start_world(tmp_path_factory.mktemp("kafka"))
+    yield world
+    if world.server is not None:
+        world.server.stop()
+
+
+@pytest.fixture(params=["memory", "kafka"])
+def world(request: pytest.FixtureRequest) -> LogWorld:
+    if request.param == "memory":
+        return MemoryLogWorld()
+    kafka: KafkaWorld = request.getfixturevalue("kafka_world")
+    settings = kafka.settings(shards=PARTITIONS)
+    require_topics(settings, create=True)
+    return KafkaLogWorld(settings)
+
+
+def use(log: EventLog, doing: Callable[[EventLog], Awaitable[Any]]) -> None:
+    """Do something with a log, and close it."""
+
+    async def run() -> None:
+        try:
+            await doing(log)
+        finally:
+            await log.close()
+
+    asyncio.run(run())
+
+
+def events(user: str, *numbers: int) -> Records:
+    return [(user, json.dumps({"userId": user, "n": number}).encode()) for number in numbers]
+
+
+def test_events_are_taken_in_the_order_of_their_user(world: LogWorld) -> None:
+    async def append(log: EventLog) -> None:
+        await log.append([*events("ann", 1, 2), *events("zoë", 1), *events("ann", 3)])
+        await log.append([])
+        await log.append(events("ann", 4))
+
+    use(world.open(), append)
+    found = world.read(5)
+    assert [event for _, user, event in found if user == "ann"] == [event for _, event in events("ann", 1, 2, 3, 4)]
+    assert [event for _, user, event in found if user == "zoë"] == [event for _, event in events("zoë", 1)]
+
+
+def test_a_users_events_are_in_the_partition_of_the_users_shard(world: LogWorld) -> None:
+    users = [f"user-{number}" for number in range(40)] + ["zoë", "日本", ""]
+    use(world.open(), lambda log: log.append([record for user in users for record in events(user, 1)]))
+    found = world.read(len(users))
+    assert {(partition, user) for partition, user, _ in found} == {(shard_of(user, PARTITIONS), user) for user in users}
+    assert {partition for partition, _, _ in found} == set(range(PARTITIONS))
+
+
+def test_many_append_at_the_same_time(world: LogWorld) -> None:
+    async def append(log: EventLog) -> None:
+        await asyncio.gather(*[log.append(events(f"user-{number}", 1, 2, 3)) for number in range(50)])
+
+    use(world.open(), append)
+    found = world.read(150)
+    for number in range(50):
+        mine = [event for _, user, event in found if user == f"user-{number}"]
+        assert mine == [event for _, event in events(f"user-{number}", 1, 2, 3)]
+
+
+def test_bytes_stay_as_they_are(world: LogWorld) -> None:
+    odd = [("ann", b"\xff not JSON"), ("ann", b""), ("ann", b"[" * 1_000)]
+    use(world.open(), lambda log: log.append(odd))
+    assert [event for _, _, event in world.read(3)] == [event for _, event in odd]
+
+
+# --- Kafka alone -----------------------------------------------------------------------------------------------------
+
+
+def test_a_kafka_that_is_not_there_is_told_and_nothing_stays_open() -> None:
+    told: list[str] = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["message"])))
+        log = KafkaEventLog(load_settings(kafka_bootstrap_servers="127.0.0.1:1"))
+        with pytest.raises(BrokerUnavailable, match="does not answer"):
+            await log.append(events("ann", 1))
+        with pytest.raises(BrokerUnavailable):
+            await log.check()
+        await log.close()
+
+    asyncio.run(run())
+    assert told == []
+
+
+def test_a_record_that_kafka_never_takes_fails_alone(kafka_world: KafkaWorld) -> None:
+    settings = kafka_world.settings(shards=1)
+    require_topics(settings, create=True)
+    world = KafkaLogWorld(settings)
+
+    async def append(log: EventLog) -> None:
+        with pytest.raises(BrokerError, match="too large") as refused:
+            await log.append([("ann", b"x" * 3_000_000)])
+        assert not isinstance(refused.value, BrokerUnavailable)
+        await log.append(events("ann", 2))
+
+    use(world.open(), append)
+    assert [event for _, _, event in world.read(1)] == [event for _, event in events("ann", 2)]
+
+
+def test_a_log_is_checked(kafka_world: KafkaWorld) -> None:
+    settings = kafka_world.settings(shards=1)
+    require_topics(settings, create=True)
+
+    async def run() -> None:
+        log = KafkaEventLog(settings)
+        await log.check()
+        await log.close()
+
+    asyncio.run(run())
