@@ -19,6 +19,12 @@ def store_meta(prefix: str) -> bytes:
     return f"{prefix}:meta".encode()
 
 
+def api_key(prefix: str, name: str) -> bytes:
+    """A key of the API's own, which belongs to no shard. Raises ValueError for a bad prefix."""
+    store_meta(prefix)
+    return f"{prefix}:api:{name}".encode()
+
+
 @dataclass(frozen=True, slots=True)
 class ShardKeys:
     """The keys of one shard."""

@@ -12,7 +12,16 @@ import pytest
 from tests.conftest import ROOT
 
 # Each layer may import itself and those to its left.
-LAYERS = ("config", "models", "streams.core", "streams.adapters", "streams.runtime", "streams.simulate", "streams.cli")
+LAYERS = (
+    "config",
+    "models",
+    "streams.core",
+    "streams.adapters",
+    "streams.runtime",
+    "streams.simulate",
+    "streams.api",
+    "streams.cli",
+)
 # Modules of `streams` outside a folder: the names that core, adapters and runtimes share.
 SHARED = {"streams": 2, "streams.ports": 2, "streams.commit": 2, "streams.__main__": LAYERS.index("streams.cli")}
 PACKAGES = ("config", "models", "streams")

@@ -1,0 +1,57 @@
+"""The app from its parts. Nothing here is global: two apps in one process know nothing of each other."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from streams.api import document, problems
+from streams.api.auth import Authenticator
+from streams.api.health import health_router
+from streams.api.ingest import ingest_router
+from streams.api.limits import BodyLimit, InFlight, RateLimiter
+from streams.api.metrics import ApiMetrics, Observed
+from streams.api.services import Services
+
+DESCRIPTION = """
+Events in, predictions, users and segments out. Every route but `/healthz`, `/readyz` and this document needs a key:
+`Authorization: Bearer KEY`. Keys are made with `tideline keys create`. Errors are problem details (RFC 9457).
+"""
+
+
+def create_app(services: Services) -> FastAPI:
+    """The API on top of its services, which it neither opens nor closes."""
+    app = FastAPI(
+        title="Tideline",
+        version=services.version,
+        description=DESCRIPTION.strip(),
+        docs_url=None,  # these pages take their scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    options = services.options
+    in_flight = InFlight(options.in_flight_bytes)
+    metrics = ApiMetrics(in_flight)
+    limiter = RateLimiter(options.rate_per_s, options.rate_burst, services.clock)
+    authenticator = Authenticator(services.keys, limiter, clock=services.clock, wall=services.wall)
+    app.include_router(health_router(services, authenticator, metrics))
+    app.include_router(ingest_router(services, authenticator, metrics, in_flight))
+    problems.install(app)
+    document.install(app)
+    _add_layers(app, services, metrics)
+    return app
+
+
+def _add_layers(app: FastAPI, services: Services, metrics: ApiMetrics) -> None:
+    """What is around every route; the last one is the outermost."""
+    options = services.options
+    app.add_middleware(BodyLimit, limit_bytes=options.batch_bytes)
+    if options.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(options.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
+    app.add_middleware(Observed, metrics=metrics)

@@ -1,0 +1,149 @@
+"""Events in, in the shape of Segment's HTTP API. An answer of 200 means: the log has them, and keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from config.errors import BrokerError, BrokerUnavailable
+from streams.api import ingest_document as document
+from streams.api.auth import Authenticator, access
+from streams.api.document import problems
+from streams.api.keys import Role
+from streams.api.limits import InFlight, read_body
+from streams.api.metrics import ApiMetrics
+from streams.api.problems import Kind, Problem
+from streams.api.segment_calls import IGNORED, Arrival, Taken, take_batch, take_call
+from streams.api.services import Services
+from streams.core.events import DeadReason
+from streams.core.refusal import Refused
+
+_MAX_PROBLEMS: Final = 20
+_NO_BODY: Final = (DeadReason.UNREADABLE_JSON, DeadReason.NOT_AN_OBJECT, DeadReason.BAD_ENCODING, DeadReason.TOO_DEEP)
+_SCHEMAS: Final = {"track": document.TRACK, "identify": document.IDENTIFY}
+
+Take = Callable[[bytes, Arrival], Taken]
+
+
+def ingest_router(
+    services: Services, authenticator: Authenticator, metrics: ApiMetrics, in_flight: InFlight
+) -> APIRouter:
+    """The routes that take events."""
+    router = APIRouter(tags=["ingest"])
+    intake = _Intake(services, metrics, in_flight)
+
+    def add(path: str, name: str, summary: str, schema: dict[str, Any], limit_bytes: int, take: Take) -> None:
+        async def endpoint(request: Request) -> Response:
+            return await intake.take(request, limit_bytes, take)
+
+        given = access(authenticator, Role.INGEST, basic=True)
+        given["openapi_extra"] |= document.body(schema)
+        router.add_api_route(
+            path,
+            endpoint,
+            methods=["POST"],
+            operation_id=name,
+            summary=summary,
+            response_model=document.Accepted,
+            responses=problems(400, 408, 413, 415),
+            **given,
+        )
+
+    limits = services.options
+    for kind, schema in _SCHEMAS.items():
+        add(f"/v1/{kind}", kind, f"One {kind} call", schema, limits.event_bytes, _single(kind))
+    add("/v1/batch", "batch", "Many calls", document.BATCH, limits.batch_bytes, take_batch)
+    add("/v1/import", "import", "The same as /v1/batch", document.BATCH, limits.batch_bytes, take_batch)
+    for kind in IGNORED:
+        words = f"Taken and ignored, so that SDKs work: a {kind} call"
+        add(f"/v1/{kind}", kind, words, document.OTHER, limits.event_bytes, _ignored(kind))
+    return router
+
+
+def _single(kind: str) -> Take:
+    def take(body: bytes, arrival: Arrival) -> Taken:
+        return take_call(body, kind, arrival)
+
+    return take
+
+
+def _ignored(kind: str) -> Take:
+    def take(body: bytes, _arrival: Arrival) -> Taken:
+        try:
+            msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Problem(Kind.INVALID_BODY, "expected a JSON object") from error
+        return Taken(ignored={kind: 1})
+
+    return take
+
+
+class _Intake:
+    """What all of these routes do with a request."""
+
+    def __init__(self, services: Services, metrics: ApiMetrics, in_flight: InFlight) -> None:
+        self._services = services
+        self._events = metrics.events
+        self._in_flight = in_flight
+
+    async def take(self, request: Request, limit_bytes: int, take: Take) -> Response:
+        """Read, understand, append; answer when the log has it."""
+        _check_media(request)
+        with self._in_flight.request() as take_bytes:
+            try:
+                async with asyncio.timeout(self._services.options.body_timeout_s):
+                    body = await read_body(request, limit_bytes, take_bytes)
+            except TimeoutError as error:
+                raise Problem(Kind.TIMEOUT, "the body took too long to arrive") from error
+            taken = self._understood(body, take)
+            await self._append(taken)
+        self._count(taken)
+        return Response(msgspec.json.encode(_answer(taken)), media_type="application/json")
+
+    def _understood(self, body: bytes, take: Take) -> Taken:
+        try:
+            return take(body, Arrival(self._services.wall(), self._services.new_id))
+        except Refused as refused:
+            self._events.labels("refused").inc()
+            kind = Kind.INVALID_BODY if refused.reason in _NO_BODY else Kind.INVALID_EVENT
+            raise Problem(kind, refused.detail, reason=refused.reason.value) from refused
+
+    async def _append(self, taken: Taken) -> None:
+        if not taken.records:
+            return
+        try:
+            await self._services.log.append(taken.records)
+        except BrokerError as error:
+            self._events.labels("refused").inc(len(taken.records))
+            if isinstance(error, BrokerUnavailable):
+                raise
+            raise Problem(Kind.LOG_REFUSES, "the log of events does not take this; its operator has to act") from error
+
+    def _count(self, taken: Taken) -> None:
+        self._events.labels("accepted").inc(len(taken.records) - len(taken.unusable))
+        self._events.labels("unusable").inc(len(taken.unusable))
+        self._events.labels("ignored").inc(sum(taken.ignored.values()))
+
+
+def _check_media(request: Request) -> None:
+    given = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if given != "application/json":
+        words = "send JSON with Content-Type: application/json"
+        raise Problem(Kind.UNSUPPORTED_MEDIA, words, headers={"Accept": "application/json"})
+
+
+def _answer(taken: Taken) -> dict[str, Any]:
+    shown = taken.unusable[:_MAX_PROBLEMS]
+    return {
+        "success": True,
+        "accepted": len(taken.records),
+        "ignored": taken.ignored,
+        "unusable": len(taken.unusable),
+        "problems": [{"index": u.index, "reason": u.reason, "detail": u.detail} for u in shown],
+        "messageIds": [{"index": index, "messageId": made} for index, made in taken.made_ids],
+    }

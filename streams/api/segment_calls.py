@@ -1,0 +1,232 @@
+"""From calls in the shape of Segment's HTTP API to records of the events log. Pure: the clock and new ids come in.
+
+A record is the call as it came, byte for byte, with what Segment adds, too: `messageId`, `timestamp` (corrected by
+`sentAt`), `originalTimestamp`, `sentAt`, `receivedAt`, and the `context` and `integrations` of the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from streams.core.event_time import EARLIEST_S, LATEST_S, time_reader
+from streams.core.events import DeadReason
+from streams.core.fields import admit_json, event_name, message_id, user_id
+from streams.core.refusal import Refused, unreadable_json
+
+USED: Final = ("track", "identify")
+IGNORED: Final = ("page", "screen", "group", "alias")
+"""Segment's other calls: taken, so that its SDKs work, and never used."""
+
+_NULL: Final = msgspec.Raw(b"null")
+_TRACK: Final = msgspec.Raw(b'"track"')
+_OBJECTS: Final = ("properties", "traits", "context", "integrations")
+_SHARED: Final = ("context", "integrations")
+_NO_LIMIT: Final = 1 << 62
+
+_as_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_as_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_value = msgspec.json.Decoder().decode
+_encode = msgspec.json.encode
+_read_time = time_reader()
+
+Fields = dict[str, msgspec.Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a request arrived, in seconds since 1970 UTC, and how ids are made."""
+
+    received_s: float
+    new_id: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """An event of which the worker will make a dead letter, and why. `index` is its place in the batch."""
+
+    index: int
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Taken:
+    """What becomes of a request: records for the log, and what its sender is told."""
+
+    records: list[tuple[str, bytes]] = field(default_factory=list)
+    """(user, or else the anonymous id; event as JSON)"""
+    made_ids: list[tuple[int, str]] = field(default_factory=list)
+    """(index, message id) of events that came without one"""
+    unusable: list[Unusable] = field(default_factory=list)
+    """These are among the records: nothing that was sent is lost."""
+    ignored: dict[str, int] = field(default_factory=dict)
+    """type -> calls that are never used, which are in no record."""
+
+
+def take_call(body: bytes, kind: str, arrival: Arrival) -> Taken:
+    """One call of a type that is used. Raises `Refused` for what could not be used; only a missing user id is
+    taken where there is an anonymous id, as Segment's SDKs send that by the thousand.
+    """
+    admit_json(body, _NO_LIMIT)
+    fields = _fields(body)
+    taken = Taken()
+    fields["type"] = msgspec.Raw(_encode(kind))
+    _put(taken, 0, fields, fields, arrival)
+    return taken
+
+
+def take_batch(body: bytes, arrival: Arrival) -> Taken:
+    """Many calls. Raises `Refused` only where the body as a whole is no batch; a bad item goes into the log as it
+    came, where the worker makes a dead letter of it.
+    """
+    whole = _fields(body)
+    try:
+        items = _as_list(whole.get("batch", _NULL))
+    except msgspec.DecodeError:
+        raise Refused(DeadReason.UNREADABLE_JSON, 'expected "batch" with a list of calls') from None
+    for name in _SHARED:
+        _check_object(whole, name)
+    taken = Taken()
+    for index, item in enumerate(items):
+        _take_item(taken, index, bytes(item), whole, arrival)
+    return taken
+
+
+def _take_item(taken: Taken, index: int, item: bytes, whole: Fields, arrival: Arrival) -> None:
+    fields: Fields = {}
+    try:
+        admit_json(item, _NO_LIMIT)
+        fields = _fields(item)
+        kind = _value(fields.get("type", _NULL))
+        if kind in IGNORED:
+            taken.ignored[kind] = taken.ignored.get(kind, 0) + 1
+            return
+        if kind not in USED:
+            raise Refused(DeadReason.UNKNOWN_TYPE, "the type must be track or identify")
+        for name in _SHARED:
+            _merge(fields, whole, name)
+        _put(taken, index, fields, whole, arrival)
+    except Refused as refused:
+        taken.records.append((_key(fields), item))
+        taken.unusable.append(Unusable(index, refused.reason.value, refused.detail))
+
+
+def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arrival) -> None:
+    """Add the record of an event; raises `Refused` before anything is added."""
+    for name in _OBJECTS:
+        _check_object(fields, name)
+    user, problem = _user(fields)
+    if fields["type"] == _TRACK:
+        event_name(_value(fields.get("event", _NULL)))
+    known = message_id(_value(fields.get("messageId", _NULL)))
+    _correct_time(fields, whole, arrival)
+    if known is None:
+        known = arrival.new_id()
+        fields["messageId"] = msgspec.Raw(_encode(known))
+        taken.made_ids.append((index, known))
+    fields["receivedAt"] = _time_text(arrival.received_s)
+    taken.records.append((user, _encode(fields)))
+    if problem is not None:
+        taken.unusable.append(Unusable(index, problem.reason.value, problem.detail))
+
+
+def _fields(body: bytes) -> Fields:
+    try:
+        return _as_object(body)
+    except msgspec.DecodeError as error:
+        raise unreadable_json(body, error) from error
+    except UnicodeDecodeError as error:
+        raise Refused(DeadReason.BAD_ENCODING, "the body is not UTF-8") from error
+    except RecursionError as error:
+        raise Refused(DeadReason.TOO_DEEP, "nested too deeply") from error
+
+
+def _check_object(fields: Fields, name: str) -> None:
+    found = bytes(fields.get(name, _NULL)).lstrip()
+    if found != b"null" and not found.startswith(b"{"):
+        raise Refused(DeadReason.BAD_PROPERTIES, f"{name} must be an object")
+
+
+def _merge(fields: Fields, whole: Fields, name: str) -> None:
+    """What is said of the whole batch holds for each of its items, unless the item says otherwise."""
+    shared, own = whole.get(name, _NULL), fields.get(name, _NULL)
+    if shared == _NULL:
+        return
+    _check_object(fields, name)
+    if own == _NULL:
+        fields[name] = shared
+    else:
+        fields[name] = msgspec.Raw(_encode({**_as_object(shared), **_as_object(own)}))
+
+
+def _user(fields: Fields) -> tuple[str, Refused | None]:
+    """The user, or else the anonymous id with the reason why the event cannot be scored. Raises `Refused`."""
+    try:
+        return user_id(_value(fields.get("userId", _NULL))), None
+    except Refused as refused:
+        if refused.reason is not DeadReason.MISSING_USER:
+            raise
+        try:
+            anonymous = user_id(_value(fields.get("anonymousId", _NULL)))
+        except Refused:
+            raise Refused(DeadReason.MISSING_USER, "the event has neither a userId nor an anonymousId") from None
+        detail = "the event has only an anonymousId; events without a userId cannot be scored"
+        return anonymous, Refused(DeadReason.MISSING_USER, detail)
+
+
+def _key(fields: Fields) -> str:
+    """Where a record that cannot be used goes: to the others of its user, if it names one."""
+    for name in ("userId", "anonymousId"):
+        try:
+            return user_id(_value(fields.get(name, _NULL)))
+        except (Refused, msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return ""
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+def _correct_time(fields: Fields, whole: Fields, arrival: Arrival) -> None:
+    """`timestamp` = received - (sent - original), as Segment does for senders whose clock is off.
+
+    An event that has both `timestamp` and `originalTimestamp` was corrected before, by whoever passed it on.
+    """
+    sent = fields.get("sentAt", _NULL)
+    if sent == _NULL:
+        sent = whole.get("sentAt", _NULL)
+    if sent != _NULL:
+        fields["sentAt"] = sent
+    stamp, original = fields.get("timestamp", _NULL), fields.get("originalTimestamp", _NULL)
+    if _NULL not in (stamp, original):
+        _read_time(_value(stamp))
+        return
+    original = stamp if original == _NULL else original
+    if original == _NULL:
+        fields["timestamp"] = _time_text(arrival.received_s)
+        return
+    time_s = _read_time(_value(original))
+    fields["originalTimestamp"] = fields["timestamp"] = original
+    sent_s = _time_or_none(sent)
+    if sent_s is not None:
+        corrected_s = arrival.received_s - (sent_s - time_s)
+        if EARLIEST_S <= corrected_s <= LATEST_S:
+            fields["timestamp"] = _time_text(corrected_s)
+
+
+def _time_or_none(sent: msgspec.Raw) -> float | None:
+    try:
+        return _read_time(_value(sent))
+    except (Refused, msgspec.DecodeError):
+        return None  # a sender without a usable clock: its times are taken as they are
+
+
+def _time_text(time_s: float) -> msgspec.Raw:
+    """As JSON, to the millisecond."""
+    text: Any = datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds")
+    return msgspec.Raw(b'"%b"' % text.replace("+00:00", "Z").encode())

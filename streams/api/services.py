@@ -1,0 +1,52 @@
+"""What an app is made of: everything that it uses comes in here, and nothing else is looked for."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from streams.api.auth import KeyStore
+from streams.ports import EventLog
+
+
+class Keys(KeyStore, Protocol):
+    """Keys in a store that can be asked whether it answers."""
+
+    def ping(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """Bounds and switches; docs/settings.md has the settings that they come from."""
+
+    event_bytes: int = 32_768
+    batch_bytes: int = 512_000
+    in_flight_bytes: int = 64 << 20
+    rate_per_s: float = 1_000.0
+    rate_burst: int = 2_000
+    cors_origins: tuple[str, ...] = ()
+    body_timeout_s: float = 30.0
+
+
+def new_message_id() -> str:
+    """The message id of an event that came without one."""
+    return f"tl-{secrets.token_hex(16)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The outside of one app."""
+
+    log: EventLog
+    check_log: Callable[[], Awaitable[None]]
+    """Raises BrokerError while the log does not answer."""
+    keys: Keys
+    options: ApiOptions = field(default_factory=ApiOptions)
+    version: str = "0"
+    wall: Callable[[], float] = time.time
+    """Seconds since 1970 UTC."""
+    clock: Callable[[], float] = time.monotonic
+    new_id: Callable[[], str] = new_message_id

@@ -1,0 +1,102 @@
+"""An app with a log and keys in memory, and a clock that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import msgspec
+from fastapi import FastAPI
+
+from config.errors import StoreUnavailable
+from streams.adapters.memory_log import MemoryLog
+from streams.adapters.redis_api_keys import KeyRecord, KeyState
+from streams.api.app import create_app
+from streams.api.keys import Role, make_key
+from streams.api.services import ApiOptions, Services
+
+NOW_S = 1_780_000_000.0  # 2026-05-28T20:26:40Z
+
+
+class MemoryKeys:
+    """Keys in memory; with `is_away` set it does not answer."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, KeyRecord] = {}
+        self.revoked: dict[str, float] = {}
+        self.used: dict[str, float] = {}
+        self.asked = 0
+        self.is_away = False
+
+    def find(self, key_id: str) -> KeyState | None:
+        self.ping()
+        self.asked += 1
+        record = self.records.get(key_id)
+        return None if record is None else KeyState(record, self.revoked.get(key_id), self.used.get(key_id))
+
+    def note_use(self, key_id: str, now_s: float) -> None:
+        self.used[key_id] = now_s
+
+    def ping(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("redis://inside:6379 does not answer")
+
+
+@dataclass
+class ApiWorld:
+    """One app and what is around it."""
+
+    options: ApiOptions = field(default_factory=ApiOptions)
+    log: MemoryLog = field(default_factory=MemoryLog)
+    keys: MemoryKeys = field(default_factory=MemoryKeys)
+    now_s: float = 0.0
+    """Of the clock that never goes back."""
+    app: FastAPI = field(init=False)
+    made: dict[Role, str] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        numbers = itertools.count(1)
+        self.app = create_app(
+            Services(
+                log=self.log,
+                check_log=self.log.check,
+                keys=self.keys,
+                options=self.options,
+                wall=lambda: NOW_S + self.now_s,
+                clock=lambda: self.now_s,
+                new_id=lambda: f"made-{next(numbers)}",
+            )
+        )
+        for role in Role:
+            self.made[role] = self.new_key(role)
+
+    def new_key(self, role: Role) -> str:
+        """A good key."""
+        key, record = make_key(role, "a test", NOW_S)
+        self.keys.records[record.id] = record
+        return key
+
+    def headers(self, role: Role = Role.INGEST) -> dict[str, str]:
+        """What a caller with a key of that role sends."""
+        return {"Authorization": f"Bearer {self.made[role]}"}
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """One request, without the key of anybody."""
+
+        async def run() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+                return await client.request(method, path, **more)
+
+        return asyncio.run(run())
+
+    def post(self, path: str, json: Any = None, **more: Any) -> httpx.Response:
+        """An ingest call with a key."""
+        return self.ask("POST", path, json=json, headers=self.headers() | more.pop("headers", {}), **more)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What is in the log."""
+        return [msgspec.json.decode(event) for _, event in self.log.records]
