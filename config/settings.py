@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -174,6 +175,41 @@ class Settings(BaseSettings):
         ge=0,
         description="A worker is ready (`/readyz`) when at most so many records of its partitions are unread.",
     )
+    api_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address at which `tideline api` listens; `0.0.0.0` in a container.",
+    )
+    api_port: int = Field(default=8080, ge=1, le=65_535, description="The port of that.")
+    api_log: Literal["embedded", "kafka"] = Field(
+        default="embedded",
+        description="Where the API puts events: the embedded log of the data directory, or Kafka's events topic.",
+    )
+    api_cors_origins: str | None = Field(
+        default=None,
+        description="Origins (`https://shop.example`, several with commas between them) whose pages may call the API "
+        "from a browser; without any, none may.",
+    )
+    api_rate_per_s: float = Field(
+        default=1_000.0, gt=0, description="Requests a second that the API takes with one key, per process."
+    )
+    api_rate_burst: int = Field(default=2_000, ge=1, description="Requests that it takes with one key at once.")
+    api_event_bytes: int = Field(
+        default=32_768,
+        ge=1_024,
+        le=1_000_000,
+        description="Largest single event of the API, unpacked; Segment's own bound. The catalog's "
+        "`limits.property_bytes` bounds what is scored.",
+    )
+    api_batch_bytes: int = Field(
+        default=512_000, ge=1_024, le=64_000_000, description="Largest batch of the API, unpacked; Segment's own bound."
+    )
+    api_in_flight_mb: int = Field(
+        default=64,
+        ge=1,
+        description="Bodies that one API process holds at the same time, in MB. What comes above is told to come again "
+        "(503).",
+    )
     signing_key: SecretStr | None = Field(
         default=None,
         description="Signs snapshots of river models that are stored as pickles (32 characters or more). Without it "
@@ -189,6 +225,20 @@ class Settings(BaseSettings):
             except ValueError as error:
                 raise PydanticCustomError("url", "{expected}", {"expected": str(error)}) from None
         return value
+
+    @field_validator("api_cors_origins")
+    @classmethod
+    def _origins(cls, value: str | None) -> str | None:
+        origins = [origin.strip() for origin in (value or "").split(",") if origin.strip()]
+        for origin in origins:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in ("http", "https")
+                or not parts.netloc
+                or parts.geturl() != f"{parts.scheme}://{parts.netloc}"
+            ):
+                raise PydanticCustomError("origins", "origins such as https://shop.example, with commas between them")
+        return ",".join(origins) or None
 
     @field_validator("signing_key")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from streams.adapters.redis_keys import api_key
-from streams.adapters.redis_wire import Wire
+from streams.adapters.redis_nodes import open_nodes
 
 
 class KeyRecord(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class RedisApiKeys:
     """
 
     def __init__(self, url: str, *, prefix: str = "tl", timeout_s: float = 5.0) -> None:
-        self._wire = Wire(url, timeout_s=timeout_s)
+        self._nodes = open_nodes(url, timeout_s=timeout_s)
         self._lock = threading.Lock()
         self._keys, self._revoked, self._used = (api_key(prefix, name) for name in ("keys", "revoked", "used"))
 
@@ -52,7 +52,7 @@ class RedisApiKeys:
         """The key with that id; None if there is none."""
         with self._lock:
             found, revoked, used = (
-                self._wire.ask("HGET", name, key_id) for name in (self._keys, self._revoked, self._used)
+                self._nodes.ask("HGET", name, key_id) for name in (self._keys, self._revoked, self._used)
             )
         return None if found is None else _state(found, revoked, used)
 
@@ -60,7 +60,7 @@ class RedisApiKeys:
         """Every key, the oldest first; revoked ones, too."""
         with self._lock:
             keys, revoked, used = (
-                _pairs(self._wire.ask("HGETALL", n)) for n in (self._keys, self._revoked, self._used)
+                _pairs(self._nodes.ask("HGETALL", n)) for n in (self._keys, self._revoked, self._used)
             )
         states = [_state(data, revoked.get(key_id), used.get(key_id)) for key_id, data in keys.items()]
         return sorted(states, key=lambda state: (state.record.created_s, state.record.id))
@@ -82,15 +82,15 @@ class RedisApiKeys:
 
     def ping(self) -> None:
         """Only asks whether the server answers."""
-        self._ask("PING")
+        self._ask("EXISTS", self._keys)
 
     def close(self) -> None:
         with self._lock:
-            self._wire.close()
+            self._nodes.close()
 
-    def _ask(self, *command: bytes | str | int) -> Any:
+    def _ask(self, verb: str, key: bytes, *rest: bytes | str | int) -> Any:
         with self._lock:
-            return self._wire.ask(*command)
+            return self._nodes.ask(verb, key, *rest)
 
 
 def _state(data: bytes, revoked: bytes | None, used: bytes | None) -> KeyState:

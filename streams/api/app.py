@@ -7,8 +7,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from streams.api import document, problems
 from streams.api.auth import Authenticator
-from streams.api.health import health_router
-from streams.api.ingest import ingest_router
+from streams.api.health import add_health
+from streams.api.ingest import add_ingest
 from streams.api.limits import BodyLimit, InFlight, RateLimiter
 from streams.api.metrics import ApiMetrics, Observed
 from streams.api.services import Services
@@ -34,8 +34,8 @@ def create_app(services: Services) -> FastAPI:
     metrics = ApiMetrics(in_flight)
     limiter = RateLimiter(options.rate_per_s, options.rate_burst, services.clock)
     authenticator = Authenticator(services.keys, limiter, clock=services.clock, wall=services.wall)
-    app.include_router(health_router(services, authenticator, metrics))
-    app.include_router(ingest_router(services, authenticator, metrics, in_flight))
+    add_health(app, services, authenticator, metrics)
+    add_ingest(app, services, authenticator, metrics, in_flight)
     problems.install(app)
     document.install(app)
     _add_layers(app, services, metrics)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
@@ -31,16 +31,16 @@ class Ready(BaseModel):
     log: bool = Field(description="Whether the log of events answers.")
 
 
-def health_router(services: Services, authenticator: Authenticator, metrics: ApiMetrics) -> APIRouter:
-    """The routes for whoever looks after the process."""
-    router = APIRouter(tags=["health"])
+def add_health(app: FastAPI, services: Services, authenticator: Authenticator, metrics: ApiMetrics) -> None:
+    """Add the routes for whoever looks after the process."""
 
-    @router.get("/healthz", operation_id="healthz", summary="Does the process run?")
+    @app.get("/healthz", tags=["health"], operation_id="healthz", summary="Does the process run?")
     async def healthz() -> Alive:
         return Alive(status="ok")
 
-    @router.get(
+    @app.get(
         "/readyz",
+        tags=["health"],
         operation_id="readyz",
         summary="Can it take events and answer questions?",
         response_model=Ready,
@@ -51,8 +51,9 @@ def health_router(services: Services, authenticator: Authenticator, metrics: Api
         ready = Ready(ready=store and log, store=store, log=log)
         return JSONResponse(ready.model_dump(), 200 if ready.ready else 503)
 
-    @router.get(
+    @app.get(
         "/metrics",
+        tags=["health"],
         operation_id="metrics",
         summary="What the process has counted, for Prometheus",
         response_class=Response,
@@ -64,8 +65,6 @@ def health_router(services: Services, authenticator: Authenticator, metrics: Api
     )
     async def show_metrics() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    return router
 
 
 async def _store_answers(services: Services) -> bool:

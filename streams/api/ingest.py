@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from config.errors import BrokerError, BrokerUnavailable
@@ -30,11 +30,10 @@ _SCHEMAS: Final = {"track": document.TRACK, "identify": document.IDENTIFY}
 Take = Callable[[bytes, Arrival], Taken]
 
 
-def ingest_router(
-    services: Services, authenticator: Authenticator, metrics: ApiMetrics, in_flight: InFlight
-) -> APIRouter:
-    """The routes that take events."""
-    router = APIRouter(tags=["ingest"])
+def add_ingest(
+    app: FastAPI, services: Services, authenticator: Authenticator, metrics: ApiMetrics, in_flight: InFlight
+) -> None:
+    """Add the routes that take events."""
     intake = _Intake(services, metrics, in_flight)
 
     def add(path: str, name: str, summary: str, schema: dict[str, Any], limit_bytes: int, take: Take) -> None:
@@ -43,9 +42,10 @@ def ingest_router(
 
         given = access(authenticator, Role.INGEST, basic=True)
         given["openapi_extra"] |= document.body(schema)
-        router.add_api_route(
+        app.add_api_route(
             path,
             endpoint,
+            tags=["ingest"],
             methods=["POST"],
             operation_id=name,
             summary=summary,
@@ -62,7 +62,6 @@ def ingest_router(
     for kind in IGNORED:
         words = f"Taken and ignored, so that SDKs work: a {kind} call"
         add(f"/v1/{kind}", kind, words, document.OTHER, limits.event_bytes, _ignored(kind))
-    return router
 
 
 def _single(kind: str) -> Take:

@@ -37,7 +37,6 @@ class Kind(Enum):
     NOT_FOUND = ("not-found", 404, "There is no such thing")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method cannot be used here")
     TIMEOUT = ("timeout", 408, "The body took too long to arrive")
-    INPUT_FORMAT = ("input-format", 409, "The catalog reads another format")
     TOO_LARGE = ("too-large", 413, "The body is too large")
     UNSUPPORTED_MEDIA = ("unsupported-media", 415, "The body is of another kind")
     INVALID_PARAMETERS = ("invalid-parameters", 422, "A parameter cannot be used")

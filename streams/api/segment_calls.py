@@ -24,7 +24,7 @@ IGNORED: Final = ("page", "screen", "group", "alias")
 
 _NULL: Final = msgspec.Raw(b"null")
 _TRACK: Final = msgspec.Raw(b'"track"')
-_OBJECTS: Final = ("properties", "traits", "context", "integrations")
+_READ: Final = ("properties", "traits")
 _SHARED: Final = ("context", "integrations")
 _NO_LIMIT: Final = 1 << 62
 
@@ -75,14 +75,16 @@ def take_call(body: bytes, kind: str, arrival: Arrival) -> Taken:
     admit_json(body, _NO_LIMIT)
     fields = _fields(body)
     taken = Taken()
+    for name in _SHARED:
+        _check_object(fields, name)
     fields["type"] = msgspec.Raw(_encode(kind))
     _put(taken, 0, fields, fields, arrival)
     return taken
 
 
 def take_batch(body: bytes, arrival: Arrival) -> Taken:
-    """Many calls. Raises `Refused` only where the body as a whole is no batch; a bad item goes into the log as it
-    came, where the worker makes a dead letter of it.
+    """Many calls. Raises `Refused` only where the body as a whole is no batch; a bad item goes into the log, too,
+    where the worker makes a dead letter of it.
     """
     whole = _fields(body)
     try:
@@ -112,19 +114,19 @@ def _take_item(taken: Taken, index: int, item: bytes, whole: Fields, arrival: Ar
             _merge(fields, whole, name)
         _put(taken, index, fields, whole, arrival)
     except Refused as refused:
-        taken.records.append((_key(fields), item))
+        taken.records.append((_key(fields), _as_it_came(fields, item, arrival)))
         taken.unusable.append(Unusable(index, refused.reason.value, refused.detail))
 
 
 def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arrival) -> None:
-    """Add the record of an event; raises `Refused` before anything is added."""
-    for name in _OBJECTS:
+    """Add the record of an event; raises `Refused` before anything is added, for what the worker would refuse."""
+    for name in _READ:
         _check_object(fields, name)
     user, problem = _user(fields)
     if fields["type"] == _TRACK:
         event_name(_value(fields.get("event", _NULL)))
-    known = message_id(_value(fields.get("messageId", _NULL)))
     _correct_time(fields, whole, arrival)
+    known = message_id(_value(fields.get("messageId", _NULL)))
     if known is None:
         known = arrival.new_id()
         fields["messageId"] = msgspec.Raw(_encode(known))
@@ -133,6 +135,18 @@ def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arriv
     taken.records.append((user, _encode(fields)))
     if problem is not None:
         taken.unusable.append(Unusable(index, problem.reason.value, problem.detail))
+
+
+def _as_it_came(fields: Fields, item: bytes, arrival: Arrival) -> bytes:
+    """The record of an item that cannot be used. An object also says when it was received, so that the only thing that
+    the worker finds wrong is what was wrong.
+    """
+    if not fields:
+        return item
+    if fields.get("timestamp", _NULL) == fields.get("originalTimestamp", _NULL) == _NULL:
+        fields["timestamp"] = _time_text(arrival.received_s)
+    fields["receivedAt"] = _time_text(arrival.received_s)
+    return _encode(fields)
 
 
 def _fields(body: bytes) -> Fields:
@@ -157,10 +171,9 @@ def _merge(fields: Fields, whole: Fields, name: str) -> None:
     shared, own = whole.get(name, _NULL), fields.get(name, _NULL)
     if shared == _NULL:
         return
-    _check_object(fields, name)
     if own == _NULL:
         fields[name] = shared
-    else:
+    elif bytes(own).startswith(b"{"):
         fields[name] = msgspec.Raw(_encode({**_as_object(shared), **_as_object(own)}))
 
 

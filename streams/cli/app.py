@@ -8,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from streams.cli import catalog, demo, evaluate, kafka, look, replay, segment, simulate, store, transitions, up, worker
+from streams.cli import (
+    api,
+    catalog,
+    demo,
+    evaluate,
+    kafka,
+    keys,
+    look,
+    replay,
+    segment,
+    simulate,
+    store,
+    transitions,
+    up,
+    worker,
+)
 from streams.cli.options import examples, flowing
 from streams.cli.screen import end_on_sigterm
 from streams.runtime.allocation import return_large_blocks
@@ -55,9 +70,11 @@ def _root(
     """Options that stand before the command."""
 
 
-def _add(command: Callable[..., None], panel: str, shown: Sequence[tuple[str, str]]) -> None:
-    name = command.__name__.replace("_", "-")
-    app.command(name, help=flowing(command.__doc__ or ""), epilog=examples(shown), rich_help_panel=panel)(command)
+def _add(
+    command: Callable[..., None], panel: str | None, shown: Sequence[tuple[str, str]], to: typer.Typer = app
+) -> None:
+    name = command.__name__.strip("_").replace("_", "-")
+    to.command(name, help=flowing(command.__doc__ or ""), epilog=examples(shown), rich_help_panel=panel)(command)
 
 
 RUN, LOOK, KAFKA, CATALOG = "Run", "Look at what is stored", "Kafka", "Catalogs"
@@ -66,6 +83,7 @@ _add(replay.replay, RUN, replay.EXAMPLES)
 _add(evaluate.evaluate, RUN, evaluate.EXAMPLES)
 _add(up.up, RUN, up.EXAMPLES)
 _add(worker.worker, RUN, worker.EXAMPLES)
+_add(api.api, RUN, api.EXAMPLES)
 _add(simulate.simulate, RUN, simulate.EXAMPLES)
 _add(look.predictions, LOOK, look.PREDICTIONS_EXAMPLES)
 _add(segment.segment, LOOK, segment.EXAMPLES)
@@ -79,6 +97,18 @@ _add(kafka.tail, KAFKA, kafka.TAIL_EXAMPLES)
 _add(kafka.lag, KAFKA, kafka.LAG_EXAMPLES)
 _add(catalog.check, CATALOG, catalog.CHECK_EXAMPLES)
 _add(catalog.schema, CATALOG, catalog.SCHEMA_EXAMPLES)
+
+key_app = typer.Typer(no_args_is_help=True)
+_add(keys.create, None, keys.CREATE_EXAMPLES, key_app)
+_add(keys.list_, None, keys.LIST_EXAMPLES, key_app)
+_add(keys.revoke, None, keys.REVOKE_EXAMPLES, key_app)
+app.add_typer(
+    key_app,
+    name="keys",
+    help="Make, list and revoke keys of the API.",
+    epilog=examples(keys.CREATE_EXAMPLES + keys.LIST_EXAMPLES + keys.REVOKE_EXAMPLES),
+    rich_help_panel=RUN,
+)
 
 
 def main() -> None:

@@ -84,6 +84,24 @@ def open_place(place: Place, *, port: int | None = None) -> Iterator[str]:
 
 
 @contextmanager
+def join_place(place: Place) -> Iterator[str]:
+    """The address of the place's server for whoever owns no shard, whether or not there is a store yet.
+
+    An embedded server that another process runs is used; else it runs for as long as this is open. Raises StoreError
+    when it does not start.
+    """
+    if place.url is not None:
+        yield place.url
+        return
+    address = _answering_server(place.data_dir)
+    if address is not None:
+        yield address
+        return
+    with EmbeddedValkey(place.data_dir) as server:
+        yield server.url
+
+
+@contextmanager
 def read_place(place: Place) -> Iterator[RedisReader]:
     """A reader of what is stored; an embedded server that does not run is started for as long as this is open.
 

@@ -8,6 +8,7 @@ import re
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -23,7 +24,13 @@ from streams.cli.tables import add, plain_table
 from streams.runtime import job
 from tests.conftest import ROOT
 
-COMMANDS = sorted(info.name or "" for info in app.registered_commands)
+NESTED = [
+    f"{group.name} {info.name}"
+    for group in app.registered_groups
+    if group.typer_instance is not None
+    for info in group.typer_instance.registered_commands
+]
+COMMANDS = sorted([*(info.name or "" for info in app.registered_commands), *NESTED])
 CATALOG = """
 version: 1
 name: My [bold]shop
@@ -52,10 +59,14 @@ def catalog(tmp_path: Path) -> Path:
 
 def test_all_commands_are_there() -> None:
     wanted = {
+        "api",
         "check",
         "dead-letters",
         "demo",
         "evaluate",
+        "keys create",
+        "keys list",
+        "keys revoke",
         "lag",
         "predictions",
         "produce",
@@ -76,7 +87,7 @@ def test_all_commands_are_there() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_examples(command: str) -> None:
-    code, out, _ = run(command, "--help")
+    code, out, _ = run(*command.split(), "--help")
     assert code == 0
     assert "Examples" in out
     assert f"tideline {command}" in out
@@ -87,8 +98,10 @@ def test_the_page_about_the_command_line_has_every_command_and_option(command: s
     page = (ROOT / "docs/cli.md").read_text()
     section = re.search(rf"^## `tideline {command}\b.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     assert section is not None
-    group = typer.main.get_group(app)
-    options = {name for parameter in group.commands[command].params for name in parameter.opts if name[:2] == "--"}
+    found: Any = typer.main.get_group(app)
+    for name in command.split():
+        found = found.commands[name]
+    options = {name for parameter in found.params for name in parameter.opts if name[:2] == "--"}
     assert {name for name in options - {"--help"} if name not in section[0]} == set()
 
 

@@ -1,0 +1,145 @@
+"""The API as a process: opens what it needs, listens, and stops in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final
+
+import uvicorn
+
+from config.errors import BrokerError, BrokerUnavailable, TidelineError
+from config.settings import Settings
+from streams.adapters.embedded_log import EmbeddedEventLog
+from streams.adapters.log_folder import LOG_FOLDER, LogFolder
+from streams.adapters.redis_api_keys import RedisApiKeys
+from streams.api.app import create_app
+from streams.api.services import ApiOptions, Services
+from streams.ports import EventLog
+from streams.runtime.place import Place, join_place
+
+_STOP_S: Final = 20
+"""Requests that are in hand have so long to come to their end; it is longer than an append may take."""
+_KEEP_ALIVE_S: Final = 75
+"""Longer than senders keep a connection, so that it is they who close it and no request meets a closed one."""
+_GB: Final = 1_000_000_000
+_MB: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ApiJob:
+    """What to serve."""
+
+    settings: Settings
+    place: Place
+
+
+def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C, then finish the requests in hand.
+
+    Raises StoreError, BrokerError, TopicsDiffer (a log of another number of partitions), TidelineError (the port).
+    """
+    with listening(job.settings) as listener, join_place(job.place) as url:
+        keys = RedisApiKeys(url, prefix=job.place.prefix)
+        try:
+            if not keys.exist():
+                say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
+            asyncio.run(_serve(job, keys, listener, say))
+        finally:
+            keys.close()
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """A socket at the API's address. Raises TidelineError where there can be none."""
+    family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.api_host, settings.api_port), family=family)
+    except OSError as error:
+        where = f"{settings.api_host}:{settings.api_port}"
+        raise TidelineError(f"the API cannot listen at {where} ({error}). Choose another --port.") from error
+    with listener:
+        yield listener
+
+
+def options_of(settings: Settings) -> ApiOptions:
+    """The bounds that settings name."""
+    return ApiOptions(
+        event_bytes=settings.api_event_bytes,
+        batch_bytes=settings.api_batch_bytes,
+        in_flight_bytes=settings.api_in_flight_mb * _MB,
+        rate_per_s=settings.api_rate_per_s,
+        rate_burst=settings.api_rate_burst,
+        cors_origins=() if settings.api_cors_origins is None else tuple(settings.api_cors_origins.split(",")),
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without handlers of its own, which would end the process with the signal after an orderly stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(job: ApiJob, keys: RedisApiKeys, listener: socket.socket, say: Callable[[str], None]) -> None:
+    log, check_log = _open_log(job)
+    try:
+        await check_log()
+        services = Services(log, check_log, keys, options_of(job.settings), version=version("tideline"))
+        config = uvicorn.Config(
+            create_app(services),
+            http="httptools",
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_STOP_S,
+        )
+        server = _Server(config)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, server.handle_exit, number, None)
+        gc.freeze()  # what is there stays, and need not be looked through again
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        say(f"Listening. http://{shown}:{port}/readyz says whether store and log answer; /openapi.json what there is.")
+        await server.serve([listener])
+    finally:
+        await log.close()
+
+
+def _open_log(job: ApiJob) -> tuple[EventLog, Callable[[], Any]]:
+    """The log of events, and how it is asked whether it answers."""
+    if job.settings.api_log == "kafka":
+        from streams.adapters.kafka_log import KafkaEventLog  # with the client, which the embedded log does not need
+
+        kafka = KafkaEventLog(job.settings)
+        return kafka, kafka.check
+    folder = job.place.data_dir / LOG_FOLDER
+    max_bytes = round(job.settings.log_max_gb * _GB)
+    return EmbeddedEventLog(folder, _partitions(job), max_bytes=max_bytes), _always
+
+
+def _partitions(job: ApiJob) -> int:
+    """Of the log that is there; as the settings say where there is none yet."""
+    try:
+        return LogFolder.find(job.place.data_dir).shards
+    except BrokerUnavailable:
+        raise
+    except BrokerError:
+        return job.settings.shards
+
+
+async def _always() -> None:
+    """Files are there; where they cannot be written, the append says so."""
