@@ -58,12 +58,11 @@ class ModelsService(ReportingService):
             await consumer.stop()
 
     def _take(self, records: Any) -> None:
-        newest = {record.key: record for record in records if record.key in self._keys and record.value is not None}
-        if not newest:
-            return
         latest = dict(self.latest)
-        for key, record in newest.items():
-            p = self._keys[key]
+        for record in records:  # every one: the last of a key may be unreadable, or late and older than those before it
+            p = self._keys.get(record.key)
+            if p is None or record.value is None:
+                continue
             try:
                 snapshot = Snapshot.from_bytes(record.value, self._features, self._codec)
             except SnapshotRefused as error:
