@@ -7,7 +7,9 @@ place in the log: whoever learns it, and however often, comes to the same.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -25,6 +27,8 @@ from streams.runtime.lockstep import LEARNER_PREFIX
 from streams.runtime.records import Position, Record
 from streams.runtime.shard_run import Ports
 
+_LOG: Final = logging.getLogger(__name__)
+
 COUNTS_PREFIX = "counts:"
 MARKS_BLOB = "marks"
 
@@ -41,6 +45,7 @@ class LearnerRun:
 
     A prediction gets a snapshot whenever one of its chunks is the first at or past a multiple of `every` offsets.
     `digest` names the catalog in chunks and in the keys of snapshots: what belongs to another one is left alone.
+    `source` names the partition where something is wrong with a record.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class LearnerRun:
         every: int,
         digest: str,
         codec: ModelCodec | None = None,
+        source: str = "",
     ) -> None:
         if every < 1:
             raise ValueError(f"a snapshot every {every} offsets: expected 1 or more")
@@ -60,9 +66,12 @@ class LearnerRun:
         self.learned_chunks = 0
         self.foreign_chunks = 0
         """Chunks of other catalogs in the same topic, which were left out."""
+        self.refused_chunks = 0
+        """Records that are no chunk which can be learned; they were left out, as gaps are."""
         self.set_backs = 0
         """How often the store was found to have gone back in time."""
         self._ports = ports
+        self._source = source or f"partition {partition} of the examples"
         self._every = every
         self._digest = digest
         self._codec = codec
@@ -130,7 +139,8 @@ class LearnerRun:
     def step(self, records: Sequence[Record]) -> None:
         """Learn a batch of chunks and commit. Whatever it raises, the memory is dropped.
 
-        Raises ModelError for a record that is no chunk or of another catalog's features, and what `commit_batch` does.
+        A record that is no chunk, or one of another format, is told and left out: it would end every worker at every
+        start. Raises ModelError for a model that does not fit into a message, and what `commit_batch` does.
         """
         if not records:
             return
@@ -147,8 +157,13 @@ class LearnerRun:
             number=self._known_number + 1,
             position=Position(records[-1].offset + 1, records[-1].log_time_s).to_bytes(),
         )
+        refused: list[tuple[int, Exception]] = []
         for record in records:
-            message = ChunkMessage.from_bytes(record.value, self._ids, self._digest)
+            try:
+                message = self._read(record)
+            except (ModelError, ValueError) as error:  # numpy's, for sizes that no array has
+                refused.append((record.offset, error))
+                continue
             if message is None:
                 self.foreign_chunks += 1
                 continue
@@ -172,7 +187,25 @@ class LearnerRun:
         )
         self._known_number = batch.number
         self.position = Position.from_bytes(batch.position)
-        self.learned_chunks += len(records)
+        self.learned_chunks += len(records) - len(refused)
+        self._tell(refused)
+
+    def _read(self, record: Record) -> ChunkMessage | None:
+        """None for a chunk of another catalog. Raises ModelError, ValueError for what cannot be learned."""
+        message = ChunkMessage.from_bytes(record.value, self._ids, self._digest)
+        if message is not None and message.chunk.x.shape[1] != len(self.learner.feature_names):
+            found, wanted = message.chunk.x.shape[1], len(self.learner.feature_names)
+            raise ModelError(f"a chunk of {message.prediction_id} has {found} features, and {wanted} are wanted")
+        return message
+
+    def _tell(self, refused: Sequence[tuple[int, Exception]]) -> None:
+        """After the commit: a batch that is worked again tells it again otherwise. One line a batch."""
+        if not refused:
+            return
+        self.refused_chunks += len(refused)
+        offset, error = refused[0]
+        others = f", and {len(refused) - 1} more up to offset {refused[-1][0]}" if len(refused) > 1 else ""
+        _LOG.error("%s: the record at offset %d%s cannot be learned: %s", self._source, offset, others, error)
 
     def _take_counts(self, message: ChunkMessage, batch: CommitBatch) -> None:
         name, shard = message.prediction_id, message.chunk.shard

@@ -202,6 +202,26 @@ def test_chunks_of_another_catalog_in_the_topic_are_left_out(world: World) -> No
     assert learned > 0
 
 
+def test_records_that_are_no_chunk_are_told_and_left_out(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    run_all(world, traffic(900), 50)
+    learned = world.learner.learner.predictions[0].learned
+    parts = msgspec.msgpack.decode(world.chunks[0].value)
+    another_format = msgspec.msgpack.encode([parts[0] + 1, *parts[1:]])
+    no_array = msgspec.msgpack.encode([*parts[:6], 0, 2**63, b"", *parts[9:]])  # for no examples any width adds up
+    narrow = msgspec.msgpack.encode([*parts[:6], 0, parts[7] - 1, b"", *parts[9:]])
+    bad = [b"no chunk", another_format, no_array, narrow]
+    values = [chunk.value for chunk in world.chunks]
+    mixed = [values[0], *bad[:1], *values[1:5], *bad[1:], *values[5:]]
+    fresh = World()
+    fresh.learner.step([Record(at, 0.0, value) for at, value in enumerate(mixed)])
+    assert fresh.learner.learner.predictions[0].learned == learned > 0
+    assert fresh.learner.position.offset == len(mixed)
+    assert (fresh.learner.refused_chunks, fresh.learner.learned_chunks) == (len(bad), len(values))
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("partition 0 of the examples: the record at offset 1, and 3 more up to offset 8")
+    assert "no chunk of examples" in line
+
+
 def test_an_hour_with_much_to_learn_is_cut_into_chunks_that_fit_into_messages(world: World) -> None:
     with patch("streams.core.shard.CHUNK_BYTES", 4_000):
         run_all(world, traffic(1_500), 500)

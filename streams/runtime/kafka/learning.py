@@ -56,6 +56,7 @@ class LearningService(PartitionedService):
             every=self.settings.shards,  # about one snapshot an hour: every shard sends a chunk then
             digest=self._digest,
             codec=self._codec,
+            source=f"{self.topic} {number}",
         )
 
     def step(self, run: Run, records: Sequence[Record], now_s: float | None) -> None:  # noqa: ARG002  time does not matter

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from streams.runtime.kafka.learning import LearningService
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.scoring import ScoringService
+from streams.runtime.learner_run import LearnerRun
 from streams.runtime.shard_run import ShardRun
 
 _BY_PARTITION = ("partition",)
@@ -57,6 +58,13 @@ class WorkerCollector(Collector):
         for number, partition in sorted(self._learning.partitions.items()):
             behind.add_metric([str(number)], partition.lag)
         yield behind
+        chunks = CounterMetricFamily(
+            "tideline_chunks_refused", "Records of the examples that could not be learned.", labels=_BY_PARTITION
+        )
+        for number, learner in sorted(self._learning.known_runs().items()):
+            if isinstance(learner, LearnerRun):
+                chunks.add_metric([str(number)], learner.refused_chunks)
+        yield chunks
         refused = CounterMetricFamily("tideline_models_refused", "Models in the log that could not be used.")
         refused.add_metric([], self._models.refused)
         yield refused
