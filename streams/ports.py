@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple, Protocol
 
-FORMAT = 2
+FORMAT = 3
 """Version of everything that is stored (key layout and rows). Another version is refused, never guessed at."""
 
 OutboxEntry = tuple[str, bytes]

@@ -50,7 +50,7 @@ def compile_definitions(catalog: Catalog, vocabulary: Vocabulary) -> Definitions
         event=vocabulary.known_column,
         history=history.__getitem__,
         trait=vocabulary.traits.__getitem__,
-        encode=vocabulary.trait_code,
+        encode=vocabulary.literal_code,
     )
     audiences = [
         EVERYBODY if p.audience_filter is None else writer.add(p.audience_filter) for p in catalog.predictions.values()

@@ -73,7 +73,7 @@ class ProgramWriter:
 
     def add(self, tree: Filter) -> int:
         """Write one filter and return its number."""
-        self._write(tree)
+        self._write(tree, is_negated=False)
         self._start.append(len(self._code))
         return len(self._start) - 2
 
@@ -90,16 +90,18 @@ class ProgramWriter:
         self._code.append((code, a, b, c))
         self._bounds.append((low, high))
 
-    def _write(self, tree: Filter) -> None:
+    def _write(self, tree: Filter, *, is_negated: bool) -> None:
+        """`is_negated`: it stands below an odd number of `not`."""
         if isinstance(tree, AllFilter | AnyFilter):
             for inner in tree.filters:
-                self._write(inner)
+                self._write(inner, is_negated=is_negated)
             self._put(ALL if isinstance(tree, AllFilter) else ANY, len(tree.filters))
         elif isinstance(tree, NotFilter):
-            self._write(tree.filter)
+            self._write(tree.filter, is_negated=not is_negated)
             self._put(NOT)
         elif isinstance(tree, ScoreFilter):
-            self._put(SCORE, self._prediction(tree.prediction), 0, 0, *_half_open(tree.score, 100.0))
+            way = -1 if is_negated else 1
+            self._put(SCORE, self._prediction(tree.prediction), way, 0, *_half_open(tree.score, 100.0))
         elif isinstance(tree, LikelihoodFilter):
             self._put(LIKELIHOOD, self._prediction(tree.prediction), 0, 0, *_half_open(tree.likelihood, 1.0))
         elif isinstance(tree, CategoryFilter):
@@ -145,8 +147,8 @@ class ProgramWriter:
 
 
 def _half_open(bounds: Range, top: float) -> tuple[float, float]:
-    """[min, max) with the top closed: a maximum at the top becomes infinite."""
-    low = -math.inf if bounds.min is None else bounds.min
+    """[min, max) with the top closed. An end of what is possible becomes infinite: hysteresis must not move it."""
+    low = -math.inf if bounds.min is None or bounds.min <= 0.0 else bounds.min
     high = math.inf if bounds.max is None or bounds.max >= top else bounds.max
     return low, high
 
@@ -199,7 +201,8 @@ def holds(  # noqa: C901, PLR0912 - an interpreter: one branch per instruction i
     """Whether filter `which` holds for row `i` at `time_s`.
 
     `score`, `likelihood` (NaN: none), `category` (255: none) per prediction; `member` per segment as decided so
-    far; `widen` points per prediction by which score ranges are wider; `stack` scratch of STACK.
+    far; `widen` points per prediction by which score ranges are wider, or narrower below a `not`: what holds now is
+    left only that far past its edge; `stack` scratch of STACK.
     """
     top = 0
     for at in range(programs.start[which], programs.start[which + 1]):
@@ -217,7 +220,8 @@ def holds(  # noqa: C901, PLR0912 - an interpreter: one branch per instruction i
             top -= 1
             true = stack[top] == 0
         elif code == SCORE:
-            true = low - widen[a] <= score[a] < high + widen[a]
+            w = widen[a] * programs.code[at, 2]
+            true = low - w <= score[a] < high + w
         elif code == LIKELIHOOD:
             true = low <= likelihood[a] < high
         elif code == CATEGORY:

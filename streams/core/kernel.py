@@ -349,6 +349,7 @@ def _update_user(s: State, batch: Events, e: int, i: int, time_s: float) -> None
         s.marks.row[n] = i
         s.marks.time_s[n] = time_s
         s.marks.bits[n] = bits
+        s.marks.in_order[n] = time_s >= last
         s.si[GOALS] = n + 1
 
 

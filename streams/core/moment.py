@@ -134,6 +134,8 @@ def _wanted(s: State, i: int, g: int, step: int, time_s: float) -> bool:
         return False
     if s.segments.prediction[g] >= 0:
         return k.category[step, s.segments.prediction[g]] == s.segments.category[g]
+    if _is_outside(s, g, step):
+        return False
     widen = k.widen[1] if k.before[g] else k.widen[0]
     return holds(
         s.programs,
@@ -150,6 +152,15 @@ def _wanted(s: State, i: int, g: int, step: int, time_s: float) -> bool:
         widen,
         k.stack,
     )
+
+
+@jit
+def _is_outside(s: State, g: int, step: int) -> bool:
+    """Whether the user is outside the audience of a prediction that segment `g` uses."""
+    for p in range(s.c.predictions):
+        if (s.segments.uses[g] >> np.uint64(p)) & np.uint64(1) and not s.scratch.audience[step, p]:
+            return True
+    return False
 
 
 @jit

@@ -2,7 +2,8 @@
 
 A chunk holds, in this order: thinnings since the last save, examples that were replaced, new examples, goal
 marks. Chunks are appended to parts of a bounded size; a part is dropped once all its examples were
-handed out. Loading replays the parts into flat arrays; goal marks are put back by the same function that the loop uses.
+handed out. Loading replays the parts into flat arrays, chunk by chunk. Goal marks are put back by the same function
+that the loop uses, in the examples of earlier chunks: those of their own were saved with them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from models.jit import F64, I64, U64, jit
+from models.jit import F64, I64, U8, U64, jit
 from models.labels import (
     NEXT,
     REPLACED,
@@ -123,6 +124,7 @@ def take_chunk(
         "mark_row": order[rows].tobytes(),
         "mark_t": np.concatenate([m.time_s for m in earlier] + [marks.time_s[:marks_n]]).tobytes(),
         "mark_bits": np.concatenate([m.bits for m in earlier] + [marks.bits[:marks_n]]).tobytes(),
+        "mark_in_order": np.concatenate([m.in_order for m in earlier] + [marks.in_order[:marks_n]]).tobytes(),
     }
     q.dirty[old % len(q.time_s)] = 0
     q.thinned_n[0] = 0
@@ -150,34 +152,43 @@ class PendingReplay:
 
     def __init__(self, q: Pending, handle: Any, labels: Any, users: Users) -> None:
         self._q, self._handle, self._labels, self._users = q, handle, labels, users
+        self._due: I64 = q.due.copy()
         self._end = 0
-        self._marks: list[tuple[I64, F64, U64]] = []
 
     def take(self, part: bytes) -> None:
         """The next part."""
         for frame in _frames(part):
             self._take_frame(frame)
 
-    def finish(self) -> None:
-        """Link the examples of each user, and mark the goals that came after they were saved."""
-        _link(self._handle, self._users.head)
-        for row, time_s, bits in self._marks:
-            _mark_all(self._handle, self._labels, self._users.head, row, time_s, bits)
-
     def _take_frame(self, frame: dict[str, Any]) -> None:
-        if frame["whole_ring"]:
-            self._marks = []
         for kind, rate, end in frame["thinned"]:
             _thin_saved(self._handle, self._users.key, int(kind), rate, self._end, int(end))
             self._end = int(end)
+        # Thinning gives new numbers, so how far each prediction has come says nothing before the last of them.
+        first = max(0, self._end - len(self._q.time_s))
+        self._q.due[:] = first
+        if frame["thinned"]:
+            self._users.head[:] = -1
+            _link(self._handle, self._users.head, first, self._end)
+        marks = GoalMarks(
+            np.frombuffer(frame["mark_row"], np.int64),
+            np.frombuffer(frame["mark_t"], np.float64),
+            np.frombuffer(frame["mark_bits"], np.uint64),
+            np.frombuffer(frame["mark_in_order"], np.uint8),
+        )
+        # Before what this chunk saved is put in: that has these marks already, and would end the walk too early.
+        _mark_all(self._handle, self._labels, self._users.head, *marks)
         self._put(frame["replaced"])
         seqs = self._put(frame["new"])
         if len(seqs):
             self._end = int(seqs[-1]) + 1
-        row, time_s, bits = frame["mark_row"], frame["mark_t"], frame["mark_bits"]
-        self._marks.append(
-            (np.frombuffer(row, np.int64), np.frombuffer(time_s, np.float64), np.frombuffer(bits, np.uint64))
-        )
+            _link(self._handle, self._users.head, int(seqs[0]), self._end)
+
+    def finish(self) -> None:
+        """Put back how far each prediction has come, and link what is still waited for."""
+        self._q.due[:] = self._due
+        self._users.head[:] = -1
+        _link(self._handle, self._users.head, int(tail_of(self._handle)), int(self._q.n[NEXT]))
 
     def _put(self, packed: dict[str, Any]) -> I64:
         q = self._q
@@ -205,9 +216,9 @@ def _thin_saved(q: Pending, key: U64, kind: int, rate: float, old_end: int, end:
 
 
 @jit
-def _link(q: Pending, head: I64) -> None:
-    """Renew the chains from each user's newest example to the older ones."""
-    for seq in range(tail_of(q), q.n[NEXT]):
+def _link(q: Pending, head: I64, first: int, end: int) -> None:
+    """Put examples before those that their users have in the chains from the newest to the older ones."""
+    for seq in range(first, end):
         at = seq % q.time_s.shape[0]
         i = q.row[at]
         q.previous[at] = head[i]
@@ -216,6 +227,6 @@ def _link(q: Pending, head: I64) -> None:
 
 
 @jit
-def _mark_all(q: Pending, labels: LabelSpec, head: I64, row: I64, time_s: F64, bits: U64) -> None:
+def _mark_all(q: Pending, labels: LabelSpec, head: I64, row: I64, time_s: F64, bits: U64, in_order: U8) -> None:
     for j in range(row.shape[0]):
-        mark_goals(q, labels, head, row[j], time_s[j], bits[j], False)
+        mark_goals(q, labels, head, row[j], time_s[j], bits[j], in_order[j] != 0)

@@ -76,6 +76,7 @@ from streams.core.state import (
     GoalMarks,
     Model,
     State,
+    allocate_marks,
     allocate_out,
     allocate_population,
     allocate_scratch,
@@ -127,7 +128,7 @@ class Shard:
         self.writer = TransitionWriter(d, generation, shard)
         c = d.layout.columns
         self.pending: Pending = allocate_pending(catalog.limits.pending_examples, c.features, c.predictions)
-        self.marks = GoalMarks(np.zeros(MARKS, np.int64), np.zeros(MARKS), np.zeros(MARKS, np.uint64))
+        self.marks = allocate_marks(MARKS)
         self.out = allocate_out(OUT_ROWS + 4 * c.segments, c.features)
         self.si: I64 = np.zeros(SI_SIZE, np.int64)
         self.sf: F64 = np.zeros(SF_SIZE)
@@ -467,7 +468,8 @@ class Shard:
             self.si[OUT] = 0
         marks = int(self.si[GOALS])
         if marks == MARKS:
-            self.marks_before.append(GoalMarks(self.marks.row.copy(), self.marks.time_s.copy(), self.marks.bits.copy()))
+            m = self.marks
+            self.marks_before.append(GoalMarks(m.row.copy(), m.time_s.copy(), m.bits.copy(), m.in_order.copy()))
             self.si[GOALS] = 0
 
     def _write_transitions(self, n: int) -> None:

@@ -206,11 +206,12 @@ class Out(NamedTuple):
 
 
 class GoalMarks(NamedTuple):
-    """Goal events since the last save: `row`, `time_s`, `bits`."""
+    """Goal events since the last save: `row`, `time_s`, `bits`, and `in_order` 0 for one that came late."""
 
     row: I64
     time_s: F64
     bits: U64
+    in_order: U8
 
 
 class Events(NamedTuple):
@@ -285,6 +286,13 @@ def allocate_out(capacity: int, features: int) -> Out:
         np.zeros((capacity, OI_SIZE), np.int64),
         np.zeros((capacity, OF_SIZE)),
         np.zeros((capacity, features), np.float32),
+    )
+
+
+def allocate_marks(capacity: int) -> GoalMarks:
+    """Room for so many goal events."""
+    return GoalMarks(
+        np.zeros(capacity, np.int64), np.zeros(capacity), np.zeros(capacity, np.uint64), np.zeros(capacity, np.uint8)
     )
 
 

@@ -35,6 +35,7 @@ class Vocabulary:
         self.named[: len(fixed)] = 1
         self.traits = {name: j for j, name in enumerate(catalog.named_traits())}
         self._codes: dict[str, dict[str, int]] = {name: {} for name in self.traits}
+        self._literals = dict.fromkeys(self.traits, 0)
         self._feature_names: list[str] | None = None
         self._found = 0
         self._lay_trait_features()
@@ -54,7 +55,7 @@ class Vocabulary:
             elif isinstance(kind, TraitValues):
                 for value in kind.values:
                     columns.append(column)
-                    values.append(self.trait_code(trait, value))
+                    values.append(self.literal_code(trait, value))
                     self._labels.append((trait, _text(value)))
             else:
                 limit = kind.limit or self._catalog.limits.trait_values
@@ -83,11 +84,19 @@ class Vocabulary:
         """The column of a name of the catalog (KeyError when it has none)."""
         return self._columns[name]
 
-    def trait_code(self, trait: str, value: str | float | bool) -> float:
-        """The number that stands for a trait's value."""
+    def literal_code(self, trait: str, value: str | float | bool) -> float:
+        """The number that stands for a value which the catalog names: each has its own. Before any event comes."""
         codes = self._codes[trait]
         if isinstance(value, str) and value not in codes:
-            if len(codes) >= self._code_limit():
+            codes[value] = len(codes)
+            self._literals[trait] = len(codes)
+        return encode_trait(value, codes.__getitem__)
+
+    def trait_code(self, trait: str, value: str | float | bool) -> float:
+        """The number that stands for a trait's value; all texts beyond the limit share one."""
+        codes = self._codes[trait]
+        if isinstance(value, str) and value not in codes:
+            if len(codes) - self._literals[trait] >= self._catalog.limits.trait_values:
                 return OTHER_TEXT
             codes[value] = len(codes)
             self._found += 1
@@ -105,9 +114,6 @@ class Vocabulary:
             self._feature_names = None
             self._found += 1
         return number
-
-    def _code_limit(self) -> int:
-        return self._catalog.limits.trait_values + 256  # the values that filters name come on top
 
     def trait_text(self, trait: str, number: float) -> str | float | bool | None:
         """A trait's value from its number, for people; None when it is not set."""

@@ -162,3 +162,43 @@ def test_chunks_name_their_shard() -> None:
     while shard.run() is Stop.HOUR:
         chunks += shard.matured()
     assert {chunk.shard for chunk in chunks} == {3}
+
+
+def test_every_value_that_filters_name_is_told_apart_from_values_that_none_does() -> None:
+    text = (
+        "{version: 1, name: small, features: {events: [Order]}, "
+        "predictions: {orders: {name: Orders, goal: {did: Order}, window: 1d}}, segments: {%s}}"
+    )
+    lists = [[f"{name}{n}" for n in range(256)] for name in "ab"]
+    segments = ", ".join(
+        f"in_{n}: {{name: In {n}, filter: {{trait: city, in: [{', '.join(values)}]}}}}"
+        for n, values in enumerate(lists)
+    )
+    driver = Driver(loads(text % segments), 100)
+    users = {"first": "a0", "last": "b255", "stranger": "elsewhere"}
+    driver.take(
+        [
+            Event(user, None, T0 + n, nan, n + 1, {"city": city}, None, n, T0 + n)
+            for n, (user, city) in enumerate(users.items())
+        ]
+    )
+    entered = {(t["data"]["user_id"], t["data"]["segment_id"]) for t in driver.outcome.decoded()}
+    assert entered == {("first", "in_0"), ("last", "in_1")}
+
+
+def test_users_outside_of_an_audience_are_in_no_segment_that_uses_it() -> None:
+    text = (
+        "{version: 1, name: small, features: {events: [Order]}, predictions: "
+        "{orders: {name: Orders, goal: {did: Order}, window: 1h, audience: {event: Order, since: {max: 2d}}}}, "
+        "segments: {calm: {name: Calm, filter: {not: {prediction: orders, category: high}}}}}"
+    )
+    driver = Driver(loads(text), 1)
+    driver.take([event(f"u{n}", T0 + 60 * n, n + 1) for n in range(20)])
+    driver.engine.take((), T0 + 10 * DAY_S)
+    driver.take([event("new", T0 + 10 * DAY_S + 60, 99, "View")])
+    told = [t["data"] for t in driver.outcome.decoded() if t["data"]["segment_id"] == "calm"]
+    assert any(one["in_segment"] for one in told)
+    assert {one["user_id"] for one in told if not one["in_segment"]} == {
+        one["user_id"] for one in told if one["in_segment"]
+    }
+    assert "new" not in {one["user_id"] for one in told}

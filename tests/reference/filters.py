@@ -47,7 +47,8 @@ class Answer:
 class Facts:
     """What a filter can ask about a user at a moment.
 
-    `widen` gives, for predictions whose score ranges are widened now, by how many points.
+    `widen` gives, for predictions whose score ranges are moved now, by how many points: out, below a `not` in, so that
+    what holds now is left late.
     """
 
     history: list[Event]
@@ -59,16 +60,16 @@ class Facts:
     margins: Margins = field(default_factory=Margins)
 
 
-def evaluate(filter_: dict[str, Any], facts: Facts) -> bool:
-    """Whether the filter holds."""
+def evaluate(filter_: dict[str, Any], facts: Facts, *, nots: int = 0) -> bool:
+    """Whether the filter holds, below so many `not`."""
     if "all" in filter_:
-        return all(evaluate(inner, facts) for inner in filter_["all"])
+        return all(evaluate(inner, facts, nots=nots) for inner in filter_["all"])
     if "any" in filter_:
-        return any(evaluate(inner, facts) for inner in filter_["any"])
+        return any(evaluate(inner, facts, nots=nots) for inner in filter_["any"])
     if "not" in filter_:
-        return not evaluate(filter_["not"], facts)
+        return not evaluate(filter_["not"], facts, nots=nots + 1)
     if "prediction" in filter_:
-        return _predicted(filter_, facts)
+        return _predicted(filter_, facts, (-1.0) ** nots)
     return _leaf(filter_, facts)
 
 
@@ -111,10 +112,11 @@ def _since(bounds: dict[str, float], times_s: list[float], at_s: float) -> bool:
     return bounds.get("min", 0.0) <= since_s < bounds.get("max", math.inf)
 
 
-def _predicted(filter_: dict[str, Any], facts: Facts) -> bool:
+def _predicted(filter_: dict[str, Any], facts: Facts, way: float) -> bool:
     answer = facts.answers[filter_["prediction"]]
     if "score" in filter_:
-        return _range(filter_["score"], answer.score, 100.0, facts.widen.get(filter_["prediction"], 0.0), facts.margins)
+        widen = way * facts.widen.get(filter_["prediction"], 0.0)
+        return _range(filter_["score"], answer.score, 100.0, widen, facts.margins)
     if "likelihood" in filter_:
         return _range(filter_["likelihood"], answer.likelihood, 1.0, 0.0, facts.margins)
     return answer.category is not None and CATEGORIES[answer.category] in filter_["category"]
@@ -123,7 +125,9 @@ def _predicted(filter_: dict[str, Any], facts: Facts) -> bool:
 def _range(bounds: dict[str, Any], value: float | None, top: float, widen: float, margins: Margins) -> bool:
     if value is None:
         return False
-    low, high = bounds.get("min", -math.inf) - widen, bounds.get("max", math.inf) + widen
+    low, high = bounds.get("min", 0.0), bounds.get("max", top)
+    low = low - widen if low > 0.0 else -math.inf
+    high = high + widen if high < top else math.inf
     margins.note("range min", value, low)
     margins.note("range max", value, high)
-    return low <= value and (value < high or (high >= top and value <= top))
+    return low <= value < high

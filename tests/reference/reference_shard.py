@@ -407,6 +407,8 @@ class ReferenceShard:
         """What the segment's filter says; false while something it uses is not live."""
         if not all(self._is_live(id_) for id_ in segment.uses):
             return False
+        if not all(said.answers[id_].audience for id_ in segment.uses):
+            return False
         widen = {id_: self.predictions[id_].hysteresis for id_ in segment.uses if members[segment.id]}
         return evaluate(segment.filter, Facts(row.log, row.traits, at_s, said.answers, members, widen, self.margins))
 
