@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -249,6 +250,23 @@ def test_a_users_password_holds_on_every_node(cluster: Cluster) -> None:
         for node in cluster.nodes:
             node.client.execute_command("AUTH", "tideline", "open sesame?")
             node.client.execute_command("ACL", "SETUSER", "default", "nopass", "+@all")
+
+
+def test_the_rights_of_the_documented_user_suffice(cluster: Cluster) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
+    (line,) = re.findall(r"^ACL SETUSER .*$", page, re.MULTILINE)
+    for node in cluster.nodes:
+        node.client.execute_command(*line.split())
+    url = cluster.url.replace("://", "://tideline:s3cret@")
+    with closing(RedisStore(url, patience=PATIENCE)) as store:
+        assert "unknown" not in store.promises()
+        fill(store)
+        list(store.load(store.claim(2, new_generation="g2")).rows)
+    with closing(RedisReader(url)) as reader:
+        assert reader.by_score("orders_7d", limit=1) == [("ann", 91.0)]
+    with pytest.raises(StoreIncompatible, match="rights"):
+        erase_store(url, prefix="other")
+    assert erase_store(url) > 4
 
 
 def test_a_node_alone_and_a_server_alone_are_told_apart(cluster: Cluster, tmp_path: Path) -> None:
