@@ -25,6 +25,7 @@ from config.settings import PREFIX, Settings
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, check_topics
 from tests.conftest import ROOT
+from tests.contract.worlds import plain_client
 
 START_MS = 1_704_067_200_000
 
@@ -203,7 +204,7 @@ class WorkerWorld:
         """Records that are stored as worked; 0 while the store does not answer."""
         try:
             return sum(self.offsets())
-        except (redis.exceptions.RedisError, OSError):
+        except (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, OSError):
             return 0
 
     def await_end(self, *, seconds: float) -> None:
@@ -231,7 +232,9 @@ class WorkerWorld:
 
 
 def connect(url: str) -> Any:
-    """A plain client of the store that repeats nothing."""
+    """A plain client of the store that repeats nothing; of a cluster, redis-py's, which follows keys."""
+    if url.startswith("redis+cluster://"):
+        return plain_client(url)
     return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=10.0)
 
 
