@@ -231,9 +231,9 @@ def test_the_promise_is_that_of_the_weakest_node(cluster: Cluster, own: RedisWor
 
 
 def test_a_users_password_holds_on_every_node(cluster: Cluster) -> None:
-    login = "tideline:open%20sesame%3F@"
+    login = "shop:open%20sesame%3F@"
     for node in cluster.nodes:
-        node.client.execute_command("ACL", "SETUSER", "tideline", "on", ">open sesame?", "~*", "+@all")
+        node.client.execute_command("ACL", "SETUSER", "shop", "on", ">open sesame?", "~*", "+@all")
         node.client.execute_command("ACL", "SETUSER", "default", "resetpass", "-@all", "+auth", "+hello")
     url = cluster.url.replace("://", f"://{login}")
     try:
@@ -248,7 +248,7 @@ def test_a_users_password_holds_on_every_node(cluster: Cluster) -> None:
             RedisStore(cluster.url, patience=PATIENCE)
     finally:
         for node in cluster.nodes:
-            node.client.execute_command("AUTH", "tideline", "open sesame?")
+            node.client.execute_command("AUTH", "shop", "open sesame?")
             node.client.execute_command("ACL", "SETUSER", "default", "nopass", "+@all")
 
 
