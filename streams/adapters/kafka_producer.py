@@ -40,10 +40,10 @@ async def open_producer(settings: Settings) -> Any:
     return producer
 
 
-async def close_producer(producer: Any) -> None:
-    """Send what it holds if Kafka takes it soon, and close it."""
+async def close_producer(producer: Any, within_s: float = _CLOSE_S) -> None:
+    """Send what it holds if Kafka takes it within `within_s`, and close it."""
     try:
-        await asyncio.wait_for(producer.stop(), timeout=_CLOSE_S)
+        await asyncio.wait_for(producer.stop(), timeout=within_s)
     except (KafkaError, TimeoutError) as error:
         _LOG.info("a producer could not be closed in order: %r", error)
         await discard_producer(producer)

@@ -117,11 +117,11 @@ class KafkaPublisher:
         for task in self._sending:
             task.cancel()
 
-    async def aclose(self) -> None:
+    async def aclose(self, within_s: float = 5.0) -> None:
         """Close the producer; everything that was given is acknowledged, or its sender was told."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await close_producer(producer)
+            await close_producer(producer, within_s)
 
     async def open(self) -> Any:
         """The producer; a new one after a failure."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -230,6 +233,44 @@ def test_who_stops_during_a_rebalance_takes_nothing_back(kafka_world: KafkaWorld
         await second.stop()
 
     asyncio.run(work())
+
+
+def test_what_a_step_that_hangs_is_behind_shows(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "HANGS_S", 1.0)
+    goes_on = threading.Event()
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: noted.is_settled and bool(noted.run_of(0).times), "works")
+        noted.during_step = lambda: None if goes_on.wait(PATIENCE_S) else pytest.fail("nobody went on")
+        try:
+            await asyncio.to_thread(send, settings, [b"%d" % n for n in range(50)])
+            await until(lambda: noted.partitions[0].lag == 50, "what is behind the step is counted")
+            await until(lambda: not noted.is_settled, "it is told as not ready")
+        finally:
+            goes_on.set()
+        await until(lambda: noted.is_settled and noted.partitions[0].lag == 0, "works again")
+
+    assert not running(work, lambda: Noted(settings)).failures
+
+
+def test_who_does_not_hear_from_kafka_is_not_ready(
+    kafka_world: KafkaWorld, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kafka_world.server is None:
+        pytest.skip("the Kafka of TIDELINE_TEST_KAFKA is not ours to stop")
+    broker = int((kafka_world.server.data_dir / "1" / "kafka.pid").read_text())
+    monkeypatch.setattr(partitions, "HANGS_S", 2.0)
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: noted.is_settled, "works")
+        os.kill(broker, signal.SIGSTOP)
+        try:
+            await until(lambda: not noted.is_settled, "it is told as not ready")
+        finally:
+            os.kill(broker, signal.SIGCONT)
+        await until(lambda: noted.is_settled, "works again")
+
+    assert not running(work, lambda: Noted(settings)).failures
 
 
 def test_partitions_that_were_added_to_the_examples_are_left_alone(kafka_world: KafkaWorld) -> None:

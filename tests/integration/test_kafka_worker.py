@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -105,6 +107,22 @@ def _check_views(worker: WorkerProcess) -> None:
     assert 'tideline_lag_records{partition="0"} 0.0' in metrics
     assert 'tideline_users{partition="2"}' in metrics
     assert 'tideline_learner_lag_chunks{partition="0"} 0.0' in metrics
+
+
+def test_a_stop_while_kafka_hangs_is_short(world: WorkerWorld, kafka_world: KafkaWorld) -> None:
+    if kafka_world.server is None:
+        pytest.skip("the Kafka of TIDELINE_TEST_KAFKA is not ours to stop")
+    world.make_topics()
+    worker = world.start_working("stops")
+    broker = int((kafka_world.server.data_dir / "1" / "kafka.pid").read_text())
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        took_s = worker.stop()
+    finally:
+        os.kill(broker, signal.SIGCONT)
+    sys.stderr.write(f"stopped in {took_s:.2f} s\n")
+    assert took_s < 5.0
+    assert "Traceback" not in worker.words()
 
 
 # --- what an operator meets ------------------------------------------------------------------------------------------

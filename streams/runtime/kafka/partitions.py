@@ -54,8 +54,14 @@ AWAY_S: Final = 50.0
 RETRY_S: Final = 0.2
 SETTLE_S: Final = 3.0
 """A partition whose leader has just changed may say for a moment that it ends earlier than it does."""
-LEAVE_S: Final = 5.0
-"""How long leaving the group may take; without a word of ours others take over after `SESSION_MS`."""
+HANGS_S: Final = 5.0
+"""A step that takes longer, or a broker that has not said for longer where partitions end: how far behind we are is not
+known then."""
+LEAVE_S: Final = 3.0
+"""How long a stop may take, the batches in hand and leaving the group together; without a word of ours others take over
+after `SESSION_MS`."""
+LEAVE_LEAST_S: Final = 0.5
+"""For leaving the group, however long the batches in hand have taken."""
 
 
 class Run(Protocol):
@@ -103,6 +109,8 @@ class Partition:
     """Of the broker, not used yet."""
     worked_s: float = 0.0
     """When its last step ended (monotonic clock)."""
+    step_since_s: float | None = None
+    """When the step that runs began (monotonic clock); None between steps."""
     is_ready: bool = False
     """Assigned, and the state is loaded."""
     is_idle: bool = False
@@ -114,6 +122,10 @@ class Partition:
     def lag(self) -> int:
         """Records that are still to be worked."""
         return max(0, self.end - self.read_to)
+
+    def hangs(self, now_s: float) -> bool:
+        """Whether its step has run for too long by now (monotonic clock)."""
+        return self.step_since_s is not None and now_s - self.step_since_s > HANGS_S
 
 
 class PartitionedService(ReportingService):
@@ -149,6 +161,9 @@ class PartitionedService(ReportingService):
         self._told_offsets: dict[int, int] = {}
         self._clock = SteadyClock()
         self._missed_times = False
+        self._answered_s = 0.0
+        """When the broker said last where partitions end (monotonic clock)."""
+        self._told_to_hang: set[int] = set()
 
     # --- what a subclass gives ---------------------------------------------------------------------------------------
 
@@ -166,8 +181,14 @@ class PartitionedService(ReportingService):
 
     @property
     def is_settled(self) -> bool:
-        """Whether what the group has assigned to this process, possibly nothing, is what it works and has loaded."""
-        if not self._was_assigned:
+        """Whether what the group has assigned to this process, possibly nothing, is what it works and has loaded.
+
+        Not while a step or the broker hangs: what is told about its partitions may be old then.
+        """
+        now_s = time.monotonic()
+        if not self._was_assigned or any(p.hangs(now_s) for p in self.partitions.values()):
+            return False
+        if self.partitions and now_s - self._answered_s > HANGS_S:
             return False
         assigned = {place.partition for place in self.consumer.assignment() if place.partition < self._wanted}
         return assigned == set(self.partitions) and all(p.is_ready for p in self.partitions.values())
@@ -193,13 +214,23 @@ class PartitionedService(ReportingService):
         await self._consumer.start()
 
     async def on_stop(self) -> None:
-        """Finish the batches in hand, and leave the group at once, so that others take over."""
+        """See mode's Service."""
+        await self.leave(time.monotonic() + LEAVE_S)
+
+    async def leave(self, until_s: float) -> None:
+        """Finish the batches in hand, and leave the group, so that others take over at once; only the first call does.
+
+        A Kafka that does not answer is waited for until `until_s` (monotonic clock).
+        """
+        if self._is_leaving:
+            return
         self._is_leaving = True
         await self._let_go(list(self.partitions))
         if self._consumer is not None:
+            left_s = max(LEAVE_LEAST_S, until_s - time.monotonic())
             try:
                 # A rebalance that is under way is finished first.
-                await asyncio.wait_for(self._consumer.stop(), timeout=LEAVE_S)
+                await asyncio.wait_for(self._consumer.stop(), timeout=left_s)
             except TimeoutError:
                 _LOG.warning("%s: Kafka does not answer, so the group learns later that we have left", self.group)
         await self._let_go(list(self.partitions))
@@ -320,6 +351,7 @@ class PartitionedService(ReportingService):
         bounds = await self._bounds(partition, offset)
         begin = where_to_begin(place, offset, bounds, accepts_gaps=self.accepts_gaps)
         partition.answer, partition.read_to, partition.end = None, begin, bounds.end
+        self._answered_s = time.monotonic()
         if place in self.consumer.assignment():
             self.consumer.seek(place, begin)
             self.consumer.resume(place)
@@ -338,7 +370,11 @@ class PartitionedService(ReportingService):
             records = await self._fetch(partition, run)
             now_s = None if records else self._time_at_end(partition)
             if records or now_s is not None or time.monotonic() - partition.worked_s >= IDLE_S:
-                await self._in_thread(partial(self.step, run, records, now_s))
+                partition.step_since_s = time.monotonic()
+                try:
+                    await self._in_thread(partial(self.step, run, records, now_s))
+                finally:
+                    partition.step_since_s = None
                 partition.worked_s = time.monotonic()
             if place in self.consumer.assignment() and not partition.stopping.is_set():
                 # All before it was handed out, so all is worked that is more than a marker of a transaction.
@@ -398,24 +434,39 @@ class PartitionedService(ReportingService):
 
     @Service.timer(IDLE_S)
     async def _ask_for_ends(self) -> None:
-        """One question for all partitions that have brought nothing."""
+        """One question for all partitions: how far behind they are shows while a step hangs, too."""
+        if self._is_leaving:
+            return
+        self._tell_who_hangs()
         if not self.consumer.assignment():
             # A worker without a partition fetches nothing, and would never hear that the group refuses it.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.consumer.getmany(), timeout=RETRY_S)
             return
-        idle = [p for p in self.partitions.values() if p.is_ready and p.is_idle]
-        if not idle:
+        asked = [p for p in self.partitions.values() if p.is_ready]
+        if not asked:
             return
+        idle = [p for p in asked if p.is_idle]
         now_s = self._clock.now_s()  # before the question: what is taken while it is answered comes later
         try:
-            question = self.consumer.end_offsets([self._place(p.number) for p in idle])
+            question = self.consumer.end_offsets([self._place(p.number) for p in asked])
             ends = await asyncio.wait_for(question, timeout=ANSWER_S)
         except (KafkaError, TimeoutError) as error:
             _LOG.debug("where the partitions end was not answered: %r", error)
             return
+        self._answered_s = time.monotonic()
+        for partition in asked:
+            partition.end = max(partition.end, ends[self._place(partition.number)])
         for partition in idle:
             partition.answer = Answer(now_s, ends[self._place(partition.number)])
+
+    def _tell_who_hangs(self) -> None:
+        """Once for each step."""
+        now_s = time.monotonic()
+        hanging = {n for n, p in self.partitions.items() if p.hangs(now_s)}
+        for number in sorted(hanging - self._told_to_hang):
+            _LOG.warning("%s %d: a step takes longer than %g s; does the store answer?", self.topic, number, HANGS_S)
+        self._told_to_hang = hanging
 
     async def _ask(self, partition: Partition, question: Coroutine[Any, Any, T]) -> T:
         """The answer of Kafka's client, for which nobody waits once the partition is let go."""

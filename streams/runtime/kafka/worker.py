@@ -12,6 +12,7 @@ import logging
 import secrets
 import signal
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ _LOG: Final = logging.getLogger(__name__)
 LEARNERS: Final = ":learn"
 """What the key prefix of the learners' store ends with."""
 GRACE_S: Final = 3.0
-"""How long Kafka may take to acknowledge what is under way when the worker has to stop."""
+"""How long Kafka may take when the worker has to stop: to acknowledge what is under way, and to let it leave."""
+CLOSE_LEAST_S: Final = 0.5
+"""For closing the producer, which holds nothing any more, however long the rest has taken."""
 START_GRACE_S: Final = 5.0
 
 
@@ -212,11 +215,14 @@ class Worker:
     async def _stop(self, app: Any) -> None:
         """The batches in hand are finished, except where the store or Kafka do not answer."""
         self._leaving.set()
+        until_s = time.monotonic() + GRACE_S
         giving_up = asyncio.get_running_loop().call_later(GRACE_S, self.publisher.give_up)
         with suppress(asyncio.CancelledError):
+            # Both groups at once: Faust stops one service after the other, and each would wait for a Kafka that hangs.
+            await asyncio.gather(self.scoring.leave(until_s), self.learning.leave(until_s))
             await app.stop()
         giving_up.cancel()
-        await self.publisher.aclose()
+        await self.publisher.aclose(max(CLOSE_LEAST_S, until_s - time.monotonic()))
 
     def _make_app(self) -> Any:
         settings, catalog, codec = self.settings, self.job.catalog, self.job.codec
