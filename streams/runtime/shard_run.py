@@ -11,8 +11,9 @@ It has no thread, no clock and no connection of its own.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from config.catalog import Catalog
@@ -20,7 +21,7 @@ from models.chunk_message import ChunkMessage
 from models.snapshot import ModelCodec, Snapshot
 from streams.commit import Patience, commit_batch, patiently, publish_outbox
 from streams.core.decode import SegmentDecoder
-from streams.core.events import BadEvent, Event
+from streams.core.events import BadEvent, Event, bad_event
 from streams.core.message_hash import id_hash, place_hash
 from streams.core.saving import Saver
 from streams.core.shard import Shard, Stop
@@ -54,6 +55,17 @@ class Counts:
     loads: int = 0
     set_back: int = 0
     """Loads of a store that had gone back in time."""
+    refused_by: dict[str, int] = field(default_factory=dict)
+    """`refused` by reason."""
+    refused_last: dict[str, BadEvent] = field(default_factory=dict)
+    """The latest one of each reason."""
+
+    def refuse(self, letters: Sequence[BadEvent]) -> None:
+        """They are stored."""
+        self.refused += len(letters)
+        for letter in letters:
+            self.refused_last[letter.reason.value] = letter  # first: whoever counts a reason finds one
+            self.refused_by[letter.reason.value] = self.refused_by.get(letter.reason.value, 0) + 1
 
 
 class ShardRun:
@@ -88,6 +100,8 @@ class ShardRun:
         self._decoder = SegmentDecoder(catalog)
         self._chunks: list[Message] = []
         self._chunk_bytes = 0
+        self._records: Sequence[Record] = ()
+        """Of the batch in hand."""
         self._witness = 0
         self._claim: Claim | None = None
         self._shard: Shard | None = None
@@ -203,6 +217,7 @@ class ShardRun:
         Whatever it raises, the memory is dropped: `assign` again. Raises what `commit_batch` raises.
         """
         try:
+            self._records = records
             self.shard.take_models(models)
             position = self._reached
             if records:
@@ -227,6 +242,13 @@ class ShardRun:
         place = place_hash(self._source_hash, record.offset)
         item = self._decoder.decode(record.value, record.offset, record.log_time_s, place)
         return replace_source(item, self._source) if isinstance(item, BadEvent) else item
+
+    def _complete(self, bad: BadEvent) -> BadEvent:
+        """A dead letter with the partition and the bytes of its record, which the shard does not know."""
+        if bad.source:
+            return bad
+        record = self._records[bisect_left(self._records, bad.position, key=lambda record: record.offset)]
+        return bad_event(bad.reason, bad.detail, bad.position, record.value, self._source)
 
     def _within(self, records: Sequence[Record], before_s: float) -> Position:
         """The position behind what has been taken of the batch; `before_s`: the clock at its start."""
@@ -272,6 +294,7 @@ class ShardRun:
         assert self._claim is not None, "assign comes first"
         ports = self._ports
         self.shard.note_items()
+        self.shard.dead = letters = [self._complete(bad) for bad in self.shard.dead]
         batch = self._saver.take_effects(self._committed + 1, position.to_bytes())
         if batch.number == 1:
             batch.blobs.update(self._about)
@@ -288,6 +311,7 @@ class ShardRun:
             on_stored=lambda: self._note_stored(batch.number),
         )
         self._note(batch, position)
+        self.counts.refuse(letters)
 
     def _note_stored(self, number: int) -> None:
         """Before any of it is published: whether the store went back is judged by it, however the publishing ends."""
@@ -299,7 +323,6 @@ class ShardRun:
         self.position = position
         self.counts.commits += 1
         self.counts.transitions += len(batch.outbox)
-        self.counts.refused += len(batch.dead_letters)
         self.counts.chunks += sum(message.topic == "examples" for message in batch.messages)
 
 

@@ -28,7 +28,15 @@ from tests.integration.simulate_world import simulated
 from tests.integration.worker_audit import SetBack, audit
 from tests.integration.worker_evidence import Evidence, StoreImage
 from tests.integration.worker_faults import Watch, describe, kill_store, published_after, set_store_back
-from tests.integration.worker_world import START_MS, Producer, Sent, WorkerProcess, WorkerWorld, await_until
+from tests.integration.worker_world import (
+    START_MS,
+    Producer,
+    Sent,
+    WorkerProcess,
+    WorkerWorld,
+    await_until,
+    with_strays,
+)
 
 EVENTS = int(os.environ.get("TIDELINE_TEST_CHAOS_EVENTS", "20000"))
 RATE = float(os.environ.get("TIDELINE_TEST_CHAOS_RATE", "400"))
@@ -48,7 +56,7 @@ def traffic(events: int, seed: int) -> list[Sent]:
     shares = Shares(duplicates=0.03, late=0.03, bad=0.01)
     users = events // EVENTS_PER_USER
     found = simulated(Plan(users=users, days=12, start_ms=START_MS, seed=seed, shares=shares, arrive_days=3))
-    return found[:events]
+    return with_strays(found[:events], SHARDS, every=97)
 
 
 def await_events(world: WorkerWorld, events: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import sys
 import warnings
@@ -25,7 +26,15 @@ from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld
 from tests.integration.simulate_world import simulated
 from tests.integration.worker_audit import audit
 from tests.integration.worker_evidence import Evidence
-from tests.integration.worker_world import START_MS, Producer, Sent, WorkerProcess, WorkerWorld, await_until
+from tests.integration.worker_world import (
+    START_MS,
+    Producer,
+    Sent,
+    WorkerProcess,
+    WorkerWorld,
+    await_until,
+    with_strays,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), LEFT_SOCKETS]
 SHARDS = 3
@@ -46,7 +55,8 @@ def _sockets_that_kafka_python_leaves() -> Iterator[None]:
 def traffic() -> list[Sent]:
     """A shop's month, with records that come twice, late and broken."""
     shares = Shares(duplicates=0.03, late=0.03, bad=0.02)
-    return simulated(Plan(users=250, days=20, start_ms=START_MS, seed=5, shares=shares, arrive_days=5))
+    found = simulated(Plan(users=250, days=20, start_ms=START_MS, seed=5, shares=shares, arrive_days=5))
+    return with_strays(found, SHARDS, every=97)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +116,9 @@ def _check_views(worker: WorkerProcess) -> None:
     metrics = worker.get("/metrics")[1].decode()
     assert 'tideline_lag_records{partition="0"} 0.0' in metrics
     assert 'tideline_users{partition="2"}' in metrics
+    assert re.search(r'tideline_dead_letters_total\{partition="\d",reason="wrong_partition"\} \d', metrics)
+    assert "(wrong_partition), the last one at offset" in worker.words()
+    assert "produce with the user id as the key, partitioned by murmur2" in worker.words()
     assert 'tideline_learner_lag_chunks{partition="0"} 0.0' in metrics
 
 

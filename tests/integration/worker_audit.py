@@ -8,6 +8,7 @@ the set-back, and all that the generations after it say, which go on with each o
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -120,6 +121,9 @@ class _Audit:
             place = int(letter["source"].rpartition("-")[2]), int(letter["position"])
             if found.setdefault(place, record.value) != record.value:
                 fail(f"the dead letter of {place} has two payloads")
+            sent = self.evidence.events[place[0]][place[1]].value
+            if letter.get("raw", "").encode() != sent and b64decode(letter.get("raw_base64", "")) != sent:
+                fail(f"the dead letter of {place} holds other bytes than were sent: {letter}")
         wanted = {
             (shard, record.offset)
             for shard, records in enumerate(self.evidence.events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ from redis.retry import Retry
 from config.settings import PREFIX, Settings
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, check_topics
+from streams.core.partition import shard_of
 from tests.conftest import ROOT
 from tests.contract.worlds import plain_client
 
@@ -229,6 +231,17 @@ class WorkerWorld:
             return [found[place] for place in places]
         finally:
             consumer.close()
+
+
+def with_strays(records: Sequence[Sent], shards: int, *, every: int) -> list[Sent]:
+    """Each of so many records once more with another key, by which it comes into a partition that is not its user's."""
+    found: list[Sent] = []
+    for number, (user, value) in enumerate(records):
+        found.append((user, value))
+        if number % every == 0:
+            others = (f"stray-{n}" for n in itertools.count())
+            found.append((next(other for other in others if shard_of(other, shards) != shard_of(user, shards)), value))
+    return found
 
 
 def connect(url: str) -> Any:

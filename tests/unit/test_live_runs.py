@@ -28,6 +28,7 @@ from streams.core.partition import shard_of
 from streams.ports import Identity, Message
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.records import Record
+from streams.runtime.refusal_log import RefusalLog
 from streams.runtime.shard_run import Ports, ShardRun
 
 SHARDS = 3
@@ -259,13 +260,45 @@ def test_a_store_behind_what_the_group_was_told_gives_new_ids(world: World) -> N
 def test_a_user_of_another_partition_is_a_dead_letter(world: World) -> None:
     user = "user-1"
     wrong = (shard_of(user, SHARDS) + 1) % SHARDS
-    world.step(wrong, [event(user, "View", START_S, 1), b"no json"])
-    assert [letter["reason"] for letter in world.letters] == ["wrong_partition", "unreadable_json"]
-    assert [letter["source"] for letter in world.letters][1] == f"events-{wrong}"
+    sent = event(user, "View", START_S, 1)[:-1] + b', "properties": {"unread": [1]}}'
+    world.step(wrong, [b"{}", sent, b"no json"])
+    assert [letter["reason"] for letter in world.letters[1:]] == ["wrong_partition", "unreadable_json"]
+    assert [(letter["source"], letter["position"]) for letter in world.letters] == [
+        (f"events-{wrong}", n) for n in range(3)
+    ]
+    assert world.letters[1]["raw"] == sent.decode(), "as it was sent"
+    assert world.shards[wrong].counts.refused_by == {"unknown_type": 1, "wrong_partition": 1, "unreadable_json": 1}
     assert world.shards[wrong].users == 0
     world.step(shard_of(user, SHARDS), [event(user, "View", START_S, 1)])
     assert world.shards[shard_of(user, SHARDS)].users == 1
-    assert len(world.letters) == 2
+    assert len(world.letters) == 3
+
+
+def test_what_could_not_be_used_is_told_once_in_a_while_with_what_to_do(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s = 1_000.0
+    log, run = RefusalLog(CATALOG, lambda: now_s), world.shards[0]
+    strays = [event(user, "View", START_S, n) for n, user in enumerate(["user-1", "user-2", "user-3", "user-4"])]
+    strays = [stray for stray in strays if shard_of(json.loads(stray)["userId"], SHARDS) != 0]
+    odd = event("user-1", "View", START_S, 9).replace(b'"track"', b'"\\u001b[2J"')
+    for values, after_s in (([odd, *strays], 1.0), (strays, 1.0), ([], 300.0), ([], 0.0)):
+        world.step(0, values)
+        log.tell(run)
+        now_s += after_s
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    n = len(strays)
+    assert n > 1
+    assert [line for line in lines if "unknown_type" in line] == [lines[0]]
+    assert "\x1b" not in lines[0]
+    assert lines[1].startswith(
+        f"events-0: {n} records could not be used (wrong_partition), the last one at offset {n}: by its hash"
+    )
+    assert lines[1].endswith("What to do: produce with the user id as the key, partitioned by murmur2")
+    assert lines[2].startswith(
+        f"events-0: {n} records could not be used (wrong_partition), the last one at offset {2 * n}"
+    )
+    assert len(lines) == 3
 
 
 def state_of(run: LearnerRun) -> dict[str, bytes]:

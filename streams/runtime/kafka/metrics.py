@@ -18,7 +18,6 @@ _BY_PARTITION = ("partition",)
 # name -> (help, attribute of `streams.runtime.shard_run.Counts`)
 _COUNTERS = {
     "tideline_records": ("Records read of a partition by this process.", "records"),
-    "tideline_dead_letters": ("Records that could not be used.", "refused"),
     "tideline_commits": ("Commits of a shard.", "commits"),
     "tideline_transitions": ("Transitions that were published.", "transitions"),
     "tideline_chunks": ("Chunks of labelled examples that were sent to learners.", "chunks"),
@@ -43,6 +42,13 @@ class WorkerCollector(Collector):
             for number, run in sorted(runs.items()):
                 family.add_metric([str(number)], getattr(run.counts, attribute))
             yield family
+        letters = CounterMetricFamily(
+            "tideline_dead_letters", "Records that could not be used.", labels=("partition", "reason")
+        )
+        for number, run in sorted(runs.items()):
+            for reason, refused_records in sorted(run.counts.refused_by.copy().items()):  # its own thread may add to it
+                letters.add_metric([str(number), reason], refused_records)
+        yield letters
         lag = GaugeMetricFamily("tideline_lag_records", "Records that are still to be read.", labels=_BY_PARTITION)
         users = GaugeMetricFamily("tideline_users", "Users of a shard.", labels=_BY_PARTITION)
         for number, partition in sorted(self._scoring.partitions.items()):

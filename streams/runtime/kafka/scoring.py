@@ -11,6 +11,7 @@ from models.snapshot import ModelCodec
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.partitions import PartitionedService, Run
 from streams.runtime.records import Record
+from streams.runtime.refusal_log import RefusalLog
 from streams.runtime.shard_run import Ports, ShardRun
 
 
@@ -43,6 +44,7 @@ class ScoringService(PartitionedService):
         self._codec = codec
         self._digest = digest
         self._about = about
+        self._refusals = RefusalLog(catalog)
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
@@ -63,3 +65,4 @@ class ScoringService(PartitionedService):
         """See `PartitionedService`."""
         assert isinstance(run, ShardRun)
         run.step(records, self._models.latest, now_s)
+        self._refusals.tell(run)
