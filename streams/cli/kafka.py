@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from streams.cli.options import CatalogFile, Files, Json, Origin, origins_of
-from streams.cli.screen import TerminalWatcher, guarded, show, warn
+from streams.cli.screen import TerminalWatcher, echo_json, guarded, show, warn
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -199,6 +199,7 @@ def tail(
     """Show the records of a topic as they come, until Ctrl-C."""
     from config.errors import SettingsError
     from streams.runtime.kafka.watch import follow
+    from streams.runtime.words import printable
 
     origins = origins_of(origin)
     if origins and kind != "segment-events":
@@ -208,9 +209,9 @@ def tail(
         records = follow(settings, settings.topic(kind), from_start=from_start, limit=None if origins else limit)
         for seen in islice((seen for seen in records if not origins or _origin_of(seen) in origins), limit):
             if as_json:
-                typer.echo(json.dumps(_json_of(seen), ensure_ascii=False))
+                echo_json(_json_of(seen))
             else:
-                typer.echo(_line_of(kind, seen))
+                typer.echo(printable(_line_of(kind, seen)))  # what users sent must not command the terminal
     except KeyboardInterrupt:
         return  # the way in which it ends
 

@@ -11,6 +11,7 @@ from config.catalog import Catalog
 from streams.core.events import BadEvent
 from streams.runtime.hints import DeadLetter, hint_for
 from streams.runtime.shard_run import ShardRun
+from streams.runtime.words import printable
 
 _LOG: Final = logging.getLogger(__name__)
 EVERY_S: Final = 300.0
@@ -39,8 +40,7 @@ class RefusalLog:
         shown = DeadLetter(last.reason, last.detail, last.position, last.source)
         hint = hint_for(last.reason, [shown], self._catalog)
         records = "1 record" if count == 1 else f"{count:,} records"
-        detail = "".join(c if c.isprintable() else repr(c)[1:-1] for c in last.detail)  # it quotes what users sent
         return (
             f"{last.source}: {records} could not be used ({last.reason}), the last one at offset {last.position}: "
-            f"{detail}. What to do: {hint}"
+            f"{printable(last.detail)}. What to do: {hint}"  # the detail quotes what users sent
         )

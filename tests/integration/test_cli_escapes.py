@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from streams.runtime.kafka.watch import Seen
 from tests.integration.test_cli_look import run
 
 pytestmark = pytest.mark.timeout(300)
@@ -56,6 +57,32 @@ def test_all_members_are_one_line_each_and_exact_in_json(stored: tuple[list[str]
     _, out, _ = run("segment", "buyers", "--all", "--json", *options(stored))
     assert not OBEYED.search(out)
     assert sorted(json.loads(line) for line in out.splitlines()) == ["ann", EVIL]
+
+
+TAILED = [
+    (
+        "segment-events",
+        {"time": "now", "data": {"user_id": EVIL, "segment_id": EVIL, "in_segment": True, "origin": EVIL}},
+    ),
+    ("dead-letters", {"reason": EVIL, "detail": EVIL, "source": EVIL, "raw": EVIL}),
+    ("campaign-triggers", {"user_id": EVIL}),
+    ("campaign-triggers", None),
+]
+
+
+@pytest.mark.parametrize(("kind", "body"), TAILED)
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_records_of_topics_command_nothing(
+    kind: str, body: object, more: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Seen(0, 7, 1_700_000_000_000, EVIL, body, EVIL.encode() if body is None else json.dumps(body).encode())
+    monkeypatch.setattr("streams.runtime.kafka.watch.follow", lambda *_args, **_options: iter([seen]))
+    code, out, _ = run("tail", kind, *more)
+    assert code == 0
+    assert not OBEYED.search(out)
+    assert len(out.splitlines()) == 1
+    if more:
+        assert json.loads(out) == (body or {"partition": 0, "offset": 7, "key": EVIL, "raw": EVIL})
 
 
 @pytest.mark.parametrize("command", [["segment", "buyers"], ["user", EVIL], ["dead-letters"], ["predictions"]])
