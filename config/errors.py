@@ -11,8 +11,8 @@
         + ``Fenced``: the stored epoch or commit number is not ours
         + ``StoreIncompatible``: it holds another format, number of shards, catalog or input
         + ``StoreFull``: it has no memory left
-    - ``BrokerError``: Kafka
-        + ``BrokerUnavailable``: no broker answers, or none can be started
+    - ``BrokerError``: Kafka, or the embedded log
+        + ``BrokerUnavailable``: no broker answers, or none can be started; a log that is full or cannot be written
         + ``TopicsDiffer``: a topic is missing, or is not as it has to be
     - ``ModelError``: models and their snapshots
         + ``SnapshotRefused``: bad signature, wrong shape, unreadable
@@ -146,13 +146,13 @@ class StoreFull(StoreError):
 
 
 class BrokerError(TidelineError):
-    """Something about Kafka: it refused, or was refused."""
+    """Something about Kafka or the embedded log: it refused, was refused, or is damaged."""
 
     exit_code = 6
 
 
 class BrokerUnavailable(BrokerError):
-    """No broker answers, or none can be started; what was asked may or may not have been done."""
+    """No broker answers, or a log cannot be written now; what was asked may or may not have been done."""
 
 
 class TopicsDiffer(BrokerError):

@@ -15,6 +15,7 @@ import msgspec
 from config.errors import BrokerError, BrokerUnavailable
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_format import MAX_RECORD_BYTES
+from streams.adapters.log_reader import PartitionReader
 from streams.adapters.log_writer import SEGMENT_BYTES, PartitionWriter
 from streams.core.partition import shard_of
 from streams.ports import Message, OutboxEntry
@@ -138,25 +139,59 @@ class EmbeddedEventLog:
 # --- what the service itself says -------------------------------------------------------------------------------------
 
 
-class _Subject(msgspec.Struct, gc=False):
-    """What is read of a transition: whose it is."""
+class _Transition(msgspec.Struct, gc=False):
+    """What is read of a transition: whose it is, and enough to know it again."""
 
     subject: str
+    id: str
 
 
-_SUBJECT: Final = msgspec.json.Decoder(_Subject)
+_TRANSITION: Final = msgspec.json.Decoder(_Transition)
+REMEMBERED_IDS: Final = 20_000
+"""Ids of the latest transitions that are known again, or as many as were ever published at once if that is more. Every
+start gives those of one commit once more."""
 
 
 class LogSink:
-    """A `Sink` that appends transitions, as they stand, to one partition. A crash may repeat some: the id tells."""
+    """A `Sink` that appends transitions, as they stand, to the partition in `folder`, each one once.
 
-    def __init__(self, writer: PartitionWriter) -> None:
+    Nobody else appends to it.
+    """
+
+    def __init__(self, folder: Path, writer: PartitionWriter) -> None:
+        self._folder = folder
         self._writer = writer
+        self._known: dict[str, None] = {}
+        """Ids, the oldest first."""
+        self._remembered = 0
 
     def publish(self, entries: Sequence[OutboxEntry]) -> None:
         """See `Sink`. Raises BrokerUnavailable, BrokerError."""
-        if entries:
-            self._writer.append([(_SUBJECT.decode(data).subject.encode(), data) for _, data in entries])
+        if len(entries) > self._remembered:
+            self._remember_at_least(len(entries))
+        fresh: dict[str, tuple[bytes, bytes]] = {}
+        for _, data in entries:
+            transition = _TRANSITION.decode(data)
+            if transition.id not in self._known:
+                fresh[transition.id] = transition.subject.encode(), data
+        if fresh:
+            self._writer.append(list(fresh.values()))
+            self._known.update(dict.fromkeys(fresh))
+        while len(self._known) > self._remembered:
+            del self._known[next(iter(self._known))]
+
+    def _remember_at_least(self, number: int) -> None:
+        """So many of the last records may be given again."""
+        self._remembered = max(number, REMEMBERED_IDS)
+        reader = PartitionReader(self._folder)
+        try:
+            start = max(reader.begin, reader.end - self._remembered)
+            self._known = {}
+            while entries := reader.read(start, REMEMBERED_IDS):
+                self._known.update(dict.fromkeys(_TRANSITION.decode(entry.value).id for entry in entries))
+                start = entries[-1].offset + 1
+        finally:
+            reader.close()
 
     def close(self) -> None:
         """Close the files."""

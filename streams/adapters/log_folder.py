@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import Final
 
 from config.errors import BrokerError, BrokerUnavailable, TopicsDiffer
-from config.settings import TOPIC_KINDS, TopicKind
+from config.settings import TOPIC_KINDS, Settings, TopicKind
 from streams.adapters.file_lock import held_lock
-from streams.adapters.log_format import segment_bases, segment_path
 
 LOG_FOLDER: Final = "log"
 """Its name in a data directory."""
 SINGLE: Final[frozenset[TopicKind]] = frozenset({"examples", "models", "dead-letters"})
 """Topics of one partition; the others are cut by user."""
 _PARTITIONS_FILE: Final = "partitions"
+_WORKED_FILE: Final = "worked"
+
+
+def bound_bytes(settings: Settings) -> int:
+    """The most that a topic may hold."""
+    return int(settings.log_max_gb * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,6 @@ class LogFolder:
         """The folder of a partition, which may not exist yet."""
         return self.path / topic / str(number)
 
-    def size_bytes(self, topic: TopicKind) -> int:
-        """Of all segments of a topic."""
-        folders = [self.partition(topic, number) for number in range(self.partitions(topic))]
-        return sum(segment_path(folder, base).stat().st_size for folder in folders for base in segment_bases(folder))
-
     def all_partitions(self) -> list[tuple[TopicKind, int]]:
         """Of all topics."""
         return [(topic, number) for topic in TOPIC_KINDS for number in range(self.partitions(topic))]
@@ -92,5 +92,23 @@ def _write_once(path: Path, number: int) -> int:
             os.pwrite(file, f"{number}\n".encode(), 0)
             os.fsync(file)
             return number
+    finally:
+        os.close(file)
+
+
+def read_worked(partition: Path) -> int:
+    """How far the worker has said that it has come in a partition; 0 if it has not."""
+    try:
+        text = (partition / _WORKED_FILE).read_text()
+    except FileNotFoundError:
+        return 0
+    return int(text) if text.endswith("\n") else 0
+
+
+def write_worked(partition: Path, offset: int) -> None:
+    """Say it; for `tideline lag`, and to notice a store that went back. Not synced: it may be lost. Raises OSError."""
+    file = os.open(partition / _WORKED_FILE, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(file, f"{offset:020}\n".encode(), 0)
     finally:
         os.close(file)

@@ -189,18 +189,20 @@ class PartitionReader:
         self._at, self._chunk, self._chunk_at, self._left, self._next = 0, b"", 0, [], -1
 
 
-def trim(folder: Path, *, needed: int, older_than_s: float, max_bytes: int | None = None) -> int:
-    """Take away whole segments, the oldest first: those whose records are all before the log time `older_than_s`
+def trim(folder: Path, *, needed: int | None, older_than_s: float, max_bytes: int | None = None) -> int:
+    """Take away whole segments, the oldest first: those whose next one begins before the log time `older_than_s`
     (seconds since 1970), and as many more as it takes to come down to `max_bytes`.
 
-    What is at or behind the offset `needed`, and the last segment, always stay. Returns how many were taken away.
+    What is at or behind the offset `needed` (None: nothing is), and the last segment, always stay. Returns how many
+    were taken away.
     """
     bases = segment_bases(folder)
     sizes = [segment_path(folder, base).stat().st_size for base in bases]
     total, taken = sum(sizes), 0
     for base, behind, size in zip(bases, bases[1:], sizes, strict=False):
         is_over = max_bytes is not None and total > max_bytes
-        if behind > needed or not (is_over or _begins_before(folder, behind, older_than_s)):
+        is_needed = needed is not None and behind > needed
+        if is_needed or not (is_over or _begins_before(folder, behind, older_than_s)):
             break
         segment_path(folder, base).unlink()
         total -= size

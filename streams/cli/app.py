@@ -38,7 +38,7 @@ Then describe your own events and predictions in a catalog ([bold]docs/catalog.m
 
 EXIT_CODES = """
 Exit codes: 0 done, 1 no such user or segment, 2 wrong option, setting or catalog, 3 input that cannot be read or used,
-4 the store, 5 a model, 6 Kafka, 130 interrupted and 143 ended by SIGTERM (run the same command again to go on).
+4 the store, 5 a model, 6 the log, 130 interrupted and 143 ended by SIGTERM (run the same command again to go on).
 """
 
 app = typer.Typer(
@@ -77,7 +77,7 @@ def _add(
     to.command(name, help=flowing(command.__doc__ or ""), epilog=examples(shown), rich_help_panel=panel)(command)
 
 
-RUN, LOOK, KAFKA, CATALOG = "Run", "Look at what is stored", "Kafka", "Catalogs"
+RUN, LOOK, KAFKA, CATALOG = "Run", "Look at what is stored", "The log", "Catalogs"
 _add(demo.demo, RUN, demo.EXAMPLES)
 _add(replay.replay, RUN, replay.EXAMPLES)
 _add(evaluate.evaluate, RUN, evaluate.EXAMPLES)

@@ -1,11 +1,13 @@
-"""`tideline topics`, `produce`, `tail` and `lag`: Kafka from the terminal."""
+"""`tideline topics`, `produce`, `tail` and `lag`: the log from the terminal, Kafka or an embedded one."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from streams.adapters.kafka_topics import TopicFound
-    from streams.runtime.kafka.produce import Produced
-    from streams.runtime.kafka.watch import Seen
+    from streams.adapters.log_folder import LogFolder
+    from streams.runtime.produce import Produced
+    from streams.runtime.seen import Seen
 
 TOPICS_EXAMPLES = (
     ("tideline topics", "is every topic there, and as it has to be?"),
@@ -30,6 +33,7 @@ PRODUCE_EXAMPLES = (
     ("tideline produce orders.csv -c shop.yaml", "as fast as Kafka takes them"),
     ("tideline produce orders.csv -c shop.yaml --rate 1000", "a thousand a second"),
     ("tideline produce orders.csv -c shop.yaml --start 20000", "go on after a run that was stopped there"),
+    ("tideline produce orders.csv -c shop.yaml --data-dir .tideline/up", "to `tideline up`, which has no Kafka"),
 )
 TAIL_EXAMPLES = (
     ("tideline tail segment-events", "who enters and leaves segments, from now on"),
@@ -37,7 +41,10 @@ TAIL_EXAMPLES = (
     ("tideline tail dead-letters --from-start --limit 20", "the oldest records that could not be used"),
     ("tideline tail segment-events --json | jq .data.user_id", "for a script"),
 )
-LAG_EXAMPLES = (("tideline lag", "how many events the workers have still to read"),)
+LAG_EXAMPLES = (
+    ("tideline lag", "how many events the workers have still to read"),
+    ("tideline lag --data-dir .tideline/up", "how many the worker of `tideline up` has"),
+)
 
 _START_CHARACTERS = 120
 
@@ -47,6 +54,27 @@ Bootstrap = Annotated[
         "--kafka", metavar="HOST:PORT", help="Brokers of the Kafka (localhost:9092, or what the settings say)."
     ),
 ]
+
+
+LogDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", metavar="DIR", help="In place of Kafka: the embedded log of this directory (of `tideline up`)."
+    ),
+]
+
+
+def embedded_log(data_dir: Path | None, **others: object) -> LogFolder | None:
+    """The log of `--data-dir`; None without it. Raises SettingsError beside options of Kafka, BrokerError for none."""
+    from config.errors import SettingsError
+    from streams.adapters.log_folder import LogFolder
+
+    if data_dir is None:
+        return None
+    for option, value in others.items():
+        if value is not None:
+            raise SettingsError(f"--data-dir is a log without Kafka: leave out --{option}, or --data-dir")
+    return LogFolder.find(data_dir)
 
 
 def _settings(bootstrap: str | None) -> Settings:
@@ -125,20 +153,23 @@ def produce(
         int, typer.Option("--start", min=0, metavar="N", help="Leave out the first N rows, in the order of time.")
     ] = 0,
     kafka: Bootstrap = None,
+    data_dir: LogDir = None,
     as_json: Json = False,
 ) -> None:
-    """Send files of events to Kafka, in the order of their times, with the user id as the key.
+    """Send files of events to the log, in the order of their times, with the user id as the key.
 
     Segment JSON is sent as it stands; of other formats the catalog's mapping is sent as Segment JSON.
     """
     from config.loader import load_catalog
     from streams.adapters.files import open_log
-    from streams.runtime.kafka.produce import Produced
-    from streams.runtime.kafka.produce import produce as send
+    from streams.runtime.embedded.produce import produce as produce_to_log
+    from streams.runtime.kafka.produce import produce as produce_to_kafka
+    from streams.runtime.produce import Produced
 
     settings = _settings(kafka)
+    folder = embedded_log(data_dir, kafka=kafka, topic=topic)
     loaded = load_catalog(catalog)
-    name = topic or settings.topic("events")
+    name = topic or settings.topic("events") if folder is None else str(folder.path / "events")
     with TerminalWatcher() as watcher:
         with watcher.step("Reading the files"):
             log = open_log(files, loaded, time.time(), progress=watcher.scanned)
@@ -146,7 +177,11 @@ def produce(
             done = Produced(name, start)
             watcher.begin(start, log.rows)
             try:
-                send(log, loaded, settings, topic=name, start=start, rate=rate, advance=watcher.advance, progress=done)
+                if folder is None:
+                    send = partial(produce_to_kafka, topic=name)
+                else:
+                    send = partial(produce_to_log, folder=folder)
+                send(log, loaded, settings, start=start, rate=rate, advance=watcher.advance, progress=done)
             except BaseException:
                 watcher.close()
                 _say_where(done, log.rows)
@@ -167,7 +202,7 @@ def produce(
 def _say_where(done: Produced, rows: int) -> None:
     """How to go on after an end that was not planned."""
     if 0 < done.position < rows:
-        warn(f"Kafka has everything before row {done.position:,}; go on with --start {done.position}.")
+        warn(f"The log has everything before row {done.position:,}; go on with --start {done.position}.")
 
 
 def _produced_json(done: Produced, rows: int) -> dict[str, Any]:
@@ -194,19 +229,25 @@ def tail(
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="End after N records.")] = None,
     origin: Origin = None,
     kafka: Bootstrap = None,
+    data_dir: LogDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each record as one line of JSON.")] = False,
 ) -> None:
     """Show the records of a topic as they come, until Ctrl-C."""
     from config.errors import SettingsError
+    from streams.runtime.embedded import watch as embedded
     from streams.runtime.kafka.watch import follow
     from streams.runtime.words import printable
 
     origins = origins_of(origin)
     if origins and kind != "segment-events":
         raise SettingsError(f"--origin is for segment-events; {kind} have none")
-    settings = _settings(kafka)
+    settings, folder = _settings(kafka), embedded_log(data_dir, kafka=kafka)
+    enough = None if origins else limit
     try:
-        records = follow(settings, settings.topic(kind), from_start=from_start, limit=None if origins else limit)
+        if folder is None:
+            records = follow(settings, settings.topic(kind), from_start=from_start, limit=enough)
+        else:
+            records = embedded.follow(folder, kind, from_start=from_start, limit=enough)
         for seen in islice((seen for seen in records if not origins or _origin_of(seen) in origins), limit):
             if as_json:
                 echo_json(_json_of(seen))
@@ -260,26 +301,29 @@ def _crossing(data: dict[str, Any]) -> str:
 
 
 @guarded()
-def lag(kafka: Bootstrap = None, as_json: Json = False) -> None:
+def lag(kafka: Bootstrap = None, data_dir: LogDir = None, as_json: Json = False) -> None:
     """Show how far the workers are behind: for every partition of the events its end, and what is committed.
 
-    Workers commit offsets after everything else, for this display only; where they go on is in the store.
+    Workers say how far they are after everything else, for this display only; where they go on is in the store.
     """
     from streams.cli.tables import add, plain_table
+    from streams.runtime.embedded import watch as embedded
     from streams.runtime.kafka.watch import lag_of
 
-    settings = _settings(kafka)
-    topic = settings.topic("events")
-    found = lag_of(settings, topic)
+    settings, folder = _settings(kafka), embedded_log(data_dir, kafka=kafka)
+    topic = settings.topic("events") if folder is None else "events"
+    found = lag_of(settings, topic) if folder is None else embedded.lag_of(folder, "events")
+    who = f"the group {settings.kafka_group}" if folder is None else f"the worker of {data_dir}"
     total = sum(partition.lag for partition in found)
     if as_json:
         rows = [
             {"partition": p.partition, "start": p.start, "end": p.end, "committed": p.committed, "lag": p.lag}
             for p in found
         ]
-        typer.echo(json.dumps({"topic": topic, "group": settings.kafka_group, "lag": total, "partitions": rows}))
+        group = settings.kafka_group if folder is None else None
+        typer.echo(json.dumps({"topic": topic, "group": group, "lag": total, "partitions": rows}))
         return
     table = plain_table(">partition", ">end", ">committed", ">lag")
     for p in found:
         add(table, str(p.partition), f"{p.end:,}", "none" if p.committed is None else f"{p.committed:,}", f"{p.lag:,}")
-    show(table, f"{total:,} records of {topic} are still to be read by the group {settings.kafka_group}.")
+    show(table, f"{total:,} records of {topic} are still to be read by {who}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from streams.cli.kafka import LogDir, embedded_log
 from streams.cli.options import Json
 from streams.cli.screen import err, guarded, out
 
@@ -29,11 +31,12 @@ EXAMPLES = (
     ("tideline simulate --users 100000 --rate 2000 --out - | head", "2,000 events a second to standard output"),
     ("tideline simulate --users 1e6 --rate real --arrive-days 0.01 --out live.ndjson", "as in life, from now on"),
     ("tideline simulate --users 1e5 --start now --rate real --out kafka", "a live shop in the Kafka of the settings"),
+    ("tideline simulate --users 2000 --out log --data-dir .tideline/up", "into `tideline up`, which has no Kafka"),
     ("tideline simulate --duplicates .02 --late .05 --bad .001 --out drill.ndjson", "what goes wrong on the way"),
 )
 STOPPED = "What was written is whole records; the same command begins anew."
 MOST_USERS = 100_000_000
-KAFKA = "kafka"
+KAFKA, LOG = "kafka", "log"
 _EVERY_S = 10.0
 _LIVE_SLICE_MS = 1_000
 _SLICE_EVENTS = 40_000
@@ -47,7 +50,8 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Where the events go, NDJSON; gzip if it ends in .gz; - for stdout; kafka for the events topic.",
+            help="Where the events go, NDJSON; gzip if it ends in .gz; - for stdout; kafka for the events topic; log "
+            "for the embedded log of --data-dir.",
         ),
     ],
     users: Annotated[str, typer.Option("--users", metavar="N", help="How many users; 1e6 is a million.")] = "1000",
@@ -83,6 +87,7 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
     window_days: Annotated[
         float, typer.Option("--window-days", min=0.01, max=365.0, help="Of the goal, Order Completed, in the truth.")
     ] = 7.0,
+    data_dir: LogDir = None,
     as_json: Json = False,
 ) -> None:
     """Make the traffic of a shop: sign-ups, visits with views and searches, carts, orders and refunds.
@@ -105,10 +110,10 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
         slice_events=_SLICE_EVENTS if per_s is None else min(_SLICE_EVENTS, max(1, int(per_s))),
         slice_ms=_LIVE_SLICE_MS if live else None,
     )
-    _check_outputs(to, truth, as_json=as_json)
+    _check_outputs(to, truth, data_dir, as_json=as_json)
     began_s = time.monotonic()
     with ExitStack() as stack:
-        sink = stack.enter_context(_sink(to))
+        sink = stack.enter_context(_sink(to, data_dir))
         tell = None if truth is None else stack.enter_context(_text(truth))
         bar = stack.enter_context(_Bar(plan))
         counts = run_simulation(plan, sink, _pace(per_s, live=live), tell_truth=tell, progress=bar.tell)
@@ -116,7 +121,7 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
     if as_json:
         _print_json(plan, counts, seconds)
     else:
-        _say(plan, counts, seconds, to, truth)
+        _say(plan, counts, seconds, to, truth, data_dir)
 
 
 def _refuse(option: str, words: str) -> typer.BadParameter:
@@ -170,7 +175,9 @@ def _pace(per_s: float | None, *, live: bool) -> Pace:
     return Paced(per_s, time.monotonic, time.sleep) if live or per_s is not None else AtOnce()
 
 
-def _check_outputs(to: Path, truth: Path | None, *, as_json: bool) -> None:
+def _check_outputs(to: Path, truth: Path | None, data_dir: Path | None, *, as_json: bool) -> None:
+    if (str(to) == LOG) != (data_dir is not None):
+        raise _refuse("--data-dir", "--out log and --data-dir DIR go together: the embedded log of that directory")
     if as_json and str(to) == "-":
         raise _refuse("--json", "the events go to standard output already: give --out a file")
     if truth is not None and truth == to:
@@ -178,7 +185,7 @@ def _check_outputs(to: Path, truth: Path | None, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _sink(to: Path) -> Iterator[Sink]:
+def _sink(to: Path, data_dir: Path | None) -> Iterator[Sink]:
     """What the records go into; closed at the end, also of an interrupted run."""
     from streams.simulate.sinks import FileSink, LineSink
 
@@ -188,6 +195,13 @@ def _sink(to: Path) -> Iterator[Sink]:
 
         with open_traffic(load_settings()) as traffic:
             yield traffic
+        return
+    if (folder := embedded_log(data_dir)) is not None:
+        from config.settings import load_settings
+        from streams.runtime.embedded.produce import open_traffic as open_log_traffic
+
+        with open_log_traffic(folder, load_settings()) as appended:
+            yield appended
         return
     if str(to) != "-":
         sink = FileSink(to)
@@ -278,7 +292,7 @@ def _print_json(plan: Plan, counts: Counts, seconds: float) -> None:
     typer.echo(json.dumps(found))
 
 
-def _say(plan: Plan, counts: Counts, seconds: float, to: Path, truth: Path | None) -> None:
+def _say(plan: Plan, counts: Counts, seconds: float, to: Path, truth: Path | None, data_dir: Path | None) -> None:
     """What was made, on standard error: standard output may be the events."""
     from rich.markup import escape
 
@@ -300,5 +314,8 @@ def _say(plan: Plan, counts: Counts, seconds: float, to: Path, truth: Path | Non
         console.print(f"The truth at {counts.moments:,} moments is in {escape(str(truth))} (docs/simulate.md).")
     if str(to) == KAFKA:
         console.print("Next: [bold]tideline lag[/bold], [bold]tideline tail segment-events --from-start[/bold]")
+    elif data_dir is not None:
+        where = f"--data-dir {escape(shlex.quote(str(data_dir)))}"
+        console.print(f"Next: [bold]tideline lag {where}[/bold], [bold]tideline tail segment-events {where}[/bold]")
     elif str(to) != "-":
         console.print(f"Next: [bold]tideline replay {escape(str(to))} -c examples/shop/catalog.yaml[/bold]")

@@ -13,8 +13,9 @@ from streams.cli.options import CatalogFile
 from streams.cli.screen import TerminalWatcher, err, guarded
 
 EXAMPLES = (
-    ("tideline up -c examples/shop/catalog.yaml --kafka", "a shop, with a real Kafka of its own"),
-    ("tideline up -c shop.yaml --kafka --shards 4 --data-dir /var/lib/tideline", "four partitions, kept there"),
+    ("tideline up -c examples/shop/catalog.yaml", "a shop, all of it in .tideline/up"),
+    ("tideline up -c shop.yaml --shards 4 --data-dir /var/lib/tideline", "four partitions, kept there"),
+    ("tideline up -c examples/shop/catalog.yaml --kafka", "with a real Kafka of its own"),
 )
 
 
@@ -22,7 +23,11 @@ EXAMPLES = (
 def up(
     catalog: CatalogFile,
     kafka: Annotated[
-        bool, typer.Option("--kafka", help="Run a real Kafka (no Java needed; 45 MB are fetched the first time).")
+        bool,
+        typer.Option(
+            "--kafka",
+            help="Run a real Kafka as the log (no Java needed; 45 MB are fetched the first time), in place of files.",
+        ),
     ] = False,
     shards: Annotated[
         int | None, typer.Option("--shards", min=1, help="Partitions of the events (1, or TIDELINE_SHARDS).")
@@ -37,7 +42,7 @@ def up(
         int | None, typer.Option("--kafka-port", metavar="PORT", help="Of Kafka; else a free one, which it keeps.")
     ] = None,
 ) -> None:
-    """Run the whole service on this machine: store, Kafka, and a worker that is looked after.
+    """Run the whole service on this machine: store, log, and a worker that is looked after.
 
     All data are in one directory and are there again at the next start. What ends by itself is reported with its last
     words and started again. Ctrl-C stops everything in order.
@@ -47,11 +52,11 @@ def up(
     from config.settings import load_settings
     from streams.runtime.up import UpJob, cache_folder, run_up
 
-    if not kafka:
-        raise SettingsError("tideline up needs --kafka so far: a log without Kafka comes with the API")
+    if kafka_port is not None and not kafka:
+        raise SettingsError("--kafka-port is the port of a Kafka: add --kafka")
     load_catalog(catalog)  # before anything is started
     settings = load_settings(shards=shards, web_port=port)
-    job = UpJob(settings, catalog, data_dir, cache_folder(), kafka_port)
+    job = UpJob(settings, catalog, data_dir, cache_folder(), kafka, kafka_port)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

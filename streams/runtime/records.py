@@ -1,8 +1,8 @@
-"""What the services read of a log: records with their place and the time at which the log took them."""
+"""What the services read of a log: records with their place, and the time at which the log took them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -33,3 +33,19 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
     def from_bytes(cls, data: bytes | None) -> Position:
         """As `to_bytes` gave it; the start for None."""
         return cls() if data is None else msgspec.msgpack.decode(data, type=cls)
+
+
+class Run(Protocol):
+    """The work of one partition: `ShardRun`, `LearnerRun`."""
+
+    position: Position
+
+    @property
+    def is_loaded(self) -> bool: ...
+
+    @property
+    def set_backs(self) -> int: ...
+
+    def assign(self, witness: int = 0) -> Position: ...
+
+    def drop(self) -> None: ...

@@ -1,7 +1,8 @@
-"""The whole service on one machine: store, Kafka and a worker, with all that they keep in one directory."""
+"""The whole service on one machine: store, log and a worker, with all that they keep in one directory."""
 
 from __future__ import annotations
 
+import shlex
 import socket
 import sys
 import threading
@@ -17,6 +18,7 @@ from config.errors import BrokerError, StoreError, TidelineError
 from config.settings import Settings
 from streams.adapters.kafka_server import EmbeddedKafka
 from streams.adapters.kafka_topics import require_topics
+from streams.adapters.log_folder import LOG_FOLDER
 from streams.adapters.owned_process import OwnedProcess
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.runtime.precompile import Steps, get_ready
@@ -36,6 +38,8 @@ class UpJob:
     data_dir: Path
     cache_dir: Path
     """Where Kafka's program is kept."""
+    with_kafka: bool = False
+    """A Kafka is the log; else files in the data directory."""
     kafka_port: int | None = None
 
 
@@ -45,11 +49,11 @@ def run_up(job: UpJob, watcher: Steps, say: Callable[[str], None], stopping: thr
     Raises what a first start raises: BrokerError, StoreError, ModelError, TopicsDiffer, each with what to do.
     """
     get_ready(watcher)
-    store, kafka = StorePart(job.data_dir), KafkaPart(job, say)
+    store, kafka = StorePart(job.data_dir), KafkaPart(job, say) if job.with_kafka else None
     worker = WorkerPart(job, store, kafka)
-    parts: tuple[Part, ...] = (store, kafka, worker)
+    parts: tuple[Part, ...] = (store, worker) if kafka is None else (store, kafka, worker)
     supervisor = Supervisor(parts, say)
-    with watcher.step("Starting store, Kafka and worker"):
+    with watcher.step(f"Starting store{'' if kafka is None else ', Kafka'} and worker"):
         supervisor.start(stopping)
     try:
         if not stopping.is_set():
@@ -60,22 +64,42 @@ def run_up(job: UpJob, watcher: Steps, say: Callable[[str], None], stopping: thr
             supervisor.stop()
 
 
-def _where(job: UpJob, kafka: KafkaPart) -> str:
+def _where(job: UpJob, kafka: KafkaPart | None) -> str:
     shards = job.settings.shards
+    events = f"events in {shards} partition{'' if shards == 1 else 's'}"
     web = _web(job.settings)
+    address = (
+        f"  Kafka    {kafka.address} ({events})" if kafka else f"  log      {job.data_dir / LOG_FOLDER} ({events})"
+    )
     return "\n".join(
         [
             "Running; Ctrl-C ends it, and what it holds stays.",
-            f"  Kafka    {kafka.address} (events in {shards} partition{'' if shards == 1 else 's'})",
-            f"  worker   {web}/readyz, {web}/metrics; its log is {job.data_dir / 'worker.log'}",
+            address,
+            f"  worker   {web}/readyz, {web}/metrics; what it says is in {job.data_dir / 'worker.log'}",
             f"  store    {job.data_dir}",
             "Try, in another terminal:",
-            f"  export TIDELINE_KAFKA_BOOTSTRAP_SERVERS={kafka.address} TIDELINE_SHARDS={shards}",
-            "  tideline simulate --users 2000 --days 60 --out kafka",
-            "  tideline lag",
-            "  tideline tail segment-events --from-start",
+            *(_kafka_commands(kafka.address, shards) if kafka else _log_commands(job)),
         ]
     )
+
+
+def _kafka_commands(address: str, shards: int) -> list[str]:
+    return [
+        f"  export TIDELINE_KAFKA_BOOTSTRAP_SERVERS={address} TIDELINE_SHARDS={shards}",
+        "  tideline simulate --users 2000 --days 60 --out kafka",
+        "  tideline lag",
+        "  tideline tail segment-events --from-start",
+    ]
+
+
+def _log_commands(job: UpJob) -> list[str]:
+    where = f"--data-dir {shlex.quote(str(job.data_dir))}"
+    return [
+        f"  tideline simulate --users 2000 --days 60 --out log {where}",
+        f"  tideline produce FILE -c {shlex.quote(str(job.catalog))} {where}",
+        f"  tideline lag {where}",
+        f"  tideline tail segment-events --from-start {where}",
+    ]
 
 
 class StorePart:
@@ -148,7 +172,7 @@ class WorkerPart:
 
     name = "The worker"
 
-    def __init__(self, job: UpJob, store: StorePart, kafka: KafkaPart) -> None:
+    def __init__(self, job: UpJob, store: StorePart, kafka: KafkaPart | None) -> None:
         self._job = job
         self._store = store
         self._kafka = kafka
@@ -160,7 +184,8 @@ class WorkerPart:
         _refuse_taken_port(settings)
         command = [
             *(sys.executable, "-m", "streams", "worker", "--catalog", str(self._job.catalog.resolve())),
-            *("--store", self._store.url, "--kafka", self._kafka.address),
+            *("--store", self._store.url),
+            *(("--embedded",) if self._kafka is None else ("--kafka", self._kafka.address)),
             *("--shards", str(settings.shards), "--port", str(settings.web_port)),
             *("--data-dir", str(self._job.data_dir.resolve())),
         ]

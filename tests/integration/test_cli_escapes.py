@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from streams.runtime.kafka.watch import Seen
+from streams.runtime.seen import Seen
 from tests.integration.test_cli_look import run
 
 pytestmark = pytest.mark.timeout(300)

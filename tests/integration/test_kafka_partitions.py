@@ -23,6 +23,7 @@ from streams.ports import Message
 from streams.runtime.kafka import partitions
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.partitions import Partition, PartitionedService
+from streams.runtime.latest_models import LatestModels
 from streams.runtime.records import Position, Record
 from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld
 
@@ -481,13 +482,14 @@ def test_a_model_that_cannot_be_read_stops_nobody(kafka_world: KafkaWorld) -> No
 
     async def work() -> None:
         failures: list[BaseException] = []
-        service = ModelsService(settings, digest="d", predictions=("orders",), features=3, codec=None)
+        models = LatestModels(digest="d", predictions=("orders",), features=3)
+        service = ModelsService(settings, models)
         service.on_failure = failures.append
         await service.start()
-        await until(lambda: bool(service.refused or failures), "it is read")
+        await until(lambda: bool(models.refused or failures), "it is read")
         await service.stop()
         assert failures == []
-        assert service.refused == 1
-        assert service.latest == {}
+        assert models.refused == 1
+        assert models.latest == {}
 
     asyncio.run(work())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -18,9 +19,12 @@ import pytest
 
 from config.errors import TidelineError
 from config.settings import load_settings
+from streams.adapters.log_folder import LogFolder
+from streams.adapters.log_reader import PartitionReader
 from streams.runtime.up import StorePart, UpJob, WorkerPart
 from tests.conftest import ROOT
 from tests.integration.kafka_world import LEFT_SOCKETS
+from tests.integration.worker_world import CATALOG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420), LEFT_SOCKETS]
 PATIENCE_S = 180.0
@@ -36,8 +40,8 @@ def free_port() -> int:
 class Up:
     """A running `tideline up`, and what it says."""
 
-    def __init__(self, data_dir: Path, port: int) -> None:
-        command = [sys.executable, "-m", "streams", "up", "--catalog", "examples/shop/catalog.yaml", "--kafka"]
+    def __init__(self, data_dir: Path, port: int, catalog: str, *options: str) -> None:
+        command = [sys.executable, "-m", "streams", "up", "--catalog", catalog, *options]
         command += ["--shards", "2", "--data-dir", str(data_dir), "--port", str(port)]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         self._lines: Queue[str] = Queue()
@@ -75,7 +79,7 @@ class Up:
 @contextmanager
 def running(data_dir: Path, port: int) -> Iterator[tuple[Up, str]]:
     """With the address of its Kafka."""
-    up = Up(data_dir, port)
+    up = Up(data_dir, port, "examples/shop/catalog.yaml", "--kafka")
     try:
         address = up.wait_for(r"KAFKA_BOOTSTRAP_SERVERS=(\S+)")[1]
         up.wait_for("tail segment-events")
@@ -84,8 +88,23 @@ def running(data_dir: Path, port: int) -> Iterator[tuple[Up, str]]:
         up.close()
 
 
-def tideline(address: str, *args: str) -> str:
-    environment = {**os.environ, "TIDELINE_KAFKA_BOOTSTRAP_SERVERS": address, "TIDELINE_SHARDS": "2"}
+@contextmanager
+def running_without_kafka(data_dir: Path, port: int) -> Iterator[Up]:
+    catalog = data_dir / "catalog.yaml"
+    catalog.write_text(CATALOG)
+    up = Up(data_dir, port, str(catalog))
+    try:
+        up.wait_for("tail segment-events")
+        yield up
+    finally:
+        up.close()
+
+
+def tideline(address: str | None, *args: str) -> str:
+    """What a command says, with the settings of that Kafka if there is one."""
+    environment = dict(os.environ)
+    if address is not None:
+        environment |= {"TIDELINE_KAFKA_BOOTSTRAP_SERVERS": address, "TIDELINE_SHARDS": "2"}
     command = [sys.executable, "-m", "streams", *args]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -125,16 +144,55 @@ def test_it_works_is_looked_after_and_has_its_data_again(tmp_path: Path) -> None
         assert up.stop() == 0
 
 
-def test_without_kafka_it_says_what_is_there(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "streams", "up", "-c", "examples/shop/catalog.yaml", "--data-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "--kafka" in done.stderr
+def test_without_kafka_it_has_a_log_of_its_own_and_nothing_is_lost(tmp_path: Path) -> None:
+    port, where = free_port(), ("--data-dir", str(tmp_path))
+
+    def lags() -> tuple[int, int]:
+        """Records in the log, and those that are not worked yet."""
+        found = json.loads(tideline(None, "lag", "--json", *where))
+        return sum(partition["end"] for partition in found["partitions"]), found["lag"]
+
+    def transitions() -> list[str]:
+        log, found = LogFolder.find(tmp_path), []
+        for number in range(log.shards):
+            reader = PartitionReader(log.partition("segment-events", number))
+            found += [json.loads(entry.value)["id"] for entry in reader.read(0, 1_000_000)]
+            reader.close()
+        return found
+
+    with running_without_kafka(tmp_path, port) as up:
+        tideline(None, "simulate", "--users", "150", "--days", "20", "--out", "log", *where)
+        (worker,) = pids(f"streams worker .*--port {port} ")
+        os.kill(worker, signal.SIGKILL)
+        up.wait_for(r"The worker has ended \(status -9\)")
+        up.wait_for("The worker runs again")
+        pause = threading.Event()
+        while lags()[1]:
+            assert not pause.wait(0.5)
+        events, _ = lags()
+        assert up.stop() == 0
+    first = transitions()
+    assert events > 1_000
+    assert first
+    assert pids(f"valkey-server.*{tmp_path}") == []
+    assert pids(f"streams worker .*--port {port} ") == []
+    more = ("--users", "150", "--days", "20", "--start", "2024-01-21", "--seed", "2")
+    tideline(None, "simulate", *more, "--out", "log", *where)
+    with running_without_kafka(tmp_path, port) as up:
+        while lags()[1]:
+            assert not pause.wait(0.5)
+        assert lags()[0] > events
+        seen = tideline(
+            None, "tail", "segment-events", "--from-start", "--limit", str(len(first) + 1), "--json", *where
+        )
+        assert len({json.loads(line)["id"] for line in seen.splitlines()}) == len(first) + 1, "and more came"
+        assert up.stop() == 0
+    assert set(first) < set(transitions())
 
 
 def test_another_program_on_the_port_is_not_taken_for_the_worker(tmp_path: Path) -> None:
     settings = load_settings(web_port=free_port())
-    worker = WorkerPart(UpJob(settings, tmp_path / "none.yaml", tmp_path, tmp_path), StorePart(tmp_path), None)  # type: ignore[arg-type]
+    worker = WorkerPart(UpJob(settings, tmp_path / "none.yaml", tmp_path, tmp_path), StorePart(tmp_path), None)
     refused = pytest.raises(TidelineError, match=f"cannot listen at 127.0.0.1:{settings.web_port}")
     with socket.create_server(("127.0.0.1", settings.web_port)), refused:
         worker.start(threading.Event())

@@ -70,12 +70,15 @@ def await_until(holds: Callable[[], bool], what: str, *, seconds: float, watched
 class WorkerProcess:
     """One `tideline worker`, in a process group of its own. All it says goes to `log`."""
 
-    def __init__(self, settings: Settings, catalog: Path, folder: Path, name: str) -> None:
+    def __init__(
+        self, settings: Settings, catalog: Path, folder: Path, name: str, *options: str, data_dir: Path | None = None
+    ) -> None:
+        """`data_dir` is one of its own if it is left out."""
         self.name = name
         self.port = _free_port()
         self.log = folder / f"{name}.log"
-        command = [sys.executable, "-m", "streams", "worker", "-c", catalog, "--port", self.port]
-        command += ["--data-dir", folder / name]
+        command: list[object] = [sys.executable, "-m", "streams", "worker", "-c", catalog, "--port", self.port]
+        command += ["--data-dir", data_dir or folder / name, *options]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [str(word) for word in command],

@@ -18,6 +18,7 @@ from streams.cli.app import app
 from streams.core import state
 from streams.runtime import transition_log
 from streams.runtime.kafka import watch
+from streams.runtime.seen import Seen
 from streams.runtime.transition_log import ORIGINS, Wanted, latest_transitions
 
 
@@ -110,9 +111,9 @@ def test_tail_shows_only_the_origins_that_were_asked_for(monkeypatch: pytest.Mon
     made = [transition(n, origin) for n, origin in enumerate(["model", "live", "decay", "backfill", "live"])]
     asked: list[int | None] = []
 
-    def follow(*_: object, limit: int | None, **__: object) -> Iterator[watch.Seen]:
+    def follow(*_: object, limit: int | None, **__: object) -> Iterator[Seen]:
         asked.append(limit)
-        yield from (watch.Seen(0, n, 0, "u1", found, json.dumps(found).encode()) for n, found in enumerate(made))
+        yield from (Seen(0, n, 0, "u1", found, json.dumps(found).encode()) for n, found in enumerate(made))
 
     monkeypatch.setattr(watch, "follow", follow)
     code, out, _ = run("tail", "segment-events", "--origin", "live,decay", "--limit", "2", "--json")

@@ -28,7 +28,7 @@ from streams.adapters.log_format import END_FILE, MAX_RECORD_BYTES, Entry, segme
 from streams.adapters.log_reader import PartitionReader, trim
 from streams.adapters.log_writer import PartitionWriter
 from streams.core.partition import shard_of
-from streams.ports import Message
+from streams.ports import Message, OutboxEntry
 from tests.conftest import ROOT
 
 Pair = tuple[bytes, bytes]
@@ -444,17 +444,12 @@ def test_more_than_can_be_written_is_not_kept_waiting(tmp_path: Path, monkeypatc
     asyncio.run(flood())
 
 
-def test_an_event_writer_a_sink_and_a_courier_append_under_their_keys(tmp_path: Path) -> None:
+def test_an_event_writer_and_a_courier_append_under_their_keys(tmp_path: Path) -> None:
     folder = LogFolder.make(tmp_path / "log", 2)
     events = EventWriter(folder)
     events.append([("a", b"1"), ("b", b"2"), ("a", b"3")])
     events.close()
     assert pairs(folder.partition("events", shard_of("a", 2)))[0] == (b"a", b"1")
-    sink = LogSink(PartitionWriter(folder.partition("segment-events", 1)))
-    sink.publish([])
-    sink.publish([("1-0", b'{"subject": "a", "data": {}}')])
-    sink.close()
-    assert pairs(folder.partition("segment-events", 1)) == [(b"a", b'{"subject": "a", "data": {}}')]
     writers = {topic: PartitionWriter(folder.partition(topic, 0)) for topic in ("examples", "dead-letters")}
     courier = LogCourier(writers)
     courier.send([Message("examples", "p", b"1"), Message("examples", "q", b"2"), Message("dead-letters", "", b"3")])
@@ -462,6 +457,29 @@ def test_an_event_writer_a_sink_and_a_courier_append_under_their_keys(tmp_path: 
     assert pairs(folder.partition("dead-letters", 0)) == [(b"", b"3")]
     for writer in writers.values():
         writer.close()
+
+
+def test_a_transition_that_is_published_again_stands_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.adapters.embedded_log.REMEMBERED_IDS", 3)
+    made = [(f"1-{n}", json.dumps({"id": f"id{n}", "subject": f"u{n}", "data": {}}).encode()) for n in range(12)]
+    wanted = [(f"u{n}".encode(), data) for n, (_, data) in enumerate(made)]
+
+    def published(*batches: Sequence[OutboxEntry]) -> int:
+        """How many records there are when one process has published these."""
+        sink = LogSink(tmp_path / "p", PartitionWriter(tmp_path / "p", segment_bytes=300))
+        for batch in batches:
+            sink.publish(batch)
+        sink.close()
+        found = pairs(tmp_path / "p")
+        assert found == wanted[: len(found)]
+        return len(found)
+
+    assert published([], made[:4], made[:4], made[3:5]) == 5
+    assert published(made[2:5], made[4:6]) == 6, "another process"
+    assert published(made[1:11]) == 11, "more than are remembered"
+    assert published(made[10:11] * 2, made[11:], made[9:]) == 12
 
 
 def test_waiting_ends_with_a_record_with_time_and_with_the_stop(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from aiokafka.errors import KafkaTimeoutError
 
 from config.errors import BrokerError, StoreUnavailable, TopicsDiffer
 from config.settings import TopicKind, load_settings
-from streams.runtime.kafka.partitions import PartitionedService, Run
-from streams.runtime.records import Position, Record
+from streams.runtime.kafka.partitions import PartitionedService
+from streams.runtime.records import Position, Record, Run
 
 WITHIN_S = 20.0
 

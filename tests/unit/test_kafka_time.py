@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 
 import pytest
-from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from config.errors import BrokerError
-from streams.runtime.kafka.clock import SteadyClock
-from streams.runtime.kafka.log_bounds import Bounds, where_to_begin
 from streams.runtime.kafka.partitions import own_assignor
+from streams.runtime.log_bounds import Bounds, where_to_begin
+from streams.runtime.steady_clock import SteadyClock
 
-PLACE = TopicPartition("events", 3)
+PLACE = "events 3"
 
 
 class Clocks:

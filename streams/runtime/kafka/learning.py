@@ -9,9 +9,9 @@ from config.catalog import Catalog
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS
-from streams.runtime.kafka.partitions import PartitionedService, Run
+from streams.runtime.kafka.partitions import PartitionedService
 from streams.runtime.learner_run import LearnerRun
-from streams.runtime.records import Record
+from streams.runtime.records import Record, Run
 from streams.runtime.shard_run import Ports
 
 BATCH_CHUNKS: Final = 64

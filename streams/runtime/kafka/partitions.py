@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -26,10 +26,11 @@ from config.settings import Settings, TopicKind
 from streams.adapters.kafka_arguments import aiokafka_arguments
 from streams.adapters.kafka_topics import partition_problems
 from streams.ports import Store
-from streams.runtime.kafka.clock import SteadyClock
-from streams.runtime.kafka.log_bounds import Bounds, ask_bounds, where_to_begin
+from streams.runtime.kafka.log_bounds import ask_bounds
 from streams.runtime.kafka.reporting import ReportingService
-from streams.runtime.records import Position, Record
+from streams.runtime.log_bounds import Bounds, where_to_begin
+from streams.runtime.records import Record, Run
+from streams.runtime.steady_clock import SteadyClock
 
 T = TypeVar("T")
 
@@ -62,22 +63,6 @@ LEAVE_S: Final = 3.0
 after `SESSION_MS`."""
 LEAVE_LEAST_S: Final = 0.5
 """For leaving the group, however long the batches in hand have taken."""
-
-
-class Run(Protocol):
-    """The work of one partition: `ShardRun`, `LearnerRun`."""
-
-    position: Position
-
-    @property
-    def is_loaded(self) -> bool: ...
-
-    @property
-    def set_backs(self) -> int: ...
-
-    def assign(self, witness: int = 0) -> Position: ...
-
-    def drop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +334,7 @@ class PartitionedService(ReportingService):
         """Read on where the run stands. Raises BrokerError where that cannot be."""
         place, offset = self._place(partition.number), run.position.offset
         bounds = await self._bounds(partition, offset)
-        begin = where_to_begin(place, offset, bounds, accepts_gaps=self.accepts_gaps)
+        begin = where_to_begin(f"{place.topic} {place.partition}", offset, bounds, accepts_gaps=self.accepts_gaps)
         partition.answer, partition.read_to, partition.end = None, begin, bounds.end
         self._answered_s = time.monotonic()
         if place in self.consumer.assignment():

@@ -1,73 +1,24 @@
-"""Files of events into the events topic, in the order of their times.
-
-A record's key is the user id, and its partition follows from it as with Java's clients, which is how shards find
-their users. Its value is Segment JSON: the line as it stands, or what the catalog's mapping has read of a row.
-"""
+"""Files of events into the events topic of Kafka."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from math import isnan
+from collections import deque
 from typing import Any, Final
 
-import msgspec
-
-from config.catalog import Catalog, SegmentInput
+from config.catalog import Catalog
 from config.errors import BrokerError, TopicsDiffer
 from config.settings import Settings
 from streams.adapters.files import FileLog
 from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import clients, explained
 from streams.core.events import BadEvent, Event
+from streams.runtime.produce import Advance, Produced, send_all
 
-Advance = Callable[[int, float], None]
-"""Gets the position up to which everything is acknowledged, and the time of the latest event sent."""
-
-_CHUNK_ROWS: Final = 1_000
 _MOST_WAITING: Final = 20_000
-_CHUNKS_PER_S: Final = 20
 _DELIVERY_S: Final = 60.0
 # The broker has the last word about how large a record may be.
 _LARGEST_REQUEST_BYTES: Final = 64 << 20
-
-
-@dataclass(slots=True)
-class Produced:
-    """How far a run has come. Rows before `position` are acknowledged by Kafka, or refused with a reason."""
-
-    topic: str
-    position: int
-    sent: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-
-def segment_json(event: Event, value_property: str | None) -> bytes:
-    """An event as a record of the Segment spec.
-
-    A message id is made of where the row stands if it has none, so that sending a file twice is no second purchase.
-    """
-    when = datetime.fromtimestamp(event.time_s, UTC)
-    record: dict[str, Any] = {
-        "type": "identify" if event.name is None else "track",
-        "userId": event.user,
-        "timestamp": when.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "messageId": event.message_id or f"row-{event.message_hash:016x}",
-    }
-    properties = dict(event.properties or {})
-    if value_property is not None and not isnan(event.value):
-        properties.setdefault(value_property, event.value)
-    if event.name is not None:
-        record["event"] = event.name
-    if properties:
-        record["properties"] = properties
-    if event.traits:
-        record["traits"] = event.traits
-    return msgspec.json.encode(record)
 
 
 def produce(
@@ -95,7 +46,7 @@ def produce(
                 raise TopicsDiffer(f"the topic {topic!r} does not exist. Make it with: tideline topics --create")
         sender = _Sender(kafka.KafkaProducer(**arguments, **PRODUCER_OPTIONS), settings, done, advance)
         try:
-            _send_all(log, catalog, sender, start, rate)
+            send_all(log, catalog, sender, start=start, rate=rate)
             sender.wait_for(0)
             sender.passed(log.rows)
         finally:
@@ -151,6 +102,11 @@ class _Sender:
             self._done.position = position + 1
         self._advance(self._done.position, self._time_s)
 
+    def end_chunk(self, position: int) -> None:
+        """See `Sender`."""
+        self.wait_for(_MOST_WAITING)
+        self.passed(position)
+
     def passed(self, position: int) -> None:
         """All rows before `position` were sent or refused, and nothing waits: it is where to go on."""
         if not self._waiting:
@@ -163,22 +119,3 @@ class _Sender:
     def _failed(self, position: int, error: Exception) -> BrokerError:
         found = explained(error, self._settings)
         return type(found)(f"row {position + 1:,} (in the order of time) was not taken: {found}")
-
-
-def _send_all(log: FileLog, catalog: Catalog, sender: _Sender, start: int, rate: float | None) -> None:
-    as_it_stands = isinstance(catalog.input, SegmentInput)
-    value_property = catalog.value_property
-    chunk = _CHUNK_ROWS if rate is None else max(1, min(_CHUNK_ROWS, round(rate / _CHUNKS_PER_S)))
-    began_s = time.monotonic()
-    for first in range(start, log.rows, chunk):
-        last = min(first + chunk, log.rows)
-        if rate is not None:
-            time.sleep(max(0.0, began_s + (first - start) / rate - time.monotonic()))
-        texts, events = log.read_with_bytes(first, last)
-        for at, (text, event) in enumerate(zip(texts, events, strict=True), first):
-            if isinstance(event, BadEvent):
-                sender.refuse(event)
-            else:
-                sender.send(at, event, text if as_it_stands else segment_json(event, value_property))
-        sender.wait_for(_MOST_WAITING)
-        sender.passed(last)

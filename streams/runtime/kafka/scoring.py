@@ -8,9 +8,9 @@ from typing import Any
 from config.catalog import Catalog
 from config.settings import Settings
 from models.snapshot import ModelCodec
-from streams.runtime.kafka.models import ModelsService
-from streams.runtime.kafka.partitions import PartitionedService, Run
-from streams.runtime.records import Record
+from streams.runtime.kafka.partitions import PartitionedService
+from streams.runtime.latest_models import LatestModels
+from streams.runtime.records import Record, Run
 from streams.runtime.refusal_log import RefusalLog
 from streams.runtime.shard_run import Ports, ShardRun
 
@@ -24,7 +24,7 @@ class ScoringService(PartitionedService):
         catalog: Catalog,
         *,
         make_ports: Callable[[], Ports],
-        models: ModelsService,
+        models: LatestModels,
         codec: ModelCodec | None,
         digest: str,
         about: dict[str, bytes],

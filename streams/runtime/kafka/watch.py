@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -13,22 +12,11 @@ from config.errors import TopicsDiffer
 from config.settings import Settings
 from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import clients
+from streams.runtime.seen import PartitionLag, Seen
 
 _POLL_MS: Final = 500
 _PATIENCE_S: Final = 15.0
 _PAUSE_S: Final = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A record of a topic. `body` is what it says: the parsed JSON, or None where it is no JSON."""
-
-    partition: int
-    offset: int
-    time_ms: int
-    key: str
-    body: Any
-    raw: bytes
 
 
 def follow(settings: Settings, topic: str, *, from_start: bool = False, limit: int | None = None) -> Iterator[Seen]:
@@ -92,21 +80,6 @@ def _structured(headers: Mapping[str, bytes], data: Any) -> dict[str, Any]:
     if "content-type" in headers:
         found["datacontenttype"] = headers["content-type"].decode(errors="replace")
     return found | {"data": data}
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionLag:
-    """Offsets of a partition; `committed` is None if nobody of the group has committed there."""
-
-    partition: int
-    start: int
-    end: int
-    committed: int | None
-
-    @property
-    def lag(self) -> int:
-        """Records that are still to be read, as far as they exist."""
-        return self.end - (self.start if self.committed is None else max(self.start, self.committed))
 
 
 def lag_of(settings: Settings, topic: str) -> tuple[PartitionLag, ...]:

@@ -9,45 +9,33 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import secrets
 import signal
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import faust
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from config.catalog import Catalog, EventLimit
-from config.errors import Stopped
-from config.features import TraitLimit
-from config.settings import Settings
-from models.snapshot import ModelCodec
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
-from streams.adapters.redis_store import RedisStore
-from streams.commit import Patience, patiently
-from streams.ports import Identity, Store
 from streams.runtime.about import about_blobs
 from streams.runtime.kafka.learning import LearningService
-from streams.runtime.kafka.metrics import WorkerCollector
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.reporting import ReportingService
 from streams.runtime.kafka.scoring import ScoringService
-from streams.runtime.place import Place, open_place
+from streams.runtime.latest_models import LatestModels
+from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
-from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
+from streams.runtime.worker_health import health, registry
+from streams.runtime.worker_stores import WorkerJob, WorkerStores, words_about_names
 
 _LOG: Final = logging.getLogger(__name__)
-LEARNERS: Final = ":learn"
-"""What the key prefix of the learners' store ends with."""
 GRACE_S: Final = 3.0
 """How long Kafka may take when the worker has to stop: to acknowledge what is under way, and to let it leave."""
 CLOSE_LEAST_S: Final = 0.5
@@ -73,16 +61,6 @@ class App(faust.App):
         """Nothing: without tables Faust has nothing to write, and the data directory may not exist."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerJob:
-    """What a worker is started with."""
-
-    settings: Settings
-    catalog: Catalog
-    place: Place
-    codec: ModelCodec | None = None
-
-
 def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> None:
     """Work until SIGTERM or SIGINT; the batch in hand is finished, and the partitions are handed over.
 
@@ -93,22 +71,13 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
     get_ready(watcher)
     with open_place(job.place) as url:
         worker = Worker(job, url)
-        if job.settings.shards > 1 and _finds_names(job.catalog):
-            say(
-                "Event names and trait values that the catalog does not list have no features of their own with "
-                "several shards; list those that matter under features."
-            )
-        say(f"Store: {worker.check_store()}.")
+        if (words := words_about_names(job.catalog, job.settings.shards)) is not None:
+            say(words)
         try:
+            say(f"Store: {worker.stores.check()}.")
             asyncio.run(worker.run(say))
         finally:
-            worker.close()
-
-
-def _finds_names(catalog: Catalog) -> bool:
-    """Whether the catalog leaves it to the stream which names and values become features."""
-    by_limit = [kind for kind in catalog.trait_features.values() if isinstance(kind, TraitLimit)]
-    return isinstance(catalog.features.events, EventLimit) or bool(by_limit)
+            worker.stores.close()
 
 
 class Worker:
@@ -117,61 +86,10 @@ class Worker:
     def __init__(self, job: WorkerJob, url: str) -> None:
         self.job = job
         self.settings = job.settings
-        self._url = url
-        self._digest = catalog_digest(job.catalog)
-        self._stores: list[Store] = []
-        self._leaving = threading.Event()
-        self._patience = Patience(self._rest)
+        self.stores = WorkerStores(
+            url, job.place, job.catalog, shards=job.settings.shards, learners=EXAMPLES_PARTITIONS
+        )
         self.publisher: KafkaPublisher
-
-    # --- stores ------------------------------------------------------------------------------------------------------
-
-    def _rest(self, seconds: float) -> None:
-        """A pause in a wait for store or Kafka. Raises Stopped when the worker has to stop."""
-        if self._leaving.wait(seconds):
-            raise Stopped("the store or Kafka did not answer when the worker had to stop")
-
-    def _open_store(self, patience: Patience, *, learners: bool = False) -> Store:
-        place, catalog = self.job.place, self.job.catalog
-        store = RedisStore(
-            self._url,
-            patience=patience,
-            prefix=place.prefix + (LEARNERS if learners else ""),
-            dead_letters=catalog.limits.dead_letters,
-            wait_for=place.wait_for,
-        )
-        self._stores.append(store)
-        identity = Identity(
-            catalog=self._digest,
-            predictions=tuple(catalog.predictions),
-            segments=tuple(segment for segment in self._segments),
-        )
-        shards = EXAMPLES_PARTITIONS if learners else self.settings.shards
-        patiently(patience, lambda: store.prepare(shards, identity))
-        return store
-
-    def check_store(self) -> str:
-        """Prepare the store; what its settings promise. Raises StoreError."""
-        from streams.core.shard import Shard
-
-        fresh = Shard(self.job.catalog)
-        self._segments = fresh.definitions.segment_ids
-        self._features = fresh.definitions.layout.columns.features
-        return self._open_store(self.job.place.patience).promises()
-
-    def _ports(self, *, learners: bool = False) -> Ports:
-        return Ports(
-            store=self._open_store(self._patience, learners=learners),
-            sink=self.publisher,
-            courier=self.publisher,
-            patience=self._patience,
-            new_generation=lambda: secrets.token_hex(8),
-        )
-
-    def close(self) -> None:
-        """Give the connections back."""
-        for store in self._stores:
-            store.close()
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -214,7 +132,7 @@ class Worker:
 
     async def _stop(self, app: Any) -> None:
         """The batches in hand are finished, except where the store or Kafka do not answer."""
-        self._leaving.set()
+        self.stores.give_up()
         until_s = time.monotonic() + GRACE_S
         giving_up = asyncio.get_running_loop().call_later(GRACE_S, self.publisher.give_up)
         with suppress(asyncio.CancelledError):
@@ -233,12 +151,9 @@ class Worker:
             web_port=settings.web_port,
             autodiscover=False,
         )
-        self.models = ModelsService(
-            settings,
-            digest=self._digest,
-            predictions=tuple(catalog.predictions),
-            features=self._features,
-            codec=codec,
+        digest = self.stores.digest
+        self.models = LatestModels(
+            digest=digest, predictions=tuple(catalog.predictions), features=self.stores.features, codec=codec
         )
         self.scoring = ScoringService(
             settings,
@@ -246,30 +161,24 @@ class Worker:
             make_ports=self._ports,
             models=self.models,
             codec=codec,
-            digest=self._digest,
+            digest=digest,
             about=about_blobs(catalog),
         )
         self.learning = LearningService(
-            settings, catalog, make_ports=lambda: self._ports(learners=True), digest=self._digest, codec=codec
+            settings, catalog, make_ports=lambda: self._ports(learners=True), digest=digest, codec=codec
         )
-        self.services: tuple[ReportingService, ...] = (self.models, self.learning, self.scoring)
+        self.services: tuple[ReportingService, ...] = (
+            ModelsService(settings, self.models),
+            self.learning,
+            self.scoring,
+        )
         for service in self.services:
             app.service(service)  # type: ignore[arg-type]  # it takes instances as well
         _add_views(app, self)
         return app
 
-    def health(self) -> dict[str, Any]:
-        """How the worker is, as `/readyz` tells it."""
-        partitions = self.scoring.partitions
-        lag = sum(p.lag for p in partitions.values())
-        ready = self.scoring.is_settled and lag <= self.settings.ready_lag
-        return {
-            "ready": ready,
-            "assigned": sorted(partitions),
-            "loading": sorted(n for n, p in partitions.items() if not p.is_ready),
-            "lag": lag,
-            "models": {self.models.names[p]: s.version for p, s in sorted(self.models.latest.items())},
-        }
+    def _ports(self, *, learners: bool = False) -> Ports:
+        return self.stores.ports(self.publisher, self.publisher, learners=learners)
 
 
 async def _until(stopping: asyncio.Event, starting: Coroutine[Any, Any, Any]) -> None:
@@ -285,8 +194,7 @@ async def _until(stopping: asyncio.Event, starting: Coroutine[Any, Any, Any]) ->
 
 
 def _add_views(app: Any, worker: Worker) -> None:
-    registry = CollectorRegistry()
-    registry.register(WorkerCollector(worker.scoring, worker.learning, worker.models))
+    metrics_of = registry(worker.scoring, worker.learning, worker.models)
 
     @app.page("/healthz")  # type: ignore[untyped-decorator]
     async def healthz(view: Any, request: Any) -> Any:  # noqa: ARG001  what Faust gives
@@ -296,10 +204,10 @@ def _add_views(app: Any, worker: Worker) -> None:
     @app.page("/readyz")  # type: ignore[untyped-decorator]
     async def readyz(view: Any, request: Any) -> Any:  # noqa: ARG001
         """Assigned, loaded and caught up."""
-        health = worker.health()
-        return view.json(health, status=200 if health["ready"] else 503)
+        found = health(worker.scoring, worker.models, ready_lag=worker.settings.ready_lag)
+        return view.json(found, status=200 if found["ready"] else 503)
 
     @app.page("/metrics")  # type: ignore[untyped-decorator]
     async def metrics(view: Any, request: Any) -> Any:  # noqa: ARG001
         """For Prometheus."""
-        return view.bytes(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return view.bytes(generate_latest(metrics_of), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,18 +1,69 @@
-"""What a worker tells Prometheus, read from its runs at the moment of the scrape."""
+"""How a worker is: for `/readyz`, and for Prometheus, read from its runs at the moment of the scrape."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from streams.runtime.kafka.learning import LearningService
-from streams.runtime.kafka.models import ModelsService
-from streams.runtime.kafka.scoring import ScoringService
+from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.shard_run import ShardRun
+
+
+class Worked(Protocol):
+    """A partition in the hands of this process."""
+
+    @property
+    def run(self) -> object | None:
+        """Its `ShardRun` or `LearnerRun`; None until its store has answered."""
+
+    @property
+    def lag(self) -> int:
+        """Records that are still to be worked."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Its state is loaded."""
+
+
+class Working(Protocol):
+    """A service that works partitions."""
+
+    @property
+    def partitions(self) -> Mapping[int, Worked]:
+        """Those in the hands of this process."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what is assigned, possibly nothing, is what it works and has loaded."""
+
+    def known_runs(self) -> Mapping[int, object]:
+        """The runs of the partitions that it has or has had."""
+
+
+def health(scoring: Working, models: LatestModels, *, ready_lag: int) -> dict[str, Any]:
+    """How the worker is, as `/readyz` tells it."""
+    partitions = dict(scoring.partitions)
+    lag = sum(p.lag for p in partitions.values())
+    return {
+        "ready": scoring.is_settled and lag <= ready_lag,
+        "assigned": sorted(partitions),
+        "loading": sorted(n for n, p in partitions.items() if not p.is_ready),
+        "lag": lag,
+        "models": {models.names[p]: s.version for p, s in sorted(models.latest.items())},
+    }
+
+
+def registry(scoring: Working, learning: Working, models: LatestModels) -> CollectorRegistry:
+    """What `/metrics` shows."""
+    found = CollectorRegistry()
+    found.register(_WorkerCollector(scoring, learning, models))
+    return found
+
 
 _BY_PARTITION = ("partition",)
 # name -> (help, attribute of `streams.runtime.shard_run.Counts`)
@@ -26,10 +77,10 @@ _COUNTERS = {
 }
 
 
-class WorkerCollector(Collector):
+class _WorkerCollector(Collector):
     """Counters and gauges of the partitions that this process has; one series per partition and metric."""
 
-    def __init__(self, scoring: ScoringService, learning: LearningService, models: ModelsService) -> None:
+    def __init__(self, scoring: Working, learning: Working, models: LatestModels) -> None:
         self._scoring = scoring
         self._learning = learning
         self._models = models

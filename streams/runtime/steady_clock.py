@@ -18,7 +18,7 @@ class SteadyClock:
     """The wall clock, but never further than where it stood at first plus the time that has gone by since.
 
     A wall clock that is set forward by mistake would age every user, and what has left a segment by it is said already.
-    Records tell better: when Kafka took one later than this clock believes possible, it goes on from there.
+    Records tell better: when the log took one later than this clock believes possible, it goes on from there.
     """
 
     def __init__(self, wall_s: Callable[[], float] = time.time, pace_s: Callable[[], float] = _pace_s) -> None:
@@ -31,5 +31,5 @@ class SteadyClock:
         return min(self._wall_s(), self._pace_s() + self._ahead_s)
 
     def raise_to(self, log_time_s: float) -> None:
-        """Kafka has taken a record at that time."""
+        """The log has taken a record at that time."""
         self._ahead_s = max(self._ahead_s, log_time_s - self._pace_s())

@@ -1,0 +1,1 @@
+"""The live service on the embedded log: one worker, without Kafka."""

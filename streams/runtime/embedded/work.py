@@ -1,0 +1,149 @@
+"""One partition of the embedded log and its run, in a thread of its own.
+
+    the log has records: a step with them
+    it has none for a second: a step in which time passes
+
+Where to begin is in the store. What the partition's `worked` file says is for displays, and is a witness: a store that
+stands before it has gone back in time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from config.errors import Fenced, Stopped
+from streams.adapters.log_folder import read_worked, write_worked
+from streams.adapters.log_reader import PartitionReader
+from streams.runtime.log_bounds import Bounds, where_to_begin
+from streams.runtime.records import Record, Run
+from streams.runtime.steady_clock import SteadyClock
+
+_LOG: Final = logging.getLogger(__name__)
+IDLE_S: Final = 1.0
+"""A partition without records is worked so often, so that time passes in it."""
+AFTER_FENCE_S: Final = 0.5
+TELL_S: Final = 1.0
+"""How far it has come is told so often at most."""
+
+Step = Callable[[Sequence[Record], float | None], None]
+"""One batch; with the wall clock when the partition has nothing more."""
+
+
+class PartitionWork:
+    """Works one partition until `stop`.
+
+    `place` is its name in messages; `make` gives the run and its step, in the thread; `batch` is the most records of a
+    step; `accepts_gaps`: records that are gone by retention are left out. `on_ready` is called when all is loaded.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        folder: Path,
+        make: Callable[[], tuple[Run, Step]],
+        *,
+        batch: int,
+        on_ready: Callable[[], None],
+        accepts_gaps: bool = False,
+    ) -> None:
+        self.run: Run | None = None
+        self.is_ready = False
+        self._place = place
+        self._folder = folder
+        self._make = make
+        self._batch = batch
+        self._on_ready = on_ready
+        self._accepts_gaps = accepts_gaps
+        self._reader = PartitionReader(folder)
+        self._watching = PartitionReader(folder)
+        self._stopping = threading.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=place)
+        self._clock = SteadyClock()
+        self._read_to = 0
+        self._told = -1
+        self._told_s = 0.0
+
+    @property
+    def lag(self) -> int:
+        """Records that are still to be worked; for one thread at a time."""
+        return max(0, self._watching.end - self._read_to)
+
+    def start(self) -> Future[None]:
+        """Begin. The future ends with the work; its exception is what the work has failed by."""
+        return self._thread.submit(self._work)
+
+    def stop(self) -> None:
+        """The batch in hand is the last one."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Wait until it has ended, and close the files."""
+        self._thread.shutdown()
+        self._reader.close()
+        self._watching.close()
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            self.run, step = self._make()
+            while not self._stopping.is_set():
+                try:
+                    self._assign(self.run)
+                    self._steps(step)
+                except Fenced as error:
+                    # Another process has it, or the store went back in time. If it is still ours, it is claimed again.
+                    _LOG.warning("%s: %s", self._place, error)
+                    self.is_ready = False
+                    self._stopping.wait(AFTER_FENCE_S)
+        except Stopped as error:
+            _LOG.warning("%s: %s; the next start goes on from the store", self._place, error)
+
+    def _assign(self, run: Run) -> None:
+        set_backs = run.set_backs
+        position = run.assign(read_worked(self._folder))
+        if run.set_backs != set_backs:
+            _LOG.warning(
+                "%s: the store was set back to an earlier copy. It is loaded again, and goes on at offset %d under a "
+                "new generation: what was said since may be said again, with other ids.",
+                self._place,
+                position.offset,
+            )
+        bounds = Bounds(self._reader.begin, self._reader.end)
+        self._read_to = where_to_begin(self._place, position.offset, bounds, accepts_gaps=self._accepts_gaps)
+        self._tell()
+        self.is_ready = True
+        self._on_ready()
+        _LOG.info("%s: at offset %d of %d", self._place, self._read_to, bounds.end)
+
+    def _steps(self, step: Step) -> None:
+        worked_s = time.monotonic()
+        while not self._stopping.is_set():
+            now_s = self._clock.now_s()  # before the look: what is taken meanwhile comes later
+            entries = self._reader.read(self._read_to, self._batch)
+            if entries:
+                self._clock.raise_to(entries[-1].log_time_s)
+                step([Record(entry.offset, entry.log_time_s, entry.value) for entry in entries], None)
+                self._read_to = entries[-1].offset + 1
+            elif (left_s := worked_s + IDLE_S - time.monotonic()) > 0:
+                self._reader.wait(self._read_to, left_s, self._stopping)
+                continue
+            else:
+                step([], now_s)
+            worked_s = time.monotonic()
+            if worked_s - self._told_s >= TELL_S:
+                self._tell()
+        self._tell()
+
+    def _tell(self) -> None:
+        """All before is stored as worked."""
+        self._told_s = time.monotonic()
+        if self._told != self._read_to:
+            write_worked(self._folder, self._read_to)
+            self._told = self._read_to

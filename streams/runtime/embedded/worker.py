@@ -1,0 +1,252 @@
+"""The worker of the embedded log: a thread for each shard, one for the learner, and web views that say how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from config.errors import BrokerError
+from config.settings import TopicKind
+from streams.adapters.embedded_log import LogCourier, LogSink
+from streams.adapters.file_lock import ProcessLock
+from streams.adapters.log_folder import LOG_FOLDER, SINGLE, LogFolder
+from streams.adapters.log_writer import SEGMENT_BYTES, PartitionWriter
+from streams.adapters.memory_sinks import NullSink
+from streams.runtime.about import about_blobs
+from streams.runtime.embedded.models import ModelsFollower
+from streams.runtime.embedded.retention import trim_topics
+from streams.runtime.embedded.views import serve
+from streams.runtime.embedded.work import PartitionWork, Step
+from streams.runtime.latest_models import LatestModels
+from streams.runtime.learner_run import LearnerRun
+from streams.runtime.place import open_place
+from streams.runtime.precompile import Steps, get_ready
+from streams.runtime.records import Record, Run
+from streams.runtime.refusal_log import RefusalLog
+from streams.runtime.shard_run import ShardRun
+from streams.runtime.worker_stores import WorkerJob, WorkerStores, words_about_names
+
+BATCH_CHUNKS: Final = 64
+MODELS_SEGMENT_BYTES: Final = 8 << 20
+"""Segments of models are small: only the latest of each prediction is needed."""
+TRIM_S: Final = 60.0
+
+
+def run_embedded_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> None:
+    """Work until SIGTERM or SIGINT; the batch in hand is finished.
+
+    `say` is told what an operator has to know at the start. Raises TopicsDiffer, BrokerError, StoreError, ModelError,
+    SettingsError: with each, starting again is safe.
+    """
+    data_dir, settings = job.place.data_dir, job.settings
+    get_ready(watcher)
+    with open_place(job.place) as url, _worked_by_us(data_dir / LOG_FOLDER, settings.shards) as folder:
+        stores = WorkerStores(url, job.place, job.catalog, shards=settings.shards, learners=1)
+        if (words := words_about_names(job.catalog, settings.shards)) is not None:
+            say(words)
+        try:
+            say(f"Store: {stores.check()}.")
+            worker = EmbeddedWorker(job, folder, stores)
+            try:
+                asyncio.run(worker.run(say))
+            finally:
+                worker.close()
+        finally:
+            stores.close()
+
+
+@contextmanager
+def _worked_by_us(path: Path, shards: int) -> Iterator[LogFolder]:
+    """The log, which nobody else works meanwhile. Two workers would take every shard from each other all the time."""
+    folder = LogFolder.make(path, shards)
+    lock = ProcessLock(path / "worker.lock")
+    if not lock.acquire():
+        raise BrokerError(f"the log in {path} is worked by process {lock.holder()} already")
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+class _Works:
+    """Works by their partition, as the web views see them (`worker_health.Working`)."""
+
+    def __init__(self, works: Sequence[PartitionWork]) -> None:
+        self.partitions: Mapping[int, PartitionWork] = dict(enumerate(works))
+
+    @property
+    def is_settled(self) -> bool:
+        return all(work.is_ready for work in self.partitions.values())
+
+    def known_runs(self) -> Mapping[int, Run]:
+        return {number: work.run for number, work in self.partitions.items() if work.run is not None}
+
+
+class EmbeddedWorker:
+    """All threads of a worker on the log in `folder`. Makes sure first that the log is sound.
+
+    Raises BrokerError for a log that is damaged or cannot be written.
+    """
+
+    def __init__(self, job: WorkerJob, folder: LogFolder, stores: WorkerStores) -> None:
+        self.job = job
+        self._folder = folder
+        self._stores = stores
+        self._digest = stores.digest
+        self._writers = {place: self._writer(*place) for place in folder.all_partitions()}
+        for writer in self._writers.values():
+            writer.open()
+        self._courier = LogCourier({topic: self._writers[topic, 0] for topic in SINGLE})
+        self.models = LatestModels(
+            digest=stores.digest, predictions=tuple(job.catalog.predictions), features=stores.features, codec=job.codec
+        )
+        self._follower = ModelsFollower(folder.partition("models", 0), self.models)
+        self._follower.catch_up()
+        self.scoring = _Works([self._scoring_work(number) for number in range(folder.shards)])
+        self.learning = _Works([self._learning_work()])
+        self._works = (*self.scoring.partitions.values(), *self.learning.partitions.values())
+        self._loop: asyncio.AbstractEventLoop
+        self._is_frozen = False
+        self._refusals = RefusalLog(job.catalog)
+
+    def _writer(self, topic: TopicKind, number: int) -> PartitionWriter:
+        folder = self._folder.partition(topic, number)
+        return PartitionWriter(folder, segment_bytes=MODELS_SEGMENT_BYTES if topic == "models" else SEGMENT_BYTES)
+
+    # --- the work of a partition --------------------------------------------------------------------------------------
+
+    def _scoring_work(self, number: int) -> PartitionWork:
+        return PartitionWork(
+            f"events {number}",
+            self._folder.partition("events", number),
+            partial(self._make_shard, number),
+            batch=self.job.catalog.limits.batch_events,
+            on_ready=self._note_ready,
+        )
+
+    def _make_shard(self, number: int) -> tuple[Run, Step]:
+        sink = LogSink(self._folder.partition("segment-events", number), self._writers["segment-events", number])
+        run = ShardRun(
+            self.job.catalog,
+            self._stores.ports(sink, self._courier),
+            shard=number,
+            shards=self._folder.shards,
+            source=f"events-{number}",
+            digest=self._digest,
+            codec=self.job.codec,
+            about=about_blobs(self.job.catalog),
+        )
+
+        def step(records: Sequence[Record], now_s: float | None) -> None:
+            run.step(records, self.models.latest, now_s)
+            self._refusals.tell(run)
+
+        return run, step
+
+    def _learning_work(self) -> PartitionWork:
+        return PartitionWork(
+            "examples 0",
+            self._folder.partition("examples", 0),
+            self._make_learner,
+            batch=BATCH_CHUNKS,
+            on_ready=self._note_ready,
+            accepts_gaps=True,  # a learner counts what it has missed, and learns on
+        )
+
+    def _make_learner(self) -> tuple[Run, Step]:
+        run = LearnerRun(
+            self.job.catalog,
+            self._stores.ports(NullSink(), self._courier, learners=True),
+            partition=0,
+            every=self._folder.shards,  # about one snapshot an hour: every shard sends a chunk then
+            digest=self._digest,
+            codec=self.job.codec,
+            source="examples 0",
+        )
+
+        def step(records: Sequence[Record], now_s: float | None) -> None:  # noqa: ARG001  time does not matter
+            run.step(records)
+
+        return run, step
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    async def run(self, say: Callable[[str], None]) -> None:
+        """Start, work until a signal or a failure, stop. Raises what the work has failed by."""
+        stopping = asyncio.Event()
+        self._loop = loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        views = await serve(self.job.settings, self.scoring, self.learning, self.models)
+        tasks: list[asyncio.Future[None]] = [asyncio.wrap_future(future) for future in self._start()]
+        tasks += [asyncio.create_task(self._trim_now_and_then()), asyncio.create_task(_until_set(stopping))]
+        try:
+            web = f"http://{self.job.settings.web_host}:{self.job.settings.web_port}"
+            say(f"Working. {web}/readyz says when all is caught up.")
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stop()
+            for task in tasks[-2:]:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            await views.cleanup()
+        for found in ended:
+            if isinstance(found, Exception):
+                raise found
+
+    def _start(self) -> list[Future[None]]:
+        return [self._follower.start(), *(work.start() for work in self._works)]
+
+    def _stop(self) -> None:
+        self._stores.give_up()
+        self._follower.stop()
+        for work in self._works:
+            work.stop()
+
+    def close(self) -> None:
+        """Close all files; every thread has ended."""
+        for work in self._works:
+            work.close()
+        self._follower.close()
+        for writer in self._writers.values():
+            writer.close()
+
+    def _note_ready(self) -> None:
+        """In a thread: a partition is loaded."""
+        self._loop.call_soon_threadsafe(self._freeze)
+
+    def _freeze(self) -> None:
+        """What the first loads hold lives long; walking over it in every collection costs tens of milliseconds."""
+        if not self._is_frozen and self.scoring.is_settled and self.learning.is_settled:
+            self._is_frozen = True
+            gc.collect()
+            gc.freeze()
+
+    # --- retention ----------------------------------------------------------------------------------------------------
+
+    async def _trim_now_and_then(self) -> None:
+        while True:
+            await asyncio.to_thread(trim_topics, self._folder, self.job.settings, self._needed, time.time())
+            await asyncio.sleep(TRIM_S)
+
+    def _needed(self, topic: TopicKind, number: int) -> int | None:
+        """The offset from which on the records of a partition are still needed here; None for none of them."""
+        if topic == "models":
+            return min(self.models.offsets.values(), default=0)
+        works = {"events": self.scoring, "examples": self.learning}.get(topic)
+        if works is None:
+            return None
+        run = works.known_runs().get(number)
+        return 0 if run is None else run.position.offset
+
+
+async def _until_set(stopping: asyncio.Event) -> None:
+    await stopping.wait()

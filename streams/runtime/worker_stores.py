@@ -1,0 +1,111 @@
+"""What every worker is started with, and the stores of its runs."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from config.catalog import Catalog, EventLimit
+from config.errors import Stopped
+from config.features import TraitLimit
+from config.settings import Settings
+from models.snapshot import ModelCodec
+from streams.adapters.redis_store import RedisStore
+from streams.commit import Patience, patiently
+from streams.ports import Courier, Identity, Sink, Store
+from streams.runtime.place import Place
+from streams.runtime.replay import catalog_digest
+from streams.runtime.shard_run import Ports
+
+LEARNERS: Final = ":learn"
+"""What the key prefix of the learners' store ends with."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJob:
+    """What a worker is started with."""
+
+    settings: Settings
+    catalog: Catalog
+    place: Place
+    codec: ModelCodec | None = None
+
+
+class WorkerStores:
+    """Opens a store for each run of a worker; waits in them end with `give_up`.
+
+    `url` is the server's, for `place`. `shards` is the number of shards, `learners` that of partitions with learners.
+    """
+
+    def __init__(self, url: str, place: Place, catalog: Catalog, *, shards: int, learners: int) -> None:
+        from streams.core.shard import Shard
+
+        fresh = Shard(catalog)
+        self.digest = catalog_digest(catalog)
+        self.features = fresh.definitions.layout.columns.features
+        """How many each model has."""
+        self._url = url
+        self._place = place
+        self._limit = catalog.limits.dead_letters
+        self._identity = Identity(
+            catalog=self.digest,
+            predictions=tuple(catalog.predictions),
+            segments=tuple(segment for segment in fresh.definitions.segment_ids),
+        )
+        self._shards = {False: shards, True: learners}
+        self._stores: list[Store] = []
+        self._leaving = threading.Event()
+        self._patience = Patience(self._rest)
+
+    def _rest(self, seconds: float) -> None:
+        """A pause in a wait for store or log. Raises Stopped when the worker has to stop."""
+        if self._leaving.wait(seconds):
+            raise Stopped("the store or the log did not answer when the worker had to stop")
+
+    def give_up(self) -> None:
+        """The worker has to stop: nobody waits for a store or a log that is away."""
+        self._leaving.set()
+
+    def check(self) -> str:
+        """Prepare the store; what its settings promise. Raises StoreError."""
+        return self._open(self._place.patience, learners=False).promises()
+
+    def ports(self, sink: Sink, courier: Courier, *, learners: bool = False) -> Ports:
+        """For one run, with a store of its own. Raises StoreError, Stopped."""
+        return Ports(
+            store=self._open(self._patience, learners=learners),
+            sink=sink,
+            courier=courier,
+            patience=self._patience,
+            new_generation=lambda: secrets.token_hex(8),
+        )
+
+    def _open(self, patience: Patience, *, learners: bool) -> Store:
+        store = RedisStore(
+            self._url,
+            patience=patience,
+            prefix=self._place.prefix + (LEARNERS if learners else ""),
+            dead_letters=self._limit,
+            wait_for=self._place.wait_for,
+        )
+        self._stores.append(store)
+        patiently(patience, lambda: store.prepare(self._shards[learners], self._identity))
+        return store
+
+    def close(self) -> None:
+        """Give the connections back."""
+        for store in self._stores:
+            store.close()
+
+
+def words_about_names(catalog: Catalog, shards: int) -> str | None:
+    """What to say of a catalog that leaves it to the stream which names become features; None for nothing."""
+    by_limit = [kind for kind in catalog.trait_features.values() if isinstance(kind, TraitLimit)]
+    if shards == 1 or not (isinstance(catalog.features.events, EventLimit) or by_limit):
+        return None
+    return (
+        "Event names and trait values that the catalog does not list have no features of their own with several "
+        "shards; list those that matter under features."
+    )
