@@ -154,8 +154,9 @@ class _WatchedWire(Wire):
             self._on_trouble()
             raise
         for reply in replies:
+            if isinstance(reply, exceptions.ResponseError):
+                self._on_trouble()  # so also NOREPLICAS, of a primary that was cut off and has a successor by now
             if isinstance(reply, _ELSEWHERE):
-                self._on_trouble()
                 self.drop()  # it may watch keys still
                 raise StoreUnavailable(f"{self.name} does not have the keys at the moment ({reply})") from reply
         return replies

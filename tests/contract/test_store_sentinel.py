@@ -126,6 +126,25 @@ def test_a_line_to_a_server_that_became_a_replica_is_given_up(servers: Sentinels
         store.commit(claim, batch(1), None)
 
 
+def test_a_primary_that_was_cut_off_and_refuses_is_left(servers: Sentinels, store: RedisStore) -> None:
+    """It does not know that there is another one, and nobody cuts the line to it: it lacks its replica."""
+    claim, sink = taken(store), ListSink()
+    commit_batch(store, sink, claim, batch(1), trim=None, patience=NO_PATIENCE)
+    replica_has_all(servers)
+    servers.primary.client.config_set("min-replicas-to-write", 1)
+    servers.replica.client.replicaof("NO", "ONE")
+    await_true(lambda: b"connected_slaves:0" in raw_info(servers.primary), "a primary that is alone")
+    sentinel = servers.sentinel.client
+    sentinel.execute_command("SENTINEL REMOVE", servers.SERVICE)
+    with pytest.raises(StoreUnavailable, match="misses replicas"):
+        store.commit(claim, batch(2), 1)
+    sentinel.execute_command("SENTINEL MONITOR", servers.SERVICE, "127.0.0.1", servers.replica.port, 1)
+    commit_batch(store, sink, claim, batch(2), trim=1, patience=FAILOVER)
+    assert raw_info(servers.replica).startswith(b"# Replication\r\nrole:master")
+    servers.primary.process.kill()
+    assert store.confirm(claim, 2) is True
+
+
 def test_a_service_or_sentinels_that_are_not_there_are_named(servers: Sentinels) -> None:
     with pytest.raises(StoreUnavailable, match="knows no service 'other'"):
         RedisStore(servers.url.replace("/tideline", "/other"), patience=NO_PATIENCE)
