@@ -129,7 +129,8 @@ class FoundNodes(Nodes):
                     return self._look_up(self._address, host, wire)
                 except StoreUnavailable as error:
                     failures.append(str(error))
-        raise StoreUnavailable(f"{self._address.name}: nobody says where the keys are ({'; '.join(failures)})")
+        missing = "no node says who has the keys" if self._address.kind == "cluster" else "no sentinel names a primary"
+        raise StoreUnavailable(f"{self._address.name}: {missing} ({'; '.join(failures)})")
 
     def _sources(self) -> list[tuple[str, str]]:
         """(host, address) of whom to ask."""
