@@ -88,6 +88,14 @@ def test_prometheus_is_given_a_file_that_it_can_read() -> None:
     assert option == f"--config.file={mount('prometheus', PROMETHEUS.parent)}/{PROMETHEUS.name}"
 
 
+def test_what_is_said_about_alerts_and_dashboards_is_so() -> None:
+    (pattern,) = read(PROMETHEUS)["rule_files"]
+    assert pattern == "rules/*.yml"
+    words = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    rules, boards = list(PROMETHEUS.parent.glob(pattern)), list((ROOT / "config/grafana/dashboards").glob("*.json"))
+    assert ("Prometheus comes without alerts and Grafana without dashboards" in words) == (not rules and not boards)
+
+
 def test_every_worker_is_scraped() -> None:
     jobs = {job["job_name"]: job for job in read(PROMETHEUS)["scrape_configs"]}
     (found,) = jobs["tideline-worker"]["dns_sd_configs"]
