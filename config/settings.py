@@ -38,6 +38,7 @@ class Settings(BaseSettings):
 
     redis_url: str | None = Field(
         default=None,
+        repr=False,  # it may hold a password
         description="The store: `redis://`, `rediss://` (TLS), `unix://`, `redis+cluster://` or `redis+sentinel://` "
         "([addresses](redis.md#addresses)). Without it Tideline starts its own Valkey server, with its data below the "
         "data directory.",

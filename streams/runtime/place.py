@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.errors import StoreError, StoreUnavailable
@@ -37,7 +37,7 @@ class Place:
     """`url` is the address of a server; None stands for the embedded one in `data_dir`."""
 
     data_dir: Path
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)  # it may hold a password
     prefix: str = "tl"
     wait_for: WaitFor | None = None
     """Copies that every commit waits for."""

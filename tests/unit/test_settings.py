@@ -10,6 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from config.errors import SettingsError
 from config.settings import PREFIX, Settings, load_settings
+from streams.runtime.place import Place
 
 SECRET = "a-signing-key-of-thirty-two-chars!"
 
@@ -28,6 +29,14 @@ def test_environment_is_read_and_command_line_wins(monkeypatch: pytest.MonkeyPat
     settings = load_settings(key_prefix="other", redis_url=None)
     assert settings.redis_url == "rediss://example:6380/0"
     assert settings.key_prefix == "other"
+
+
+def test_the_password_of_the_store_shows_nowhere() -> None:
+    settings = load_settings(redis_url="redis://ann:hunter2@example:6379/0", key_prefix="shop")
+    place = Place(settings.data_dir, settings.redis_url, settings.key_prefix)
+    assert "'shop'" in repr(settings)
+    for text in (repr(settings), str(settings), f"{settings!r:.9999}", repr(place)):
+        assert "hunter2" not in text
 
 
 @pytest.mark.parametrize(
