@@ -7,6 +7,7 @@ commits per command, not over several commands. `docs/redis.md` describes the ke
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -78,6 +79,21 @@ class StreamEntry:
     data: bytes
 
 
+class StaleScan(Exception):
+    """A place in a scan that the server which would go on did not give. The scan has to begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanPlace:
+    """Where a scan of a segment's members goes on. The beginning is shard 0."""
+
+    shard: int = 0
+    cursor: int = 0
+    """The server's own; 0 is the beginning of a shard."""
+    server: str = ""
+    """Which start of which server gave it: to another one it means nothing."""
+
+
 def holds_store(url: str, *, prefix: str = "tl", timeout_s: float = 10.0) -> bool:
     """Whether there is a store below the prefix, of any format. Raises StoreUnavailable when there is no answer."""
     with closing(open_nodes(url, timeout_s=timeout_s)) as nodes:
@@ -143,6 +159,23 @@ class RedisReader:
                 if cursor == b"0":
                     break
 
+    def members_page(self, segment: str, place: ScanPlace, count: int) -> tuple[list[str], ScanPlace | None]:
+        """About `count` members from a place on, and the place behind them; None at the end.
+
+        Who is in the segment all the time is in one of the pages; one may be in two of them, and a page may be empty.
+        Raises StaleScan where the place means nothing any more: another server answers than the one that gave it.
+        """
+        keys = self._keys[place.shard].members(segment)
+        wire = self._nodes.of(keys)
+        server = _run_id(wire.ask("INFO", "server"))
+        if place.cursor and place.server != server:
+            raise StaleScan(f"{wire.name} did not give this place in a scan")
+        cursor, page = wire.ask("SSCAN", keys, place.cursor, "COUNT", count)
+        users = [member.decode() for member in dict.fromkeys(page)]
+        if cursor != b"0":
+            return users, ScanPlace(place.shard, int(cursor), server)
+        return users, ScanPlace(place.shard + 1) if place.shard + 1 < self.info.shards else None
+
     def member_count(self, segment: str) -> int:
         return sum(self._nodes.ask("SCARD", keys.members(segment)) for keys in self._keys)
 
@@ -185,7 +218,7 @@ class RedisReader:
         return sum(self._nodes.ask("XLEN", keys.dead) for keys in self._keys)
 
     def shard_infos(self) -> list[ShardInfo]:
-        return [self._shard_info(shard) for shard in range(self.info.shards)]
+        return [self.shard_info(shard) for shard in range(self.info.shards)]
 
     def blobs(self, shard: int) -> dict[str, bytes]:
         """All named parts of a shard's state, as of one commit; empty before the first one."""
@@ -212,7 +245,8 @@ class RedisReader:
                 found[place] = value
         return found
 
-    def _shard_info(self, shard: int) -> ShardInfo:
+    def shard_info(self, shard: int) -> ShardInfo:
+        """Where one shard stands."""
         keys = self._keys[shard]
         fields = _dictionary(self._nodes.ask("HGETALL", keys.meta))
         return ShardInfo(
@@ -249,6 +283,12 @@ def _store_info(nodes: Nodes, url: str, prefix: str) -> StoreInfo:
         predictions=tuple(fields["predictions"].split()),
         segments=tuple(fields["segments"].split()),
     )
+
+
+def _run_id(info: bytes) -> str:
+    """Which start of a server this is, from its answer to INFO."""
+    found = re.search(rb"^run_id:(\w+)", info, re.MULTILINE)
+    return "" if found is None else found[1].decode()
 
 
 def _dictionary(flat: list[Any]) -> dict[str, str]:

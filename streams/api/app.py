@@ -11,7 +11,10 @@ from streams.api.health import add_health
 from streams.api.ingest import add_ingest
 from streams.api.limits import BodyLimit, InFlight, RateLimiter
 from streams.api.metrics import ApiMetrics, Observed
+from streams.api.predictions import add_predictions
+from streams.api.segments import add_segments
 from streams.api.services import Services
+from streams.api.users import add_users
 
 DESCRIPTION = """
 Events in, predictions, users and segments out. Every route but `/healthz`, `/readyz` and this document needs a key:
@@ -36,6 +39,9 @@ def create_app(services: Services) -> FastAPI:
     authenticator = Authenticator(services.keys, limiter, clock=services.clock, wall=services.wall)
     add_health(app, services, authenticator, metrics)
     add_ingest(app, services, authenticator, metrics, in_flight)
+    add_predictions(app, services.stored, authenticator)
+    add_segments(app, services.stored, authenticator)
+    add_users(app, services.stored, authenticator)
     problems.install(app)
     document.install(app)
     _add_layers(app, services, metrics)

@@ -50,8 +50,6 @@ TRACK: Final[dict[str, Any]] = {
             "type": ["string", "integer"],
             "maxLength": 256,
             "pattern": _TEXT,
-            "minimum": -(10**15),
-            "maximum": 10**15,
         },
         "properties": _OBJECT,
     },

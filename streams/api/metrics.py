@@ -79,7 +79,7 @@ class Observed:
         try:
             await self._app(scope, receive, named)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(scope.get("route"), "path_format", "none")
             self._metrics.note(route, scope["method"], status, time.perf_counter() - started_s)
 
 

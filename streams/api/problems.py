@@ -30,7 +30,7 @@ class Kind(Enum):
 
     INVALID_BODY = ("invalid-body", 400, "The body cannot be read")
     INVALID_EVENT = ("invalid-event", 400, "The event cannot be used")
-    INVALID_CURSOR = ("invalid-cursor", 400, "The cursor cannot be used")
+    INVALID_CURSOR = ("invalid-cursor", 404, "There is no such page")
     BAD_REQUEST = ("bad-request", 400, "The request cannot be read")
     UNAUTHORIZED = ("unauthorized", 401, "A key is needed")
     FORBIDDEN = ("forbidden", 403, "The key may not do this")

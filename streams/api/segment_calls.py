@@ -6,6 +6,7 @@ A record is the call as it came, byte for byte, with what Segment adds, too: `me
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ IGNORED: Final = ("page", "screen", "group", "alias")
 _NULL: Final = msgspec.Raw(b"null")
 _TRACK: Final = msgspec.Raw(b'"track"')
 _READ: Final = ("properties", "traits")
+_IDS: Final = ("userId", "anonymousId", "event", "messageId")
+_NUMBER: Final = re.compile(rb"-?[0-9]")
 _SHARED: Final = ("context", "integrations")
 _NO_LIMIT: Final = 1 << 62
 
@@ -122,6 +125,8 @@ def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arriv
     """Add the record of an event; raises `Refused` before anything is added, for what the worker would refuse."""
     for name in _READ:
         _check_object(fields, name)
+    for name in _IDS:
+        _write_whole(fields, name)
     user, problem = _user(fields)
     if fields["type"] == _TRACK:
         event_name(_value(fields.get("event", _NULL)))
@@ -164,6 +169,17 @@ def _check_object(fields: Fields, name: str) -> None:
     found = bytes(fields.get(name, _NULL)).lstrip()
     if found != b"null" and not found.startswith(b"{"):
         raise Refused(DeadReason.BAD_PROPERTIES, f"{name} must be an object")
+
+
+def _write_whole(fields: Fields, name: str) -> None:
+    """A whole number as text: to JSON `7`, `7.0` and `7e0` are the same number, and as text it has any size."""
+    raw = bytes(fields.get(name, _NULL))
+    if not _NUMBER.match(raw):
+        return
+    if raw.removeprefix(b"-").isdigit():
+        fields[name] = msgspec.Raw(b'"%b"' % raw)
+    elif float(raw).is_integer():
+        fields[name] = msgspec.Raw(_encode(str(int(float(raw)))))
 
 
 def _merge(fields: Fields, whole: Fields, name: str) -> None:

@@ -16,11 +16,13 @@ import uvicorn
 
 from config.errors import BrokerError, BrokerUnavailable, TidelineError
 from config.settings import Settings
+from models.snapshot import ModelCodec
 from streams.adapters.embedded_log import EmbeddedEventLog
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.redis_api_keys import RedisApiKeys
 from streams.api.app import create_app
 from streams.api.services import ApiOptions, Services
+from streams.api.stored import StoreReads
 from streams.ports import EventLog
 from streams.runtime.place import Place, join_place
 
@@ -38,6 +40,8 @@ class ApiJob:
 
     settings: Settings
     place: Place
+    codec: ModelCodec | None = None
+    """Reads models that are stored as pickles."""
 
 
 def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
@@ -47,12 +51,14 @@ def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
     """
     with listening(job.settings) as listener, join_place(job.place) as url:
         keys = RedisApiKeys(url, prefix=job.place.prefix)
+        stored = StoreReads(url, prefix=job.place.prefix, codec=job.codec)
         try:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
-            asyncio.run(_serve(job, keys, listener, say))
+            asyncio.run(_serve(job, keys, stored, listener, say))
         finally:
             keys.close()
+            stored.close()
 
 
 @contextmanager
@@ -88,11 +94,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(job: ApiJob, keys: RedisApiKeys, listener: socket.socket, say: Callable[[str], None]) -> None:
+async def _serve(
+    job: ApiJob, keys: RedisApiKeys, stored: StoreReads, listener: socket.socket, say: Callable[[str], None]
+) -> None:
     log, check_log = _open_log(job)
     try:
         await check_log()
-        services = Services(log, check_log, keys, options_of(job.settings), version=version("tideline"))
+        services = Services(log, check_log, keys, stored, options_of(job.settings), version=version("tideline"))
         config = uvicorn.Config(
             create_app(services),
             http="httptools",

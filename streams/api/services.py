@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from streams.api.auth import KeyStore
+from streams.api.stored import StoreReads
 from streams.ports import EventLog
 
 
@@ -44,6 +45,7 @@ class Services:
     check_log: Callable[[], Awaitable[None]]
     """Raises BrokerError while the log does not answer."""
     keys: Keys
+    stored: StoreReads
     options: ApiOptions = field(default_factory=ApiOptions)
     version: str = "0"
     wall: Callable[[], float] = time.time

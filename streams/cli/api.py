@@ -47,8 +47,8 @@ def api(
         api_host=host,
         api_port=port,
     )
-    place, _ = find_place(store, data_dir)
+    place, codec = find_place(store, data_dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     console = err()
-    run_api(ApiJob(settings, place), lambda words: console.print(words, markup=False, highlight=False))
+    run_api(ApiJob(settings, place, codec), lambda words: console.print(words, markup=False, highlight=False))

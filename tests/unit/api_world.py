@@ -17,6 +17,7 @@ from streams.adapters.redis_api_keys import KeyRecord, KeyState
 from streams.api.app import create_app
 from streams.api.keys import Role, make_key
 from streams.api.services import ApiOptions, Services
+from streams.api.stored import StoreReads
 
 NOW_S = 1_780_000_000.0  # 2026-05-28T20:26:40Z
 
@@ -52,18 +53,23 @@ class ApiWorld:
     options: ApiOptions = field(default_factory=ApiOptions)
     log: MemoryLog = field(default_factory=MemoryLog)
     keys: MemoryKeys = field(default_factory=MemoryKeys)
+    store_url: str = "unix:///no/such/socket"
+    prefix: str = "tl"
     now_s: float = 0.0
     """Of the clock that never goes back."""
     app: FastAPI = field(init=False)
+    stored: StoreReads = field(init=False)
     made: dict[Role, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
+        self.stored = StoreReads(self.store_url, prefix=self.prefix, clock=lambda: self.now_s)
         self.app = create_app(
             Services(
                 log=self.log,
                 check_log=self.log.check,
                 keys=self.keys,
+                stored=self.stored,
                 options=self.options,
                 wall=lambda: NOW_S + self.now_s,
                 clock=lambda: self.now_s,

@@ -120,5 +120,5 @@ def test_every_kind_of_problem_is_explained() -> None:
 
 def test_every_route_is_in_the_page_about_the_api(world: ApiWorld) -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    paths = {str(getattr(route, "path", "")) for route in world.app.routes}
+    paths = {str(getattr(route, "path_format", "")) for route in world.app.routes}
     assert {path for path in paths if f"`{path}`" not in page and f" {path}`" not in page} == set()

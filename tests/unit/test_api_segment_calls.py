@@ -65,7 +65,16 @@ def test_what_is_not_ours_stays_byte_for_byte() -> None:
 
 
 def test_numbers_are_ids_too() -> None:
-    assert call(userId=7, event=8)[0] == "7"
+    user, record = call(userId=7, event=-(10**40), messageId=0)
+    assert (user, record["event"], record["messageId"]) == ("7", "-1" + "0" * 40, "0")
+
+
+def test_a_whole_number_is_an_id_however_it_is_written() -> None:
+    ((user, record),) = take_call(b'{"userId":7.0,"event":1.2e1,"messageId":1.0}', "track", arrival()).records
+    assert user == "7"
+    event = DECODER.decode(record, 0, RECEIVED_S, 0)
+    assert isinstance(event, Event)
+    assert (event.user, event.name, event.message_id) == ("7", "12", "1")
 
 
 def test_an_event_without_a_message_id_gets_one_and_it_is_told() -> None:

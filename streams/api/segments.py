@@ -1,0 +1,184 @@
+"""Segments and their members: all of them, a page, or everybody as a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Final, Literal
+
+from fastapi import FastAPI, Query
+from starlette.responses import StreamingResponse
+
+from streams.adapters.redis_reader import RedisReader, ScanPlace, StaleScan
+from streams.api.auth import Authenticator, access
+from streams.api.document import problems
+from streams.api.keys import Role
+from streams.api.pages import invalid_cursor, members_cursor, members_place
+from streams.api.predictions import require
+from streams.api.stored import StoreReads
+from streams.api.views import MemberPage, MemberView, ScoreView, SegmentList, SegmentView, time_text
+from streams.runtime.members import Member, chosen_members, describe
+from streams.runtime.stored import StoredState
+from streams.runtime.summary import predictions_of_segment
+
+MAX_PAGE: Final = 1_000
+_CHUNK: Final = 500
+_MEDIA: Final = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="About so many; some more may come at once.")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=2_000)]
+Format = Annotated[Literal["ndjson", "csv"], Query(description="A JSON object a line, or a table.")]
+
+
+def add_segments(app: FastAPI, stored: StoreReads, authenticator: Authenticator) -> None:
+    """Add the routes of segments."""
+
+    @app.get(
+        "/v1/segments",
+        tags=["segments"],
+        operation_id="listSegments",
+        summary="All segments, with their sizes",
+        responses=problems(),
+        **access(authenticator, Role.READ),
+    )
+    def all_segments() -> SegmentList:
+        with stored.reader() as reader:
+            state = stored.a_state(reader)
+            return SegmentList(items=[_view(reader, state, name) for name in state.definitions.segment_ids])
+
+    @app.get(
+        "/v1/segments/{segment_id}",
+        tags=["segments"],
+        operation_id="getSegment",
+        summary="One segment",
+        responses=problems(404, 422),
+        **access(authenticator, Role.READ),
+    )
+    def one_segment(segment_id: str) -> SegmentView:
+        with stored.reader() as reader:
+            return _view(reader, _state_with(stored, reader, segment_id), segment_id)
+
+    @app.get(
+        "/v1/segments/{segment_id}/members",
+        tags=["segments"],
+        operation_id="listMembers",
+        summary="The members of a segment, a page at a time, in no order",
+        responses=problems(404, 422),
+        **access(authenticator, Role.READ),
+    )
+    def members(segment_id: str, limit: Limit = 100, cursor: Cursor = None) -> MemberPage:
+        with stored.reader() as reader:
+            state = _state_with(stored, reader, segment_id)
+            place = members_place(segment_id, cursor, reader.info.shards)
+            users, behind = _page(reader, segment_id, place, limit)
+            found = describe(reader, state, segment_id, users, state.catalog.predictions)
+            return MemberPage(
+                items=[member_view(each) for each in found], next_cursor=members_cursor(segment_id, behind)
+            )
+
+    @app.get(
+        "/v1/segments/{segment_id}/export",
+        tags=["segments"],
+        operation_id="exportMembers",
+        summary="All members of a segment with their scores, as a file",
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "description": "One member a line, in no order.",
+                "content": {"application/x-ndjson": {}, "text/csv": {}},
+            },
+            **problems(404, 422),
+        },
+        **access(authenticator, Role.READ),
+    )
+    def export(segment_id: str, format: Format = "ndjson") -> StreamingResponse:  # noqa: A002  the parameter's name
+        with stored.reader() as reader:
+            state = _state_with(stored, reader, segment_id)
+        lines = _LINES[format]
+
+        def content() -> Iterator[bytes]:
+            with stored.reader() as reader:
+                users = chosen_members(reader, segment_id)
+                predictions = tuple(state.catalog.predictions)
+                yield from lines(describe(reader, state, segment_id, users, predictions), predictions)
+
+        name = {"Content-Disposition": f'attachment; filename="{segment_id}.{format}"'}
+        return StreamingResponse(content(), media_type=_MEDIA[format], headers=name)
+
+
+def member_view(member: Member) -> MemberView:
+    """A member as it is answered."""
+    return MemberView(
+        user_id=member.user,
+        since=time_text(member.since_s),
+        entry_count=member.entry_count,
+        scores={
+            name: ScoreView(score=score.score, likelihood=score.likelihood, category=score.category)
+            for name, score in member.scores.items()
+        },
+    )
+
+
+def _state_with(stored: StoreReads, reader: RedisReader, segment: str) -> StoredState:
+    """Raises NotStored for a segment that does not exist."""
+    state = stored.a_state(reader)
+    require("segment", segment, state.definitions.segment_ids)
+    return state
+
+
+def _view(reader: RedisReader, state: StoredState, name: str) -> SegmentView:
+    definitions = state.definitions
+    return SegmentView(
+        id=name,
+        name=definitions.segment_names[definitions.segment_ids.index(name)],
+        members=reader.member_count(name),
+        predictions=list(predictions_of_segment(state.catalog, name)),
+    )
+
+
+def _page(reader: RedisReader, segment: str, place: ScanPlace, limit: int) -> tuple[list[str], ScanPlace | None]:
+    """About `limit` members. Raises `Problem` for a cursor of another server."""
+    users: dict[str, None] = {}
+    behind: ScanPlace | None = place
+    while behind is not None and len(users) < limit:
+        try:
+            found, behind = reader.members_page(segment, behind, limit - len(users))
+        except StaleScan as error:
+            raise invalid_cursor() from error
+        users |= dict.fromkeys(found)
+    return list(users), behind
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+_Lines = Callable[[Iterator[Member], Sequence[str]], Iterator[bytes]]
+
+
+def _json_lines(members: Iterator[Member], _predictions: Sequence[str]) -> Iterator[bytes]:
+    chunk: list[str] = []
+    for member in members:
+        chunk.append(member_view(member).model_dump_json() + "\n")
+        if len(chunk) >= _CHUNK:
+            yield "".join(chunk).encode()
+            chunk = []
+    yield "".join(chunk).encode()
+
+
+def _csv_lines(members: Iterator[Member], predictions: Sequence[str]) -> Iterator[bytes]:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    per_prediction = [f"{p}_{part}" for p in predictions for part in ("score", "likelihood", "category")]
+    writer.writerow(["user_id", "since", "entry_count", *per_prediction])
+    for number, member in enumerate(members, 1):
+        scores = [member.scores.get(p) for p in predictions]
+        cells = [c for s in scores for c in ((None,) * 3 if s is None else (s.score, s.likelihood, s.category))]
+        writer.writerow([member.user, time_text(member.since_s), member.entry_count, *cells])
+        if number % _CHUNK == 0:
+            yield text.getvalue().encode()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue().encode()
+
+
+_LINES: Final[dict[str, _Lines]] = {"ndjson": _json_lines, "csv": _csv_lines}

@@ -1,0 +1,138 @@
+"""What the store holds, for routes that read: readers for several threads, and the states of shards for a moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from config.errors import StoreIncompatible, StoreUnavailable
+from models.snapshot import ModelCodec
+from streams.adapters.redis_reader import RedisReader
+from streams.api.problems import Kind, Problem
+from streams.core.partition import shard_of
+from streams.runtime.stored import StoredState, state_of
+
+STATE_S: Final = 2.0
+"""So long a state is taken as the latest: reading one takes some hundredths of a second."""
+_READER_S: Final = 10.0
+"""So long a reader is used, which knows for what its store was made."""
+_MAX_IDLE: Final = 8
+_MAX_STATES: Final = 64
+
+
+@dataclass(slots=True)
+class _Cached:
+    state: StoredState | None
+    number: int
+    generation: str
+    looked_s: float
+
+
+class StoreReads:
+    """May be used by several threads; connects at the first use."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "tl",
+        codec: ModelCodec | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._prefix = prefix
+        self._codec = codec
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._idle: list[tuple[RedisReader, float]] = []
+        self._states: dict[int, _Cached] = {}
+        self._loading = threading.Lock()
+
+    @contextmanager
+    def reader(self) -> Iterator[RedisReader]:
+        """A reader for one thread. Raises StoreUnavailable, and `Problem` where nothing is stored yet."""
+        reader, made_s = self._take()
+        try:
+            yield reader
+        finally:
+            self._give(reader, made_s)
+
+    def state_of_user(self, reader: RedisReader, user: str) -> StoredState | None:
+        """The state of the user's shard; None if it has none yet."""
+        return self._state(reader, shard_of(user, reader.info.shards))
+
+    def states(self, reader: RedisReader) -> list[StoredState]:
+        """Of all shards that have committed. Raises `Problem` where none has."""
+        found = [self._state(reader, shard) for shard in range(reader.info.shards)]
+        states = [state for state in found if state is not None]
+        if not states:
+            raise nothing_yet()
+        return states
+
+    def a_state(self, reader: RedisReader) -> StoredState:
+        """That of any shard, for what is the same in all of them. Raises `Problem` where none has committed."""
+        for shard in range(reader.info.shards):
+            state = self._state(reader, shard)
+            if state is not None:
+                return state
+        raise nothing_yet()
+
+    def close(self) -> None:
+        """Close all readers that nobody uses."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for reader, _ in idle:
+            reader.close()
+
+    def _take(self) -> tuple[RedisReader, float]:
+        now_s = self._clock()
+        with self._lock:
+            while self._idle:
+                reader, made_s = self._idle.pop()
+                if now_s - made_s < _READER_S:
+                    return reader, made_s
+                reader.close()
+        try:
+            return RedisReader(self._url, prefix=self._prefix), now_s
+        except StoreUnavailable:
+            raise
+        except StoreIncompatible as error:
+            raise nothing_yet() from error
+
+    def _give(self, reader: RedisReader, made_s: float) -> None:
+        with self._lock:
+            if len(self._idle) < _MAX_IDLE:
+                self._idle.append((reader, made_s))
+                return
+        reader.close()
+
+    def _state(self, reader: RedisReader, shard: int) -> StoredState | None:
+        with self._loading:
+            now_s = self._clock()
+            cached = self._states.get(shard)
+            if cached is not None and now_s - cached.looked_s < STATE_S:
+                return cached.state
+            info = reader.shard_info(shard)
+            if cached is None or (cached.number, cached.generation) != (info.number, info.generation):
+                blobs = reader.blobs(shard) if info.number else {}
+                state = state_of(blobs, users=info.users, members={}, codec=self._codec) if blobs else None
+                cached = _Cached(state, info.number, info.generation, now_s)
+            cached.looked_s = now_s
+            self._states.pop(shard, None)
+            self._states[shard] = cached
+            while len(self._states) > _MAX_STATES:
+                del self._states[next(iter(self._states))]
+            return cached.state
+
+
+def nothing_yet() -> Problem:
+    """No shard has stored anything that could be shown."""
+    return Problem(
+        Kind.UNAVAILABLE,
+        "nothing is stored yet: no worker has committed, or the store was made by another version",
+        headers={"Retry-After": "10"},
+    )

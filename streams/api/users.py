@@ -1,0 +1,81 @@
+"""A user as the store has them now."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from config.errors import NotStored
+from streams.api.auth import Authenticator, access
+from streams.api.document import problems
+from streams.api.keys import Role
+from streams.api.stored import StoreReads
+from streams.api.views import (
+    EventCountView,
+    MembershipView,
+    ReasonView,
+    UserPredictionView,
+    UserView,
+    time_text,
+)
+from streams.runtime.lookup import UserDetail, UserPrediction, look_up
+
+
+def add_users(app: FastAPI, stored: StoreReads, authenticator: Authenticator) -> None:
+    """Add the routes of users."""
+
+    # An id may hold slashes.
+    @app.get(
+        "/v1/users/{user_id:path}",
+        tags=["users"],
+        operation_id="getUser",
+        summary="A user: scores with their reasons, segments, events",
+        responses=problems(404, 422),
+        **access(authenticator, Role.READ),
+    )
+    def one_user(user_id: str) -> UserView:
+        with stored.reader() as reader:
+            state = stored.state_of_user(reader, user_id)
+            detail = None if state is None else look_up(reader, state, user_id)
+        if detail is None:
+            raise NotStored(f"nobody has seen a user {user_id[:100]!r}; ids are as in the events")
+        return user_view(detail)
+
+
+def user_view(detail: UserDetail) -> UserView:
+    """A user as it is answered."""
+    return UserView(
+        user_id=detail.user,
+        first_seen=time_text(detail.first_s),
+        last_seen=time_text(detail.last_s),
+        scored_at=time_text(detail.scored_s),
+        predictions=[_prediction(found) for found in detail.predictions],
+        segments=[
+            MembershipView(id=found.id, name=found.name, since=time_text(found.since_s), entry_count=found.entry_count)
+            for found in detail.segments
+        ],
+        events=[
+            EventCountView(name=found.name, total=found.total, last=time_text(found.last_s)) for found in detail.events
+        ],
+        traits=detail.traits,
+        remembered=detail.remembered,
+    )
+
+
+def _prediction(found: UserPrediction) -> UserPredictionView:
+    return UserPredictionView(
+        id=found.id,
+        name=found.name,
+        kind=found.kind,
+        score_name=found.score_name,
+        scale=found.scale,
+        status=found.status,
+        score=found.score,
+        likelihood=found.likelihood,
+        category=found.category,
+        category_name=found.category_name,
+        lapsed_at=time_text(found.lapsed_s),
+        reasons=[
+            ReasonView(feature=r.feature, level=r.level, contribution=r.contribution, words=str(r))
+            for r in found.reasons
+        ],
+    )

@@ -1,0 +1,208 @@
+"""Predictions, users and segments over HTTP are what the store holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from streams.adapters.redis_reader import RedisReader, ScanPlace, ShardInfo, StaleScan
+from streams.api.keys import Role
+from streams.api.pages import members_cursor
+from streams.api.predictions import prediction_view
+from streams.api.stored import STATE_S
+from streams.api.users import user_view
+from streams.runtime.lookup import look_up
+from streams.runtime.place import join_place
+from streams.runtime.stored import StoredState, read_state
+from tests.integration.shop_world import Shop
+from tests.unit.api_world import ApiWorld
+
+HIGH = "orders_3d.high"
+
+
+@pytest.fixture(scope="module")
+def url(shop: Shop) -> Iterator[str]:
+    with join_place(shop.job.place) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def reader(url: str) -> Iterator[RedisReader]:
+    with closing(RedisReader(url)) as reader:
+        yield reader
+
+
+@pytest.fixture(scope="module")
+def state(reader: RedisReader) -> StoredState:
+    return read_state(reader)
+
+
+@pytest.fixture
+def api(url: str) -> Iterator[ApiWorld]:
+    world = ApiWorld(store_url=url)
+    yield world
+    world.stored.close()
+
+
+def get(api: ApiWorld, path: str, **params: Any) -> httpx.Response:
+    return api.ask("GET", path, params=params, headers=api.headers(Role.READ))
+
+
+def good(api: ApiWorld, path: str, **params: Any) -> Any:
+    answer = get(api, path, **params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["type"].removeprefix("urn:tideline:problem:")
+
+
+def test_predictions_have_their_status_and_audience(api: ApiWorld, shop: Shop) -> None:
+    items = good(api, "/v1/predictions")["items"]
+    assert [item["id"] for item in items] == ["orders_3d", "churn_5d", "rare_7d"]
+    for item, summary in zip(items, shop.outcome.summary.predictions, strict=True):
+        assert item["audience"] == summary.audience
+        assert (item["status"], item["score_name"]) == (summary.status, summary.score_name)
+        assert [c["users"] for c in item["categories"]] == [c.users for c in summary.categories]
+        assert good(api, f"/v1/predictions/{item['id']}") == item
+    assert items[0]["audience"] > 0
+
+
+def test_shards_are_added_up(state: StoredState) -> None:
+    one, three = prediction_view([state], "orders_3d"), prediction_view([state, state, state], "orders_3d")
+    assert three.audience == 3 * one.audience > 0
+    assert [c.users for c in three.categories] == [3 * c.users for c in one.categories]
+
+
+def test_a_user_is_told_as_the_command_line_tells(api: ApiWorld, reader: RedisReader, state: StoredState) -> None:
+    user = next(iter(reader.members(HIGH)))
+    found = good(api, f"/v1/users/{user}")
+    detail = look_up(reader, state, user)
+    assert detail is not None
+    assert found == msgspec.json.decode(user_view(detail).model_dump_json())
+    assert HIGH in [segment["id"] for segment in found["segments"]]
+    (orders,) = [p for p in found["predictions"] if p["id"] == "orders_3d"]
+    assert orders["category"] == "high"
+    assert orders["reasons"]
+    assert found["last_seen"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *["/v1/users/nobody", "/v1/users/a%2Fb", "/v1/users/a/b", "/v1/users/%00", "/v1/users/", "/v1/predictions/no"],
+        *["/v1/segments/no", "/v1/segments/no/members", "/v1/segments/no/export"],
+    ],
+)
+def test_what_is_not_there_is_told(api: ApiWorld, path: str) -> None:
+    assert problem(get(api, path)) == (404, "not-found")
+
+
+def test_segments_have_their_sizes(api: ApiWorld, reader: RedisReader, state: StoredState) -> None:
+    items = good(api, "/v1/segments")["items"]
+    assert {item["id"]: item["members"] for item in items} == state.members
+    assert next(item for item in items if item["id"] == HIGH)["predictions"] == ["orders_3d"]
+    assert good(api, f"/v1/segments/{HIGH}")["members"] == reader.member_count(HIGH) > 0
+
+
+def pages(api: ApiWorld, segment: str, limit: int) -> Iterator[list[dict[str, Any]]]:
+    cursor: dict[str, str] = {}
+    while True:
+        page = good(api, f"/v1/segments/{segment}/members", limit=limit, **cursor)
+        yield page["items"]
+        if page["next_cursor"] is None:
+            return
+        cursor = {"cursor": page["next_cursor"]}
+
+
+@pytest.mark.parametrize("limit", [1, 7, 1_000])
+def test_all_members_come_in_pages(api: ApiWorld, reader: RedisReader, limit: int) -> None:
+    for segment in (HIGH, "keen"):
+        users = [member["user_id"] for page in pages(api, segment, limit) for member in page]
+        assert set(users) == set(reader.members(segment))
+
+
+def test_a_member_has_scores_and_since_when(api: ApiWorld, reader: RedisReader) -> None:
+    member = good(api, f"/v1/segments/{HIGH}/members", limit=1)["items"][0]
+    (score,) = reader.scores("orders_3d", [member["user_id"]])
+    assert score is not None
+    assert member["scores"]["orders_3d"] == {"score": score.score, "likelihood": score.likelihood, "category": "high"}
+    assert member["since"].startswith("2024-0")
+    assert member["entry_count"] >= 1
+
+
+@pytest.mark.parametrize("cursor", ["x", "", "!!", "kw", members_cursor("keen", ScanPlace(0, 1, "x")), "é"])
+def test_a_cursor_of_elsewhere_is_refused(api: ApiWorld, cursor: str) -> None:
+    assert problem(get(api, f"/v1/segments/{HIGH}/members", cursor=cursor)) == (404, "invalid-cursor")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [ScanPlace(0, 5, "another start"), ScanPlace(1), ScanPlace(-1), ScanPlace(0, -1), ScanPlace(0, (1 << 64) - 1)],
+)
+def test_a_cursor_of_another_server_or_shard_is_refused(api: ApiWorld, place: ScanPlace) -> None:
+    answer = get(api, f"/v1/segments/{HIGH}/members", cursor=members_cursor(HIGH, place))
+    assert problem(answer) == (404, "invalid-cursor")
+
+
+@pytest.mark.parametrize("params", [{"limit": 0}, {"limit": 1_001}, {"limit": "many"}, {"cursor": "x" * 2_001}])
+def test_parameters_have_bounds(api: ApiWorld, params: dict[str, Any]) -> None:
+    answer = get(api, f"/v1/segments/{HIGH}/members", **params)
+    assert problem(answer) == (422, "invalid-parameters")
+    assert answer.json()["errors"][0]["where"] == f"query.{next(iter(params))}"
+
+
+def test_everybody_comes_as_a_file(api: ApiWorld, reader: RedisReader) -> None:
+    answer = get(api, f"/v1/segments/{HIGH}/export")
+    lines = [msgspec.json.decode(line) for line in answer.text.splitlines()]
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    members = set(reader.members(HIGH))
+    assert {line["user_id"] for line in lines} == members
+    assert len(lines) == len(members)
+    answer = get(api, f"/v1/segments/{HIGH}/export", format="csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert f'filename="{HIGH}.csv"' in answer.headers["content-disposition"]
+    assert {row["user_id"] for row in rows} == members
+    scores = {line["user_id"]: line["scores"]["orders_3d"]["score"] for line in lines}
+    assert {row["user_id"]: float(row["orders_3d_score"]) for row in rows} == scores
+
+
+def test_a_state_is_read_anew_after_a_moment(api: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    real = RedisReader.shard_info
+
+    def look(reader: RedisReader, shard: int) -> ShardInfo:
+        looked.append(shard)
+        return real(reader, shard)
+
+    monkeypatch.setattr(RedisReader, "shard_info", look)
+    good(api, "/v1/predictions")
+    good(api, "/v1/predictions")
+    assert looked == [0]
+    api.now_s = STATE_S
+    good(api, "/v1/predictions")
+    assert looked == [0, 0]
+
+
+def test_a_store_that_is_away_or_empty_is_told() -> None:
+    assert problem(get(ApiWorld(), "/v1/predictions")) == (503, "unavailable")
+
+
+def test_an_empty_store_is_told(url: str) -> None:
+    world = ApiWorld(store_url=url, prefix="empty")
+    answer = get(world, "/v1/segments")
+    assert problem(answer) == (503, "unavailable")
+    assert "nothing is stored yet" in answer.json()["detail"]
+
+
+def test_a_scan_does_not_go_on_at_another_server(reader: RedisReader) -> None:
+    with pytest.raises(StaleScan):
+        reader.members_page(HIGH, ScanPlace(0, 7, "another"), 10)

@@ -1,0 +1,37 @@
+"""schemathesis tries the running API out by its own document, and finds nothing wrong."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.settings import load_settings
+from streams.api.keys import Role
+from streams.runtime.place import join_place
+from tests.integration.api_process import ApiProcess
+from tests.integration.shop_world import Shop
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+SEED, EXAMPLES = 20_261_122, 8
+
+
+def test_the_api_is_as_its_document_says(shop: Shop, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    with join_place(shop.job.place) as url:
+        settings = load_settings(redis_url=url, data_dir=tmp_path)
+        with ApiProcess(settings, tmp_path, port) as api:
+            program = Path(sys.executable).with_name("schemathesis")
+            command = [str(program), "run", f"{api.url}/openapi.json", "--no-color", "--workers", "2"]
+            command += ["--phases", "examples,coverage,fuzzing", "--checks", "all"]
+            command += ["--header", f"Authorization: Bearer {api.keys[Role.ADMIN]}"]
+            command += ["--seed", str(SEED), "--max-examples", str(EXAMPLES), "--generation-database", "none"]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+            words = api.words()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in words

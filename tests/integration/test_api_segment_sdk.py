@@ -1,0 +1,134 @@
+"""Segment's own client for Python, unmodified, sends events through the API, and every one of them is scored once."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.settings import load_settings
+from streams.adapters.log_folder import LOG_FOLDER, LogFolder
+from streams.adapters.log_reader import PartitionReader
+from streams.adapters.valkey_server import EmbeddedValkey
+from streams.api.keys import Role
+from streams.runtime.kafka.watch import follow
+from tests.conftest import need
+from tests.integration.api_process import ApiProcess
+from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld
+from tests.integration.worker_world import WorkerWorld
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), LEFT_SOCKETS]
+EVENTS, USERS, SHARDS = 10_000, 500, 3
+SDK = Path(sys.prefix) / "segment-sdk"
+
+# What a shop's server would do. Every tenth event is given twice, as a shop may do whose own queue repeats.
+SENDER = """
+import json, sys
+from segment.analytics.client import Client
+key, host, count, users, packed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "gzip"
+failed = []
+note = lambda error, batch: failed.append(str(error))
+client = Client(key, host=host, gzip=packed, max_queue_size=2 * count, on_error=note)
+for number in range(count):
+    for _ in range(2 if number % 10 == 0 else 1):
+        client.track(f"user-{number % users}", "Product Viewed", {"number": number}, message_id=f"m-{number}")
+client.flush()
+client.join()
+print(json.dumps(failed))
+"""
+
+
+def send(api: ApiProcess, *, packed: bool) -> None:
+    need((SDK / "segment").is_dir(), "Segment's SDK", "make install")
+    words = [api.keys[Role.INGEST], api.url, str(EVENTS), str(USERS), "gzip" if packed else "plain"]
+    environment = {**os.environ, "PYTHONPATH": str(SDK)}
+    done = subprocess.run(
+        [sys.executable, "-c", SENDER, *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey(tmp_path / "valkey") as server:
+        yield server
+
+
+def check_ids(events: list[bytes]) -> None:
+    """Every event is there, and the ones that came twice with one id."""
+    found = [json.loads(event)["messageId"] for event in events]
+    assert set(found) == {f"m-{number}" for number in range(EVENTS)}
+    assert len(found) >= EVENTS + EVENTS // 10
+
+
+def members(api: ApiProcess, segment: str) -> Iterator[str]:
+    """All of them, page by page."""
+    page = api.get(f"/v1/segments/{segment}/members?limit=50")
+    while True:
+        yield from (member["user_id"] for member in page["items"])
+        if page["next_cursor"] is None:
+            return
+        page = api.get(f"/v1/segments/{segment}/members?limit=50&cursor={page['next_cursor']}")
+
+
+def test_the_embedded_log_has_every_event(valkey: EmbeddedValkey, tmp_path: Path, port: int) -> None:
+    settings = load_settings(redis_url=valkey.url, data_dir=tmp_path / "data", shards=2)
+    with ApiProcess(settings, tmp_path / "data", port) as api:
+        send(api, packed=True)
+    log = LogFolder.find(tmp_path / "data")
+    assert log.path == tmp_path / "data" / LOG_FOLDER
+    events: list[bytes] = []
+    for number in range(2):
+        reader = PartitionReader(log.partition("events", number))
+        at = reader.begin
+        while at < reader.end:
+            entries = reader.read(at, 1_000)
+            events += [entry.value for entry in entries]
+            at = entries[-1].offset + 1
+        reader.close()
+    check_ids(events)
+
+
+def test_workers_score_every_event_once(
+    kafka_world: KafkaWorld, valkey: EmbeddedValkey, tmp_path: Path, port: int
+) -> None:
+    settings = kafka_world.settings(shards=SHARDS, redis_url=valkey.url, api_log="kafka")
+    world = WorkerWorld(settings, tmp_path)
+    try:
+        world.make_topics()
+        with ApiProcess(settings, tmp_path / "api", port) as api:
+            worker = world.start_working("worker")
+            send(api, packed=False)
+            world.await_end(seconds=240)
+            topic = settings.topic("events")
+            check_ids([seen.raw for seen in follow(settings, topic, from_start=True, limit=sum(world.ends("events")))])
+            for user in range(0, USERS, 7):
+                (counted,) = api.get(f"/v1/users/user-{user}")["events"]
+                assert (counted["name"], counted["total"]) == ("Product Viewed", EVENTS // USERS)
+            busy = api.get("/v1/segments/busy")
+            assert busy["members"] == USERS  # over all three shards
+            assert set(members(api, "busy")) == {f"user-{number}" for number in range(USERS)}
+            items = api.get("/v1/predictions")["items"]
+            assert [item["id"] for item in items] == ["views_1d", "orders_2d", "gone_1d"]
+        worker.stop()
+    finally:
+        world.close()
