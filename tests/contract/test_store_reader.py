@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from config.errors import StoreIncompatible
-from streams.adapters.redis_reader import RedisReader, Score, ShardInfo
+from streams.adapters.redis_reader import RedisReader, ScanPlace, Score, ShardInfo, StaleScan
 from streams.ports import CommitBatch
 from tests.contract.example_store import IDENTITY, fill, transition
 from tests.contract.worlds import RedisWorld
@@ -47,6 +47,38 @@ def test_members_come_from_all_shards(reader: RedisReader) -> None:
     assert sorted(reader.members("orders_7d.high")) == ["ann", "bob"]
     assert (reader.member_count("orders_7d.high"), reader.member_count("churn_90d.high")) == (2, 1)
     assert list(reader.members("no such segment")) == []
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_members_come_page_by_page_from_all_shards(reader: RedisReader, count: int) -> None:
+    found: list[str] = []
+    place: ScanPlace | None = ScanPlace()
+    shards = set()
+    while place is not None:
+        shards.add(place.shard)
+        users, place = reader.members_page("orders_7d.high", place, count)
+        found += users
+    assert sorted(found) == ["ann", "bob"]
+    assert shards == {0, 1, 2, 3}
+
+
+def test_a_page_goes_on_only_at_the_server_that_gave_it(redis_world: RedisWorld) -> None:
+    store = redis_world.open()
+    store.prepare(1, IDENTITY)
+    users = [f"user {number}" for number in range(3_333)]
+    claim = store.claim(0, new_generation="g")
+    store.commit(claim, CommitBatch(number=1, position=b"", members_added={"buyers": users}), None)
+    with closing(RedisReader(redis_world.url, prefix=redis_world.prefix)) as reader:
+        first, place = reader.members_page("buyers", ScanPlace(), 100)
+        assert place is not None
+        assert 0 < len(first) < 1_000
+        found = list(first)
+        with pytest.raises(StaleScan):
+            reader.members_page("buyers", ScanPlace(place.shard, place.cursor, "another"), 100)
+        while place is not None:
+            more, place = reader.members_page("buyers", place, 100)
+            found += more
+    assert set(found) == set(users)
 
 
 def test_a_segment_of_many_members_is_read_whole(redis_world: RedisWorld) -> None:
