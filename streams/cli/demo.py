@@ -10,6 +10,7 @@ import typer
 from streams.cli.advice import command
 from streams.cli.options import Fresh, warn_if_open
 from streams.cli.replay import RESUME, advice_lines, finish, look_lines, show_outcome, where_options
+from streams.cli.report_file import check_report
 from streams.cli.screen import TerminalWatcher, guarded, show_lines
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def demo(
         (_EXAMPLE / "events.csv.gz",), load_catalog(_EXAMPLE / "catalog.yaml"), place, where / TRANSITIONS_FILE, fresh
     )
     report = where / REPORT_FILE
+    check_report(report, place, {})
     with TerminalWatcher() as watcher:
         outcome = run_job(job, watcher)
         latest = finish(job, outcome, report, watcher)

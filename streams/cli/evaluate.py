@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from streams.cli.options import CatalogFile, Files, Json, find_place
+from streams.cli.options import CatalogFile, Files, Json
 from streams.cli.screen import TerminalWatcher, err, guarded, show
 
 if TYPE_CHECKING:
@@ -50,15 +50,12 @@ def evaluate(
     models = check_peers([name for name in map(str.strip, compare.split(",")) if name and name != "none"])
     loaded = load_catalog(catalog)
     _check_prediction(loaded, prediction)
-    _, codec = find_place(None, None)
     with TerminalWatcher() as watcher, _Judging() as judging:
         with watcher.step("Reading the files"):
             log = open_log(files, loaded, time.time(), progress=watcher.scanned)
         with log:
             watcher.covers(log.first_time_s, log.last_time_s)
-            report = run_evaluation(
-                loaded, log, models, watcher=watcher, only=prediction, codec=codec, progress=judging.tell
-            )
+            report = run_evaluation(loaded, log, models, watcher=watcher, only=prediction, progress=judging.tell)
     if as_json:
         typer.echo(report.to_json())
     else:

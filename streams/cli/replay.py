@@ -11,6 +11,7 @@ import typer
 
 from streams.cli.advice import activation, command, segment_to_try
 from streams.cli.options import CatalogFile, DataDir, Files, Fresh, Json, Store, find_place, warn_if_open
+from streams.cli.report_file import check_report
 from streams.cli.screen import TerminalWatcher, echo_json, guarded, show, show_lines, warn
 
 if TYPE_CHECKING:
@@ -61,14 +62,16 @@ def replay(
     from config.errors import InputError
     from config.loader import load_catalog
     from streams.runtime.job import Job, run_job
-    from streams.runtime.place import TRANSITIONS_FILE
+    from streams.runtime.place import TRANSITIONS_FILE, is_inside
 
     place, codec = find_place(store, data_dir)
     loaded = load_catalog(catalog)
-    check_report(report)
     if transitions is None:
         transitions = place.data_dir / TRANSITIONS_FILE
-    if place.url is None or transitions.parent == place.data_dir:
+    if report is not None:
+        used = {"the file of transitions": [transitions], "the catalog": [catalog], "input": files}
+        check_report(report, place, used)
+    if place.url is None or is_inside(place, transitions):
         warn_if_open(place.data_dir)
     job = Job(tuple(files), loaded, place, transitions, fresh=fresh, codec=codec)
     with TerminalWatcher() as watcher:
@@ -87,23 +90,16 @@ def replay(
         show_lines(*next_steps(job, outcome, latest, catalog))
 
 
-def check_report(report: Path | None) -> None:
-    """Refuse a report that could not be written, before the long run. Raises InputError."""
-    from config.errors import InputError
-
-    if report is not None and (report.is_dir() or not report.parent.is_dir()):
-        what = "is a folder" if report.is_dir() else f"the folder {report.parent} does not exist"
-        raise InputError(str(report), f"{what}, so the report cannot be written")
-
-
 def finish(job: Job, outcome: Outcome, report: Path | None, watcher: Watcher) -> tuple[Transition, ...]:
     """Write the report; the latest transitions."""
     from streams.runtime.transition_log import latest_transitions, read_history, varied
 
     latest = varied(latest_transitions(job.transitions, LOOKED_AT), LATEST)
     if report is not None:
+        from streams.runtime.place import make_folder
         from streams.runtime.report.html import write_report
 
+        make_folder(job.place, report)
         with watcher.step("Writing the report"):
             write_report(report, outcome.summary, read_history(job.transitions), latest)
     return latest

@@ -19,12 +19,12 @@ from streams.adapters.file_order import LATE_SHARE
 from streams.adapters.files import FileInfo, FileLog, begins_with, open_log
 from streams.adapters.redis_reader import RedisReader, holds_store
 from streams.adapters.redis_store import RedisStore
-from streams.adapters.transition_file import TransitionFile
+from streams.adapters.transition_file import REMEMBERED_IDS, TransitionFile
 from streams.commit import patiently
 from streams.runtime.about import InputFile, Run, about_blobs, catalog_differences, stored_catalog, stored_run
 from streams.runtime.going_on import why_not
 from streams.runtime.hints import Refused
-from streams.runtime.place import PATIENCE, Place, erase_place, is_empty, make_folder, open_place
+from streams.runtime.place import PATIENCE, Place, erase_place, is_empty, is_inside, make_folder, open_place
 from streams.runtime.precompile import get_ready
 from streams.runtime.refusals import refused_records
 from streams.runtime.replay import Replay, ReplayResult, ReplayWatcher, Totals, catalog_digest
@@ -114,8 +114,7 @@ def run_job(job: Job, watcher: Watcher) -> Outcome:
             _check_transitions(Totals(), count_lines(job.transitions), job)
         log = stack.enter_context(_open_log(job, None, watcher)) if begins else None
         if job.fresh:
-            erase_place(job.place)
-            _empty(job.transitions)
+            _erase(job)
         url = stack.enter_context(open_place(job.place))
         earlier = _earlier(url, job)
         if log is None or earlier.run is not None:
@@ -148,7 +147,10 @@ def _run_log(job: Job, url: str, log: FileLog, earlier: _Earlier, watcher: Watch
     started = time.perf_counter()
     result = None
     if earlier.totals.position < log.rows or earlier.totals.transitions != lines:
-        result = _run(job, url, log, watcher)
+        # A store that was put back to an earlier copy publishes its last commit again, and makes all lines since then
+        # again, with the same ids.
+        repeated = max(0, lines - earlier.totals.transitions) + job.catalog.limits.commit_transitions
+        result = _run(job, url, log, REMEMBERED_IDS + repeated, watcher)
     seconds = time.perf_counter() - started
     with closing(RedisReader(url, prefix=job.place.prefix)) as reader:
         state = read_state(reader, job.codec)
@@ -159,7 +161,7 @@ def _run_log(job: Job, url: str, log: FileLog, earlier: _Earlier, watcher: Watch
     return Outcome(summary, result is None, earlier.totals.position, result, seconds, refused)
 
 
-def _run(job: Job, url: str, log: FileLog, watcher: Watcher) -> ReplayResult:
+def _run(job: Job, url: str, log: FileLog, remembered_ids: int, watcher: Watcher) -> ReplayResult:
     get_ready(watcher)
     store = RedisStore(
         url,
@@ -169,7 +171,7 @@ def _run(job: Job, url: str, log: FileLog, watcher: Watcher) -> ReplayResult:
         outbox_keep=OUTBOX_KEEP,
         wait_for=job.place.wait_for,
     )
-    with closing(store), closing(TransitionFile(job.transitions)) as sink:
+    with closing(store), closing(TransitionFile(job.transitions, remembered_ids=remembered_ids)) as sink:
         _check_replicas(store, job.place)
         if job.place.url is not None:
             watcher.note(store.promises())
@@ -260,15 +262,21 @@ def _explain(place: Place, what: str, lines: list[str]) -> str:
 def _check_folder(job: Job) -> None:
     """Raises InputError for a file of transitions in a folder that is not there."""
     folder = job.transitions.parent
-    if folder != job.place.data_dir and not folder.is_dir():
+    if not is_inside(job.place, job.transitions) and not folder.is_dir():
         raise InputError(str(job.transitions), f"the folder {folder} does not exist")
 
 
-def _empty(path: Path) -> None:
-    """Raises InputError if the file holds something else than transitions."""
-    if path.exists():
-        TransitionFile(path).close()
-        path.unlink()
+def _erase(job: Job) -> None:
+    """Forget the run before: its store and its file of transitions.
+
+    Raises InputError if the file holds something else than transitions, or another process writes to it, and what
+    `erase_place` raises; then nothing is erased.
+    """
+    with ExitStack() as stack:
+        if job.transitions.exists():
+            stack.enter_context(closing(TransitionFile(job.transitions)))
+        erase_place(job.place)
+        job.transitions.unlink(missing_ok=True)
 
 
 def _check_transitions(totals: Totals, lines: int, job: Job) -> None:

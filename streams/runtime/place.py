@@ -63,10 +63,15 @@ def is_empty(place: Place) -> bool:
     return place.url is None and not (place.data_dir / _SERVER_DATA).exists()
 
 
-def make_folder(place: Place, transitions: Path) -> None:
-    """Make the data directory if the file of transitions goes there; no other folder is ever made for it."""
-    if transitions.parent == place.data_dir:
+def make_folder(place: Place, file: Path) -> None:
+    """Make the data directory if a file that a run writes goes there; no other folder is ever made for one."""
+    if is_inside(place, file):
         place.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def is_inside(place: Place, file: Path) -> bool:
+    """Whether a file goes right into the data directory, which a run makes if it is not there yet."""
+    return file.parent.resolve() == place.data_dir.resolve()
 
 
 @contextmanager

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from config.errors import InputError, StoreError, StoreIncompatible
 from config.loader import loads
+from streams.adapters.transition_file import TransitionFile
+from streams.runtime import job as job_module
 from streams.runtime.job import run_job
 from streams.runtime.place import Place, erase_place, read_place
 from streams.runtime.stored import read_state
@@ -166,6 +169,51 @@ def test_fresh_begins_anew_and_leaves_other_files_alone(shop: Shop, tmp_path: Pa
     assert outcome.summary == shop.outcome.summary
     assert (data / "notes.txt").read_text() == "mine"
     assert transitions.read_bytes() == shop.job.transitions.read_bytes()
+
+
+def test_a_wrong_file_of_transitions_does_not_cost_the_store_that_fresh_would_erase(shop: Shop, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("my own words\n")
+    with pytest.raises(InputError, match="no file of transitions"):
+        run_job(dataclasses.replace(shop.job, fresh=True, transitions=notes), Notes())
+    assert notes.read_text() == "my own words\n"
+    assert run_job(shop.job, Notes()).was_complete
+
+
+def test_fresh_takes_no_file_of_transitions_from_a_process_that_writes_it(shop: Shop) -> None:
+    with closing(TransitionFile(shop.job.transitions)), pytest.raises(InputError, match="another process"):
+        run_job(dataclasses.replace(shop.job, fresh=True), Notes())
+    assert run_job(shop.job, Notes()).was_complete
+
+
+def test_a_store_put_back_to_a_copy_doubles_no_transition_however_many_came_since(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With few ids known by default, a whole half of the run is made again."""
+    few = 100
+    assert TransitionFile.__init__.__kwdefaults__ is not None
+    monkeypatch.setitem(TransitionFile.__init__.__kwdefaults__, "remembered_ids", few)
+    monkeypatch.setattr(job_module, "REMEMBERED_IDS", few, raising=False)
+    lines = shop.job.files[0].read_text().splitlines(keepends=True)
+    first, second = tmp_path / "first.ndjson", tmp_path / "second.ndjson"
+    half = len(lines) * 2 // 3
+    first.write_text("".join(lines[:half]))
+    second.write_text("".join(lines[half:]))
+    place, transitions = Place(tmp_path / "data"), tmp_path / "transitions.ndjson"
+    limits = shop.job.catalog.limits.model_copy(update={"commit_transitions": 3 * few})
+    catalog = shop.job.catalog.model_copy(update={"limits": limits})
+    job = dataclasses.replace(shop.job, files=(first,), catalog=catalog, place=place, transitions=transitions)
+    before = run_job(job, Notes()).summary.transitions
+    copy = tmp_path / "copy"
+    shutil.copytree(place.data_dir, copy, ignore=shutil.ignore_patterns("*.sock"))
+    both = dataclasses.replace(job, files=(first, second))
+    run_job(both, Notes())
+    once = transitions.read_bytes()
+    assert once.count(b"\n") > before + 6 * few
+    shutil.rmtree(place.data_dir)
+    copy.rename(place.data_dir)
+    run_job(both, Notes())
+    assert transitions.read_bytes() == once
 
 
 def test_fresh_deletes_nothing_that_is_not_ours(tmp_path: Path) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+from math import nan
 from typing import Any
 
 import numpy as np
 import pytest
 
 from config.errors import TidelineError
-from models.examples import ExampleChunk
+from config.loader import loads
+from models.examples import KIND_EVENT, KIND_SILENT, ExampleChunk
+from streams.core.events import Event
 from streams.runtime.evaluation.points import Collector, Points
+from streams.runtime.lockstep import LockStep
 from tests.unit.evaluation_world import DAY_S, NAMES, START_S, Rows, make_world, prediction
 
 HOUR_S = 3_600.0
@@ -46,7 +50,7 @@ def test_the_judged_points_are_those_of_the_definition() -> None:
         known = [
             y
             for y, t in zip(points.y.tolist(), points.time_s, strict=True)
-            if np.ceil((t + 7 * DAY_S) / HOUR_S) * HOUR_S <= week_s
+            if (np.floor((t + 7 * DAY_S) / HOUR_S) + 1) * HOUR_S <= week_s
         ]
         first_s = week_s if 0 < sum(known) < len(known) else None
         week_s += 7 * DAY_S
@@ -74,13 +78,38 @@ def test_without_a_goal_nothing_is_judged() -> None:
     assert points.judged.tolist() == []
 
 
-def test_a_label_is_known_at_the_next_whole_hour_after_window_and_lateness() -> None:
+def test_a_label_is_known_at_the_first_whole_hour_later_than_window_and_lateness() -> None:
     hour_s = np.ceil(START_S / HOUR_S) * HOUR_S
     points = collected(rows([hour_s - 10.0, hour_s, hour_s + 0.5], [0, 1, 0]), hour_s + 5 * DAY_S, lateness_s=1_800.0)
     label_s = hour_s + DAY_S
-    assert points.matured_s.tolist() == [label_s + HOUR_S] * 2 + [label_s + HOUR_S]
+    assert points.matured_s.tolist() == [label_s + HOUR_S] * 3
+    punctual = collected(rows([hour_s - 0.5, hour_s], [0, 1]), hour_s + 5 * DAY_S)
+    assert punctual.matured_s.tolist() == [label_s, label_s + HOUR_S]  # never in the hour in which the window ends
     assert points.known_at(label_s + HOUR_S - 1.0) == 0
     assert points.known_at(label_s + HOUR_S) == 3
+
+
+@pytest.mark.parametrize("lateness", ["0s", "30m"])
+def test_labels_are_known_when_the_engine_hands_them_out(lateness: str) -> None:
+    """Events at midnight, as dates give them, on half hours, and between: the hour is that of the chunk itself."""
+    catalog = loads(
+        f"{{version: 1, name: small, time: {{lateness: {lateness}}}, "
+        "predictions: {orders: {name: Orders, goal: {did: Order}, window: 1d}}}"
+    )
+    out_s: list[float] = []
+    times_s = [1_700_006_400.0 + 1_800.0 * half + extra for half in range(0, 500, 3) for extra in (0.0, 700.5)]
+    with Collector("orders", catalog.predictions["orders"], catalog.time.lateness_s) as collector:
+
+        def take(chunk: ExampleChunk) -> None:
+            wanted = int(np.isin(chunk.kind, (KIND_EVENT, KIND_SILENT)).sum())
+            out_s.extend([engine.shard.hour * HOUR_S] * wanted)
+            collector.collect(chunk)
+
+        engine = LockStep(catalog, on_chunk=take)
+        engine.take([Event(f"u{n % 7}", "Order", t, nan, n, None, None, n, t) for n, t in enumerate(times_s)])
+        points = collector.points(times_s[0], times_s[-1], engine.shard.vocabulary.feature_names())
+    assert len(out_s) > 200
+    assert points.matured_s.tolist() == out_s
 
 
 def test_an_example_handed_out_late_is_not_known_before_those_handed_out_earlier() -> None:

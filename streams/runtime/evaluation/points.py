@@ -165,7 +165,8 @@ class Collector:
             raise ValueError(f"{features} feature names for {self._features} features")
         columns = {name: _joined(name, parts) for name, parts in self._columns.items()}
         matured_s = columns["time_s"] + self._prediction.window_s + self._lateness_s
-        matured_s = np.ceil(matured_s / HOUR_S) * HOUR_S
+        # Strictly later, as in the core: other events of the last instant of a window may still come.
+        matured_s = (np.floor(matured_s / HOUR_S) + 1.0) * HOUR_S
         return Points(
             prediction_id=self._prediction_id,
             prediction=self._prediction,

@@ -11,10 +11,10 @@ import numpy as np
 
 from config.catalog import Catalog
 from config.durations import DAY_S
-from config.errors import InputError
+from config.errors import InputError, SnapshotRefused
 from models.examples import ExampleChunk
 from models.jit import F64
-from models.snapshot import ModelCodec
+from models.snapshot import Likelihood
 from streams.adapters.files import FileLog
 from streams.core.events import Event
 from streams.core.users import user_key
@@ -28,6 +28,16 @@ from streams.runtime.precompile import get_ready
 
 MAX_PENDING: Final = 100_000_000
 LOOK_EVERY_S: Final = 7 * DAY_S
+
+
+class _NotStored:
+    """The codec of a run of which nothing is kept: no model is pickled, so no key is needed to sign it."""
+
+    def dumps(self, model: Likelihood) -> bytes:  # noqa: ARG002
+        return b""
+
+    def loads(self, data: bytes) -> Likelihood:  # noqa: ARG002
+        raise SnapshotRefused("the models of an evaluation are not stored")
 
 
 @dataclass(slots=True)
@@ -47,7 +57,6 @@ def run_evaluation(
     *,
     watcher: Watcher,
     only: str | None = None,
-    codec: ModelCodec | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Run all events, then judge the models in `compare` beside Tideline, on all predictions or `only` one.
@@ -74,7 +83,7 @@ def run_evaluation(
             p: stack.enter_context(Collector(name, prediction, catalog.time.lateness_s))
             for name, (p, prediction) in wanted.items()
         }
-        points = _run(catalog, log, collectors, (min(seen.times_s), max(seen.times_s)), codec, watcher)
+        points = _run(catalog, log, collectors, (min(seen.times_s), max(seen.times_s)), watcher)
         histories = {
             name: GoalHistory.of(np.array(users, np.uint64), np.array(times_s, np.float64))
             for name, (users, times_s) in seen.goals.items()
@@ -117,7 +126,6 @@ def _run(
     log: FileLog,
     collectors: Mapping[int, Collector],
     ends_s: tuple[float, float],
-    codec: ModelCodec | None,
     watcher: Watcher,
 ) -> list[Points]:
     def collect(chunk: ExampleChunk) -> None:
@@ -126,7 +134,7 @@ def _run(
             collector.collect(chunk)
 
     get_ready(watcher)
-    engine = LockStep(catalog, codec=codec, on_chunk=collect)
+    engine = LockStep(catalog, codec=_NotStored(), on_chunk=collect)
     watcher.begin(0, log.rows)
     position = 0
     for number, items in enumerate(log.batches(0, catalog.limits.batch_events), start=1):
