@@ -43,6 +43,7 @@ def check(catalog: Catalog) -> list[Finding]:
     findings += _check_atoms(catalog)
     for id_, segment in catalog.segments.items():
         findings += _check_filter(catalog, segment.filter, ("segments", id_, "filter"))
+        findings += _check_ranges(catalog, segment.filter, ("segments", id_, "filter"))
     findings += _check_cycles(catalog)
     return findings
 
@@ -173,6 +174,37 @@ def _check_filter(catalog: Catalog, filter_: Filter, location: Location) -> Iter
                 f"{node.event!r} with within, but it is not listed under history",
                 f"{node.event!r} under history: only names listed there keep counts per hour and day"
                 + suggest(node.event, catalog.history),
+            )
+
+
+def _check_ranges(catalog: Catalog, filter_: Filter, location: Location) -> Iterator[Finding]:
+    """Ranges of scores that hysteresis makes so wide, or below a `not` so narrow, that nobody leaves any more."""
+    for node, here in walk_located(filter_, location):
+        if not isinstance(node, ScoreFilter) or node.prediction not in catalog.predictions:
+            continue
+        hysteresis = catalog.predictions[node.prediction].hysteresis
+        # An end at 0 or 100 is none, and hysteresis does not move it (streams/core/filters.py).
+        low, high = max(node.score.min or 0.0, 0.0), 100.0 if node.score.max is None else node.score.max
+        if here[len(location) :].count("not") % 2:
+            left_from, left_until = low + hysteresis * (low > 0.0), high - hysteresis * (high < 100.0)
+            if left_from >= left_until:
+                yield (
+                    (*here, "score"),
+                    f"from {low:g} to {high:g} below a not, with a hysteresis of {hysteresis:g}",
+                    f"a wider range or less hysteresis, or it could never be left ({left_from:g} to {left_until:g})",
+                )
+            continue
+        if 0.0 < low <= hysteresis:
+            yield (
+                (*here, "score", "min"),
+                f"{low:g} with a hysteresis of {hysteresis:g}",
+                f"more than {hysteresis:g} (or no min), or it could never be left downwards",
+            )
+        if 100.0 - hysteresis <= high < 100.0:
+            yield (
+                (*here, "score", "max"),
+                f"{high:g} with a hysteresis of {hysteresis:g}",
+                f"less than {100.0 - hysteresis:g} (or no max), or it could never be left upwards",
             )
 
 

@@ -50,7 +50,7 @@ class TimeField(Model):
     def _known(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: of a folder, as Europe is one
             raise refuse("a time zone such as UTC or Europe/Paris") from error
         return value
 

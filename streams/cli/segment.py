@@ -31,6 +31,7 @@ EXAMPLES = (
     ("tideline segment orders_7d.high --all > users.txt", "every member, one id a line"),
 )
 _SHOWN = 10
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @guarded()
@@ -56,6 +57,10 @@ def segment(  # noqa: PLR0913, PLR0917  one for each option
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print members as CSV: since when, how often entered, scores.")
     ] = False,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="With --csv: ids as they are, also those that a spreadsheet takes for formulas."),
+    ] = False,
     store: Store = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -63,13 +68,16 @@ def segment(  # noqa: PLR0913, PLR0917  one for each option
     """Show a segment: its size, and some of its members.
 
     Control characters in an id are shown escaped (ESC as backslash x1b); with --json ids are exact, and so they are
-    with --csv in a file.
+    with --csv --raw in a file. Without --raw an id that a spreadsheet would take for a formula has an apostrophe before
+    it.
     """
     from config.errors import SettingsError
     from streams.runtime.members import chosen_members, describe
 
     if as_csv and (as_json or all_members):
         raise SettingsError("--csv is one form of output, --json and --all are others: choose one")
+    if raw and not as_csv:
+        raise SettingsError("--raw belongs to --csv; with --json ids are exact")
     limit = members if members is not None or all_members or as_csv else _SHOWN
     with opened(store, data_dir) as (reader, state):
         _check_segment(state, name)
@@ -80,7 +88,7 @@ def segment(  # noqa: PLR0913, PLR0917  one for each option
             return
         shown = describe(reader, state, name, ids, state.catalog.predictions)
         if as_csv:
-            _print_csv(shown, tuple(state.catalog.predictions))
+            _print_csv(shown, tuple(state.catalog.predictions), raw=raw)
             return
         size = reader.member_count(name)
         found = list(shown)
@@ -127,25 +135,33 @@ def _print_ids(ids: Iterable[str], *, as_json: bool) -> None:
         typer.echo(json.dumps(user_id) if as_json else printable(user_id))
 
 
-def _print_csv(members: Iterable[Member], predictions: Sequence[str]) -> None:
-    """Exact where a program reads it; on a terminal ids are escaped, so that none commands it."""
+def _print_csv(members: Iterable[Member], predictions: Sequence[str], *, raw: bool) -> None:
+    """On a terminal ids are escaped, so that none commands it; and unless `raw`, none commands a spreadsheet."""
     from streams.runtime.words import printable
 
     to_people = sys.stdout.isatty()
     writer = csv.writer(sys.stdout, lineterminator="\n")
+    # By itself the module puts no quotes around a carriage return, which readers take for the end of a line.
+    quoting = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
     per_prediction = [f"{p}_{part}" for p in predictions for part in ("score", "likelihood", "category")]
     writer.writerow(["user", "since", "entry_count", *per_prediction])
     for member in members:
         since = None if member.since_s is None else datetime.fromtimestamp(member.since_s, UTC)
+        user = printable(member.user) if to_people else member.user
         cells: list[object] = [
-            printable(member.user) if to_people else member.user,
+            user if raw else _harmless(user),
             None if since is None else since.isoformat(timespec="seconds").replace("+00:00", "Z"),
             member.entry_count,
         ]
         for prediction in predictions:
             score = member.scores.get(prediction)
             cells += [None] * 3 if score is None else [score.score, score.likelihood, score.category]
-        writer.writerow(cells)
+        (quoting if "\r" in member.user else writer).writerow(cells)
+
+
+def _harmless(text: str) -> str:
+    """With an apostrophe before what a spreadsheet would take for a formula, which may send data elsewhere."""
+    return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
 def _as_dict(member: Member) -> dict[str, object]:

@@ -26,6 +26,7 @@ from streams.ports import MAX_MESSAGE_BYTES, Claim, CommitBatch, Loaded, Message
 from streams.runtime.lockstep import LEARNER_PREFIX
 from streams.runtime.records import Position, Record
 from streams.runtime.shard_run import Ports
+from streams.runtime.whole import check_whole
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class LearnerRun:
         ports = self._ports
         claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=self._known_number)
         loaded = ports.store.load(claim)
+        check_whole(claim, loaded)
         names = Vocabulary(self.catalog).feature_names()
         blobs = loaded.blobs
         fields = {

@@ -25,6 +25,7 @@ from streams.ports import Claim, CommitBatch, Identity, Loaded, Sink, Store
 from streams.runtime.about import InputFile, Run, run_blobs, stored_run
 from streams.runtime.going_on import why_not
 from streams.runtime.lockstep import LockStep
+from streams.runtime.whole import check_whole
 
 SHARDS = 1
 TOTALS_BLOB = "totals"
@@ -236,6 +237,7 @@ class Replay:
         """
         claim = self._store.claim(0, new_generation=generation, last_number=last)
         loaded = self._store.load(claim)
+        check_whole(claim, loaded)
         _check_files(stored_run(loaded.blobs), self._log)
         engine = LockStep.load(self._catalog, loaded, generation=claim.generation, shard=claim.shard, codec=self._codec)
         return claim, loaded, engine

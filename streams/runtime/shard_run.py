@@ -27,6 +27,7 @@ from streams.core.saving import Saver
 from streams.core.shard import Shard, Stop
 from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Sink, Store
 from streams.runtime.records import Position, Record
+from streams.runtime.whole import check_whole
 
 COMMIT_CHUNK_BYTES: Final = 4 << 20
 """A commit is due when the chunks for the learners have so many bytes."""
@@ -172,6 +173,7 @@ class ShardRun:
         earlier = self._claim
         claim = self._take_claim()
         loaded = self._ports.store.load(claim)
+        check_whole(claim, loaded)
         # With an epoch between the two somebody else may have made commits of the same numbers.
         is_ours = earlier is not None and claim.epoch == earlier.epoch + 1 and claim.generation == earlier.generation
         if not (self.is_loaded and is_ours and claim.number == self._committed):

@@ -480,7 +480,9 @@ def _users_per_bucket(state: StoredState, p: int, prediction: Prediction) -> I64
 
 
 def _score_of_bins(state: StoredState, p: int, prediction: Prediction) -> F64:
-    if prediction.scale == "probability":
+    # Until a prediction is live, its rank values are the heuristic's: no logits, and scores are percentiles.
+    is_served = state.snapshot is not None and state.snapshot.predictions[p].status != Status.WARMING
+    if is_served and prediction.scale == "probability":
         middle = Z_MIN + (np.arange(BINS) + 0.5) * (Z_MAX - Z_MIN) / BINS
         score: F64 = 100.0 / (1.0 + np.exp(-middle))
         return score

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +104,26 @@ def test_json_has_the_exact_id(stored: tuple[list[str], str]) -> None:
     _, out, _ = run("user", EVIL, "--json", *options(stored))
     found = json.loads(out)
     assert (found["user"], EVIL in {event["name"] for event in found["events"]}) == (EVIL, True)
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]
+
+
+def test_an_id_in_a_csv_is_no_formula_for_a_spreadsheet(tmp_path: Path) -> None:
+    track = {"type": "track", "event": "Order", "timestamp": "2024-01-03T00:00:00Z"}
+    users = [*FORMULAS, "ann", "a=1"]
+    (tmp_path / "shop.yaml").write_text(CATALOG)
+    (tmp_path / "e.ndjson").write_text("".join(json.dumps({**track, "userId": user}) + "\n" for user in users))
+    where = ["--data-dir", str(tmp_path / "data")]
+    code, _, err = run("replay", str(tmp_path / "e.ndjson"), "--catalog", str(tmp_path / "shop.yaml"), *where)
+    assert code == 0, err
+
+    def written(*more: str) -> list[str]:
+        code, out, err = run("segment", "buyers", "--csv", *more, *where)
+        assert code == 0, err
+        return sorted(row["user"] for row in csv.DictReader(io.StringIO(out, newline="")))
+
+    assert written() == sorted([*(f"'{user}" for user in FORMULAS), "ann", "a=1"])
+    assert written("--raw") == sorted(users)
+    code, _, err = run("segment", "buyers", "--raw", *where)
+    assert (code, "--raw belongs to --csv" in err) == (2, True)

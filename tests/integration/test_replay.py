@@ -235,3 +235,13 @@ def test_a_run_goes_on_by_the_clock_that_it_began_with(catalog: Catalog, log: Fi
     with open_log([events], catalog, NOW_S) as same:
         replay(catalog, same, MemoryStore(server), sink)
     assert_same(server, wanted)
+
+
+def test_a_store_that_lost_its_state_is_not_gone_on_with(catalog: Catalog, log: FileLog) -> None:
+    """As an interrupted deletion left it: the number of the last commit, and nothing else."""
+    server = MemoryServer()
+    Replay(catalog, log, MemoryStore(server), ListSink(), patience=Patience(lambda _: None)).run()
+    shard = server.shards[0]
+    shard.blobs, shard.rows = {}, {}
+    with pytest.raises(StoreIncompatible, match=r"only a part of shard 0.*--fresh"):
+        Replay(catalog, log, MemoryStore(server), ListSink(), patience=Patience(lambda _: None)).run()

@@ -242,3 +242,23 @@ def test_the_latest_transitions_are_varied(shop: Shop) -> None:
     kinds = [(found.data.segment_id, found.data.in_segment) for found in chosen]
     assert 3 <= len(chosen) <= 8
     assert max(map(kinds.count, kinds)) <= 2
+
+
+def test_while_warming_up_users_are_counted_by_the_percentile_that_is_their_score(shop: Shop) -> None:
+    """`scale: probability` begins when the prediction is live; until then rank values are no logits."""
+    with read_place(shop.job.place) as reader:
+        state = read_state(reader)
+    assert state.catalog.predictions["orders_3d"].scale == "percentile"
+    by_probability = {
+        name: prediction.model_copy(update={"scale": "probability"})
+        for name, prediction in state.catalog.predictions.items()
+    }
+    catalog = state.catalog.model_copy(update={"predictions": by_probability})
+    changed = summarize(dataclasses.replace(state, catalog=catalog)).predictions
+    live, _, warming = (
+        ([bucket.users for bucket in before.buckets], [bucket.users for bucket in after.buckets])
+        for before, after in zip(summarize(state).predictions, changed, strict=True)
+    )
+    assert warming[0] == warming[1]
+    assert live[0] != live[1]
+    assert sum(live[0]) == sum(live[1])

@@ -55,6 +55,7 @@ CASES: list[tuple[str, str, str, str, str]] = [
     ("{max_ahead: 10m,", "{max_ahead: -5m,", "time.max_ahead", "'-5m'", "a duration such as 30s"),
     ("{max_ahead: 10m,", "{max_ahead: 99999d,", "time.max_ahead", "'99999d'", "from 0 to 3650d"),
     ("unit: iso", "unit: isoo", "input.time.unit", "'isoo'", "'iso', 's' or 'ms'; did you mean 'iso'?"),
+    ("Europe/Paris", "Europe", "input.time.timezone", "'Europe'", "a time zone"),
     ("Europe/Paris", "Europe/Pari", "input.time.timezone", "'Europe/Pari'", "a time zone"),
     ("[0.5, 7, 30]", "[7, 0.5]", "features.half_lives_days", "a list of 2", "each longer than the one before"),
     ("[0.5, 7, 30]", "[]", "features.half_lives_days", "an empty list", "at least 1"),
@@ -181,6 +182,50 @@ def test_every_event_must_be_the_constant_one() -> None:
     found = problems(text)
     assert {p.path for p in found} >= {"history[1]", "predictions.returns_2w.goal.did", "remember['Cart Viewed']"}
     assert all("by input.event every row is that event" in p.expected for p in found)
+
+
+RANGED = """
+version: 1
+name: x
+predictions:
+  orders: {{name: Orders, goal: {{did: Order}}, window: 7d, hysteresis: {hysteresis}}}
+segments:
+  not: {{name: A segment may be called so, filter: {tree}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("hysteresis", "score", "nots", "expected"),
+    [
+        (5, "{min: 5}", 0, "more than 5 (or no min), or it could never be left downwards"),
+        (5, "{min: 5.5}", 0, None),
+        (5, "{min: 0, max: 95}", 2, "less than 95 (or no max), or it could never be left upwards"),
+        (5, "{max: 94.5}", 0, None),
+        (5, "{min: 3, max: 60}", 0, "could never be left downwards"),
+        (5, "{min: 0, max: 100}", 0, None),
+        (0, "{min: 0.1, max: 99.9}", 0, None),
+        (5, "{min: 5}", 1, None),
+        (5, "{min: 40, max: 50}", 1, "could never be left (45 to 45)"),
+        (5, "{min: 40, max: 50.5}", 3, None),
+        (5, "{min: 96}", 1, "could never be left (101 to 100)"),
+        (5, "{max: 4}", 1, "could never be left (0 to -1)"),
+        (5, "{max: 6}", 1, None),
+    ],
+)
+def test_a_range_that_can_never_be_left_is_refused(
+    hysteresis: float, score: str, nots: int, expected: str | None
+) -> None:
+    tree = f"{{prediction: orders, score: {score}}}"
+    for _ in range(nots):
+        tree = f"{{not: {tree}}}"
+    text = RANGED.format(hysteresis=hysteresis, tree=f"{{any: [{tree}]}}")
+    if expected is None:
+        loads(text)
+        return
+    (found,) = problems(text)
+    assert found.path.startswith("segments.not.filter.any[0]")
+    assert ".score" in found.path
+    assert expected in found.expected
 
 
 def test_longer_cycles_are_found_once() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from benchmarks._warmup import ShortWarmup
+from config.errors import StoreIncompatible
 from config.loader import loads
 from models.snapshot import Snapshot, Status
 from streams.adapters.memory_sinks import ListSink
@@ -320,3 +321,29 @@ def test_runs_that_were_dropped_come_back_the_same(world: World) -> None:
         order = np.argsort(run.shard.users.users.order[: run.users])
         assert np.array_equal(run.shard.users.buffer[order], rows)
     assert state_of(world.learner) == learned
+
+
+@pytest.mark.parametrize("server", [0, 1], ids=["shard", "learner"])
+@pytest.mark.parametrize("lost", ["state", "meta"])
+def test_a_run_of_which_a_part_is_gone_is_not_gone_on_with(server: int, lost: str) -> None:
+    """Keys were deleted: from an empty state everybody would be scored anew, far behind in the log."""
+    world = World()
+    user = next(name for name in map(str, count()) if shard_of(name, SHARDS) == 0)
+    hours = [event(user, "Order", START_S + 3_600.0 * n, n) for n in range(12)]
+    world.step(0, hours)
+    world.learn()
+    stored = world.servers[server].shards[0]
+    assert stored.number > 0
+    assert stored.blobs
+    if lost == "state":
+        stored.blobs, stored.rows = {}, {}
+    else:
+        stored.number, stored.generation, stored.position = 0, "", None
+    another: ShardRun | LearnerRun
+    if server:
+        another = LearnerRun(CATALOG, world.ports(1, 1), partition=0, every=SHARDS, digest="d")
+    else:
+        another = ShardRun(CATALOG, world.ports(0, SHARDS), shard=0, shards=SHARDS, source="events-0", digest="d")
+    with pytest.raises(StoreIncompatible, match=r"only a part of shard 0.*TIDELINE_KEY_PREFIX"):
+        another.assign()
+    assert not another.is_loaded
