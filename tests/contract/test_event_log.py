@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from config.errors import BrokerError, BrokerUnavailable
 from config.settings import Settings, load_settings
+from streams.adapters.embedded_log import EmbeddedEventLog
 from streams.adapters.kafka_log import KafkaEventLog
 from streams.adapters.kafka_topics import require_topics
+from streams.adapters.log_folder import LogFolder
+from streams.adapters.log_reader import PartitionReader
 from streams.adapters.memory_log import MemoryLog
 from streams.core.partition import shard_of
 from streams.ports import EventLog
@@ -46,6 +51,27 @@ class MemoryLogWorld:
         return [(shard_of(user, PARTITIONS), user, event) for user, event in self.log.records]
 
 
+class EmbeddedLogWorld:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self) -> EmbeddedEventLog:
+        return EmbeddedEventLog(self.folder, PARTITIONS)
+
+    def read(self, count: int) -> list[tuple[int, str, bytes]]:
+        log = LogFolder.make(self.folder, PARTITIONS)
+        found = []
+        for number in range(PARTITIONS):
+            with closing(PartitionReader(log.partition("events", number))) as reader:
+                at = reader.begin
+                while at < reader.end:
+                    entries = reader.read(at, 10)
+                    found += [(number, entry.key.decode(), entry.value) for entry in entries]
+                    at = entries[-1].offset + 1
+        assert len(found) == count
+        return found
+
+
 class KafkaLogWorld:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -66,10 +92,12 @@ def kafka_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaWorld
         world.server.stop()
 
 
-@pytest.fixture(params=["memory", "kafka"])
-def world(request: pytest.FixtureRequest) -> LogWorld:
+@pytest.fixture(params=["memory", "embedded", "kafka"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> LogWorld:
     if request.param == "memory":
         return MemoryLogWorld()
+    if request.param == "embedded":
+        return EmbeddedLogWorld(tmp_path / "log")
     kafka: KafkaWorld = request.getfixturevalue("kafka_world")
     settings = kafka.settings(shards=PARTITIONS)
     require_topics(settings, create=True)
