@@ -6,7 +6,6 @@ A record is the call as it came, byte for byte, with what Segment adds, too: `me
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ _NULL: Final = msgspec.Raw(b"null")
 _TRACK: Final = msgspec.Raw(b'"track"')
 _READ: Final = ("properties", "traits")
 _IDS: Final = ("userId", "anonymousId", "event", "messageId")
-_NUMBER: Final = re.compile(rb"-?[0-9]")
+_NUMBER_STARTS: Final = frozenset(b"%c" % c for c in b"-0123456789")
 _SHARED: Final = ("context", "integrations")
 _NO_LIMIT: Final = 1 << 62
 
@@ -40,12 +39,17 @@ _read_time = time_reader()
 Fields = dict[str, msgspec.Raw]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
     """When a request arrived, in seconds since 1970 UTC, and how ids are made."""
 
     received_s: float
     new_id: Callable[[], str]
+    text: msgspec.Raw = field(init=False)
+    """The time as JSON: the same for all events of a request."""
+
+    def __post_init__(self) -> None:
+        self.text = _time_text(self.received_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arriv
         known = arrival.new_id()
         fields["messageId"] = msgspec.Raw(_encode(known))
         taken.made_ids.append((index, known))
-    fields["receivedAt"] = _time_text(arrival.received_s)
+    fields["receivedAt"] = arrival.text
     taken.records.append((user, _encode(fields)))
     if problem is not None:
         taken.unusable.append(Unusable(index, problem.reason.value, problem.detail))
@@ -149,8 +153,8 @@ def _as_it_came(fields: Fields, item: bytes, arrival: Arrival) -> bytes:
     if not fields:
         return item
     if fields.get("timestamp", _NULL) == fields.get("originalTimestamp", _NULL) == _NULL:
-        fields["timestamp"] = _time_text(arrival.received_s)
-    fields["receivedAt"] = _time_text(arrival.received_s)
+        fields["timestamp"] = arrival.text
+    fields["receivedAt"] = arrival.text
     return _encode(fields)
 
 
@@ -174,7 +178,7 @@ def _check_object(fields: Fields, name: str) -> None:
 def _write_whole(fields: Fields, name: str) -> None:
     """A whole number as text: to JSON `7`, `7.0` and `7e0` are the same number, and as text it has any size."""
     raw = bytes(fields.get(name, _NULL))
-    if not _NUMBER.match(raw):
+    if raw[:1] not in _NUMBER_STARTS:
         return
     if raw.removeprefix(b"-").isdigit():
         fields[name] = msgspec.Raw(b'"%b"' % raw)
@@ -237,7 +241,7 @@ def _correct_time(fields: Fields, whole: Fields, arrival: Arrival) -> None:
         return
     original = stamp if original == _NULL else original
     if original == _NULL:
-        fields["timestamp"] = _time_text(arrival.received_s)
+        fields["timestamp"] = arrival.text
         return
     time_s = _read_time(_value(original))
     fields["originalTimestamp"] = fields["timestamp"] = original
