@@ -29,7 +29,7 @@ from streams.adapters.log_format import (
 READ_BYTES: Final = 4 << 20
 _CHUNK_BYTES: Final = 1 << 20
 _FIRST_PAUSE_S: Final = 0.002
-_LONGEST_PAUSE_S: Final = 0.02
+_LONGEST_PAUSE_S: Final = 0.01
 _PAUSE_GROWTH: Final = 1.3
 _MARK_ATTEMPTS: Final = 1_000
 _NOTHING: Final = End(0, 0, 0)

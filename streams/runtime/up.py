@@ -97,6 +97,7 @@ def _log_commands(job: UpJob) -> list[str]:
     return [
         f"  tideline simulate --users 2000 --days 60 --out log {where}",
         f"  tideline produce FILE -c {shlex.quote(str(job.catalog))} {where}",
+        f"  tideline keys create --role ingest --name shop {where}; tideline api {where}",
         f"  tideline lag {where}",
         f"  tideline tail segment-events --from-start {where}",
     ]
