@@ -108,6 +108,7 @@ def test_every_event_is_accounted_for_over_kill_9_and_sigterm(world: WorkerWorld
 def _check_views(worker: WorkerProcess) -> None:
     """Of a worker that has everything, and has caught up."""
     assert worker.get("/healthz") == (200, b'{"alive":true}')
+    assert [worker.get(path)[0] for path in ("/", "/router/", "/table/", "/graph", "/nothing")] == [404] * 5
     assert worker.get("/readyz")[0] == 200
     health = worker.health()
     assert health["assigned"] == list(range(SHARDS))

@@ -18,6 +18,7 @@ from typing import Any, Final
 import faust
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
+from faust.web.base import BlueprintManager
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streams.adapters.kafka_errors import explained
@@ -151,6 +152,8 @@ class Worker:
             web_port=settings.web_port,
             autodiscover=False,
         )
+        # Faust's own views show what it knows of topics and tables to whoever may ask for metrics.
+        app.web.blueprints = BlueprintManager()
         digest = self.stores.digest
         self.models = LatestModels(
             digest=digest, predictions=tuple(catalog.predictions), features=self.stores.features, codec=codec
