@@ -83,12 +83,14 @@ class RedisStore:
         outbox_keep: int = 0,
         wait_for: WaitFor | None = None,
         timeout_s: float = 30.0,
+        part: str = "shard",
     ) -> None:
         """Connect and look at the server, waiting as `patience` says while it starts or loads.
 
         `dead_letters`: bound of the stream of dead letters of a shard.
         `outbox_keep`: how many published transitions stay in a shard's outbox stream for its readers.
         `timeout_s`: how long one reply may take.
+        `part`: what errors call a shard; in the store of learners each is one of them.
 
         Raises StoreUnavailable, and StoreIncompatible for a server that cannot be used as it is.
         """
@@ -97,6 +99,7 @@ class RedisStore:
         self._dead_letters = dead_letters
         self._outbox_keep = outbox_keep
         self._wait_for = wait_for
+        self._part = part
         self._made_for: tuple[int, Identity] | None = None
         self._nodes = open_nodes(url, timeout_s=timeout_s)
         try:
@@ -187,7 +190,7 @@ class RedisStore:
 
     def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:
         if self._made_for is None or not 0 <= shard < self._made_for[0]:
-            raise StoreIncompatible(f"shard {shard} is not one of the shards that this store was prepared for")
+            raise StoreIncompatible(f"{self._part} {shard} is not one of those that this store was prepared for")
         shards, identity = self._made_for
         self._put_identity(shards, identity, replace=False)  # a store that was emptied meanwhile is noticed here
         keys = self._keys(shard)
@@ -197,7 +200,9 @@ class RedisStore:
             if not found:
                 _refuse_leftovers(wire, keys)
             if b"damaged" in found:
-                raise StoreIncompatible(f"shard {shard} is not whole: {found[b'damaged'].decode()}. Rebuild the store.")
+                raise StoreIncompatible(
+                    f"{self._part} {shard} is not whole: {found[b'damaged'].decode()}. Rebuild the store."
+                )
             number = _integer(found, b"commit")
             generation = found.get(b"generation", b"").decode()
             if not generation or (last_number is not None and number < last_number):
@@ -208,7 +213,7 @@ class RedisStore:
                 # Once more: whoever replaced the identity after the first look did not see this claim to fence it.
                 self._put_identity(shards, identity, replace=False)
                 return Claim(shard, epoch, number, generation, found.get(b"position"), owner)
-        raise StoreUnavailable(f"shard {shard} keeps being claimed by others")
+        raise StoreUnavailable(f"{self._part} {shard} keeps being claimed by others")
 
     def load(self, claim: Claim) -> Loaded:
         keys = self._keys(claim.shard)
@@ -235,13 +240,13 @@ class RedisStore:
         _raise_refusals([watched, stored], "opening a commit")
         if stored != _fence(claim, batch.number - 1):
             wire.exchange([_UNWATCH])
-            raise _fenced(claim, batch.number - 1, stored)
+            raise _fenced(self._part, claim, batch.number - 1, stored)
         tail = [_EXEC] if self._wait_for is None else [_EXEC, self._wait_for.command()]
         replies = wire.exchange([_MULTI, *body, *tail], on_same_line=True)
         result = replies[1 + len(body)]
-        _raise_refusals([*replies[: 1 + len(body)], result], f"commit {batch.number} of shard {claim.shard}")
+        _raise_refusals([*replies[: 1 + len(body)], result], f"commit {batch.number} of {self._part} {claim.shard}")
         if result is None:
-            raise Fenced(f"shard {claim.shard} was taken over during commit {batch.number}")
+            raise Fenced(f"{self._part} {claim.shard} was taken over during commit {batch.number}")
         _refuse_half(wire, keys, result)
         if self._wait_for is not None:
             self._wait_for.check(replies[-1])
@@ -254,7 +259,7 @@ class RedisStore:
         if stored == _fence(claim, number - 1):
             return False
         if stored != _fence(claim, number):
-            raise _fenced(claim, number, stored)
+            raise _fenced(self._part, claim, number, stored)
         if self._wait_for is not None:
             # WAIT counts from the last write of its own connection, so a new connection has to write first.
             mark = command(b"SET", keys.wait, b"%d" % number)
@@ -325,7 +330,7 @@ class RedisStore:
         (stored,) = self._nodes.of(keys.meta).exchange([_fence_fields(keys)])
         _raise_refusals([stored], "checking a claim")
         if stored != _fence(claim, claim.number):
-            raise _fenced(claim, claim.number, stored)
+            raise _fenced(self._part, claim, claim.number, stored)
 
     def _outbox_after(self, keys: ShardKeys, published: int) -> list[OutboxEntry]:
         return [(entry_id.decode(), fields[1]) for entry_id, fields in self._stream_after(keys.outbox, published)]
@@ -463,11 +468,11 @@ def _fence(claim: Claim, number: int) -> list[bytes | None]:
     return [b"%d" % claim.epoch, b"%d" % number if number else None, claim.generation.encode(), claim.owner.encode()]
 
 
-def _fenced(claim: Claim, number: int, stored: Sequence[bytes | None]) -> Fenced:
+def _fenced(part: str, claim: Claim, number: int, stored: Sequence[bytes | None]) -> Fenced:
     epoch, commit, generation, owner = [value.decode() if value else "none" for value in stored]
     other = "" if owner == claim.owner else " by another claim"
     return Fenced(
-        f"shard {claim.shard}: expected epoch {claim.epoch} of generation {claim.generation} after commit {number}, "
+        f"{part} {claim.shard}: expected epoch {claim.epoch} of generation {claim.generation} after commit {number}, "
         f"found epoch {epoch} of generation {generation} after commit {commit}{other}"
     )
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from config.catalog import Catalog, EventLimit
-from config.errors import Stopped
+from config.errors import Stopped, StoreIncompatible
 from config.features import TraitLimit
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.redis_store import RedisStore
 from streams.commit import Patience, patiently
 from streams.ports import Courier, Identity, Sink, Store
+from streams.runtime.other_catalog import words_about_catalog
 from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
@@ -48,6 +49,7 @@ class WorkerStores:
         """How many each model has."""
         self._url = url
         self._place = place
+        self._catalog = catalog
         self._limit = catalog.limits.dead_letters
         self._identity = Identity(
             catalog=self.digest,
@@ -70,7 +72,11 @@ class WorkerStores:
 
     def check(self) -> str:
         """Prepare the store; what its settings promise. Raises StoreError."""
-        return self._open(self._place.patience, learners=False).promises()
+        try:
+            return self._open(self._place.patience, learners=False).promises()
+        except StoreIncompatible as error:
+            words = words_about_catalog(self._url, self._place, self._catalog)
+            raise (error if words is None else StoreIncompatible(words)) from None
 
     def ports(self, sink: Sink, courier: Courier, *, learners: bool = False) -> Ports:
         """For one run, with a store of its own. Raises StoreError, Stopped."""
@@ -89,6 +95,7 @@ class WorkerStores:
             prefix=self._place.prefix + (LEARNERS if learners else ""),
             dead_letters=self._limit,
             wait_for=self._place.wait_for,
+            part="learner" if learners else "shard",
         )
         self._stores.append(store)
         patiently(patience, lambda: store.prepare(self._shards[learners], self._identity))

@@ -1,0 +1,79 @@
+"""The stores of a worker, in a real server: what is said where it cannot go on in one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.errors import Fenced, StoreIncompatible
+from config.loader import loads
+from streams.adapters.memory_sinks import ListCourier, ListSink
+from streams.adapters.valkey_server import EmbeddedValkey
+from streams.ports import CommitBatch
+from streams.runtime.about import about_blobs
+from streams.runtime.place import Place
+from streams.runtime.worker_stores import WorkerStores
+
+CATALOG = """
+version: 1
+name: Shop
+predictions: {orders: {name: Orders, goal: {did: Order}, window: 7d}}
+"""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server.url
+
+
+def stores_of(url: str, prefix: str, catalog: str = CATALOG) -> WorkerStores:
+    return WorkerStores(url, Place(Path("data"), url, prefix), loads(catalog), shards=3, learners=8)
+
+
+def test_another_catalog_is_told_with_what_differs(url: str) -> None:
+    first = stores_of(url, "one")
+    first.check()
+    ports = first.ports(ListSink(), ListCourier())
+    claim = ports.store.claim(2, new_generation="g")  # the only shard that has a commit
+    ports.store.commit(claim, CommitBatch(1, b"", blobs=about_blobs(loads(CATALOG))), None)
+    changed = stores_of(url, "one", CATALOG.replace("7d", "14d"))
+    with pytest.raises(StoreIncompatible) as raised:
+        changed.check()
+    words = str(raised.value)
+    assert (
+        "holds the state of another catalog ('Shop'). What differs:\n  predictions.orders.window: 7d, now 14d\n"
+        in words
+    )
+    assert "TIDELINE_KEY_PREFIX" in words
+    for stores in (first, changed):
+        stores.close()
+
+
+def test_other_shards_are_told_as_such(url: str) -> None:
+    first = stores_of(url, "two")
+    first.check()
+    ports = first.ports(ListSink(), ListCourier())
+    ports.store.commit(
+        ports.store.claim(0, new_generation="g"), CommitBatch(1, b"", blobs=about_blobs(loads(CATALOG))), None
+    )
+    other = WorkerStores(url, Place(Path("data"), url, "two"), loads(CATALOG), shards=4, learners=8)
+    with pytest.raises(StoreIncompatible, match="made for shards 3, not 4"):
+        other.check()
+    for stores in (first, other):
+        stores.close()
+
+
+def test_errors_of_learners_speak_of_learners(url: str) -> None:
+    stores = stores_of(url, "three")
+    for learners, part in ((True, "learner 2"), (False, "shard 2")):
+        store = stores.ports(ListSink(), ListCourier(), learners=learners).store
+        claim = store.claim(2, new_generation="g")
+        store.claim(2, new_generation="g")
+        with pytest.raises(Fenced, match=f"^{part}: expected epoch"):
+            store.commit(claim, CommitBatch(1, b""), None)
+        with pytest.raises(StoreIncompatible, match="^learner 8" if learners else "^shard 8"):
+            store.claim(8, new_generation="g")
+    stores.close()
