@@ -192,7 +192,10 @@ class WorkerPart:
         ]
         root = Path(__file__).resolve().parents[2]
         self._process = OwnedProcess("worker", command, log=self._job.data_dir / "worker.log")
-        self._process.start(folder=root)
+        try:
+            self._process.start(folder=root)
+        except OSError as error:
+            raise TidelineError(f"the worker cannot be run: {error}") from error
         self._wait_until_it_answers(self._process, stopping)
 
     def _wait_until_it_answers(self, process: OwnedProcess, stopping: threading.Event) -> None:

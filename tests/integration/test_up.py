@@ -197,3 +197,13 @@ def test_another_program_on_the_port_is_not_taken_for_the_worker(tmp_path: Path)
     with socket.create_server(("127.0.0.1", settings.web_port)), refused:
         worker.start(threading.Event())
     assert worker.ended() is None
+
+
+def test_a_worker_that_cannot_be_run_is_told(tmp_path: Path) -> None:
+    class Store(StorePart):
+        url = "redis://127.0.0.1:1/0"
+
+    settings, folder = load_settings(web_port=free_port()), tmp_path / "none"
+    worker = WorkerPart(UpJob(settings, tmp_path / "none.yaml", folder, tmp_path), Store(tmp_path), None)
+    with pytest.raises(TidelineError, match=r"the worker cannot be run: .*none/worker\.log"):
+        worker.start(threading.Event())
