@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from streams.cli.kafka import LogDir, embedded_log
+from streams.cli.kafka import Bootstrap, LogDir, embedded_log
 from streams.cli.options import Json
 from streams.cli.screen import err, guarded, out
 
@@ -87,6 +87,7 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
     window_days: Annotated[
         float, typer.Option("--window-days", min=0.01, max=365.0, help="Of the goal, Order Completed, in the truth.")
     ] = 7.0,
+    kafka: Bootstrap = None,
     data_dir: LogDir = None,
     as_json: Json = False,
 ) -> None:
@@ -111,9 +112,11 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
         slice_ms=_LIVE_SLICE_MS if live else None,
     )
     _check_outputs(to, truth, data_dir, as_json=as_json)
+    if kafka is not None and str(to) != KAFKA:
+        raise _refuse("--kafka", "it is for --out kafka")
     began_s = time.monotonic()
     with ExitStack() as stack:
-        sink = stack.enter_context(_sink(to, data_dir))
+        sink = stack.enter_context(_sink(to, data_dir, kafka))
         tell = None if truth is None else stack.enter_context(_text(truth))
         bar = stack.enter_context(_Bar(plan))
         counts = run_simulation(plan, sink, _pace(per_s, live=live), tell_truth=tell, progress=bar.tell)
@@ -185,7 +188,7 @@ def _check_outputs(to: Path, truth: Path | None, data_dir: Path | None, *, as_js
 
 
 @contextmanager
-def _sink(to: Path, data_dir: Path | None) -> Iterator[Sink]:
+def _sink(to: Path, data_dir: Path | None, kafka: str | None) -> Iterator[Sink]:
     """What the records go into; closed at the end, also of an interrupted run."""
     from streams.simulate.sinks import FileSink, LineSink
 
@@ -193,7 +196,7 @@ def _sink(to: Path, data_dir: Path | None) -> Iterator[Sink]:
         from config.settings import load_settings
         from streams.runtime.kafka.traffic import open_traffic
 
-        with open_traffic(load_settings()) as traffic:
+        with open_traffic(load_settings(kafka_bootstrap_servers=kafka)) as traffic:
             yield traffic
         return
     if (folder := embedded_log(data_dir)) is not None:

@@ -97,3 +97,12 @@ def test_users_may_be_written_as_numbers_are(tmp_path: Path) -> None:
     code, out, _ = run("--out", str(tmp_path / "x.ndjson"), "--users", "1e3", "--days", "1", "--arrive-days", "2")
     assert code == 0
     assert re.search(r"4\d\d|5\d\d users have not signed up by then", out)
+
+
+def test_the_kafka_to_send_to_can_be_named() -> None:
+    code, _, err = run("--out", "kafka", "--kafka", "127.0.0.1:1", *SMALL)
+    assert code == 6
+    assert "No Kafka answers at 127.0.0.1:1" in err
+    code, _, err = run("--out", "-", "--kafka", "127.0.0.1:1", *SMALL)
+    assert code == 2
+    assert "--out kafka" in err
