@@ -93,7 +93,10 @@ def parse_store_address(url: str) -> StoreAddress:
 
 def hide_password(url: str) -> str:
     """The address without its passwords, for messages."""
-    url = re.sub(r"([?&][a-z_]*password=)[^&]*", r"\1***", url)
+    # By names as they are read: in any case of letters, and with % before the codes of some of them.
+    url = re.sub(
+        r"([?&])([^=&]*)=[^&]*", lambda m: f"{m[1]}{m[2]}=***" if "password" in unquote(m[2]).lower() else m[0], url
+    )
     head, at, tail = url.rpartition("@")
     if not at or "://" not in head:
         return url

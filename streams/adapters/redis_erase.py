@@ -24,14 +24,15 @@ def erase_store(url: str, *, prefix: str = "tl", timeout_s: float = 30.0) -> int
 
     First the store gets a format that everybody refuses, then its shards lose what commits stand on, so that a process
     which still writes to it is refused instead of going on with half of it. What was begun and could not be ended is
-    continued by the next call. Does nothing where there is no store. Raises StoreIncompatible if something else is kept
-    under the key that says what the store was made for, StoreUnavailable when there is no answer.
+    continued by the next call, also where the key that says what the store was made for is gone: a run would take what
+    is left of the shards for its own. Raises StoreIncompatible if something else is kept under that key,
+    StoreUnavailable when there is no answer.
     """
     meta = store_meta(prefix)
     with closing(open_nodes(url, timeout_s=timeout_s)) as nodes:
         kind = nodes.ask("TYPE", meta)
         if kind == b"none":
-            return 0
+            return _erase_shards(nodes, prefix, "meta") + _erase_shards(nodes, prefix)
         shards = nodes.ask("HGET", meta, "shards") if kind == b"hash" else None
         if shards is None:
             raise StoreIncompatible(
@@ -45,20 +46,20 @@ def erase_store(url: str, *, prefix: str = "tl", timeout_s: float = 30.0) -> int
         return count
 
 
-def _erase_shards(nodes: Nodes, prefix: str) -> int:
-    """Until a whole scan finds nothing: keys may go from one node to another meanwhile."""
+def _erase_shards(nodes: Nodes, prefix: str, name: str = "*") -> int:
+    """Until a whole scan finds nothing: keys may go from one node to another meanwhile. `name`: only such keys."""
     count = 0
-    while found := sum(_erase_found(wire, prefix) for wire in nodes.primaries()):
+    while found := sum(_erase_found(wire, prefix, name) for wire in nodes.primaries()):
         count += found
     return count
 
 
-def _erase_found(wire: Wire, prefix: str) -> int:
+def _erase_found(wire: Wire, prefix: str, name: str) -> int:
     ours = re.compile(rb"%b:\{[0-9]+\}:" % re.escape(prefix.encode()))
     count = 0
     cursor = b"0"
     while True:
-        cursor, page = wire.ask("SCAN", cursor, "MATCH", _pattern(prefix), "COUNT", _SCAN_COUNT)
+        cursor, page = wire.ask("SCAN", cursor, "MATCH", _pattern(prefix, name), "COUNT", _SCAN_COUNT)
         # A command for each, as the keys of several shards cannot be in one command of a cluster.
         for reply in wire.exchange([command(b"UNLINK", key) for key in page if ours.match(key)]):
             if isinstance(reply, ResponseError):
@@ -68,6 +69,6 @@ def _erase_found(wire: Wire, prefix: str) -> int:
             return count
 
 
-def _pattern(prefix: str) -> str:
+def _pattern(prefix: str, name: str) -> str:
     """Keys of any shard. What a prefix may consist of has no special meaning in a pattern."""
-    return f"{prefix}:{{*}}:*"
+    return f"{prefix}:{{*}}:{name}"

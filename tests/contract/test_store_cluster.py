@@ -211,6 +211,21 @@ def test_an_erasure_that_was_cut_short_is_refused_by_all_and_continued(redis_wor
     assert own.keys() == []
 
 
+def test_what_is_left_of_shards_is_erased_also_without_the_key_of_the_store(redis_world: RedisWorld) -> None:
+    """As an erasure of an older version left it, which began with that key: a run would go on from the rest."""
+    own = redis_world
+    store, claims = ready(own)
+    for claim in claims:
+        store.commit(claim, batch(1), None)
+    own.client.delete(f"{own.prefix}:meta")
+    own.client.set(f"{own.prefix}x:{{0}}:meta", "somebody's")
+    assert erase_store(own.url, prefix=own.prefix) > SHARDS
+    assert own.keys() == []
+    assert own.client.get(f"{own.prefix}x:{{0}}:meta") == b"somebody's"
+    own.client.delete(f"{own.prefix}x:{{0}}:meta")
+    assert erase_store(own.url, prefix=own.prefix) == 0
+
+
 def test_the_promise_is_that_of_the_weakest_node(cluster: Cluster, own: RedisWorld) -> None:
     assert "no crossing is said twice" in own.open().promises()
     last = cluster.nodes[2].client

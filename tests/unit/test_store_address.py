@@ -99,6 +99,8 @@ def test_files_of_certificates_are_looked_for(tmp_path: Path) -> None:
         ("redis+sentinel://a/s?sentinel_password=a&db=1", "redis+sentinel://a/s?sentinel_password=***&db=1"),
         ("rediss://me:p?w@host?ssl_password=x", "rediss://me:***@host?ssl_password=***"),
         ("redis://?password=x", "redis://?password=***"),
+        ("redis://a?p%61ssword=x&db=1", "redis://a?p%61ssword=***&db=1"),
+        ("redis://a?Password=x", "redis://a?Password=***"),
     ],
 )
 def test_passwords_are_hidden_wherever_they_are(url: str, shown: str) -> None:
