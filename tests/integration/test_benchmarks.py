@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import engine, memory
+from benchmarks import engine, kafka, memory
+from benchmarks._live_traffic import rates_of
+from config.errors import BrokerError
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # the core may have to be compiled first
@@ -24,7 +26,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # the core may have t
 SMALL = {
     "engine": "--users 200 --warm-days 38 --timed-days 2 --store-days 1 --reference-users 200 --reference-days 2",
     "memory": "--users 500 --days 38 --arrive-days 3",
+    # So many users that predictions go live: the worker warms up as it does for everybody.
+    "kafka": "--users 2000 --warm-days 6 --events 6000 --plain-events 600 --seconds 8 --rate 500",
 }
+IN_KAFKA = pytest.mark.timeout(900)  # two servers, a worker that starts twice, two plain programs
 
 
 @cache
@@ -48,6 +53,7 @@ def documented(name: str) -> set[str]:
     return {key for row in rows for key in re.findall(r"`([a-z_0-9]+)`", row)}
 
 
+@IN_KAFKA
 @pytest.mark.parametrize("name", SMALL)
 def test_every_key_is_documented_and_there(name: str) -> None:
     assert set(figures(name)) == documented(name)
@@ -105,7 +111,44 @@ def test_memory_of_the_process_is_read() -> None:
     assert found["process_anonymous_bytes"] < found["process_bytes"]
 
 
-@pytest.mark.parametrize("main", [engine.main, memory.main])
+@IN_KAFKA
+def test_on_kafka_every_event_is_scored() -> None:
+    found = figures("kafka")
+    assert found["events"] == found["events_scored"] == 6_000
+    assert found["dead_letters"] == 0
+    assert 0 < found["event_time_hours"] <= 24.0
+
+
+@IN_KAFKA
+def test_on_kafka_figures_are_there_and_fit_together() -> None:
+    found = figures("kafka")
+    for other in ("plain_faust", "simple_faust", "consume_and_decode"):
+        assert found[f"{other}_events_per_s"] > 0
+        assert found[f"ratio_to_{other}"] == pytest.approx(found["events_per_s"] / found[f"{other}_events_per_s"])
+    assert found["events_per_s_slowest"] <= found["events_per_s"] <= found["events_per_s_fastest"]
+    for stretch in ("latency", "latency_at_half"):
+        assert 0 < found[f"{stretch}_p50_ms"] <= found[f"{stretch}_p99_ms"] <= found[f"{stretch}_worst_ms"]
+        assert found[f"{stretch}_transitions"] > 0
+    assert (found["latency_rate"], found["latency_events"]) == (500, 4_000)
+    assert found["latency_at_half_rate"] == pytest.approx(found["events_per_s"] / 2)
+
+
+def test_rates_are_those_of_equal_counts() -> None:
+    # It stands still for 5 s; then 100 come within a second, 300 within the next, 400 within the third.
+    marks = [(7.0, 0.0), (7.0, 5.0), (107.0, 6.0), (107.0, 6.5), (407.0, 7.0), (807.0, 8.0), (807.0, 9.0)]
+    assert rates_of(marks, 2) == pytest.approx([400 / 2, 400 / 1])
+
+
+def test_no_broker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BrokerError("there is no Java")
+
+    monkeypatch.setattr(kafka, "open_service", refuse)
+    with pytest.raises(SystemExit, match="there is no Java"):
+        kafka.main(["--data-dir", str(tmp_path)])
+
+
+@pytest.mark.parametrize("main", [engine.main, memory.main, kafka.main])
 def test_help_explains_the_options(main: Callable[[Sequence[str]], None], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])

@@ -1,0 +1,199 @@
+"""The service for the benchmark on Kafka, as `tideline up` runs it: store, Kafka, one worker.
+
+And what can be read of it from outside.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from benchmarks._live_traffic import CATALOG, Place, live_catalog
+from config.settings import Settings, load_settings
+from models.snapshot import Snapshot, Status
+from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
+from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS
+from streams.adapters.redis_reader import RedisReader
+from streams.adapters.redis_wire import Wire
+from streams.core.saving import SHARD_BLOB, SNAPSHOT_BLOB
+from streams.core.shard import Shard
+from streams.core.state import COUNTERS
+from streams.runtime.records import Position
+from streams.runtime.up import KafkaPart, StorePart, UpJob, WorkerPart, cache_folder
+from streams.runtime.worker_stores import LEARNERS
+
+_POLL_S = 0.05
+_NEVER = threading.Event()
+
+
+class Worker(WorkerPart):
+    """A worker whose processor time can be read."""
+
+    def cpu_s(self) -> float | None:
+        """Of all its threads since its start, in seconds; None where there is no /proc."""
+        assert self._process is not None, "start comes first"
+        path = Path(f"/proc/{self._process.pid}/stat")
+        if not path.exists():
+            return None
+        fields = path.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def check(self) -> None:
+        """Raises RuntimeError with its last words if it has ended."""
+        if (words := self.ended()) is not None:
+            raise RuntimeError(f"the worker has ended{words}")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Counters of all shards together, as of their last commits."""
+
+    counts: dict[str, int]
+    waiting: int
+    """Predictions that are not live in some shard."""
+    users: int
+    dead_letters: int
+
+
+class Service:
+    """What runs. `start_worker` and `stop_worker` as often as needed."""
+
+    def __init__(self, settings: Settings, folder: Path, store: StorePart, kafka: KafkaPart) -> None:
+        self.settings = settings.model_copy(update={"kafka_bootstrap_servers": kafka.address})
+        self.store_url = store.url
+        job = UpJob(self.settings, CATALOG, folder, cache_folder(), with_kafka=True)
+        self.worker = Worker(job, store, kafka)
+        self._wire = Wire(store.url, timeout_s=30.0)
+        self._features = Shard(live_catalog()).definitions.layout.columns.features
+
+    def place(self, kind: str = "events") -> Place:
+        """A topic of the service."""
+        topic = self.settings.topic(kind)  # type: ignore[arg-type]  # one of its kinds
+        return Place(self.settings.kafka_bootstrap_servers, topic, self.settings.shards)
+
+    def start_worker(self) -> None:
+        """Returns when it answers, which is before it has loaded its shards."""
+        self.worker.start(_NEVER)
+
+    # --- how far it is -----------------------------------------------------------------------------------------------
+
+    def worked(self, prefix: str | None = None, shards: int | None = None) -> list[int]:
+        """Where every shard stands in its partition, by the store: what is before it is scored and stored."""
+        wanted = range(self.settings.shards if shards is None else shards)
+        data = [
+            self._wire.ask("HGET", f"{prefix or self.settings.key_prefix}:{{{n}}}:meta", "position") for n in wanted
+        ]
+        return [Position.from_bytes(each).offset for each in data]
+
+    def await_worked(self, events: int, *, seconds: float, say: Callable[[int], None]) -> list[tuple[float, float]]:
+        """Wait until so many events are worked. Returns (events, monotonic seconds) as it went on.
+
+        Raises RuntimeError when the worker ends, or does not come on for `seconds`.
+        """
+        marks: list[tuple[float, float]] = []
+        moved_s = time.monotonic()
+        while not marks or marks[-1][0] < events:
+            self.worker.check()
+            done = sum(self.worked())
+            now_s = time.monotonic()
+            if not marks or done > marks[-1][0]:
+                moved_s = now_s
+                say(done)
+            if now_s > moved_s + seconds:
+                raise RuntimeError(f"the worker stands at {done:,} of {events:,} events and does not come on")
+            marks.append((float(done), now_s))
+            time.sleep(_POLL_S)
+        return marks
+
+    def await_learned(self, *, seconds: float) -> None:
+        """Wait until every example is learned that was handed out. Raises RuntimeError after `seconds`."""
+        deadline_s = time.monotonic() + seconds
+        ends = self._example_ends()
+        learners = self.settings.key_prefix + LEARNERS
+        while any(at < end for at, end in zip(self.worked(learners, EXAMPLES_PARTITIONS), ends, strict=True)):
+            self.worker.check()
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"the learners are not done after {seconds:g} s")
+            time.sleep(_POLL_S)
+
+    def _example_ends(self) -> list[int]:
+        kafka, topic = kafka_python(), self.settings.topic("examples")
+        consumer = kafka.KafkaConsumer(**kafka_python_arguments(self.settings), group_id=None)
+        try:
+            places = [kafka.TopicPartition(topic, n) for n in range(EXAMPLES_PARTITIONS)]
+            ends = consumer.end_offsets(places)
+            return [ends[place] for place in places]
+        finally:
+            consumer.close()
+
+    def standing(self) -> Standing:
+        """What the shards have counted."""
+        reader = RedisReader(self.store_url, prefix=self.settings.key_prefix)
+        counts = dict.fromkeys(COUNTERS, 0)
+        waiting = users = 0
+        try:
+            for shard in reader.shard_infos():
+                blobs = reader.blobs(shard.shard)
+                numbers = msgspec.msgpack.decode(blobs[SHARD_BLOB])["si"]
+                for name, at in COUNTERS.items():
+                    counts[name] += numbers[at]
+                snapshot = Snapshot.from_bytes(blobs[SNAPSHOT_BLOB], self._features) if SNAPSHOT_BLOB in blobs else None
+                predictions = () if snapshot is None else snapshot.predictions
+                live = sum(prediction.status is not Status.WARMING for prediction in predictions)
+                waiting += len(live_catalog().predictions) - live
+                users += shard.users
+            return Standing(counts, waiting, users, reader.dead_letter_count())
+        finally:
+            reader.close()
+
+    def await_live(self, *, seconds: float) -> None:
+        """Wait until every prediction is live in every shard: models come some time after what they learned.
+
+        Raises RuntimeError after `seconds`.
+        """
+        deadline_s = time.monotonic() + seconds
+        while waiting := self.standing().waiting:
+            self.worker.check()
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(
+                    f"of all shards, {waiting} predictions are not live after the warm-up; more --users or --warm-days"
+                )
+            time.sleep(1.0)
+
+    def close(self) -> None:
+        """The worker ends, and our connection."""
+        self.worker.stop()
+        self._wire.close()
+
+
+@contextmanager
+def open_service(folder: Path, shards: int, say: Callable[[str], None]) -> Iterator[Service]:
+    """Store, Kafka with its topics; no worker yet. Raises BrokerError and StoreError, which say what to do."""
+    settings = load_settings(shards=shards, web_port=_free_port())
+    store = StorePart(folder / "store")
+    kafka = KafkaPart(UpJob(settings, CATALOG, folder, cache_folder(), with_kafka=True), say)
+    store.start(_NEVER)
+    try:
+        kafka.start(_NEVER)
+        service = Service(settings, folder, store, kafka)
+        try:
+            yield service
+        finally:
+            service.close()
+    finally:
+        kafka.stop()
+        store.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
