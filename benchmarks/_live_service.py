@@ -21,6 +21,7 @@ from config.settings import Settings, load_settings
 from models.snapshot import Snapshot, Status
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS
+from streams.adapters.redis_keys import LEARNERS
 from streams.adapters.redis_reader import RedisReader
 from streams.adapters.redis_wire import Wire
 from streams.core.saving import SHARD_BLOB, SNAPSHOT_BLOB
@@ -28,7 +29,6 @@ from streams.core.shard import Shard
 from streams.core.state import COUNTERS
 from streams.runtime.records import Position
 from streams.runtime.up import KafkaPart, StorePart, UpJob, WorkerPart, cache_folder
-from streams.runtime.worker_stores import LEARNERS
 
 _POLL_S = 0.05
 _NEVER = threading.Event()

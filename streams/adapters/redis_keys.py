@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
+LEARNERS: Final = ":learn"
+"""What the key prefix of the learners of workers ends with: they have a store of their own."""
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from config.errors import StoreIncompatible
 from config.store_address import hide_password
-from streams.adapters.redis_keys import ShardKeys, shard_keys, store_meta
+from streams.adapters.redis_keys import LEARNERS, ShardKeys, shard_keys, store_meta
 from streams.adapters.redis_nodes import Nodes, open_nodes
 from streams.core.partition import shard_of
 from streams.ports import FORMAT
@@ -113,6 +113,14 @@ class RedisReader:
             self._nodes.close()
             raise
         self._keys = [shard_keys(prefix, shard) for shard in range(self.info.shards)]
+        self._place = url, prefix, timeout_s
+
+    def learners(self) -> RedisReader | None:
+        """A reader of the learners of the same service, to be closed by the caller; None where a run learns itself."""
+        url, prefix, timeout_s = self._place
+        if not holds_store(url, prefix=prefix + LEARNERS, timeout_s=timeout_s):
+            return None
+        return RedisReader(url, prefix=prefix + LEARNERS, timeout_s=timeout_s)
 
     def user(self, user: str) -> UserView:
         """Everything about one user."""

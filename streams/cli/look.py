@@ -42,7 +42,6 @@ def predictions(store: Store = None, data_dir: DataDir = None, as_json: Json = F
     """Show every prediction: status, audience, categories, quality."""
     import msgspec
 
-    from config.errors import StoreError
     from streams.cli.tables import (
         dead_letter_lines,
         head,
@@ -54,11 +53,6 @@ def predictions(store: Store = None, data_dir: DataDir = None, as_json: Json = F
     from streams.runtime.summary import summarize
 
     with opened(store, data_dir) as (_, state):
-        if state.run is None:
-            raise StoreError(
-                "this is the store of a worker: what its models are worth is not read from there yet. Its /readyz and "
-                "/metrics show how it is doing; tideline user and tideline segment show users and members"
-            )
         summary = summarize(state)
     if as_json:
         echo_json(msgspec.to_builtins(summary), allow_nan=False)

@@ -93,11 +93,11 @@ def head(summary: Summary) -> Text:
     """What was read, in one line."""
     text = Text()
     text.append(printable(summary.catalog), style="bold")
-    text.append(
-        f": {count(summary.counters['events'])} events of {count(summary.users)} users, {date(summary.first_time_s)} "
-        f"to {date(summary.clock_s)}; {count(summary.counters['looks'])} looks at silent users; "
-        f"{count(summary.transitions)} transitions"
-    )
+    since = "" if summary.first_time_s is None else f"{date(summary.first_time_s)} "
+    text.append(f": {count(summary.counters['events'])} events of {count(summary.users)} users, ")
+    text.append(f"{since}to {date(summary.clock_s)}; {count(summary.counters['looks'])} looks at silent users")
+    if summary.transitions is not None:
+        text.append(f"; {count(summary.transitions)} transitions")
     return text
 
 

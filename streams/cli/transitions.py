@@ -38,7 +38,11 @@ def transitions(
     path = file or _default_file(data_dir)
     wanted = Wanted(origins_of(origin), segment, user)
     if not path.is_file():
-        raise InputError(str(path), "is not there. Name the file that `tideline replay --transitions` has written to.")
+        raise InputError(
+            str(path),
+            "is not there. Name the file that `tideline replay --transitions` has written to; `tideline tail "
+            "segment-events --from-start` shows those of a worker",
+        )
     if as_json:
         from streams.runtime.words import printable_json
 

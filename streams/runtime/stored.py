@@ -6,8 +6,10 @@ Nothing here claims or writes, so it may be used while another process scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -23,8 +25,11 @@ from streams.core.saving import POPULATION_BLOB, SHARD_BLOB, SNAPSHOT_BLOB, VOCA
 from streams.core.state import CLOCK, COUNTERS, SF_SIZE, Population, allocate_population
 from streams.core.vocabulary import Vocabulary
 from streams.runtime.about import Run, stored_catalog, stored_run
+from streams.runtime.hints import DeadLetter
 from streams.runtime.lockstep import LEARNER_PREFIX
 from streams.runtime.replay import Totals
+
+_LETTERS = msgspec.json.Decoder(DeadLetter)
 
 
 class _SmallState(msgspec.Struct):
@@ -37,7 +42,7 @@ class _SmallState(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """One shard as of its last commit."""
+    """One shard as of its last commit, or all shards of a service together."""
 
     catalog: Catalog
     definitions: Definitions
@@ -51,9 +56,10 @@ class StoredState:
     """[P] user-days in the audience since each prediction went live."""
     counters: dict[str, int]
     clock_s: float
-    """The shard's clock, seconds since 1970 UTC; NaN before the first event."""
+    """The shard's clock, of several the latest, seconds since 1970 UTC; NaN before the first event."""
     totals: Totals
     run: Run | None
+    """None where events come without an end, to workers."""
     users: int
     members: dict[str, int]
     """segment -> users in it"""
@@ -65,9 +71,14 @@ class StoredState:
 
 
 def state_of(
-    blobs: Mapping[str, bytes], *, users: int, members: Mapping[str, int], codec: ModelCodec | None = None
+    blobs: Mapping[str, bytes],
+    *,
+    users: int,
+    members: Mapping[str, int],
+    learners: Mapping[str, bytes] | None = None,
+    codec: ModelCodec | None = None,
 ) -> StoredState:
-    """The state from its named parts (`RedisReader.blobs`).
+    """The state from its named parts (`RedisReader.blobs`); `learners`: the same of learners that stand apart.
 
     Raises StoreIncompatible when there has been no commit yet, ModelError or SnapshotRefused for broken parts, or for
     a signed model without its key.
@@ -78,7 +89,8 @@ def state_of(
     definitions = compile_definitions(catalog, vocabulary)
     small = msgspec.msgpack.decode(blobs[SHARD_BLOB], type=_SmallState)
     vocabulary.load(msgspec.msgpack.decode(blobs[VOCABULARY_BLOB]))
-    fields = {n.removeprefix(LEARNER_PREFIX): d for n, d in blobs.items() if n.startswith(LEARNER_PREFIX)}
+    learned = blobs if learners is None else learners
+    fields = {n.removeprefix(LEARNER_PREFIX): d for n, d in learned.items() if n.startswith(LEARNER_PREFIX)}
     population = allocate_population(len(catalog.predictions))
     read_population(blobs[POPULATION_BLOB], population)
     snapshot = None
@@ -88,7 +100,7 @@ def state_of(
         catalog=catalog,
         definitions=definitions,
         vocabulary=vocabulary,
-        learner=Learner.load(prediction_specs(catalog), known_from_catalog, fields, codec),
+        learner=Learner.load(prediction_specs(catalog), known_from_catalog, fields, codec, accept_gaps=True),
         snapshot=snapshot,
         population=population,
         user_days=np.array(small.user_days, np.float64),
@@ -102,18 +114,61 @@ def state_of(
 
 
 def read_state(reader: RedisReader, codec: ModelCodec | None = None) -> StoredState:
-    """The only shard's state. Raises as `state_of` and the reader do, and StoreError before the first commit."""
-    shards = reader.shard_infos()
-    if len(shards) > 1:
-        raise StoreError(
-            f"this is the store of workers, with {len(shards)} shards, which only programs can read so far: "
-            "docs/redis.md shows where scores and members are, and a worker's /readyz and /metrics how it is doing"
-        )
-    (shard,) = shards
-    if not shard.number:
+    """What is stored, of all shards together. Raises as `state_of` and the reader do, StoreError before any commit."""
+    learners = reader.learners()
+    if learners is None:
+        return _joined(reader, None, codec)
+    with closing(learners):
+        learned = {name: data for info in learners.shard_infos() for name, data in learners.blobs(info.shard).items()}
+    return _joined(reader, learned, codec)
+
+
+def _joined(reader: RedisReader, learners: Mapping[str, bytes] | None, codec: ModelCodec | None) -> StoredState:
+    members = {segment: reader.member_count(segment) for segment in reader.info.segments}
+    states = [
+        state_of(reader.blobs(shard.shard), users=shard.users, members=members, learners=learners, codec=codec)
+        for shard in reader.shard_infos()
+        if shard.number
+    ]
+    if not states:
         raise StoreError(
             "a run has begun here, but nothing is stored yet. Ask again in a moment; if it was stopped, start the same "
-            "`tideline replay` again."
+            "`tideline replay` or `tideline worker` again."
         )
-    members = {segment: reader.member_count(segment) for segment in reader.info.segments}
-    return state_of(reader.blobs(shard.shard), users=shard.users, members=members, codec=codec)
+    return states[0] if learners is None else _of_service(states, reader)
+
+
+def _of_service(states: Sequence[StoredState], reader: RedisReader) -> StoredState:
+    """The shards of workers as one. Of dead letters those count that the store still has."""
+    first = states[0]
+    population = Population(
+        *(np.sum([getattr(state.population, name) for state in states], axis=0) for name in Population._fields)
+    )
+    counters = {name: sum(state.counters[name] for state in states) for name in first.counters}
+    shards = range(reader.info.shards)
+    entries = (entry for shard in shards for entry in reader.each_dead_letter(shard))
+    letters = Counter(_LETTERS.decode(entry.data).reason for entry in entries)
+    clocks = [state.clock_s for state in states if not math.isnan(state.clock_s)]
+    return replace(
+        first,
+        snapshot=_newest([state.snapshot for state in states if state.snapshot is not None]),
+        population=population,
+        user_days=np.sum([state.user_days for state in states], axis=0),
+        counters=counters,
+        clock_s=max(clocks, default=math.nan),
+        totals=Totals(counters["events"] + counters["duplicates"] + letters.total(), 0, dict(letters)),
+        users=sum(state.users for state in states),
+    )
+
+
+def _newest(snapshots: Sequence[Snapshot]) -> Snapshot | None:
+    """Of every prediction the latest model that a shard has in force, with that shard's distribution."""
+    if not snapshots:
+        return None
+    places = range(len(snapshots[0].predictions))
+    chosen = [max(snapshots, key=lambda one, p=p: one.predictions[p].version) for p in places]  # type: ignore[misc]
+    return Snapshot(
+        max(one.version for one in snapshots),
+        tuple(one.predictions[p] for p, one in zip(places, chosen, strict=True)),
+        np.stack([one.counts[p] for p, one in zip(places, chosen, strict=True)]),
+    )

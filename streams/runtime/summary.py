@@ -241,8 +241,10 @@ class Summary:
     clock_s: float | None
     """Latest event time, seconds since 1970 UTC."""
     first_time_s: float | None
-    transitions: int
+    transitions: int | None
+    """So far; None for workers, who only count those of their own time."""
     dead_letters: dict[str, int]
+    """Of workers: those that the store still has."""
     counters: dict[str, int]
     """What the core has counted, by the names of COUNTER_NAMES."""
     predictions: tuple[PredictionSummary, ...]
@@ -259,7 +261,7 @@ def summarize(state: StoredState) -> Summary:
         users=state.users,
         clock_s=None if math.isnan(state.clock_s) else state.clock_s,
         first_time_s=None if state.run is None else state.run.first_time_s,
-        transitions=state.totals.transitions,
+        transitions=None if state.run is None else state.totals.transitions,
         dead_letters=dict(sorted(state.totals.dead_letters.items(), key=lambda pair: (-pair[1], pair[0]))),
         counters={COUNTER_NAMES.get(name, name): number for name, number in state.counters.items()},
         predictions=tuple(

@@ -78,14 +78,15 @@ def _where(job: UpJob, kafka: KafkaPart | None) -> str:
             f"  worker   {web}/readyz, {web}/metrics; what it says is in {job.data_dir / 'worker.log'}",
             f"  store    {job.data_dir}",
             "Try, in another terminal:",
-            *(_kafka_commands(kafka.address, shards) if kafka else _log_commands(job)),
+            *(_kafka_commands(job, kafka.address) if kafka else _log_commands(job)),
         ]
     )
 
 
-def _kafka_commands(address: str, shards: int) -> list[str]:
+def _kafka_commands(job: UpJob, address: str) -> list[str]:
     return [
-        f"  export TIDELINE_KAFKA_BOOTSTRAP_SERVERS={address} TIDELINE_SHARDS={shards}",
+        f"  export TIDELINE_KAFKA_BOOTSTRAP_SERVERS={address} TIDELINE_SHARDS={job.settings.shards}",
+        f"  tideline produce FILE -c {shlex.quote(str(job.catalog))}    (your events; or those of a simulated shop:)",
         "  tideline simulate --users 2000 --days 60 --out kafka",
         "  tideline lag",
         "  tideline tail segment-events --from-start",

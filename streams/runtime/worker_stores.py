@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 import threading
 from dataclasses import dataclass
-from typing import Final
 
 from config.catalog import Catalog, EventLimit
 from config.errors import Stopped, StoreIncompatible
 from config.features import TraitLimit
 from config.settings import Settings
 from models.snapshot import ModelCodec
+from streams.adapters.redis_keys import LEARNERS
 from streams.adapters.redis_store import RedisStore
 from streams.commit import Patience, patiently
 from streams.ports import Courier, Identity, Sink, Store
@@ -19,9 +19,6 @@ from streams.runtime.other_catalog import words_about_catalog
 from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
-
-LEARNERS: Final = ":learn"
-"""What the key prefix of the learners' store ends with."""
 
 
 @dataclass(frozen=True, slots=True)

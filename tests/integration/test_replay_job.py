@@ -44,7 +44,8 @@ def test_every_record_is_accounted_for(shop: Shop) -> None:
 
 def test_transitions_of_file_summary_and_members_agree(shop: Shop) -> None:
     history = read_history(shop.job.transitions)
-    assert history.total == shop.outcome.summary.transitions > 500
+    assert history.total == shop.outcome.summary.transitions
+    assert history.total > 500
     in_file = {name: len(users) for name, users in folded(shop.job.transitions).items()}
     assert in_file == {segment.id: segment.members for segment in shop.outcome.summary.segments if segment.members}
     entries = sum(sum(causes.values()) for weeks in history.entered.values() for causes in weeks.values())
@@ -203,7 +204,7 @@ def test_a_store_put_back_to_a_copy_doubles_no_transition_however_many_came_sinc
     limits = shop.job.catalog.limits.model_copy(update={"commit_transitions": 3 * few})
     catalog = shop.job.catalog.model_copy(update={"limits": limits})
     job = dataclasses.replace(shop.job, files=(first,), catalog=catalog, place=place, transitions=transitions)
-    before = run_job(job, Notes()).summary.transitions
+    before = run_job(job, Notes()).summary.transitions or 0
     copy = tmp_path / "copy"
     shutil.copytree(place.data_dir, copy, ignore=shutil.ignore_patterns("*.sock"))
     both = dataclasses.replace(job, files=(first, second))
