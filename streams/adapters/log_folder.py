@@ -21,6 +21,9 @@ SINGLE: Final[frozenset[TopicKind]] = frozenset({"examples", "models", "dead-let
 """Topics of one partition; the others are cut by user."""
 _PARTITIONS_FILE: Final = "partitions"
 _WORKED_FILE: Final = "worked"
+_TOLD_FILE: Final = "told"
+_TOLD_BYTES: Final = 255
+"""The file has always so many: it is written in place, and in one piece."""
 
 
 def bound_bytes(settings: Settings) -> int:
@@ -106,9 +109,30 @@ def read_worked(partition: Path) -> int:
 
 
 def write_worked(partition: Path, offset: int) -> None:
-    """Say it; for `tideline lag`, and to notice a store that went back. Not synced: it may be lost. Raises OSError."""
+    """Say it; for `tideline lag`. Not synced: it may be lost. Raises OSError."""
     file = os.open(partition / _WORKED_FILE, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         os.pwrite(file, f"{offset:020}\n".encode(), 0)
+    finally:
+        os.close(file)
+
+
+def read_told(partition: Path) -> str:
+    """What `write_told` was given last; "" if nothing was."""
+    try:
+        return (partition / _TOLD_FILE).read_text().rstrip()
+    except FileNotFoundError:
+        return ""
+
+
+def write_told(partition: Path, text: str) -> None:
+    """Keep one line, durably: how far the store has come, to notice one that went back. Raises OSError."""
+    data = text.encode()
+    if len(data) >= _TOLD_BYTES:
+        raise ValueError(f"a line of {len(data)} bytes to be told")
+    file = os.open(partition / _TOLD_FILE, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(file, data.ljust(_TOLD_BYTES - 1) + b"\n", 0)
+        os.fdatasync(file)
     finally:
         os.close(file)

@@ -27,6 +27,7 @@ from streams.runtime.lockstep import LEARNER_PREFIX
 from streams.runtime.records import Position, Record
 from streams.runtime.shard_run import Ports
 from streams.runtime.whole import check_whole
+from streams.runtime.witness import Witness
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class LearnerRun:
     def is_loaded(self) -> bool:
         return self._learner is not None
 
-    def assign(self, witness: int = 0) -> Position:  # noqa: ARG002  what it publishes is numbered by the log itself
+    def assign(self, witness: Witness | None = None) -> Position:  # noqa: ARG002  snapshots are numbered by the log itself
         """Take the partition, as `ShardRun.assign` does."""
         try:
             return self._assign()

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from streams.runtime.witness import Witness
+
 
 class Record(NamedTuple):
     """One record of a partition."""
@@ -46,6 +48,6 @@ class Run(Protocol):
     @property
     def set_backs(self) -> int: ...
 
-    def assign(self, witness: int = 0) -> Position: ...
+    def assign(self, witness: Witness | None = None) -> Position: ...
 
     def drop(self) -> None: ...

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from config.catalog import Catalog
+from config.errors import Fenced
 from models.chunk_message import ChunkMessage
 from models.snapshot import ModelCodec, Snapshot
 from streams.commit import Patience, commit_batch, patiently, publish_outbox
@@ -28,6 +29,7 @@ from streams.core.shard import Shard, Stop
 from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Sink, Store
 from streams.runtime.records import Position, Record
 from streams.runtime.whole import check_whole
+from streams.runtime.witness import Witness
 
 COMMIT_CHUNK_BYTES: Final = 4 << 20
 """A commit is due when the chunks for the learners have so many bytes."""
@@ -42,6 +44,9 @@ class Ports:
     courier: Courier
     patience: Patience
     new_generation: Callable[[], str]
+    tell: Callable[[Witness], None] = lambda _: None
+    """Keeps, durably when it returns, what the next `assign` of the shard gets as its witness. Nothing is published
+    before. Raises BrokerUnavailable (try again), BrokerError, or Fenced when the partition is another worker's."""
 
 
 @dataclass(slots=True)
@@ -103,14 +108,11 @@ class ShardRun:
         self._chunk_bytes = 0
         self._records: Sequence[Record] = ()
         """Of the batch in hand."""
-        self._witness = 0
         self._claim: Claim | None = None
         self._shard: Shard | None = None
         self._saver: Saver | None = None
         self._known: dict[str, int] = {}
         """The latest commit of every generation that this run has seen."""
-        self._known_last = -1
-        """The latest one of all; -1 before the first claim."""
         self._committed = 0
         self._trim = 0
         self.position = Position()
@@ -142,36 +144,38 @@ class ShardRun:
         """How many the shard holds."""
         return len(self.shard.users)
 
-    def assign(self, witness: int = 0) -> Position:
+    def assign(self, witness: Witness | None = None) -> Position:
         """Take the shard: a new epoch, the state of the last commit, and what the outbox still held published.
 
         State in memory is kept when it is that of the last commit. Returns where to read from; never what the
-        consumer group remembers; but when that, the `witness`, is further, the store has gone back in time, and ids
-        get a new generation. Raises Fenced (another worker took it at once; assign again if it is still ours),
-        StoreUnavailable, StoreIncompatible, and what `publish_outbox` raises. The memory is dropped then: what the
-        outbox holds must be out before the next commit.
+        consumer group remembers. `witness` is what was told last (`Witness`), by this run or another one, None if that
+        is not known; where the store stands before it, it has gone back in time, and ids get a new generation.
+
+        Raises Fenced (another worker took it at once; assign again if it is still ours), StoreUnavailable,
+        StoreIncompatible, and what `tell` and `publish_outbox` raise. The memory is dropped then: what the outbox
+        holds must be out before the next commit.
         """
-        self._witness = witness
         try:
-            return self._assign()
+            return self._assign(witness)
         except BaseException:
             self.drop()
             raise
 
-    def _assign(self) -> Position:
+    def _assign(self, witness: Witness | None) -> Position:
         ports = self._ports
-        claim, loaded = patiently(ports.patience, self._load_once)
+        claim, loaded = patiently(ports.patience, lambda: self._load_once(witness))
         # Before anything is published: a store that is set back while that fails has to be found out next time.
         self._claim = claim
-        self._committed = self._known[claim.generation] = self._known_last = claim.number
-        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
+        self._committed = self._known[claim.generation] = claim.number
         self.position = Position.from_bytes(claim.position)
+        self._tell(claim, claim.number)
+        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
         return self.position
 
-    def _load_once(self) -> tuple[Claim, Loaded]:
+    def _load_once(self, witness: Witness | None) -> tuple[Claim, Loaded]:
         """One attempt from the claim to the last row, with a claim of its own."""
         earlier = self._claim
-        claim = self._take_claim()
+        claim = self._take_claim(witness)
         loaded = self._ports.store.load(claim)
         check_whole(claim, loaded)
         # With an epoch between the two somebody else may have made commits of the same numbers.
@@ -186,24 +190,39 @@ class ShardRun:
             self.counts.loads += 1
         return claim, loaded
 
-    def _take_claim(self) -> Claim:
+    def _take_claim(self, witness: Witness | None) -> Claim:
         """A claim under a generation of which nothing is published that the store does not hold."""
-        last = self._known_last
-        claim = self._claim_knowing(None if last < 0 else last)
-        went_back = claim.number < last
-        # A store that goes back twice forgets the generation that was taken after the first time. One that was never
-        # seen here is of a time before this run, unless another worker has taken it and gone on.
-        known = self._known.get(claim.generation, last + 1)
-        if claim.number and Position.from_bytes(claim.position).offset < self._witness:
-            known = max(known, claim.number + 1)
-        if not went_back and claim.number < known:
-            went_back, claim = True, self._claim_knowing(known)
+        claim, is_new = self._claim_knowing(None)
+        forgot, is_behind = self._forgot(claim, witness), witness is not None and not witness.is_in(claim)
+        # A store without a commit, under a name that nobody was told of, is another one: TIDELINE_KEY_PREFIX, say.
+        is_other = is_new or (witness is not None and claim.number == 0 and claim.generation != witness.generation)
+        was_emptied = is_new and self._claim is not None
+        went_back = forgot or was_emptied or (is_behind and not is_other)
+        if (forgot or is_behind) and not is_new:
+            claim, is_new = self._claim_knowing(claim.number + 1)
+            if not is_new:
+                raise Fenced(f"shard {self.number}: another worker has gone on with a store that went back in time")
         self.counts.set_back += went_back
         return claim
 
-    def _claim_knowing(self, last: int | None) -> Claim:
+    def _claim_knowing(self, last: int | None) -> tuple[Claim, bool]:
+        """A claim, and whether its generation begins with it."""
         ports = self._ports
-        return ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=last)
+        generation = ports.new_generation()
+        claim = ports.store.claim(self.number, new_generation=generation, last_number=last)
+        return claim, claim.generation == generation
+
+    def _forgot(self, claim: Claim, witness: Witness | None) -> bool:
+        """Whether the store has forgotten what this run knows that it held."""
+        known = self._known.get(claim.generation)
+        if known is not None and claim.number < known:
+            return True
+        latest = None if self._claim is None else self._claim.generation
+        if witness is not None or latest is None or claim.generation == latest:
+            return False
+        # A store that goes back twice forgets the generation that was taken after the first time. One that was never
+        # seen here is of a time before this run, unless another worker has taken it and gone on.
+        return known is not None or claim.number <= self._known[latest]
 
     def drop(self) -> None:
         """Forget the memory: what it holds is not, or not known to be, that of the last commit."""
@@ -310,15 +329,21 @@ class ShardRun:
             trim=self._trim,
             patience=ports.patience,
             courier=ports.courier,
-            on_stored=lambda: self._note_stored(batch.number),
+            on_stored=lambda: self._note_stored(batch),
         )
         self._note(batch, position)
         self.counts.refuse(letters)
 
-    def _note_stored(self, number: int) -> None:
+    def _note_stored(self, batch: CommitBatch) -> None:
         """Before any of it is published: whether the store went back is judged by it, however the publishing ends."""
         assert self._claim is not None, "assign comes first"
-        self._known[self._claim.generation] = self._known_last = number
+        self._known[self._claim.generation] = batch.number
+        if batch.outbox or batch.messages:
+            self._tell(self._claim, batch.number)
+
+    def _tell(self, claim: Claim, number: int) -> None:
+        witness = Witness(claim.generation, number)
+        patiently(self._ports.patience, lambda: self._ports.tell(witness))
 
     def _note(self, batch: CommitBatch, position: Position) -> None:
         self._committed = batch.number

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 
-from config.errors import BrokerError, BrokerUnavailable, Stopped, StoreIncompatible
+from config.errors import BrokerError, BrokerUnavailable, Fenced, Stopped, StoreIncompatible
 from config.settings import Settings, TopicKind
 from streams.adapters import kafka_publisher
 from streams.adapters.kafka_arguments import aiokafka_arguments, kafka_python, kafka_python_arguments
@@ -21,10 +21,12 @@ from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.ports import Message
 from streams.runtime.kafka import partitions
+from streams.runtime.kafka.group_memory import RememberingConsumer
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.partitions import Partition, PartitionedService
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.records import Position, Record
+from streams.runtime.witness import Witness
 from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld
 
 pytestmark = [pytest.mark.timeout(180), LEFT_SOCKETS]
@@ -38,6 +40,7 @@ class NotedRun:
         self.position = Position(start)
         self.set_backs = 0
         self.steps: list[tuple[list[bytes], float | None]] = []
+        self.witnesses: list[Witness | None] = []
 
     @property
     def is_loaded(self) -> bool:
@@ -51,7 +54,8 @@ class NotedRun:
     def times(self) -> list[float]:
         return [now_s for _, now_s in self.steps if now_s is not None]
 
-    def assign(self, witness: int = 0) -> Position:  # noqa: ARG002
+    def assign(self, witness: Witness | None = None) -> Position:
+        self.witnesses.append(witness)
         return self.position
 
     def drop(self) -> None:
@@ -92,7 +96,7 @@ class Noted(PartitionedService):
         if self.during_assign is not None:
             call, assign = self.during_assign, run.assign
 
-            def assign_later(witness: int = 0) -> Position:
+            def assign_later(witness: Witness | None = None) -> Position:
                 call()
                 return assign(witness)
 
@@ -164,10 +168,10 @@ def running(work: Callable[[Noted], Awaitable[None]], service: Callable[[], Note
 def test_a_worker_that_stands_by_takes_over_however_long_it_has_waited(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = AIOKafkaConsumer
+    real = RememberingConsumer
     # The client's default is five minutes, which no test can wait for.
     impatient = lambda **options: real(**{"max_poll_interval_ms": 1_500, **options})  # noqa: E731
-    monkeypatch.setattr(partitions, "AIOKafkaConsumer", impatient)
+    monkeypatch.setattr(partitions, "RememberingConsumer", impatient)
 
     async def work() -> None:
         services = Noted(settings), Noted(settings)
@@ -272,6 +276,42 @@ def test_who_does_not_hear_from_kafka_is_not_ready(
         await until(lambda: noted.is_settled, "works again")
 
     assert not running(work, lambda: Noted(settings)).failures
+
+
+def test_who_takes_over_hears_what_was_told_while_the_partition_was_revoked(settings: Settings) -> None:
+    send(settings, [b"1", b"2"])
+    last = Witness("g1", 2)
+
+    async def work() -> None:
+        first, second = Noted(settings), Noted(settings)
+        await first.start()
+        await until(lambda: first.is_settled and bool(first.run_of(0).values), "first works")
+        begun, may_end, let_go = threading.Event(), threading.Event(), first.let_go
+
+        def tell_late() -> None:
+            begun.set()
+            if may_end.wait(PATIENCE_S) and 0 in first.partitions:
+                return
+            first.tell(0, last)
+
+        async def noted(numbers: Collection[int]) -> None:
+            asyncio.get_running_loop().call_soon(may_end.set)
+            await let_go(numbers)
+
+        first.during_step, first.let_go = tell_late, noted  # type: ignore[method-assign]
+        await until(begun.is_set, "a step has begun")
+        await second.start()
+        await until(lambda: second.is_settled, "the second stands by")
+        assert await second.memory.recall(0) == last
+        with pytest.raises(Fenced):
+            await asyncio.to_thread(second.tell, 0, Witness("g2", 3))
+        await first.stop()
+        await until(lambda: second.is_settled and 0 in second.partitions, "second works")
+        assert second.run_of(0).witnesses[-1] == last
+        await second.stop()
+        assert not first.failures
+
+    asyncio.run(work())
 
 
 def test_partitions_that_were_added_to_the_examples_are_left_alone(kafka_world: KafkaWorld) -> None:

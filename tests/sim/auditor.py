@@ -25,6 +25,8 @@ from tests.sim.evidence import (
 
 EVENTS, EXAMPLES = "events", "examples"
 CATEGORIES = ("low", "medium", "high")
+GONE_BUT_SEEN = "of which a set-back took away what was published"
+GONE_ON = "have gone on in it"
 Place = tuple[str, int]
 """(topic, partition): who works it has a shard of the store with that number."""
 
@@ -59,8 +61,14 @@ class Book:
     messages: dict[tuple[str, str, bytes], str] = field(default_factory=dict)
     """The same of messages, with the generation in which they were stored first."""
     generations: list[str] = field(default_factory=list)
-    lost: int = 0
-    """Commits that set-backs took away."""
+    lost: list[Commit] = field(default_factory=list)
+    """Those that set-backs took away."""
+    gone_on: set[str] = field(default_factory=set)
+    """Generations in which a commit was made after a set-back had taken some of it away."""
+
+    def stands(self, transition: bytes) -> bool:
+        """Whether a commit that stands holds it."""
+        return any(transition in commit.transitions for commit in self.commits)
 
 
 @dataclass(slots=True)
@@ -132,6 +140,7 @@ class Auditor:
             self._fail(f"{place}: commit {commit.number} stands at {commit.offset}, the one before at {last.offset}")
         if place[0] == EVENTS:
             self._check_causes(place, commit, last.offset)
+            self._check_generation(place, commit)
         book.commits.append(commit)
         book.transitions.update(commit.transitions)
         for message in commit.messages:
@@ -148,6 +157,16 @@ class Auditor:
             at = int(json.loads(data)["position"])
             if not first <= at < commit.offset:
                 self._fail(f"{place}: the dead letter of {at} is in a commit of {first} to {commit.offset}")
+
+    def _check_generation(self, place: Place, commit: Commit) -> None:
+        """Ids of a generation of which a part was seen and is gone would be given a second time."""
+        book, seen = self.books[place], self._published.get(place[1], {})
+        lost = [gone for gone in book.lost if gone.generation == commit.generation]
+        if lost:
+            book.gone_on.add(commit.generation)
+        for gone in lost:
+            if any(data in seen for data in gone.transitions):
+                self._fail(f"{place}: commit {commit.number} goes on in {commit.generation}, {GONE_BUT_SEEN}")
 
     def _check_chunk(self, place: Place, generation: str, chunk: Chunk, data: bytes) -> None:
         key = chunk.prediction, chunk.shard, chunk.number, generation
@@ -168,6 +187,9 @@ class Auditor:
         if data in told:
             return
         told[data] = None
+        for gone in book.lost:
+            if gone.generation in book.gone_on and data in gone.transitions and not book.stands(data):
+                self._fail(f"shard {shard}: published of {gone.generation} what is gone while others {GONE_ON}")
         self._check_order(shard, event, book)
 
     def _check_order(self, shard: int, event: Mapping[str, Any], book: Book) -> None:
@@ -207,7 +229,7 @@ class Auditor:
     def on_set_back(self, place: Place, number: int, owner: tuple[int, str]) -> None:
         """A store holds what it held at commit `number`, and the claim of then."""
         book = self.books.setdefault(place, Book())
-        book.lost += len(book.commits) - number
+        book.lost += book.commits[number:]
         del book.commits[number:]
         book.owner = owner
 

@@ -68,6 +68,8 @@ class Plan:
     """Of the commit's patience."""
     tells_on_fetch: bool
     """The group's offsets are those of what was fetched, not of what was committed."""
+    group_forgets: bool
+    """The consumer group keeps no witness: its offsets are deleted again and again."""
     weather: Weather
     arrivals: tuple[Arrival, ...]
     drawn: Counter[str] = field(default_factory=Counter)
@@ -97,6 +99,7 @@ def draw_plan(seed: int) -> Plan:
         weather=_weather(chance),
         arrivals=_traffic(chance, shards, drawn),
         drawn=drawn,
+        group_forgets=chance.random() < 0.25,
     )
 
 

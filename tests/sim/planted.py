@@ -38,7 +38,7 @@ class Planted:
 
 
 def _told_offset(world: World, place: Place, offset: int) -> int:  # noqa: ARG001  that is the bug
-    return world.told.get(place, 0)
+    return world.offsets.get(place, 0)
 
 
 class _PositionApart(SimStore):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from config.errors import BrokerUnavailable, Fenced, StoreFull, StoreUnavailable
 from streams.adapters.memory_store import MemoryStore
 from streams.ports import Claim, CommitBatch, Identity, Loaded, Message, OutboxEntry
+from streams.runtime.witness import Witness
 from tests.sim.auditor import Commit, Place
 from tests.sim.evidence import position_of
 
@@ -50,7 +51,7 @@ class SimStore:
         word = self._word("claim", ["request", "reply"])
         claim = self.store.claim(shard, new_generation=new_generation, last_number=last_number)
         self.world.note(f"worker {self.worker} claims {self.place}: {claim.epoch} {claim.number} {claim.generation}")
-        self.world.was_claimed(self.place, claim.generation)
+        self.world.was_claimed(self.place, self.worker, claim.generation)
         self.world.auditor.on_claim(self.place, claim.epoch, claim.generation)
         self._lose(word, "claim")
         self.world.writer[self.place] = self.worker
@@ -71,6 +72,8 @@ class SimStore:
 
     def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
         word = self._word("commit", ["request", "reply", "late", "full"])
+        if self.world.is_cut_off(self.worker, self.place):
+            raise StoreUnavailable("simulated: the server of this connection is no more")
         if word == "full":
             raise StoreFull("simulated: full")
         if word == "late":
@@ -135,7 +138,7 @@ class SimStore:
 
 
 class SimBroker:
-    """A worker's producer, for one place: sink and courier."""
+    """A worker's producer and consumer, for one place: sink, courier, and what the group is told."""
 
     def __init__(self, world: World, worker: int, place: Place) -> None:
         self.world, self.worker, self.place = world, worker, place
@@ -151,6 +154,13 @@ class SimBroker:
         taken, error = self._how_many("send", len(messages))
         for message in messages[:taken]:
             self.world.send(self.place, message)
+        if error is not None:
+            raise error
+
+    def tell(self, witness: Witness) -> None:
+        taken, error = self._how_many("tell", 1)
+        if taken:
+            self.world.tell(self.worker, self.place, witness)
         if error is not None:
             raise error
 

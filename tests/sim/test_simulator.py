@@ -21,14 +21,19 @@ FAULTS = {
     *("rebalance: let go", "rebalance: the old owner does not know", "rebalance: came back", "restart", "pause"),
     *("a zombie works", "a zombie learns", "clock jumps forward", "clock jumps back", "time passes in silence"),
     *("models read late", "crash after an error"),
-    *(f"crash before {call}" for call in ("claim", "load", "rows", "commit", "publish", "send")),
+    *(f"crash before {call}" for call in ("claim", "load", "rows", "commit", "publish", "send", "tell")),
     # of the store
     *(f"store {call}: {word}" for call in ("claim", "commit", "confirm") for word in ("request", "reply")),
     *("store load: request", "store load: part", "store commit: late", "store commit: full"),
     *("a late commit arrives", "late commit taken", "stale commit refused", "confirmed after a lost reply"),
-    *("set back: events", "set back: examples", "set back: told by hand", "set back: told by the group"),
+    *("set back: events", "set back: examples", "set back: told by hand", "set back: the group knows"),
+    *("a zombie tells", "a zombie does not reach a restored store"),
     # of the broker
-    *(f"broker {call}: {word}" for call in ("publish", "send") for word in ("refused", "part", "reply", "full")),
+    *(
+        f"broker {call}: {word}"
+        for call in ("publish", "send", "tell")
+        for word in ("refused", "part", "reply", "full")
+    ),
 }
 """Every kind that must have been injected. What is drawn and never happens would prove nothing."""
 

@@ -34,6 +34,9 @@ class Worker:
         self.runs: dict[Place, ShardRun | LearnerRun] = {}
         self.at: dict[Place, int] = {}
         """Where the consumer of an assigned partition stands."""
+        self.terms: dict[Place, int] = {}
+        """Of the partitions: which term of the group its last turn began in. It is no member of a later one: a turn is
+        ended before a worker joins."""
         self.latest: dict[int, Snapshot] = dict(world.given_models)
         self.models_read = 0
         self.skew_s = world.chance.choice([0.0, 0.0, 2.5, -40.0])
@@ -71,6 +74,7 @@ class Worker:
     def act(self, place: Place) -> None:
         """One turn at one partition: take it over, or work a batch. Errors are dealt with as a worker has to."""
         self.is_busy = True
+        self.terms[place] = self.world.terms[place]
         try:
             self._turn(place)
         except Crash:
@@ -106,7 +110,7 @@ class Worker:
         size = LAST_CUT if world.is_calming else world.chance.randint(1, world.plan.largest_cut)
         records = log[start : start + size]
         if world.plan.tells_on_fetch and records and world.owner[place] == self.number:
-            world.told[place] = start + len(records)
+            world.offsets[place] = start + len(records)
         if isinstance(run, LearnerRun):
             run.step(records)
         else:
@@ -115,7 +119,7 @@ class Worker:
         if place in self.at:  # still; a nested turn of the world may have taken it
             self.at[place] = start + len(records)
         if not world.plan.tells_on_fetch and world.owner[place] == self.number:
-            world.told[place] = run.position.offset
+            world.offsets[place] = run.position.offset
 
     def _now(self, place: Place, end: int, has_records: bool) -> float | None:
         """The wall clock, if the log has nothing more (as this worker sees it), or in the last turns of all."""
@@ -150,7 +154,7 @@ class Worker:
         broker = SimBroker(world, self.number, place)
         store.prepare(plan.shards if place[0] == EVENTS else plan.learners, IDENTITY)
         patience = Patience(world.sleep, attempts=plan.attempts)
-        ports = Ports(store, broker, broker, patience, world.new_generation)
+        ports = Ports(store, broker, broker, patience, world.new_generation, broker.tell)
         if place[0] == EXAMPLES:
             return LearnerRun(plan.catalog, ports, partition=place[1], every=plan.every, digest=DIGEST)
         return ShardRun(

@@ -18,8 +18,8 @@ from models.snapshot import Snapshot
 from streams.adapters.memory_store import MemoryServer, MemoryShard
 from streams.ports import Message
 from streams.runtime.records import Record
+from streams.runtime.witness import Witness
 from tests.sim.auditor import EVENTS, EXAMPLES, Auditor, Place, Violation
-from tests.sim.evidence import position_of
 from tests.sim.plan import START_S, Plan
 from tests.sim.ports import Crash, Late
 from tests.sim.worker import Worker
@@ -59,8 +59,15 @@ class World:
         self.auditor = Auditor(self.values, sources, plan.catalog.limits.users)
         self.late: list[Late] = []
         self.owner: dict[Place, int] = {}
-        self.told: dict[Place, int] = {}
-        """Offsets that the consumer group remembers."""
+        self.terms: dict[Place, int] = {}
+        """How often the group has given a place to somebody."""
+        self.offsets: dict[Place, int] = {}
+        """That the consumer group remembers."""
+        self.told: dict[Place, Witness] = {}
+        """The same of witnesses."""
+        self.restored: set[Place] = set()
+        """Stores that went back, and that nobody who has the partition has claimed since. A connection from before does
+        not reach them: docs/redis.md tells what would come of it."""
         self.must_notice: dict[Place, tuple[int, str]] = {}
         """A store went back: the worker that wrote last finds out before anybody else may write or it may end. With the
         generation that the store holds until then."""
@@ -134,14 +141,31 @@ class World:
         self.writer[place] = worker
         self.must_notice.pop(place, None)
 
-    def was_claimed(self, place: Place, generation: str) -> None:
+    def was_claimed(self, place: Place, worker: int, generation: str) -> None:
         """A store has taken a claim. With another generation it is known that the store went back."""
+        if worker == self.owner[place]:
+            self.restored.discard(place)
         if place in self.must_notice and self.must_notice[place][1] != generation:
             del self.must_notice[place]
 
-    def witness(self, place: Place) -> int:
-        """How far the store has come for certain, as the consumer group remembers it."""
-        return 0 if self.plan.tells_on_fetch else self.told.get(place, 0)
+    def is_cut_off(self, worker: int, place: Place) -> bool:
+        """Whether this worker's connection is one to a server that is no more."""
+        if place not in self.restored or worker == self.owner[place]:
+            return False
+        self.count("a zombie does not reach a restored store")
+        return True
+
+    def tell(self, worker: int, place: Place, witness: Witness) -> None:
+        """The group remembers it, if this worker has the partition. Raises Fenced."""
+        if self.owner[place] != worker or self.terms[place] != self.workers[worker].terms[place]:
+            self.count("a zombie tells")
+            raise Fenced(f"simulated: {place} is not of worker {worker} any more")
+        if not self.plan.group_forgets:
+            self.told[place] = witness
+
+    def witness(self, place: Place) -> Witness | None:
+        """What the group was told last."""
+        return self.told.get(place)
 
     def publish(self, place: Place, data: bytes) -> None:
         self.auditor.on_published(place[1], data)
@@ -230,6 +254,7 @@ class World:
 
     def _give(self, place: Place, worker: int) -> None:
         self.owner[place] = worker
+        self.terms[place] = self.terms.get(place, 0) + 1
         self.workers[worker].take(place)
 
     def _learn_of_loss(self) -> None:
@@ -276,6 +301,7 @@ class World:
         copy = self.copies[chosen]
         del self.copies[chosen + 1 :]  # they are of a time that will not have been
         for topic in self.chance.choice([[EVENTS], [EXAMPLES], [EVENTS, EXAMPLES]]):
+            self.late = [late for late in self.late if late.store.place[0] != topic]  # on its way to what is no more
             before, self.servers[topic].shards = self.servers[topic].shards, copy[topic].copy().shards
             for number, was in before.items():
                 self._note_set_back((topic, number), was)
@@ -287,13 +313,15 @@ class World:
             return
         self.count(f"set back: {place[0]}")
         self.note(f"{place} goes back from {was.number} {was.generation} to {stored.number} {stored.generation}")
+        self.restored.add(place)
+        if place[0] == EVENTS and not self.plan.group_forgets:
+            told = self.told.get(place)
+            self.count("set back: the group knows" if told else "set back: nothing was told")
+            return
         writer = self.writer.get(place, self.owner[place])
         worker = self.workers[writer]
         if worker.is_alive and self.owner[place] == writer and place in worker.runs:
             self.must_notice[place] = writer, stored.generation
-        elif place[0] == EVENTS and self.witness(place) > position_of(stored.position):
-            self.must_notice[place] = self.owner[place], stored.generation
-            self.count("set back: told by the group")
         else:
             stored.generation = ""  # as docs/redis.md tells whoever restores a copy while nothing runs
             self.auditor.on_set_back(place, stored.number, (stored.epoch, ""))

@@ -26,6 +26,7 @@ from streams.runtime.embedded.watch import follow, lag_of
 from streams.runtime.embedded.work import PartitionWork, Step
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.records import Position, Record, Run
+from streams.runtime.witness import Witness
 
 PATIENCE_S = 30.0
 
@@ -37,14 +38,14 @@ class FakeRun:
         self.position = Position(offset)
         self.is_loaded = True
         self.set_backs = 0
-        self.witnesses: list[int] = []
+        self.witnesses: list[Witness | None] = []
         self.taken: list[bytes] = []
         self.times: list[float] = []
         self.batches: list[int] = []
         self.failures: list[Exception] = []
         self.changed = threading.Condition()
 
-    def assign(self, witness: int = 0) -> Position:
+    def assign(self, witness: Witness | None = None) -> Position:
         self.witnesses.append(witness)
         return self.position
 
@@ -140,7 +141,21 @@ def test_records_come_in_batches_as_they_are_appended_and_go_on_where_the_store_
     _, _ = works.start(again)
     append(folder, 11, 1)
     again.wait_for(1)
-    assert again.witnesses == [11], "what the last one has said is the witness"
+
+
+def test_a_run_hears_what_was_told_last(works: Works, folder: Path) -> None:
+    append(folder, 0, 1)
+    first, second = FakeRun(), FakeRun(offset=1)
+    work, ended = works.start(first)
+    first.wait_for(1)
+    for witness in (Witness("a-long-generation", 10), Witness("g", 9)):
+        work.tell(witness)
+    work.stop()
+    ended.result(PATIENCE_S)
+    works.ready.clear()
+    works.start(second)
+    assert works.ready.wait(PATIENCE_S)
+    assert (first.witnesses, second.witnesses) == ([None], [Witness("g", 9)])
 
 
 def test_time_passes_while_nothing_comes(works: Works, folder: Path) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import CommitFailedError, KafkaConnectionError, KafkaTimeoutError
 
-from config.errors import BrokerError, StoreUnavailable, TopicsDiffer
+from config.errors import BrokerError, BrokerUnavailable, Fenced, StoreUnavailable, TopicsDiffer
 from config.settings import TopicKind, load_settings
+from streams.runtime.kafka import group_memory
+from streams.runtime.kafka.group_memory import RememberingConsumer
 from streams.runtime.kafka.partitions import PartitionedService
 from streams.runtime.records import Position, Record, Run
+from streams.runtime.witness import Witness
 
 WITHIN_S = 20.0
 
@@ -21,13 +25,14 @@ WITHIN_S = 20.0
 class FakeConsumer:
     """Partitions 0 to 3 of a topic; after `rebalance` it answers nobody who asks for records, as aiokafka."""
 
-    told: int | None = 7
-
     def __init__(self, begin: int = 0, end: int = 10) -> None:
         self.begin, self.end = begin, end
         self.asked = asyncio.Event()
         self.is_stopped = False
         self.failures = 0
+        self.memory: tuple[int, str] | None = None
+        """What the group remembers."""
+        self.refusals: list[Exception] = []
         self.at_stop: Callable[[], Awaitable[None]] | None = None
 
     def pause(self, *places: Any) -> None: ...
@@ -39,8 +44,13 @@ class FakeConsumer:
     def assignment(self) -> set[Any]:
         return set()
 
-    async def committed(self, _place: Any) -> int | None:
-        return self.told
+    async def remembered(self, _place: Any) -> tuple[int, str] | None:
+        return self.memory
+
+    async def commit(self, offsets: dict[Any, tuple[int, str]]) -> None:
+        if self.refusals:
+            raise self.refusals.pop()
+        (self.memory,) = offsets.values()
 
     async def beginning_offsets(self, places: Sequence[Any]) -> dict[Any, int]:
         if self.failures:
@@ -69,7 +79,7 @@ class FakeRun:
         self.is_loaded = False
         self.set_backs = 0
 
-    def assign(self, witness: int = 0) -> Position:  # noqa: ARG002
+    def assign(self, witness: Witness | None = None) -> Position:  # noqa: ARG002
         self.is_loaded = True
         return self.position
 
@@ -84,7 +94,7 @@ class FakeService(PartitionedService):
         self, consumer: FakeConsumer, make: Callable[[], FakeRun] = FakeRun, *, kind: TopicKind = "events"
     ) -> None:
         super().__init__(load_settings(), kind, "group", wanted=4, batch=10)
-        self._consumer = consumer
+        self._consumer = cast("RememberingConsumer", consumer)
         self._make = make
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.on_failure = self.failed.set_result
@@ -113,54 +123,102 @@ def test_partitions_are_let_go_while_the_client_answers_nobody() -> None:
     run(test)
 
 
-class Handed:
-    """A record as the client hands it out."""
-
-    def __init__(self, offset: int) -> None:
-        self.offset, self.timestamp, self.value = offset, 1_700_000_000_000, b"{}"
+WITNESS = Witness("g1", 5)
 
 
-def witnesses(told: int, *, stored: int, first: int) -> list[int]:
-    """What a run at `stored` is told at each assignment, when the first record that comes is `first`."""
-    heard: list[int] = []
-    is_worked = threading.Event()
+class TellingRun(FakeRun):
+    """Says with each assignment what it knows, and writes down what it hears, also of telling."""
 
-    class Consumer(FakeConsumer):
-        async def getmany(self, *places: Any, **options: Any) -> dict[Any, Any]:
-            if is_worked.is_set():
-                return await super().getmany(*places, **options)
-            return {places[0]: [Handed(first)]}
+    tell: Callable[[Witness], None]
 
-        def last_stable_offset(self, _place: Any) -> int:
-            return self.end
+    def __init__(self, says: Sequence[Witness]) -> None:
+        super().__init__(3)
+        self.says = list(says)
+        self.heard: list[Witness | None] = []
+        self.errors: list[Exception] = []
 
-    class HearingRun(FakeRun):
-        def assign(self, witness: int = 0) -> Position:
-            heard.append(witness)
-            return super().assign(witness)
+    def assign(self, witness: Witness | None = None) -> Position:
+        self.heard.append(witness)
+        while self.says:
+            try:
+                self.tell(self.says.pop(0))
+            except (Fenced, BrokerUnavailable) as error:
+                self.errors.append(error)
+        return super().assign(witness)
 
-    class Service(FakeService):
-        def step(self, run: Run, records: Sequence[Record], now_s: float | None) -> None:  # noqa: ARG002
-            is_worked.set()
+
+def assigned(consumer: FakeConsumer, says: Sequence[Witness] = (), *, then: Callable[[FakeService], Any]) -> TellingRun:
+    """A run that was assigned partition 0; `then` is called before it is let go."""
+    telling = TellingRun(says)
 
     async def test() -> None:
-        consumer = Consumer()
-        consumer.told = told
-        service = Service(consumer, lambda: HearingRun(stored))
+        consumer.asked = asyncio.Event()
+        service = FakeService(consumer, lambda: telling)
+        telling.tell = partial(service.tell, 0)
         await service.take_over([0])
-        await consumer.asked.wait()  # for what comes after
+        await consumer.asked.wait()
+        found = then(service)
+        if found is not None:
+            await found
         await service.let_go([0])
 
     run(test)
-    return heard
+    return telling
 
 
-def test_a_store_behind_what_the_group_was_told_is_told_so_once() -> None:
-    assert witnesses(7, stored=3, first=3) == [0, 7]
+def nothing(_: FakeService) -> None:
+    """Nothing happens before the partition is let go."""
 
 
-def test_markers_of_transactions_between_the_two_are_no_sign_of_it() -> None:
-    assert witnesses(7, stored=3, first=7) == [0]
+def test_a_run_hears_what_the_group_was_told_last() -> None:
+    consumer = FakeConsumer()
+    assert assigned(consumer, [WITNESS], then=nothing).heard == [None]
+    assert consumer.memory == (0, WITNESS.to_text())
+    assert assigned(consumer, then=nothing).heard == [WITNESS]
+
+
+def test_words_of_others_beside_an_offset_are_no_witness(caplog: pytest.LogCaptureFixture) -> None:
+    consumer = FakeConsumer()
+    consumer.memory = 7, "reset by hand"
+    assert assigned(consumer, then=nothing).heard == [None]
+    assert "'reset by hand'" in caplog.text
+    consumer.memory = 7, ""
+    caplog.clear()
+    assert assigned(consumer, then=nothing).heard == [None]
+    assert not caplog.text
+
+
+def test_an_offset_for_dashboards_leaves_the_witness_as_it_is() -> None:
+    consumer = FakeConsumer()
+
+    async def tell(service: FakeService) -> None:
+        service.partitions[0].read_to = 9
+        await service.memory.tell_offsets({0: 9})
+
+    assigned(consumer, [WITNESS], then=tell)
+    assert consumer.memory == (9, WITNESS.to_text())
+    later = Witness("g1", 6)
+    assigned(consumer, [later], then=nothing)
+    assert consumer.memory == (9, later.to_text()), "and the witness the offset"
+
+
+def test_a_partition_of_another_member_fences_who_tells_of_it() -> None:
+    consumer = FakeConsumer()
+    consumer.refusals = [KafkaConnectionError("away"), CommitFailedError("rebalanced")]
+    errors = assigned(consumer, [WITNESS] * 3, then=nothing).errors
+    assert [type(error) for error in errors] == [Fenced, BrokerUnavailable]
+    assert consumer.memory == (0, WITNESS.to_text())
+
+
+def test_a_kafka_that_takes_no_offset_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_memory, "TELL_S", 0.01)
+
+    class Silent(FakeConsumer):
+        async def commit(self, offsets: dict[Any, tuple[int, str]]) -> None:  # noqa: ARG002
+            await asyncio.get_running_loop().create_future()
+
+    errors = assigned(Silent(), [WITNESS], then=nothing).errors
+    assert [type(error) for error in errors] == [BrokerUnavailable]
 
 
 def test_a_rebalance_does_not_wait_for_a_store_that_is_away() -> None:

@@ -246,18 +246,6 @@ def test_a_shard_that_another_owner_had_in_between_is_loaded_again(world: World)
     assert run.counts.loads == loads + 1, "what nobody else had is kept"
 
 
-def test_a_store_behind_what_the_group_was_told_gives_new_ids(world: World) -> None:
-    world.step(0, traffic(300)[0][:50])
-    server = world.servers[0]
-    before = server.shards[0].generation
-    fresh = ShardRun(CATALOG, world.ports(0, SHARDS), shard=0, shards=SHARDS, source="events-0", digest="d")
-    fresh.assign(witness=50)
-    assert server.shards[0].generation == before
-    fresh.assign(witness=51)
-    assert server.shards[0].generation != before
-    assert fresh.counts.set_back == 1
-
-
 def test_a_user_of_another_partition_is_a_dead_letter(world: World) -> None:
     user = "user-1"
     wrong = (shard_of(user, SHARDS) + 1) % SHARDS

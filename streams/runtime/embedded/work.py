@@ -3,8 +3,8 @@
     the log has records: a step with them
     it has none for a second: a step in which time passes
 
-Where to begin is in the store. What the partition's `worked` file says is for displays, and is a witness: a store that
-stands before it has gone back in time.
+Where to begin is in the store. The file `worked` of the partition is for displays, and `told` keeps the witness of a
+shard: a store that stands before it has gone back in time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from config.errors import Fenced, Stopped
-from streams.adapters.log_folder import read_worked, write_worked
+from streams.adapters.log_folder import read_told, write_told, write_worked
 from streams.adapters.log_reader import PartitionReader
 from streams.runtime.log_bounds import Bounds, where_to_begin
 from streams.runtime.records import Record, Run
 from streams.runtime.steady_clock import SteadyClock
+from streams.runtime.witness import Witness
 
 _LOG: Final = logging.getLogger(__name__)
 IDLE_S: Final = 1.0
@@ -74,6 +75,10 @@ class PartitionWork:
         """Records that are still to be worked; for one thread at a time."""
         return max(0, self._watching.end - self._read_to)
 
+    def tell(self, witness: Witness) -> None:
+        """For the run, before it publishes anything of the commit."""
+        write_told(self._folder, witness.to_text())
+
     def start(self) -> Future[None]:
         """Begin. The future ends with the work; its exception is what the work has failed by."""
         return self._thread.submit(self._work)
@@ -107,11 +112,11 @@ class PartitionWork:
 
     def _assign(self, run: Run) -> None:
         set_backs = run.set_backs
-        position = run.assign(read_worked(self._folder))
+        position = run.assign(Witness.from_text(read_told(self._folder)))
         if run.set_backs != set_backs:
             _LOG.warning(
-                "%s: the store was set back to an earlier copy. It is loaded again, and goes on at offset %d under a "
-                "new generation: what was said since may be said again, with other ids.",
+                "%s: the store was set back to an earlier copy, or is another one. It is loaded again, and goes on at "
+                "offset %d under a new generation: what was said since may be said again, with other ids.",
                 self._place,
                 position.offset,
             )

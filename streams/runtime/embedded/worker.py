@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -136,7 +137,7 @@ class EmbeddedWorker:
         sink = LogSink(self._folder.partition("segment-events", number), self._writers["segment-events", number])
         run = ShardRun(
             self.job.catalog,
-            self._stores.ports(sink, self._courier),
+            replace(self._stores.ports(sink, self._courier), tell=self.scoring.partitions[number].tell),
             shard=number,
             shards=self._folder.shards,
             source=f"events-{number}",

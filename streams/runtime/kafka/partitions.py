@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from mode import Service
@@ -26,11 +26,13 @@ from config.settings import Settings, TopicKind
 from streams.adapters.kafka_arguments import aiokafka_arguments
 from streams.adapters.kafka_topics import partition_problems
 from streams.ports import Store
+from streams.runtime.kafka.group_memory import GroupMemory, RememberingConsumer
 from streams.runtime.kafka.log_bounds import ask_bounds
 from streams.runtime.kafka.reporting import ReportingService
 from streams.runtime.log_bounds import Bounds, where_to_begin
 from streams.runtime.records import Record, Run
 from streams.runtime.steady_clock import SteadyClock
+from streams.runtime.witness import Witness
 
 T = TypeVar("T")
 
@@ -48,7 +50,7 @@ IDLE_S: Final = 1.0
 ANSWER_S: Final = 5.0
 """How long the broker has to say where partitions end; time passes when it does."""
 OFFSETS_S: Final = 1.0
-"""Offsets are committed to Kafka so often at most; they are for dashboards only."""
+"""Offsets are committed to Kafka so often at most, apart from those that go with a witness."""
 AFTER_FENCE_S: Final = 0.5
 AWAY_S: Final = 50.0
 """A Kafka that does not answer while a partition is taken over is waited for so long, as in a commit."""
@@ -86,10 +88,6 @@ class Partition:
     """Everything before it is worked, or is nothing to work (aborted, markers of transactions, gone by retention)."""
     end: int = 0
     """Where the topic ends, as far as is known."""
-    told: int = 0
-    """Up to where the group was told that all is worked; 0 once that was looked into."""
-    witness: int = 0
-    """The same, when a record before it came that the store does not know."""
     answer: Answer | None = None
     """Of the broker, not used yet."""
     worked_s: float = 0.0
@@ -142,8 +140,8 @@ class PartitionedService(ReportingService):
         self._batch = batch
         self._known: dict[int, Run] = {}
         self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix=group)
-        self._consumer: AIOKafkaConsumer | None = None
-        self._told_offsets: dict[int, int] = {}
+        self._consumer: RememberingConsumer | None = None
+        self._memory: GroupMemory | None = None
         self._clock = SteadyClock()
         self._missed_times = False
         self._answered_s = 0.0
@@ -182,7 +180,7 @@ class PartitionedService(ReportingService):
 
     async def on_start(self) -> None:
         """Join the group."""
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = RememberingConsumer(
             **aiokafka_arguments(self.settings),
             group_id=self.group,
             enable_auto_commit=False,
@@ -222,7 +220,7 @@ class PartitionedService(ReportingService):
         self._threads.shutdown(wait=False)  # every task has ended; waiting here would stop the loop that they may need
 
     @property
-    def consumer(self) -> AIOKafkaConsumer:
+    def consumer(self) -> RememberingConsumer:
         assert self._consumer is not None, "the service has not started"
         return self._consumer
 
@@ -307,15 +305,13 @@ class PartitionedService(ReportingService):
 
     async def _assign(self, partition: Partition, run: Run) -> None:
         set_backs = run.set_backs
-        witness, partition.witness = partition.witness, 0
-        # What the group was told is no place to read from, but shows that the store was further once.
-        told = await self._ask(partition, self.consumer.committed(self._place(partition.number)))
-        partition.told = 0 if witness else told or 0
+        # What the group remembers is no place to read from, but shows that the store was further once.
+        witness = await self._ask(partition, self.memory.recall(partition.number))
         position = await self._in_thread(partial(run.assign, witness))
         if run.set_backs != set_backs:
             _LOG.warning(
-                "%s %d: the store was set back to an earlier copy. It is loaded again, and goes on at offset %d under "
-                "a new generation: what was said since may be said again, with other ids.",
+                "%s %d: the store was set back to an earlier copy, or is another one. It is loaded again, and goes on "
+                "at offset %d under a new generation: what was said since may be said again, with other ids.",
                 self.topic,
                 partition.number,
                 position.offset,
@@ -378,13 +374,6 @@ class PartitionedService(ReportingService):
         partition.is_idle = not found
         if not found:
             return []
-        if found[0].offset < partition.told:  # a marker of a transaction alone is no record that was forgotten
-            partition.witness = partition.told
-            raise Fenced(
-                f"the group was told that all before {partition.told} is worked, and the store does not know of record "
-                f"{found[0].offset}: it went back to an earlier copy"
-            )
-        partition.told = 0
         if found[0].offset < partition.read_to:
             raise BrokerError(
                 f"{place.topic} {place.partition}: record {found[0].offset} came after all before {partition.read_to} "
@@ -473,16 +462,21 @@ class PartitionedService(ReportingService):
     @Service.timer(OFFSETS_S)
     async def _tell_offsets(self) -> None:
         """For dashboards: where a restart goes on is in the store."""
-        offsets = {n: p.read_to for n, p in self.partitions.items() if p.is_ready}
-        news = {self._place(n): at for n, at in offsets.items() if at and self._told_offsets.get(n) != at}
-        if not news:
-            return
         try:
-            await self.consumer.commit(news)
-        except KafkaError as error:  # during a rebalance, say; the next one tells them
+            await self.memory.tell_offsets({n: p.read_to for n, p in self.partitions.items() if p.is_ready})
+        except (KafkaError, TimeoutError) as error:  # during a rebalance, say; the next one tells them
             _LOG.debug("offsets for dashboards were not taken: %s", error)
-        else:
-            self._told_offsets = offsets
+
+    def tell(self, number: int, witness: Witness) -> None:
+        """For a run, in its thread (`GroupMemory.tell`)."""
+        self.memory.tell_from_thread(number, witness)
+
+    @property
+    def memory(self) -> GroupMemory:
+        """What the group is told; made in the event loop, with the first partition."""
+        if self._memory is None:
+            self._memory = GroupMemory(self.consumer, self.topic, self.settings, asyncio.get_running_loop())
+        return self._memory
 
 
 def own_assignor() -> type[StickyPartitionAssignor]:

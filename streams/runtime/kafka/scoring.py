@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from config.catalog import Catalog
@@ -48,7 +50,7 @@ class ScoringService(PartitionedService):
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
-        ports = self._make_ports()
+        ports = replace(self._make_ports(), tell=partial(self.tell, number))
         self.stores[number] = ports.store
         return ShardRun(
             self._catalog,
