@@ -195,7 +195,7 @@ def produce(
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in done.refused.most_common())
         warn(
             f"{done.refused.total():,} rows could not be used and were not sent: {reasons}.",
-            "tideline check CATALOG FILE shows them.",
+            f"tideline check CATALOG FILE --rows {rows} shows examples of each.",
         )
 
 
