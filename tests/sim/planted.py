@@ -28,6 +28,8 @@ class Planted:
     """A bug, or none."""
 
     what: str
+    found_as: str = "Violation: "
+    """How the failure begins, as a regular expression: any other one is that of a broken stand-in."""
     store: type[SimStore] = SimStore
     memory: type[MemoryStore] = MemoryStore
     offset_after_assign: Callable[[World, Place, int], int] = _checkpoint
@@ -127,13 +129,6 @@ class _NoNumber(MemoryStore):
         return stored
 
 
-class _SameGeneration(MemoryStore):
-    """A store that went back in time goes on as if nothing had been."""
-
-    def claim(self, shard: int, *, new_generation: str, last_number: int | None = None) -> Claim:  # noqa: ARG002
-        return super().claim(shard, new_generation=new_generation)
-
-
 class _AlwaysDone(SimStore):
     """After a lost reply the worker takes it for done."""
 
@@ -158,11 +153,35 @@ def _learn_again() -> Iterator[None]:
 
     learn = PredictionLearner.learn
 
-    def forgetful(self: PredictionLearner, chunk: Any) -> None:
+    def forgetful(self: PredictionLearner, chunk: Any) -> Any:
         self._seen[chunk.shard] = chunk.number - 1
-        learn(self, chunk)
+        return learn(self, chunk)
 
     with patch("models.learner.PredictionLearner.learn", forgetful):
+        yield
+
+
+@contextmanager
+def _no_witness() -> Iterator[None]:
+    """Whoever takes a shard over is not told what the group remembers."""
+    with patch("tests.sim.world.World.witness", lambda *_: None):
+        yield
+
+
+@contextmanager
+def _no_note_stored() -> Iterator[None]:
+    """Neither the run nor the group knows of a commit before it is published."""
+    with patch("streams.runtime.shard_run.ShardRun._note_stored", lambda *_: None):
+        yield
+
+
+@contextmanager
+def _no_look() -> Iterator[None]:
+    """What was told, and what the run knows, are not compared with the claim."""
+    with (
+        patch("streams.runtime.witness.Witness.is_in", lambda *_: True),
+        patch("streams.runtime.shard_run.ShardRun._forgot", lambda *_: False),
+    ):
         yield
 
 
@@ -171,21 +190,55 @@ PLANTED: dict[str, Planted] = {
     "committed_offset": Planted("a start goes on where the consumer group remembers", offset_after_assign=_told_offset),
     "publish_first": Planted(
         "what a batch has to say is published before it is stored",
+        found_as=r"Violation: .*(never stored)",
         patches=lambda: _in_both_runs("commit_batch", _publish_first),
     ),
-    "no_epoch": Planted("the store does not look at the epoch", memory=_NoEpoch),
+    "no_epoch": Planted(
+        "the store does not look at the epoch",
+        found_as=r"Violation: .*(a commit of epoch .* was taken)",
+        memory=_NoEpoch,
+    ),
     "position_apart": Planted("the position is saved in a step behind the state", store=_PositionApart),
     "trim_at_once": Planted(
         "the outbox is trimmed by the commit that fills it",
+        found_as=r"Violation: .*(never sent|never published|sequence \d+ of \w+ follows)",
         patches=lambda: _in_both_runs("commit_batch", _trim_at_once),
     ),
     "silent_start": Planted(
-        "a start does not publish what is in the outbox", patches=lambda: _in_both_runs("publish_outbox", _silent_start)
+        "a start does not publish what is in the outbox",
+        found_as=r"Violation: .*(never sent|never published|sequence \d+ of \w+ follows)",
+        patches=lambda: _in_both_runs("publish_outbox", _silent_start),
     ),
-    "no_number": Planted("the store does not look at the commit's number", memory=_NoNumber),
-    "same_generation": Planted("a store that went back keeps its generation", memory=_SameGeneration),
+    "no_number": Planted(
+        "the store does not look at the commit's number",
+        found_as=r"Violation: .*commit \d+ follows \d+",
+        memory=_NoNumber,
+    ),
+    "same_generation": Planted(
+        "a store that went back keeps its generation",
+        found_as=r"Violation: .*(a set-back took away|two payloads)",
+        patches=_no_look,
+    ),
+    "no_witness": Planted(
+        "what the group was told is not asked for",
+        found_as=r"Violation: .*(a set-back took away|two payloads)",
+        patches=_no_witness,
+    ),
+    "no_note_stored": Planted(
+        "a commit is published without being noted or told",
+        found_as=r"Violation: .*(a set-back took away|two payloads)",
+        patches=_no_note_stored,
+    ),
     "always_done": Planted("a lost reply counts as done", store=_AlwaysDone),
-    "keep_memory": Planted("a failed step does not drop the memory", patches=_keep_memory),
-    "learn_again": Planted("the learner does not skip chunks that it has seen", patches=_learn_again),
+    "keep_memory": Planted(
+        "a failed step does not drop the memory",
+        found_as=r"Violation: |RuntimeError: feed: the batch before is not done",
+        patches=_keep_memory,
+    ),
+    "learn_again": Planted(
+        "the learner does not skip chunks that it has seen",
+        found_as=r"Violation: .*(the learner says|learned twice|version)",
+        patches=_learn_again,
+    ),
 }
 """By name. The first four are those that the design names."""

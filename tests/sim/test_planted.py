@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.sim.planted import PLANTED
@@ -21,6 +23,9 @@ def test_a_planted_bug_is_found(name: str) -> None:
     while seed < SEEDS and (seed < LOOKED_AT or len(found) < ENOUGH):
         result = simulate(seed, PLANTED[name])
         if result.failure is not None:
+            assert re.match(PLANTED[name].found_as, result.failure), (
+                f"seed {seed}, for another reason: {result.failure}"
+            )
             found[seed] = result.failure
         seed += 1
     print(f"{name} ({PLANTED[name].what}): found by {len(found)} of {seed} seeds")  # noqa: T201  pytest -s
