@@ -18,7 +18,9 @@ from config.loader import load_catalog
 from streams.adapters.redis_reader import RedisReader
 from streams.adapters.redis_store import RedisStore
 from streams.adapters.valkey_server import EmbeddedValkey
-from streams.ports import CommitBatch, Identity
+from streams.core.saving import Saver
+from streams.core.shard import Shard
+from streams.ports import Identity
 from streams.runtime.lookup import look_up
 from streams.runtime.place import PATIENCE
 from streams.runtime.records import Position
@@ -211,7 +213,8 @@ def commit_as(world: WorkerWorld, shards: int, catalog: str, offset: int) -> Non
     store = RedisStore(str(world.settings.redis_url), patience=PATIENCE)
     store.prepare(shards, Identity(catalog=catalog))
     claim = store.claim(0, new_generation="earlier")
-    store.commit(claim, CommitBatch(number=1, position=Position(offset).to_bytes()), None)
+    shard = Shard(load_catalog(world.catalog), shards=shards, generation=claim.generation)
+    store.commit(claim, Saver(shard).take_effects(1, Position(offset).to_bytes()), None)
     store.close()
 
 

@@ -145,9 +145,6 @@ def test_what_is_mapped_and_not_used_is_given_a_hint(tmp_path: Path) -> None:
 def test_a_range_of_scores_with_two_ends_is_given_a_hint(tmp_path: Path) -> None:
     band = CATALOG + "  middle: {name: M, filter: {all: [{prediction: buys_1d, score: {min: 50, max: 75}}]}}\n"
     band += "  top: {name: T, filter: {prediction: buys_1d, score: {min: 50, max: 100}}}\n"
-    band += (
-        "  widened: {name: W, filter: {prediction: buys_1d, score: {min: 80, max: 95}}}\n"  # to 100 by the hysteresis
-    )
     band += "  bottom: {name: B, filter: {prediction: buys_1d, likelihood: {max: 0.5}}}\n"
     _, catalog = write(tmp_path, [], band)
     code, out, _ = run("check", catalog)
