@@ -13,6 +13,7 @@ from streams.core.filters import encode_trait
 
 OTHER_TEXT = TEXT_BASE + 1e9  # any text beyond the limit of a trait
 BUCKET = "*"
+_MORE_TEXTS = 256  # that are told apart beyond those that can have columns, to be shown to people
 
 
 class Vocabulary:
@@ -96,7 +97,7 @@ class Vocabulary:
         """The number that stands for a trait's value; all texts beyond the limit share one."""
         codes = self._codes[trait]
         if isinstance(value, str) and value not in codes:
-            if len(codes) - self._literals[trait] >= self._catalog.limits.trait_values:
+            if len(codes) - self._literals[trait] >= self._catalog.limits.trait_values + _MORE_TEXTS:
                 return OTHER_TEXT
             codes[value] = len(codes)
             self._found += 1

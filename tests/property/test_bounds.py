@@ -205,7 +205,7 @@ def test_texts_of_a_trait_are_bounded_and_what_is_too_much_is_called_other() -> 
         shard.vocabulary.trait_text("plan", float(shard.users.rows.t[shard.users.row_of(f"u{n}"), column]))
         for n in range(1_000)
     ]
-    room = 2 + 256  # those that filters name come on top
+    room = 2 + 256  # beyond those that have columns
     assert shown == [*plans[:room], *["(other)"] * (1_000 - room)]
     assert len(shard.vocabulary.save()["codes"]["plan"]) == room
 

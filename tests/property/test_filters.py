@@ -379,6 +379,7 @@ def _check_decided(catalog: Catalog, shard: Shard, rules: list[SegmentRule], own
     for rule in rules:
         facts = Facts(own, traits_of(own), float(rows.t[row, SCORED_T]), answers, wanted, margins=margins)
         targeted = all(live[id_] and catalog.predictions[id_].access == "live" for id_ in rule.uses)
+        targeted = targeted and all(answers[id_].score is not None for id_ in rule.uses)  # null outside of the audience
         wanted[rule.id] = targeted and evaluate(rule.filter, facts)
     assume(not margins.close_calls)
     assert {id_: found[id_] for id_ in wanted} == wanted
