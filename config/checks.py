@@ -42,7 +42,8 @@ def check(catalog: Catalog) -> list[Finding]:
         findings += _check_prediction(catalog, id_, prediction)
     findings += _check_atoms(catalog)
     for id_, segment in catalog.segments.items():
-        findings += _check_filter(catalog, segment.filter, ("segments", id_, "filter"))
+        # What an archived segment refers to may have been archived or taken back after it.
+        findings += _check_filter(catalog, segment.filter, ("segments", id_, "filter"), is_used=not segment.archived)
         findings += _check_ranges(catalog, segment.filter, ("segments", id_, "filter"))
     findings += _check_cycles(catalog)
     return findings
@@ -162,12 +163,12 @@ def _check_atoms(catalog: Catalog) -> Iterator[Finding]:
         yield ("predictions",), f"{total} did and did_not in all goals together", f"at most {MAX_ATOMS}"
 
 
-def _check_filter(catalog: Catalog, filter_: Filter, location: Location) -> Iterator[Finding]:
+def _check_filter(catalog: Catalog, filter_: Filter, location: Location, *, is_used: bool = True) -> Iterator[Finding]:
     for node, here in walk_located(filter_, location):
         if isinstance(node, ScoreFilter | LikelihoodFilter | CategoryFilter):
-            yield from _check_target(catalog, node.prediction, (*here, "prediction"))
+            yield from _check_target(catalog, node.prediction, (*here, "prediction"), is_used=is_used)
         elif isinstance(node, SegmentFilter):
-            yield from _check_segment_name(catalog, node.segment, (*here, "segment"))
+            yield from _check_segment_name(catalog, node.segment, (*here, "segment"), is_used=is_used)
         elif isinstance(node, CountFilter) and node.within_s is not None and node.event not in catalog.history:
             yield (
                 (*here, "event"),
@@ -208,11 +209,13 @@ def _check_ranges(catalog: Catalog, filter_: Filter, location: Location) -> Iter
             )
 
 
-def _check_target(catalog: Catalog, id_: str, location: Location) -> Iterator[Finding]:
+def _check_target(catalog: Catalog, id_: str, location: Location, *, is_used: bool) -> Iterator[Finding]:
     target = catalog.predictions.get(id_)
     if target is None:
         yield location, f"unknown prediction {id_!r}", _one_of(id_, catalog.predictions)
-    elif target.access != "live":
+    elif is_used and target.archived:
+        yield location, f"prediction {id_!r}, which is archived", "a prediction that is not archived"
+    elif is_used and target.access != "live":
         yield (
             location,
             f"prediction {id_!r} with access {target.access}",
@@ -220,12 +223,15 @@ def _check_target(catalog: Catalog, id_: str, location: Location) -> Iterator[Fi
         )
 
 
-def _check_segment_name(catalog: Catalog, name: str, location: Location) -> Iterator[Finding]:
+def _check_segment_name(catalog: Catalog, name: str, location: Location, *, is_used: bool) -> Iterator[Finding]:
     prediction, dot, _ = name.partition(".")
     if dot:
-        yield from _check_target(catalog, prediction, location)
+        yield from _check_target(catalog, prediction, location, is_used=is_used)
     elif name not in catalog.segments:
         yield location, f"unknown segment {name!r}", _one_of(name, catalog.segments)
+    elif is_used and catalog.segments[name].archived:
+        # Below a `not` everybody would be in it.
+        yield location, f"segment {name!r}, which is archived", "a segment that is not archived"
 
 
 def _one_of(word: str, known: Iterable[str]) -> str:

@@ -85,6 +85,9 @@ class Prediction(Model):
     """logistic, or a river classifier."""
     memory_examples: int = Field(default=500_000, ge=1_000, le=1_000_000_000)
     """How many examples the model remembers; older ones fade."""
+    # Left out of dumps while false: stores were made before this field existed, and know their catalog by its digest.
+    archived: bool = Field(default=False, exclude_if=lambda value: not value)
+    """true: nobody has a score or is in its segments; what was stored and learned stays, and it can be restored."""
 
     @property
     def lookback_s(self) -> float:
@@ -125,3 +128,5 @@ class Segment(Model):
     """Who is in it."""
     min_dwell_s: Duration = Field(default=0.0, alias="min_dwell")
     """How long a change must last before it counts."""
+    archived: bool = Field(default=False, exclude_if=lambda value: not value)
+    """true: nobody is in it; it stays as a definition, and can be restored."""

@@ -28,6 +28,12 @@ def api_key(prefix: str, name: str) -> bytes:
     return f"{prefix}:api:{name}".encode()
 
 
+def definitions_key(prefix: str, name: str) -> bytes:
+    """A key of what is defined through the API; one hash tag for all of them. Raises ValueError for a bad prefix."""
+    store_meta(prefix)
+    return f"{prefix}:{{definitions}}:{name}".encode()
+
+
 @dataclass(frozen=True, slots=True)
 class ShardKeys:
     """The keys of one shard."""

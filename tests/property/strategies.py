@@ -12,11 +12,11 @@ from itertools import pairwise
 from math import nan
 from typing import Any, TypeVar
 
-import yaml
 from hypothesis import strategies as st
 
 from config.catalog import Catalog, Limits
 from config.loader import loads
+from config.yaml_text import dump
 from streams.core.events import BadEvent, DeadReason, Event, Scalar
 from tests.reference.reference_shard import Advance, Input
 
@@ -41,16 +41,8 @@ def _sometimes(strategy: st.SearchStrategy[T], otherwise: T, of: int = 3) -> st.
     return st.integers(0, of - 1).flatmap(lambda n: strategy if n == of - 1 else st.just(otherwise))
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes a value that comes twice twice: a catalog has no anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        return True
-
-
-def to_yaml(data: dict[str, Any]) -> str:
-    """A catalog's text."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+to_yaml = dump
+"""A catalog's text."""
 
 
 # --- catalogs --------------------------------------------------------------------------------------------------------

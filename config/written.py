@@ -1,0 +1,44 @@
+"""Catalogs and their parts as a person writes them: durations as text, bare values, nothing that is a default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from config.base import Model
+from config.catalog import Catalog, Equals, TraitLimit
+from config.durations import format_duration
+from config.yaml_text import dump
+
+__all__ = ["to_yaml", "written"]
+
+
+def written(model: Model) -> dict[str, Any]:
+    """Plain data (JSON) that is read as the same model again."""
+    found: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if field.is_required() or value != field.get_default(call_default_factory=True, validated_data={}):
+            found[field.alias or name] = format_duration(value) if name.endswith("_s") else _plain(value)
+    return found
+
+
+def to_yaml(catalog: Catalog) -> str:
+    """The text of a catalog file."""
+    data = written(catalog)
+    if catalog.input.format != "segment":
+        data["input"]["format"] = catalog.input.format
+    return dump(data)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Equals):
+        return value.value
+    if isinstance(value, TraitLimit):
+        return {"limit": value.limit}  # by its key it is told from other kinds
+    if isinstance(value, Model):
+        return written(value)
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    return value
