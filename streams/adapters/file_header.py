@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from config.catalog import Catalog, CsvInput
 from config.errors import InputError
 from config.places import mapped_fields
+from config.problems import closest
 
 _DELIMITERS = (";", "\t", "|", ",")
 _LISTED = 40
@@ -54,20 +54,13 @@ def listed(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
-def close_to(name: str, names: Sequence[str]) -> str | None:
-    """The name that may be meant; capitals do not count."""
-    by_small = {other.casefold(): other for other in names}
-    close = get_close_matches(name.casefold(), by_small, n=1)
-    return by_small[close[0]] if close else None
-
-
 def _column_words(field: str, names: Sequence[str], catalog: Catalog) -> str:
     asking = [catalog.origin.place(place) for name, place in mapped_fields(catalog) if name.strip() == field]
     places = " and ".join(asking)
     number = names.count(field)
     if number:
         return f"there are {number} columns named {field!r}, for which {places} asks"
-    close = close_to(field, names)
+    close = closest(field, names)
     meant = "" if close is None else f" (did you mean {close!r}?)"
     return f"there is no column {field!r}{meant}, for which {places} asks"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,11 +100,12 @@ def segment(  # noqa: PLR0913, PLR0917  one for each option
 def _check_segment(state: StoredState, name: str) -> None:
     """Raises NotStored for a segment that does not exist."""
     from config.errors import NotStored
+    from config.problems import closest
 
     known = state.definitions.segment_ids
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}."
+        near = closest(name, known)
+        hint = f"Did you mean {near}?" if near else f"There are {', '.join(known)}."
         raise NotStored(f"no segment is called {name!r}. {hint}")
 
 

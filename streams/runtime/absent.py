@@ -11,8 +11,8 @@ import msgspec
 
 from config.catalog import Catalog, NdjsonInput
 from config.places import mapped_fields
+from config.problems import closest
 from config.yaml_text import path_text
-from streams.adapters.file_header import close_to
 from streams.adapters.files import Sample
 from streams.core.events import BadEvent, DeadReason, Event
 
@@ -48,7 +48,7 @@ def absent_fields(sample: Sample, catalog: Catalog) -> tuple[AbsentField, ...]:
         return ()
     places = [(field, place) for field, place in mapped_fields(catalog) if field not in found]
     return tuple(
-        AbsentField(field, path_text(place), catalog.origin.line(place), close_to(field, found))
+        AbsentField(field, path_text(place), catalog.origin.line(place), closest(field, found))
         for field, place in places
     )
 

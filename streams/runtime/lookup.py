@@ -17,7 +17,7 @@ from models.snapshot import Status
 from streams.adapters.redis_reader import RedisReader, Score
 from streams.core.definitions import CATEGORIES
 from streams.runtime.stored import StoredState
-from streams.runtime.summary import Warmup, status_word, warmup_of
+from streams.runtime.summary import Warmup, score_name, status_word, warmup_of
 from streams.runtime.uncompiled import uncompiled
 
 _NUMBER_BYTES = 8
@@ -183,7 +183,7 @@ def _predictions(state: StoredState, row: _Row, scores: dict[str, Score]) -> lis
                 id=name,
                 name=prediction.name,
                 kind=prediction.kind,
-                score_name="Churn Risk Score" if prediction.kind == "churn" else "Score",
+                score_name=score_name(prediction),
                 scale=prediction.scale,
                 status=status_word(state.catalog, name, Status.WARMING if snapshot is None else snapshot.status),
                 score=score.score,

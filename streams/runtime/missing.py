@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from config.catalog import Catalog
 from config.places import uses_of_events
+from config.problems import closest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,5 @@ def missing_events(catalog: Catalog, unseen: Iterable[str], found: Iterable[str]
     """What to say about names that never occurred, beside those that did."""
     uses = uses_of_events(catalog)
     unseen = list(unseen)
-    occurred = {name.casefold(): name for name in found if name not in unseen}
-    result = []
-    for name in unseen:
-        close = get_close_matches(name.casefold(), occurred, 1)
-        result.append(MissingEvent(name, tuple(uses[name]), occurred[close[0]] if close else None))
-    return tuple(result)
+    occurred = [name for name in found if name not in unseen]
+    return tuple(MissingEvent(name, tuple(uses[name]), closest(name, occurred)) for name in unseen)

@@ -125,11 +125,11 @@ def read_state(reader: RedisReader, codec: ModelCodec | None = None) -> StoredSt
 
 def _joined(reader: RedisReader, learners: Mapping[str, bytes] | None, codec: ModelCodec | None) -> StoredState:
     members = {segment: reader.member_count(segment) for segment in reader.info.segments}
-    states = [
-        state_of(reader.blobs(shard.shard), users=shard.users, members=members, learners=learners, codec=codec)
-        for shard in reader.shard_infos()
-        if shard.number
-    ]
+    states: list[StoredState] = []
+    for shard in reader.shard_infos():
+        if shard.number:
+            blobs, once = reader.blobs(shard.shard), {} if states else learners  # the first one's are shown
+            states.append(state_of(blobs, users=shard.users, members=members, learners=once, codec=codec))
     if not states:
         raise StoreError(
             "a run has begun here, but nothing is stored yet. Ask again in a moment; if it was stopped, start the same "
@@ -140,23 +140,28 @@ def _joined(reader: RedisReader, learners: Mapping[str, bytes] | None, codec: Mo
 
 def _of_service(states: Sequence[StoredState], reader: RedisReader) -> StoredState:
     """The shards of workers as one. Of dead letters those count that the store still has."""
+    state = together(states)
+    shards = range(reader.info.shards)
+    entries = (entry for shard in shards for entry in reader.each_dead_letter(shard))
+    letters = Counter(_LETTERS.decode(entry.data).reason for entry in entries)
+    taken = state.counters["events"] + state.counters["duplicates"]
+    return replace(state, totals=Totals(taken + letters.total(), 0, dict(letters)))
+
+
+def together(states: Sequence[StoredState]) -> StoredState:
+    """Shards of one service as one: sums, the newest model of each prediction, what else there is of the first one."""
     first = states[0]
     population = Population(
         *(np.sum([getattr(state.population, name) for state in states], axis=0) for name in Population._fields)
     )
-    counters = {name: sum(state.counters[name] for state in states) for name in first.counters}
-    shards = range(reader.info.shards)
-    entries = (entry for shard in shards for entry in reader.each_dead_letter(shard))
-    letters = Counter(_LETTERS.decode(entry.data).reason for entry in entries)
     clocks = [state.clock_s for state in states if not math.isnan(state.clock_s)]
     return replace(
         first,
         snapshot=_newest([state.snapshot for state in states if state.snapshot is not None]),
         population=population,
         user_days=np.sum([state.user_days for state in states], axis=0),
-        counters=counters,
+        counters={name: sum(state.counters[name] for state in states) for name in first.counters},
         clock_s=max(clocks, default=math.nan),
-        totals=Totals(counters["events"] + counters["duplicates"] + letters.total(), 0, dict(letters)),
         users=sum(state.users for state in states),
     )
 

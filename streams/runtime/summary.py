@@ -325,7 +325,7 @@ def _prediction(state: StoredState, p: int, name: str, prediction: Prediction) -
         id=name,
         name=prediction.name,
         kind=prediction.kind,
-        score_name="Churn Risk Score" if prediction.kind == "churn" else "Score",
+        score_name=score_name(prediction),
         window_s=prediction.window_s,
         scale=prediction.scale,
         access=prediction.access,
@@ -359,6 +359,11 @@ def warmup_of(state: StoredState, p: int) -> Warmup | None:
         labels=learner.learned,
         first_labels_s=_first_labels_s(state, p),
     )
+
+
+def score_name(prediction: Prediction) -> str:
+    """What people call the score: for churn the higher is the worse."""
+    return "Churn Risk Score" if prediction.kind == "churn" else "Score"
 
 
 def edges(prediction: Prediction) -> tuple[float, float, float, float]:

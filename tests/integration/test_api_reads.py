@@ -6,12 +6,14 @@ import csv
 import io
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from models.snapshot import Status
 from streams.adapters.redis_reader import RedisReader, ScanPlace, ShardInfo, StaleScan
 from streams.api.keys import Role
 from streams.api.pages import members_cursor
@@ -20,7 +22,7 @@ from streams.api.stored import STATE_S
 from streams.api.users import user_view
 from streams.runtime.lookup import look_up
 from streams.runtime.place import join_place
-from streams.runtime.stored import StoredState, read_state
+from streams.runtime.stored import StoredState, read_state, together
 from tests.integration.shop_world import Shop
 from tests.unit.api_world import ApiWorld
 
@@ -80,6 +82,22 @@ def test_shards_are_added_up(state: StoredState) -> None:
     one, three = prediction_view([state], "orders_3d"), prediction_view([state, state, state], "orders_3d")
     assert three.audience == 3 * one.audience > 0
     assert [c.users for c in three.categories] == [3 * c.users for c in one.categories]
+
+
+def test_of_each_prediction_the_newest_model_counts_whichever_shard_has_it(state: StoredState) -> None:
+    """Models of several learners reach the shards one by one."""
+    snapshot = state.snapshot
+    assert snapshot is not None
+    orders, *others = snapshot.predictions
+    assert orders.status == Status.LIVE
+    older = replace(orders, status=Status.WARMING, version=orders.version - 1)
+    newer = [replace(one, version=one.version + 1) for one in others]
+    behind = replace(snapshot, version=snapshot.version + 1, predictions=(older, *newer))
+    for states in ([state, replace(state, snapshot=behind)], [replace(state, snapshot=behind), state]):
+        both = together(states).snapshot
+        assert both is not None
+        assert (both.version, both.predictions) == (snapshot.version + 1, (orders, *newer))
+        assert prediction_view(states, "orders_3d").status == "live"
 
 
 def test_a_user_is_told_as_the_command_line_tells(api: ApiWorld, reader: RedisReader, state: StoredState) -> None:

@@ -75,8 +75,9 @@ def test_a_user_is_shown_with_reasons_in_words(shop: Shop) -> None:
 def test_an_unknown_user_or_segment_is_told(shop: Shop) -> None:
     code, _, err = run("user", "nobody", *shop.options)
     assert (code, "no user 'nobody'" in err) == (1, True)
-    code, _, err = run("segment", "orders_3d.hig", *shop.options)
-    assert (code, "Did you mean orders_3d.high?" in err) == (1, True)
+    for meant in ("orders_3d.hig", "ORDERS_3D.HIGH"):
+        code, _, err = run("segment", meant, *shop.options)
+        assert (code, "Did you mean orders_3d.high?" in err) == (1, True)
 
 
 def test_a_segment_shows_its_members(shop: Shop) -> None:
