@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -31,3 +33,11 @@ class PartitionLag:
     def lag(self) -> int:
         """Records that are still to be read, as far as they exist."""
         return self.end - (self.start if self.committed is None else max(self.start, self.committed))
+
+
+def body_of(raw: bytes) -> Any:
+    """The parsed JSON of a record; None where it is none."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: nested too deeply
+        return None

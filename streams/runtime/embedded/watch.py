@@ -6,13 +6,11 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
-
 from config.settings import TopicKind
 from streams.adapters.log_folder import LogFolder, read_worked
 from streams.adapters.log_format import Entry
 from streams.adapters.log_reader import PartitionReader
-from streams.runtime.seen import PartitionLag, Seen
+from streams.runtime.seen import PartitionLag, Seen, body_of
 
 _PAUSE_S: Final = 0.05
 _BATCH: Final = 1_000
@@ -46,12 +44,8 @@ def follow(
 
 
 def _seen(partition: int, entry: Entry) -> Seen:
-    try:
-        body = msgspec.json.decode(entry.value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: nested too deeply
-        body = None
-    time_ms = round(entry.log_time_s * 1_000)
-    return Seen(partition, entry.offset, time_ms, entry.key.decode(errors="replace"), body, entry.value)
+    time_ms, key = round(entry.log_time_s * 1_000), entry.key.decode(errors="replace")
+    return Seen(partition, entry.offset, time_ms, key, body_of(entry.value), entry.value)
 
 
 def lag_of(folder: LogFolder, topic: TopicKind) -> tuple[PartitionLag, ...]:

@@ -6,13 +6,11 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from config.errors import TopicsDiffer
 from config.settings import Settings
 from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import clients
-from streams.runtime.seen import PartitionLag, Seen
+from streams.runtime.seen import PartitionLag, Seen, body_of
 
 _POLL_MS: Final = 500
 _PATIENCE_S: Final = 15.0
@@ -62,10 +60,7 @@ def _records(consumer: Any, limit: int | None) -> Iterator[Seen]:
 
 def _seen(record: Any) -> Seen:
     raw = b"" if record.value is None else bytes(record.value)
-    try:
-        body = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: nested too deeply
-        body = None
+    body = body_of(raw)
     headers = {name: text for name, text in record.headers or () if text is not None}
     if "ce_id" in headers:
         body = _structured(headers, body)
