@@ -14,6 +14,7 @@
     - ``BrokerError``: Kafka, or the embedded log
         + ``BrokerUnavailable``: no broker answers, or none can be started; a log that is full or cannot be written
         + ``TopicsDiffer``: a topic is missing, or is not as it has to be
+        + ``RecordsGone``: what was to be read on from is not kept any more
     - ``ModelError``: models and their snapshots
         + ``SnapshotRefused``: bad signature, wrong shape, unreadable
         + ``ModelUnknown``: a model that the catalog names does not exist or cannot be used
@@ -39,6 +40,7 @@ __all__ = [
     "ModelUnknown",
     "NotStored",
     "Problem",
+    "RecordsGone",
     "SettingsError",
     "SnapshotRefused",
     "Stopped",
@@ -157,6 +159,10 @@ class BrokerUnavailable(BrokerError):
 
 class TopicsDiffer(BrokerError):
     """A topic is missing, or is not as it has to be."""
+
+
+class RecordsGone(BrokerError):
+    """A log does not have the place any more, or not yet, from which it was to be read on."""
 
 
 class ModelError(TidelineError):

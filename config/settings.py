@@ -211,6 +211,12 @@ class Settings(BaseSettings):
         description="Bodies that one API process holds at the same time, in MB. What comes above is told to come again "
         "(503).",
     )
+    api_streams: int = Field(
+        default=64,
+        ge=1,
+        le=10_000,
+        description="Streams of transitions (`GET /v1/stream`) that one API process serves at the same time.",
+    )
     signing_key: SecretStr | None = Field(
         default=None,
         description="Signs snapshots of river models that are stored as pickles (32 characters or more). Without it "

@@ -1,5 +1,6 @@
 """The ports of a shard's runtime: the `Store` that keeps its state, the `Sink` that is told of transitions, and the
-`Courier` of everything else that goes from one service to another. `EventLog` is where the events come in.
+`Courier` of everything else that goes from one service to another. `EventLog` is where the events come in, and
+`TransitionLog` is where transitions are read.
 
 Every adapter of a port passes one contract suite (`tests/contract`). Values are bytes that the port does
 not look into; users and names are `str`, stored as UTF-8.
@@ -228,6 +229,53 @@ class EventLog(Protocol):
 
     async def close(self) -> None:
         """Give files and connections back; everything that was acknowledged is durable already."""
+
+
+class Crossing(NamedTuple):
+    """One transition, and where it stands in the log."""
+
+    partition: int
+    offset: int
+    data: bytes
+    """A CloudEvent as JSON (docs/events.md), in one line."""
+
+
+class Kept(NamedTuple):
+    """What a partition holds."""
+
+    begin: int
+    """The offset of the oldest record that is kept."""
+    end: int
+    """The offset behind the last one."""
+
+
+class TransitionFeed(Protocol):
+    """Reads transitions in the order of each partition, for one reader. Every method may raise BrokerUnavailable."""
+
+    async def kept(self) -> list[Kept]:
+        """Of every partition, as it is now."""
+
+    def seek(self, positions: Sequence[int]) -> None:
+        """Read on from there: the offset of the next record of every partition."""
+
+    async def read(self, max_records: int, timeout_s: float) -> list[Crossing]:
+        """The next ones; waits until there are any, and returns none after `timeout_s`.
+
+        Raises RecordsGone where a partition does not hold the position (any more); BrokerError for a damaged log.
+        """
+
+    async def close(self) -> None:
+        """Give files and connections back."""
+
+
+class TransitionLog(Protocol):
+    """Where transitions can be read from, by many readers at once."""
+
+    async def open(self) -> TransitionFeed:
+        """A feed of its own. Raises BrokerUnavailable; BrokerError where there is no such log."""
+
+    async def close(self) -> None:
+        """Feeds are closed before."""
 
 
 class Courier(Protocol):

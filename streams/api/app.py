@@ -14,6 +14,7 @@ from streams.api.metrics import ApiMetrics, Observed
 from streams.api.predictions import add_predictions
 from streams.api.segments import add_segments
 from streams.api.services import Services
+from streams.api.stream import add_stream
 from streams.api.users import add_users
 
 DESCRIPTION = """
@@ -42,6 +43,7 @@ def create_app(services: Services) -> FastAPI:
     add_predictions(app, services.stored, authenticator)
     add_segments(app, services.stored, authenticator)
     add_users(app, services.stored, authenticator)
+    add_stream(app, services, authenticator, metrics)
     problems.install(app)
     document.install(app)
     _add_layers(app, services, metrics)
@@ -57,7 +59,7 @@ def _add_layers(app: FastAPI, services: Services, metrics: ApiMetrics) -> None:
             CORSMiddleware,
             allow_origins=list(options.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+            allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-Id"],
             expose_headers=["X-Request-Id", "Retry-After"],
         )
     app.add_middleware(Observed, metrics=metrics)

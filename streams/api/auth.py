@@ -85,6 +85,11 @@ class Authenticator:
             raise Problem(Kind.FORBIDDEN, f"this needs a key of the role {wanted}, and this one has {role}")
         return Caller(state.record.id, role, state.record.name)
 
+    async def is_good(self, key_id: str) -> bool:
+        """Whether a key that was let in still would be; for requests that go on for long. Raises StoreError."""
+        state = await self._state(key_id)
+        return state is not None and state.revoked_s is None
+
     async def _state(self, key_id: str) -> KeyState | None:
         cached = self._cache.get(key_id)
         now_s = self._clock()

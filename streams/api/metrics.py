@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -46,6 +46,10 @@ class ApiMetrics:
             self.events.labels(result)
         in_hand = Gauge("tideline_api_in_flight_bytes", "Bytes of bodies that are in hand.", registry=self.registry)
         in_hand.set_function(lambda: in_flight.bytes)
+
+    def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
+        """One more figure, asked for when somebody looks."""
+        Gauge(name, words, registry=self.registry).set_function(value)
 
     def note(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request."""

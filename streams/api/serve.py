@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +19,20 @@ from config.errors import BrokerError, BrokerUnavailable, TidelineError
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.embedded_log import EmbeddedEventLog
+from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.redis_api_keys import RedisApiKeys
 from streams.api.app import create_app
 from streams.api.services import ApiOptions, Services
 from streams.api.stored import StoreReads
-from streams.ports import EventLog
+from streams.api.stream_response import OpenStreams
+from streams.ports import EventLog, TransitionLog
 from streams.runtime.place import Place, join_place
 
 _STOP_S: Final = 20
 """Requests that are in hand have so long to come to their end; it is longer than an append may take."""
+_UNTAKEN_MS: Final = 60_000
+"""The system ends a connection whose other side has taken nothing for so long, with what is buffered for it."""
 _KEEP_ALIVE_S: Final = 75
 """Longer than senders keep a connection, so that it is they who close it and no request meets a closed one."""
 _GB: Final = 1_000_000_000
@@ -71,6 +76,8 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
         where = f"{settings.api_host}:{settings.api_port}"
         raise TidelineError(f"the API cannot listen at {where} ({error}). Choose another --port.") from error
     with listener:
+        if sys.platform == "linux":
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNTAKEN_MS)  # connections inherit it
         yield listener
 
 
@@ -97,10 +104,19 @@ class _Server(uvicorn.Server):
 async def _serve(
     job: ApiJob, keys: RedisApiKeys, stored: StoreReads, listener: socket.socket, say: Callable[[str], None]
 ) -> None:
-    log, check_log = _open_log(job)
+    log, check_log, transitions = _open_log(job)
     try:
         await check_log()
-        services = Services(log, check_log, keys, stored, options_of(job.settings), version=version("tideline"))
+        services = Services(
+            log,
+            check_log,
+            keys,
+            stored,
+            transitions,
+            options_of(job.settings),
+            version=version("tideline"),
+            streams=OpenStreams(job.settings.api_streams),
+        )
         config = uvicorn.Config(
             create_app(services),
             http="httptools",
@@ -116,27 +132,35 @@ async def _serve(
         )
         server = _Server(config)
         loop = asyncio.get_running_loop()
+
+        def stop(number: int) -> None:
+            services.streams.stop()  # they would be waited for
+            server.handle_exit(number, None)
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, server.handle_exit, number, None)
+            loop.add_signal_handler(number, stop, number)
         gc.freeze()  # what is there stays, and need not be looked through again
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         say(f"Listening. http://{shown}:{port}/readyz says whether store and log answer; /openapi.json what there is.")
         await server.serve([listener])
     finally:
+        await transitions.close()
         await log.close()
 
 
-def _open_log(job: ApiJob) -> tuple[EventLog, Callable[[], Any]]:
-    """The log of events, and how it is asked whether it answers."""
+def _open_log(job: ApiJob) -> tuple[EventLog, Callable[[], Any], TransitionLog]:
+    """The log of events, how it is asked whether it answers, and the log of transitions."""
     if job.settings.api_log == "kafka":
-        from streams.adapters.kafka_log import KafkaEventLog  # with the client, which the embedded log does not need
+        from streams.adapters.kafka_feed import KafkaTransitionLog  # with the client, which the embedded log does
+        from streams.adapters.kafka_log import KafkaEventLog  # not need
 
         kafka = KafkaEventLog(job.settings)
-        return kafka, kafka.check
-    folder = job.place.data_dir / LOG_FOLDER
+        return kafka, kafka.check, KafkaTransitionLog(job.settings)
+    data_dir = job.place.data_dir
     max_bytes = round(job.settings.log_max_gb * _GB)
-    return EmbeddedEventLog(folder, _partitions(job), max_bytes=max_bytes), _always
+    events = EmbeddedEventLog(data_dir / LOG_FOLDER, _partitions(job), max_bytes=max_bytes)
+    return events, _always, EmbeddedTransitionLog(lambda: LogFolder.find(data_dir))
 
 
 def _partitions(job: ApiJob) -> int:

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from streams.api.auth import KeyStore
 from streams.api.stored import StoreReads
-from streams.ports import EventLog
+from streams.api.stream_response import OpenStreams
+from streams.ports import EventLog, TransitionLog
 
 
 class Keys(KeyStore, Protocol):
@@ -46,9 +47,11 @@ class Services:
     """Raises BrokerError while the log does not answer."""
     keys: Keys
     stored: StoreReads
+    transitions: TransitionLog
     options: ApiOptions = field(default_factory=ApiOptions)
     version: str = "0"
     wall: Callable[[], float] = time.time
     """Seconds since 1970 UTC."""
     clock: Callable[[], float] = time.monotonic
     new_id: Callable[[], str] = new_message_id
+    streams: OpenStreams = field(default_factory=OpenStreams)

@@ -29,6 +29,7 @@ def test_the_api_is_as_its_document_says(shop: Shop, tmp_path: Path) -> None:
             program = Path(sys.executable).with_name("schemathesis")
             command = [str(program), "run", f"{api.url}/openapi.json", "--no-color", "--workers", "2"]
             command += ["--phases", "examples,coverage,fuzzing", "--checks", "all"]
+            command += ["--exclude-path", "/v1/stream"]  # it has no end; tests/unit/test_api_stream.py
             command += ["--header", f"Authorization: Bearer {api.keys[Role.ADMIN]}"]
             command += ["--seed", str(SEED), "--max-examples", str(EXAMPLES), "--generation-database", "none"]
             done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)

@@ -11,13 +11,15 @@ import httpx
 import msgspec
 from fastapi import FastAPI
 
-from config.errors import StoreUnavailable
+from config.errors import BrokerUnavailable, StoreUnavailable
+from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_log import MemoryLog
 from streams.adapters.redis_api_keys import KeyRecord, KeyState
 from streams.api.app import create_app
 from streams.api.keys import Role, make_key
 from streams.api.services import ApiOptions, Services
 from streams.api.stored import StoreReads
+from streams.api.stream_response import OpenStreams
 
 NOW_S = 1_780_000_000.0  # 2026-05-28T20:26:40Z
 
@@ -46,6 +48,13 @@ class MemoryKeys:
             raise StoreUnavailable("redis://inside:6379 does not answer")
 
 
+def no_transitions() -> MemoryTransitionLog:
+    """A log that cannot be read: `ask` waits for whole answers, and a stream has no end."""
+    log = MemoryTransitionLog()
+    log.failure = BrokerUnavailable("kafka://inside:9092 does not answer")
+    return log
+
+
 @dataclass
 class ApiWorld:
     """One app and what is around it."""
@@ -53,6 +62,8 @@ class ApiWorld:
     options: ApiOptions = field(default_factory=ApiOptions)
     log: MemoryLog = field(default_factory=MemoryLog)
     keys: MemoryKeys = field(default_factory=MemoryKeys)
+    transitions: MemoryTransitionLog = field(default_factory=no_transitions)
+    streams: OpenStreams = field(default_factory=OpenStreams)
     store_url: str = "unix:///no/such/socket"
     prefix: str = "tl"
     now_s: float = 0.0
@@ -70,6 +81,8 @@ class ApiWorld:
                 check_log=self.log.check,
                 keys=self.keys,
                 stored=self.stored,
+                transitions=self.transitions,
+                streams=self.streams,
                 options=self.options,
                 wall=lambda: NOW_S + self.now_s,
                 clock=lambda: self.now_s,

@@ -1,0 +1,122 @@
+"""Transitions of Kafka's topic `segment-events`, read by many at once, each with a consumer of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from config.errors import BrokerUnavailable, RecordsGone, TopicsDiffer
+from config.settings import Settings
+from streams.adapters.kafka_arguments import aiokafka_arguments
+from streams.adapters.kafka_errors import explained
+from streams.ports import Crossing, Kept
+
+_ANSWER_S: Final = 10.0
+_FETCH_MS: Final = 200
+_FETCH_BYTES: Final = 256 << 10
+"""Of a partition: a reader that is slow keeps about so much of each in memory, and no more."""
+_BEFORE: Final = ("specversion", "id", "source", "type", "subject", "time")
+_BEHIND: Final = ("sequence", "partitionkey", "causationid")
+
+
+class KafkaTransitionLog:
+    """A `TransitionLog`; belongs to no consumer group."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = settings.topic("segment-events")
+
+    async def open(self) -> KafkaFeed:
+        """See `TransitionLog`. Raises TopicsDiffer where there is no such topic."""
+        consumer = AIOKafkaConsumer(
+            **aiokafka_arguments(self._settings),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # what is gone has to be told
+            isolation_level="read_committed",
+            fetch_max_wait_ms=_FETCH_MS,
+            max_partition_fetch_bytes=_FETCH_BYTES,
+        )
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await consumer.start()
+                cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001  `topics` asks the same
+                numbers = cluster.partitions_for_topic(self._topic)
+                if not numbers:
+                    raise TopicsDiffer(f"the topic {self._topic!r} does not exist. Make it: tideline topics --create")
+                places = [TopicPartition(self._topic, number) for number in sorted(numbers)]
+                consumer.assign(places)
+        except (KafkaError, TimeoutError) as error:
+            await consumer.stop()
+            raise _told(error, self._settings) from error
+        except BaseException:
+            await consumer.stop()
+            raise
+        return KafkaFeed(consumer, places, self._settings)
+
+    async def close(self) -> None:
+        """See `TransitionLog`."""
+
+
+class KafkaFeed:
+    """A `TransitionFeed`."""
+
+    def __init__(self, consumer: Any, places: Sequence[Any], settings: Settings) -> None:
+        self._consumer = consumer
+        self._places = places
+        self._settings = settings
+
+    async def kept(self) -> list[Kept]:
+        """See `TransitionFeed`."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                begins = await self._consumer.beginning_offsets(self._places)
+                ends = await self._consumer.end_offsets(self._places)
+        except (KafkaError, TimeoutError) as error:
+            raise _told(error, self._settings) from error
+        return [Kept(begins[place], ends[place]) for place in self._places]
+
+    def seek(self, positions: Sequence[int]) -> None:
+        """See `TransitionFeed`."""
+        for place, position in zip(self._places, positions, strict=True):
+            self._consumer.seek(place, position)
+
+    async def read(self, max_records: int, timeout_s: float) -> list[Crossing]:
+        """See `TransitionFeed`."""
+        try:
+            records = await self._consumer.getmany(timeout_ms=round(timeout_s * 1_000), max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            raise RecordsGone(str(error)) from error
+        except KafkaError as error:
+            raise _told(error, self._settings) from error
+        return [
+            Crossing(place.partition, record.offset, structured_mode(record.headers, record.value or b"null"))
+            for place, found in records.items()
+            for record in found
+        ]
+
+    async def close(self) -> None:
+        """See `TransitionFeed`."""
+        await self._consumer.stop()
+
+
+def structured_mode(headers: Sequence[tuple[str, bytes]], value: bytes) -> bytes:
+    """The CloudEvent of a record in binary mode (`kafka_publisher.binary_mode`), as the core has written it."""
+    given = dict(headers)
+    known = {name: given[f"ce_{name}"].decode() for name in (*_BEFORE, *_BEHIND) if f"ce_{name}" in given}
+    event: dict[str, Any] = {name: known[name] for name in _BEFORE if name in known}
+    event["datacontenttype"] = given.get("content-type", b"application/json").decode()
+    event |= {name: known[name] for name in _BEHIND if name in known}
+    event["data"] = msgspec.Raw(value)
+    return msgspec.json.encode(event)
+
+
+def _told(error: KafkaError | TimeoutError, settings: Settings) -> Exception:
+    if isinstance(error, KafkaError):
+        return explained(error, settings)
+    return BrokerUnavailable(f"Kafka at {settings.kafka_bootstrap_servers} did not answer in time. Is it running?")

@@ -1,0 +1,130 @@
+"""Transitions of an embedded log, read by many at once: one task looks for new records, whoever reads waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from config.errors import BrokerError, RecordsGone
+from config.settings import TopicKind
+from streams.adapters.log_folder import LogFolder
+from streams.adapters.log_reader import PartitionReader
+from streams.ports import Crossing, Kept
+
+POLL_S: Final = 0.01
+"""Files have nobody who tells of a change. So often is looked, and by nobody while nobody waits."""
+
+
+class EmbeddedTransitionLog:
+    """A `TransitionLog` in files, for one event loop. `find` gives the folder, which may not be there at the start."""
+
+    def __init__(self, find: Callable[[], LogFolder]) -> None:
+        self._find = find
+        self._readers: list[PartitionReader] = []
+        self._ends: list[int] = []
+        self._changed = asyncio.Event()
+        self._waiting = 0
+        self._looking: asyncio.Task[None] | None = None
+
+    async def open(self) -> EmbeddedFeed:
+        """See `TransitionLog`."""
+        folder = self._find()
+        if not self._readers:
+            self._readers = _readers(folder)
+            self._ends = [reader.end for reader in self._readers]
+        return EmbeddedFeed(self, _readers(folder))
+
+    async def wait(self, positions: Sequence[int], timeout_s: float) -> None:
+        """Until there is a record at one of the positions or behind it, or the time is over.
+
+        Raises BrokerError for a log that is damaged.
+        """
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                while all(end <= position for end, position in zip(self._ends, positions, strict=True)):
+                    if self._looking is None or self._looking.done():
+                        self._looking = asyncio.create_task(self._look())
+                    changed = asyncio.create_task(self._changed.wait())
+                    try:
+                        await asyncio.wait((changed, self._looking), return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        changed.cancel()
+                    if self._looking.done():
+                        self._looking.result()  # what it has failed by
+        except TimeoutError:
+            return
+        finally:
+            self._waiting -= 1
+
+    async def close(self) -> None:
+        """See `TransitionLog`."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+        for reader in self._readers:
+            reader.close()
+        self._readers = []
+
+    async def _look(self) -> None:
+        """While anybody waits."""
+        while self._waiting:
+            ends = [reader.end for reader in self._readers]
+            if ends != self._ends:
+                self._ends = ends
+                changed, self._changed = self._changed, asyncio.Event()
+                changed.set()
+            await asyncio.sleep(POLL_S)
+
+
+class EmbeddedFeed:
+    """A `TransitionFeed`; reads in a thread."""
+
+    def __init__(self, log: EmbeddedTransitionLog, readers: Sequence[PartitionReader]) -> None:
+        self._log = log
+        self._readers = readers
+        self._positions = [0] * len(readers)
+
+    async def kept(self) -> list[Kept]:
+        """See `TransitionFeed`."""
+        return await asyncio.to_thread(lambda: [Kept(reader.begin, reader.end) for reader in self._readers])
+
+    def seek(self, positions: Sequence[int]) -> None:
+        """See `TransitionFeed`."""
+        self._positions = list(positions)
+
+    async def read(self, max_records: int, timeout_s: float) -> list[Crossing]:
+        """See `TransitionFeed`."""
+        found = await asyncio.to_thread(self._read, max_records)
+        if not found:
+            await self._log.wait(self._positions, timeout_s)
+            found = await asyncio.to_thread(self._read, max_records)
+        return found
+
+    async def close(self) -> None:
+        """See `TransitionFeed`."""
+        for reader in self._readers:
+            reader.close()
+
+    def _read(self, max_records: int) -> list[Crossing]:
+        """A share from every partition, so that none has to wait for another."""
+        found: list[Crossing] = []
+        share = max(1, max_records // len(self._readers))
+        for number, reader in enumerate(self._readers):
+            position = self._positions[number]
+            try:
+                entries = reader.read(position, share)
+            except BrokerError as error:
+                if not reader.begin <= position <= reader.end:
+                    raise RecordsGone(str(error)) from error
+                raise
+            found += [Crossing(number, entry.offset, entry.value) for entry in entries]
+            if entries:
+                self._positions[number] = entries[-1].offset + 1
+        return found
+
+
+def _readers(folder: LogFolder) -> list[PartitionReader]:
+    topic: TopicKind = "segment-events"
+    return [PartitionReader(folder.partition(topic, number)) for number in range(folder.partitions(topic))]

@@ -1,0 +1,107 @@
+"""`GET /v1/stream`: transitions as server-sent events, as they happen.
+
+Every stream reads the log for itself, so a client takes what it wants in its own time: what it has not taken yet is in
+the log and not in memory, and scoring knows nothing of who listens.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from fastapi import FastAPI, Header, Query, Request
+from starlette.responses import Response
+
+from config.errors import BrokerError
+from streams.api.auth import Authenticator, access
+from streams.api.document import problems
+from streams.api.keys import Role
+from streams.api.metrics import ApiMetrics
+from streams.api.problems import Kind, Problem
+from streams.api.services import Services
+from streams.api.stream_places import Beginning, positions_of, where_to_go_on
+from streams.api.stream_response import StreamResponse
+from streams.ports import TransitionFeed
+from streams.runtime.wanted_crossings import Direction, WantedCrossings
+
+_EXAMPLE: Final = """id: AcQC
+event: transition
+data: {"specversion":"1.0","id":"8f2c9f7a41d3b6e05c1d0f9a7b3e6d21",...,"data":{"user_id":"ann",...}}
+
+"""
+MAX_SEGMENTS: Final = 100
+
+OriginWord = Literal["live", "decay", "model", "audience", "definition_change", "backfill", "deleted"]
+Segments = Annotated[list[str], Query(description="Only of this segment; may be given more than once.")]
+Prediction = Annotated[str | None, Query(description="Only of segments that use this prediction, and no other.")]
+User = Annotated[str | None, Query(description="Only of this user.")]
+Way = Annotated[Direction | None, Query(description="Only who enters, or only who leaves.")]
+Origins = Annotated[list[OriginWord], Query(description="Only with this origin; may be given more than once.")]
+From = Annotated[
+    Literal["now", "start"],
+    Query(alias="from", description="Where to begin without a Last-Event-ID: `start` is the oldest that is kept."),
+]
+LastId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="The last `id` that was received: go on behind it."),
+]
+
+
+def add_stream(app: FastAPI, services: Services, authenticator: Authenticator, metrics: ApiMetrics) -> None:
+    """Add the route of the stream."""
+    streams = services.streams
+    metrics.gauge("tideline_api_streams", "Streams of transitions that are open.", lambda: streams.count)
+    metrics.gauge(
+        "tideline_api_streams_dropped", "Streams that were ended as nobody took them.", lambda: streams.dropped
+    )
+
+    @app.get(
+        "/v1/stream",
+        tags=["stream"],
+        operation_id="stream",
+        summary="Transitions as they happen, as server-sent events",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "Endless. Events: `transition`, `missed`, `dropped`, `closing`; see docs/api.md.",
+                "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            },
+            **problems(400, 422),
+        },
+        **access(authenticator, Role.READ),
+    )
+    async def stream(
+        request: Request,
+        segment: Segments = [],  # noqa: B006  FastAPI makes a new list for every request
+        prediction: Prediction = None,
+        user: User = None,
+        direction: Way = None,
+        origin: Origins = [],  # noqa: B006
+        begin: From = "now",
+        last_event_id: LastId = None,
+    ) -> Response:
+        if len(segment) > MAX_SEGMENTS:
+            raise Problem(Kind.INVALID_PARAMETERS, f"segment: {MAX_SEGMENTS} of them at most")
+        asked = None if not last_event_id else positions_of(last_event_id)
+        wanted = WantedCrossings(frozenset(segment), prediction, user, direction, frozenset(origin))
+        streams.take_place()
+        feed: TransitionFeed | None = None
+        try:
+            feed = await services.transitions.open()
+            beginning = await _beginning(feed, asked, from_start=begin == "start")
+        except BaseException as error:
+            streams.give_place()
+            if feed is not None:
+                await feed.close()
+            if type(error) is BrokerError:
+                words = "there are no transitions yet: nothing has made their log"
+                raise Problem(Kind.UNAVAILABLE, words, headers={"Retry-After": "10"}) from error
+            raise
+        key_id = request.state.caller.key_id
+        return StreamResponse(feed, beginning, wanted, streams, lambda: authenticator.is_good(key_id))
+
+
+async def _beginning(feed: TransitionFeed, asked: list[int] | None, *, from_start: bool) -> Beginning:
+    kept = await feed.kept()
+    if asked is not None:
+        return where_to_go_on(asked, kept)
+    return Beginning([part.begin if from_start else part.end for part in kept])
