@@ -1,4 +1,4 @@
-# The image of `tideline`: every command of it, a worker's among them. How to use it: docs/deploy.md.
+# The image of `tideline`: every command of it, a worker's and the API's among them. How to use it: docs/deploy.md.
 FROM python:3.13.16-slim-trixie AS build
 
 WORKDIR /src
@@ -39,7 +39,8 @@ ENV PATH="/opt/tideline/bin:$PATH" \
     PYTHONUNBUFFERED=1 \
     NUMBA_CPU_NAME=generic \
     TIDELINE_DATA_DIR=/var/lib/tideline \
-    TIDELINE_WEB_HOST=0.0.0.0
+    TIDELINE_WEB_HOST=0.0.0.0 \
+    TIDELINE_API_HOST=0.0.0.0
 
 COPY --from=build /opt/tideline /opt/tideline
 # The program is root's; the only places in which its user can write are the compiled engine's cache and the home.
@@ -52,8 +53,9 @@ WORKDIR /var/lib/tideline
 USER 10001:10001
 RUN python -m streams.runtime.precompile
 
-# The web view of a worker. Other commands have none: docker-compose.yml turns this check off for them.
-EXPOSE 6066
+# The web view of a worker, and the API. The check is a worker's: docker-compose.yml has another one for the API, and
+# turns it off for commands that answer nobody.
+EXPOSE 6066 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 6066, timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
 

@@ -28,7 +28,8 @@ from streams.core.saving import SHARD_BLOB, SNAPSHOT_BLOB
 from streams.core.shard import Shard
 from streams.core.state import COUNTERS
 from streams.runtime.records import Position
-from streams.runtime.up import KafkaPart, StorePart, UpJob, WorkerPart, cache_folder
+from streams.runtime.up import cache_folder
+from streams.runtime.up_parts import KafkaPart, StorePart, UpJob, WorkerPart
 
 _POLL_S = 0.05
 _NEVER = threading.Event()

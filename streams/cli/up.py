@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -38,27 +40,47 @@ def up(
     port: Annotated[
         int | None, typer.Option("--port", metavar="PORT", help="Of the worker's /readyz and /metrics (6066).")
     ] = None,
+    api_port: Annotated[int | None, typer.Option("--api-port", metavar="PORT", help="Of the API (8080).")] = None,
     kafka_port: Annotated[
         int | None, typer.Option("--kafka-port", metavar="PORT", help="Of Kafka; else a free one, which it keeps.")
     ] = None,
 ) -> None:
-    """Run the whole service on this machine: store, log, and a worker that is looked after.
+    """Run the whole service on this machine: store, log, a worker and the API, which are looked after.
 
     All data are in one directory and are there again at the next start. What ends by itself is reported with its last
-    words and started again. Ctrl-C stops everything in order.
+    words and started again. The very first start makes a key for the API and shows it, this once. Ctrl-C stops
+    everything in order.
     """
     from config.errors import SettingsError
     from config.loader import load_catalog
     from config.settings import load_settings
-    from streams.runtime.up import UpJob, cache_folder, run_up
+    from streams.runtime.up import cache_folder, run_up
+    from streams.runtime.up_parts import UpJob
 
     if kafka_port is not None and not kafka:
         raise SettingsError("--kafka-port is the port of a Kafka: add --kafka")
     load_catalog(catalog)  # before anything is started
-    settings = load_settings(shards=shards, web_port=port)
+    settings = load_settings(shards=shards, web_port=port, api_port=api_port)
     job = UpJob(settings, catalog, data_dir, cache_folder(), kafka, kafka_port)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     console = err()
-    run_up(job, TerminalWatcher(), lambda words: console.print(words, markup=False, highlight=False), stopping)
+
+    def say(words: str) -> None:
+        console.print(words, markup=False, highlight=False)
+
+    run_up(job, lambda url: first_key(url, settings.key_prefix), TerminalWatcher(), say, stopping)
+
+
+def first_key(url: str, prefix: str) -> str | None:
+    """A key that may do everything, where no key was ever made; else None. Raises StoreError."""
+    from streams.adapters.redis_api_keys import RedisApiKeys
+    from streams.api.keys import Role, make_key
+
+    with closing(RedisApiKeys(url, prefix=prefix)) as keys:
+        if keys.all():
+            return None
+        key, record = make_key(Role.ADMIN, "made at the first start", time.time())
+        keys.add(record)
+        return key

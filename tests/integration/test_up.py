@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from config.errors import TidelineError
 from config.settings import load_settings
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
-from streams.runtime.up import StorePart, UpJob, WorkerPart
+from streams.runtime.up_parts import StorePart, UpJob, WorkerPart
 from tests.conftest import ROOT
 from tests.integration.kafka_world import LEFT_SOCKETS
 from tests.integration.worker_world import CATALOG
@@ -42,7 +43,8 @@ class Up:
 
     def __init__(self, data_dir: Path, port: int, catalog: str, *options: str) -> None:
         command = [sys.executable, "-m", "streams", "up", "--catalog", catalog, *options]
-        command += ["--shards", "2", "--data-dir", str(data_dir), "--port", str(port)]
+        self.api = f"http://127.0.0.1:{(api_port := free_port())}"
+        command += ["--shards", "2", "--data-dir", str(data_dir), "--port", str(port), "--api-port", str(api_port)]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         self._lines: Queue[str] = Queue()
         self.said: list[str] = []
@@ -94,7 +96,6 @@ def running_without_kafka(data_dir: Path, port: int) -> Iterator[Up]:
     catalog.write_text(CATALOG)
     up = Up(data_dir, port, str(catalog))
     try:
-        up.wait_for("tail segment-events")
         yield up
     finally:
         up.close()
@@ -161,6 +162,7 @@ def test_without_kafka_it_has_a_log_of_its_own_and_nothing_is_lost(tmp_path: Pat
         return found
 
     with running_without_kafka(tmp_path, port) as up:
+        up.wait_for("tail segment-events")
         tideline(None, "simulate", "--users", "150", "--days", "20", "--out", "log", *where)
         (worker,) = pids(f"streams worker .*--port {port} ")
         os.kill(worker, signal.SIGKILL)
@@ -179,6 +181,7 @@ def test_without_kafka_it_has_a_log_of_its_own_and_nothing_is_lost(tmp_path: Pat
     more = ("--users", "150", "--days", "20", "--start", "2024-01-21", "--seed", "2")
     tideline(None, "simulate", *more, "--out", "log", *where)
     with running_without_kafka(tmp_path, port) as up:
+        up.wait_for("tail segment-events")
         while lags()[1]:
             assert not pause.wait(0.5)
         assert lags()[0] > events
@@ -188,6 +191,44 @@ def test_without_kafka_it_has_a_log_of_its_own_and_nothing_is_lost(tmp_path: Pat
         assert len({json.loads(line)["id"] for line in seen.splitlines()}) == len(first) + 1, "and more came"
         assert up.stop() == 0
     assert set(first) < set(transitions())
+
+
+def test_the_api_runs_beside_the_worker_and_its_first_key_is_shown_once(tmp_path: Path) -> None:
+    port = free_port()
+    with running_without_kafka(tmp_path, port) as up:
+        assert up.wait_for(r"API +(\S+), ")[1] == up.api
+        key = up.wait_for(r"^ +(tl_admin_\S+)")[1]
+        assert up.wait_for(r"^  KEY=(\S+)")[1] == key
+        up.wait_for("tail segment-events")
+        assert ask(up.api, "/readyz")["ready"]
+        assert ask(up.api, "/v1/track", key, {"userId": "ann", "event": "Order Completed"})["accepted"] == 1
+        (api,) = pids(f"streams api .*--data-dir {tmp_path}")
+        os.kill(api, signal.SIGKILL)
+        up.wait_for(r"The API has ended \(status -9\)")
+        up.wait_for("The API runs again")
+        assert ask(up.api, "/v1/track", key, {"userId": "ann", "event": "Order Completed"})["accepted"] == 1
+        assert up.stop() == 0
+    assert pids(f"streams api .*--data-dir {tmp_path}") == []
+    with running_without_kafka(tmp_path, port) as up:
+        up.wait_for("keys +those that were made before")
+        up.wait_for("tail segment-events")
+        assert not any("tl_admin_" in line for line in up.said)
+        assert ask(up.api, "/v1/track", key, {"userId": "ann", "event": "Order Completed"})["accepted"] == 1
+        assert up.stop() == 0
+    events = LogFolder.find(tmp_path)
+    readers = [PartitionReader(events.partition("events", number)) for number in range(events.shards)]
+    assert sum(reader.end for reader in readers) == 3
+    for reader in readers:
+        reader.close()
+
+
+def ask(api: str, path: str, key: str = "", call: object = None) -> dict[str, object]:
+    """What the API answers; it fails for a refusal."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    data = None if call is None else json.dumps(call).encode()
+    with urllib.request.urlopen(urllib.request.Request(api + path, data, headers), timeout=30) as answer:
+        found: dict[str, object] = json.load(answer)
+        return found
 
 
 def test_another_program_on_the_port_is_not_taken_for_the_worker(tmp_path: Path) -> None:

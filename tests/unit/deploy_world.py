@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 PASSWORDS = {"VALKEY_PASSWORD": "sesame", "GRAFANA_PASSWORD": "dashboards"}
 """What has to be set before anything starts."""
 
-WORKER_PORT = 6066
+WORKER_PORT, API_PORT = 6066, 8080
 
 
 def docker_compose(*arguments: str, variables: Mapping[str, str] = PASSWORDS) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,7 @@ from streams.adapters.valkey_server import _binary
 from streams.cli.app import app
 from tests.conftest import ROOT
 from tests.unit.deploy_world import (
+    API_PORT,
     PASSWORDS,
     WORKER_PORT,
     compose,
@@ -118,8 +119,9 @@ def test_workers_can_be_many() -> None:
     assert worker["command"] == ["worker", "--catalog", "/etc/tideline/catalog.yaml"]
 
 
-def test_workers_wait_for_what_they_need() -> None:
-    conditions = {name: found["condition"] for name, found in service("worker")["depends_on"].items()}
+@pytest.mark.parametrize("name", ["worker", "api"])
+def test_what_serves_waits_for_what_it_needs(name: str) -> None:
+    conditions = {other: found["condition"] for other, found in service(name)["depends_on"].items()}
     assert conditions == {
         "kafka": "service_healthy",
         "valkey": "service_healthy",
@@ -130,10 +132,24 @@ def test_workers_wait_for_what_they_need() -> None:
 
 
 @pytest.mark.parametrize("name", own_services())
-def test_only_workers_are_asked_for_their_health(name: str) -> None:
+def test_who_answers_is_asked_for_its_health_and_nobody_else(name: str) -> None:
     """The image asks for a worker's web view; a command that has none would be ended for it."""
-    words = service(name)["command"]
-    assert service(name).get("healthcheck", {}).get("disable", False) == (words[0] != "worker")
+    check = service(name).get("healthcheck", {})
+    command = service(name)["command"][0]
+    assert check.get("disable", False) == (command not in ("worker", "api"))
+    assert (f"'127.0.0.1', {API_PORT}," in str(check.get("test"))) == (command == "api")
+
+
+def test_the_api_takes_events_into_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in service("api")["environment"].items():
+        if value is not None:
+            monkeypatch.setenv(variable, value)
+    (image,) = [each.pairs() for each in final("ENV")]
+    monkeypatch.setenv("TIDELINE_API_HOST", image["TIDELINE_API_HOST"])
+    settings = load_settings()
+    assert (settings.api_log, settings.api_host, settings.api_port) == ("kafka", "0.0.0.0", API_PORT)
+    assert settings.redis_url is not None
+    assert "valkey:6379" in settings.redis_url
 
 
 def test_the_catalog_is_there_and_cannot_be_changed() -> None:
@@ -147,7 +163,7 @@ def test_nothing_is_published_beyond_this_machine() -> None:
     published = [port for found in compose()["services"].values() for port in found.get("ports", [])]
     assert published
     assert {port["host_ip"] for port in published} == {"127.0.0.1"}
-    assert {port["target"] for port in published} == {29092, 9090, 3000}
+    assert {port["target"] for port in published} == {29092, API_PORT, 9090, 3000}
 
 
 def test_own_containers_have_no_rights() -> None:
@@ -184,13 +200,14 @@ def test_every_image_is_pinned() -> None:
         assert re.match(r"v?\d+\.\d+\.\d+(-alpine\d+\.\d+)?$", tag(name)), name
 
 
-def test_the_port_of_a_worker_is_the_same_everywhere() -> None:
+def test_ports_are_the_same_everywhere() -> None:
     (exposed,) = final("EXPOSE")
     (check,) = final("HEALTHCHECK")
     scraped = yaml.safe_load((ROOT / "config/prometheus/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
-    assert exposed.words == (str(WORKER_PORT),)
+    assert exposed.words == (str(WORKER_PORT), str(API_PORT))
     assert f"'127.0.0.1', {WORKER_PORT}," in check.words[-1]
-    assert [job["dns_sd_configs"][0]["port"] for job in scraped if "dns_sd_configs" in job] == [WORKER_PORT]
+    ports = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in scraped if "dns_sd_configs" in job}
+    assert ports == {"tideline-worker": WORKER_PORT, "tideline-api": API_PORT}
 
 
 def test_the_catalog_can_be_another_one(tmp_path: Path) -> None:

@@ -40,6 +40,11 @@ SCRAPE = {
         "scrape_timeout": DURATION,
         "metrics_path": {"type": "string", "pattern": "^/"},
         "scheme": {"enum": ["http", "https"]},
+        "authorization": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"type": {"type": "string"}, "credentials_file": {"type": "string"}},
+        },
         "dns_sd_configs": {"type": "array", "items": DNS},
         "static_configs": {
             "type": "array",
@@ -102,6 +107,19 @@ def test_every_worker_is_scraped() -> None:
     assert found["type"] == "A"
     assert set(found["names"]) <= compose()["services"].keys()
     assert "metrics_path" not in jobs["tideline-worker"]  # /metrics is what it asks for by itself
+
+
+def test_the_api_is_scraped_with_a_key_that_is_in_no_repository() -> None:
+    (job,) = [job for job in read(PROMETHEUS)["scrape_configs"] if job["job_name"] == "tideline-api"]
+    (found,) = job["dns_sd_configs"]
+    assert (found["type"], found["names"]) == ("A", ["api"])
+    assert {"api"} <= compose()["services"].keys()
+    place = Path(job["authorization"]["credentials_file"])
+    assert str(place.parent) == mount("prometheus", PROMETHEUS.parent)
+    key = f"config/prometheus/{place.name}"
+    ignored = subprocess.run(["git", "check-ignore", "-q", "--no-index", key], cwd=ROOT, check=False)
+    assert ignored.returncode == 0
+    assert f"> {key}" in (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
 
 
 def test_grafana_asks_prometheus() -> None:
