@@ -26,6 +26,9 @@ __all__ = [
     "Definition",
     "Definitions",
     "Kind",
+    "merged",
+    "problems_of",
+    "read_definition",
     "read_prediction",
     "read_segment",
     "with_definitions",
@@ -50,6 +53,10 @@ class Definitions:
     predictions: Mapping[str, Prediction]
     segments: Mapping[str, Segment]
 
+    def of(self, kind: Kind) -> Mapping[str, Definition]:
+        """Those of a kind, by their ids."""
+        return self.predictions if kind == "prediction" else self.segments
+
 
 NO_DEFINITIONS: Final = Definitions(0, {}, {})
 
@@ -60,23 +67,27 @@ def with_definitions(catalog: Catalog, definitions: Definitions) -> Catalog:
     Raises CatalogError with every problem between the parts, as the file's own check does. Where there is nothing to
     add it is the same object.
     """
+    whole = merged(catalog, definitions)
+    problems = [] if whole is catalog else problems_of(whole)
+    if problems:
+        raise CatalogError(problems, SOURCE)
+    return whole
+
+
+def merged(catalog: Catalog, definitions: Definitions) -> Catalog:
+    """The same, not checked."""
     predictions = {id_: p for id_, p in definitions.predictions.items() if id_ not in catalog.predictions}
     segments = {id_: s for id_, s in definitions.segments.items() if id_ not in catalog.segments}
     if not predictions and not segments:
         return catalog
-    merged = catalog.model_copy(
-        update={
-            "predictions": {**catalog.predictions, **predictions},
-            "segments": {**catalog.segments, **segments},
-        }
-    )
-    problems = [
-        *_too_many(merged),
-        *(Problem(None, path_text(location), found, expected) for location, found, expected in check(merged)),
-    ]
-    if problems:
-        raise CatalogError(problems, SOURCE)
-    return merged
+    whole = {"predictions": {**catalog.predictions, **predictions}, "segments": {**catalog.segments, **segments}}
+    return catalog.model_copy(update=whole)
+
+
+def problems_of(catalog: Catalog) -> list[Problem]:
+    """Everything wrong between the parts of a merged catalog."""
+    found = [Problem(None, path_text(location), what, expected) for location, what, expected in check(catalog)]
+    return [*_too_many(catalog), *found]
 
 
 def read_prediction(id_: str, data: Any) -> Prediction:
@@ -87,6 +98,11 @@ def read_prediction(id_: str, data: Any) -> Prediction:
 def read_segment(id_: str, data: Any) -> Segment:
     """The same for a segment."""
     return _read(Segment, "segments", id_, data)
+
+
+def read_definition(kind: Kind, id_: str, data: Any) -> Definition:
+    """One of the two."""
+    return read_prediction(id_, data) if kind == "prediction" else read_segment(id_, data)
 
 
 def _read(type_: type[_T], group: str, id_: str, data: Any) -> _T:

@@ -217,6 +217,20 @@ class Settings(BaseSettings):
         le=10_000,
         description="Streams of transitions (`GET /v1/stream`) that one API process serves at the same time.",
     )
+    api_history: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Changes of definitions that are remembered, with what was there before and after.",
+    )
+    api_url: str = Field(
+        default="http://127.0.0.1:8080",
+        pattern=r"^https?://[^\s/]",
+        description="Where commands that talk to a running service find its API.",
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="The key that such commands use (`tideline keys create`). It is never logged."
+    )
     signing_key: SecretStr | None = Field(
         default=None,
         description="Signs snapshots of river models that are stored as pickles (32 characters or more). Without it "

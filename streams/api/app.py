@@ -7,6 +7,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from streams.api import document, problems
 from streams.api.auth import Authenticator
+from streams.api.definer import Definer
+from streams.api.definitions import add_definitions
 from streams.api.health import add_health
 from streams.api.ingest import add_ingest
 from streams.api.limits import BodyLimit, InFlight, RateLimiter
@@ -21,6 +23,9 @@ DESCRIPTION = """
 Events in, predictions, users and segments out. Every route but `/healthz`, `/readyz` and this document needs a key:
 `Authorization: Bearer KEY`. Keys are made with `tideline keys create`. Errors are problem details (RFC 9457).
 """
+
+
+_ALLOWED = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID", "X-Request-Id")
 
 
 def create_app(services: Services) -> FastAPI:
@@ -44,6 +49,8 @@ def create_app(services: Services) -> FastAPI:
     add_segments(app, services.stored, authenticator)
     add_users(app, services.stored, authenticator)
     add_stream(app, services, authenticator, metrics)
+    definer = Definer(services.definitions, services.stored, services.wall)
+    add_definitions(app, definer, services.stored, authenticator, options)
     problems.install(app)
     document.install(app)
     _add_layers(app, services, metrics)
@@ -58,8 +65,8 @@ def _add_layers(app: FastAPI, services: Services, metrics: ApiMetrics) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(options.cors_origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-Id"],
-            expose_headers=["X-Request-Id", "Retry-After"],
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=list(_ALLOWED),
+            expose_headers=["ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-Id"],
         )
     app.add_middleware(Observed, metrics=metrics)

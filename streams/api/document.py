@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from streams.api.definition_document import catalog_schemas
 from streams.api.problems import MEDIA_TYPE, URN, Kind
 
 _ALWAYS: Final = (401, 403, 429, 500, 503)
@@ -69,6 +70,7 @@ def install(app: FastAPI) -> None:
                 tags=app.openapi_tags,
             )
             made.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
+            made["components"]["schemas"] |= catalog_schemas()
             for name in ("HTTPValidationError", "ValidationError"):
                 made["components"]["schemas"].pop(name, None)
             app.openapi_schema = made

@@ -15,7 +15,7 @@ from streams.api import ingest_document as document
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.keys import Role
-from streams.api.limits import InFlight, read_body
+from streams.api.limits import InFlight, check_media, read_body
 from streams.api.metrics import ApiMetrics
 from streams.api.problems import Kind, Problem
 from streams.api.segment_calls import IGNORED, Arrival, Taken, take_batch, take_call
@@ -92,7 +92,7 @@ class _Intake:
 
     async def take(self, request: Request, limit_bytes: int, take: Take) -> Response:
         """Read, understand, append; answer when the log has it."""
-        _check_media(request)
+        check_media(request)
         with self._in_flight.request() as take_bytes:
             try:
                 async with asyncio.timeout(self._services.options.body_timeout_s):
@@ -127,13 +127,6 @@ class _Intake:
         self._events.labels("accepted").inc(len(taken.records) - len(taken.unusable))
         self._events.labels("unusable").inc(len(taken.unusable))
         self._events.labels("ignored").inc(sum(taken.ignored.values()))
-
-
-def _check_media(request: Request) -> None:
-    given = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if given != "application/json":
-        words = "send JSON with Content-Type: application/json"
-        raise Problem(Kind.UNSUPPORTED_MEDIA, words, headers={"Accept": "application/json"})
 
 
 def _answer(taken: Taken) -> dict[str, Any]:

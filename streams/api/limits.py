@@ -83,6 +83,14 @@ class InFlight:
             self.bytes -= taken
 
 
+def check_media(request: Request) -> None:
+    """Raises `Problem` for a body that says it is something else than JSON."""
+    given = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if given != "application/json":
+        words = "send JSON with Content-Type: application/json"
+        raise Problem(Kind.UNSUPPORTED_MEDIA, words, headers={"Accept": "application/json"})
+
+
 async def read_body(request: Request, limit_bytes: int, take: Callable[[int], None]) -> bytes:
     """The body of a request, unpacked, of at most so many bytes. Raises `Problem` (413, 415, 400)."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import uvicorn
 
@@ -22,6 +22,7 @@ from streams.adapters.embedded_log import EmbeddedEventLog
 from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.redis_api_keys import RedisApiKeys
+from streams.adapters.redis_definitions import RedisDefinitions
 from streams.api.app import create_app
 from streams.api.services import ApiOptions, Services
 from streams.api.stored import StoreReads
@@ -57,13 +58,15 @@ def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
     with listening(job.settings) as listener, join_place(job.place) as url:
         keys = RedisApiKeys(url, prefix=job.place.prefix)
         stored = StoreReads(url, prefix=job.place.prefix, codec=job.codec)
+        definitions = RedisDefinitions(url, prefix=job.place.prefix, history=job.settings.api_history)
         try:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
-            asyncio.run(_serve(job, keys, stored, listener, say))
+            asyncio.run(_serve(job, _Stores(keys, stored, definitions), listener, say))
         finally:
             keys.close()
             stored.close()
+            definitions.close()
 
 
 @contextmanager
@@ -101,18 +104,25 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(
-    job: ApiJob, keys: RedisApiKeys, stored: StoreReads, listener: socket.socket, say: Callable[[str], None]
-) -> None:
+class _Stores(NamedTuple):
+    """What the process has open in the store."""
+
+    keys: RedisApiKeys
+    stored: StoreReads
+    definitions: RedisDefinitions
+
+
+async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Callable[[str], None]) -> None:
     log, check_log, transitions = _open_log(job)
     try:
         await check_log()
         services = Services(
             log,
             check_log,
-            keys,
-            stored,
+            stores.keys,
+            stores.stored,
             transitions,
+            stores.definitions,
             options_of(job.settings),
             version=version("tideline"),
             streams=OpenStreams(job.settings.api_streams),

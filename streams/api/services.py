@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from streams.adapters.definition_store import DefinitionStore
 from streams.api.auth import KeyStore
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
@@ -48,6 +49,7 @@ class Services:
     keys: Keys
     stored: StoreReads
     transitions: TransitionLog
+    definitions: DefinitionStore
     options: ApiOptions = field(default_factory=ApiOptions)
     version: str = "0"
     wall: Callable[[], float] = time.time

@@ -11,6 +11,7 @@ import typer
 from streams.cli import (
     api,
     catalog,
+    definitions,
     demo,
     evaluate,
     kafka,
@@ -97,6 +98,8 @@ _add(kafka.tail, KAFKA, kafka.TAIL_EXAMPLES)
 _add(kafka.lag, KAFKA, kafka.LAG_EXAMPLES)
 _add(catalog.check, CATALOG, catalog.CHECK_EXAMPLES)
 _add(catalog.schema, CATALOG, catalog.SCHEMA_EXAMPLES)
+_add(definitions.apply, CATALOG, definitions.APPLY_EXAMPLES)
+_add(definitions.export, CATALOG, definitions.EXPORT_EXAMPLES)
 
 key_app = typer.Typer(no_args_is_help=True)
 _add(keys.create, None, keys.CREATE_EXAMPLES, key_app)

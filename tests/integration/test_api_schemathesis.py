@@ -27,7 +27,17 @@ def test_the_api_is_as_its_document_says(shop: Shop, tmp_path: Path) -> None:
         settings = load_settings(redis_url=url, data_dir=tmp_path)
         with ApiProcess(settings, tmp_path, port) as api:
             program = Path(sys.executable).with_name("schemathesis")
-            command = [str(program), "run", f"{api.url}/openapi.json", "--no-color", "--workers", "2"]
+            config = Path(__file__).with_name("schemathesis.toml")
+            command = [
+                str(program),
+                "--config-file",
+                str(config),
+                "run",
+                f"{api.url}/openapi.json",
+                "--no-color",
+                "--workers",
+                "2",
+            ]
             command += ["--phases", "examples,coverage,fuzzing", "--checks", "all"]
             command += ["--exclude-path", "/v1/stream"]  # it has no end; tests/unit/test_api_stream.py
             command += ["--header", f"Authorization: Bearer {api.keys[Role.ADMIN]}"]

@@ -12,6 +12,7 @@ import msgspec
 from fastapi import FastAPI
 
 from config.errors import BrokerUnavailable, StoreUnavailable
+from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_log import MemoryLog
 from streams.adapters.redis_api_keys import KeyRecord, KeyState
@@ -64,8 +65,10 @@ class ApiWorld:
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     transitions: MemoryTransitionLog = field(default_factory=no_transitions)
     streams: OpenStreams = field(default_factory=OpenStreams)
+    definitions: MemoryDefinitions = field(default_factory=MemoryDefinitions)
     store_url: str = "unix:///no/such/socket"
     prefix: str = "tl"
+    reads: type[StoreReads] = StoreReads
     now_s: float = 0.0
     """Of the clock that never goes back."""
     app: FastAPI = field(init=False)
@@ -74,7 +77,7 @@ class ApiWorld:
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
-        self.stored = StoreReads(self.store_url, prefix=self.prefix, clock=lambda: self.now_s)
+        self.stored = self.reads(self.store_url, prefix=self.prefix, clock=lambda: self.now_s)
         self.app = create_app(
             Services(
                 log=self.log,
@@ -83,6 +86,7 @@ class ApiWorld:
                 stored=self.stored,
                 transitions=self.transitions,
                 streams=self.streams,
+                definitions=self.definitions,
                 options=self.options,
                 wall=lambda: NOW_S + self.now_s,
                 clock=lambda: self.now_s,

@@ -60,10 +60,12 @@ def catalog(tmp_path: Path) -> Path:
 def test_all_commands_are_there() -> None:
     wanted = {
         "api",
+        "apply",
         "check",
         "dead-letters",
         "demo",
         "evaluate",
+        "export",
         "keys create",
         "keys list",
         "keys revoke",

@@ -1,0 +1,110 @@
+"""What the routes of definitions answer, as types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class EntryView(BaseModel):
+    """Who enters a segment, and when."""
+
+    current_members: str = Field(
+        description="`enter_now`: who fulfils the filter now enters, too; `wait`: nobody yet, as `words` says; "
+        "`none`: nobody.",
+        examples=["enter_now"],
+    )
+    words: str
+
+
+class DefinitionView(BaseModel):
+    """One definition and where it stands."""
+
+    kind: str = Field(description="`prediction` or `segment`.")
+    id: str
+    source: str = Field(description="`api`: made here; `file`: of the catalog file, which is read-only here.")
+    archived: bool
+    access: str | None = Field(description="Predictions: `live`, `preview` or `demo`.")
+    status: str = Field(
+        description="`archived`; of predictions also `learning from history`, `warming up`, `live` and what access "
+        "adds; of segments else `defined`.",
+        examples=["live"],
+    )
+    version: int | None = Field(description="The revision that changed it last; null for those of the file.")
+    created_at: str | None
+    changed_at: str | None
+    definition: dict[str, Any] = Field(description="As it stands in a catalog; what is left out is the default.")
+    dependents: list[str] = Field(description="Segments that rest on it, also through each other; no archived ones.")
+    entry: EntryView | None = Field(description="Segments: whether current members enter.")
+
+
+class ChangedView(DefinitionView):
+    """A definition after a change."""
+
+    archived_too: list[str] = Field(description="Segments made here that rested on it, and are archived with it now.")
+
+
+class ListedDefinition(BaseModel):
+    """One definition in a list."""
+
+    kind: str
+    id: str
+    name: str
+    source: str
+    archived: bool
+    access: str | None
+    etag: str
+
+
+class DefinitionList(BaseModel):
+    """All definitions of the service."""
+
+    revision: int = Field(description="So many changes were made here.")
+    items: list[ListedDefinition]
+
+
+class HistoryItem(BaseModel):
+    """What somebody did to one definition."""
+
+    revision: int
+    at: str | None
+    key_id: str = Field(description="Whose key it was; `tideline keys list` has the names.")
+    kind: str
+    id: str
+    action: str = Field(description="`create`, `edit`, `archive`, `restore` or `access`.")
+    before: dict[str, Any] | None
+    after: dict[str, Any]
+
+
+class HistoryPage(BaseModel):
+    """Some changes, the latest first, and how to get earlier ones."""
+
+    items: list[HistoryItem]
+    next_cursor: str | None = Field(description="For `cursor`; null at the end.")
+
+
+class Difference(BaseModel):
+    """One key of a definition that becomes another."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+class PlannedChange(BaseModel):
+    """What happens to one definition."""
+
+    kind: str
+    id: str
+    action: str
+    differences: list[Difference]
+
+
+class Plan(BaseModel):
+    """What it takes to get from what is defined to what is wanted."""
+
+    revision: int = Field(description="Of what is defined; once it is applied, of what is defined then.")
+    changes: list[PlannedChange]
+    unchanged: int
+    of_file: list[str] = Field(description="Definitions of the service's catalog file, which stay as they are.")

@@ -1,0 +1,203 @@
+"""All definitions together: the list, the file that they make, what leads to another set, and who changed what."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import FastAPI, Query, Request
+from starlette.responses import Response
+
+from config.catalog import Prediction
+from config.definitions import KINDS
+from config.definitions import Kind as What
+from config.written import to_yaml
+from streams.adapters.definition_store import Change, Place
+from streams.api import definition_document as document
+from streams.api.auth import Authenticator, access
+from streams.api.define import OneKind
+from streams.api.definer import Definer, Told, Work
+from streams.api.definition_models import DefinitionList, HistoryItem, HistoryPage, ListedDefinition, Plan
+from streams.api.definition_requests import IfMatch, ask_of, check_match, read_json
+from streams.api.definitions_view import DefinitionsView, group
+from streams.api.document import problems
+from streams.api.edits import planned
+from streams.api.keys import Role
+from streams.api.pages import invalid_cursor
+from streams.api.services import ApiOptions
+from streams.api.stored import StoreReads
+from streams.api.views import time_text
+
+_PAGE: Final = 200
+_ETAG = {"ETag": {"description": "Of all definitions together; for `If-Match`.", "schema": {"type": "string"}}}
+
+Limit = Annotated[int, Query(ge=1, le=1_000, description="At most so many.")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=200)]
+OfKind = Annotated[Literal["prediction", "segment"] | None, Query(description="Only changes of this kind,")]
+OfId = Annotated[str | None, Query(alias="id", description="of the definition with this id.", max_length=200)]
+
+
+def add_definitions(
+    app: FastAPI, definer: Definer, stored: StoreReads, authenticator: Authenticator, options: ApiOptions
+) -> None:
+    """Add the routes of all definitions, and of each."""
+    for kind in KINDS:
+        OneKind(app, kind, definer, stored, authenticator, options).add()
+    _add_reading(app, definer, authenticator)
+    _add_history(app, definer, authenticator)
+    _add_set(app, definer, authenticator, options)
+
+
+def _add_reading(app: FastAPI, definer: Definer, authenticator: Authenticator) -> None:
+    @app.get(
+        "/v1/definitions",
+        tags=["definitions"],
+        operation_id="listDefinitions",
+        summary="All definitions, those of the catalog file and those made here",
+        response_model=DefinitionList,
+        responses={200: {"headers": _ETAG}, **problems()},
+        **access(authenticator, Role.READ),
+    )
+    def all_definitions() -> Response:
+        view = definer.view()
+        items = [_listed(view, kind, id_) for kind in KINDS for id_ in group(view.whole, kind)]
+        found = DefinitionList(revision=view.kept.revision, items=items)
+        return Response(found.model_dump_json(), 200, {"ETag": view.etag}, "application/json")
+
+    @app.get(
+        "/v1/definitions/export",
+        tags=["definitions"],
+        operation_id="exportDefinitions",
+        summary="The whole catalog with all definitions, as a file that tideline check and apply take",
+        response_class=Response,
+        responses={
+            200: {"description": "A catalog in YAML.", "content": {"application/yaml": {}}, "headers": _ETAG},
+            **problems(),
+        },
+        **access(authenticator, Role.READ),
+    )
+    def export() -> Response:
+        view = definer.view()
+        return Response(to_yaml(view.whole), 200, {"ETag": view.etag}, "application/yaml")
+
+
+def _listed(view: DefinitionsView, kind: What, id_: str) -> ListedDefinition:
+    found = group(view.whole, kind)[id_]
+    return ListedDefinition(
+        kind=kind,
+        id=id_,
+        name=found.name,
+        source=view.source(kind, id_),
+        archived=found.archived,
+        access=found.access if isinstance(found, Prediction) else None,
+        etag=view.etag_of(kind, id_),
+    )
+
+
+# --- who changed what ------------------------------------------------------------------------------------------------
+
+
+def _add_history(app: FastAPI, definer: Definer, authenticator: Authenticator) -> None:
+    @app.get(
+        "/v1/definitions/history",
+        tags=["definitions"],
+        operation_id="listChanges",
+        summary="Who changed what and when, the latest first",
+        responses=problems(404, 422),
+        **access(authenticator, Role.READ),
+    )
+    def history(kind: OfKind = None, id_: OfId = None, limit: Limit = 100, cursor: Cursor = None) -> HistoryPage:
+        before = None if cursor is None else _place(cursor)
+        found: list[tuple[Place, Change]] = []
+        is_end = False
+        while len(found) <= limit and not is_end:
+            page = definer.store.history(before, _PAGE)
+            found += [(p, c) for p, c in page if kind in (None, c.kind) and id_ in (None, c.id)]
+            is_end = len(page) < _PAGE
+            before = page[-1][0] if page else before
+        shown, is_end = found[:limit], len(found) <= limit
+        return HistoryPage(
+            items=[_item(*each) for each in shown], next_cursor=None if is_end else _cursor(shown[-1][0])
+        )
+
+
+def _item(place: Place, change: Change) -> HistoryItem:
+    return HistoryItem(
+        revision=place[0],
+        at=time_text(change.at_s),
+        key_id=change.key_id,
+        kind=change.kind,
+        id=change.id,
+        action=change.action,
+        before=change.before,
+        after=change.after,
+    )
+
+
+def _cursor(place: Place) -> str:
+    return base64.urlsafe_b64encode(f"history:{place[0]}-{place[1]}".encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> Place:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
+        raise invalid_cursor() from error
+    match = re.fullmatch(r"history:([0-9]{1,15})-([0-9]{1,15})", text, re.ASCII)
+    if match is None:
+        raise invalid_cursor()
+    return int(match[1]), int(match[2])
+
+
+# --- all at once -----------------------------------------------------------------------------------------------------
+
+
+def _add_set(app: FastAPI, definer: Definer, authenticator: Authenticator, options: ApiOptions) -> None:
+    def add(method: str, path: str, operation: str, words: str, endpoint: Any, statuses: tuple[int, ...]) -> None:
+        given = access(authenticator, Role.WRITE)
+        given["openapi_extra"] |= document.body(document.set_schema())
+        app.add_api_route(
+            path,
+            endpoint,
+            tags=["definitions"],
+            methods=[method],
+            operation_id=operation,
+            summary=words,
+            response_model=Plan,
+            responses={200: {"headers": _ETAG}, **problems(400, 408, 409, 413, 415, 422, *statuses)},
+            **given,
+        )
+
+    async def plan(request: Request) -> Response:
+        _, data = await read_json(request, options)
+
+        def work() -> Response:
+            view = definer.view()
+            found, edits = planned(view, data)
+            view.changed(edits, request.state.caller.key_id, 0.0)
+            return Response(found.model_dump_json(), 200, {"ETag": view.etag}, "application/json")
+
+        return await asyncio.to_thread(work)
+
+    async def apply(request: Request, if_match: IfMatch = None) -> Response:
+        body, data = await read_json(request, options)
+
+        def work(view: DefinitionsView) -> Work:
+            check_match(if_match, view.etag, is_needed=True)
+            found, edits = planned(view, data)
+
+            def tell(after: DefinitionsView) -> Told:
+                done = found.model_copy(update={"revision": after.kept.revision})
+                return Told(200, done.model_dump_json(), {"ETag": after.etag})
+
+            return Work(edits, tell)
+
+        return await asyncio.to_thread(definer.change, ask_of(request, body, None), work)
+
+    words = "What it takes to get from what is defined to a whole set; nothing is changed"
+    add("POST", "/v1/definitions/plan", "planDefinitions", words, plan, ())
+    words = "Define a whole set in one step; what was made here and is not in it is archived"
+    add("PUT", "/v1/definitions", "applyDefinitions", words, apply, (412, 428))

@@ -1,0 +1,191 @@
+"""What a request wants to become of definitions: from what somebody wrote to edits. Pure; refusals are `Problem`s."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from config.base import ID_PATTERN, PATTERN_WORDS
+from config.catalog import Prediction
+from config.definitions import KINDS
+from config.definitions import Kind as What
+from config.errors import Problem as Wrong
+from config.written import written
+from streams.adapters.definition_store import Action
+from streams.api.definition_models import Difference, Plan, PlannedChange
+from streams.api.definitions_view import DefinitionsView, Edit, group, invalid, read
+from streams.api.problems import Kind, Problem
+
+_SELECTION: Final = ("prediction", "min", "max", "category")
+
+
+def created(view: DefinitionsView, kind: What, data: Any) -> Edit:
+    """A new definition, with its id in the data."""
+    id_, definition = _with_id(kind, data)
+    if id_ in group(view.whole, kind):
+        words = f"there is a {kind} {id_!r} already, defined by the {view.source(kind, id_)}; PUT changes one made here"
+        raise Problem(Kind.EXISTS, words, id=id_)
+    if kind == "segment" and "selection" in definition:
+        definition = _selected(id_, definition)
+    return Edit(kind, id_, "create", read(kind, id_, definition))
+
+
+def edited(view: DefinitionsView, kind: What, id_: str, data: Any) -> list[Edit]:
+    """Another definition in the place of one; nothing where it is the same."""
+    before = view.editable(kind, id_)
+    after = read(kind, id_, data)
+    if isinstance(before, Prediction) and isinstance(after, Prediction) and before.access != after.access:
+        raise _elsewhere(kind, id_, "access", before.access, after.access, f"POST /v1/predictions/{id_}/access")
+    if before.archived != after.archived:
+        how = "archive" if after.archived else "restore"
+        raise _elsewhere(kind, id_, "archived", before.archived, after.archived, f"POST /v1/{kind}s/{id_}/{how}")
+    return [] if before == after else [Edit(kind, id_, "edit", after)]
+
+
+def archived(view: DefinitionsView, kind: What, id_: str) -> list[Edit]:
+    """A definition archived, with those made here that rest on it."""
+    before = view.editable(kind, id_)
+    if before.archived:
+        return []
+    return [*_without_dependents(view, kind, id_), Edit(kind, id_, "archive", _with(before, archived=True))]
+
+
+def restored(view: DefinitionsView, kind: What, id_: str) -> list[Edit]:
+    """A definition as it was before it was archived."""
+    before = view.editable(kind, id_)
+    return [Edit(kind, id_, "restore", _with(before, archived=False))] if before.archived else []
+
+
+def accessed(view: DefinitionsView, id_: str, data: Any) -> list[Edit]:
+    """A prediction with another access; one that is taken back takes the segments with it that rest on it."""
+    before = view.editable("prediction", id_)
+    wanted = data.get("access") if isinstance(data, dict) else None
+    if wanted not in ("live", "preview", "demo") or set(data) != {"access"}:
+        raise invalid([Wrong(None, "access", repr(wanted)[:60], '{"access": "live"}, or preview or demo')])
+    assert isinstance(before, Prediction)
+    if before.access == wanted:
+        return []
+    taken_back = _without_dependents(view, "prediction", id_) if wanted != "live" else []
+    return [*taken_back, Edit("prediction", id_, "access", _with(before, access=wanted))]
+
+
+def _without_dependents(view: DefinitionsView, kind: What, id_: str) -> list[Edit]:
+    """Those made here that rest on a definition, archived. Raises `Problem` where the file's do."""
+    names = view.dependents(kind, id_)
+    of_file = [name for name in names if view.source("segment", name) == "file"]
+    if of_file:
+        words = f"segments of the catalog file rest on the {kind} {id_!r}: {', '.join(of_file)}; change the file first"
+        raise Problem(Kind.HAS_DEPENDENTS, words, dependents=of_file)
+    return [Edit("segment", name, "archive", _with(view.whole.segments[name], archived=True)) for name in names]
+
+
+def _with(definition: Any, **changed: Any) -> Any:
+    return definition.model_copy(update=changed)
+
+
+def _with_id(kind: What, data: Any) -> tuple[str, dict[str, Any]]:
+    definition = dict(_mapping(f"{kind}s", data))
+    id_ = definition.pop("id", None)
+    if not isinstance(id_, str) or not re.fullmatch(ID_PATTERN, id_):
+        found = "nothing" if id_ is None else repr(id_)[:80]
+        raise invalid([Wrong(None, "id", found, PATTERN_WORDS[ID_PATTERN])])
+    return id_, definition
+
+
+def _selected(id_: str, definition: dict[str, Any]) -> dict[str, Any]:
+    """A segment with a filter in the place of its selection; another filter beside it has to hold, too."""
+    here = f"segments.{id_}.selection"
+    selection = _mapping(here, definition["selection"])
+    unknown = [key for key in selection if key not in _SELECTION]
+    given = {key: value for key, value in selection.items() if key in ("min", "max")}
+    if unknown:
+        raise invalid([Wrong(None, here, f"the unknown key {unknown[0][:80]!r}", f"one of {', '.join(_SELECTION)}")])
+    if bool(given) == ("category" in selection):
+        raise invalid([Wrong(None, here, f"the keys {', '.join(selection)}", "min, max or both; or category")])
+    filter_: dict[str, Any] = {key: selection[key] for key in ("prediction", "category") if key in selection}
+    filter_ |= {"score": given} if given else {}
+    rest = {key: value for key, value in definition.items() if key not in ("selection", "filter")}
+    return {**rest, "filter": {"all": [filter_, definition["filter"]]} if "filter" in definition else filter_}
+
+
+def _mapping(where: str, data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise invalid([Wrong(None, where, type(data).__name__, "an object")])
+    return data
+
+
+def _elsewhere(kind: What, id_: str, key: str, before: object, after: object, how: str) -> Problem:
+    return invalid([Wrong(None, f"{kind}s.{id_}.{key}", f"{after!r}", f"{before!r}, as it is; {how} changes it")])
+
+
+# --- all at once -----------------------------------------------------------------------------------------------------
+
+
+def planned(view: DefinitionsView, data: Any) -> tuple[Plan, list[Edit]]:
+    """What leads from what is defined to a whole set of definitions; those made here that are not in it are archived.
+
+    Raises `Problem` also where the catalog file defines something in another way.
+    """
+    wanted = _wanted(data)
+    edits: list[Edit] = []
+    of_file: list[str] = []
+    differs: list[str] = []
+    unchanged = 0
+    for kind in KINDS:
+        for id_, definition in wanted[kind].items():
+            after = read(kind, id_, definition)
+            if id_ in group(view.file, kind):
+                (of_file if view.get(kind, id_) == after else differs).append(f"{kind}s.{id_}")
+                continue
+            action = _action(view, kind, id_, after)
+            unchanged += action is None
+            if action is not None:
+                edits.append(Edit(kind, id_, action, after))
+        left = [id_ for id_ in view.made.of(kind) if id_ not in wanted[kind] and id_ not in group(view.file, kind)]
+        for id_ in left:
+            before = view.get(kind, id_)
+            unchanged += before.archived
+            if not before.archived:
+                edits.append(Edit(kind, id_, "archive", _with(before, archived=True)))
+    if differs:
+        words = f"the catalog file of the service defines in another way: {', '.join(differs)}; change them there"
+        raise Problem(Kind.READ_ONLY, words, differs=differs)
+    changes = [_planned_change(view, edit) for edit in edits]
+    return Plan(revision=view.kept.revision, changes=changes, unchanged=unchanged, of_file=of_file), edits
+
+
+def _wanted(data: Any) -> dict[What, dict[str, Any]]:
+    given = _mapping("", data)
+    unknown = [key for key in given if key not in ("predictions", "segments")]
+    if unknown or set(given) != {"predictions", "segments"}:
+        found = f"the keys {', '.join(given)[:80] or 'of nothing'}"
+        raise invalid([Wrong(None, "", found, "predictions and segments, as in a catalog")])
+    return {
+        "prediction": _mapping("predictions", given["predictions"]),
+        "segment": _mapping("segments", given["segments"]),
+    }
+
+
+def _action(view: DefinitionsView, kind: What, id_: str, after: Any) -> Action | None:
+    """What makes the definition `after` of the one that is there; None where it is the same."""
+    before = view.made.of(kind).get(id_)
+    if before is None:
+        return "create"
+    if before == after:
+        return None
+    if before == _with(after, archived=before.archived):
+        return "archive" if after.archived else "restore"
+    if isinstance(before, Prediction) and before == _with(after, access=before.access):
+        return "access"
+    return "edit"
+
+
+def _planned_change(view: DefinitionsView, edit: Edit) -> PlannedChange:
+    before = view.made.of(edit.kind).get(edit.id)
+    old, new = {} if before is None else written(before), written(edit.after)
+    differences = [
+        Difference(path=key, before=old.get(key), after=new.get(key))
+        for key in dict.fromkeys([*old, *new])
+        if before is not None and old.get(key) != new.get(key)
+    ]
+    return PlannedChange(kind=edit.kind, id=edit.id, action=edit.action, differences=differences)

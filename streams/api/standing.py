@@ -1,0 +1,95 @@
+"""Where definitions stand: what shards make of them at the moment."""
+
+from __future__ import annotations
+
+from config.catalog import Prediction
+from config.definitions import Kind as What
+from config.dependents import references
+from config.written import written
+from models.snapshot import Status
+from streams.api.definition_models import DefinitionView, EntryView
+from streams.api.definitions_view import DefinitionsView
+from streams.api.predictions import prediction_view
+from streams.api.problems import Kind, Problem
+from streams.api.stored import StoreReads
+from streams.api.views import time_text
+from streams.runtime.stored import StoredState
+
+LEARNING = "learning from history"
+
+
+def states_of(stored: StoreReads) -> list[StoredState]:
+    """The shards' states; none where nothing is stored yet. Raises StoreUnavailable."""
+    try:
+        with stored.reader() as reader:
+            return stored.states(reader)
+    except Problem as problem:
+        if problem.kind is Kind.UNAVAILABLE:
+            return []
+        raise
+
+
+def definition_view(view: DefinitionsView, states: list[StoredState], kind: What, id_: str) -> DefinitionView:
+    """One definition as it is answered. Raises NotStored."""
+    found, entry = view.get(kind, id_), view.entry(kind, id_)
+    is_prediction = isinstance(found, Prediction)
+    return DefinitionView(
+        kind=kind,
+        id=id_,
+        source=view.source(kind, id_),
+        archived=found.archived,
+        access=found.access if isinstance(found, Prediction) else None,
+        status=status_of(view, states, id_) if is_prediction else "archived" if found.archived else "defined",
+        version=None if entry is None else entry.version,
+        created_at=None if entry is None else time_text(entry.created_s),
+        changed_at=None if entry is None else time_text(entry.changed_s),
+        definition=written(found),
+        dependents=view.dependents(kind, id_),
+        entry=None if is_prediction else entry_of(view, states, id_),
+    )
+
+
+def status_of(view: DefinitionsView, states: list[StoredState], id_: str) -> str:
+    """Where a prediction stands, in words."""
+    if view.whole.predictions[id_].archived:
+        return "archived"
+    if not states or any(id_ not in state.catalog.predictions for state in states):
+        return LEARNING
+    return prediction_view(states, id_).status
+
+
+def entry_of(view: DefinitionsView, states: list[StoredState], id_: str) -> EntryView:
+    """Who enters a segment, and when."""
+    if view.whole.segments[id_].archived:
+        return EntryView(current_members="none", words="nobody is in an archived segment")
+    waiting = [name for name in _predictions_below(view, id_) if not _serves(states, name)]
+    if waiting:
+        words = f"members enter when {', '.join(waiting)} says likelihoods: it is warming up, or learns from history"
+        return EntryView(current_members="wait", words=words)
+    rate = view.whole.limits.backfill_users_per_minute
+    words = f"who fulfils the filter now enters at once, up to {rate:,} users a minute and shard are looked at"
+    return EntryView(current_members="enter_now", words=words)
+
+
+def _predictions_below(view: DefinitionsView, segment_id: str) -> list[str]:
+    """The predictions on which a segment rests, also through others."""
+    found: dict[str, None] = {}
+    waiting, seen = [segment_id], {segment_id}
+    while waiting:
+        for kind, name in references(view.whole.segments[waiting.pop()].filter):
+            if kind == "prediction":
+                found[name] = None
+            elif name not in seen and name in view.whole.segments:
+                seen.add(name)
+                waiting.append(name)
+    return list(found)
+
+
+def _serves(states: list[StoredState], prediction: str) -> bool:
+    """Whether any shard has a model of the prediction that says likelihoods."""
+    for state in states:
+        if state.snapshot is not None and prediction in state.catalog.predictions:
+            p = list(state.catalog.predictions).index(prediction)
+            if state.snapshot.predictions[p].status != Status.WARMING:
+                return True
+    return False

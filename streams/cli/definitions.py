@@ -1,0 +1,133 @@
+"""`tideline apply` and `tideline export`: definitions between files and a running service, through its API."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.screen import err, guarded, show
+
+if TYPE_CHECKING:
+    from config.catalog import Catalog
+    from streams.cli.api_client import ApiClient
+
+APPLY_EXAMPLES = (
+    ("tideline apply catalog.yaml --plan", "what would be made, changed and archived in the service"),
+    ("tideline apply catalog.yaml --yes", "do it without asking, in a script"),
+)
+EXPORT_EXAMPLES = (("tideline export > catalog.yaml", "everything that the service runs on, as one catalog"),)
+
+Api = Annotated[
+    str | None,
+    typer.Option("--api", metavar="URL", help="The service's API (http://127.0.0.1:8080, or TIDELINE_API_URL)."),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        help="A key of it. Better TIDELINE_API_KEY: other users of the machine can read what a command was given.",
+    ),
+]
+
+
+@guarded()
+def apply(
+    catalog: Annotated[Path, typer.Argument(metavar="CATALOG", help="The catalog with what is wanted.")],
+    plan: Annotated[bool, typer.Option("--plan", help="Only show what would be done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    api: Api = None,
+    key: Key = None,
+) -> None:
+    """Bring the predictions and segments of a running service to what a catalog says.
+
+    What the service does not have is made, what differs is changed, and what was made through the API and is not in the
+    catalog is archived; nothing is deleted. It shows the plan and asks, and does all of it in one step, or nothing.
+    What the service's own catalog file defines has to be the same here. Needs a key of the role write.
+    """
+    from config.errors import SettingsError
+    from config.loader import load_catalog
+
+    loaded = load_catalog(catalog)
+    client = _client(api, key)
+    wanted = _definitions(loaded)
+    found = client.ask("POST", "/v1/definitions/plan", wanted, catalog=loaded)
+    changes = found.data["changes"]
+    _show_plan(found.data)
+    _tell_rest(loaded, client)
+    if plan or not changes:
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise SettingsError("nothing is done without being asked here: give --yes, or --plan to only look")
+        typer.confirm("Do this?", abort=True, err=True)
+    client.ask("PUT", "/v1/definitions", wanted, headers={"If-Match": found.etag}, catalog=loaded)
+    show(f"Done: {len(changes)} definition{'s' if len(changes) > 1 else ''}. Workers take them up within a second.")
+
+
+@guarded()
+def export(api: Api = None, key: Key = None) -> None:
+    """Print the catalog of a running service: its catalog file with what was made through the API.
+
+    tideline check and tideline apply take it. Needs a key of the role read.
+    """
+    typer.echo(_client(api, key).ask("GET", "/v1/definitions/export").text, nl=False)
+
+
+def _client(api: str | None, key: str | None) -> ApiClient:
+    from config.settings import load_settings
+    from streams.cli.api_client import ApiClient
+
+    settings = load_settings(api_url=api, api_key=key)
+    return ApiClient(settings.api_url, None if settings.api_key is None else settings.api_key.get_secret_value())
+
+
+def _definitions(catalog: Catalog) -> dict[str, Any]:
+    from config.written import written
+
+    return {
+        "predictions": {id_: written(prediction) for id_, prediction in catalog.predictions.items()},
+        "segments": {id_: written(segment) for id_, segment in catalog.segments.items()},
+    }
+
+
+def _show_plan(plan: dict[str, Any]) -> None:
+    from streams.cli.tables import add, plain_table
+
+    changes = plan["changes"]
+    same = plan["unchanged"] + len(plan["of_file"])
+    if not changes:
+        show(f"Nothing to do: all {same} definitions are as the catalog says.")
+        return
+    table = plain_table("", "kind", "id", "what", title="Plan")
+    for change in changes:
+        add(table, change["action"], change["kind"], change["id"], "; ".join(map(_difference, change["differences"])))
+    show(table)
+    show(f"{same} stay as they are.")
+
+
+def _difference(difference: dict[str, Any]) -> str:
+    import json
+
+    before, after = (
+        "the default" if value is None else json.dumps(value, ensure_ascii=False)
+        for value in (difference["before"], difference["after"])
+    )
+    return f"{difference['path']}: {before}, then {after}"
+
+
+def _tell_rest(catalog: Catalog, client: ApiClient) -> None:
+    """Say what else the catalog says than the service, which cannot be changed while it runs."""
+    from config.loader import loads
+    from config.written import written
+
+    theirs = written(loads(client.ask("GET", "/v1/definitions/export").text, "the service's catalog"))
+    ours = written(catalog)
+    names = ("input", "features", "history", "remember", "time", "limits")
+    differ = [name for name in names if ours.get(name) != theirs.get(name)]
+    if differ:
+        words = f"The service has other {', '.join(differ)}. That is not applied: change the service's catalog file."
+        err().print(words, markup=False)

@@ -1,0 +1,124 @@
+"""How often a goal was reached in events of the past, before anybody predicts it: one look, with a bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from config.catalog import Catalog, Prediction
+from streams.adapters.event_history import PastEvent
+from streams.core.decode import SegmentDecoder
+from streams.core.events import BadEvent
+from streams.core.goals import GoalBits
+
+_ONLY = "only"
+
+
+@dataclass(frozen=True, slots=True)
+class AtomCount:
+    """One `did` or `did_not` of the goal: events that fulfil its name and conditions, and users who had one."""
+
+    events: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoalScan:
+    """What the events say. Times are event times in seconds since 1970 UTC, None without any event."""
+
+    events: int
+    """Usable ones that were read."""
+    is_whole: bool
+    """All that the log has were read."""
+    first_s: float | None
+    last_s: float | None
+    users: int
+    goal_users: int
+    """Users who have reached the goal at some time, at most: of `did`, who ever did it; of `did_not`, who had done it
+    and then did not for a whole window."""
+    atoms: tuple[AtomCount, ...]
+
+
+@dataclass(slots=True)
+class _User:
+    bits: int = 0
+    """Of the atoms whose event the user had."""
+    latest_s: dict[int, float] = field(default_factory=dict)
+    """Of those, when the latest one was."""
+    quiet: int = 0
+    """Of the atoms after whose event the user was quiet for a window."""
+
+
+class _Counts:
+    def __init__(self, catalog: Catalog, prediction: Prediction) -> None:
+        alone = catalog.model_copy(update={"predictions": {_ONLY: prediction}, "segments": {}})
+        self._decoder = SegmentDecoder(alone)
+        self._bits = GoalBits(alone)
+        self._prediction = prediction
+        self._ahead_s = float(catalog.time.max_ahead_s)
+        self._atoms = prediction.goal.atoms
+        self._events = [0] * len(self._atoms)
+        self._users: dict[str, _User] = {}
+        self.taken = 0
+        self._first_s, self._last_s = math.inf, -math.inf
+
+    def take(self, record: PastEvent, position: int) -> None:
+        event = self._decoder.decode(record.value, position, record.log_time_s, 0)
+        if isinstance(event, BadEvent):
+            return
+        time_s = event.time_s if event.time_s <= record.log_time_s + self._ahead_s else record.log_time_s
+        self.taken += 1
+        self._first_s, self._last_s = min(self._first_s, time_s), max(self._last_s, time_s)
+        user = self._users.setdefault(event.user, _User())
+        if event.name is None:
+            return
+        found = self._bits.of(event.name, event.properties)
+        for k in range(len(self._atoms)):
+            if found >> k & 1:
+                self._events[k] += 1
+                if time_s - user.latest_s.get(k, math.inf) > self._prediction.window_s:
+                    user.quiet |= 1 << k
+                user.latest_s[k] = max(time_s, user.latest_s.get(k, -math.inf))
+        user.bits |= found
+
+    def result(self, *, is_whole: bool) -> GoalScan:
+        users = self._users.values()
+        return GoalScan(
+            events=self.taken,
+            is_whole=is_whole,
+            first_s=self._first_s if self.taken else None,
+            last_s=self._last_s if self.taken else None,
+            users=len(users),
+            goal_users=sum(map(self._has_goal, users)),
+            atoms=tuple(
+                AtomCount(self._events[k], sum(user.bits >> k & 1 for user in users)) for k in range(len(self._atoms))
+            ),
+        )
+
+    def _has_goal(self, user: _User) -> bool:
+        held = [
+            self._was_quiet(user, k) if atom.negated else bool(user.bits >> k & 1) for k, atom in enumerate(self._atoms)
+        ]
+        return any(held) if self._prediction.goal.join == "any" else all(held)
+
+    def _was_quiet(self, user: _User, k: int) -> bool:
+        since_s = self._last_s - user.latest_s.get(k, math.inf)
+        return bool(user.quiet >> k & 1) or since_s > self._prediction.window_s
+
+
+def scan_goals(
+    catalog: Catalog,
+    prediction: Prediction,
+    records: Iterable[PastEvent],
+    *,
+    max_records: int,
+    is_late: Callable[[], bool] = lambda: False,
+) -> GoalScan:
+    """Count in at most `max_records` records, or until it is late, which is asked now and then."""
+    counts = _Counts(catalog, prediction)
+    for position, record in enumerate(records):
+        if position >= max_records or (position % 1_024 == 0 and is_late()):
+            return counts.result(is_whole=False)
+        counts.take(record, position)
+    return counts.result(is_whole=True)

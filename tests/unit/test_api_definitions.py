@@ -1,0 +1,509 @@
+"""Predictions and segments made over HTTP: on a catalog file that is told, and definitions in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from config.catalog import Catalog
+from config.loader import loads
+from streams.adapters.definition_store import DefinitionsChanged, Step
+from streams.adapters.memory_definitions import MemoryDefinitions
+from streams.adapters.redis_reader import RedisReader
+from streams.api.keys import Role, id_of
+from streams.api.stored import StoreReads, nothing_yet
+from tests.unit.api_world import NOW_S, ApiWorld
+
+FILE = """
+version: 1
+name: Shop
+history: [Cart]
+predictions:
+  orders: {name: Orders, goal: {did: Order}, window: 7d}
+  seen: {name: Only looked at, goal: {did: Cart}, window: 7d, access: preview}
+segments:
+  top: {name: Top, filter: {prediction: orders, score: {min: 90}}}
+"""
+RETURNS = {"name": "Returns", "goal": {"did": "Return"}, "window": "30d"}
+LOYAL = {"name": "Loyal", "filter": {"prediction": "returns", "category": "low"}}
+
+
+class NothingYet(StoreReads):
+    """A store in which no worker has committed anything."""
+
+    @contextmanager
+    def reader(self) -> Iterator[RedisReader]:
+        yield from self._nothing()
+
+    def _nothing(self) -> Iterator[RedisReader]:
+        raise nothing_yet()
+
+
+class World(ApiWorld):
+    """An API beside workers with the catalog file above, which have stored nothing yet."""
+
+    def __init__(self) -> None:
+        super().__init__(reads=NothingYet)
+        self.definitions.tell_file(loads(FILE))
+
+    def call(self, method: str, path: str, json: Any = None, role: Role = Role.WRITE, **headers: str) -> httpx.Response:
+        given = self.headers(role) | {name.replace("_", "-"): value for name, value in headers.items()}
+        body = {} if json is None else {"json": json}
+        return self.ask(method, path, headers=given, **body)
+
+    def good(self, method: str, path: str, json: Any = None, **headers: str) -> Any:
+        answer = self.call(method, path, json, Role.WRITE, **headers)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    def make(self, kind: str, id_: str, definition: dict[str, Any]) -> Any:
+        return self.good("POST", f"/v1/{kind}s", {"id": id_, **definition})
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["type"].removeprefix("urn:tideline:problem:")
+
+
+def test_a_prediction_is_made_read_and_known_to_workers(world: World) -> None:
+    answer = world.call("POST", "/v1/predictions", {"id": "returns", **RETURNS})
+    assert answer.status_code == 201
+    assert (answer.headers["location"], answer.headers["etag"]) == ("/v1/predictions/returns/definition", '"1"')
+    found = answer.json()
+    assert (found["kind"], found["source"], found["access"]) == ("prediction", "api", "live")
+    assert (found["status"], found["version"], found["definition"]) == ("learning from history", 1, RETURNS)
+    assert found["created_at"] == "2026-05-28T20:26:40Z"
+    read = world.call("GET", "/v1/predictions/returns/definition", role=Role.READ)
+    assert read.headers["etag"] == '"1"'
+    assert read.json() == {key: value for key, value in found.items() if key != "archived_too"}
+    assert list(world.definitions.read().predictions) == ["returns"]
+
+
+def test_what_the_file_defines_is_shown_and_cannot_be_changed(world: World) -> None:
+    answer = world.call("GET", "/v1/segments/top/definition", role=Role.READ)
+    assert answer.json()["source"] == "file"
+    assert answer.json()["definition"]["filter"] == {"prediction": "orders", "score": {"min": 90}}
+    etag = answer.headers["etag"]
+    for method, path, body in (
+        ("PUT", "/v1/segments/top", {"name": "x", "filter": {"segment": "orders.high"}}),
+        ("POST", "/v1/segments/top/archive", None),
+        ("POST", "/v1/segments/top/restore", None),
+        ("POST", "/v1/predictions/seen/access", {"access": "live"}),
+    ):
+        answer = world.call(method, path, body, If_Match=etag)
+        assert problem(answer) == (409, "read-only")
+        assert "catalog file" in answer.json()["detail"]
+    assert problem(world.call("POST", "/v1/segments", {"id": "top", **LOYAL})) == (409, "already-exists")
+    assert world.definitions.revision() == 0
+
+
+def test_an_edit_needs_the_version_that_it_changes(world: World) -> None:
+    world.make("prediction", "returns", RETURNS)
+    after = RETURNS | {"window": "14d"}
+    assert problem(world.call("PUT", "/v1/predictions/returns", after)) == (428, "precondition-required")
+    answer = world.call("PUT", "/v1/predictions/returns", after, If_Match='"7"')
+    assert problem(answer) == (412, "precondition-failed")
+    assert answer.headers["etag"] == '"1"'
+    answer = world.call("PUT", "/v1/predictions/returns", after, If_Match='"9", "1"')
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
+    assert answer.json()["definition"]["window"] == "14d"
+    assert problem(world.call("PUT", "/v1/predictions/returns", after, If_Match='"1"')) == (412, "precondition-failed")
+    assert world.call("PUT", "/v1/predictions/returns", after, If_Match='"2"').headers["etag"] == '"2"'
+    assert world.definitions.revision() == 2
+    assert world.call("PUT", "/v1/predictions/returns", RETURNS, If_Match="*").headers["etag"] == '"3"'
+
+
+@pytest.mark.parametrize(
+    ("kind", "definition", "path", "words"),
+    [
+        ("prediction", RETURNS | {"window": "91d"}, "predictions.new.window", "whole hours, from 1h to 90d"),
+        ("prediction", RETURNS | {"goals": {}}, "predictions.new.goals", "one of name"),
+        ("prediction", {"name": "x", "window": "1d"}, "predictions.new.goal", "the key 'goal'"),
+        ("prediction", RETURNS | {"hysteresis": 30}, "predictions.new.hysteresis", "less than 25"),
+        ("segment", {"name": "x", "filter": {"prediction": "nope", "category": "high"}}, None, "one of orders, seen"),
+        ("segment", {"name": "x", "filter": {"segment": "new"}}, "segments.new.filter.segment", "lead back"),
+        ("segment", {"name": "x", "filter": {"prediction": "orders", "score": {"min": 2}}}, None, "never be left"),
+        ("segment", {"name": "x"}, "segments.new.filter", "the key 'filter'"),
+        ("segment", {"name": "x", "selection": {"prediction": "orders"}}, "segments.new.selection", "category"),
+        ("segment", {"name": "x", "selection": {"prediction": "orders", "mn": 1}}, "segments.new.selection", "one of"),
+        ("segment", {"name": "x", "selection": []}, "segments.new.selection", "an object"),
+        ("segment", {"name": "x", "selection": {"min": 50}}, None, "the key 'prediction'"),
+    ],
+)
+def test_a_definition_that_is_not_right_is_told_as_check_tells(
+    world: World, kind: str, definition: dict[str, Any], path: str | None, words: str
+) -> None:
+    answer = world.call("POST", f"/v1/{kind}s", {"id": "new", **definition})
+    assert problem(answer) == (422, "invalid-definition")
+    (told,) = answer.json()["problems"]
+    assert words in told["expected"]
+    assert path in (None, told["path"])
+    assert world.definitions.revision() == 0
+
+
+@pytest.mark.parametrize("data", [[], "x", 1, {}, {"id": 7}, {"id": "Big"}, {"id": None}, {"id": "a" * 64}])
+def test_without_an_id_nothing_is_made(world: World, data: Any) -> None:
+    answer = world.ask("POST", "/v1/predictions", json=data, headers=world.headers(Role.WRITE))
+    assert problem(answer) == (422, "invalid-definition")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"", 400), (b"{", 400), (b"[" * 10_000, 400), (b'"\xff"', 400), (b"{}" * 300_000, 413)]
+)
+def test_bodies_have_to_be_json_of_some_size(world: World, body: bytes, status: int) -> None:
+    headers = world.headers(Role.WRITE) | {"Content-Type": "application/json"}
+    for method, path in (("POST", "/v1/segments"), ("PUT", "/v1/segments/x"), ("PUT", "/v1/definitions")):
+        assert world.ask(method, path, content=body, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("id_", ["nope", "x.high", "%00", "é"])
+@pytest.mark.parametrize("kind", ["prediction", "segment"])
+def test_what_is_not_there_cannot_be_changed(world: World, kind: str, id_: str) -> None:
+    path = f"/v1/{kind}s/{id_}"
+    answers = [world.call("GET", f"{path}/definition"), world.call("PUT", path, RETURNS, If_Match="*")]
+    answers += [world.call("POST", f"{path}/{verb}") for verb in ("archive", "restore")]
+    assert {problem(answer) for answer in answers} == {(404, "not-found")}
+
+
+# --- segments --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("selection", "extra", "filter_"),
+    [
+        ({"min": 70, "max": 80}, None, {"prediction": "orders", "score": {"min": 70.0, "max": 80.0}}),
+        ({"min": 70}, None, {"prediction": "orders", "score": {"min": 70.0}}),
+        ({"category": "high"}, None, {"prediction": "orders", "category": ["high"]}),
+        (
+            {"category": ["low", "medium"]},
+            {"event": "Order", "count": {"min": 1}},
+            {
+                "all": [
+                    {"prediction": "orders", "category": ["low", "medium"]},
+                    {"event": "Order", "count": {"min": 1}},
+                ]
+            },
+        ),
+    ],
+)
+def test_a_segment_is_made_from_a_selection(world: World, selection: Any, extra: Any, filter_: Any) -> None:
+    body = {"id": "mine", "name": "Mine", "selection": {"prediction": "orders", **selection}, "min_dwell": "1h"}
+    found = world.good("POST", "/v1/segments", body | ({} if extra is None else {"filter": extra}))
+    assert found["definition"] == {"name": "Mine", "filter": filter_, "min_dwell": "1h"}
+
+
+def test_who_enters_a_new_segment_is_told(world: World) -> None:
+    found = world.make("segment", "buyers", {"name": "Buyers", "filter": {"event": "Order", "count": {"min": 1}}})
+    assert found["entry"]["current_members"] == "enter_now"
+    assert "5,000 users a minute" in found["entry"]["words"]
+    world.make("prediction", "returns", RETURNS)
+    found = world.make("segment", "loyal", LOYAL | {"filter": {"all": [{"segment": "buyers"}, LOYAL["filter"]]}})
+    assert found["entry"]["current_members"] == "wait"
+    assert "returns" in found["entry"]["words"]
+    assert world.good("POST", "/v1/segments/loyal/archive")["entry"]["current_members"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("filter_", "how"),
+    [
+        ({"prediction": "seen", "category": "high"}, "change predictions.seen in the catalog file of the service"),
+        ({"not": {"segment": "mine.low"}}, 'POST /v1/predictions/mine/access with {"access": "live"}'),
+        ({"prediction": "old", "category": "high"}, "POST /v1/predictions/old/restore"),
+        ({"segment": "gone"}, "POST /v1/segments/gone/restore"),
+    ],
+)
+def test_what_may_only_be_looked_at_cannot_be_targeted(world: World, filter_: Any, how: str) -> None:
+    world.make("prediction", "mine", RETURNS | {"access": "demo"})
+    world.make("prediction", "old", RETURNS)
+    world.good("POST", "/v1/predictions/old/archive")
+    world.make("segment", "gone", {"name": "Gone", "filter": {"segment": "top"}})
+    world.good("POST", "/v1/segments/gone/archive")
+    body = {"id": "new", "name": "New", "filter": filter_}
+    answer = world.call("POST", "/v1/segments", body)
+    assert problem(answer) == (409, "not-targetable")
+    assert answer.json()["how"] == how
+    assert how in answer.json()["detail"]
+    world.make("segment", "fine", {"name": "Fine", "filter": {"segment": "top"}})
+    answer = world.call("PUT", "/v1/segments/fine", {"name": "Fine", "filter": filter_}, If_Match="*")
+    assert problem(answer) == (409, "not-targetable")
+
+
+# --- archive, restore, take back -------------------------------------------------------------------------------------
+
+
+def test_what_is_archived_takes_with_it_what_was_made_here_and_rests_on_it(world: World) -> None:
+    world.make("prediction", "returns", RETURNS)
+    world.make("segment", "loyal", LOYAL)
+    world.make("segment", "deep", {"name": "Deep", "filter": {"not": {"segment": "loyal"}}})
+    world.make("segment", "other", {"name": "Other", "filter": {"segment": "top"}})
+    assert world.good("GET", "/v1/predictions/returns/definition")["dependents"] == ["loyal", "deep"]
+    found = world.good("POST", "/v1/predictions/returns/archive")
+    assert (found["archived"], found["status"], found["archived_too"]) == (True, "archived", ["loyal", "deep"])
+    kept = world.definitions.read()
+    assert [id_ for id_, segment in kept.segments.items() if segment.archived] == ["loyal", "deep"]
+    assert kept.predictions["returns"].archived
+    assert world.definitions.revision() == 5
+    assert world.good("POST", "/v1/predictions/returns/archive")["archived_too"] == []
+    assert world.definitions.revision() == 5
+    assert problem(world.call("POST", "/v1/segments/loyal/restore")) == (409, "not-targetable")
+    assert world.good("POST", "/v1/predictions/returns/restore")["archived"] is False
+    assert world.good("POST", "/v1/segments/loyal/restore")["definition"] == LOYAL | {
+        "filter": {"prediction": "returns", "category": ["low"]}
+    }
+
+
+def test_a_prediction_is_made_live_and_taken_back(world: World) -> None:
+    world.make("prediction", "returns", RETURNS | {"access": "preview"})
+    assert problem(world.call("POST", "/v1/segments", {"id": "loyal", **LOYAL})) == (409, "not-targetable")
+    found = world.good("POST", "/v1/predictions/returns/access", {"access": "live"})
+    assert (found["access"], found["archived_too"]) == ("live", [])
+    world.make("segment", "loyal", LOYAL)
+    found = world.good("POST", "/v1/predictions/returns/access", {"access": "preview"})
+    assert (found["access"], found["archived_too"]) == ("preview", ["loyal"])
+    assert world.good("GET", "/v1/segments/loyal/definition")["status"] == "archived"
+    history = world.good("GET", "/v1/definitions/history")["items"]
+    assert [(item["id"], item["action"]) for item in history[:2]] == [("returns", "access"), ("loyal", "archive")]
+
+
+def test_what_the_file_rests_on_cannot_be_taken_back() -> None:
+    world = World()
+    world.make("prediction", "returns", RETURNS)
+    changed = FILE + "  of_file: {name: Of the file, filter: {segment: returns.high}}\n"
+    # The file is checked with what is made beside it, by the workers; here it is only told.
+    world.definitions.tell_file(_unchecked(changed))
+    for answer in (
+        world.call("POST", "/v1/predictions/returns/access", {"access": "demo"}),
+        world.call("POST", "/v1/predictions/returns/archive"),
+    ):
+        assert problem(answer) == (409, "has-dependents")
+        assert answer.json()["dependents"] == ["of_file"]
+
+
+def _unchecked(text: str) -> Catalog:
+    import yaml
+
+    return Catalog.model_validate(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"access": "on"}, {"access": None}, {"access": "live", "x": 1}, [], "live", {"access": []}]
+)
+def test_access_is_one_of_three(world: World, data: Any) -> None:
+    world.make("prediction", "returns", RETURNS)
+    answer = world.ask("POST", "/v1/predictions/returns/access", json=data, headers=world.headers(Role.WRITE))
+    assert problem(answer) == (422, "invalid-definition")
+
+
+def test_access_and_archived_are_not_changed_by_an_edit(world: World) -> None:
+    world.make("prediction", "returns", RETURNS)
+    for more, how in (({"access": "demo"}, "/access"), ({"archived": True}, "/archive")):
+        answer = world.call("PUT", "/v1/predictions/returns", RETURNS | more, If_Match="*")
+        assert problem(answer) == (422, "invalid-definition")
+        assert how in answer.json()["detail"]
+
+
+def test_an_edit_that_breaks_what_rests_on_it_is_told(world: World) -> None:
+    world.make("prediction", "returns", RETURNS)
+    world.make("segment", "edge", {"name": "Edge", "filter": {"prediction": "returns", "score": {"min": 8}}})
+    answer = world.call("PUT", "/v1/predictions/returns", RETURNS | {"hysteresis": 10}, If_Match="*")
+    assert problem(answer) == (422, "invalid-definition")
+    assert answer.json()["problems"][0]["path"] == "segments.edge.filter.score.min"
+
+
+def test_what_a_change_of_the_file_broke_can_be_put_right(world: World) -> None:
+    world.make("segment", "likely", {"name": "Likely", "filter": {"segment": "top"}})
+    world.definitions.tell_file(loads(FILE.replace("top:", "best:")))
+    assert world.good("GET", "/v1/segments/likely/definition")["source"] == "api"
+    world.make("segment", "other", {"name": "Other", "filter": {"segment": "best"}})
+    world.good("PUT", "/v1/segments/likely", {"name": "Likely", "filter": {"segment": "best"}}, If_Match="*")
+
+
+# --- asked again, at once, by many -----------------------------------------------------------------------------------
+
+
+def test_a_creation_that_is_sent_again_is_answered_again_and_done_once(world: World) -> None:
+    body = {"id": "returns", **RETURNS}
+    first = world.call("POST", "/v1/predictions", body, Idempotency_Key="k1")
+    again = world.call("POST", "/v1/predictions", body, Idempotency_Key="k1")
+    assert (again.status_code, again.headers["etag"], again.json()) == (201, '"1"', first.json())
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert world.definitions.revision() == 1
+    other = world.call("POST", "/v1/predictions", body | {"id": "other"}, Idempotency_Key="k1")
+    assert problem(other) == (422, "idempotency-key-reused")
+    assert problem(world.call("POST", "/v1/predictions", body, Idempotency_Key="k2")) == (409, "already-exists")
+    assert world.call("POST", "/v1/predictions", body, role=Role.ADMIN, Idempotency_Key="k1").status_code == 409
+    world.good("POST", "/v1/predictions/returns/archive", Idempotency_Key="k3")
+    world.good("POST", "/v1/predictions/returns/restore")
+    assert world.good("POST", "/v1/predictions/returns/archive", Idempotency_Key="k3")["archived"] is True
+    assert not world.definitions.read().predictions["returns"].archived
+
+
+def _interfering(monkeypatch: pytest.MonkeyPatch, store: MemoryDefinitions, change: Callable[[], None]) -> None:
+    """Let somebody else be first once."""
+    write, left = store.write, [1]
+
+    def interfered(expected: int, steps: list[Step], answer: Any = None) -> None:
+        if left:
+            left.pop()
+            change()
+        write(expected, steps, answer)
+
+    monkeypatch.setattr(store, "write", interfered)
+
+
+def test_who_was_not_first_looks_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    _interfering(monkeypatch, world.definitions, lambda: world.make("prediction", "first", RETURNS))
+    world.make("prediction", "second", RETURNS)
+    assert list(world.definitions.read().predictions) == ["first", "second"]
+
+
+def test_who_was_not_first_with_an_id_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    _interfering(monkeypatch, world.definitions, lambda: world.make("prediction", "one", RETURNS))
+    assert problem(world.call("POST", "/v1/predictions", {"id": "one", **RETURNS})) == (409, "already-exists")
+
+
+def test_where_others_are_always_first_one_is_told_to_come_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise DefinitionsChanged("always")
+
+    monkeypatch.setattr(world.definitions, "write", refuses)
+    answer = world.call("POST", "/v1/predictions", {"id": "one", **RETURNS})
+    assert (problem(answer), answer.headers["retry-after"]) == ((503, "unavailable"), "1")
+
+
+# --- all together ----------------------------------------------------------------------------------------------------
+
+
+def test_all_definitions_are_listed(world: World) -> None:
+    world.make("segment", "mine", {"name": "Mine", "filter": {"segment": "top"}})
+    answer = world.call("GET", "/v1/definitions", role=Role.READ)
+    items = answer.json()["items"]
+    assert [(i["kind"], i["id"], i["source"], i["access"]) for i in items] == [
+        ("prediction", "orders", "file", "live"),
+        ("prediction", "seen", "file", "preview"),
+        ("segment", "top", "file", None),
+        ("segment", "mine", "api", None),
+    ]
+    assert answer.json()["revision"] == 1
+    before = answer.headers["etag"]
+    world.good("POST", "/v1/segments/mine/archive")
+    assert world.call("GET", "/v1/definitions").headers["etag"] != before
+
+
+def test_an_export_is_a_catalog_and_applies_to_nothing(world: World) -> None:
+    world.make("prediction", "returns", RETURNS)
+    world.make("segment", "loyal", LOYAL)
+    world.good("POST", "/v1/segments/loyal/archive")
+    answer = world.call("GET", "/v1/definitions/export", role=Role.READ)
+    assert answer.headers["content-type"] == "application/yaml"
+    catalog = loads(answer.text)
+    assert list(catalog.predictions) == ["orders", "seen", "returns"]
+    assert catalog.segments["loyal"].archived
+    assert catalog.history == ("Cart",)
+    import yaml
+
+    parts = yaml.safe_load(answer.text)
+    plan = world.good("POST", "/v1/definitions/plan", {k: parts[k] for k in ("predictions", "segments")})
+    assert (plan["changes"], plan["unchanged"]) == ([], 2)
+    assert plan["of_file"] == ["predictions.orders", "predictions.seen", "segments.top"]
+
+
+def test_a_whole_set_is_planned_and_applied_in_one_step(world: World) -> None:
+    world.make("prediction", "returns", RETURNS)
+    world.make("prediction", "old", RETURNS | {"access": "demo"})
+    world.make("segment", "loyal", LOYAL)
+    world.make("segment", "back", {"name": "Back", "filter": {"segment": "top"}})
+    world.good("POST", "/v1/segments/back/archive")
+    wanted = {
+        "predictions": {"returns": RETURNS | {"window": "14d"}, "old": RETURNS},
+        "segments": {
+            "back": {"name": "Back", "filter": {"segment": "top"}},
+            "new": {"name": "New", "filter": {"all": [{"segment": "back"}, {"segment": "old.high"}]}},
+        },
+    }
+    answer = world.call("POST", "/v1/definitions/plan", wanted)
+    plan = answer.json()
+    assert [(c["kind"], c["id"], c["action"]) for c in plan["changes"]] == [
+        ("prediction", "returns", "edit"),
+        ("prediction", "old", "access"),
+        ("segment", "back", "restore"),
+        ("segment", "new", "create"),
+        ("segment", "loyal", "archive"),
+    ]
+    assert plan["changes"][0]["differences"] == [{"path": "window", "before": "30d", "after": "14d"}]
+    assert plan["revision"] == world.definitions.revision() == 5
+    assert problem(world.call("PUT", "/v1/definitions", wanted)) == (428, "precondition-required")
+    done = world.call("PUT", "/v1/definitions", wanted, If_Match=answer.headers["etag"])
+    assert (done.status_code, done.json()["revision"]) == (200, 6)
+    assert world.definitions.read().segments["loyal"].archived
+    assert [place for place, _ in world.definitions.history(None, 5)] == [(6, n) for n in (4, 3, 2, 1, 0)]
+    answer = world.call("PUT", "/v1/definitions", wanted, If_Match=answer.headers["etag"])
+    assert problem(answer) == (412, "precondition-failed")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"predictions": {}}, (422, "invalid-definition")),
+        ({"predictions": {}, "segments": [], "x": 1}, (422, "invalid-definition")),
+        ({"predictions": [], "segments": {}}, (422, "invalid-definition")),
+        ({"predictions": {"Big": RETURNS}, "segments": {}}, (422, "invalid-definition")),
+        ({"predictions": {"orders": RETURNS}, "segments": {}}, (409, "read-only")),
+        ({"predictions": {}, "segments": {"x": LOYAL}}, (422, "invalid-definition")),
+        ({"predictions": {"returns": RETURNS | {"access": "demo"}}, "segments": {"x": LOYAL}}, (409, "not-targetable")),
+    ],
+)
+def test_a_set_that_is_not_right_is_refused_as_a_whole(world: World, wanted: Any, expected: tuple[int, str]) -> None:
+    etag = world.call("GET", "/v1/definitions").headers["etag"]
+    assert problem(world.call("POST", "/v1/definitions/plan", wanted)) == expected
+    assert problem(world.call("PUT", "/v1/definitions", wanted, If_Match=etag)) == expected
+    assert world.definitions.revision() == 0
+
+
+def test_the_history_tells_who_changed_what_and_when_in_pages(world: World) -> None:
+    world.make("prediction", "returns", RETURNS)
+    world.now_s = 60.0
+    world.good("PUT", "/v1/predictions/returns", RETURNS | {"window": "1d"}, If_Match='"1"')
+    for n in range(5):
+        world.make("segment", f"s{n}", {"name": "S", "filter": {"segment": "top"}})
+    seen: list[Any] = []
+    cursor = ""
+    while True:
+        page = world.good("GET", f"/v1/definitions/history?limit=3{cursor}")
+        assert len(page["items"]) <= 3
+        seen += page["items"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert [item["revision"] for item in seen] == [7, 6, 5, 4, 3, 2, 1]
+    edit = seen[5]
+    assert (edit["action"], edit["before"]["window"], edit["after"]["window"]) == ("edit", "30d", "1d")
+    assert (edit["at"], edit["key_id"]) == ("2026-05-28T20:27:40Z", id_of(world.made[Role.WRITE]))
+    assert seen[6]["before"] is None
+    page = world.good("GET", "/v1/definitions/history?kind=prediction&id=returns&limit=2")
+    assert ([item["revision"] for item in page["items"]], page["next_cursor"]) == ([2, 1], None)
+    assert NOW_S == 1_780_000_000.0
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "!", "aGlzdG9yeTox", "kw", "é"])
+def test_a_cursor_of_elsewhere_is_refused(world: World, cursor: str) -> None:
+    answer = world.ask("GET", "/v1/definitions/history", params={"cursor": cursor}, headers=world.headers(Role.READ))
+    assert problem(answer) == (404, "invalid-cursor")
+
+
+def test_before_any_worker_has_told_its_catalog_nothing_can_be_defined() -> None:
+    world = ApiWorld(reads=NothingYet)
+    for answer in (
+        world.ask("GET", "/v1/definitions", headers=world.headers(Role.READ)),
+        world.ask("POST", "/v1/predictions", json={"id": "x", **RETURNS}, headers=world.headers(Role.WRITE)),
+    ):
+        assert problem(answer) == (503, "unavailable")

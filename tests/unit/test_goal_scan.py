@@ -1,0 +1,93 @@
+"""How often a goal was reached in past events: counted in one look, against what a plain count says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from config.catalog import Catalog, Prediction
+from config.definitions import read_prediction
+from config.loader import loads
+from streams.adapters.event_history import PastEvent
+from streams.runtime.goal_scan import GoalScan, scan_goals
+
+DAY_S = 86_400.0
+START_S = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
+CATALOG = "{version: 1, name: Shop, predictions: {p: {name: P, goal: {did: Order}, window: 7d}}}"
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return loads(CATALOG)
+
+
+def event(user: str, name: str, day: float, log_day: float | None = None, **properties: Any) -> PastEvent:
+    time = datetime.fromtimestamp(START_S + day * DAY_S, UTC).isoformat()
+    body = {"type": "track", "userId": user, "event": name, "timestamp": time, "properties": properties}
+    return PastEvent(START_S + (day if log_day is None else log_day) * DAY_S, json.dumps(body).encode())
+
+
+def prediction(goal: dict[str, Any], window: str = "7d", **more: Any) -> Prediction:
+    return read_prediction("new", {"name": "New", "goal": goal, "window": window, **more})
+
+
+EVENTS = [
+    event("ann", "Order", 0, price=10),
+    event("bob", "View", 1),
+    PastEvent(START_S, b"no json"),
+    event("ann", "Order", 3, price=300),
+    event("cleo", "Order", 4, price=20),
+    event("ann", "Order", 20, price=5),
+    event("bob", "Return", 20),
+]
+
+
+def found(catalog: Catalog, goal: dict[str, Any], events: Sequence[PastEvent] = EVENTS, **more: Any) -> GoalScan:
+    return scan_goals(catalog, prediction(goal, **more), events, max_records=1_000)
+
+
+def test_events_and_users_with_a_goal(catalog: Catalog) -> None:
+    scan = found(catalog, {"did": "Order"})
+    assert (scan.events, scan.users, scan.is_whole) == (6, 3, True)
+    assert (scan.first_s, scan.last_s) == (START_S, START_S + 20 * DAY_S)
+    assert [(atom.events, atom.users) for atom in scan.atoms] == [(4, 2)]
+    assert scan.goal_users == 2
+
+
+@pytest.mark.parametrize(
+    ("goal", "users"),
+    [
+        ({"did": "Order", "where": {"price": {"min": 100}}}, 1),
+        ({"any": [{"did": "Order"}, {"did": "Return"}]}, 3),
+        ({"all": [{"did": "Order"}, {"did": "Return"}]}, 0),
+        ({"did": "Nothing"}, 0),
+        ({"did_not": "Order"}, 2),  # ann from day 3 to 20, cleo since day 4
+        ({"did_not": "View"}, 1),
+        ({"all": [{"did_not": "Order"}, {"did_not": "View"}]}, 0),
+    ],
+)
+def test_users_who_have_reached_it(catalog: Catalog, goal: dict[str, Any], users: int) -> None:
+    assert found(catalog, goal).goal_users == users
+
+
+def test_who_does_it_within_every_window_never_leaves(catalog: Catalog) -> None:
+    steady = [event("dan", "Order", day) for day in range(0, 30, 5)]
+    assert found(catalog, {"did_not": "Order"}, steady).goal_users == 0
+    assert found(catalog, {"did_not": "Order"}, steady, window="4d").goal_users == 1
+
+
+def test_an_event_of_the_future_counts_when_it_arrived(catalog: Catalog) -> None:
+    scan = found(catalog, {"did": "Order"}, [event("ann", "Order", 400, log_day=1)])
+    assert (scan.first_s, scan.last_s) == (START_S + DAY_S, START_S + DAY_S)
+
+
+def test_it_ends_where_it_may_not_go_on(catalog: Catalog) -> None:
+    scan = scan_goals(catalog, prediction({"did": "Order"}), EVENTS, max_records=4)
+    assert (scan.events, scan.is_whole) == (3, False)
+    scan = scan_goals(catalog, prediction({"did": "Order"}), EVENTS, max_records=4, is_late=lambda: True)
+    assert (scan.events, scan.is_whole, scan.first_s) == (0, False, None)
+    assert scan_goals(catalog, prediction({"did": "Order"}), EVENTS, max_records=len(EVENTS)).is_whole
