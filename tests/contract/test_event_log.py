@@ -23,9 +23,8 @@ from streams.adapters.memory_log import MemoryLog
 from streams.core.partition import shard_of
 from streams.ports import EventLog
 from streams.runtime.kafka.watch import follow
-from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld, start_world
+from tests.integration.kafka_world import KafkaWorld, start_world
 
-pytestmark = LEFT_SOCKETS
 PARTITIONS = 3
 
 Records = list[tuple[str, bytes]]

@@ -23,10 +23,9 @@ from streams.adapters.log_format import segment_path
 from streams.adapters.log_writer import PartitionWriter
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.ports import Crossing, Kept, TransitionFeed, TransitionLog
-from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld, start_world
+from tests.integration.kafka_world import KafkaWorld, start_world
 from tests.unit.crossing_examples import crossing
 
-pytestmark = LEFT_SOCKETS
 PARTITIONS = 3
 WAIT_S = 20.0
 

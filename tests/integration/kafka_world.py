@@ -29,11 +29,6 @@ LISTENERS = {"PLAINTEXT": "PLAINTEXT", "LOGIN": "SASL_PLAINTEXT", "SECURE": "SSL
 # Once for all test runs of a machine: 45 MB, and checked against their digests when they were downloaded.
 CACHE = Path("~/.cache/tideline").expanduser()
 
-# kafka-python drops a socket whose connection was refused without closing it, some time after the client is gone.
-LEFT_SOCKETS = pytest.mark.filterwarnings(
-    r"ignore:Exception ignored in. <socket.socket.*0\.0\.0\.0:pytest.PytestUnraisableExceptionWarning"
-)
-
 
 @dataclass
 class Certificates:

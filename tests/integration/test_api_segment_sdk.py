@@ -20,10 +20,10 @@ from streams.api.keys import Role
 from streams.runtime.kafka.watch import follow
 from tests.conftest import need
 from tests.integration.api_process import ApiProcess
-from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld
+from tests.integration.kafka_world import KafkaWorld
 from tests.integration.worker_world import WorkerWorld
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), LEFT_SOCKETS]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EVENTS, USERS, SHARDS = 10_000, 500, 3
 SDK = Path(sys.prefix) / "segment-sdk"
 

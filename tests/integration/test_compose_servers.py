@@ -21,10 +21,10 @@ from streams.adapters.kafka_server import QUICK_JVM, _answers, _free_port
 from streams.adapters.owned_process import OwnedProcess
 from streams.adapters.valkey_server import _binary
 from tests.integration.bad_input_world import command
-from tests.integration.kafka_world import CACHE, LEFT_SOCKETS
+from tests.integration.kafka_world import CACHE
 from tests.unit.deploy_world import PASSWORDS, compose, service
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), LEFT_SOCKETS]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 START_S = 120.0
 

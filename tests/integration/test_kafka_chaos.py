@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from streams.adapters.kafka_server import QUICK_JVM, EmbeddedKafka
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.simulate.drills import Shares
 from streams.simulate.run import Plan
-from tests.integration.kafka_world import CACHE, LEFT_SOCKETS
+from tests.integration.kafka_world import CACHE
 from tests.integration.simulate_world import simulated
 from tests.integration.worker_audit import SetBack, audit
 from tests.integration.worker_evidence import Evidence, StoreImage
@@ -48,7 +46,7 @@ ASLEEP_S = 14.0
 EVENTS_PER_USER = 10
 LONGEST_PAUSE_S = 10.0
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + EVENTS // 20), LEFT_SOCKETS]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + EVENTS // 20)]
 
 
 def traffic(events: int, seed: int) -> list[Sent]:
@@ -63,15 +61,6 @@ def await_events(world: WorkerWorld, events: int) -> None:
     """Until so many more are worked."""
     wanted = world.done() + events
     await_until(lambda: world.done() >= wanted, f"{wanted} events are worked", seconds=60.0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _sockets_that_kafka_python_leaves() -> Iterator[None]:
-    """See LEFT_SOCKETS: they are no fault of the next module."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import pytest
 from streams.simulate.drills import Shares
 from streams.simulate.run import Plan
 from tests.contract.redis_servers import Cluster, await_true, has_all, raw_info, slot_of_shard
-from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld
+from tests.integration.kafka_world import KafkaWorld
 from tests.integration.simulate_world import simulated
 from tests.integration.worker_audit import audit
 from tests.integration.worker_evidence import Evidence
 from tests.integration.worker_world import START_MS, Producer, WorkerWorld, await_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), LEFT_SOCKETS]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SHARDS = 6
 RATE = 250.0
 

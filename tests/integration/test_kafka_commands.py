@@ -16,9 +16,9 @@ from streams.core.decode import SegmentDecoder
 from streams.core.events import Event
 from streams.core.partition import shard_of
 from tests.integration.bad_input_world import command
-from tests.integration.kafka_world import LEFT_SOCKETS, PASSWORD, USER, KafkaWorld, into_environment
+from tests.integration.kafka_world import PASSWORD, USER, KafkaWorld, into_environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), LEFT_SOCKETS]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CATALOG = """
 version: 1

@@ -27,9 +27,9 @@ from streams.runtime.kafka.partitions import Partition, PartitionedService
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.records import Position, Record
 from streams.runtime.witness import Witness
-from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld
+from tests.integration.kafka_world import KafkaWorld
 
-pytestmark = [pytest.mark.timeout(180), LEFT_SOCKETS]
+pytestmark = pytest.mark.timeout(180)
 PATIENCE_S = 30.0
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import shutil
 import socket
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +20,10 @@ from streams.adapters.kafka_connect import check_connection
 from streams.adapters.kafka_jars import KAFKA_VERSION, kafka_jars, listed_jars
 from streams.adapters.kafka_server import QUICK_JVM, EmbeddedKafka
 from tests.conftest import missing
-from tests.integration.kafka_world import CACHE, LEFT_SOCKETS, KafkaWorld
+from tests.integration.kafka_world import CACHE, KafkaWorld
 from tests.integration.test_kafka_commands import read_all, send
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), LEFT_SOCKETS]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _sockets_that_kafka_python_leaves() -> Iterator[None]:
-    """See LEFT_SOCKETS: they are no fault of the next module."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def own(world: KafkaWorld) -> EmbeddedKafka:

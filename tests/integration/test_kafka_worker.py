@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import signal
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,7 +27,7 @@ from streams.runtime.stored import read_state
 from streams.runtime.summary import summarize
 from streams.simulate.drills import Shares
 from streams.simulate.run import Plan
-from tests.integration.kafka_world import LEFT_SOCKETS, KafkaWorld
+from tests.integration.kafka_world import KafkaWorld
 from tests.integration.simulate_world import simulated
 from tests.integration.worker_audit import audit
 from tests.integration.worker_evidence import Evidence
@@ -43,19 +41,10 @@ from tests.integration.worker_world import (
     with_strays,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), LEFT_SOCKETS]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SHARDS = 3
 RATE = 250.0
 STOP_S = 10.0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _sockets_that_kafka_python_leaves() -> Iterator[None]:
-    """See LEFT_SOCKETS: they are no fault of the next module."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(scope="module")

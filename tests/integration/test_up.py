@@ -24,10 +24,9 @@ from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.runtime.up_parts import StorePart, UpJob, WorkerPart
 from tests.conftest import ROOT
-from tests.integration.kafka_world import LEFT_SOCKETS
 from tests.integration.worker_world import CATALOG
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420), LEFT_SOCKETS]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 PATIENCE_S = 180.0
 
 
