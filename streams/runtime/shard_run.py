@@ -244,8 +244,8 @@ class ShardRun:
             if records:
                 items = [self._decode(record) for record in records]
                 before_s = self.shard.clock_s
-                self._take(items, math.nan, lambda: self._commit(self._within(records, before_s)))
-                position = self._within(records, before_s)
+                self._take(items, math.nan, lambda: self._commit(self._within(records, items, before_s)))
+                position = self._within(records, items, before_s)
             if now_s is not None and not math.isnan(until_s := self._time_now(position, now_s)):
                 # All of `records` is taken, so a commit in the middle of this stands behind them. The clock moves at
                 # the end only: a load from such a commit lets the same time pass, and finds most of it worked.
@@ -271,13 +271,27 @@ class ShardRun:
         record = self._records[bisect_left(self._records, bad.position, key=lambda record: record.offset)]
         return bad_event(bad.reason, bad.detail, bad.position, record.value, self._source)
 
-    def _within(self, records: Sequence[Record], before_s: float) -> Position:
+    def _within(self, records: Sequence[Record], items: Sequence[Event | BadEvent], before_s: float) -> Position:
         """The position behind what has been taken of the batch; `before_s`: the clock at its start."""
         taken = self.shard.next_item
         offset = records[taken].offset if taken < len(records) else records[-1].offset + 1
-        # What does not move the clock (late events, refused ones) must not hide that time has passed since it moved.
-        moved = taken > 0 and self.shard.clock_s != before_s
-        return Position(offset, records[taken - 1].log_time_s if moved else self._reached.log_time_s)
+        clock_s = self.shard.clock_s
+        moved = clock_s != before_s and not math.isnan(clock_s)
+        return Position(offset, self._moved_at(items[:taken]) if moved else self._reached.log_time_s)
+
+    def _moved_at(self, items: Sequence[Event | BadEvent]) -> float:
+        """When the log took the record that has moved the clock to where it stands.
+
+        What does not move it (late events, refused ones) must not hide that time has passed since it moved, wherever
+        in the batch that comes.
+        """
+        clock_s, ahead_s = self.shard.clock_s, self.catalog.time.max_ahead_s
+        for item in items:
+            if isinstance(item, Event) and clock_s == (
+                item.time_s if item.time_s <= item.log_time_s + ahead_s else item.log_time_s
+            ):
+                return item.log_time_s
+        raise RuntimeError(f"shard {self.number}: the clock stands at {clock_s}, and no record has moved it there")
 
     def _time_now(self, position: Position, now_s: float) -> float:
         """The clock that goes on while nothing comes: where it stood, and the time since then. NaN for no change."""

@@ -107,6 +107,16 @@ def test_records_that_do_not_move_the_clock_do_not_hold_time_up() -> None:
     assert run.shard.clock_s == T0 + 491.0
 
 
+def test_nor_do_they_when_they_come_in_one_batch_with_what_moved_it() -> None:
+    """Found by the simulator: after a pause of an hour, the clock of a shard was an hour late until its next event."""
+    run = run_on(MemoryServer(), Away())
+    run.assign()
+    late, broken = record(1, T0 - 60.0, T0 + 3_600.0), Record(2, T0 + 3_600.0, b"no json")
+    run.step([record(0, T0, T0 + 5.0), late, broken], {}, None)
+    run.step([], {}, T0 + 3_601.0)
+    assert run.shard.clock_s == T0 + 3_596.0
+
+
 def test_time_that_passed_and_was_saved_does_not_pass_again_after_a_restart() -> None:
     server, away = MemoryServer(), Away()
     first = run_on(server, away)
