@@ -7,10 +7,15 @@ the end it is given what the stores hold. It knows nothing of how the product ca
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from tests.sim.audit_examples import example_problems, label_problems, waiting_problems
+from tests.sim.audit_models import learner_problems, shard_problems
+from tests.sim.audit_time import Taken, Tick, end_problem, movers, read_taken, step_problem
 from tests.sim.evidence import (
     KIND_CROSSING,
     Chunk,
@@ -19,14 +24,16 @@ from tests.sim.evidence import (
     position_of,
     read_chunk,
     read_learned,
-    read_snapshot_version,
+    read_models,
     transition_id,
 )
+from tests.sim.rules import Memory, Rules
 
 EVENTS, EXAMPLES = "events", "examples"
 CATEGORIES = ("low", "medium", "high")
 GONE_BUT_SEEN = "of which a set-back took away what was published"
 GONE_ON = "have gone on in it"
+UNMOVED = Tick()
 Place = tuple[str, int]
 """(topic, partition): who works it has a shard of the store with that number."""
 
@@ -46,6 +53,8 @@ class Commit:
     messages: tuple[tuple[str, str, bytes], ...]
     """(topic, key, data)."""
     dead_letters: tuple[bytes, ...]
+    tick: Tick = UNMOVED
+    """Of a shard."""
 
 
 @dataclass(slots=True)
@@ -94,11 +103,11 @@ class Auditor:
         self,
         logs: Mapping[str, Sequence[Sequence[bytes]]],
         sources: Sequence[str],
-        most_users: int,
+        rules: Rules,
     ) -> None:
         self.logs = logs
         self._sources = sources
-        self._most_users = most_users
+        self._rules = rules
         self.books: dict[Place, Book] = {}
         self._payloads: dict[str, bytes] = {}
         self._published: dict[int, dict[bytes, None]] = {}
@@ -107,12 +116,16 @@ class Auditor:
         self._versions: dict[str, dict[int, bytes]] = {}
         self._dead: set[bytes] = set()
         self._offsets: list[dict[str, int]] = [{} for _ in sources]
-        self._known_ids: list[set[str]] = [set() for _ in sources]
+        self._taken: list[list[Taken | None]] = [[] for _ in sources]
+        self._expected: dict[int, Expected] = {}
+        self.checked: Counter[str] = Counter()
+        """How much there was to judge at the end, by check: one that never meets anything proves nothing."""
 
     # --- during the run ----------------------------------------------------------------------------------------------
 
-    def on_record(self, partition: int, offset: int, value: bytes) -> None:
-        """A record of the events: remember where the cause of a transition may stand."""
+    def on_record(self, partition: int, offset: int, value: bytes, log_time_s: float) -> None:
+        """A record of the events: remember where the cause of a transition may stand, and what moves the clock."""
+        self._taken[partition].append(read_taken(value, log_time_s, self._rules.max_ahead_s))
         try:
             body = json.loads(value)
         except ValueError:
@@ -141,6 +154,8 @@ class Auditor:
         if place[0] == EVENTS:
             self._check_causes(place, commit, last.offset)
             self._check_generation(place, commit)
+            if problem := step_problem(last.tick, commit.tick, self._taken[place[1]][last.offset : commit.offset]):
+                self._fail(f"{place}: commit {commit.number}: {problem}")
         book.commits.append(commit)
         book.transitions.update(commit.transitions)
         for message in commit.messages:
@@ -220,7 +235,7 @@ class Auditor:
             self._dead.add(data)
         if topic == "models":
             versions = self._versions.setdefault(key, {})
-            version = read_snapshot_version(data)
+            version = read_models(data)[0].version
             if version not in versions and versions and version < max(versions):
                 self._fail(f"{key}: version {version} is new and comes after {max(versions)}")
             if versions.setdefault(version, data) != data:
@@ -235,24 +250,76 @@ class Auditor:
 
     # --- at the end --------------------------------------------------------------------------------------------------
 
-    def finish(self, held: Mapping[Place, Held], counters: Mapping[int, Mapping[str, int]]) -> None:
-        """Judge the end of a run. `counters`: what each shard says that it has counted."""
+    def finish(self, held: Mapping[Place, Held], memories: Mapping[int, Memory], latest_now_s: float) -> None:
+        """Judge the end of a run. `memories`: of each shard; `latest_now_s`: the highest wall clock that there was."""
         for place, stored in held.items():
             book = self.books[place]
             if stored.number != len(book.commits) or position_of(stored.position) != len(self.logs[place[0]][place[1]]):
                 self._fail(f"{place}: the store stands at {stored.number}, {position_of(stored.position)}")
             if place[0] == EVENTS:
-                self._check_records(place[1], stored, counters[place[1]])
+                self._check_records(place[1], stored, memories[place[1]].counters)
                 self._check_transitions(place[1], stored)
                 self._check_scores(place[1], stored)
             self._check_messages(place, stored)
         for p in range(len(self.logs[EXAMPLES])):
             self._check_learner(p, held[EXAMPLES, p])
+        for shard, memory in memories.items():
+            self._check_time(shard, memory, latest_now_s)
+            self._check_examples(shard, memory)
+        self._check_models(held, memories)
+
+    def _check_time(self, shard: int, memory: Memory, latest_now_s: float) -> None:
+        ticks = [commit.tick for commit in self.books[EVENTS, shard].commits]
+        if math.isnan(memory.clock_s):
+            return
+        if problem := end_problem(ticks[-1], memory.clock_s, memory.now_s, latest_now_s):
+            self._fail(f"shard {shard}: {problem}")
+        taken_s = next(tick.clock_s for tick in ticks if tick.offset == ticks[-1].offset)
+        self.checked["clocks"] += ticks[-1].clock_s > taken_s
+        self.checked["waiting"] += memory.clock_s > taken_s
+        self._fail_with(shard, waiting_problems(self._rules, memory, taken_s))
+
+    def _check_examples(self, shard: int, memory: Memory) -> None:
+        """What was handed out, and what waits, are the examples that the records make."""
+        commits, taken = self.books[EVENTS, shard].commits, self._taken[shard]
+        offsets = set(self._expected[shard].offsets)
+        accepted = [record for offset, record in enumerate(taken) if offset in offsets and record is not None]
+        moved = list(movers([commit.tick for commit in commits], taken, offsets))
+        chunks = self._chunks_of(shard)
+        for prediction in self._rules.goals:
+            mine = [chunk for chunk in chunks if chunk.prediction == prediction]
+            self.checked["examples"] += len(moved)
+            self.checked["labels"] += sum(example[3] for chunk in mine for example in chunk.examples)
+            rules, sides = self._rules, {"accepted": accepted, "movers": moved}
+            self._fail_with(shard, example_problems(rules, prediction, mine, memory, **sides))
+            self._fail_with(shard, label_problems(rules, prediction, mine, **sides))
+
+    def _chunks_of(self, shard: int) -> list[Chunk]:
+        """In the order of the commits that stand."""
+        commits = self.books[EVENTS, shard].commits
+        return [read_chunk(d) for commit in commits for topic, _, d in commit.messages if topic == EXAMPLES]
+
+    def _check_models(self, held: Mapping[Place, Held], memories: Mapping[int, Memory]) -> None:
+        versions = {key.partition(":")[2]: messages for key, messages in self._versions.items()}
+        latest = {prediction: messages[max(messages)] for prediction, messages in versions.items()}
+        self.checked["models"] += len(latest) if not self._rules.given else 0
+        for shard, memory in memories.items():
+            chunks = {chunk.prediction: chunk for chunk in self._chunks_of(shard)}
+            self.checked["distributions"] += memory.is_settled * len(chunks)
+            self._fail_with(shard, shard_problems(self._rules, held[EVENTS, shard], memory, latest, chunks))
+        for p, log in enumerate(self.logs[EXAMPLES]):
+            self._fail_with(p, learner_problems(log, held[EXAMPLES, p], versions))
+
+    def _fail_with(self, number: int, problems: Iterable[str]) -> None:
+        for problem in problems:
+            self._fail(f"shard {number}: {problem}")
 
     def _check_records(self, shard: int, stored: Held, counted: Mapping[str, int]) -> None:
         """Every record of the log was scored, known as a duplicate, or refused; each once."""
         values = self.logs[EVENTS][shard]
-        wanted = expect(list(values), self._sources[shard], shard, len(self._sources), self._most_users)
+        wanted = self._expected[shard] = expect(
+            list(values), self._sources[shard], shard, len(self._sources), self._rules.most_users
+        )
         names = sorted((n for n in stored.appended if n.startswith("dedupe:")), key=lambda n: int(n.split(":")[1]))
         data = b"".join(stored.appended[name] for name in names)
         accepted = [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]

@@ -1,7 +1,8 @@
 """Reading what the logs and the store hold, written from the documents alone: no code of the product is used here.
 
 docs/input.md (records), docs/events.md (transitions), docs/redis.md (what is stored, and a user's shard), and the
-docstrings of models/chunk_message.py and models/snapshot.py for the two messages between services.
+docstrings of models/chunk_message.py and models/snapshot.py for the two messages between services. Of the parts of a
+shard's state, whose layout is the product's own: streams/core/state.py.
 """
 
 from __future__ import annotations
@@ -10,15 +11,25 @@ import json
 import struct
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 _MESSAGE_SEED = 0x7469_6465_6C69_6E65
-KIND_CROSSING = 2
+_USER_SEED = 0x7573_6572
+KIND_EVENT, KIND_CROSSING = 0, 2
+BINS, LOWEST, HIGHEST = 1024, -12.0, 12.0
+"""Of the distribution of rank values; its ends also hold what lies outside."""
+WARMING = 0
+"""The status of a prediction that is ranked by the heuristic."""
+
+Counts = npt.NDArray[np.int64]
 
 
 def shard_of(user: str, shards: int) -> int:
@@ -49,14 +60,23 @@ def place_hash(source: str, offset: int) -> int:
     return z ^ z >> 31
 
 
+def user_hash(user: str) -> int:
+    """By which an example names its user."""
+    return xxh3_64_intdigest(user.encode(), seed=_USER_SEED)
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """A record of the events as a reader of the log understands it."""
 
     user: str
     message_id: str | None
+    time_s: float
+    name: str | None
+    """None for traits."""
 
 
+@lru_cache(maxsize=4_096)
 def read_event(value: bytes) -> Told | None:
     """None if it cannot be used."""
     try:
@@ -66,10 +86,10 @@ def read_event(value: bytes) -> Told | None:
     if not isinstance(body, dict) or body.get("type") not in ("track", "identify") or not body.get("userId"):
         return None
     try:
-        datetime.fromisoformat(body["timestamp"])
+        time_s = datetime.fromisoformat(body["timestamp"]).timestamp()
     except (KeyError, ValueError):
         return None
-    return Told(body["userId"], body.get("messageId"))
+    return Told(body["userId"], body.get("messageId"), time_s, body.get("event"))
 
 
 @dataclass(slots=True)
@@ -81,13 +101,13 @@ class Expected:
     duplicates: int
     dead: dict[int, str]
     """Offset -> the reason, "" for any."""
-    offset_of: dict[str, int]
-    """What a transition names as its cause -> the offset."""
+    offsets: list[int]
+    """Of those that are accepted."""
 
 
 def expect(values: list[bytes], source: str, partition: int, shards: int, most_users: int) -> Expected:
     """Sort the records of a partition into accepted, duplicate and refused ones."""
-    found = Expected([], 0, {}, {})
+    found = Expected([], 0, {}, [])
     known: set[int] = set()
     users: set[str] = set()
     for offset, value in enumerate(values):
@@ -101,7 +121,6 @@ def expect(values: list[bytes], source: str, partition: int, shards: int, most_u
         if told.user not in users and len(users) >= most_users:
             found.dead[offset] = "too_many_users"
             continue
-        by_place = told.message_id is None
         hashed = place_hash(source, offset) if told.message_id is None else message_hash(told.message_id)
         if hashed in known:
             found.duplicates += 1
@@ -109,13 +128,34 @@ def expect(values: list[bytes], source: str, partition: int, shards: int, most_u
         known.add(hashed)
         users.add(told.user)
         found.accepted.append(hashed)
-        found.offset_of[f"position:{offset}" if by_place else str(told.message_id)] = offset
+        found.offsets.append(offset)
     return found
 
 
 def position_of(data: bytes | None) -> int:
     """The offset in a stored position."""
     return 0 if data is None else int(msgspec.msgpack.decode(data)[0])
+
+
+def moved_at(data: bytes) -> float:
+    """When, by the wall clock, the clock of a shard at this position moved last; 0 if it has not."""
+    return float(msgspec.msgpack.decode(data)[1])
+
+
+def read_clock(state: bytes) -> float:
+    """A shard's clock in its blob `shard`; NaN before the first event."""
+    return float(struct.unpack_from("<d", msgspec.msgpack.decode(state)["sf"])[0])
+
+
+def read_population(data: bytes, predictions: int) -> Counts:
+    """[predictions, BINS] users by rank value, from the blob `population`."""
+    return np.frombuffer(data, "<i8", predictions * BINS).reshape(predictions, BINS).astype(np.int64)
+
+
+def histogram(ranks: npt.NDArray[np.float64]) -> Counts:
+    """[BINS] of rank values."""
+    places = np.floor((ranks - LOWEST) / (HIGHEST - LOWEST) * BINS)
+    return np.bincount(np.clip(places, 0, BINS - 1).astype(np.int64), minlength=BINS).astype(np.int64)
 
 
 def transition_id(generation: str, shard: int, user: str, segment: str, sequence: int) -> str:
@@ -137,11 +177,16 @@ class Chunk:
     previous: int
     examples: tuple[tuple[int, float, int, int, bool], ...]
     """(hash of the user, time, kind, label, whether it can be learned)."""
+    counts: bytes
+    """The distribution of its shard at that hour, BINS numbers of 32 bits."""
+    of_model: bool
+    """Whether that is of what the model says, not of the heuristic."""
 
 
+@lru_cache(maxsize=4_096)
 def read_chunk(data: bytes) -> Chunk:
     """The columns follow each other: x, y, time, user, kind, weight and what else there is."""
-    _, _, prediction, shard, number, previous, n, features, columns, _, _ = msgspec.msgpack.decode(data)
+    _, _, prediction, shard, number, previous, n, features, columns, counts, of_model = msgspec.msgpack.decode(data)
     at = 4 * n * features
     y = struct.unpack_from(f"<{n}B", columns, at)
     times = struct.unpack_from(f"<{n}d", columns, at + n)
@@ -149,13 +194,29 @@ def read_chunk(data: bytes) -> Chunk:
     kinds = struct.unpack_from(f"<{n}B", columns, at + 17 * n)
     weights = struct.unpack_from(f"<{n}f", columns, at + 18 * n)
     rows = zip(users, times, kinds, y, [weight > 0 for weight in weights], strict=True)
-    return Chunk(prediction, shard, number, previous, tuple(rows))
+    return Chunk(prediction, shard, number, previous, tuple(rows), counts, of_model)
 
 
-def read_snapshot_version(data: bytes) -> int:
-    """The version of a message to the models topic."""
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model of one prediction, as a message or a shard has it."""
+
+    version: int
+    status: int
+    weights: bytes
+    bias: float
+
+
+def read_models(data: bytes) -> list[Model]:
+    """Of each prediction that a snapshot holds."""
+    _, _, _, predictions, _ = msgspec.msgpack.decode(data)
+    return [Model(p[7], p[0], p[1], p[2]) for p in predictions]
+
+
+def read_distribution(data: bytes) -> Counts:
+    """[BINS]: what a message to the models topic says of all users of its prediction."""
     wire: Any = msgspec.msgpack.decode(data)
-    return int(wire["version"] if isinstance(wire, dict) else wire[1])
+    return np.frombuffer(wire[4], "<i8").astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

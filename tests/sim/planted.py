@@ -12,6 +12,7 @@ from config.errors import Fenced
 from streams.adapters.memory_store import MemoryShard, MemoryStore
 from streams.commit import Patience, patiently
 from streams.ports import Claim, CommitBatch, Courier, Loaded, Sink, Store, outbox_entries
+from tests.sim import planted_steps
 from tests.sim.auditor import Place
 from tests.sim.ports import SimStore
 
@@ -239,6 +240,46 @@ PLANTED: dict[str, Planted] = {
         "the learner does not skip chunks that it has seen",
         found_as=r"Violation: .*(the learner says|learned twice|version)",
         patches=_learn_again,
+    ),
+    "no_time": Planted(
+        "a step never lets time pass",
+        found_as=r"Violation: .*time does not pass",
+        patches=planted_steps.no_time,
+    ),
+    "double_time": Planted(
+        "time passes at double speed",
+        found_as=r"Violation: .*(no event explains it|too far)",
+        patches=planted_steps.double_time,
+    ),
+    "late_clock": Planted(
+        "a record that does not move the clock hides the silence before it",
+        found_as=r"Violation: .*no event explains it",
+        patches=planted_steps.late_clock,
+    ),
+    "no_models": Planted(
+        "models are never put in force",
+        found_as=r"Violation: .*is not in force",
+        patches=planted_steps.no_models,
+    ),
+    "no_counts": Planted(
+        "the learner never takes the distributions of shards",
+        found_as=r"Violation: .*(not the sum of the shards|another distribution than shard)",
+        patches=planted_steps.no_counts,
+    ),
+    "no_labels": Planted(
+        "examples are never handed out",
+        found_as=r"Violation: .*(an example is left|chunks are not those)",
+        patches=planted_steps.no_labels,
+    ),
+    "lost_examples": Planted(
+        "the first example of a chunk is left out",
+        found_as=r"Violation: .*(examples are lost|chunks are not those)",
+        patches=planted_steps.lost_examples,
+    ),
+    "lost_goals": Planted(
+        "a load forgets which goals pending examples have reached",
+        found_as=r"Violation: .*(a label is false|chunks are not those)",
+        patches=planted_steps.lost_goals,
     ),
 }
 """By name. The first four are those that the design names."""

@@ -9,6 +9,7 @@ reaches the store some time later. part: a publish of which a first part was tak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,8 +17,9 @@ from config.errors import BrokerUnavailable, Fenced, StoreFull, StoreUnavailable
 from streams.adapters.memory_store import MemoryStore
 from streams.ports import Claim, CommitBatch, Identity, Loaded, Message, OutboxEntry
 from streams.runtime.witness import Witness
+from tests.sim.audit_time import Tick
 from tests.sim.auditor import Commit, Place
-from tests.sim.evidence import position_of
+from tests.sim.evidence import moved_at, position_of, read_clock
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -43,6 +45,8 @@ class SimStore:
 
     def __init__(self, world: World, worker: int, place: Place, store: MemoryStore) -> None:
         self.world, self.worker, self.place, self.store = world, worker, place, store
+        self._started_s: dict[tuple[int, int], float] = {}
+        """The shard's clock at the beginning of the batch: epoch and number of a commit -> seconds since 1970."""
 
     def prepare(self, shards: int, identity: Identity) -> None:
         self.store.prepare(shards, identity)
@@ -71,6 +75,8 @@ class SimStore:
         yield from rows
 
     def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
+        started_s = self.world.workers[self.worker].started_s.get(self.place, math.nan)
+        self._started_s[claim.epoch, batch.number] = started_s
         word = self._word("commit", ["request", "reply", "late", "full"])
         if self.world.is_cut_off(self.worker, self.place):
             raise StoreUnavailable("simulated: the server of this connection is no more")
@@ -106,8 +112,15 @@ class SimStore:
                 tuple(batch.outbox),
                 tuple((m.topic, m.key, m.data) for m in batch.messages),
                 tuple(batch.dead_letters),
+                self._tick(claim, batch),
             ),
         )
+
+    def _tick(self, claim: Claim, batch: CommitBatch) -> Tick:
+        if "shard" not in batch.blobs:
+            return Tick()
+        clock_s, started_s = read_clock(batch.blobs["shard"]), self._started_s[claim.epoch, batch.number]
+        return Tick(position_of(batch.position), clock_s, moved_at(batch.position), started_s)
 
     def confirm(self, claim: Claim, number: int) -> bool:
         word = self._word("confirm", ["request", "reply"])

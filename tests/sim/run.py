@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from models.jit import F64
+from models.labels import NEXT
 from models.snapshot import BINS, PredictionSnapshot, Snapshot, Status
 from streams.adapters.memory_store import MemoryServer, MemoryShard
+from streams.core.shard import Shard
+from streams.core.state import CHANGED
 from streams.core.vocabulary import Vocabulary
 from streams.runtime.shard_run import ShardRun
 from tests.live_after import live_after
 from tests.sim.auditor import EVENTS, EXAMPLES, Held, Place, Violation
 from tests.sim.plan import STILL, Plan, draw_plan
 from tests.sim.planted import NONE, Planted
+from tests.sim.rules import Memory
 from tests.sim.world import World
 
 
@@ -30,6 +35,8 @@ class Result:
     transitions: int = 0
     calls: int = 0
     """Of ports."""
+    checked: Counter[str] = field(default_factory=Counter)
+    """What the auditor had to judge at the end, by check."""
     failure: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -56,6 +63,7 @@ def simulate_plan(plan: Plan, planted: Planted = NONE) -> Result:
             result.failure = f"{type(error).__name__}: {error}"
             result.notes = tuple(world.notes)
         result.calls = world.calls
+        result.checked = world.auditor.checked
         result.transitions = sum(len(book.transitions) for book in world.auditor.books.values())
         return result
 
@@ -79,12 +87,41 @@ def _given_models(plan: Plan, names: Sequence[str]) -> dict[int, Snapshot]:
 
 def _judge(world: World) -> None:
     held = {place: _held(world.servers[place[0]], place) for place in world.owner}
-    counters = {}
+    memories = {}
     for place, number in world.owner.items():
-        run = world.workers[number].runs[place]
+        worker = world.workers[number]
+        run = worker.runs[place]
         if isinstance(run, ShardRun):
-            counters[place[1]] = run.shard.counters()
-    world.auditor.finish(held, counters)
+            memories[place[1]] = _memory(run.shard, world.now() + worker.skew_s if not world.plan.is_calm else 0.0)
+    latest_now_s = world.latest_now_s + max(worker.skew_s for worker in world.workers)
+    world.auditor.finish(held, memories, latest_now_s)
+
+
+def _memory(shard: Shard, now_s: float) -> Memory:
+    q, c = shard.pending, shard.definitions.layout.columns
+    users, size = shard.users, len(q.time_s)
+    heads_s: dict[str, float] = {}
+    waiting: dict[str, list[tuple[int, float, int]]] = {}
+    ranks: dict[str, F64] = {}
+    for p, name in enumerate(shard.definitions.prediction_ids):
+        first, end = int(q.due[p]), int(q.n[NEXT])
+        if first < end:
+            heads_s[name] = float(q.time_s[first % size])
+        at = np.arange(first, end) % size
+        at = at[~np.isnan(q.served[at, 0, p])]
+        keys, times, kinds = users.users.key[q.row[at]].tolist(), q.time_s[at].tolist(), q.kind[at].tolist()
+        waiting[name] = list(zip(keys, times, kinds, strict=True))
+        inside = users.rows.b[: len(users), c.b_audience + p] != 0
+        ranks[name] = users.rows.f[: len(users), c.f_z + p][inside].astype(np.float64)
+    return Memory(
+        counters=shard.counters(),
+        clock_s=shard.clock_s,
+        now_s=now_s,
+        heads_s=heads_s,
+        waiting=waiting,
+        ranks=ranks,
+        is_settled=not shard.si[CHANGED],
+    )
 
 
 def _held(server: MemoryServer, place: Place) -> Held:
@@ -114,7 +151,8 @@ def _compare(world: World, features: int) -> None:
     alone.records[EVENTS], alone.values[EVENTS] = world.records[EVENTS], world.values[EVENTS]
     for partition, values in enumerate(alone.values[EVENTS]):
         for offset, value in enumerate(values):
-            alone.auditor.on_record(partition, offset, value)
+            log_time_s = alone.records[EVENTS][partition][offset].log_time_s
+            alone.auditor.on_record(partition, offset, value, log_time_s)
     alone.calm_down()
     for shard in range(plan.shards):
         found, wanted = world.servers[EVENTS].shards[shard], alone.servers[EVENTS].shards[shard]

@@ -37,6 +37,9 @@ FAULTS = {
 }
 """Every kind that must have been injected. What is drawn and never happens would prove nothing."""
 
+CHECKS = ("clocks", "waiting", "examples", "labels", "models", "distributions")
+"""Of the end of a run: each must have had something to judge."""
+
 _done: dict[int, Result] = {}
 
 
@@ -56,13 +59,17 @@ def test_seeds_come_through(first: int) -> None:
 @pytest.mark.timeout(300)
 def test_every_kind_of_fault_is_injected_and_something_comes_of_it() -> None:
     faults: Counter[str] = Counter()
+    checked: Counter[str] = Counter()
     transitions = 0
     for first in range(0, SEEDS, BLOCK):
         for result in run_block(first):
             faults.update(result.faults)
+            checked.update(result.checked)
             transitions += result.transitions
-    print("\n".join(f"{times:9,d}  {kind}" for kind, times in sorted(faults.items())))  # noqa: T201  pytest -s
+    counted = sorted(faults.items()) + sorted(checked.items())
+    print("\n".join(f"{times:9,d}  {kind}" for kind, times in counted))  # noqa: T201  pytest -s
     assert {kind for kind in FAULTS if not faults[kind]} == set()
+    assert {name for name in CHECKS if checked[name] < SEEDS // 2} == set()
     assert transitions > 10 * SEEDS
 
 

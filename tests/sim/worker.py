@@ -37,6 +37,8 @@ class Worker:
         self.terms: dict[Place, int] = {}
         """Of the partitions: which term of the group its last turn began in. It is no member of a later one: a turn is
         ended before a worker joins."""
+        self.started_s: dict[Place, float] = {}
+        """The clocks of shards at the beginning of the batch in hand."""
         self.latest: dict[int, Snapshot] = dict(world.given_models)
         self.models_read = 0
         self.skew_s = world.chance.choice([0.0, 0.0, 2.5, -40.0])
@@ -115,6 +117,7 @@ class Worker:
             run.step(records)
         else:
             self._read_models()
+            self.started_s[place] = run.shard.clock_s
             run.step(records, self.latest, self._now(place, len(records) + start, bool(records)))
         if place in self.at:  # still; a nested turn of the world may have taken it
             self.at[place] = start + len(records)

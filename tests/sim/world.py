@@ -22,6 +22,7 @@ from streams.runtime.witness import Witness
 from tests.sim.auditor import EVENTS, EXAMPLES, Auditor, Place, Violation
 from tests.sim.plan import START_S, Plan
 from tests.sim.ports import Crash, Late
+from tests.sim.rules import rules_of
 from tests.sim.worker import Worker
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class World:
         """No more faults: what is left has to be worked."""
         self.timeline_s = START_S
         self.jump_s = 0.0
+        self.latest_now_s = START_S
         self.arrivals = deque(plan.arrivals)
         self.values: dict[str, list[list[bytes]]] = {}
         self.records: dict[str, list[list[Record]]] = {}
@@ -56,7 +58,7 @@ class World:
         self.servers = {EVENTS: MemoryServer(), EXAMPLES: MemoryServer()}
         self.copies: list[dict[str, MemoryServer]] = []
         sources = [self.source(s) for s in range(plan.shards)]
-        self.auditor = Auditor(self.values, sources, plan.catalog.limits.users)
+        self.auditor = Auditor(self.values, sources, rules_of(plan, given_models))
         self.late: list[Late] = []
         self.owner: dict[Place, int] = {}
         self.terms: dict[Place, int] = {}
@@ -84,7 +86,9 @@ class World:
 
     def now(self) -> float:
         """The wall clock."""
-        return self.timeline_s + self.jump_s
+        now_s = self.timeline_s + self.jump_s
+        self.latest_now_s = max(self.latest_now_s, now_s)
+        return now_s
 
     def sleep(self, seconds: float) -> None:
         self.timeline_s += seconds
@@ -215,7 +219,8 @@ class World:
                 arrival = self.arrivals.popleft()
                 self.timeline_s = max(self.timeline_s + 0.001, arrival.at_s)
                 offset = self._append(EVENTS, arrival.partition, arrival.value)
-                self.auditor.on_record(arrival.partition, offset, arrival.value)
+                log_time_s = self.records[EVENTS][arrival.partition][offset].log_time_s
+                self.auditor.on_record(arrival.partition, offset, arrival.value, log_time_s)
 
     def _work(self) -> None:
         """Somebody who is not in the middle of something works a partition that he takes for his own."""

@@ -1,0 +1,89 @@
+"""Models and distributions: the latest model is in force everywhere, and is ranked among the users there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from tests.sim.evidence import (
+    BINS,
+    WARMING,
+    Chunk,
+    Counts,
+    histogram,
+    read_chunk,
+    read_distribution,
+    read_models,
+    read_population,
+)
+from tests.sim.rules import Memory, Rules
+
+
+class Stored(Protocol):
+    """What is read here of what a store holds."""
+
+    @property
+    def blobs(self) -> Mapping[str, bytes]: ...
+
+    @property
+    def scores(self) -> Mapping[str, Mapping[str, bytes]]: ...
+
+
+def shard_problems(
+    rules: Rules, stored: Stored, memory: Memory, latest: Mapping[str, bytes], chunks: Mapping[str, Chunk]
+) -> Iterator[str]:
+    """Of one shard. `latest`: each prediction's last message to the models topic; `chunks`: the last that stand."""
+    names = list(rules.windows_s)
+    in_force = read_models(stored.blobs["snapshot"]) if "snapshot" in stored.blobs else []
+    for p, name in enumerate(names):
+        if (message := (rules.given or latest).get(name)) is not None:
+            (wanted,) = read_models(message)
+            if not in_force or in_force[p] != wanted:
+                yield f"{name}: model {wanted.version} is not in force, but {in_force[p].version if in_force else 0}"
+    population = read_population(stored.blobs["population"], len(names))
+    for p, name in enumerate(names):
+        serves = bool(in_force) and in_force[p].status != WARMING
+        if int(population[p].sum()) != len(stored.scores.get(name, ())):
+            yield f"{name}: {population[p].sum()} users are counted, {len(stored.scores.get(name, ()))} have a score"
+        if not np.array_equal(population[p], histogram(memory.ranks[name])):
+            yield f"{name}: the distribution is not that of the users"
+        told = chunks.get(name)
+        is_latest = memory.is_settled and told is not None and told.of_model == serves
+        if is_latest and told is not None and not np.array_equal(_counts(told), population[p]):
+            yield f"{name}: the learner was told another distribution than that of the users"
+
+
+def learner_problems(
+    log: Sequence[bytes], stored: Stored, published: Mapping[str, Mapping[int, bytes]]
+) -> Iterator[str]:
+    """Of one partition of the examples. `published`: prediction -> version -> message."""
+    seen: dict[tuple[str, int], int] = {}
+    told: dict[str, dict[int, Chunk]] = {}
+    for offset, data in enumerate(log):
+        chunk = read_chunk(data)
+        if chunk.number <= seen.get((chunk.prediction, chunk.shard), 0):
+            continue
+        seen[chunk.prediction, chunk.shard] = chunk.number
+        of_shards = told.setdefault(chunk.prediction, {})
+        of_shards[chunk.shard] = chunk
+        message = published.get(chunk.prediction, {}).get(offset + 1)
+        if message is not None and not np.array_equal(read_distribution(message), _sum(of_shards, message)):
+            yield f"{chunk.prediction}: model {offset + 1} has a distribution that is not the sum of the shards'"
+    for name, of_shards in told.items():
+        for shard, chunk in of_shards.items():
+            data = stored.blobs.get(f"counts:{name}:{shard}", b"")
+            if data != (b"1" if chunk.of_model else b"0") + _counts(chunk).tobytes():
+                yield f"{name}: the learner has another distribution than shard {shard} has told"
+
+
+def _sum(of_shards: Mapping[int, Chunk], message: bytes) -> Counts:
+    """Of the shards that rank by the same: the model that is in the message, or the heuristic before it."""
+    (model,) = read_models(message)
+    some = [_counts(chunk) for chunk in of_shards.values() if chunk.of_model == (model.status != WARMING)]
+    return np.sum(some, axis=0) if some else np.zeros(BINS, np.int64)
+
+
+def _counts(chunk: Chunk) -> Counts:
+    return np.frombuffer(chunk.counts, "<i4").astype(np.int64)

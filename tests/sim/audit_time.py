@@ -1,0 +1,90 @@
+"""Time: a shard's clock is the latest time of its events, and goes on by the wall clock while nothing comes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from tests.sim.evidence import read_event
+
+SLACK_S = 1e-3
+
+
+class Tick(NamedTuple):
+    """Where a commit stands. Times in seconds."""
+
+    offset: int = 0
+    clock_s: float = math.nan
+    """The shard's own; NaN before its first event."""
+    moved_at_s: float = 0.0
+    """The wall clock when it moved last."""
+    started_s: float = math.nan
+    """The shard's clock at the beginning of the batch: time may have passed since the commit before."""
+
+
+class Taken(NamedTuple):
+    """A record that can be used."""
+
+    user: str
+    name: str | None
+    time_s: float
+    """By which the shard goes."""
+    log_time_s: float
+
+
+def read_taken(value: bytes, log_time_s: float, max_ahead_s: float) -> Taken | None:
+    """A record of the events; one from too far ahead is of the moment at which it came."""
+    told = read_event(value)
+    if told is None:
+        return None
+    time_s = told.time_s if told.time_s <= log_time_s + max_ahead_s else log_time_s
+    return Taken(told.user, told.name, time_s, log_time_s)
+
+
+def step_problem(before: Tick, after: Tick, records: Sequence[Taken | None]) -> str | None:
+    """What is wrong with the clock of a commit that took `records`.
+
+    Either it has moved as far as the wall clock, or it stands at the time of one of these records and has gone on with
+    the wall clock since that came.
+    """
+    if math.isnan(before.clock_s) and math.isnan(after.clock_s):
+        return None
+    silent_s = after.clock_s - before.clock_s - (after.moved_at_s - before.moved_at_s)
+    if abs(silent_s) <= SLACK_S and after.moved_at_s >= before.moved_at_s:
+        return None
+    for record in records:
+        if record is None or record.time_s <= before.clock_s:
+            continue
+        if abs(after.clock_s - record.time_s - max(0.0, after.moved_at_s - record.log_time_s)) <= SLACK_S:
+            return None
+    return f"the clock went from {before} to {after}, and no event explains it"
+
+
+def end_problem(last: Tick, clock_s: float, now_s: float, latest_now_s: float) -> str | None:
+    """What is wrong with a clock after the last silence. `now_s`: the wall clock; `latest_now_s`: its highest ever."""
+    if math.isnan(last.clock_s):
+        return None
+    least_s, most_s = (last.clock_s + max(0.0, now - last.moved_at_s) for now in (now_s, latest_now_s))
+    if clock_s < least_s - 1.0:
+        return f"time does not pass: the clock stands at {clock_s}, {least_s - clock_s:.0f} s behind"
+    if clock_s > most_s + 1.0:
+        return f"the clock stands at {clock_s}, {clock_s - most_s:.0f} s too far"
+    return None
+
+
+def movers(ticks: Sequence[Tick], records: Sequence[Taken | None], accepted: Collection[int]) -> Iterator[Taken]:
+    """The accepted records that have moved the clock: nothing that the shard knew of was later than they."""
+    before = Tick()
+    for tick in ticks:
+        latest_s = before.clock_s if math.isnan(tick.started_s) else max(tick.started_s, _known(before.clock_s))
+        for offset in range(before.offset, tick.offset):
+            record = records[offset]
+            if offset in accepted and record is not None and not record.time_s <= latest_s:
+                yield record
+                latest_s = record.time_s
+        before = tick
+
+
+def _known(clock_s: float) -> float:
+    return -math.inf if math.isnan(clock_s) else clock_s

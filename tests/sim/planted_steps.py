@@ -1,0 +1,89 @@
+"""Planted bugs within a step: of time, of models and distributions, of examples. Each is entered around a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields, replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from models.examples import ExampleChunk
+from streams.core.events import BadEvent, Event
+from streams.core.saving import Saver
+from streams.core.shard import Shard
+from streams.runtime.records import Position
+from streams.runtime.shard_run import ShardRun
+
+
+def _instead(place: str, function: Callable[..., Any]) -> AbstractContextManager[Any]:
+    return patch(place, function)
+
+
+def no_time() -> AbstractContextManager[Any]:
+    """Nothing ever happens while nothing comes."""
+    return _instead("streams.runtime.shard_run.ShardRun._time_now", lambda *_: math.nan)
+
+
+def double_time() -> AbstractContextManager[Any]:
+    """An hour of silence is two."""
+    time_now = ShardRun._time_now
+
+    def twice(run: ShardRun, position: Position, now_s: float) -> float:
+        until_s = time_now(run, position, now_s)
+        return until_s + now_s - position.log_time_s
+
+    return _instead("streams.runtime.shard_run.ShardRun._time_now", twice)
+
+
+def late_clock() -> AbstractContextManager[Any]:
+    """Found by these checks: the silence was measured from the last record of the batch."""
+
+    def moved_at(_: ShardRun, items: Sequence[Event | BadEvent]) -> float:
+        return max(item.log_time_s for item in items if isinstance(item, Event))
+
+    return _instead("streams.runtime.shard_run.ShardRun._moved_at", moved_at)
+
+
+def no_models() -> AbstractContextManager[Any]:
+    """What arrives is left alone."""
+    return _instead("streams.core.shard.Shard.take_models", lambda *_: False)
+
+
+def no_counts() -> AbstractContextManager[Any]:
+    """Ranks are among nobody."""
+    return _instead("streams.runtime.learner_run.LearnerRun._take_counts", lambda *_: None)
+
+
+def no_labels() -> AbstractContextManager[Any]:
+    """Examples wait for ever."""
+    return _instead("streams.core.shard.Shard.matured", lambda *_, **__: [])
+
+
+def lost_examples() -> AbstractContextManager[Any]:
+    """The numbers of chunks are right, and something is missing in each."""
+    matured = Shard.matured
+
+    def fewer(shard: Shard, *, every: bool = False) -> list[ExampleChunk]:
+        return [replace(chunk, **_without_first(chunk)) for chunk in matured(shard, every=every)]
+
+    return _instead("streams.core.shard.Shard.matured", fewer)
+
+
+def _without_first(chunk: ExampleChunk) -> dict[str, Any]:
+    columns = {field.name: getattr(chunk, field.name) for field in fields(chunk)}
+    return {name: column[1:] for name, column in columns.items() if isinstance(column, np.ndarray)}
+
+
+def lost_goals() -> AbstractContextManager[Any]:
+    """What was saved of a pending example is what it was at its moment."""
+    load = Saver._load_appended
+
+    def forgetful(saver: Saver, appended: Iterable[tuple[str, bytes]]) -> None:
+        load(saver, appended)
+        saver.shard.pending.seen[:] = 0
+
+    return _instead("streams.core.saving.Saver._load_appended", forgetful)
