@@ -231,6 +231,27 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         default=None, description="The key that such commands use (`tideline keys create`). It is never logged."
     )
+    webhooks_port: int = Field(
+        default=6067,
+        ge=1,
+        le=65_535,
+        description="The port at which `tideline deliver` shows `/healthz`, `/readyz` and `/metrics`, at the address "
+        "of a worker's.",
+    )
+    webhooks_private: bool = Field(
+        default=False,
+        description="Webhooks may go to private addresses, and by plain `http`. Whoever may make one can then make "
+        "this machine talk to what only it can reach.",
+    )
+    webhooks_timeout_s: float = Field(
+        default=10.0, gt=0, le=60, description="Seconds that the receiver of a webhook has for its answer."
+    )
+    webhooks_attempts: int = Field(
+        default=15,
+        ge=1,
+        le=100,
+        description="A webhook that has failed so often is a dead letter. With 15 that is after three to four hours.",
+    )
     signing_key: SecretStr | None = Field(
         default=None,
         description="Signs snapshots of river models that are stored as pickles (32 characters or more). Without it "

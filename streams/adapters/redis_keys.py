@@ -35,6 +35,23 @@ def definitions_key(prefix: str, name: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class HookKeys:
+    """The keys of deliveries. All have one hash tag, so that each step of an endpoint is one transaction."""
+
+    base: bytes
+    owner: bytes
+    version: bytes
+    endpoints: bytes
+    secrets: bytes
+    progress: bytes
+    asked: bytes
+
+    def of(self, name: str, endpoint: str) -> bytes:
+        """What one endpoint has: `waiting`, `dead`, `redriven`, `recent`, `listed`."""
+        return b"%b%b:%b" % (self.base, name.encode(), endpoint.encode())
+
+
+@dataclass(frozen=True, slots=True)
 class ShardKeys:
     """The keys of one shard."""
 
@@ -79,3 +96,10 @@ def shard_keys(prefix: str, shard: int) -> ShardKeys:
         wait=base + b"wait",
         base=base,
     )
+
+
+def hook_keys(prefix: str) -> HookKeys:
+    """The keys of deliveries. Raises ValueError for a bad prefix."""
+    base = api_key(prefix, "{hooks}:")
+    names = ("owner", "version", "endpoints", "secrets", "progress", "asked")
+    return HookKeys(base, *(base + name.encode() for name in names))

@@ -184,6 +184,18 @@ class RedisReader:
             return users, ScanPlace(place.shard, int(cursor), server)
         return users, ScanPlace(place.shard + 1) if place.shard + 1 < self.info.shards else None
 
+    def are_members(self, segment: str, users: Sequence[str]) -> list[bool]:
+        """Of each user whether it is in the segment now."""
+        found: dict[str, bool] = {}
+        by_shard: dict[int, list[str]] = {}
+        for user in users:
+            by_shard.setdefault(shard_of(user, self.info.shards), []).append(user)
+        for shard, some in by_shard.items():
+            key = self._keys[shard].members(segment)
+            flags = self._nodes.ask("SMISMEMBER", key, *(user.encode() for user in some))
+            found |= {user: bool(flag) for user, flag in zip(some, flags, strict=True)}
+        return [found[user] for user in users]
+
     def member_count(self, segment: str) -> int:
         return sum(self._nodes.ask("SCARD", keys.members(segment)) for keys in self._keys)
 

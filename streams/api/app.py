@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from streams.api import document, problems
+from streams.api.audiences import add_audiences
 from streams.api.auth import Authenticator
 from streams.api.definer import Definer
 from streams.api.definitions import add_definitions
@@ -18,6 +19,7 @@ from streams.api.segments import add_segments
 from streams.api.services import Services
 from streams.api.stream import add_stream
 from streams.api.users import add_users
+from streams.api.webhooks import add_webhooks
 
 DESCRIPTION = """
 Events in, predictions, users and segments out. Every route but `/healthz`, `/readyz` and this document needs a key:
@@ -51,6 +53,8 @@ def create_app(services: Services) -> FastAPI:
     add_stream(app, services, authenticator, metrics)
     definer = Definer(services.definitions, services.stored, services.wall)
     add_definitions(app, definer, services.stored, authenticator, options)
+    add_webhooks(app, services, authenticator)
+    add_audiences(app, services, authenticator)
     problems.install(app)
     document.install(app)
     _add_layers(app, services, metrics)
@@ -65,7 +69,7 @@ def _add_layers(app: FastAPI, services: Services, metrics: ApiMetrics) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(options.cors_origins),
-            allow_methods=["GET", "POST", "PUT"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=list(_ALLOWED),
             expose_headers=["ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-Id"],
         )

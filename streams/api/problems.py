@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from config.errors import BrokerUnavailable, NotStored, StoreFull, StoreUnavailable, TidelineError
 
@@ -42,6 +43,7 @@ class Kind(Enum):
     NOT_TARGETABLE = ("not-targetable", 409, "Nothing may be targeted by this prediction")
     HAS_DEPENDENTS = ("has-dependents", 409, "Others rest on it")
     PRECONDITION_FAILED = ("precondition-failed", 412, "It has changed since it was read")
+    TOO_MANY = ("too-many", 409, "There are as many as there may be")
     TOO_LARGE = ("too-large", 413, "The body is too large")
     UNSUPPORTED_MEDIA = ("unsupported-media", 415, "The body is of another kind")
     INVALID_PARAMETERS = ("invalid-parameters", 422, "A parameter cannot be used")
@@ -114,7 +116,15 @@ async def _http(request: Request, error: Exception) -> Response:
     if isinstance(error, Problem):
         return problem_response(request_id_of(request), error.kind, error.detail, error.headers, **error.members)
     kind = _BY_STATUS.get(error.status_code, Kind.BAD_REQUEST if error.status_code < 500 else Kind.INTERNAL)
-    return problem_response(request_id_of(request), kind, _http_words(kind, request), error.headers)
+    headers = {"Allow": _allowed(request)} if kind is Kind.METHOD_NOT_ALLOWED else error.headers
+    return problem_response(request_id_of(request), kind, _http_words(kind, request), headers)
+
+
+def _allowed(request: Request) -> str:
+    """All methods that a path has: several routes may share it, and the error knows of one of them."""
+    path = request.scope["path"]
+    routes = [route for route in request.app.routes if isinstance(route, Route) and route.path_regex.match(path)]
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 def _http_words(kind: Kind, request: Request) -> str:

@@ -23,6 +23,7 @@ from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.redis_api_keys import RedisApiKeys
 from streams.adapters.redis_definitions import RedisDefinitions
+from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.app import create_app
 from streams.api.services import ApiOptions, Services
 from streams.api.stored import StoreReads
@@ -59,11 +60,13 @@ def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
         keys = RedisApiKeys(url, prefix=job.place.prefix)
         stored = StoreReads(url, prefix=job.place.prefix, codec=job.codec)
         definitions = RedisDefinitions(url, prefix=job.place.prefix, history=job.settings.api_history)
+        webhooks = RedisDeliveries(url, prefix=job.place.prefix)
         try:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
-            asyncio.run(_serve(job, _Stores(keys, stored, definitions), listener, say))
+            asyncio.run(_serve(job, _Stores(keys, stored, definitions, webhooks), listener, say))
         finally:
+            webhooks.close()
             keys.close()
             stored.close()
             definitions.close()
@@ -92,6 +95,8 @@ def options_of(settings: Settings) -> ApiOptions:
         in_flight_bytes=settings.api_in_flight_mb * _MB,
         rate_per_s=settings.api_rate_per_s,
         rate_burst=settings.api_rate_burst,
+        webhooks_private=settings.webhooks_private,
+        webhooks_timeout_s=settings.webhooks_timeout_s,
         cors_origins=() if settings.api_cors_origins is None else tuple(settings.api_cors_origins.split(",")),
     )
 
@@ -110,6 +115,7 @@ class _Stores(NamedTuple):
     keys: RedisApiKeys
     stored: StoreReads
     definitions: RedisDefinitions
+    webhooks: RedisDeliveries
 
 
 async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Callable[[str], None]) -> None:
@@ -123,6 +129,7 @@ async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Cal
             stores.stored,
             transitions,
             stores.definitions,
+            stores.webhooks,
             options_of(job.settings),
             version=version("tideline"),
             streams=OpenStreams(job.settings.api_streams),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from streams.adapters.definition_store import DefinitionStore
+from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.auth import KeyStore
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
@@ -32,6 +33,8 @@ class ApiOptions:
     rate_burst: int = 2_000
     cors_origins: tuple[str, ...] = ()
     body_timeout_s: float = 30.0
+    webhooks_private: bool = False
+    webhooks_timeout_s: float = 10.0
 
 
 def new_message_id() -> str:
@@ -50,6 +53,7 @@ class Services:
     stored: StoreReads
     transitions: TransitionLog
     definitions: DefinitionStore
+    webhooks: RedisDeliveries
     options: ApiOptions = field(default_factory=ApiOptions)
     version: str = "0"
     wall: Callable[[], float] = time.time

@@ -20,6 +20,7 @@ from streams.api.problems import Kind, Problem
 from streams.api.services import Services
 from streams.api.stream_places import Beginning, positions_of, where_to_go_on
 from streams.api.stream_response import StreamResponse
+from streams.api.webhook_views import OriginWord
 from streams.ports import TransitionFeed
 from streams.runtime.wanted_crossings import Direction, WantedCrossings
 
@@ -30,7 +31,6 @@ data: {"specversion":"1.0","id":"8f2c9f7a41d3b6e05c1d0f9a7b3e6d21",...,"data":{"
 """
 MAX_SEGMENTS: Final = 100
 
-OriginWord = Literal["live", "decay", "model", "audience", "definition_change", "backfill", "deleted"]
 Segments = Annotated[list[str], Query(description="Only of this segment; may be given more than once.")]
 Prediction = Annotated[str | None, Query(description="Only of segments that use this prediction, and no other.")]
 User = Annotated[str | None, Query(description="Only of this user.")]

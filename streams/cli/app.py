@@ -12,6 +12,7 @@ from streams.cli import (
     api,
     catalog,
     definitions,
+    deliver,
     demo,
     evaluate,
     kafka,
@@ -85,6 +86,7 @@ _add(evaluate.evaluate, RUN, evaluate.EXAMPLES)
 _add(up.up, RUN, up.EXAMPLES)
 _add(worker.worker, RUN, worker.EXAMPLES)
 _add(api.api, RUN, api.EXAMPLES)
+_add(deliver.deliver, RUN, deliver.EXAMPLES)
 _add(simulate.simulate, RUN, simulate.EXAMPLES)
 _add(look.predictions, LOOK, look.PREDICTIONS_EXAMPLES)
 _add(segment.segment, LOOK, segment.EXAMPLES)

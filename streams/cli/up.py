@@ -41,11 +41,15 @@ def up(
         int | None, typer.Option("--port", metavar="PORT", help="Of the worker's /readyz and /metrics (6066).")
     ] = None,
     api_port: Annotated[int | None, typer.Option("--api-port", metavar="PORT", help="Of the API (8080).")] = None,
+    webhooks_port: Annotated[
+        int | None,
+        typer.Option("--webhooks-port", metavar="PORT", help="Of /readyz of what sends webhooks (6067)."),
+    ] = None,
     kafka_port: Annotated[
         int | None, typer.Option("--kafka-port", metavar="PORT", help="Of Kafka; else a free one, which it keeps.")
     ] = None,
 ) -> None:
-    """Run the whole service on this machine: store, log, a worker and the API, which are looked after.
+    """Run the whole service on this machine: store, log, a worker, the API, and what sends webhooks.
 
     All data are in one directory and are there again at the next start. What ends by itself is reported with its last
     words and started again. The very first start makes a key for the API and shows it, this once. Ctrl-C stops
@@ -60,7 +64,7 @@ def up(
     if kafka_port is not None and not kafka:
         raise SettingsError("--kafka-port is the port of a Kafka: add --kafka")
     load_catalog(catalog)  # before anything is started
-    settings = load_settings(shards=shards, web_port=port, api_port=api_port)
+    settings = load_settings(shards=shards, web_port=port, api_port=api_port, webhooks_port=webhooks_port)
     job = UpJob(settings, catalog, data_dir, cache_folder(), kafka, kafka_port)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -235,3 +235,24 @@ class ApiPart(ServedPart):
             *("--host", settings.api_host, "--port", str(settings.api_port)),
             *("--data-dir", str(self._job.data_dir.resolve())),
         ]
+
+
+class DeliverPart(ServedPart):
+    """`tideline deliver`."""
+
+    def __init__(self, job: UpJob, store: StorePart, kafka: KafkaPart | None) -> None:
+        settings = job.settings
+        served = Served("sender of webhooks", settings.web_host, settings.webhooks_port, "--webhooks-port")
+        super().__init__(served, job.data_dir / "webhooks.log")
+        self._job = job
+        self._store = store
+        self._kafka = kafka
+
+    def command(self) -> Sequence[str]:
+        """See `ServedPart`."""
+        return [
+            *("deliver", "--store", self._store.url),
+            *(() if self._kafka is None else ("--kafka", self._kafka.address)),
+            *("--port", str(self._job.settings.webhooks_port)),
+            *("--data-dir", str(self._job.data_dir.resolve())),
+        ]

@@ -26,10 +26,11 @@ def test_the_api_is_as_its_document_says(shop: Shop, tmp_path: Path) -> None:
     with join_place(shop.job.place) as url:
         settings = load_settings(redis_url=url, data_dir=tmp_path)
         with ApiProcess(settings, tmp_path, port) as api:
-            program = Path(sys.executable).with_name("schemathesis")
             config = Path(__file__).with_name("schemathesis.toml")
             command = [
-                str(program),
+                sys.executable,
+                "-m",
+                "schemathesis.cli",
                 "--config-file",
                 str(config),
                 "run",

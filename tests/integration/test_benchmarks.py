@@ -27,6 +27,7 @@ SMALL = {
     "engine": "--users 200 --warm-days 38 --timed-days 2 --store-days 1 --reference-users 200 --reference-days 2",
     "memory": "--users 500 --days 38 --arrive-days 3",
     # So many users that predictions go live: the worker warms up as it does for everybody.
+    "ingest": "--seconds 1 --connections 2 --batch 10 --rate 20 --deliver-seconds 1",
     "kafka": "--users 2000 --warm-days 6 --events 6000 --plain-events 600 --seconds 8 --rate 500",
 }
 IN_KAFKA = pytest.mark.timeout(900)  # two servers, a worker that starts twice, two plain programs
@@ -57,6 +58,13 @@ def documented(name: str) -> set[str]:
 @pytest.mark.parametrize("name", SMALL)
 def test_every_key_is_documented_and_there(name: str) -> None:
     assert set(figures(name)) == documented(name)
+
+
+def test_every_event_is_stored_and_every_webhook_arrives() -> None:
+    found = figures("ingest")
+    assert found["events"] == found["events_stored"] > 0
+    assert (found["healthy_missing"], found["dead_beside_missing"]) == (0, 0)
+    assert found["healthy_deliveries"] == found["dead_beside_deliveries"] == 20
 
 
 def test_the_plain_program_and_the_shard_say_the_same() -> None:

@@ -16,6 +16,7 @@ from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_log import MemoryLog
 from streams.adapters.redis_api_keys import KeyRecord, KeyState
+from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.app import create_app
 from streams.api.keys import Role, make_key
 from streams.api.services import ApiOptions, Services
@@ -73,11 +74,13 @@ class ApiWorld:
     """Of the clock that never goes back."""
     app: FastAPI = field(init=False)
     stored: StoreReads = field(init=False)
+    webhooks: RedisDeliveries = field(init=False)
     made: dict[Role, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
         self.stored = self.reads(self.store_url, prefix=self.prefix, clock=lambda: self.now_s)
+        self.webhooks = RedisDeliveries(self.store_url, prefix=self.prefix)
         self.app = create_app(
             Services(
                 log=self.log,
@@ -85,6 +88,7 @@ class ApiWorld:
                 keys=self.keys,
                 stored=self.stored,
                 transitions=self.transitions,
+                webhooks=self.webhooks,
                 streams=self.streams,
                 definitions=self.definitions,
                 options=self.options,

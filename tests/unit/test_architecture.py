@@ -23,7 +23,13 @@ LAYERS = (
     "streams.cli",
 )
 # Modules of `streams` outside a folder: the names that core, adapters and runtimes share.
-SHARED = {"streams": 2, "streams.ports": 2, "streams.commit": 2, "streams.__main__": LAYERS.index("streams.cli")}
+SHARED = {
+    "streams.client": LAYERS.index("streams.api"),
+    "streams": 2,
+    "streams.ports": 2,
+    "streams.commit": 2,
+    "streams.__main__": LAYERS.index("streams.cli"),
+}
 PACKAGES = ("config", "models", "streams")
 # Python's own modules that make a result depend on more than the input.
 IMPURE = {"asyncio", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"}

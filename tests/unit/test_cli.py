@@ -63,6 +63,7 @@ def test_all_commands_are_there() -> None:
         "apply",
         "check",
         "dead-letters",
+        "deliver",
         "demo",
         "evaluate",
         "export",

@@ -1,0 +1,250 @@
+"""Events over HTTP: how many a second one API process takes, and how soon a webhook tells of one.
+
+See `docs/benchmarks.md`. Store, worker, API and sender of webhooks run as `tideline up` runs them, on this machine,
+with the embedded log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aiohttp import web
+
+from benchmarks._ingest_load import Taken, Target, send_batches, send_steadily
+from benchmarks._live_traffic import answer_of
+from benchmarks._measure import Figures, Progress, show
+from config.errors import TidelineError
+from config.settings import PREFIX, Settings, load_settings
+from streams.adapters.log_folder import LogFolder
+from streams.adapters.log_reader import PartitionReader
+from streams.adapters.redis_api_keys import RedisApiKeys
+from streams.api.keys import Role, make_key
+from streams.client import Client
+from streams.runtime.precompile import precompile
+from streams.runtime.supervisor import Part
+from streams.runtime.up import cache_folder
+from streams.runtime.up_parts import ApiPart, DeliverPart, StorePart, UpJob, WorkerPart
+
+CATALOG = Path(__file__).resolve().parent / "ingest_shop.yaml"
+SETTLE_S = 2.0
+"""The first of each stretch of deliveries are not timed."""
+_NEVER = threading.Event()
+_ARRIVE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much to run; see `--help`."""
+
+    seconds: float
+    connections: int
+    batch: int
+    rate: float
+    deliver_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What runs, and how it is reached."""
+
+    job: UpJob
+    target: Target
+
+    def client(self) -> Client:
+        """Of its API."""
+        return Client(f"http://{self.target.host}:{self.target.port}", self.target.key)
+
+    def events_in_log(self) -> int:
+        """Of all partitions, as of now."""
+        log = LogFolder.find(self.job.data_dir)
+        readers = [PartitionReader(log.partition("events", number)) for number in range(log.shards)]
+        try:
+            return sum(reader.end for reader in readers)
+        finally:
+            for reader in readers:
+                reader.close()
+
+
+@contextmanager
+def running(folder: Path, *, with_worker: bool) -> Iterator[Service]:
+    """Store and API; with worker and sender of webhooks, too. Raises TidelineError for what does not start."""
+    settings = _settings()
+    job = UpJob(settings, CATALOG, folder, cache_folder())
+    store = StorePart(folder)
+    others: list[Part] = [WorkerPart(job, store, None), DeliverPart(job, store, None)] if with_worker else []
+    parts: list[Part] = [store, *others, ApiPart(job, store, None)]
+    started: list[Part] = []
+    try:
+        for part in parts:
+            part.start(_NEVER)
+            started.append(part)
+        yield Service(job, Target("127.0.0.1", settings.api_port, _key(store.url)))
+    finally:
+        for part in reversed(started):
+            part.stop()
+
+
+def _settings() -> Settings:
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        for probe in (one, two, three):
+            probe.bind(("127.0.0.1", 0))
+        ports = [int(probe.getsockname()[1]) for probe in (one, two, three)]
+    return load_settings(shards=1, web_port=ports[0], api_port=ports[1], webhooks_port=ports[2])
+
+
+def _key(url: str) -> str:
+    keys = RedisApiKeys(url)
+    key, record = make_key(Role.ADMIN, "benchmark", time.time())
+    keys.add(record)
+    keys.close()
+    return key
+
+
+# --- how many ---------------------------------------------------------------------------------------------------------
+
+
+def measure_ingest(folder: Path, size: Size, progress: Progress) -> Figures:
+    """Batches as fast as one API process takes them; nobody works the log meanwhile."""
+    with running(folder, with_worker=False) as service:
+        progress.say("sending batches")
+        answer_of(send_batches, service.target, size.connections, size.batch, 0.5)  # warm
+        before = service.events_in_log()
+        taken: Taken = answer_of(send_batches, service.target, size.connections, size.batch, size.seconds)
+        stored = service.events_in_log() - before
+    p50, p99 = (float(value) for value in np.percentile(taken.request_ms, [50.0, 99.0]))
+    return {
+        "events_per_s": taken.events / taken.seconds,
+        "events": taken.events,
+        "events_stored": stored,
+        "batch": size.batch,
+        "connections": size.connections,
+        "request_p50_ms": p50,
+        "request_p99_ms": p99,
+    }
+
+
+# --- how soon ---------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def receiver(arrived_s: dict[str, float], *, hangs: bool = False) -> Any:
+    """The address of somebody who takes webhooks, or who never answers."""
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+
+    async def take(request: web.Request) -> web.Response:
+        now_s = loop.time()
+        body = await request.read()
+        if hangs:
+            await ending.wait()
+        user = json.loads(body).get("subject")
+        if user is not None:
+            arrived_s.setdefault(user, now_s)
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.add_routes([web.post("/", take)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        ending.set()
+        await runner.cleanup()
+
+
+async def measure_deliveries(service: Service, size: Size, progress: Progress) -> Figures:
+    """Orders of new users at a steady rate; each is told to a webhook. Then the same beside one that never answers."""
+    arrived_s: dict[str, float] = {}
+    found: Figures = {"rate": size.rate}
+    async with receiver(arrived_s) as url, receiver({}, hangs=True) as dead:
+        for name, beside in (("healthy", None), ("dead_beside", dead)):
+            for address in [url] if beside is None else [beside]:
+                await asyncio.to_thread(_make_webhook, service, address)
+            progress.say(f"deliveries, {name.replace('_', ' ')}")
+            found |= await _stretch(service, size, name, arrived_s)
+    return found
+
+
+def _make_webhook(service: Service, url: str) -> None:
+    with service.client() as client:
+        client.call("createWebhook", body={"url": url, "segments": ["bought"]})
+
+
+async def _stretch(service: Service, size: Size, name: str, arrived_s: dict[str, float]) -> Figures:
+    users = [f"{name}-{number}" for number in range(max(1, int(size.rate * (size.deliver_seconds + SETTLE_S))))]
+    sent_s: dict[str, float] = {}
+    late_s = await send_steadily(service.target, users, size.rate, sent_s)
+    deadline_s = time.monotonic() + _ARRIVE_S
+    while not all(user in arrived_s for user in users) and time.monotonic() < deadline_s:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)  # not at each arrival: that would be timed, too
+    timed = users[int(size.rate * SETTLE_S) :]
+    ms = [(arrived_s[user] - sent_s[user]) * 1_000.0 for user in timed if user in arrived_s]
+    if not ms:
+        raise RuntimeError("no webhook has arrived")
+    p50, p99, worst = (float(value) for value in np.percentile(ms, [50.0, 99.0, 100.0]))
+    return {
+        f"{name}_p50_ms": p50,
+        f"{name}_p99_ms": p99,
+        f"{name}_worst_ms": worst,
+        f"{name}_deliveries": len(ms),
+        f"{name}_missing": sum(user not in arrived_s for user in users),
+        f"{name}_sender_late_ms": late_s * 1_000.0,
+    }
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def run(size: Size, folder: Path, progress: Progress) -> Figures:
+    """All of it."""
+    precompile()
+    os.environ |= {  # of the processes that are started
+        f"{PREFIX}WEBHOOKS_PRIVATE": "true",
+        f"{PREFIX}API_RATE_PER_S": "1000000",
+        f"{PREFIX}API_RATE_BURST": "1000000",
+    }
+    figures = measure_ingest(folder / "ingest", size, progress)
+    with running(folder / "deliver", with_worker=True) as service:
+        return figures | asyncio.run(measure_deliveries(service, size, progress))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of sending batches (default 20)")
+    parser.add_argument("--connections", type=int, default=16, help="that send batches at once (default 16)")
+    parser.add_argument("--batch", type=int, default=100, help="events of a batch (default 100)")
+    parser.add_argument("--rate", type=float, default=100.0, help="orders a second, each a delivery (default 100)")
+    parser.add_argument("--deliver-seconds", type=float, default=20.0, help="of each stretch of them (default 20)")
+    parser.add_argument("--data-dir", type=Path, help="where everything is kept (default: a temporary folder)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    given = vars(parser.parse_args(arguments))
+    as_json, data_dir = given.pop("json"), given.pop("data_dir")
+    progress = Progress("ingest")
+    try:
+        with tempfile.TemporaryDirectory(dir=data_dir, prefix="tideline-ingest-") as folder:
+            figures = run(Size(**given), Path(folder), progress)
+    except TidelineError as error:
+        sys.exit(f"ingest: {error}")
+    progress.done()
+    show(figures, as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Deliveries: transitions to endpoints elsewhere, as signed webhooks, at least once."""

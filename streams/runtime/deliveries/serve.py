@@ -1,0 +1,110 @@
+"""The service of deliveries as a process: opens what it needs, shows how it is, and stops in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
+from config.errors import SettingsError
+from config.settings import Settings
+from streams.adapters.redis_deliveries import RedisDeliveries
+from streams.ports import TransitionLog
+from streams.runtime.deliveries.audience import Members, StoredMembers
+from streams.runtime.deliveries.pace import Limits
+from streams.runtime.deliveries.sender import Sender
+from streams.runtime.deliveries.service import DeliveryService
+from streams.runtime.place import Place, join_place
+
+_SILENT_S: Final = 15.0
+"""A store that has not answered for so long makes the service not ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverJob:
+    """What to run. `open_log` is called in the event loop."""
+
+    settings: Settings
+    place: Place
+    open_log: Callable[[], TransitionLog]
+
+
+def run_deliveries(job: DeliverJob, say: Callable[[str], None]) -> None:
+    """Deliver until SIGTERM or Ctrl-C. Raises StoreError, SettingsError (the port)."""
+    with join_place(job.place) as url:
+        store = RedisDeliveries(url, prefix=job.place.prefix)
+        try:
+            asyncio.run(_run(job, store, StoredMembers(url, job.place.prefix), say))
+        finally:
+            store.close()
+
+
+async def _run(job: DeliverJob, store: RedisDeliveries, members: Members, say: Callable[[str], None]) -> None:
+    settings = job.settings
+    sender = Sender(allow_private=settings.webhooks_private, timeout_s=settings.webhooks_timeout_s)
+    log = job.open_log()
+    limits = Limits(attempts=settings.webhooks_attempts)
+    service = DeliveryService(store, log, sender, members=members, limits=limits)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, service.stop)
+    views = await _show(settings, service)
+    try:
+        say(f"Delivering webhooks. http://{settings.web_host}:{settings.webhooks_port}/readyz says whether it can.")
+        await service.run()
+    finally:
+        await views.cleanup()
+        await log.close()
+        await sender.close()
+
+
+async def _show(settings: Settings, service: DeliveryService) -> web.AppRunner:
+    """Answer until `cleanup` of what is returned. Raises SettingsError where it cannot listen."""
+    registry = _registry(service)
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"alive": True})
+
+    async def readyz(_: web.Request) -> web.Response:
+        answered_s = service.answered_s
+        ready = answered_s is not None and time.monotonic() - answered_s < _SILENT_S
+        found = {"ready": ready, "delivering": service.is_owner}
+        return web.json_response(found, status=200 if ready else 503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.web_host, settings.webhooks_port).start()
+    except OSError as error:
+        await runner.cleanup()
+        where = f"{settings.web_host}:{settings.webhooks_port}"
+        words = f"the deliveries cannot listen at {where} ({error.strerror}). Choose another --port."
+        raise SettingsError(words) from error
+    return runner
+
+
+def _registry(service: DeliveryService) -> CollectorRegistry:
+    registry = CollectorRegistry()
+
+    def show(name: str, words: str, value: Callable[[], float]) -> None:
+        Gauge(f"tideline_webhooks_{name}", words, registry=registry).set_function(value)
+
+    show("delivered", "Deliveries that arrived since the start.", lambda: service.counts.delivered)
+    show("failed", "Attempts that failed since the start.", lambda: service.counts.failed)
+    show("dead", "Deliveries that were given up since the start.", lambda: service.counts.dead)
+    show("missed", "Transitions that the log did not keep long enough.", lambda: service.counts.missed)
+    show("waiting", "Deliveries that wait.", service.waiting)
+    show("open_circuits", "Webhooks to which nothing is sent at the moment.", service.open_circuits)
+    show("owner", "1 if this process delivers, 0 if it stands by.", lambda: float(service.is_owner))
+    return registry
