@@ -24,6 +24,7 @@ from streams.runtime.embedded.models import ModelsFollower
 from streams.runtime.embedded.retention import trim_topics
 from streams.runtime.embedded.watch import follow, lag_of
 from streams.runtime.embedded.work import PartitionWork, Step
+from streams.runtime.embedded.worker import _Works
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.records import Position, Record, Run
 from streams.runtime.witness import Witness
@@ -166,6 +167,28 @@ def test_time_passes_while_nothing_comes(works: Works, folder: Path) -> None:
         assert run.changed.wait_for(lambda: len(run.times) >= 3, PATIENCE_S)
     assert run.times == sorted(run.times)
     assert run.taken == [b"0"]
+
+
+def test_a_worker_is_not_ready_while_a_step_hangs(works: Works, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(folder, 0, 1)
+    run, is_in_it, goes_on = FakeRun(), threading.Event(), threading.Event()
+
+    def hang(records: Sequence[Record], now_s: float | None) -> None:  # noqa: ARG001  a step's
+        is_in_it.set()
+        assert goes_on.wait(PATIENCE_S)
+
+    monkeypatch.setattr(run, "step", hang)
+    work, ended = works.start(run)
+    both = _Works([work])
+    assert is_in_it.wait(PATIENCE_S)
+    settled = [both.is_settled]  # a step may take some seconds
+    monkeypatch.setattr(work_module, "HANGS_S", 0.0)
+    settled.append(both.is_settled)
+    work.stop()
+    goes_on.set()
+    ended.result(PATIENCE_S)
+    settled.append(both.is_settled)
+    assert settled == [True, False, True]
 
 
 def test_a_partition_that_is_taken_away_is_claimed_again(works: Works, folder: Path) -> None:

@@ -32,6 +32,9 @@ AFTER_FENCE_S: Final = 0.5
 TELL_S: Final = 1.0
 """How far it has come is told so often at most."""
 
+HANGS_S: Final = 5.0
+"""A step that takes longer waits for a store that does not answer: how far behind we are says nothing then."""
+
 Step = Callable[[Sequence[Record], float | None], None]
 """One batch; with the wall clock when the partition has nothing more."""
 
@@ -69,6 +72,12 @@ class PartitionWork:
         self._read_to = 0
         self._told = -1
         self._told_s = 0.0
+        self._step_since_s: float | None = None
+
+    def hangs(self, now_s: float) -> bool:
+        """Whether its step has run for too long by now (monotonic clock)."""
+        since_s = self._step_since_s  # once: the thread may be done with it between two looks
+        return since_s is not None and now_s - since_s > HANGS_S
 
     @property
     def lag(self) -> int:
@@ -134,17 +143,24 @@ class PartitionWork:
             entries = self._reader.read(self._read_to, self._batch)
             if entries:
                 self._clock.raise_to(entries[-1].log_time_s)
-                step([Record(entry.offset, entry.log_time_s, entry.value) for entry in entries], None)
+                self._step(step, [Record(entry.offset, entry.log_time_s, entry.value) for entry in entries], None)
                 self._read_to = entries[-1].offset + 1
             elif (left_s := worked_s + IDLE_S - time.monotonic()) > 0:
                 self._reader.wait(self._read_to, left_s, self._stopping)
                 continue
             else:
-                step([], now_s)
+                self._step(step, [], now_s)
             worked_s = time.monotonic()
             if worked_s - self._told_s >= TELL_S:
                 self._tell()
         self._tell()
+
+    def _step(self, step: Step, records: Sequence[Record], now_s: float | None) -> None:
+        self._step_since_s = time.monotonic()
+        try:
+            step(records, now_s)
+        finally:
+            self._step_since_s = None
 
     def _tell(self) -> None:
         """All before is stored as worked."""

@@ -85,7 +85,9 @@ class _Works:
 
     @property
     def is_settled(self) -> bool:
-        return all(work.is_ready for work in self.partitions.values())
+        """Not while a step hangs."""
+        now_s = time.monotonic()
+        return all(work.is_ready and not work.hangs(now_s) for work in self.partitions.values())
 
     def known_runs(self) -> Mapping[int, Run]:
         return {number: work.run for number, work in self.partitions.items() if work.run is not None}
