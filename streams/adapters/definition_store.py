@@ -50,6 +50,18 @@ class Change(msgspec.Struct, frozen=True):
     after: dict[str, Any]
 
 
+class Past(msgspec.Struct, frozen=True):
+    """How far the workers are with learning from the log for new definitions."""
+
+    phase: str
+    """`reading` (the log), `joining` (the live stream), `done`, or `failed`: what is new learns from now on."""
+    predictions: list[str]
+    records: int
+    """So many are read,"""
+    of: int
+    """of so many."""
+
+
 class Step(NamedTuple):
     """A change, and the entry that it leaves."""
 
@@ -106,6 +118,8 @@ class DefinitionStore(Protocol):
     def answered(self, asked: str) -> Answer | None: ...
 
     def history(self, before: Place | None, limit: int) -> list[tuple[Place, Change]]: ...
+
+    def past(self) -> Past | None: ...
 
     def tell_file(self, catalog: Catalog) -> None: ...
 

@@ -16,6 +16,7 @@ from streams.adapters.definition_store import (
     DefinitionsChanged,
     Entry,
     Kept,
+    Past,
     Place,
     Step,
     definitions_of,
@@ -34,6 +35,8 @@ class MemoryDefinitions:
         self._changes: list[tuple[Place, Change]] = []
         self._answers: dict[str, tuple[Answer, float]] = {}
         self._file: Catalog | None = None
+        self.learning: Past | None = None
+        """What workers would tell."""
 
     def revision(self) -> int:
         return self._revision
@@ -68,6 +71,9 @@ class MemoryDefinitions:
         with self._lock:
             found = [pair for pair in reversed(self._changes) if before is None or pair[0] < before]
         return found[:limit]
+
+    def past(self) -> Past | None:
+        return self.learning
 
     def tell_file(self, catalog: Catalog) -> None:
         self._file = catalog

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from config.catalog import Catalog
 from config.definitions import Definitions
@@ -24,13 +25,17 @@ from streams.adapters.definition_store import (
     DefinitionsChanged,
     Entry,
     Kept,
+    Past,
     Place,
     Step,
     definitions_of,
     foreign,
 )
-from streams.adapters.redis_keys import definitions_key
+from streams.adapters.redis_keys import definitions_key, past_key
 from streams.adapters.redis_nodes import open_nodes
+from streams.adapters.redis_pack import command
+from streams.adapters.redis_store import WaitFor
+from streams.adapters.redis_wire import refusal
 
 _REVISION: Final = b"revision"
 
@@ -60,12 +65,22 @@ class RedisDefinitions:
     StoreIncompatible for what another version has written and this one cannot read.
     """
 
-    def __init__(self, url: str, *, prefix: str = "tl", history: int = 10_000, timeout_s: float = 5.0) -> None:
-        """`history`: so many changes are remembered."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "tl",
+        history: int = 10_000,
+        wait_for: WaitFor | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        """`history`: so many changes are remembered. `wait_for`: the copies that a change has to have."""
         self._nodes = open_nodes(url, timeout_s=timeout_s)
         self._lock = threading.Lock()
         self._prefix = prefix
         self._bound = history
+        self._wait_for = wait_for
+        self._past = past_key(prefix)
         self._now, self._history, self._file = (definitions_key(prefix, name) for name in ("now", "history", "file"))
 
     def revision(self) -> int:
@@ -98,13 +113,23 @@ class RedisDefinitions:
         arguments: list[bytes | str | int] = [expected, expected + 1, self._bound, kept, ANSWER_S, len(steps)]
         for entry, change in steps:
             arguments += [f"{entry.kind}:{entry.id}", msgspec.json.encode(entry), msgspec.json.encode(change)]
-        with self._lock:
-            # Not `Nodes.ask`, which takes the key for the first argument.
-            reply = self._nodes.of(self._now).ask("EVAL", _WRITE, len(keys), *keys, *arguments)
+        reply = self._written([_WRITE, len(keys), *keys, *arguments])
         if reply[0] == b"answered":
             raise AnsweredBefore(_answer(reply[1]))
         if reply[0] == b"changed":
             raise DefinitionsChanged(f"the definitions are not those of revision {expected} any more")
+
+    def _written(self, arguments: Sequence[bytes | str | int]) -> Any:
+        """What the script says; held back until there are as many copies as asked for."""
+        script = command(b"EVAL", *[each if isinstance(each, bytes) else str(each).encode() for each in arguments])
+        wait = [] if self._wait_for is None else [self._wait_for.command()]
+        with self._lock:
+            reply, *copies = self._nodes.of(self._now).exchange([script, *wait])
+        if isinstance(reply, ResponseError):
+            raise refusal(reply, "writing definitions") from reply
+        if self._wait_for is not None and reply[0] == b"written":
+            self._wait_for.check(copies[0])
+        return reply
 
     def answered(self, asked: str) -> Answer | None:
         """What was answered to that question within the last day."""
@@ -117,6 +142,14 @@ class RedisDefinitions:
         page = self._ask("XREVRANGE", self._history, last, "-", "COUNT", limit)
         try:
             return [(_place(entry_id), msgspec.json.decode(pair[1], type=Change)) for entry_id, pair in page]
+        except msgspec.DecodeError as error:
+            raise foreign(error) from error
+
+    def past(self) -> Past | None:
+        """How far the workers are with learning from the log; None where nothing had to be learned from it."""
+        found = self._ask("GET", self._past)
+        try:
+            return None if found is None else msgspec.json.decode(found, type=Past)
         except msgspec.DecodeError as error:
             raise foreign(error) from error
 

@@ -34,6 +34,12 @@ def definitions_key(prefix: str, name: str) -> bytes:
     return f"{prefix}:{{definitions}}:{name}".encode()
 
 
+def past_key(prefix: str) -> bytes:
+    """Where workers tell how far they are with learning from the log. Raises ValueError for a bad prefix."""
+    store_meta(prefix)
+    return f"{prefix}:past".encode()
+
+
 @dataclass(frozen=True, slots=True)
 class HookKeys:
     """The keys of deliveries. All have one hash tag, so that each step of an endpoint is one transaction."""

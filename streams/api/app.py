@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
@@ -14,6 +16,7 @@ from streams.api.health import add_health
 from streams.api.ingest import add_ingest
 from streams.api.limits import BodyLimit, InFlight, RateLimiter
 from streams.api.metrics import ApiMetrics, Observed
+from streams.api.prediction_estimate import Estimator, add_prediction_estimate, audience_size
 from streams.api.predictions import add_predictions
 from streams.api.segments import add_segments
 from streams.api.services import Services
@@ -52,6 +55,8 @@ def create_app(services: Services) -> FastAPI:
     add_users(app, services.stored, authenticator)
     add_stream(app, services, authenticator, metrics)
     definer = Definer(services.definitions, services.stored, services.wall)
+    estimator = Estimator(definer, services.history, partial(audience_size, services.stored), services.clock)
+    add_prediction_estimate(app, estimator, authenticator, options)
     add_definitions(app, definer, services.stored, authenticator, options)
     add_webhooks(app, services, authenticator)
     add_audiences(app, services, authenticator)

@@ -155,7 +155,8 @@ class OneKind:
     def _told(self, view: DefinitionsView, id_: str, status: int, archived_too: list[str] | None) -> Told:
         """`archived_too`: None where nothing was changed."""
         view.get(self._kind, id_)  # before the states are read
-        found = definition_view(view, states_of(self._stored), self._kind, id_)
+        past = self._definer.store.past() if self._kind == "prediction" else None
+        found = definition_view(view, states_of(self._stored), past, self._kind, id_)
         if archived_too is not None:
             found = ChangedView(**found.model_dump(), archived_too=archived_too)
         headers = {"ETag": view.etag_of(self._kind, id_)}

@@ -18,6 +18,14 @@ class EntryView(BaseModel):
     words: str
 
 
+class LearningView(BaseModel):
+    """How far the workers are with learning a prediction from the log."""
+
+    phase: str = Field(description="`reading` the log, `joining` the live stream, or `failed`: it learns from now on.")
+    records: int = Field(description="So many records are read,")
+    of: int = Field(description="of so many.")
+
+
 class DefinitionView(BaseModel):
     """One definition and where it stands."""
 
@@ -31,6 +39,7 @@ class DefinitionView(BaseModel):
         "adds; of segments else `defined`.",
         examples=["live"],
     )
+    learning: LearningView | None = Field(description="Predictions that learn from history, once workers tell of it.")
     version: int | None = Field(description="The revision that changed it last; null for those of the file.")
     created_at: str | None
     changed_at: str | None

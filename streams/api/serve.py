@@ -19,6 +19,7 @@ from config.errors import BrokerError, BrokerUnavailable, TidelineError
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.embedded_log import EmbeddedEventLog
+from streams.adapters.event_history import EmbeddedHistory, EventHistory, KafkaHistory
 from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.redis_api_keys import RedisApiKeys
@@ -59,7 +60,9 @@ def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
     with listening(job.settings) as listener, join_place(job.place) as url:
         keys = RedisApiKeys(url, prefix=job.place.prefix)
         stored = StoreReads(url, prefix=job.place.prefix, codec=job.codec)
-        definitions = RedisDefinitions(url, prefix=job.place.prefix, history=job.settings.api_history)
+        definitions = RedisDefinitions(
+            url, prefix=job.place.prefix, history=job.settings.api_history, wait_for=job.place.wait_for
+        )
         webhooks = RedisDeliveries(url, prefix=job.place.prefix)
         try:
             if not keys.exist():
@@ -119,7 +122,7 @@ class _Stores(NamedTuple):
 
 
 async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Callable[[str], None]) -> None:
-    log, check_log, transitions = _open_log(job)
+    log, check_log, transitions, history = _open_log(job)
     try:
         await check_log()
         services = Services(
@@ -130,6 +133,7 @@ async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Cal
             transitions,
             stores.definitions,
             stores.webhooks,
+            history,
             options_of(job.settings),
             version=version("tideline"),
             streams=OpenStreams(job.settings.api_streams),
@@ -166,18 +170,22 @@ async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Cal
         await log.close()
 
 
-def _open_log(job: ApiJob) -> tuple[EventLog, Callable[[], Any], TransitionLog]:
-    """The log of events, how it is asked whether it answers, and the log of transitions."""
+def _open_log(job: ApiJob) -> tuple[EventLog, Callable[[], Any], TransitionLog, EventHistory]:
+    """The log of events, how it is asked whether it answers, the log of transitions, and the events that are kept."""
     if job.settings.api_log == "kafka":
         from streams.adapters.kafka_feed import KafkaTransitionLog  # with the client, which the embedded log does
         from streams.adapters.kafka_log import KafkaEventLog  # not need
 
         kafka = KafkaEventLog(job.settings)
-        return kafka, kafka.check, KafkaTransitionLog(job.settings)
+        return kafka, kafka.check, KafkaTransitionLog(job.settings), KafkaHistory(job.settings)
     data_dir = job.place.data_dir
     max_bytes = round(job.settings.log_max_gb * _GB)
     events = EmbeddedEventLog(data_dir / LOG_FOLDER, _partitions(job), max_bytes=max_bytes)
-    return events, _always, EmbeddedTransitionLog(lambda: LogFolder.find(data_dir))
+
+    def find() -> LogFolder:
+        return LogFolder.find(data_dir)
+
+    return events, _always, EmbeddedTransitionLog(find), EmbeddedHistory(find)
 
 
 def _partitions(job: ApiJob) -> int:

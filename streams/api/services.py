@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from streams.adapters.definition_store import DefinitionStore
+from streams.adapters.event_history import EventHistory
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.auth import KeyStore
 from streams.api.stored import StoreReads
@@ -54,6 +55,7 @@ class Services:
     transitions: TransitionLog
     definitions: DefinitionStore
     webhooks: RedisDeliveries
+    history: EventHistory
     options: ApiOptions = field(default_factory=ApiOptions)
     version: str = "0"
     wall: Callable[[], float] = time.time

@@ -7,7 +7,8 @@ from config.definitions import Kind as What
 from config.dependents import references
 from config.written import written
 from models.snapshot import Status
-from streams.api.definition_models import DefinitionView, EntryView
+from streams.adapters.definition_store import Past
+from streams.api.definition_models import DefinitionView, EntryView, LearningView
 from streams.api.definitions_view import DefinitionsView
 from streams.api.predictions import prediction_view
 from streams.api.problems import Kind, Problem
@@ -16,6 +17,7 @@ from streams.api.views import time_text
 from streams.runtime.stored import StoredState
 
 LEARNING = "learning from history"
+_GOING_ON = ("reading", "joining")
 
 
 def states_of(stored: StoreReads) -> list[StoredState]:
@@ -29,7 +31,9 @@ def states_of(stored: StoreReads) -> list[StoredState]:
         raise
 
 
-def definition_view(view: DefinitionsView, states: list[StoredState], kind: What, id_: str) -> DefinitionView:
+def definition_view(
+    view: DefinitionsView, states: list[StoredState], past: Past | None, kind: What, id_: str
+) -> DefinitionView:
     """One definition as it is answered. Raises NotStored."""
     found, entry = view.get(kind, id_), view.entry(kind, id_)
     is_prediction = isinstance(found, Prediction)
@@ -39,7 +43,8 @@ def definition_view(view: DefinitionsView, states: list[StoredState], kind: What
         source=view.source(kind, id_),
         archived=found.archived,
         access=found.access if isinstance(found, Prediction) else None,
-        status=status_of(view, states, id_) if is_prediction else "archived" if found.archived else "defined",
+        status=status_of(view, states, past, id_) if is_prediction else "archived" if found.archived else "defined",
+        learning=_learning(past, id_) if is_prediction and not found.archived else None,
         version=None if entry is None else entry.version,
         created_at=None if entry is None else time_text(entry.created_s),
         changed_at=None if entry is None else time_text(entry.changed_s),
@@ -49,13 +54,20 @@ def definition_view(view: DefinitionsView, states: list[StoredState], kind: What
     )
 
 
-def status_of(view: DefinitionsView, states: list[StoredState], id_: str) -> str:
+def status_of(view: DefinitionsView, states: list[StoredState], past: Past | None, id_: str) -> str:
     """Where a prediction stands, in words."""
     if view.whole.predictions[id_].archived:
         return "archived"
-    if not states or any(id_ not in state.catalog.predictions for state in states):
+    is_known = bool(states) and all(id_ in state.catalog.predictions for state in states)
+    if not is_known or (past is not None and past.phase in _GOING_ON and id_ in past.predictions):
         return LEARNING
     return prediction_view(states, id_).status
+
+
+def _learning(past: Past | None, id_: str) -> LearningView | None:
+    if past is None or past.phase == "done" or id_ not in past.predictions:
+        return None
+    return LearningView(phase=past.phase, records=past.records, of=past.of)
 
 
 def entry_of(view: DefinitionsView, states: list[StoredState], id_: str) -> EntryView:

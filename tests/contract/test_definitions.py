@@ -21,11 +21,13 @@ from streams.adapters.definition_store import (
     DefinitionsChanged,
     DefinitionStore,
     Entry,
+    Past,
     Step,
 )
 from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.adapters.redis_definitions import RedisDefinitions
 from streams.adapters.redis_erase import erase_store
+from streams.adapters.redis_store import WaitFor
 from tests.contract.worlds import IDENTITY, RedisWorld
 
 PREDICTION = {"name": "Returns ✓", "goal": {"did": "Return"}, "window": "30d"}
@@ -163,6 +165,27 @@ def test_an_answer_lasts_a_day_in_memory() -> None:
 
 
 # --- in a server -----------------------------------------------------------------------------------------------------
+
+
+def test_a_change_without_the_copies_that_are_asked_for_is_not_acknowledged(redis_world: RedisWorld) -> None:
+    wait_for = WaitFor(replicas=1, on_disk=False, timeout_s=0.05)
+    with closing(RedisDefinitions(redis_world.url, prefix=redis_world.prefix, wait_for=wait_for)) as store:
+        with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+            store.write(0, [step(1, 0, "segment", "one", SEGMENT)], answer("q"))
+        assert list(store.read().segments) == ["one"]
+        with pytest.raises(AnsweredBefore):
+            store.write(1, [step(2, 0, "segment", "one", SEGMENT)], answer("q"))
+
+
+def test_how_far_workers_are_with_the_past_is_read(redis_world: RedisWorld) -> None:
+    told = b'{"phase":"reading","predictions":["p"],"records":7,"of":9,"at_s":1.5}'
+    with closing(RedisDefinitions(redis_world.url, prefix=redis_world.prefix)) as store:
+        assert store.past() is None
+        redis_world.client.set(f"{redis_world.prefix}:past", told)
+        assert store.past() == Past("reading", ["p"], 7, 9)
+        redis_world.client.set(f"{redis_world.prefix}:past", b"{}")
+        with pytest.raises(StoreIncompatible):
+            store.past()
 
 
 def test_an_answer_lasts_a_day(redis_world: RedisWorld) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from fastapi import FastAPI
 
 from config.errors import BrokerUnavailable, StoreUnavailable
+from streams.adapters.event_history import MemoryHistory
 from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_log import MemoryLog
@@ -67,6 +68,7 @@ class ApiWorld:
     transitions: MemoryTransitionLog = field(default_factory=no_transitions)
     streams: OpenStreams = field(default_factory=OpenStreams)
     definitions: MemoryDefinitions = field(default_factory=MemoryDefinitions)
+    history: MemoryHistory = field(default_factory=MemoryHistory)
     store_url: str = "unix:///no/such/socket"
     prefix: str = "tl"
     reads: type[StoreReads] = StoreReads
@@ -91,6 +93,7 @@ class ApiWorld:
                 webhooks=self.webhooks,
                 streams=self.streams,
                 definitions=self.definitions,
+                history=self.history,
                 options=self.options,
                 wall=lambda: NOW_S + self.now_s,
                 clock=lambda: self.now_s,

@@ -11,7 +11,7 @@ import pytest
 
 from config.catalog import Catalog
 from config.loader import loads
-from streams.adapters.definition_store import DefinitionsChanged, Step
+from streams.adapters.definition_store import DefinitionsChanged, Past, Step
 from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.adapters.redis_reader import RedisReader
 from streams.api.keys import Role, id_of
@@ -85,6 +85,21 @@ def test_a_prediction_is_made_read_and_known_to_workers(world: World) -> None:
     assert read.headers["etag"] == '"1"'
     assert read.json() == {key: value for key, value in found.items() if key != "archived_too"}
     assert list(world.definitions.read().predictions) == ["returns"]
+
+
+def test_progress_of_learning_from_history_is_told(world: World) -> None:
+    world.make("prediction", "returns", RETURNS)
+    path = "/v1/predictions/returns/definition"
+    assert world.good("GET", path)["learning"] is None
+    world.definitions.learning = Past("reading", ["returns"], 70, 90)
+    found = world.good("GET", path)
+    assert (found["status"], found["learning"]) == (
+        "learning from history",
+        {"phase": "reading", "records": 70, "of": 90},
+    )
+    assert world.good("GET", "/v1/predictions/orders/definition")["learning"] is None
+    world.definitions.learning = Past("done", ["returns"], 90, 90)
+    assert world.good("GET", path)["learning"] is None
 
 
 def test_what_the_file_defines_is_shown_and_cannot_be_changed(world: World) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.catalog import Catalog, Prediction
 from config.definitions import read_prediction
+from config.errors import BrokerError
 from config.loader import loads
-from streams.adapters.event_history import PastEvent
+from streams.adapters.event_history import EmbeddedHistory, PastEvent
+from streams.adapters.log_folder import LogFolder
+from streams.adapters.log_writer import PartitionWriter
 from streams.runtime.goal_scan import GoalScan, scan_goals
 
 DAY_S = 86_400.0
@@ -91,3 +96,30 @@ def test_it_ends_where_it_may_not_go_on(catalog: Catalog) -> None:
     scan = scan_goals(catalog, prediction({"did": "Order"}), EVENTS, max_records=4, is_late=lambda: True)
     assert (scan.events, scan.is_whole, scan.first_s) == (0, False, None)
     assert scan_goals(catalog, prediction({"did": "Order"}), EVENTS, max_records=len(EVENTS)).is_whole
+
+
+# --- where they come from --------------------------------------------------------------------------------------------
+
+
+def test_all_events_of_an_embedded_log_are_read_up_to_where_it_ends(tmp_path: Path) -> None:
+    folder = LogFolder.make(tmp_path / "log", 2)
+    with (
+        closing(PartitionWriter(folder.partition("events", 0))) as first,
+        closing(PartitionWriter(folder.partition("events", 1))) as second,
+    ):
+        first.append([(b"k", b"%d" % n) for n in range(2_500)])
+        second.append([(b"k", b"x")])
+        with closing(EmbeddedHistory(lambda: folder).events()) as events:
+            found = [next(events).value]
+            first.append([(b"k", b"behind")])  # its end was settled before
+            found += [record.value for record in events]
+    assert sorted(found) == sorted([b"x", *(b"%d" % n for n in range(2_500))])
+    assert [value for value in found if value != b"x"] == [b"%d" % n for n in range(2_500)]
+
+
+def test_a_log_without_events_and_no_log_at_all(tmp_path: Path) -> None:
+    folder = LogFolder.make(tmp_path / "log", 2)
+    with closing(EmbeddedHistory(lambda: folder).events()) as events:
+        assert list(events) == []
+    with pytest.raises(BrokerError):
+        list(EmbeddedHistory(lambda: LogFolder.find(tmp_path / "none")).events())

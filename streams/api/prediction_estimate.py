@@ -1,0 +1,268 @@
+"""What a prediction would have to learn from, before it is made: its audience, and its goal in kept events."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from config.base import MAX_WINDOW_S
+from config.catalog import Catalog, Filter, Prediction
+from config.durations import DAY_S, HOUR_S, format_duration
+from config.errors import BrokerError, BrokerUnavailable
+from models.learner import prediction_specs
+from streams.adapters.event_history import EventHistory
+from streams.api import definition_document as document
+from streams.api.auth import Authenticator, access
+from streams.api.definer import Definer
+from streams.api.definition_requests import read_json
+from streams.api.definitions_view import DefinitionsView, Edit, read
+from streams.api.document import problems
+from streams.api.keys import Role
+from streams.api.problems import Kind, Problem
+from streams.api.services import ApiOptions
+from streams.api.stored import StoreReads
+from streams.api.views import time_text
+from streams.runtime.goal_scan import GoalScan, scan_goals
+
+MAX_EVENTS: Final = 500_000
+"""Of the log; reading so many takes some seconds."""
+MAX_S: Final = 10.0
+"""Spent on it."""
+_ID: Final = "new"
+
+
+class LogView(BaseModel):
+    """What was looked through."""
+
+    events: int = Field(description="Events that were read, the oldest that are kept first.")
+    first: str | None = Field(description="Their earliest time,")
+    last: str | None = Field(description="and their latest.")
+    whole: bool = Field(description="Whether these are all that are kept; otherwise it ends at the limit.")
+    limit: int = Field(description="So many are read at most.")
+    users: int
+    problem: str | None = Field(description="Why there is nothing to look through.")
+
+
+class PartView(BaseModel):
+    """One `did` or `did_not` of the goal."""
+
+    event: str
+    negated: bool
+    events: int = Field(description="Events with this name that fulfil its conditions.")
+    users: int = Field(description="Users who had one.")
+
+
+class GoalView(BaseModel):
+    """How often the goal was reached."""
+
+    users: int = Field(
+        description="Users who reached it at some time, at most: who did it; of `did_not`, who had and then did not "
+        "for a whole window."
+    )
+    needed: int = Field(description="So many users with the goal it takes to leave the warm-up.")
+    parts: list[PartView]
+
+
+class WarningView(BaseModel):
+    """What speaks against it, and what to do."""
+
+    what: str
+    advice: str
+
+
+class PredictionEstimateView(BaseModel):
+    """What a prediction would have to learn from."""
+
+    audience: int | None = Field(description="Users who would be in its audience now; null where that is not known.")
+    no_audience: str | None = Field(description="Why not.")
+    log: LogView
+    goal: GoalView
+    first_label: str | None = Field(
+        description="When the first outcome is known: of the oldest event that is kept, after its window. Before the "
+        "latest event: it is learned from history."
+    )
+    enough_users_at: str | None = Field(description="When there will be `needed` users with the goal, at this rate.")
+    warnings: list[WarningView]
+
+
+class Estimator:
+    """Answers for one prediction at a time; several threads may ask.
+
+    `audience` counts who a filter holds for now, or says why that is not known; for None everybody.
+    """
+
+    def __init__(
+        self,
+        definer: Definer,
+        history: EventHistory,
+        audience: Callable[[Filter | None], tuple[int | None, str | None]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._definer = definer
+        self._history = history
+        self._audience = audience
+        self._clock = clock
+        self._turn = threading.Lock()
+
+    def answer(self, data: Any) -> PredictionEstimateView:
+        """Raises `Problem` for a prediction that is not right, or where others are asked about, and StoreError."""
+        view = self._definer.view()
+        prediction = _prediction(view, data)
+        if not self._turn.acquire(timeout=MAX_S):
+            words = "other predictions are being estimated; try again in a moment"
+            raise Problem(Kind.OVERLOADED, words, headers={"Retry-After": "5"})
+        try:
+            scan, problem = self._scan(view.whole, prediction)
+        finally:
+            self._turn.release()
+        audience, why_not = self._audience(prediction.audience_filter)
+        return _view(view.whole, prediction, (audience, why_not), scan, problem)
+
+    def _scan(self, catalog: Catalog, prediction: Prediction) -> tuple[GoalScan, str | None]:
+        end_s = self._clock() + MAX_S
+
+        def is_late() -> bool:
+            return self._clock() > end_s
+
+        try:
+            with closing(self._history.events()) as events:
+                return scan_goals(catalog, prediction, events, max_records=MAX_EVENTS, is_late=is_late), None
+        except BrokerUnavailable:
+            raise
+        except BrokerError:
+            return scan_goals(catalog, prediction, (), max_records=0), "there is no log of events here"
+
+
+def add_prediction_estimate(
+    app: FastAPI, estimator: Estimator, authenticator: Authenticator, options: ApiOptions
+) -> None:
+    """Add the route."""
+    given = access(authenticator, Role.READ)
+    given["openapi_extra"] |= document.body(document.definition_schema("prediction"), document.example_of("prediction"))
+
+    @app.post(
+        "/v1/predictions/estimate",
+        tags=["predictions"],
+        operation_id="estimateNewPrediction",
+        summary="What a prediction would have to learn from, before it is made",
+        response_model=PredictionEstimateView,
+        responses=problems(400, 408, 409, 413, 415, 422),
+        **given,
+    )
+    async def estimate(request: Request) -> Response:
+        _, data = await read_json(request, options)
+        found = await asyncio.to_thread(estimator.answer, data)
+        return Response(found.model_dump_json(), media_type="application/json")
+
+
+def audience_size(stored: StoreReads, tree: Filter | None) -> tuple[int | None, str | None]:
+    """How many users a filter over traits and events holds for now, for None all; or why that is not known.
+
+    Raises StoreError.
+    """
+    try:
+        with stored.reader() as reader:
+            stored.a_state(reader)
+            users = sum(info.users for info in reader.shard_infos())
+    except Problem as problem:
+        if problem.kind is Kind.UNAVAILABLE:
+            return None, "nothing is stored yet"
+        raise
+    if tree is None:
+        return users, None
+    return None, f"of {users:,} users; who of them an audience holds is not counted here"
+
+
+def _prediction(view: DefinitionsView, data: Any) -> Prediction:
+    """Raises `Problem` as making it would, but for its id."""
+    id_ = next(name for name in (_ID, *(f"{_ID}_{n}" for n in range(100))) if name not in view.whole.predictions)
+    found = read("prediction", id_, data)
+    assert isinstance(found, Prediction)
+    view.changed([Edit("prediction", id_, "create", found)], "", 0.0)
+    return found
+
+
+def _view(
+    catalog: Catalog,
+    prediction: Prediction,
+    audience: tuple[int | None, str | None],
+    scan: GoalScan,
+    problem: str | None,
+) -> PredictionEstimateView:
+    needed = prediction_specs(catalog)[0].min_goals
+    first_label_s = None
+    if scan.first_s is not None:
+        closed_s = scan.first_s + prediction.window_s + catalog.time.lateness_s
+        first_label_s = (math.floor(closed_s / HOUR_S) + 1.0) * HOUR_S  # labels are handed out at whole hours
+    enough_s = _enough_s(scan, prediction, needed)
+    parts = [
+        PartView(event=atom.event, negated=atom.negated, events=count.events, users=count.users)
+        for atom, count in zip(prediction.goal.atoms, scan.atoms, strict=True)
+    ]
+    return PredictionEstimateView(
+        audience=audience[0],
+        no_audience=audience[1],
+        log=LogView(
+            events=scan.events,
+            first=time_text(scan.first_s),
+            last=time_text(scan.last_s),
+            whole=scan.is_whole and problem is None,
+            limit=MAX_EVENTS,
+            users=scan.users,
+            problem=problem,
+        ),
+        goal=GoalView(users=scan.goal_users, needed=needed, parts=parts),
+        first_label=time_text(first_label_s),
+        enough_users_at=time_text(enough_s),
+        warnings=list(_warnings(prediction, scan, needed, audience[0])),
+    )
+
+
+def _enough_s(scan: GoalScan, prediction: Prediction, needed: int) -> float | None:
+    """When so many users have reached the goal and it is known, if it goes on as it did."""
+    if scan.first_s is None or scan.last_s is None or not scan.goal_users:
+        return None
+    span_s = max(scan.last_s - scan.first_s, DAY_S)
+    return scan.first_s + span_s * max(1.0, needed / scan.goal_users) + prediction.window_s
+
+
+def _warnings(prediction: Prediction, scan: GoalScan, needed: int, audience: int | None) -> Iterator[WarningView]:
+    window = format_duration(prediction.window_s)
+    longer = "" if prediction.window_s >= MAX_WINDOW_S else f", or a longer window than {window}"
+    if not scan.events:
+        yield WarningView(
+            what="no events are kept to learn from",
+            advice=f"it begins with the events from now on; its first outcome is known after {window}",
+        )
+        return
+    for atom, count in zip(prediction.goal.atoms, scan.atoms, strict=True):
+        if not count.events and scan.is_whole:
+            conditions = " with these conditions" if atom.where else ""
+            yield WarningView(
+                what=f"no event {atom.event!r}{conditions} is among the {scan.events:,} that are kept",
+                advice="look whether the name is spelled as in the events"
+                + (", and the conditions" if atom.where else ""),
+            )
+    if scan.goal_users < needed:
+        yield WarningView(
+            what=f"{scan.goal_users:,} users have reached the goal in {scan.events:,} events; a model needs {needed:,}",
+            advice=f"take a broader goal (fewer conditions, or any of several events){longer}; until then scores "
+            "follow how often and how lately users were active",
+        )
+    if scan.first_s is not None and scan.last_s is not None and scan.last_s - scan.first_s < prediction.window_s:
+        yield WarningView(
+            what=f"the events that are kept span less than the window of {window}",
+            advice="no outcome is known yet: it warms up until the first window has closed",
+        )
+    if audience == 0:
+        yield WarningView(
+            what="nobody is in its audience now", advice="look at the audience (of churn: at goal and lookback)"
+        )

@@ -1,0 +1,110 @@
+"""What is told of a prediction before it is made: from events in memory, beside a store with nothing in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from config.errors import BrokerError, BrokerUnavailable
+from streams.adapters.event_history import PastEvent
+from streams.api import prediction_estimate
+from streams.api.keys import Role
+from tests.unit.test_api_definitions import RETURNS, World, problem
+from tests.unit.test_goal_scan import event
+
+
+class Broken:
+    """A history that cannot be read."""
+
+    def __init__(self, error: BrokerError) -> None:
+        self._error = error
+
+    def events(self) -> Any:
+        raise self._error
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def estimate(world: World, events: list[PastEvent], **more: Any) -> Any:
+    world.history.records = events
+    answer = world.call("POST", "/v1/predictions/estimate", RETURNS | more, role=Role.READ)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_events_with_the_goal_and_when_the_first_outcome_is_known(world: World) -> None:
+    events = [event(f"u{n}", "Return", n / 4) for n in range(200)]
+    found = estimate(world, events)
+    assert (found["log"]["events"], found["log"]["users"], found["log"]["whole"]) == (200, 200, True)
+    assert (found["log"]["first"], found["log"]["last"]) == ("2024-01-01T00:00:00Z", "2024-02-19T18:00:00Z")
+    assert found["goal"] == {
+        "users": 200,
+        "needed": 100,
+        "parts": [{"event": "Return", "negated": False, "events": 200, "users": 200}],
+    }
+    assert found["first_label"] == "2024-01-31T01:00:00Z"
+    assert found["warnings"] == []
+    assert (found["audience"], found["no_audience"]) == (None, "nothing is stored yet")
+
+
+def test_a_goal_that_is_too_rare_is_told_with_advice(world: World) -> None:
+    found = estimate(world, [event(f"u{n}", "Return", n) for n in range(50)])
+    (warning,) = found["warnings"]
+    assert "50 users have reached the goal" in warning["what"]
+    assert "broader goal" in warning["advice"]
+    assert "longer window than 30d" in warning["advice"]
+    assert found["enough_users_at"] == "2024-05-08T00:00:00Z"  # twice the 49 days, and the window
+    longest = estimate(world, [event("u", "Return", 0), event("u", "View", 95)], window="90d")
+    assert "longer window" not in longest["warnings"][0]["advice"]
+
+
+def test_a_goal_that_never_happened_is_told(world: World) -> None:
+    found = estimate(world, [event("ann", "Order", day) for day in (0, 40)], goal={"did": "Retrun"})
+    assert "no event 'Retrun' is among the 2" in found["warnings"][0]["what"]
+    assert found["enough_users_at"] is None
+
+
+def test_events_shorter_than_the_window_are_told(world: World) -> None:
+    found = estimate(world, [event(f"u{n}", "Return", n / 100) for n in range(200)])
+    assert [w["what"] for w in found["warnings"]] == ["the events that are kept span less than the window of 30d"]
+
+
+def test_without_events_it_begins_now(world: World) -> None:
+    found = estimate(world, [])
+    assert found["warnings"][0]["what"] == "no events are kept to learn from"
+    assert (found["first_label"], found["log"]["first"]) == (None, None)
+
+
+def test_the_log_is_read_up_to_a_limit_that_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction_estimate, "MAX_EVENTS", 10)
+    found = estimate(world, [event(f"u{n}", "Return", n) for n in range(20)])
+    assert (found["log"]["events"], found["log"]["whole"], found["log"]["limit"]) == (10, False, 10)
+
+
+def test_a_log_that_is_not_there_or_away_is_told(world: World) -> None:
+    world.history.events = Broken(BrokerError("no log")).events  # type: ignore[method-assign]
+    answer = world.call("POST", "/v1/predictions/estimate", RETURNS, role=Role.READ)
+    assert answer.json()["log"]["problem"] == "there is no log of events here"
+    world.history.events = Broken(BrokerUnavailable("away")).events  # type: ignore[method-assign]
+    answer = world.call("POST", "/v1/predictions/estimate", RETURNS, role=Role.READ)
+    assert problem(answer) == (503, "unavailable")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (RETURNS | {"window": "91d"}, "whole hours"),
+        (RETURNS | {"audience": {"event": "Order", "count": {"min": 1}, "within": "1d"}}, "under history"),
+        ({"id": "x", **RETURNS}, "one of name"),
+        ([], "a mapping"),
+    ],
+)
+def test_a_prediction_that_could_not_be_made_is_refused(world: World, body: Any, words: str) -> None:
+    answer = world.ask("POST", "/v1/predictions/estimate", json=body, headers=world.headers(Role.READ))
+    assert problem(answer) == (422, "invalid-definition")
+    assert words in answer.json()["detail"]
+    assert world.definitions.revision() == 0
