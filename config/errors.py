@@ -4,6 +4,7 @@
     - ``ConfigError``: something that a person wrote is not right
         + ``CatalogError``: the catalog; holds every problem found, with line and path
         + ``SettingsError``: an environment variable, or a command line value that stands for one
+        + ``NotKept``: a filter asks for what is not kept of users
     - ``NotStored``: a user or segment that was asked for does not exist
     - ``InputError``: a whole input cannot be read (one bad event is a dead letter, not an error)
     - ``StoreError``: the store
@@ -38,6 +39,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "ModelUnknown",
+    "NotKept",
     "NotStored",
     "Problem",
     "RecordsGone",
@@ -101,6 +103,10 @@ class CatalogError(ConfigError):
 
 class SettingsError(ConfigError):
     """A setting has a value that cannot be used."""
+
+
+class NotKept(ConfigError):
+    """A filter asks for what is not kept of users; the message says what would be needed."""
 
 
 class NotStored(TidelineError):

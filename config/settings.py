@@ -252,6 +252,12 @@ class Settings(BaseSettings):
         le=100,
         description="A webhook that has failed so often is a dead letter. With 15 that is after three to four hours.",
     )
+    api_scan_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=600,
+        description="Seconds that the API may take to look at all users for one answer (estimates, distributions).",
+    )
     signing_key: SecretStr | None = Field(
         default=None,
         description="Signs snapshots of river models that are stored as pickles (32 characters or more). Without it "

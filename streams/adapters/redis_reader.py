@@ -148,6 +148,19 @@ class RedisReader:
         """The rows of users, in the same order; None for one that nobody has seen."""
         return self._fields(lambda keys: keys.rows, users)
 
+    def each_row(self, shard: int) -> Iterator[list[tuple[str, bytes]]]:
+        """All users of a shard with their rows, in pages and no order; a user may come twice while others come.
+
+        Raises StoreUnavailable when the line to the server is lost on the way: begin anew.
+        """
+        for flat in self._scan_hash(self._keys[shard].rows):
+            yield [(user.decode(), row) for user, row in zip(flat[::2], flat[1::2], strict=True)]
+
+    def ids_like(self, shard: int, pattern: str) -> Iterator[list[str]]:
+        """Users of a shard whose ids match a glob pattern, in pages that may be empty; else as `each_row`."""
+        for flat in self._scan_hash(self._keys[shard].rows, "MATCH", pattern):
+            yield [user.decode() for user in flat[::2]]
+
     def scores(self, prediction: str, users: Sequence[str]) -> list[Score | None]:
         """The scores of users, in the same order; None for one who is not in the audience."""
         found = self._fields(lambda keys: keys.scores(prediction), users)
@@ -264,6 +277,14 @@ class RedisReader:
             for place, value in zip(of_shard, values, strict=True):
                 found[place] = value
         return found
+
+    def _scan_hash(self, key: bytes, *options: str) -> Iterator[list[bytes]]:
+        cursor, wire = b"0", self._nodes.of(key)  # a cursor means something to the server that gave it
+        while True:
+            cursor, flat = wire.ask("HSCAN", key, cursor, *options, "COUNT", _SCAN_COUNT)
+            yield flat
+            if cursor == b"0":
+                return
 
     def shard_info(self, shard: int) -> ShardInfo:
         """Where one shard stands."""

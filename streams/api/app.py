@@ -12,6 +12,9 @@ from streams.api.audiences import add_audiences
 from streams.api.auth import Authenticator
 from streams.api.definer import Definer
 from streams.api.definitions import add_definitions
+from streams.api.distribution import add_distribution
+from streams.api.estimate import add_estimate
+from streams.api.everyone import Everyone
 from streams.api.health import add_health
 from streams.api.ingest import add_ingest
 from streams.api.limits import BodyLimit, InFlight, RateLimiter
@@ -51,6 +54,9 @@ def create_app(services: Services) -> FastAPI:
     add_health(app, services, authenticator, metrics)
     add_ingest(app, services, authenticator, metrics, in_flight)
     add_predictions(app, services.stored, authenticator)
+    everyone = Everyone(services.stored, options.scan_s, clock=services.clock, wall=services.wall)
+    add_distribution(app, services.stored, everyone, authenticator)
+    add_estimate(app, services.stored, everyone, authenticator)
     add_segments(app, services.stored, authenticator)
     add_users(app, services.stored, authenticator)
     add_stream(app, services, authenticator, metrics)

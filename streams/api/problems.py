@@ -36,6 +36,8 @@ class Kind(Enum):
     UNAUTHORIZED = ("unauthorized", 401, "A key is needed")
     FORBIDDEN = ("forbidden", 403, "The key may not do this")
     NOT_FOUND = ("not-found", 404, "There is no such thing")
+    CANNOT_ESTIMATE = ("cannot-estimate", 409, "This cannot be told from what is kept")
+    NOT_LIVE = ("not-live", 409, "The prediction is only to be looked at")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method cannot be used here")
     TIMEOUT = ("timeout", 408, "The body took too long to arrive")
     EXISTS = ("already-exists", 409, "There is one with this id")
@@ -54,6 +56,7 @@ class Kind(Enum):
     INTERNAL = ("internal", 500, "Something is wrong with the service")
     LOG_REFUSES = ("log-refuses", 500, "The log of events does not take this")
     UNAVAILABLE = ("unavailable", 503, "The service cannot do this at the moment")
+    TAKES_TOO_LONG = ("takes-too-long", 503, "This takes too long")
     OVERLOADED = ("overloaded", 503, "The service has too much in hand")
 
     def __init__(self, slug: str, status: int, title: str) -> None:

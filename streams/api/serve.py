@@ -100,6 +100,7 @@ def options_of(settings: Settings) -> ApiOptions:
         rate_burst=settings.api_rate_burst,
         webhooks_private=settings.webhooks_private,
         webhooks_timeout_s=settings.webhooks_timeout_s,
+        scan_s=settings.api_scan_s,
         cors_origins=() if settings.api_cors_origins is None else tuple(settings.api_cors_origins.split(",")),
     )
 

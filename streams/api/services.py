@@ -36,6 +36,7 @@ class ApiOptions:
     body_timeout_s: float = 30.0
     webhooks_private: bool = False
     webhooks_timeout_s: float = 10.0
+    scan_s: float = 30.0
 
 
 def new_message_id() -> str:

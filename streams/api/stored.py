@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import Final
 
 from config.errors import StoreIncompatible, StoreUnavailable
+from models.learner import Learner
 from models.snapshot import ModelCodec
 from streams.adapters.redis_reader import RedisReader
 from streams.api.problems import Kind, Problem
 from streams.core.partition import shard_of
-from streams.runtime.stored import StoredState, state_of
+from streams.runtime.everybody import ShardState
+from streams.runtime.stored import StoredState, learner_of, state_of
 
 STATE_S: Final = 2.0
 """So long a state is taken as the latest: reading one takes some hundredths of a second."""
+LEARNER_S: Final = 10.0
+"""So long what learners have is taken as the latest: a snapshot comes every hour."""
 _READER_S: Final = 10.0
 """So long a reader is used, which knows for what its store was made."""
 _MAX_IDLE: Final = 8
@@ -51,6 +55,8 @@ class StoreReads:
         self._idle: list[tuple[RedisReader, float]] = []
         self._states: dict[int, _Cached] = {}
         self._loading = threading.Lock()
+        self._learner: tuple[Learner | None, float] | None = None
+        """What the learners have, and when it was read."""
 
     @contextmanager
     def reader(self) -> Iterator[RedisReader]:
@@ -67,11 +73,33 @@ class StoreReads:
 
     def states(self, reader: RedisReader) -> list[StoredState]:
         """Of all shards that have committed. Raises `Problem` where none has."""
-        found = [self._state(reader, shard) for shard in range(reader.info.shards)]
-        states = [state for state in found if state is not None]
+        return [state for _, state in self.shard_states(reader)]
+
+    def shard_states(self, reader: RedisReader) -> list[ShardState]:
+        """The same with the numbers of their shards. Raises `Problem` where none has committed."""
+        found = [(shard, self._state(reader, shard)) for shard in range(reader.info.shards)]
+        states = [ShardState(shard, state) for shard, state in found if state is not None]
         if not states:
             raise nothing_yet()
         return states
+
+    def with_learner(self, reader: RedisReader, states: Sequence[ShardState]) -> StoredState:
+        """One of these states, with all that the learners of the service know; they are looked at every 10 seconds."""
+        state = states[0].state
+        with self._loading:
+            now_s = self._clock()
+            if self._learner is None or now_s - self._learner[1] >= LEARNER_S:
+                self._learner = self._read_learner(reader, state), now_s
+            learner = self._learner[0]
+        return state if learner is None else replace(state, learner=learner)
+
+    def _read_learner(self, reader: RedisReader, state: StoredState) -> Learner | None:
+        """None where a run learns itself: its own state has it."""
+        learners = reader.learners()
+        if learners is None:
+            return None
+        with closing(learners):
+            return learner_of(learners, state, self._codec)
 
     def a_state(self, reader: RedisReader) -> StoredState:
         """That of any shard, for what is the same in all of them. Raises `Problem` where none has committed."""

@@ -21,8 +21,15 @@ from models.learner import Learner, prediction_specs
 from models.snapshot import ModelCodec, Snapshot
 from streams.adapters.redis_reader import RedisReader
 from streams.core.definitions import Definitions, compile_definitions
-from streams.core.saving import POPULATION_BLOB, SHARD_BLOB, SNAPSHOT_BLOB, VOCABULARY_BLOB, read_population
-from streams.core.state import CLOCK, COUNTERS, SF_SIZE, Population, allocate_population
+from streams.core.saving import (
+    POPULATION_BLOB,
+    SHARD_BLOB,
+    SNAPSHOT_BLOB,
+    VOCABULARY_BLOB,
+    WENT_LIVE_BLOB,
+    read_population,
+)
+from streams.core.state import CLOCK, COUNTERS, MINUTE, SF_SIZE, Population, allocate_population
 from streams.core.vocabulary import Vocabulary
 from streams.runtime.about import Run, stored_catalog, stored_run
 from streams.runtime.hints import DeadLetter
@@ -38,6 +45,12 @@ class _SmallState(msgspec.Struct):
     si: list[int]
     sf: bytes
     user_days: list[float]
+
+
+class _WentLive(msgspec.Struct, array_like=True):
+    """The part of a prediction's going live that is read here."""
+
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,10 @@ class StoredState:
     counters: dict[str, int]
     clock_s: float
     """The shard's clock, of several the latest, seconds since 1970 UTC; NaN before the first event."""
+    looked_s: float
+    """Up to when all looks have happened, seconds since 1970 UTC; of one shard."""
+    served_epochs: tuple[int | None, ...]
+    """[P] the epoch from which on users of one shard have had their turn since a prediction went live; None: not yet"""
     totals: Totals
     run: Run | None
     """None where events come without an end, to workers."""
@@ -90,7 +107,6 @@ def state_of(
     small = msgspec.msgpack.decode(blobs[SHARD_BLOB], type=_SmallState)
     vocabulary.load(msgspec.msgpack.decode(blobs[VOCABULARY_BLOB]))
     learned = blobs if learners is None else learners
-    fields = {n.removeprefix(LEARNER_PREFIX): d for n, d in learned.items() if n.startswith(LEARNER_PREFIX)}
     population = allocate_population(len(catalog.predictions))
     read_population(blobs[POPULATION_BLOB], population)
     snapshot = None
@@ -100,17 +116,40 @@ def state_of(
         catalog=catalog,
         definitions=definitions,
         vocabulary=vocabulary,
-        learner=Learner.load(prediction_specs(catalog), known_from_catalog, fields, codec, accept_gaps=True),
+        learner=_learner(catalog, known_from_catalog, learned, codec),
         snapshot=snapshot,
         population=population,
         user_days=np.array(small.user_days, np.float64),
         counters={name: small.si[at] for name, at in COUNTERS.items()},
         clock_s=float(np.frombuffer(small.sf, np.float64, SF_SIZE)[CLOCK]),
+        looked_s=60.0 * small.si[MINUTE],
+        served_epochs=_served_epochs(blobs.get(WENT_LIVE_BLOB), len(catalog.predictions)),
         totals=Totals.of(blobs),
         run=stored_run(blobs),
         users=users,
         members=dict(members),
     )
+
+
+def _learner(catalog: Catalog, names: Sequence[str], blobs: Mapping[str, bytes], codec: ModelCodec | None) -> Learner:
+    """`names` of the features as the catalog alone gives them."""
+    fields = {name.removeprefix(LEARNER_PREFIX): d for name, d in blobs.items() if name.startswith(LEARNER_PREFIX)}
+    return Learner.load(prediction_specs(catalog), names, fields, codec, accept_gaps=True)
+
+
+def learner_of(learners: RedisReader, state: StoredState, codec: ModelCodec | None = None) -> Learner:
+    """What the learners of a service know, from their own store. Raises as `state_of` does."""
+    names = Vocabulary(state.catalog).feature_names()
+    return _learner(state.catalog, names, _blobs_of_learners(learners), codec)
+
+
+def _blobs_of_learners(learners: RedisReader) -> dict[str, bytes]:
+    return {name: data for info in learners.shard_infos() for name, data in learners.blobs(info.shard).items()}
+
+
+def _served_epochs(data: bytes | None, predictions: int) -> tuple[int | None, ...]:
+    went_live = msgspec.msgpack.decode(data, type=dict[int, _WentLive]) if data else {}
+    return tuple(went_live[p].epoch if p in went_live else None for p in range(predictions))
 
 
 def read_state(reader: RedisReader, codec: ModelCodec | None = None) -> StoredState:
@@ -119,7 +158,7 @@ def read_state(reader: RedisReader, codec: ModelCodec | None = None) -> StoredSt
     if learners is None:
         return _joined(reader, None, codec)
     with closing(learners):
-        learned = {name: data for info in learners.shard_infos() for name, data in learners.blobs(info.shard).items()}
+        learned = _blobs_of_learners(learners)
     return _joined(reader, learned, codec)
 
 

@@ -332,7 +332,7 @@ def _prediction(state: StoredState, p: int, name: str, prediction: Prediction) -
         status=status_word(state.catalog, name, status),
         warmup=warmup_of(state, p),
         live_since_s=state.served_from_s(p),
-        first_judged_s=_first_judged_s(state, p, prediction),
+        first_judged_s=first_judged_s(state, p),
         learned=learner.learned,
         learned_goals=learner.goals,
         audience=int(state.population.counts[p].sum()),
@@ -378,9 +378,10 @@ def _first_labels_s(state: StoredState, p: int) -> float | None:
     return _known_at_s(state, list(state.catalog.predictions.values())[p], state.run.first_time_s)
 
 
-def _first_judged_s(state: StoredState, p: int, prediction: Prediction) -> float | None:
+def first_judged_s(state: StoredState, p: int) -> float | None:
+    """When the outcome of the first likelihood that prediction number `p` served is known; None while warming up."""
     served_s = state.served_from_s(p)
-    return None if served_s is None else _known_at_s(state, prediction, served_s)
+    return None if served_s is None else _known_at_s(state, list(state.catalog.predictions.values())[p], served_s)
 
 
 def _known_at_s(state: StoredState, prediction: Prediction, moment_s: float) -> float:

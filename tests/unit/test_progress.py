@@ -45,6 +45,8 @@ def state_at(clock_s: float) -> StoredState:
         user_days=np.zeros(1),
         counters={"events": 5, "looks": 7, "crossings": 3},
         clock_s=clock_s,
+        looked_s=clock_s,
+        served_epochs=(None,),
         totals=Totals(position=5),
         run=Run((InputFile("d", 5, 1, "x", 1, clock_s, START_S, clock_s),)),
         users=4,
