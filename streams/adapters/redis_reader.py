@@ -233,6 +233,10 @@ class RedisReader:
         """The latest transitions that the store still has, newest first within each shard."""
         return [entry for shard in range(self.info.shards) for entry in self._latest(shard, "outbox", limit)]
 
+    def shard_transitions(self, shard: int, limit: int) -> list[StreamEntry]:
+        """The same of one shard."""
+        return self._latest(shard, "outbox", limit)
+
     def dead_letters(self, limit: int = 100) -> list[StreamEntry]:
         """The latest dead letters, newest first within each shard."""
         return [entry for shard in range(self.info.shards) for entry in self._latest(shard, "dead", limit)]

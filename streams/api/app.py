@@ -13,6 +13,7 @@ from streams.api.auth import Authenticator
 from streams.api.definer import Definer
 from streams.api.definitions import add_definitions
 from streams.api.distribution import add_distribution
+from streams.api.drivers import add_drivers
 from streams.api.estimate import add_estimate
 from streams.api.everyone import Everyone
 from streams.api.health import add_health
@@ -21,9 +22,12 @@ from streams.api.limits import BodyLimit, InFlight, RateLimiter
 from streams.api.metrics import ApiMetrics, Observed
 from streams.api.prediction_estimate import Estimator, add_prediction_estimate, audience_size
 from streams.api.predictions import add_predictions
+from streams.api.quality import add_quality
 from streams.api.segments import add_segments
 from streams.api.services import Services
+from streams.api.sizes import add_sizes
 from streams.api.stream import add_stream
+from streams.api.user_search import add_user_search
 from streams.api.users import add_users
 from streams.api.webhooks import add_webhooks
 
@@ -57,8 +61,12 @@ def create_app(services: Services) -> FastAPI:
     everyone = Everyone(services.stored, options.scan_s, clock=services.clock, wall=services.wall)
     add_distribution(app, services.stored, everyone, authenticator)
     add_estimate(app, services.stored, everyone, authenticator)
+    add_quality(app, services.stored, authenticator)
+    add_drivers(app, services.stored, authenticator)
     add_segments(app, services.stored, authenticator)
+    add_sizes(app, services, authenticator)
     add_users(app, services.stored, authenticator)
+    add_user_search(app, services, everyone, authenticator)
     add_stream(app, services, authenticator, metrics)
     definer = Definer(services.definitions, services.stored, services.wall)
     estimator = Estimator(definer, services.history, partial(audience_size, services.stored), services.clock)

@@ -87,6 +87,15 @@ class Everyone:
     @contextmanager
     def scan(self, reader: RedisReader, states: list[ShardState]) -> Iterator[Iterator[UserPage]]:
         """A pass over all users. Raises `Problem` where too many run, or this one takes too long."""
+        with self.turn() as check:
+            yield everybody(reader, states, check)
+
+    @contextmanager
+    def turn(self) -> Iterator[Callable[[], None]]:
+        """For something that takes as long: a check that raises `Problem` when it has taken too long.
+
+        Raises `Problem` where too many run.
+        """
         if not self._free.acquire(timeout=_WAIT_S):
             raise _busy()
         try:
@@ -96,7 +105,7 @@ class Everyone:
                 if self._clock() > end_s:
                     raise _too_long(self._scan_s)
 
-            yield everybody(reader, states, check)
+            yield check
         finally:
             self._free.release()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from models.quality import Bucket
-from models.snapshot import Status
+from models.snapshot import PredictionSnapshot, Status
 from streams.api.views import time_text
 from streams.runtime.stored import StoredState
 from streams.runtime.summary import first_judged_s
@@ -24,10 +24,16 @@ def judged_view(bucket: Bucket) -> JudgedView:
     return JudgedView(moments=bucket.weight, mean_likelihood=bucket.mean_likelihood, actual_rate=bucket.actual_rate)
 
 
+def latest_model(states: list[StoredState], p: int) -> PredictionSnapshot | None:
+    """The latest model of prediction number `p` that a shard has in force; None before the first."""
+    known = [state.snapshot.predictions[p] for state in states if state.snapshot is not None]
+    return max(known, key=lambda each: each.version, default=None)
+
+
 def status_of(states: list[StoredState], p: int) -> Status:
     """Of prediction number `p`, as of the shard with its latest model."""
-    known = [state.snapshot.predictions[p] for state in states if state.snapshot is not None]
-    return max(known, key=lambda each: each.version).status if known else Status.WARMING
+    model = latest_model(states, p)
+    return Status.WARMING if model is None else model.status
 
 
 def why_nothing_is_judged(state: StoredState, p: int) -> str:

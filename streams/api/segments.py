@@ -16,6 +16,7 @@ from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.pages import invalid_cursor, members_cursor, members_place
 from streams.api.predictions import require
+from streams.api.problems import Kind, Problem
 from streams.api.stored import StoreReads
 from streams.api.views import MemberPage, MemberView, ScoreView, SegmentList, SegmentView, time_text
 from streams.runtime.members import Member, chosen_members, describe
@@ -28,6 +29,13 @@ _MEDIA: Final = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="About so many; some more may come at once.")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=2_000)]
+Scores = Annotated[
+    list[str] | None,
+    Query(
+        description="Predictions whose scores are wanted; may be given more than once. Without it: all that are live.",
+        max_length=100,
+    ),
+]
 Format = Annotated[Literal["ndjson", "csv"], Query(description="A JSON object a line, or a table.")]
 
 
@@ -88,19 +96,23 @@ def add_segments(app: FastAPI, stored: StoreReads, authenticator: Authenticator)
                 "description": "One member a line, in no order.",
                 "content": {"application/x-ndjson": {}, "text/csv": {}},
             },
-            **problems(404, 422),
+            **problems(404, 409, 422),
         },
         **access(authenticator, Role.READ),
     )
-    def export(segment_id: str, format: Format = "ndjson") -> StreamingResponse:  # noqa: A002  the parameter's name
+    def export(
+        segment_id: str,
+        format: Format = "ndjson",  # noqa: A002  the parameter's name
+        scores: Scores = None,
+    ) -> StreamingResponse:
         with stored.reader() as reader:
             state = _state_with(stored, reader, segment_id)
+        predictions = _exported(state, scores)
         lines = _LINES[format]
 
         def content() -> Iterator[bytes]:
             with stored.reader() as reader:
                 users = chosen_members(reader, segment_id)
-                predictions = tuple(state.catalog.predictions)
                 yield from lines(describe(reader, state, segment_id, users, predictions), predictions)
 
         name = {"Content-Disposition": f'attachment; filename="{segment_id}.{format}"'}
@@ -125,6 +137,22 @@ def _state_with(stored: StoreReads, reader: RedisReader, segment: str) -> Stored
     state = stored.a_state(reader)
     require("segment", segment, state.definitions.segment_ids)
     return state
+
+
+def _exported(state: StoredState, wanted: list[str] | None) -> tuple[str, ...]:
+    """The predictions whose scores go into a file: a file is there to be used. Raises NotStored, `Problem`."""
+    known = state.catalog.predictions
+    if wanted is None:
+        return tuple(name for name, prediction in known.items() if prediction.access == "live")
+    for name in wanted:
+        require("prediction", name, known)
+        if known[name].access != "live":
+            raise Problem(
+                Kind.NOT_LIVE,
+                f"the scores of {name} are only to be looked at, as its access is {known[name].access}; set access: "
+                "live in its definition to use them",
+            )
+    return tuple(dict.fromkeys(wanted))
 
 
 def _view(reader: RedisReader, state: StoredState, name: str) -> SegmentView:

@@ -206,8 +206,9 @@ def _of_row(
         return (low <= total) & (total <= high)
     if code == SINCE:
         latest: F64 = rows.u[:, c.u_latest + a].astype(np.float64)
-        since = time_s - latest
-        return (latest != 0.0) & (low <= since) & (since < high)
+        since: F64 = time_s - latest
+        is_within: Flags = (latest != 0.0) & (low <= since) & (since < high)
+        return is_within
     value: F64 = rows.t[:, c.t_trait + a]
     if code == TRAIT_RANGE:
         return (value < TEXT_BASE) & (low <= value) & (value <= high)

@@ -1,0 +1,138 @@
+"""How large a segment is and was: counted back from its size now by the transitions that the log still has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+import msgspec
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+
+from config.errors import BrokerError, BrokerUnavailable
+from streams.api.auth import Authenticator, access
+from streams.api.document import problems
+from streams.api.keys import Role
+from streams.api.predictions import require
+from streams.api.services import Services
+from streams.api.user_search import LOOK_S, LOOKED_AT
+from streams.ports import Crossing
+from streams.runtime.crossings_tail import Tail
+
+_MAX_DAYS: Final = 400
+_NO_LOG: Final = "there is no log of transitions here, or it holds nothing (any more); a replay writes them into a file"
+
+
+class DaySize(BaseModel):
+    """One day of event time, UTC."""
+
+    day: str = Field(examples=["2026-05-28"])
+    entered: int = Field(description="Entries of that day; a user may enter several times.")
+    exited: int
+    members: int = Field(description="At its end.")
+
+
+class SizesView(BaseModel):
+    """A segment's size."""
+
+    segment_id: str = Field(examples=["orders_7d.high"])
+    members: int = Field(description="Now.")
+    days: list[DaySize] = Field(description="Oldest first; days without a change are there, too.")
+    complete_from: str | None = Field(
+        description="From this day on nothing is missing; before it the log does not reach. null: nothing is known."
+    )
+    reason: str | None = Field(description="Why there are no days.")
+
+
+class _Data(msgspec.Struct):
+    segment_id: str
+    in_segment: bool
+
+
+class _Change(msgspec.Struct):
+    time: datetime
+    data: _Data
+
+
+_CHANGE: Final = msgspec.json.Decoder(_Change)
+
+
+@dataclass(slots=True)
+class _Days:
+    """Changes of one segment by day, and from when on they are all there."""
+
+    entered: Counter[date] = field(default_factory=Counter)
+    exited: Counter[date] = field(default_factory=Counter)
+    firsts: dict[int, date] = field(default_factory=dict)
+    """Of each partition, the day of the first transition that was read."""
+
+    def take(self, page: list[Crossing], segment: str) -> None:
+        for crossing in page:
+            change = _CHANGE.decode(crossing.data)
+            day = change.time.astimezone(UTC).date()
+            self.firsts.setdefault(crossing.partition, day)
+            if change.data.segment_id == segment:
+                (self.entered if change.data.in_segment else self.exited)[day] += 1
+
+    def complete_from(self, tail: Tail) -> date | None:
+        """The first day of which surely nothing is missing; None where that cannot be told."""
+        cut = [part for part, start in enumerate(tail.starts) if start]
+        if not all(part in self.firsts for part in cut):
+            return None  # a partition whose transitions have all gone: nobody knows when the last one was
+        if cut:
+            return max(self.firsts[part] for part in cut) + timedelta(days=1)
+        return min(self.firsts.values(), default=None)
+
+    def sizes(self, now: int, first: date) -> list[DaySize]:
+        """Counted back from the size now."""
+        last = max([*self.entered, *self.exited, *self.firsts.values(), first])
+        first = max(first, last - timedelta(days=_MAX_DAYS - 1))
+        found, members, day = list[DaySize](), now, last
+        while day >= first:
+            entered, exited = self.entered[day], self.exited[day]
+            found.append(DaySize(day=day.isoformat(), entered=entered, exited=exited, members=members))
+            members -= entered - exited
+            day -= timedelta(days=1)
+        return found[::-1]
+
+
+def add_sizes(app: FastAPI, services: Services, authenticator: Authenticator) -> None:
+    """Add the route."""
+
+    @app.get(
+        "/v1/segments/{segment_id}/sizes",
+        tags=["segments"],
+        operation_id="getSizes",
+        summary="How large a segment is, and was on the last days",
+        responses=problems(404, 422),
+        **access(authenticator, Role.READ),
+    )
+    async def sizes(segment_id: str) -> SizesView:
+        members = await asyncio.to_thread(_members, services, segment_id)
+        view = SizesView(segment_id=segment_id, members=members, days=[], complete_from=None, reason=_NO_LOG)
+        try:
+            feed = await services.transitions.open()
+        except BrokerUnavailable:
+            raise
+        except BrokerError:  # no log was made yet
+            return view
+        try:
+            tail, days = Tail.of(await feed.kept(), LOOKED_AT), _Days()
+            async for page in tail.pages(feed, LOOK_S):
+                await asyncio.to_thread(days.take, page, segment_id)
+        finally:
+            await feed.close()
+        first = days.complete_from(tail)
+        if first is None:
+            return view
+        shown = days.sizes(members, first)
+        return view.model_copy(update={"days": shown, "complete_from": first.isoformat(), "reason": None})
+
+
+def _members(services: Services, segment: str) -> int:
+    with services.stored.reader() as reader:
+        require("segment", segment, services.stored.a_state(reader).definitions.segment_ids)
+        return reader.member_count(segment)

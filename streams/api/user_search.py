@@ -1,0 +1,133 @@
+"""Users by their id or its beginning, and a user's latest transitions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import FastAPI, Query
+from pydantic import BaseModel, Field
+
+from config.errors import BrokerError, BrokerUnavailable
+from streams.api.auth import Authenticator, access
+from streams.api.document import problems
+from streams.api.everyone import Everyone
+from streams.api.keys import Role
+from streams.api.services import Services
+from streams.api.stored import StoreReads
+from streams.core.partition import shard_of
+from streams.ports import Crossing, TransitionFeed
+from streams.runtime.crossings_tail import Tail
+from streams.runtime.found_users import users_like
+
+LOOKED_AT: Final = 20_000
+"""So many of the latest transitions of the user's partition are looked through."""
+_STORED: Final = 5_000
+"""The same in the store."""
+LOOK_S: Final = 5.0
+
+Prefix = Annotated[
+    str, Query(alias="id", min_length=1, max_length=500, description="An id, or how it begins.", examples=["ann"])
+]
+User = Annotated[str, Query(min_length=1, max_length=500, description="Whose.", examples=["ann"])]
+Limit = Annotated[int, Query(ge=1, le=100, description="At most so many.")]
+
+
+class FoundUser(BaseModel):
+    """One user."""
+
+    user_id: str
+
+
+class FoundUsers(BaseModel):
+    """Who was found: the very id first, the others in no order."""
+
+    items: list[FoundUser]
+    complete: bool = Field(description="false: there may be more whose ids begin so.")
+
+
+class TransitionList(BaseModel):
+    """A user's latest transitions, the latest first, as they were published (docs/events.md)."""
+
+    items: list[dict[str, Any]]
+    looked_at: int = Field(description="Transitions that were looked through: the latest of the user's partition.")
+    complete: bool = Field(description="Whether these are surely all that are kept of the user.")
+
+
+class _Whose(msgspec.Struct):
+    subject: str
+
+
+_WHOSE: Final = msgspec.json.Decoder(_Whose)
+
+
+def add_user_search(app: FastAPI, services: Services, everyone: Everyone, authenticator: Authenticator) -> None:
+    """Add the routes."""
+
+    @app.get(
+        "/v1/users",
+        tags=["users"],
+        operation_id="findUsers",
+        summary="Users by their id or its beginning",
+        responses=problems(422),
+        **access(authenticator, Role.READ),
+    )
+    def find(prefix: Prefix, limit: Limit = 20) -> FoundUsers:
+        with services.stored.reader() as reader, everyone.turn() as check:
+            found, is_complete = users_like(reader, prefix, limit, check)
+        return FoundUsers(items=[FoundUser(user_id=user) for user in found], complete=is_complete)
+
+    @app.get(
+        "/v1/transitions",
+        tags=["users"],
+        operation_id="listTransitions",
+        summary="A user's latest transitions",
+        responses=problems(422),
+        **access(authenticator, Role.READ),
+    )
+    async def transitions(user: User, limit: Limit = 20) -> TransitionList:
+        try:
+            feed = await services.transitions.open()
+        except BrokerUnavailable:
+            raise
+        except BrokerError:  # no log was made yet
+            return await asyncio.to_thread(_stored, services.stored, user, limit)
+        try:
+            found = await latest_of(feed, user, limit)
+        finally:
+            await feed.close()
+        if found is not None:
+            return found
+        return await asyncio.to_thread(_stored, services.stored, user, limit)
+
+
+def _stored(stored: StoreReads, user: str, limit: int) -> TransitionList:
+    """From the store, where a replay leaves its latest ones."""
+    with stored.reader() as reader:
+        entries = reader.shard_transitions(shard_of(user, reader.info.shards), _STORED)
+    found = [entry.data for entry in entries if _WHOSE.decode(entry.data).subject == user]
+    shown = [msgspec.json.decode(data) for data in found[:limit]]
+    return TransitionList(items=shown, looked_at=len(entries), complete=False)
+
+
+async def latest_of(feed: TransitionFeed, user: str, limit: int) -> TransitionList | None:
+    """What the end of the user's partition holds of the user; None where nothing was ever written to the log.
+
+    Raises BrokerUnavailable, BrokerError.
+    """
+    kept = await feed.kept()
+    if not any(part.end for part in kept):
+        return None
+    number = shard_of(user, len(kept))
+    tail = Tail.of(kept, LOOKED_AT, only=number)
+    found: list[bytes] = []
+    async for page in tail.pages(feed, LOOK_S):
+        found += await asyncio.to_thread(_of_user, page, user)
+    shown = [msgspec.json.decode(data) for data in reversed(found[-limit:])]
+    is_all = tail.starts[number] == kept[number].begin and len(found) <= limit
+    return TransitionList(items=shown, looked_at=tail.records, complete=is_all)
+
+
+def _of_user(crossings: list[Crossing], user: str) -> list[bytes]:
+    return [crossing.data for crossing in crossings if _WHOSE.decode(crossing.data).subject == user]
