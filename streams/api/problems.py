@@ -37,7 +37,6 @@ class Kind(Enum):
     FORBIDDEN = ("forbidden", 403, "The key may not do this")
     NOT_FOUND = ("not-found", 404, "There is no such thing")
     CANNOT_ESTIMATE = ("cannot-estimate", 409, "This cannot be told from what is kept")
-    NOT_LIVE = ("not-live", 409, "The prediction is only to be looked at")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method cannot be used here")
     TIMEOUT = ("timeout", 408, "The body took too long to arrive")
     EXISTS = ("already-exists", 409, "There is one with this id")

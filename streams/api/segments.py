@@ -148,7 +148,7 @@ def _exported(state: StoredState, wanted: list[str] | None) -> tuple[str, ...]:
         require("prediction", name, known)
         if known[name].access != "live":
             raise Problem(
-                Kind.NOT_LIVE,
+                Kind.NOT_TARGETABLE,
                 f"the scores of {name} are only to be looked at, as its access is {known[name].access}; set access: "
                 "live in its definition to use them",
             )

@@ -157,7 +157,7 @@ def test_scores_that_are_only_to_be_looked_at_are_not_exported(api: ApiWorld) ->
     only = ask(api, path, format="csv", scores="loyal_2d").text.splitlines()[0].split(",")
     assert only == ["user_id", "since", "entry_count", *(f"loyal_2d_{x}" for x in ("score", "likelihood", "category"))]
     refused = ask(api, path, scores=["orders_2d", "shown_2d"])
-    assert (refused.status_code, refused.json()["type"]) == (409, "urn:tideline:problem:not-live")
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:tideline:problem:not-targetable")
     assert "access: live" in refused.json()["detail"]
     assert ask(api, path, scores="nope").status_code == 404
     assert CATALOG.predictions["shown_2d"].access == "preview"
