@@ -16,7 +16,7 @@ from starlette.responses import Response
 from config.base import MAX_WINDOW_S
 from config.catalog import Catalog, Filter, Prediction
 from config.durations import DAY_S, HOUR_S, format_duration
-from config.errors import BrokerError, BrokerUnavailable
+from config.errors import BrokerError, BrokerUnavailable, NotKept
 from models.learner import prediction_specs
 from streams.adapters.event_history import EventHistory
 from streams.api import definition_document as document
@@ -25,12 +25,14 @@ from streams.api.definer import Definer
 from streams.api.definition_requests import read_json
 from streams.api.definitions_view import DefinitionsView, Edit, read
 from streams.api.document import problems
+from streams.api.everyone import Everyone
 from streams.api.keys import Role
 from streams.api.problems import Kind, Problem
 from streams.api.services import ApiOptions
 from streams.api.stored import StoreReads
 from streams.api.views import time_text
 from streams.runtime.goal_scan import GoalScan, scan_goals
+from streams.runtime.selecting import Selector
 
 MAX_EVENTS: Final = 500_000
 """Of the log; reading so many takes some seconds."""
@@ -163,22 +165,26 @@ def add_prediction_estimate(
         return Response(found.model_dump_json(), media_type="application/json")
 
 
-def audience_size(stored: StoreReads, tree: Filter | None) -> tuple[int | None, str | None]:
+def audience_size(stored: StoreReads, everyone: Everyone, tree: Filter | None) -> tuple[int | None, str | None]:
     """How many users a filter over traits and events holds for now, for None all; or why that is not known.
 
-    Raises StoreError.
+    Raises StoreError, and `Problem` where looking at all users takes too long.
     """
     try:
         with stored.reader() as reader:
-            stored.a_state(reader)
-            users = sum(info.users for info in reader.shard_infos())
+            states = stored.shard_states(reader)
+            if tree is None:
+                return sum(info.users for info in reader.shard_infos()), None
+            selectors = {id(state): Selector.of(state, tree) for _, state in states}
+            with everyone.scan(reader, states) as pages:
+                chosen = [int(selectors[id(p.state)].chosen(p.users, p.said).sum()) for p in pages]
+            return sum(chosen), None
+    except NotKept as error:
+        return None, str(error)
     except Problem as problem:
         if problem.kind is Kind.UNAVAILABLE:
             return None, "nothing is stored yet"
         raise
-    if tree is None:
-        return users, None
-    return None, f"of {users:,} users; who of them an audience holds is not counted here"
 
 
 def _prediction(view: DefinitionsView, data: Any) -> Prediction:
