@@ -24,6 +24,7 @@ from tests.unit.test_deliveries_signing import SECRET, verified
 from tests.unit.webhook_receiver import Receiver
 
 QUICK = Limits(attempts=4, first_pause_s=0.01, longest_pause_s=0.02, trip_after=6, first_open_s=0.05)
+QUICK_AND_PATIENT = Limits(attempts=100, first_pause_s=0.01, longest_pause_s=0.02, trip_after=1_000)
 PATIENCE_S = 20.0
 SEGMENT = "orders_7d.high"
 
@@ -219,7 +220,7 @@ def test_a_restart_goes_on_and_loses_nothing(store: RedisDeliveries) -> None:
         async with Inbox() as inbox:
             inbox.status = lambda event: 200 if int(event["id"], 16) % 2 else 500
             hook(store, inbox)
-            slow = Limits(attempts=50, first_pause_s=0.01, longest_pause_s=0.02, trip_after=1_000)
+            slow = QUICK_AND_PATIENT
             async with delivering(store, log, slow):
                 for number in range(40):
                     log.put(0, crossing(number, f"user-{number}"))
@@ -230,6 +231,41 @@ def test_a_restart_goes_on_and_loses_nothing(store: RedisDeliveries) -> None:
             async with delivering(store, log, slow):
                 await inbox.until(lambda: set(inbox.ids()) == set(range(50)))
                 await stored(lambda: store.waiting_count("wh_1") == 0)
+
+    run(doing)
+
+
+def test_a_crash_at_any_moment_loses_nothing_and_ids_stay(store: RedisDeliveries) -> None:
+    async def doing() -> None:
+        log, rng, count = MemoryTransitionLog(), Random(3), 0
+        sender = Sender(allow_private=True, timeout_s=5.0)
+        async with Inbox() as inbox:
+            inbox.status = lambda _: 200 if rng.random() < 0.7 else 503
+            hook(store, inbox)
+            for _ in range(5):
+                service = DeliveryService(
+                    store, log, sender, members=MemoryMembers(), limits=QUICK_AND_PATIENT, rng=rng, lease_s=0.3
+                )
+                running = asyncio.create_task(service.run())
+                for _ in range(40):
+                    log.put(0, crossing(count, f"user-{count % 9}"))
+                    count += 1
+                had = len(inbox.taken)
+                await inbox.until(lambda had=had: len(inbox.taken) > had + 3)  # type: ignore[misc]
+                running.cancel()  # as kill -9: nothing is finished, and the lease is not given back
+                await asyncio.gather(running, return_exceptions=True)
+            async with delivering(store, log, QUICK_AND_PATIENT):
+                await inbox.until(lambda: set(inbox.ids()) == set(range(count)))
+                await stored(lambda: store.waiting_count("wh_1") == 0)
+        await sender.close()
+        bodies: dict[str, set[bytes]] = {}
+        for _, _, headers, body in inbox.requests:
+            bodies.setdefault(headers["webhook-id"], set()).add(body)
+        assert len(bodies) == count
+        assert all(len(found) == 1 for found in bodies.values()), "one id always says the same"
+        for user in range(9):
+            firsts = list(dict.fromkeys(number for number in inbox.ids() if number % 9 == user))
+            assert firsts == sorted(firsts)
 
     run(doing)
 
