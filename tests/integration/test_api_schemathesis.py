@@ -15,7 +15,7 @@ from streams.runtime.place import join_place
 from tests.integration.api_process import ApiProcess
 from tests.integration.shop_world import Shop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SEED, EXAMPLES = 20_261_122, 8
 
 
@@ -37,13 +37,13 @@ def test_the_api_is_as_its_document_says(shop: Shop, tmp_path: Path) -> None:
                 f"{api.url}/openapi.json",
                 "--no-color",
                 "--workers",
-                "2",
+                "1",  # it parses its own source, which two threads of Python 3.11 cannot do at the same time
             ]
             command += ["--phases", "examples,coverage,fuzzing", "--checks", "all"]
             command += ["--exclude-path", "/v1/stream"]  # it has no end; tests/unit/test_api_stream.py
             command += ["--header", f"Authorization: Bearer {api.keys[Role.ADMIN]}"]
             command += ["--seed", str(SEED), "--max-examples", str(EXAMPLES), "--generation-database", "none"]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=540, check=False)
             words = api.words()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in words
