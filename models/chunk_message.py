@@ -5,6 +5,7 @@ The arrays follow each other column by column, little-endian, in the order of `_
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,7 @@ from models.examples import ExampleChunk
 from models.jit import I64
 from models.snapshot import BINS
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _COLUMNS: Final = (
     ("x", "<f4"),
     ("y", "<u1"),
@@ -43,8 +44,11 @@ class ChunkMessage:
     """[BINS] users of the audience per bin of their rank value."""
     of_model: bool
     """Whether those are rank values of the model; while warming up they are the heuristic's."""
-    catalog: str = ""
-    """Digest of the catalog under which the features were computed."""
+    question: str = ""
+    """What the prediction asks, as a digest (`streams.core.questions`): the same id may ask something else one day."""
+    names: tuple[str, ...] = ()
+    """Of the features, in column order: those of the shard's catalog, which may be older or newer than the learner's.
+    Only with examples."""
 
     def to_bytes(self) -> bytes:
         chunk = self.chunk
@@ -52,7 +56,7 @@ class ChunkMessage:
         return _ENCODER.encode(
             _Wire(
                 FORMAT,
-                self.catalog,
+                self.question,
                 self.prediction_id,
                 chunk.shard,
                 chunk.number,
@@ -62,12 +66,15 @@ class ChunkMessage:
                 columns,
                 self.counts.astype("<i4").tobytes(),
                 self.of_model,
+                self.names if len(chunk) else (),
             )
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes, predictions: dict[str, int], catalog: str = "") -> ChunkMessage | None:
-        """What `to_bytes` gave; `predictions`: id -> index for the chunk. None if it is of another catalog.
+    def from_bytes(
+        cls, data: bytes, predictions: Mapping[str, int], questions: Mapping[str, str] | None = None
+    ) -> ChunkMessage | None:
+        """What `to_bytes` gave; `predictions`: id -> index for the chunk. None if it is not about one of `questions`.
 
         Raises ModelError for other bytes, another format or a prediction that is not among them.
         """
@@ -77,7 +84,7 @@ class ChunkMessage:
             raise ModelError(f"these bytes are no chunk of examples: {error}") from error
         if wire.format != FORMAT:
             raise ModelError(f"a chunk has format {wire.format} instead of {FORMAT}")
-        if wire.catalog != catalog:
+        if questions is not None and questions.get(wire.prediction_id) != wire.question:
             return None
         if wire.prediction_id not in predictions:
             raise ModelError(f"a chunk is of the prediction {wire.prediction_id!r}, which the catalog does not have")
@@ -88,13 +95,14 @@ class ChunkMessage:
             _unpack(wire, predictions[wire.prediction_id]),
             np.frombuffer(wire.counts, "<i4").astype(np.int64),
             wire.of_model,
-            wire.catalog,
+            wire.question,
+            wire.names,
         )
 
 
 class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     format: int
-    catalog: str
+    question: str
     prediction_id: str
     shard: int
     number: int
@@ -104,6 +112,7 @@ class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     columns: bytes
     counts: bytes
     of_model: bool
+    names: tuple[str, ...]
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -112,6 +121,8 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Wire)
 
 def _unpack(wire: _Wire, prediction: int) -> ExampleChunk:
     n, features = wire.examples, wire.features
+    if wire.names and len(wire.names) != features:
+        raise ModelError(f"a chunk of {wire.prediction_id} has {features} features and {len(wire.names)} names of them")
     expected = sum(np.dtype(t).itemsize for _, t in _COLUMNS[1:]) * n + 4 * n * features
     if n < 0 or features < 0 or len(wire.columns) != expected:
         which = f"chunk {wire.number} of {wire.prediction_id}, shard {wire.shard}"

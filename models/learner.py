@@ -22,7 +22,7 @@ Bounds: the model, `warmup.CAPACITY` rows while warming, `quality.MAX_WEEKS` pac
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -96,11 +96,32 @@ class Learner:
         self.feature_names = tuple(feature_names)
         self.predictions = tuple(PredictionLearner(spec, self.feature_names, accept_gaps) for spec in specs)
         self._codec = codec
+        self._saves_all = False
+        """Nothing of it is stored where it will be saved next."""
 
     @property
     def needs_signing_key(self) -> bool:
         """Whether a model can only be stored as a signed pickle, so that a `codec` is needed."""
         return not all(isinstance(prediction.model, CompiledLogistic) for prediction in self.predictions)
+
+    def adopt(self, other: "Learner", predictions: Collection[str], places: Sequence[int]) -> None:
+        """Take over some predictions of `other`; `places` [F]: where each feature of this learner stands there, or -1.
+
+        `other` must not be used any more. Raises ModelError for a river model over other features.
+        """
+        theirs = {learner.spec.id: learner for learner in other.predictions if learner.spec.id in predictions}
+        same = list(places) == list(range(len(other.feature_names)))
+        for learner in theirs.values():
+            if not same:
+                learner.take_features(places, self.feature_names)
+        self.predictions = tuple(theirs.get(learner.spec.id, learner) for learner in self.predictions)
+        self._saves_all = True
+
+    def over(self, feature_names: Sequence[str], places: Sequence[int]) -> "Learner":
+        """The same learner over other features; see `adopt`. This one must not be used any more."""
+        moved = Learner([learner.spec for learner in self.predictions], feature_names, self._codec)
+        moved.adopt(self, [learner.spec.id for learner in self.predictions], places)
+        return moved
 
     def learn(self, chunk: ExampleChunk) -> bool:
         """Judges and learns one chunk; does nothing for one that was seen. Whether it was new.
@@ -124,17 +145,32 @@ class Learner:
 
         Raises SnapshotRefused for a river model when there is no codec.
         """
-        return self._fields(changed_only=False)
+        return {
+            name: data
+            for prediction in self.predictions
+            for name, data in self._fields_of(prediction, changed_only=False).items()
+        }
 
     def take_changes(self) -> dict[str, bytes]:
         """The fields of `state` that changed since the last call; empty bytes for one to be dropped.
 
         Laid over what was stored before, they are the state. Raises as `state` does.
         """
-        fields = self._fields(changed_only=True)
+        fields: dict[str, bytes] = {}
         for prediction in self.predictions:
+            fields |= self._fields_of(prediction, changed_only=not (self._saves_all and prediction.has_learned))
             prediction.mark_saved()
+        self._saves_all = False
         return fields
+
+    def state_names(self) -> set[str]:
+        """Names of the fields of the predictions that have learned anything."""
+        return {
+            name
+            for prediction in self.predictions
+            if prediction.has_learned
+            for name in self._fields_of(prediction, changed_only=False)
+        }
 
     @classmethod
     def load(
@@ -165,12 +201,9 @@ class Learner:
                 part.restore(sorted_out[part.spec.id], codec)
         return learner
 
-    def _fields(self, *, changed_only: bool) -> dict[str, bytes]:
-        return {
-            f"{prediction.spec.id}:{name}": data
-            for prediction in self.predictions
-            for name, data in prediction.state(self._codec, changed_only=changed_only).items()
-        }
+    def _fields_of(self, prediction: "PredictionLearner", *, changed_only: bool) -> dict[str, bytes]:
+        fields = prediction.state(self._codec, changed_only=changed_only)
+        return {f"{prediction.spec.id}:{name}": data for name, data in fields.items()}
 
 
 class PredictionLearner:
@@ -194,6 +227,11 @@ class PredictionLearner:
         self._served_from_s = math.inf
         self._made: tuple[tuple[int, Status], PredictionSnapshot] | None = None
         self._changed = False
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether any chunk has come."""
+        return bool(self._seen)
 
     def learn(self, chunk: ExampleChunk) -> bool:
         """Whether the chunk was new."""
@@ -223,6 +261,25 @@ class PredictionLearner:
         self.learned += len(chunk)
         self.goals += int(np.count_nonzero(chunk.y))
         return True
+
+    def go_on_after(self, seen: Mapping[int, int]) -> None:
+        """What was learned apart goes on in a service: chunks up to these numbers, by shard, are in it.
+
+        Versions are counted anew there.
+        """
+        self._seen = dict(seen)
+        self._building = None if self._building is None else 0
+        self._made, self._changed = None, True
+
+    def take_features(self, places: Sequence[int], names: tuple[str, ...]) -> None:
+        """Go on over other features, as `CompiledLogistic.over` says."""
+        if isinstance(self.model, CompiledLogistic):
+            self.model = self.model.over(places)
+        elif self.learned:
+            raise ModelError(f"{self.spec.id}: a river model cannot go on with other features")
+        else:
+            self.model = _new_model(self.spec, names)
+        self._made = None
 
     def _warm_up(self, chunk: ExampleChunk) -> None:
         had_left = self.warmup.left

@@ -20,6 +20,7 @@ was learned, so the model of record stays one that people know.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
@@ -140,6 +141,18 @@ class CompiledLogistic:
         """The likelihood of one row float32[F]; river's sigmoid, flat at 0 and 1 beyond a logit of 30."""
         z = self.logit(x_row)
         return 1.0 / (1.0 + math.exp(-z)) if abs(z) <= FLAT_LOGIT else float(z > 0.0)
+
+    def over(self, places: Sequence[int]) -> "CompiledLogistic":
+        """The same model over other features: `places` [new F] says where each stood before, -1 for a new one.
+
+        A new feature begins as one that was 0 in all examples so far.
+        """
+        model = CompiledLogistic(len(places), self.params)
+        model.examples, model.steps, model.intercept = self.examples, self.steps, self.intercept
+        for new, old in enumerate(places):
+            if old >= 0:
+                model._state[:, new] = self._state[:, old]
+        return model
 
     def to_bytes(self) -> bytes:
         """The whole state as msgpack numbers; `from_bytes` gives a model that continues bit for bit."""

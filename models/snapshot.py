@@ -8,7 +8,8 @@ only through a `ModelCodec`, which signs what it writes and refuses what it did 
 
 import enum
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -82,6 +83,19 @@ class PredictionSnapshot:
         if not (math.isfinite(self.bias) and np.isfinite(self.weights).all() and np.isfinite(self.means).all()):
             raise SnapshotRefused("weights, bias or means of a snapshot hold a number that is not finite")
 
+    def over(self, places: Sequence[int]) -> "PredictionSnapshot":
+        """The same model over other features: `places` says where each of them stands in this one, -1 for nowhere.
+
+        A feature that is nowhere weighs nothing. Raises SnapshotRefused for a model that is no weights, if any moves.
+        """
+        if list(places) == list(range(len(self.weights))):
+            return self
+        if self.model is not None:
+            raise SnapshotRefused("a river model that is not linear cannot take over other features")
+        at = np.array(places, np.int64)
+        weights, means = (np.where(at >= 0, values[at], 0.0) for values in (self.weights, self.means))
+        return replace(self, weights=weights, means=means)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -97,6 +111,8 @@ class Snapshot:
     predictions: tuple[PredictionSnapshot, ...]
     counts: npt.NDArray[np.int64]
     """[P, BINS] users of the audience per bin of their recorded rank value: the distribution F."""
+    names: tuple[str, ...] = ()
+    """Of the features, in column order, where it goes to shards whose catalog may give them other columns."""
 
     def __post_init__(self) -> None:
         if self.counts.dtype != np.int64 or self.counts.shape != (len(self.predictions), BINS):
@@ -106,6 +122,8 @@ class Snapshot:
             )
         if self.counts.size and int(self.counts.min()) < 0:
             raise SnapshotRefused(f"snapshot {self.version}: a bin of the distribution is negative")
+        if self.names and len(self.names) != self.features:
+            raise SnapshotRefused(f"snapshot {self.version}: {len(self.names)} names for {self.features} features")
         for index, prediction in enumerate(self.predictions):
             if len(prediction.weights) != self.features:
                 raise SnapshotRefused(
@@ -122,11 +140,23 @@ class Snapshot:
         """The snapshot as msgpack. Raises SnapshotRefused for a model that is not linear when no codec is given."""
         predictions = [_pack_prediction(self.version, p, codec) for p in self.predictions]
         counts = self.counts.astype("<i8").tobytes()
-        return msgspec.msgpack.encode(_Wire(FORMAT, self.version, self.features, predictions, counts))
+        return msgspec.msgpack.encode(_Wire(FORMAT, self.version, self.features, predictions, counts, self.names))
+
+    def over(self, names: Sequence[str]) -> "Snapshot":
+        """The same models over features with these names, in this order; 0 for one that they have not learned from.
+
+        Raises SnapshotRefused for a model that is no weights and has other features.
+        """
+        if not self.names or tuple(names) == self.names:
+            return self
+        place = {name: j for j, name in enumerate(self.names)}
+        places = [place.get(name, -1) for name in names]
+        moved = tuple(one.over(places) for one in self.predictions)
+        return Snapshot(self.version, moved, self.counts, tuple(names))
 
     @classmethod
-    def from_bytes(cls, data: bytes, features: int, codec: ModelCodec | None = None) -> "Snapshot":
-        """The snapshot that `to_bytes` wrote, for shards with `features` columns.
+    def from_bytes(cls, data: bytes, features: int | None = None, codec: ModelCodec | None = None) -> "Snapshot":
+        """The snapshot that `to_bytes` wrote, for shards with `features` columns; of any number without it.
 
         Raises SnapshotRefused when the bytes are not a snapshot, are of another format, have another
         number of features, hold numbers that are not finite, or hold a model without a valid signature.
@@ -137,11 +167,13 @@ class Snapshot:
             raise SnapshotRefused(f"these bytes are not a snapshot: {error}") from error
         if wire.format != FORMAT:
             raise SnapshotRefused(f"snapshot format {wire.format} is not the known one, {FORMAT}")
+        if features is None:
+            features = wire.features
         if wire.features != features:
             raise SnapshotRefused(f"snapshot {wire.version} has {wire.features} features, this shard has {features}")
         predictions = tuple(_unpack_prediction(wire.version, p, features, codec) for p in wire.predictions)
         counts = _array(wire.version, wire.counts, "<i8", len(predictions) * BINS)
-        return cls(wire.version, predictions, counts.reshape(len(predictions), BINS))
+        return cls(wire.version, predictions, counts.reshape(len(predictions), BINS), wire.names)
 
 
 class _WirePrediction(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -161,6 +193,7 @@ class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     features: int
     predictions: list[_WirePrediction]
     counts: bytes
+    names: tuple[str, ...] = ()
 
 
 def _pack_prediction(version: int, prediction: PredictionSnapshot, codec: ModelCodec | None) -> _WirePrediction:

@@ -46,6 +46,7 @@ class Identity:
     `input` is the digest of the first file that is replayed, None for an endless input. Which others were read behind
     it is part of the shard's state, as it grows with the run.
     `predictions` and `segments` are written down for readers and not compared (the catalog's digest covers them).
+    `goes_on`: another catalog is no reason to refuse; whoever loads a shard goes on under its own.
     """
 
     catalog: str
@@ -53,6 +54,18 @@ class Identity:
     predictions: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()
     format: int = FORMAT
+    goes_on: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What goes when a shard's whole state is replaced, and how much was put aside for its place (`Store.stage`)."""
+
+    parts: int
+    predictions: tuple[str, ...]
+    """Those that the state which goes may have scores of."""
+    segments: tuple[str, ...]
+    """Those that it may have members of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +120,15 @@ class CommitBatch:
     """(user, remembered properties); None removes them."""
     removed_users: list[str] = field(default_factory=list)
     """Deletes row and remembered properties. Scores, index and memberships are removed by their own lists."""
+    replaces: Replaced | None = None
+    """What was put aside takes the place of the shard's rows, scores, indexes, members, blobs, remembered properties
+    and appended names; before all else in this commit. Outbox, messages and dead letters stay."""
 
 
 MAX_MESSAGE_BYTES = 7 << 20
 """Topics for messages take records of 8 MiB. A larger one would be stored, and then never be taken by anybody."""
 
-_APPENDED_NAME = re.compile(r"(?!scores:|index:|members:)[a-z]+:[A-Za-z0-9_.-]+")
+_APPENDED_NAME = re.compile(r"(?!scores:|index:|members:|staged:)[a-z]+:[A-Za-z0-9_.-]+")
 
 
 def append_order(name: str) -> tuple[str, int]:
@@ -174,7 +190,9 @@ class Store(Protocol):
         """Make the store usable for `identity` cut into `shards` shards; the first call writes both down.
 
         Where nothing was ever committed, another identity of the same format takes the place of the earlier one; all
-        claims that were taken for that one are fenced in the same step, so nothing of it can be stored any more.
+        claims that were taken for that one are fenced in the same step, so nothing of it can be stored any more. One
+        that `goes_on` takes the place of another that differs in the catalog alone, whatever was committed; claims for
+        that one hold until somebody claims the shard.
         Raises `StoreIncompatible` naming what differs from what the store was made for.
         """
 
@@ -190,7 +208,19 @@ class Store(Protocol):
         """
 
     def load(self, claim: Claim) -> Loaded:
-        """The state as the last commit left it. Raises `Fenced` if the claim no longer holds."""
+        """The state as the last commit left it. Raises `Fenced` if the claim no longer holds.
+
+        What a `stage` without its commit has left is deleted.
+        """
+
+    def stage(self, claim: Claim, batch: CommitBatch, part: int) -> None:
+        """Put a part of a whole new state aside, for the commit that `replaces` all; nobody reads it before.
+
+        Of `batch` count its number (that of the commit to come) and what it adds: rows, scores, index, members,
+        appends, remembered. Parts are numbered from 1 on; the last one given may be given again, and counts once.
+
+        Raises what `commit` raises; Fenced also where the parts before are not there (any more). A load is needed then.
+        """
 
     def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
         """Store all of the batch in one atomic step, durably as far as `promises` says.

@@ -9,6 +9,7 @@ import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_
 
 from config.errors import Fenced, StoreIncompatible
 from streams.ports import (
@@ -48,6 +49,9 @@ class MemoryShard:
     """With the number of their commit."""
     dead_letters: list[bytes] = field(default_factory=list)
     remembered: dict[str, bytes] = field(default_factory=dict)
+    staged: MemoryShard | None = None
+    """What was put aside to replace it."""
+    parts: int = 0
 
 
 @dataclass(slots=True)
@@ -78,6 +82,12 @@ class MemoryStore:
     def _put_identity(self, shards: int, identity: Identity, *, replace: bool) -> None:
         made_for = self.server.made_for
         if made_for is not None and _compared(*made_for) != _compared(shards, identity):
+            same_but_catalog = _compared(shards, replace_(identity, catalog=made_for[1].catalog)) == _compared(
+                *made_for
+            )
+            if replace and identity.goes_on and same_but_catalog:
+                self.server.made_for = (shards, identity)
+                return
             committed = any(shard.number for shard in self.server.shards.values())
             if committed or not replace or made_for[1].format != identity.format:
                 raise StoreIncompatible(
@@ -101,6 +111,7 @@ class MemoryStore:
 
     def load(self, claim: Claim) -> Loaded:
         stored = self._held(claim, claim.number)
+        stored.staged, stored.parts = None, 0
         return Loaded(
             blobs=dict(stored.blobs),
             outbox=[entry for entry in stored.outbox if _number(entry) > stored.published],
@@ -113,6 +124,10 @@ class MemoryStore:
     def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
         check_batch(batch)
         stored = self._held(claim, batch.number - 1)
+        if batch.replaces is not None:
+            if stored.parts != batch.replaces.parts:
+                raise Fenced(f"shard {claim.shard}: {stored.parts} parts are put aside, not {batch.replaces.parts}")
+            _replace(stored)
         _remove(stored, batch)
         _add(stored, batch)
         if trim is not None:
@@ -120,6 +135,17 @@ class MemoryStore:
         self._trim_outbox(stored, batch, trim)
         del stored.dead_letters[: max(0, len(stored.dead_letters) - self._dead_letters)]
         stored.number, stored.position = batch.number, batch.position
+
+    def stage(self, claim: Claim, batch: CommitBatch, part: int) -> None:
+        check_batch(batch)
+        stored = self._held(claim, batch.number - 1)
+        if stored.parts == part:
+            return
+        if stored.parts != part - 1:
+            raise Fenced(f"shard {claim.shard}: {stored.parts} parts are put aside, and {part} was given")
+        stored.staged = stored.staged or MemoryShard()
+        _add_state(stored.staged, batch)
+        stored.parts = part
 
     def confirm(self, claim: Claim, number: int) -> bool:
         stored = self.server.shards.get(claim.shard, MemoryShard())
@@ -181,7 +207,23 @@ def _remove(stored: MemoryShard, batch: CommitBatch) -> None:
         stored.members.get(segment, set()).difference_update(users)
 
 
+def _replace(stored: MemoryShard) -> None:
+    staged = stored.staged or MemoryShard()
+    for name in ("rows", "scores", "index", "members", "appended", "remembered", "blobs"):
+        setattr(stored, name, getattr(staged, name))
+    stored.staged, stored.parts = None, 0
+
+
 def _add(stored: MemoryShard, batch: CommitBatch) -> None:
+    _add_state(stored, batch)
+    stored.blobs.update(batch.blobs)
+    stored.outbox += outbox_entries(batch)
+    stored.messages += [(batch.number, message) for message in batch.messages]
+    stored.dead_letters += batch.dead_letters
+
+
+def _add_state(stored: MemoryShard, batch: CommitBatch) -> None:
+    """What a part that is put aside may hold."""
     stored.rows.update(batch.rows)
     stored.remembered.update((user, data) for user, data in batch.remembered if data is not None)
     for prediction, scores in batch.scores.items():
@@ -192,10 +234,6 @@ def _add(stored: MemoryShard, batch: CommitBatch) -> None:
         stored.members.setdefault(segment, set()).update(users)
     for name, data in batch.appends:
         stored.appended.setdefault(name, bytearray()).extend(data)
-    stored.blobs.update(batch.blobs)
-    stored.outbox += outbox_entries(batch)
-    stored.messages += [(batch.number, message) for message in batch.messages]
-    stored.dead_letters += batch.dead_letters
 
 
 def _compared(shards: int, identity: Identity) -> dict[str, int | str | None]:

@@ -70,6 +70,8 @@ class ShardKeys:
     dead: bytes
     appended_names: bytes
     wait: bytes
+    staging: bytes
+    """What is put aside to replace the shard's state: the names of its keys below `base`, and how many parts came."""
     base: bytes
 
     def scores(self, prediction: str) -> bytes:
@@ -85,11 +87,23 @@ class ShardKeys:
         """The key of an appended name (`pending:12`); `ports.check_batch` keeps it from meeting another kind of key."""
         return self.base + name.encode()
 
+    @property
+    def staged(self) -> ShardKeys:
+        """The keys of what is put aside."""
+        return _keys_below(self.base + b"staged:")
+
+    def suffix(self, key: bytes) -> bytes:
+        """What stands behind `base` in a key of the shard."""
+        return key.removeprefix(self.base)
+
 
 def shard_keys(prefix: str, shard: int) -> ShardKeys:
     """The keys of shard number `shard`. Raises ValueError for a bad prefix."""
     store_meta(prefix)
-    base = f"{prefix}:{{{shard}}}:".encode()
+    return _keys_below(f"{prefix}:{{{shard}}}:".encode())
+
+
+def _keys_below(base: bytes) -> ShardKeys:
     return ShardKeys(
         meta=base + b"meta",
         state=base + b"state",
@@ -100,6 +114,7 @@ def shard_keys(prefix: str, shard: int) -> ShardKeys:
         dead=base + b"dead",
         appended_names=base + b"appended",
         wait=base + b"wait",
+        staging=base + b"staging",
         base=base,
     )
 

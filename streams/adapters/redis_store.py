@@ -36,6 +36,10 @@ _CLAIM_ATTEMPTS = 100
 _MULTI = command(b"MULTI")
 _EXEC = command(b"EXEC")
 _UNWATCH = command(b"UNWATCH")
+_PARTS = b"parts"
+"""The field of `ShardKeys.staging` that counts the parts; no key has this name."""
+_OTHER_STORE = "Use another store or key prefix, or start with what it was made for."
+_OTHER_FILE = "Another start has gone on with another catalog file: start all with one file, or use another key prefix."
 _REPLACING = b"replacing"
 """The field that marks an identity while another one takes its place."""
 
@@ -137,6 +141,10 @@ class RedisStore:
                 if _write_watched(meta, self._meta_key, {**wanted, **names}):
                     return
                 continue
+            if replace and identity.goes_on and differing == [b"catalog"] and _REPLACING not in found:
+                if _write_watched(meta, self._meta_key, {**wanted, **names}):
+                    return
+                continue
             if differing and (not replace or b"format" in differing):
                 self._refuse_identity(meta, found, wanted, differing)
             if not replace:
@@ -217,7 +225,7 @@ class RedisStore:
 
     def load(self, claim: Claim) -> Loaded:
         keys = self._keys(claim.shard)
-        self._check_claim(claim)
+        self._clear_staged(claim, keys)
         flat = self._nodes.ask("HGETALL", keys.state)
         published = self._nodes.ask("HGET", keys.meta, "published")
         return Loaded(
@@ -236,11 +244,10 @@ class RedisStore:
         keys = self._keys(claim.shard)
         body = self._body(keys, batch, trim)
         wire = self._nodes.of(keys.meta)
-        watched, stored = wire.exchange([command(b"WATCH", keys.meta), _fence_fields(keys)])
-        _raise_refusals([watched, stored], "opening a commit")
-        if stored != _fence(claim, batch.number - 1):
-            wire.exchange([_UNWATCH])
-            raise _fenced(self._part, claim, batch.number - 1, stored)
+        if batch.replaces is None:
+            self._watch(wire, claim, keys, batch.number - 1)
+        else:
+            body = [*self._replacing(wire, claim, keys, batch), *body]
         tail = [_EXEC] if self._wait_for is None else [_EXEC, self._wait_for.command()]
         replies = wire.exchange([_MULTI, *body, *tail], on_same_line=True)
         result = replies[1 + len(body)]
@@ -250,6 +257,77 @@ class RedisStore:
         _refuse_half(wire, keys, result)
         if self._wait_for is not None:
             self._wait_for.check(replies[-1])
+
+    def _watch(self, wire: Wire, claim: Claim, keys: ShardKeys, number: int, *more: bytes) -> list[Any]:
+        """Watch what a write stands on; the replies to `more`.
+
+        Raises Fenced unless the claim holds and `number` is the last commit.
+        """
+        replies = wire.exchange([command(b"WATCH", keys.meta, keys.staging), _fence_fields(keys), *more])
+        _raise_refusals(replies, "opening a commit")
+        if replies[1] != _fence(claim, number):
+            wire.exchange([_UNWATCH])
+            raise _fenced(self._part, claim, number, replies[1])
+        return replies[2:]
+
+    def stage(self, claim: Claim, batch: CommitBatch, part: int) -> None:
+        check_batch(batch)
+        keys = self._keys(claim.shard)
+        wire = self._nodes.of(keys.meta)
+        (parts,) = self._watch(wire, claim, keys, batch.number - 1, command(b"HGET", keys.staging, _PARTS))
+        found = int(parts or 0)
+        if found != part - 1:
+            wire.exchange([_UNWATCH])
+            if found == part:
+                return
+            raise Fenced(f"{self._part} {claim.shard}: {found} parts are put aside, and part {part} was given")
+        names = [(keys.staged.suffix(key), b"1") for key in _added(keys.staged, batch)]
+        fields = [text for pair in [*names, (_PARTS, b"%d" % part)] for text in pair]
+        body = [*_additions(keys.staged, batch), command(b"HSET", keys.staging, *fields)]
+        replies = wire.exchange([_MULTI, *body, _EXEC], on_same_line=True)
+        _raise_refusals(replies, f"putting a part of {self._part} {claim.shard} aside")
+        if replies[-1] is None:
+            raise Fenced(f"{self._part} {claim.shard} was taken over while its state was replaced")
+
+    def _replacing(self, wire: Wire, claim: Claim, keys: ShardKeys, batch: CommitBatch) -> list[bytes]:
+        """The commands that put what was put aside in the place of the state; all that they stand on is watched."""
+        assert batch.replaces is not None
+        replaced = batch.replaces
+        questions = command(b"HGETALL", keys.staging), command(b"SMEMBERS", keys.appended_names)
+        flat, appended = self._watch(wire, claim, keys, batch.number - 1, *questions)
+        staging = dict(_pairs(flat))
+        parts, names = int(staging.pop(_PARTS, b"0")), list(staging)
+        there = 0
+        if names:
+            question = command(b"EXISTS", *(keys.staged.base + name for name in names))
+            (there,) = wire.exchange([question], on_same_line=True)
+            _raise_refusals([there], "opening a commit")
+        if parts != replaced.parts or there != len(names):
+            wire.exchange([_UNWATCH])
+            raise Fenced(
+                f"{self._part} {claim.shard}: {parts} parts are put aside in {there} of {len(names)} keys, "
+                f"and {replaced.parts} are expected"
+            )
+        old = [keys.rows, keys.remember, keys.state, keys.appended_names, keys.staging]
+        old += [key(name) for name in replaced.predictions for key in (keys.scores, keys.index)]
+        old += [keys.members(name) for name in replaced.segments]
+        old += [keys.base + name for name in appended]
+        moves = [command(b"RENAME", keys.staged.base + name, keys.base + name) for name in names]
+        return [command(b"UNLINK", *old), *moves]
+
+    def _clear_staged(self, claim: Claim, keys: ShardKeys) -> None:
+        """Delete what a stop has left aside. Raises Fenced: it may be the next owner's by now."""
+        wire = self._nodes.of(keys.meta)
+        (found,) = self._watch(wire, claim, keys, claim.number, command(b"HKEYS", keys.staging))
+        if not found:
+            wire.exchange([_UNWATCH])
+            return
+        names = [name for name in found if name != _PARTS]
+        gone = command(b"UNLINK", keys.staging, *(keys.staged.base + name for name in names))
+        replies = wire.exchange([_MULTI, gone, _EXEC], on_same_line=True)
+        _raise_refusals(replies, f"loading {self._part} {claim.shard}")
+        if replies[-1] is None:
+            raise Fenced(f"{self._part} {claim.shard} was taken over while it was loaded")
 
     def confirm(self, claim: Claim, number: int) -> bool:
         keys = self._keys(claim.shard)
@@ -321,7 +399,7 @@ class RedisStore:
         ]
         raise StoreIncompatible(
             f"{self._meta_key.decode()} says the store was made for {'; '.join(words)}. "
-            "Use another store or key prefix, or start with what it was made for."
+            + (_OTHER_FILE if differing == [b"catalog"] else _OTHER_STORE)
         )
 
     def _check_claim(self, claim: Claim) -> None:
@@ -393,6 +471,7 @@ def _write_watched(wire: Wire, key: bytes, fields: dict[bytes, bytes], more: Seq
 def _refuse_leftovers(wire: Wire, keys: ShardKeys) -> None:
     """A shard without meta has no keys at all; otherwise a commit would mix with something else's data."""
     names = [keys.state, keys.rows, keys.remember, keys.outbox, keys.messages, keys.dead, keys.appended_names]
+    names.append(keys.staging)
     if wire.ask("EXISTS", *names):
         wire.exchange([_UNWATCH])
         raise StoreIncompatible(
@@ -457,6 +536,17 @@ def _additions(keys: ShardKeys, batch: CommitBatch) -> Iterator[bytes]:
         yield command(b"APPEND", keys.appended(name), data)
     yield from on_members(b"SADD", keys.appended_names, list(dict.fromkeys(name for name, _ in batch.appends)))
     yield from set_fields(keys.state, list(batch.blobs.items()))
+
+
+def _added(keys: ShardKeys, batch: CommitBatch) -> list[bytes]:
+    """The keys that `_additions` writes to."""
+    found = [keys.rows] if batch.rows else []
+    found += [keys.remember] if any(data is not None for _, data in batch.remembered) else []
+    found += [keys.scores(prediction) for prediction, scores in batch.scores.items() if scores]
+    found += [keys.index(prediction) for prediction, ranks in batch.index.items() if ranks]
+    found += [keys.members(segment) for segment, users in batch.members_added.items() if users]
+    found += [keys.appended(name) for name, _ in batch.appends] + ([keys.appended_names] if batch.appends else [])
+    return found + ([keys.state] if batch.blobs else [])
 
 
 def _fence_fields(keys: ShardKeys) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from config.catalog import Catalog, CountFilter, Filter, SinceFilter, walk
+from config.catalog import Catalog, CountFilter, Filter, Prediction, SinceFilter, walk
 from models.features import FeatureSpec
 from models.jit import F64, I64, U8, U64
 from models.labels import LabelSpec
@@ -41,8 +41,8 @@ class Definitions:
 def compile_definitions(catalog: Catalog, vocabulary: Vocabulary) -> Definitions:
     """Compile a checked catalog. `vocabulary` must be fresh: the catalog's own names come first in it."""
     prediction_ids = tuple(catalog.predictions)
-    custom = segments_in_order({name: s.filter for name, s in catalog.segments.items()})
-    segment_ids = tuple(f"{p}.{c}" for p in prediction_ids for c in CATEGORIES) + tuple(custom)
+    segment_ids = segment_ids_of(catalog)
+    custom = list(segment_ids[3 * len(prediction_ids) :])
     history = {name: j for j, name in enumerate(catalog.history)}
     writer = ProgramWriter(
         prediction=prediction_ids.index,
@@ -52,10 +52,10 @@ def compile_definitions(catalog: Catalog, vocabulary: Vocabulary) -> Definitions
         trait=vocabulary.traits.__getitem__,
         encode=vocabulary.literal_code,
     )
-    audiences = [
-        EVERYBODY if p.audience_filter is None else writer.add(p.audience_filter) for p in catalog.predictions.values()
-    ]
-    programs = [-1] * (3 * len(prediction_ids)) + [writer.add(catalog.segments[name].filter) for name in custom]
+    audiences = [_write_audience(writer, p) for p in catalog.predictions.values()]
+    segments = [catalog.segments[name] for name in custom]
+    filters = [writer.add_nobody() if segment.archived else writer.add(segment.filter) for segment in segments]
+    programs = [-1] * (3 * len(prediction_ids)) + filters
     features = _feature_spec(catalog, vocabulary)
     layout = build_layout(
         names=vocabulary.names,
@@ -81,6 +81,18 @@ def compile_definitions(catalog: Catalog, vocabulary: Vocabulary) -> Definitions
         conditions=_conditions(catalog, vocabulary, history),
         programs=writer.build(),
     )
+
+
+def segment_ids_of(catalog: Catalog) -> tuple[str, ...]:
+    """Ids of all segments in the order in which they are decided: those of categories, then the catalog's."""
+    custom = segments_in_order({name: segment.filter for name, segment in catalog.segments.items()})
+    return (*(f"{p}.{c}" for p in catalog.predictions for c in CATEGORIES), *custom)
+
+
+def _write_audience(writer: ProgramWriter, prediction: Prediction) -> int:
+    if prediction.archived:
+        return writer.add_nobody()
+    return EVERYBODY if prediction.audience_filter is None else writer.add(prediction.audience_filter)
 
 
 def _segment_names(catalog: Catalog, custom: list[str]) -> tuple[str, ...]:
@@ -173,7 +185,7 @@ def _segment_table(
     column: I64 = np.full(n, -1, np.int64)
     for g, name in enumerate(custom, start=own):
         dwell[g] = catalog.segments[name].min_dwell_s
-        if dwell[g] > 0:
+        if dwell[g] > 0 and not catalog.segments[name].archived:  # whose members leave at once
             column[g] = layout.columns.t_wanted + int((dwell[own:g] > 0).sum())
     only = np.where(uses.sum(axis=1) == 1, uses.argmax(axis=1), -1).astype(np.int64)
     bits = [int(np.bitwise_or.reduce(prediction_bits[row.astype(bool)], initial=np.uint64(0))) for row in uses]
@@ -186,6 +198,8 @@ def _segment_table(
         bits=np.array(bits, np.uint64),
         dwell_s=dwell,
         dwell_column=column,
+        epoch=np.zeros(n, np.int64),
+        announced=np.zeros(n, np.int64),
     )
 
 

@@ -77,6 +77,12 @@ class ProgramWriter:
         self._start.append(len(self._code))
         return len(self._start) - 2
 
+    def add_nobody(self) -> int:
+        """Write a filter that holds for nobody, and return its number."""
+        self._put(ANY, 0)
+        self._start.append(len(self._code))
+        return len(self._start) - 2
+
     def build(self) -> Programs:
         """All filters written so far."""
         return Programs(

@@ -208,6 +208,12 @@ def reschedule(s: State, i: int) -> None:
 
 
 @jit
+def _is_behind(s: State, i: int) -> bool:
+    """Whether a newer snapshot, prediction or segment is in force than when row `i` was scored last."""
+    return s.rows.u[i, VERSION] != s.si[VERSION_NOW] or s.rows.u[i, EPOCH] != s.si[EPOCH_NOW]
+
+
+@jit
 def _first_origin(s: State, i: int) -> int:
     return MODEL if s.rows.u[i, EPOCH] == s.si[EPOCH_NOW] else BACKFILL
 
@@ -234,7 +240,7 @@ def _wait_for_model(s: State, i: int, phase: int) -> bool:
 def look(s: State, i: int, minute: int) -> bool:
     """Visit a silent user at a whole minute; false when a model outside has to answer first."""
     time_s = minute * 60.0
-    two = s.rows.u[i, VERSION] != s.si[VERSION_NOW]
+    two = _is_behind(s, i)
     scored = s.rows.t[i, SCORED_T]
     if s.si[PHASE] == 0:
         if two:
@@ -389,7 +395,7 @@ def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
         newest = max(s.rows.t[i, LAST_T], scored) if known_before else s.rows.t[i, LAST_T]
         s.sf[MOMENT] = max(time_s, newest)
         s.si[FRESH] = time_s >= newest
-        s.si[TWO_STEPS] = known_before and s.rows.u[i, VERSION] != s.si[VERSION_NOW]
+        s.si[TWO_STEPS] = known_before and _is_behind(s, i)
         if s.si[TWO_STEPS]:
             features_at(s.rows, s.c, s.features, i, scored, s.scratch.x[0])
             if _wait_for_model(s, i, OF_FIRST_STEP):

@@ -257,7 +257,12 @@ def _awaits_turn(s: State, i: int, g: int) -> bool:
 @jit
 def _transition(s: State, i: int, g: int, step: int, stamp_s: float, cause: int, bits: np.uint64, event: int) -> None:
     k = s.scratch
-    origin = MODEL if cause == BACKFILL and not _awaits_turn(s, i, g) else cause
+    origin = cause
+    if cause == BACKFILL:
+        if s.rows.u[i, EPOCH] < s.segments.epoch[g]:
+            origin = s.segments.announced[g]
+        elif not _awaits_turn(s, i, g):
+            origin = MODEL
     entering = k.member[g] != 0
     shown = AUDIENCE if not entering and _left_audience(s, i, g, step) else origin
     sequence = s.rows.u[i, s.c.u_sequence + g] + np.uint32(1)

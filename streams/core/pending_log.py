@@ -99,16 +99,19 @@ def wants_whole_ring(q: Pending) -> bool:
 
 
 def take_chunk(
-    q: Pending, tail: int, order: I64, marks: GoalMarks, marks_n: int, earlier: list[GoalMarks]
+    q: Pending, tail: int, order: I64, marks: GoalMarks, marks_n: int, earlier: list[GoalMarks], most: int | None = None
 ) -> bytes | None:
     """What happened to the ring since the last save, and note that it is saved; None when nothing did.
 
     `tail` is the oldest sequence still waited for; `order` that of the users; `marks` holds `marks_n` goal marks,
     `earlier` those that had to leave the buffer before. `wants_whole_ring` says beforehand
-    whether the chunk will hold all examples, so that what was stored before it can go.
+    whether the chunk will hold all examples, so that what was stored before it can go. With `most`, so many new
+    examples at most: to be called again until `n[SAVED]` is `n[NEXT]`.
     """
     whole_ring = wants_whole_ring(q)
     saved, end = tail if whole_ring else int(q.n[SAVED]), int(q.n[NEXT])
+    if most is not None:
+        end = min(end, max(tail, saved) + most)
     thinned = [] if whole_ring else q.thinned[: q.thinned_n[0]].tolist()
     seqs = np.arange(max(tail, saved), end, dtype=np.int64)
     old = np.arange(tail, min(saved, end) if q.n[REPLACED] else tail, dtype=np.int64)
@@ -169,7 +172,7 @@ class PendingReplay:
         self._q.due[:] = first
         if frame["thinned"]:
             self._users.head[:] = -1
-            _link(self._handle, self._users.head, first, self._end)
+            link_examples(self._handle, self._users.head, first, self._end)
         marks = GoalMarks(
             np.frombuffer(frame["mark_row"], np.int64),
             np.frombuffer(frame["mark_t"], np.float64),
@@ -182,13 +185,13 @@ class PendingReplay:
         seqs = self._put(frame["new"])
         if len(seqs):
             self._end = int(seqs[-1]) + 1
-            _link(self._handle, self._users.head, int(seqs[0]), self._end)
+            link_examples(self._handle, self._users.head, int(seqs[0]), self._end)
 
     def finish(self) -> None:
         """Put back how far each prediction has come, and link what is still waited for."""
         self._q.due[:] = self._due
         self._users.head[:] = -1
-        _link(self._handle, self._users.head, int(tail_of(self._handle)), int(self._q.n[NEXT]))
+        link_examples(self._handle, self._users.head, int(tail_of(self._handle)), int(self._q.n[NEXT]))
 
     def _put(self, packed: dict[str, Any]) -> I64:
         q = self._q
@@ -216,7 +219,7 @@ def _thin_saved(q: Pending, key: U64, kind: int, rate: float, old_end: int, end:
 
 
 @jit
-def _link(q: Pending, head: I64, first: int, end: int) -> None:
+def link_examples(q: Pending, head: I64, first: int, end: int) -> None:
     """Put examples before those that their users have in the chains from the newest to the older ones."""
     for seq in range(first, end):
         at = seq % q.time_s.shape[0]

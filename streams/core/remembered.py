@@ -72,6 +72,18 @@ class Remembered:
         self._kept.setdefault(user, {})[source] = new
         self._changed[user] = None
 
+    def adopt(self, other: Remembered) -> None:
+        """Take over what `other`, of another catalog, has kept and still is to be kept."""
+        self.too_large = other.too_large
+        for user, kept in other._kept.items():
+            mine = {source: self._still(source, one) for source, one in kept.items() if source in self._rules}
+            self._kept[user] = {source: one for source, one in mine.items() if one.properties}
+            self._changed[user] = None
+
+    def _still(self, source: str, kept: _Kept) -> _Kept:
+        wanted = self._rules[source].properties
+        return _Kept(kept.time_s, {name: value for name, value in kept.properties.items() if name in wanted})
+
     def of(self, user: str) -> dict[str, dict[str, Any]]:
         """Event name to the properties remembered of it."""
         return {source: kept.properties for source, kept in self._kept.get(user, {}).items()}

@@ -5,13 +5,14 @@ Arrays that derive from others (queue, dedupe table, links between examples, sco
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from config.errors import StoreIncompatible
+from models.jit import I32
 from models.labels import NEXT, SAVED, tail_of
 from models.snapshot import ModelCodec, Snapshot
 from streams.core.dedupe import remember_all
@@ -26,6 +27,7 @@ SHARD_BLOB, VOCABULARY_BLOB, POPULATION_BLOB, SNAPSHOT_BLOB = "shard", "vocabula
 WENT_LIVE_BLOB = "went_live"
 DEDUPE_PREFIX = "dedupe:"
 DEDUPE_PART = 65_536  # hashes in one appended part
+PART_USERS, PART_MEMBERS, PART_BYTES = 2_000, 20_000, 2 << 20  # of `Saver.take_everything`
 
 
 class _WentLive(msgspec.Struct, array_like=True):
@@ -84,46 +86,83 @@ class Saver:
             shard.snapshot_is_new = False
         return batch
 
+    def take_everything(self) -> Iterator[CommitBatch]:
+        """What is large of a shard of which nothing is stored where it goes, in parts of a bounded size.
+
+        The rest comes with the next `take_effects`. Parts have no number and no position.
+        """
+        shard, q = self.shard, self.shard.pending
+        touched = shard.users.users.touched[: shard.si[TOUCHED]].copy()
+        for first in range(0, len(touched), PART_USERS):
+            part = CommitBatch(number=0, position=b"")
+            self._take_users(part, touched[first : first + PART_USERS])
+            yield part
+        shard.si[TOUCHED] = 0
+        members, shard.changed_members = list(shard.changed_members), {}
+        for first in range(0, len(members), PART_MEMBERS):
+            part = CommitBatch(number=0, position=b"")
+            self._add_members(part, members[first : first + PART_MEMBERS])
+            yield part
+        while q.n[SAVED] < q.n[NEXT]:
+            part = CommitBatch(number=0, position=b"")
+            self._take_pending(part, most=max(1, PART_BYTES // (4 * q.x.shape[1])))
+            yield part
+        while shard.dedupe.n[1] < shard.dedupe.n[0]:
+            part = CommitBatch(number=0, position=b"")
+            self._take_dedupe(part, most=DEDUPE_PART)
+            yield part
+        remembered = shard.remembered.drain()
+        for first in range(0, len(remembered), PART_USERS):
+            yield CommitBatch(number=0, position=b"", remembered=remembered[first : first + PART_USERS])
+
     def _take_rows(self, batch: CommitBatch) -> None:
         shard = self.shard
         touched = shard.users.users.touched[: shard.si[TOUCHED]]
-        if not len(touched):
-            return
+        if len(touched):
+            self._take_users(batch, touched)
+            shard.si[TOUCHED] = 0
+
+    def _take_users(self, batch: CommitBatch, touched: I32) -> None:
+        shard = self.shard
         rows = touched.tolist()
         users = [shard.users.ids[row] for row in rows]
         batch.rows = list(zip(users, shard.users.row_bytes(rows), strict=True))
         take_scores(shard, batch, touched, users, shard.users.users.dirty[touched])
         shard.users.users.dirty[touched] = 0
-        shard.si[TOUCHED] = 0
 
     def _take_members(self, batch: CommitBatch) -> None:
+        self._add_members(batch, self.shard.changed_members)
+        self.shard.changed_members = {}
+
+    def _add_members(self, batch: CommitBatch, changed: Iterable[tuple[int, int]]) -> None:
         shard = self.shard
         sequence = shard.users.rows.u[:, shard.definitions.layout.columns.u_sequence :]
-        for row, g in shard.changed_members:
+        for row, g in changed:
             into = batch.members_added if sequence[row, g] & 1 else batch.members_removed
             into.setdefault(shard.definitions.segment_ids[g], []).append(shard.users.ids[row])
-        shard.changed_members = {}
 
-    def _take_pending(self, batch: CommitBatch) -> None:
+    def _take_pending(self, batch: CommitBatch, most: int | None = None) -> None:
         shard, q = self.shard, self.shard.pending
         thinned, tail = bool(q.thinned_n[0]), self._tail()
         if wants_whole_ring(q):
             batch.drops += self._log.drop_all()
-        chunk = take_chunk(q, tail, shard.users.users.order, shard.marks, int(shard.si[GOALS]), shard.marks_before)
+        marks = shard.marks, int(shard.si[GOALS]), shard.marks_before
+        chunk = take_chunk(q, tail, shard.users.users.order, *marks, most)
         shard.si[GOALS] = 0
         shard.marks_before = []
         if chunk is not None:
-            batch.appends.append((self._log.append(chunk, int(q.n[NEXT]), thinned), chunk))
+            batch.appends.append((self._log.append(chunk, int(q.n[SAVED]), thinned), chunk))
         batch.drops += self._log.drop_before(tail)
 
-    def _take_dedupe(self, batch: CommitBatch) -> None:
+    def _take_dedupe(self, batch: CommitBatch, most: int | None = None) -> None:
         d = self.shard.dedupe
         bound = len(d.ring)
         first = max(int(d.n[1]), int(d.n[0]) - bound)
         if bound == 0 or first == d.n[0]:
             return
-        hashes = d.ring[np.arange(first, int(d.n[0])) % bound]
-        d.n[1] = d.n[0]
+        end = int(d.n[0]) if most is None else min(int(d.n[0]), first + most)
+        hashes = d.ring[np.arange(first, end) % bound]
+        d.n[1] = end
         if not self._dedupe_parts or self._dedupe_parts[-1][1] >= DEDUPE_PART:
             self._dedupe_parts.append([self._dedupe_number, 0])
             self._dedupe_number += 1
@@ -149,6 +188,9 @@ class Saver:
             "dedupe_next": self._dedupe_number,
             "chunks": shard.chunk_numbers.tolist(),
             "user_days": shard.user_days.tolist(),
+            "announced": [
+                part.tolist() for part in (shard.definitions.segments.epoch, shard.definitions.segments.announced)
+            ],
             "remembered_too_large": shard.remembered.too_large,
         }
 
@@ -192,6 +234,9 @@ class Saver:
         shard.use_limits()
         shard.chunk_numbers[:] = small["chunks"]
         shard.user_days[:] = small["user_days"]
+        segments = shard.definitions.segments
+        if "announced" in small:  # stores of before catalogs could change have none
+            segments.epoch[:], segments.announced[:] = small["announced"]
         shard.remembered.too_large = small["remembered_too_large"]
         q.due[:], q.n[:], q.rates[:] = small["due"], small["n"], small["rates"]
         self._log.load(small["log"], small["log_next"])

@@ -55,6 +55,7 @@ from streams.core.state import (
     LABELLED_HOUR,
     MAX_AHEAD_S,
     MAY_SAVE,
+    MINUTE,
     MODEL_NEEDED,
     NEXT_EVENT,
     NO_ROOM,
@@ -121,7 +122,7 @@ class Shard:
         d = self.definitions
         self.catalog = catalog
         self.number = shard
-        self._shards = shards
+        self.shards = shards
         self.users = UserTable(d.layout, len(catalog.history))
         self.remembered = Remembered(catalog.remember, catalog.limits.remember_bytes, self._latest_of)
         self.encoder = Encoder(catalog, self.vocabulary, self._row_of)
@@ -273,10 +274,10 @@ class Shard:
         ]
         self._use_models(snapshot)
         replace_in_place(self._model, self._model_of(snapshot))
-        self.si[TARGETS] = _bits(self._model.live * self.definitions.predictions.targets)
+        self._use_targets()
         if going_live:
             self.si[EPOCH_NOW] += 1
-            self.si[BACKFILL_START] = self.si[HOUR] * 60
+            self.si[BACKFILL_START] = self.si[MINUTE] + 1  # of the hour in lock-step; live, models come at any time
             for p in going_live:
                 self._rescore(p)
                 kernel.count_ranks(self.sealed.state, p, len(self.users))
@@ -421,6 +422,7 @@ class Shard:
         self._model = self._model_of(self.snapshot)
         self._means = _means_of(self.snapshot)
         self._use_models(self.snapshot)
+        self._use_targets()
         self.state = self._bind()
 
     def _use_models(self, snapshot: Snapshot) -> None:
@@ -429,6 +431,9 @@ class Shard:
         external = self.definitions.predictions.external
         external[:] = 0
         external[list(self._outside)] = 1
+
+    def _use_targets(self) -> None:
+        self.si[TARGETS] = _bits(self._model.live * self.definitions.predictions.targets)
 
     def _model_of(self, snapshot: Snapshot) -> Model:
         went_live = [self.went_live[p].epoch if p in self.went_live else 0 for p in range(len(snapshot.predictions))]
@@ -443,7 +448,7 @@ class Shard:
 
     def _row_of(self, user: str) -> int:
         """The user's row, a new one if need be; -1 for a new user who belongs to another shard."""
-        if self._shards > 1 and self.users.find(user) is None and shard_of(user, self._shards) != self.number:
+        if self.shards > 1 and self.users.find(user) is None and shard_of(user, self.shards) != self.number:
             return -1
         return self.users.row_of(user)
 

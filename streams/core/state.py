@@ -48,7 +48,7 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     HOUR,  # last whole hour that was worked or passed
     VERSION_NOW,  # version of the snapshot
     LABELLED_HOUR,  # hour up to which labels were handed out
-    EPOCH_NOW,  # grows when a prediction goes live
+    EPOCH_NOW,  # grows when a prediction goes live, and with a new or changed segment
     CHANGED,  # 1 when anything was recorded since labels were handed out last
     PHASE,  # of the moment that waits for a model outside
     EXTERNAL_ROW,  # row of that moment
@@ -61,7 +61,7 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     SAVE_OUT,  # the same for transitions
     MAY_SAVE,  # 1 when the caller can save between two minutes
     GOALS,  # goal marks since the last save
-    BACKFILL_START,  # minute at which the last prediction went live
+    BACKFILL_START,  # minute at which it grew last
     BACKFILL_RATE,  # users a minute
     N_EVENTS,
     N_DUPLICATES,
@@ -134,7 +134,10 @@ class PredictionTable(NamedTuple):
 
 
 class SegmentTable(NamedTuple):
-    """Definitions per segment: a category of `prediction` (-1: a filter); `uses`: bits, `only`: the one or -1."""
+    """Definitions per segment: a category of `prediction` (-1: a filter); `uses`: bits, `only`: the one or -1.
+
+    Users who had no turn since `epoch` are told of it with the origin `announced`: it is new, or has changed.
+    """
 
     prediction: I64
     category: I64
@@ -144,6 +147,8 @@ class SegmentTable(NamedTuple):
     bits: U64
     dwell_s: F64
     dwell_column: I64
+    epoch: I64
+    announced: I64
 
 
 class Conditions(NamedTuple):

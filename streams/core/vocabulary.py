@@ -127,12 +127,41 @@ class Vocabulary:
         code = int(number - TEXT_BASE - 2)
         return next((text for text, c in self._codes[trait].items() if c == code), "(other)")
 
+    def columns(self) -> list[str | None]:
+        """Names of the event columns, the shared one last; None for one without a name yet."""
+        by_column = {k: name for name, k in self._columns.items()}
+        return [by_column.get(k) for k in range(self.names - 1)] + [BUCKET]
+
     def event_names(self) -> list[str]:
-        """Names of the event columns; one without a name yet is called ?n."""
-        names = [f"?{k}" for k in range(self.names - 1)] + [BUCKET]
-        for name, k in self._columns.items():
-            names[k] = name
-        return names
+        """The same for people; one without a name yet is called ?n."""
+        return [f"?{k}" if name is None else name for k, name in enumerate(self.columns())]
+
+    def adopt(self, other: Vocabulary) -> None:
+        """Find what `other`, of another catalog, has found, as far as there is room for it here."""
+        for name in other._columns:
+            self.event_column(name)
+        theirs, ours = other.columns(), {name: k for k, name in enumerate(self.columns())}
+        for k, found in enumerate(theirs):
+            if found is not None and found in ours:
+                self.named[ours[found]] |= other.named[k]
+        for trait in self.traits.keys() & other.traits.keys():
+            shown = other._shown.get(trait, set())
+            for text in other._codes[trait]:
+                self.trait_code(trait, text)
+                if other.trait_code(trait, text) in shown:
+                    self.trait_number(trait, text)
+            for number in sorted(shown):
+                if number < TEXT_BASE + 2:
+                    self.trait_number(trait, number if number < TEXT_BASE else number > TEXT_BASE)
+
+    def recoded(self, trait: str, numbers: F64, other: Vocabulary) -> F64:
+        """`numbers` of a trait as `other` writes them, as this vocabulary does."""
+        texts = sorted(other._codes[trait].items(), key=lambda item: item[1])
+        codes = np.array([self.trait_code(trait, text) for text, _ in texts], np.float64)
+        is_text = (numbers >= TEXT_BASE + 2) & (numbers < OTHER_TEXT)
+        result = numbers.copy()
+        result[is_text] = codes[(numbers[is_text] - TEXT_BASE - 2).astype(np.int64)]
+        return result
 
     def feature_names(self) -> list[str]:
         """Names of the features in column order; the same list until a name is found."""

@@ -12,6 +12,8 @@ from models.examples import ExampleChunk
 from models.learner import Learner, prediction_specs
 from models.snapshot import ModelCodec
 from streams.core.events import BadEvent, Event
+from streams.core.questions import kept_predictions
+from streams.core.redefine import Past, redefined
 from streams.core.saving import Saver
 from streams.core.shard import Shard, Stop
 from streams.ports import CommitBatch, Loaded
@@ -63,6 +65,21 @@ class LockStep:
         engine.saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered)
         return engine
 
+    def redefine(self, catalog: Catalog, *, generation: str, past: LockStep | None = None, whole: bool = True) -> None:
+        """Go on under another catalog (`streams.core.redefine`), between two batches. All of it has to be saved anew.
+
+        `past` has taken the same inputs under `catalog`, from their beginning if `whole`. It is used up.
+        """
+        kept = kept_predictions(self.catalog, catalog)
+        old, theirs = self.shard, None if past is None else Past(past.shard, whole)
+        self.shard = redefined(old, catalog, generation=generation, past=theirs)
+        names = self.shard.vocabulary.feature_names()
+        learner = Learner(prediction_specs(catalog), names, self._codec)
+        learner.adopt(self.learner, kept, _places(names, old))
+        if past is not None:
+            learner.adopt(past.learner, set(catalog.predictions) - set(kept), _places(names, past.shard))
+        self.catalog, self.learner, self.saver = catalog, learner, Saver(self.shard, self._codec)
+
     def take(
         self,
         items: Sequence[Event | BadEvent],
@@ -96,3 +113,9 @@ class LockStep:
         for name, data in self.learner.take_changes().items():
             batch.blobs[LEARNER_PREFIX + name] = data
         return batch
+
+
+def _places(names: Sequence[str], source: Shard) -> list[int]:
+    """Where features stand in `source`; -1 for one that it does not have."""
+    place = {name: j for j, name in enumerate(source.vocabulary.feature_names())}
+    return [place.get(name, -1) for name in names]

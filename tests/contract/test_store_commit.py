@@ -69,6 +69,9 @@ class FaultyStore:
     def load(self, claim: Claim) -> Loaded:
         return self.store.load(claim)
 
+    def stage(self, claim: Claim, batch: CommitBatch, part: int) -> None:
+        self.store.stage(claim, batch, part)
+
     def promises(self) -> str:
         return self.store.promises()
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.errors import TidelineError
-from streams.ports import Claim, CommitBatch, Store
+from streams.ports import Claim, CommitBatch, Replaced, Store
 from tests.contract.worlds import IDENTITY, MemoryWorld, RedisWorld, World
 
 USERS = st.sampled_from(["ann", "bob", "cleo", "", "d\r\n{0}"])
@@ -43,7 +43,12 @@ BATCHES = st.builds(
 )
 # (what, which of the claims, which number relative to the stored one, trim relative to the number, the batch)
 CALLS = st.tuples(
-    st.sampled_from(["commit"] * 6 + ["claim", "confirm", "load", "copy", "set back", "claim after"]),
+    st.sampled_from(
+        ["commit"] * 6
+        + ["stage"] * 4
+        + ["replace"] * 2
+        + ["claim", "confirm", "load", "copy", "set back", "claim after"]
+    ),
     st.sampled_from([-1] * 8 + [-2]),
     st.sampled_from([1] * 8 + [0, 2]),
     st.none() | st.sampled_from([0, 0, 1]),
@@ -60,7 +65,7 @@ class Run:
         self.store.prepare(1, IDENTITY)
         self.claims: list[Claim] = [self.store.claim(0, new_generation="g0")]
         self.copies = [world.copy()]
-        self.number = 0
+        self.number = self.parts = 0
         self.outcomes: list[Any] = []
 
     def call(self, what: str, which: int, ahead: int, behind: int | None, batch: CommitBatch) -> None:
@@ -72,8 +77,14 @@ class Run:
         self.outcomes.append((what, outcome))
 
     def carry_out(self, what: str, claim: Claim, ahead: int, behind: int | None, batch: CommitBatch) -> Any:
-        if what == "commit":
+        if what == "stage":
+            batch.number = max(1, self.number + 1)
+            self.store.stage(claim, batch, self.parts + ahead)
+            self.parts += ahead
+        elif what in ("commit", "replace"):
             batch.number = max(1, self.number + ahead)
+            if what == "replace":
+                batch.replaces, self.parts = Replaced(self.parts, ("p", "q"), ("p", "q")), 0
             trim = None if behind is None else max(0, batch.number - 1 - behind)
             self.store.commit(claim, batch, trim)
             self.number = batch.number
@@ -84,7 +95,7 @@ class Run:
         elif what == "set back":
             self.world.set_back(self.copies[-1])
         elif what == "load":
-            loaded = self.store.load(self.claims[-1])
+            loaded, self.parts = self.store.load(self.claims[-1]), 0
             rows = dict(pair for chunk in loaded.rows for pair in chunk)
             remembered = dict(pair for chunk in loaded.remembered for pair in chunk)
             return rows, loaded.blobs, loaded.outbox, list(loaded.appended), remembered

@@ -52,11 +52,10 @@ class MemoryWorld:
             "remember": stored.remembered,
             "outbox": stored.outbox,
             "dead": stored.dead_letters,
-            **{f"scores:{name}": scores for name, scores in stored.scores.items() if scores},
-            **{f"index:{name}": ranks for name, ranks in stored.index.items() if ranks},
-            **{f"members:{name}": users for name, users in stored.members.items() if users},
-            **{name: bytes(data) for name, data in stored.appended.items()},
             "appended": set(stored.appended),
+            "parts": stored.parts,
+            **_lists(stored),
+            **_staged(stored.staged),
         }
 
     def copy(self) -> MemoryServer:
@@ -65,6 +64,24 @@ class MemoryWorld:
     def set_back(self, copy: MemoryServer) -> None:
         self.server.shards = copy.copy().shards
         self.server.made_for = copy.made_for
+
+
+def _lists(stored: MemoryShard) -> Contents:
+    """What has a key for each name."""
+    return {
+        **{f"scores:{name}": scores for name, scores in stored.scores.items() if scores},
+        **{f"index:{name}": ranks for name, ranks in stored.index.items() if ranks},
+        **{f"members:{name}": users for name, users in stored.members.items() if users},
+        **{name: bytes(data) for name, data in stored.appended.items()},
+    }
+
+
+def _staged(staged: MemoryShard | None) -> Contents:
+    if staged is None:
+        return {}
+    found = {"rows": staged.rows, "remember": staged.remembered, "appended": set(staged.appended)}
+    found = {name: value for name, value in found.items() if value}
+    return {f"staged:{name}": value for name, value in {**found, **_lists(staged)}.items()}
 
 
 def plain_client(url: str) -> Any:
@@ -114,6 +131,7 @@ class RedisWorld:
             int(meta.get("published", 0)),
         )
         found["dead"] = [data for _, data in found["dead"]]
+        found["parts"] = int(found.pop("staging", {}).get("parts", 0))
         return found
 
     def _value(self, key: bytes) -> Any:

@@ -84,10 +84,23 @@ def test_fields_that_do_not_fit_are_refused(place: int, value: object, reason: s
         ChunkMessage.from_bytes(msgspec.msgpack.encode(fields), IDS)
 
 
-def test_a_chunk_of_another_catalog_is_left_alone() -> None:
-    sent = dataclasses.replace(message(), catalog="old").to_bytes()
-    assert ChunkMessage.from_bytes(sent, {}, "new") is None
-    assert ChunkMessage.from_bytes(sent, IDS, "old") is not None
+def test_a_chunk_of_another_question_is_left_alone() -> None:
+    sent = dataclasses.replace(message(), question="old").to_bytes()
+    assert ChunkMessage.from_bytes(sent, {}, {}) is None
+    assert ChunkMessage.from_bytes(sent, IDS, {"returns": "new"}) is None
+    assert ChunkMessage.from_bytes(sent, IDS, {"returns": "old"}) is not None
+
+
+def test_names_of_features_go_along_with_examples_and_must_fit_them() -> None:
+    names = ("recency", "age", "sessions")
+    found = ChunkMessage.from_bytes(dataclasses.replace(message(), names=names).to_bytes(), IDS)
+    assert found is not None
+    assert found.names == names
+    empty = ChunkMessage.from_bytes(dataclasses.replace(message(0), names=names).to_bytes(), IDS)
+    assert empty is not None
+    assert empty.names == ()
+    with pytest.raises(ModelError, match="3 features and 2 names"):
+        ChunkMessage.from_bytes(dataclasses.replace(message(), names=names[:2]).to_bytes(), IDS)
 
 
 @given(st.integers(0, 50), st.integers(1, 60))
