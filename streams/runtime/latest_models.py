@@ -1,51 +1,83 @@
-"""The models that learners have made: the latest of each prediction, as their topic gives them."""
+"""The models that learners have made: the latest of each question, as their topic gives them."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable
 from typing import Final
 
+from config.catalog import Catalog
 from config.errors import SnapshotRefused
 from models.snapshot import ModelCodec, Snapshot
+from streams.core.questions import questions_of
 
 _LOG: Final = logging.getLogger(__name__)
+_OTHERS_KEPT: Final = 2
+"""Of each key that no prediction has; the last may be unreadable."""
+
+
+def model_key(question: str, prediction_id: str) -> str:
+    """The key of a prediction's models in their topic: the same id may ask something else one day."""
+    return f"{question}:{prediction_id}"
 
 
 class LatestModels:
-    """`latest`: prediction index -> its newest snapshot. Replaced as a whole, so that threads may read it.
+    """`latest`: key (`model_key`) -> its newest snapshot. Replaced as a whole, so that threads may read it.
 
-    `digest` is the catalog's: models of another one are left alone.
+    Models of other questions are kept as they came: a catalog that asks them may come later.
     """
 
-    def __init__(
-        self, *, digest: str, predictions: tuple[str, ...], features: int, codec: ModelCodec | None = None
-    ) -> None:
-        self.names = predictions
-        self.latest: dict[int, Snapshot] = {}
-        self.offsets: dict[int, int] = {}
-        """prediction index -> where its newest model stands in the topic."""
+    def __init__(self, catalog: Catalog, codec: ModelCodec | None = None) -> None:
+        self.latest: dict[str, Snapshot] = {}
+        self.offsets: dict[str, int] = {}
+        """key -> where its newest model stands in the topic."""
         self.refused = 0
         """Models under our own keys that could not be used."""
-        self._keys = {f"{digest}:{name}".encode(): p for p, name in enumerate(predictions)}
-        self._features = features
         self._codec = codec
+        self._lock = threading.RLock()
+        self._names: dict[str, str] = {}
+        self._others: dict[str, list[tuple[str, int, bytes]]] = {}
+        self.use(catalog)
+
+    def use(self, catalog: Catalog) -> None:
+        """From now on the models of the predictions of `catalog` count, too."""
+        with self._lock:
+            for name, question in questions_of(catalog).items():
+                self._names[model_key(question, name)] = name
+            for key in self._names.keys() & self._others.keys():
+                for topic, offset, value in self._others.pop(key):
+                    self.take(topic, [(offset, key.encode(), value)])
+
+    def versions(self) -> dict[str, int]:
+        """Prediction -> version of its newest model."""
+        return {self._names[key]: one.version for key, one in self.latest.items()}
 
     def take(self, topic: str, records: Iterable[tuple[int, bytes | None, bytes | None]]) -> None:
         """The next records of the topic: (offset, key, value)."""
+        with self._lock:
+            self._take(topic, records)
+
+    def _take(self, topic: str, records: Iterable[tuple[int, bytes | None, bytes | None]]) -> None:
         latest, offsets = dict(self.latest), dict(self.offsets)
-        for offset, key, value in records:
+        for offset, raw_key, value in records:
             # Every one: the last of a key may be unreadable, or late and older than those before it.
-            p = self._keys.get(key) if key is not None else None
-            if p is None or value is None:
+            if raw_key is None or value is None:
+                continue
+            key = raw_key.decode(errors="replace")
+            if key not in self._names:
+                self._others.setdefault(key, []).append((topic, offset, value))
+                del self._others[key][:-_OTHERS_KEPT]
                 continue
             try:
-                snapshot = Snapshot.from_bytes(value, self._features, self._codec)
+                snapshot = Snapshot.from_bytes(value, codec=self._codec)
             except SnapshotRefused as error:
                 # It would end every worker at every start. The model before it still serves, and the next one mends it.
                 self.refused += 1
-                _LOG.error("%s at offset %d: the model of %s cannot be used: %s", topic, offset, self.names[p], error)
+                _LOG.error(
+                    "%s at offset %d: the model of %s cannot be used: %s", topic, offset, self._names[key], error
+                )
                 continue
-            if p not in latest or snapshot.version > latest[p].version:
-                latest[p], offsets[p] = snapshot, offset
+            if key not in latest or snapshot.version > latest[key].version:
+                latest[key], offsets[key] = snapshot, offset
         self.latest, self.offsets = latest, offsets

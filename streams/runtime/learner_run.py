@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -21,11 +22,18 @@ from models.jit import I64
 from models.learner import Learner, prediction_specs
 from models.snapshot import BINS, ModelCodec, Snapshot, Status
 from streams.commit import commit_batch, patiently, publish_outbox
-from streams.core.vocabulary import Vocabulary
+from streams.core.questions import kept_predictions, questions_of
 from streams.ports import MAX_MESSAGE_BYTES, Claim, CommitBatch, Loaded, Message
+from streams.runtime.about import CATALOG_BLOB, about_blobs
+from streams.runtime.definitions import FixedCatalog, Wanted
+from streams.runtime.history import PastLearner, counts_of
+from streams.runtime.joining import NoPasts, Pasts
+from streams.runtime.latest_models import model_key
+from streams.runtime.learned_features import LearnedFeatures, learner_fields
 from streams.runtime.lockstep import LEARNER_PREFIX
 from streams.runtime.records import Position, Record
 from streams.runtime.shard_run import Ports
+from streams.runtime.since import catalog_of
 from streams.runtime.whole import check_whole
 from streams.runtime.witness import Witness
 
@@ -46,28 +54,30 @@ class LearnerRun:
     """The learner of partition `partition` of the examples topic.
 
     A prediction gets a snapshot whenever one of its chunks is the first at or past a multiple of `every` offsets.
-    `digest` names the catalog in chunks and in the keys of snapshots: what belongs to another one is left alone.
-    `source` names the partition where something is wrong with a record.
+    `wanted` says under which catalog it goes on; `catalog` is the one of the memory. Chunks and snapshots name the
+    question of their prediction: what answers another one is left alone. `source` names the partition where something
+    is wrong with a record.
     """
 
     def __init__(
         self,
-        catalog: Catalog,
+        wanted: Catalog | Wanted,
         ports: Ports,
         *,
         partition: int,
         every: int,
-        digest: str,
         codec: ModelCodec | None = None,
         source: str = "",
+        pasts: Pasts | None = None,
     ) -> None:
         if every < 1:
             raise ValueError(f"a snapshot every {every} offsets: expected 1 or more")
-        self.catalog = catalog
+        self._wanted = FixedCatalog(wanted) if isinstance(wanted, Catalog) else wanted
+        self.catalog = self._wanted.catalog
         self.number = partition
         self.learned_chunks = 0
         self.foreign_chunks = 0
-        """Chunks of other catalogs in the same topic, which were left out."""
+        """Chunks of other questions in the same topic, which were left out."""
         self.refused_chunks = 0
         """Records that are no chunk which can be learned; they were left out, as gaps are."""
         self.set_backs = 0
@@ -75,9 +85,16 @@ class LearnerRun:
         self._ports = ports
         self._source = source or f"partition {partition} of the examples"
         self._every = every
-        self._digest = digest
         self._codec = codec
-        self._ids = {name: p for p, name in enumerate(catalog.predictions)}
+        self._pasts = pasts or NoPasts()
+        self._joined: PastLearner | None = None
+        """What it has taken over last."""
+        self._features: LearnedFeatures
+        self._stored: set[str] = set()
+        """Names of the learner's parts that the store has."""
+        self._saves_catalog = False
+        self._may_look = True
+        """Whether it was not looked yet, in this batch, if something was defined."""
         self._claim: Claim | None = None
         self._learner: Learner | None = None
         self._known_number: int | None = None
@@ -119,15 +136,16 @@ class LearnerRun:
         claim = ports.store.claim(self.number, new_generation=ports.new_generation(), last_number=self._known_number)
         loaded = ports.store.load(claim)
         check_whole(claim, loaded)
-        names = Vocabulary(self.catalog).feature_names()
         blobs = loaded.blobs
-        fields = {
-            name.removeprefix(LEARNER_PREFIX): data for name, data in blobs.items() if name.startswith(LEARNER_PREFIX)
-        }
+        self._use(catalog_of(blobs, self._wanted.catalog))
+        self._features = LearnedFeatures.of(blobs, self.catalog)
+        fields = learner_fields(blobs)
+        names = self._features.built
         self._learner = Learner.load(prediction_specs(self.catalog), names, fields, self._codec, accept_gaps=True)
+        self._stored, self._saves_catalog = set(fields), CATALOG_BLOB not in blobs
         self._counts: dict[tuple[str, int], tuple[bool, I64]] = {}
         for name, data in blobs.items():
-            if name.startswith(COUNTS_PREFIX):
+            if name.startswith(COUNTS_PREFIX) and data:
                 prediction, _, shard = name.removeprefix(COUNTS_PREFIX).rpartition(":")
                 self._counts[prediction, int(shard)] = data[:1] == b"1", np.frombuffer(data, "<i8", BINS, 1).copy()
         self._marks = msgspec.msgpack.decode(blobs[MARKS_BLOB], type=_Marks) if MARKS_BLOB in blobs else _Marks()
@@ -135,9 +153,32 @@ class LearnerRun:
             pass
         return claim, loaded
 
+    def _use(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._ids = {name: p for p, name in enumerate(catalog.predictions)}
+        self._questions = questions_of(catalog)
+
     def drop(self) -> None:
         """Forget the memory."""
         self._learner = None
+
+    def _go_on_under(self, catalog: Catalog, batch: CommitBatch) -> None:
+        """Predictions that ask the same go on, the others begin anew. It is stored with `batch`.
+
+        Features stay as they are until a chunk brings those of the new catalog (`_fit`).
+        """
+        kept = set(kept_predictions(self.catalog, catalog))
+        names = self.learner.feature_names
+        learner = Learner(prediction_specs(catalog), names, self._codec, accept_gaps=True)
+        learner.adopt(self.learner, kept, range(len(names)))
+        for place in [place for place in self._counts if place[0] not in kept]:
+            del self._counts[place]
+            batch.blobs[f"{COUNTS_PREFIX}{place[0]}:{place[1]}"] = b""
+        self._marks.snapshot_at = {name: at for name, at in self._marks.snapshot_at.items() if name in kept}
+        self._marks.live = [name for name in self._marks.live if name in kept]
+        self._learner, self._saves_catalog = learner, True
+        self._use(catalog)
+        _LOG.info("%s: the learner goes on under another catalog", self._source)
 
     def step(self, records: Sequence[Record]) -> None:
         """Learn a batch of chunks and commit. Whatever it raises, the memory is dropped.
@@ -145,25 +186,41 @@ class LearnerRun:
         A record that is no chunk, or one of another format, is told and left out: it would end every worker at every
         start. Raises ModelError for a model that does not fit into a message, and what `commit_batch` does.
         """
-        if not records:
+        catalog = self._wanted.catalog
+        past = self._pasts.of_learner(catalog)
+        if past is not None and past[0] is self._joined:
+            past = None
+        if not records and past is None:
             return
         try:
-            self._step(records)
+            self._step(records, catalog, past)
+            if past is not None:
+                self._joined = past[0]
+                self._pasts.learner_joined(catalog, self.position.offset)
         except BaseException:
             self.drop()
             raise
 
-    def _step(self, records: Sequence[Record]) -> None:
+    def _step(
+        self, records: Sequence[Record], catalog: Catalog, past: tuple[PastLearner, frozenset[str]] | None
+    ) -> None:
         assert self._claim is not None, "assign comes first"
         assert self._known_number is not None, "assign comes first"
         batch = CommitBatch(
             number=self._known_number + 1,
-            position=Position(records[-1].offset + 1, records[-1].log_time_s).to_bytes(),
+            position=self.position.to_bytes(),
         )
+        if records:
+            batch.position = Position(records[-1].offset + 1, records[-1].log_time_s).to_bytes()
         refused: list[tuple[int, Exception]] = []
+        self._may_look = True
+        if catalog is not self.catalog:
+            self._go_on_under(catalog, batch)
+        if past is not None:
+            self._join(*past, batch)
         for record in records:
             try:
-                message = self._read(record)
+                message = self._read(record, batch)
             except (ModelError, ValueError) as error:  # numpy's, for sizes that no array has
                 refused.append((record.offset, error))
                 continue
@@ -175,9 +232,7 @@ class LearnerRun:
             self._take_counts(message, batch)
             if self._is_due(message.prediction_id, record.offset):
                 batch.messages.append(self._snapshot(message.prediction_id, record.offset))
-        batch.blobs[MARKS_BLOB] = msgspec.msgpack.encode(self._marks)
-        for name, data in self.learner.take_changes().items():
-            batch.blobs[LEARNER_PREFIX + name] = data
+        self._save(batch)
         ports = self._ports
         self._trim = commit_batch(
             ports.store,
@@ -193,13 +248,74 @@ class LearnerRun:
         self.learned_chunks += len(records) - len(refused)
         self._tell(refused)
 
-    def _read(self, record: Record) -> ChunkMessage | None:
-        """None for a chunk of another catalog. Raises ModelError, ValueError for what cannot be learned."""
-        message = ChunkMessage.from_bytes(record.value, self._ids, self._digest)
-        if message is not None and message.chunk.x.shape[1] != len(self.learner.feature_names):
-            found, wanted = message.chunk.x.shape[1], len(self.learner.feature_names)
-            raise ModelError(f"a chunk of {message.prediction_id} has {found} features, and {wanted} are wanted")
-        return message
+    def _join(self, past: PastLearner, predictions: frozenset[str], batch: CommitBatch) -> None:
+        """Take over what was learned of these predictions from the log's beginning. It is stored with `batch`."""
+        moved = self._features.follow(past.names, self.catalog)
+        if moved is not None:
+            self._learner = self.learner.over(self._features.built, moved)
+        learned = Learner.load(prediction_specs(self.catalog), past.built, past.fields, self._codec, accept_gaps=True)
+        for one in learned.predictions:
+            one.go_on_after(past.seen)
+        place = {name: j for j, name in enumerate(past.names)}
+        places = [place.get(name, -1) for name in self._features.names]
+        self.learner.adopt(learned, predictions, places)
+        for name in predictions:
+            self._marks.snapshot_at.pop(name, None)
+            self._marks.live = [other for other in self._marks.live if other != name]
+            if name in past.serves:
+                self._marks.live.append(name)
+            for shard, data in past.counts[name].items():
+                self._counts[name, shard] = name in past.serves, counts_of(data)
+                batch.blobs[f"{COUNTS_PREFIX}{name}:{shard}"] = (b"1" if name in past.serves else b"0") + data
+        self._saves_catalog = True
+        _LOG.info("%s: learned from history: %s", self._source, ", ".join(sorted(predictions)))
+
+    def _save(self, batch: CommitBatch) -> None:
+        """Everything that changed."""
+        batch.blobs[MARKS_BLOB] = msgspec.msgpack.encode(self._marks)
+        if self._saves_catalog:
+            batch.blobs.update(about_blobs(self.catalog))
+            gone = self._stored - self.learner.state_names()
+            batch.blobs.update({LEARNER_PREFIX + name: b"" for name in gone})
+            self._stored -= gone
+            self._saves_catalog = False
+        batch.blobs.update(self._features.take_changes())
+        for name, data in self.learner.take_changes().items():
+            batch.blobs[LEARNER_PREFIX + name] = data
+            self._stored.add(name)
+
+    def _read(self, record: Record, batch: CommitBatch) -> ChunkMessage | None:
+        """None for a chunk of another question. Raises ModelError, ValueError for what cannot be learned."""
+        message = ChunkMessage.from_bytes(record.value, self._ids, self._questions)
+        if message is None and self._is_news(batch):
+            message = ChunkMessage.from_bytes(record.value, self._ids, self._questions)
+        if message is None:
+            return None
+        if not self._features.know(message.names) and self._is_news(batch):
+            return self._read(record, batch)
+        return self._fit(message)
+
+    def _is_news(self, batch: CommitBatch) -> bool:
+        """Whether a look shows that something was defined, under which it goes on then.
+
+        Whoever sent a chunk knew the definitions by then, so one look after a batch was read shows all of them.
+        """
+        if not self._may_look:
+            return False
+        self._may_look = False
+        catalog = patiently(self._ports.patience, self._wanted.refresh)
+        if catalog is self.catalog:
+            return False
+        self._go_on_under(catalog, batch)
+        return True
+
+    def _fit(self, message: ChunkMessage) -> ChunkMessage:
+        """The chunk with its features where the learner has them; those of a new catalog become its own."""
+        places = self._features.follow(message.names, self.catalog)
+        if places is not None:
+            self._learner = self.learner.over(self._features.built, places)
+            self._saves_catalog = True
+        return replace(message, chunk=self._features.moved(message.chunk, message.names))
 
     def _tell(self, refused: Sequence[tuple[int, Exception]]) -> None:
         """After the commit: a batch that is worked again tells it again otherwise. One line a batch."""
@@ -234,10 +350,11 @@ class LearnerRun:
         for of_model, some in mine:
             if of_model == serves:  # a shard that is behind ranks by something else
                 counts += some
-        data = Snapshot(offset + 1, (snapshot,), counts[np.newaxis]).to_bytes(self._codec)
+        made = Snapshot(offset + 1, (snapshot,), counts[np.newaxis], self._features.names)
+        data = made.to_bytes(self._codec)
         if len(data) > MAX_MESSAGE_BYTES:
             raise ModelError(
                 f"the model of {prediction_id} has {len(data):,} bytes and does not fit into a message of "
                 f"{MAX_MESSAGE_BYTES:,}; choose a smaller one in the catalog"
             )
-        return Message("models", f"{self._digest}:{prediction_id}", data)
+        return Message("models", model_key(self._questions[prediction_id], prediction_id), data)

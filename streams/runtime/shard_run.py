@@ -10,10 +10,12 @@ It has no thread, no clock and no connection of its own.
 
 from __future__ import annotations
 
+import logging
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from config.catalog import Catalog
@@ -22,15 +24,25 @@ from models.chunk_message import ChunkMessage
 from models.snapshot import ModelCodec, Snapshot
 from streams.commit import Patience, commit_batch, patiently, publish_outbox
 from streams.core.decode import SegmentDecoder
+from streams.core.definitions import segment_ids_of
 from streams.core.events import BadEvent, Event, bad_event
 from streams.core.message_hash import id_hash, place_hash
+from streams.core.questions import questions_of
+from streams.core.redefine import Past, redefined
 from streams.core.saving import Saver
 from streams.core.shard import Shard, Stop
-from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Sink, Store
+from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Replaced, Sink, Store
+from streams.runtime.about import about_blobs
+from streams.runtime.definitions import FixedCatalog, Wanted
+from streams.runtime.history import forget_effects
+from streams.runtime.joining import JoiningShard, NoPasts, Pasts
+from streams.runtime.latest_models import model_key
 from streams.runtime.records import Position, Record
+from streams.runtime.since import Since, catalog_of
 from streams.runtime.whole import check_whole
 from streams.runtime.witness import Witness
 
+_LOG: Final = logging.getLogger(__name__)
 COMMIT_CHUNK_BYTES: Final = 4 << 20
 """A commit is due when the chunks for the learners have so many bytes."""
 
@@ -47,6 +59,8 @@ class Ports:
     tell: Callable[[Witness], None] = lambda _: None
     """Keeps, durably when it returns, what the next `assign` of the shard gets as its witness. Nothing is published
     before. Raises BrokerUnavailable (try again), BrokerError, or Fenced when the partition is another worker's."""
+    name: Callable[[Catalog], None] = lambda _: None
+    """Tells readers of the store which predictions and segments there are. Raises StoreError."""
 
 
 @dataclass(slots=True)
@@ -75,35 +89,40 @@ class Counts:
 
 
 class ShardRun:
-    """Shard `shard` of `shards` under `catalog`. `source` names the partition (in hashes, dead letters), `digest` the
-    catalog for the learner, `about` holds named bytes that are stored with the first commit, for readers.
+    """Shard `shard` of `shards`. `source` names the partition (in hashes, dead letters).
 
-    Events are Segment JSON, whatever form the catalog gives for files.
+    `wanted` says under which catalog it goes on; what is stored says under which one it stands. Where they differ, the
+    next batch begins with the change. `catalog` is the one of the memory. `pasts` brings what a new definition would
+    have learned and counted; without it that begins empty. Events are Segment JSON, whatever form the catalog gives for
+    files.
     """
 
     def __init__(
         self,
-        catalog: Catalog,
+        wanted: Catalog | Wanted,
         ports: Ports,
         *,
         shard: int,
         shards: int,
         source: str,
-        digest: str = "",
         codec: ModelCodec | None = None,
-        about: Mapping[str, bytes] | None = None,
+        pasts: Pasts | None = None,
     ) -> None:
-        self.catalog = catalog
+        self._wanted = FixedCatalog(wanted) if isinstance(wanted, Catalog) else wanted
+        self.catalog = self._wanted.catalog
         self.number = shard
         self.counts = Counts()
         self._shards = shards
         self._ports = ports
         self._source = source
         self._source_hash = id_hash(source)
-        self._digest = digest
         self._codec = codec
-        self._about = dict(about or {})
-        self._decoder = SegmentDecoder(catalog)
+        self._pasts = pasts or NoPasts()
+        self.since = Since()
+        """What is not complete, and from which event time on it is."""
+        self._decoder = SegmentDecoder(self.catalog)
+        self._questions: tuple[str, ...] = ()
+        """Of the predictions, in the order of the catalog."""
         self._chunks: list[Message] = []
         self._chunk_bytes = 0
         self._records: Sequence[Record] = ()
@@ -182,13 +201,24 @@ class ShardRun:
         is_ours = earlier is not None and claim.epoch == earlier.epoch + 1 and claim.generation == earlier.generation
         if not (self.is_loaded and is_ours and claim.number == self._committed):
             self.drop()
-            shard = Shard(self.catalog, shard=self.number, shards=self._shards, generation=claim.generation)
+            catalog = catalog_of(loaded.blobs, self._wanted.catalog)
+            shard = Shard(catalog, shard=self.number, shards=self._shards, generation=claim.generation)
             saver = Saver(shard, self._codec)
             if loaded.blobs:
                 saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered)
-            self._shard, self._saver, self._reached = shard, saver, Position.from_bytes(claim.position)
+            self.since = Since.of(loaded.blobs)
+            self._use(shard, saver)
+            self._reached = Position.from_bytes(claim.position)
             self.counts.loads += 1
         return claim, loaded
+
+    def _use(self, shard: Shard, saver: Saver) -> None:
+        """From now on this is the memory."""
+        if shard.catalog is not self.catalog:
+            self.catalog = shard.catalog
+            self._decoder = SegmentDecoder(self.catalog)
+        self._questions = tuple(questions_of(self.catalog).values())
+        self._shard, self._saver = shard, saver
 
     def _take_claim(self, witness: Witness | None) -> Claim:
         """A claim under a generation of which nothing is published that the store does not hold."""
@@ -231,15 +261,21 @@ class ShardRun:
 
     # --- one batch --------------------------------------------------------------------------------------------------
 
-    def step(self, records: Sequence[Record], models: Mapping[int, Snapshot], now_s: float | None) -> None:
+    def step(self, records: Sequence[Record], models: Mapping[str, Snapshot], now_s: float | None) -> None:
         """Take `records`, then, if `now_s` (wall clock) is given, let time pass up to it: the log has nothing more.
 
-        `models`: the latest snapshot of each prediction that is known; what is newer is put in force first.
+        First it goes on under the catalog that is wanted now, if that is another one. `models`: the latest snapshots
+        that are known, by `model_key`; what is newer is put in force then.
         Whatever it raises, the memory is dropped: `assign` again. Raises what `commit_batch` raises.
         """
         try:
             self._records = records
-            self.shard.take_models(models)
+            if self._wanted.catalog is not self.catalog:
+                self._go_on_under(self._wanted.catalog)
+            past = None if self.since.is_complete else self._pasts.of_shard(self.number, self.catalog)
+            if past is not None and past.offset <= self._reached.offset:
+                self._join(past)
+            self._take_models(models)
             position = self._reached
             if records:
                 items = [self._decode(record) for record in records]
@@ -258,6 +294,83 @@ class ShardRun:
         except BaseException:
             self.drop()
             raise
+
+    def _go_on_under(self, catalog: Catalog) -> None:
+        """All of the state goes over to another catalog, in one commit; what is new in it begins empty.
+
+        What is stored under the earlier one is not touched before that commit: parts of it are put aside.
+        """
+        if self._has_effects():
+            self._commit(self._reached)
+        old = self.shard
+        new = redefined(old, catalog, generation=self._generation_for(old, catalog))
+        self._replace(old, new, self.since.with_what_is_new(old.catalog, catalog, old.clock_s))
+        patiently(self._ports.patience, lambda: self._ports.name(catalog))
+        figures = self.number, len(catalog.predictions), len(catalog.segments)
+        _LOG.info("shard %d goes on under another catalog: %d predictions, %d segments", *figures)
+
+    def _join(self, past: JoiningShard) -> None:
+        """What was new has read the log from its beginning: it comes to where this shard stands, and joins it."""
+        if self._has_effects():
+            self._commit(self._reached)
+        assert self._claim is not None, "assign comes first"
+        old, shard = self.shard, past.load()
+        for records in past.records(past.offset, self._reached.offset):
+            shard.feed([self._decode(record) for record in records])
+            self._run_past(shard, math.nan, past)
+        if not math.isnan(old.clock_s):
+            shard.feed(())
+            self._run_past(shard, old.clock_s, past)
+        past.number_models(shard)
+        predictions = frozenset(self.since.predictions.keys() & past.predictions)
+        # Of all that is complete here already, what this shard holds counts: the log may not reach as far back.
+        joined = Past(shard, is_whole=False, predictions=predictions, counted=self.since.counted)
+        new = redefined(old, self.catalog, generation=self._claim.generation, past=joined)
+        self._replace(old, new, self.since.complete(predictions))
+        _LOG.info("shard %d has taken over the past of %s", self.number, past.words)
+
+    def _run_past(self, shard: Shard, until_s: float, past: JoiningShard) -> None:
+        """What is labelled since it was learned from goes to the learner."""
+        while (stop := shard.run(until_s)) is not Stop.DONE:
+            if stop is Stop.HOUR:
+                self._hand_over(shard, past.predictions)
+        forget_effects(shard)
+
+    def _replace(self, old: Shard, new: Shard, since: Since) -> None:
+        """In one commit; what is stored is not touched before it."""
+        saver = Saver(new, self._codec)
+        assert self._claim is not None, "assign comes first"
+        store, claim, patience, parts = self._ports.store, self._claim, self._ports.patience, 0
+        for part in saver.take_everything():
+            part.number, parts = self._committed + 1, parts + 1
+            patiently(patience, partial(store.stage, claim, part, parts))
+        self._use(new, saver)
+        self.since = since
+        went = old.definitions
+        self._commit(self._reached, Replaced(parts, went.prediction_ids, went.segment_ids))
+
+    def _generation_for(self, old: Shard, catalog: Catalog) -> str:
+        """That of the claim; another one where a segment goes: when it comes back, its users count from 1 again."""
+        assert self._claim is not None, "assign comes first"
+        segments = segment_ids_of(catalog)
+        if set(old.definitions.segment_ids) <= set(segments):
+            return self._claim.generation
+        claim, is_new = self._claim_knowing(self._committed + 1)
+        if not is_new or claim.number != self._committed:
+            raise Fenced(f"shard {self.number}: another worker has gone on with it")
+        self._claim, self._known[claim.generation] = claim, claim.number
+        self._tell(claim, claim.number)
+        return claim.generation
+
+    def _take_models(self, models: Mapping[str, Snapshot]) -> None:
+        """Put in force what is newer; a model that was made under another catalog has its features in other places."""
+        shard, arrived = self.shard, {}
+        for p, name in enumerate(shard.definitions.prediction_ids):
+            model = models.get(model_key(self._questions[p], name))
+            if model is not None and model.predictions[0].version > shard.snapshot.predictions[p].version:
+                arrived[p] = model.over(shard.vocabulary.feature_names())
+        if arrived:
+            shard.take_models(arrived)
 
     def _decode(self, record: Record) -> Event | BadEvent:
         place = place_hash(self._source_hash, record.offset)
@@ -305,34 +418,39 @@ class ShardRun:
         shard.feed(items)
         while (stop := shard.run(until_s, may_save=True)) is not Stop.DONE:
             if stop is Stop.HOUR:
-                self._hand_over()
+                awaited = self.since.predictions.keys() if self._pasts.are_coming else ()
+                self._hand_over(shard, [name for name in self.catalog.predictions if name not in awaited])
             if shard.save_is_due or self._chunk_bytes > COMMIT_CHUNK_BYTES:
                 save()
         shard.note_items()
 
-    def _hand_over(self) -> None:
-        """Labelled examples and the distribution become messages to the learner."""
-        shard = self.shard
-        names = shard.definitions.prediction_ids
+    def _hand_over(self, shard: Shard, predictions: Collection[str]) -> None:
+        """Labelled examples and the distribution of these predictions become messages to the learner."""
+        names, features = shard.definitions.prediction_ids, tuple(shard.vocabulary.feature_names())
         counts = shard.counts()
         for chunk in shard.matured(every=True):
             p = chunk.prediction
-            data = ChunkMessage(names[p], chunk, counts[p], shard.serves(p), self._digest).to_bytes()
+            if names[p] not in predictions:
+                continue
+            message = ChunkMessage(names[p], chunk, counts[p], shard.serves(p), self._questions[p], features)
+            data = message.to_bytes()
             self._chunks.append(Message("examples", names[p], data))
             self._chunk_bytes += len(data)
 
     def _has_effects(self) -> bool:
         return bool(self._chunks) or self.shard.has_effects
 
-    def _commit(self, position: Position) -> None:
+    def _commit(self, position: Position, replaces: Replaced | None = None) -> None:
+        """`replaces`: what was put aside takes the place of all."""
         assert self._saver is not None, "assign comes first"
         assert self._claim is not None, "assign comes first"
         ports = self._ports
         self.shard.note_items()
         self.shard.dead = letters = [self._complete(bad) for bad in self.shard.dead]
         batch = self._saver.take_effects(self._committed + 1, position.to_bytes())
-        if batch.number == 1:
-            batch.blobs.update(self._about)
+        batch.replaces = replaces
+        if batch.number == 1 or replaces is not None:
+            batch.blobs.update(about_blobs(self.catalog) | self.since.blobs())
         batch.messages, self._chunks, self._chunk_bytes = self._chunks, [], 0
         batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
         self._trim = commit_batch(

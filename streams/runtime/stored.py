@@ -21,6 +21,7 @@ from models.learner import Learner, prediction_specs
 from models.snapshot import ModelCodec, Snapshot
 from streams.adapters.redis_reader import RedisReader
 from streams.core.definitions import Definitions, compile_definitions
+from streams.core.questions import kept_predictions
 from streams.core.saving import (
     POPULATION_BLOB,
     SHARD_BLOB,
@@ -31,10 +32,10 @@ from streams.core.saving import (
 )
 from streams.core.state import CLOCK, COUNTERS, MINUTE, SF_SIZE, Population, allocate_population
 from streams.core.vocabulary import Vocabulary
-from streams.runtime.about import Run, stored_catalog, stored_run
+from streams.runtime.about import CATALOG_BLOB, Run, stored_catalog, stored_run
 from streams.runtime.hints import DeadLetter
-from streams.runtime.lockstep import LEARNER_PREFIX
-from streams.runtime.replay import Totals
+from streams.runtime.learned_features import FEATURES_BLOB, LearnedFeatures, learner_fields
+from streams.runtime.replay import Totals, catalog_digest
 
 _LETTERS = msgspec.json.Decoder(DeadLetter)
 
@@ -92,10 +93,10 @@ def state_of(
     *,
     users: int,
     members: Mapping[str, int],
-    learners: Mapping[str, bytes] | None = None,
+    learners: Sequence[Mapping[str, bytes]] | None = None,
     codec: ModelCodec | None = None,
 ) -> StoredState:
-    """The state from its named parts (`RedisReader.blobs`); `learners`: the same of learners that stand apart.
+    """The state from its named parts (`RedisReader.blobs`); `learners`: the same of each learner that stands apart.
 
     Raises StoreIncompatible when there has been no commit yet, ModelError or SnapshotRefused for broken parts, or for
     a signed model without its key.
@@ -106,7 +107,7 @@ def state_of(
     definitions = compile_definitions(catalog, vocabulary)
     small = msgspec.msgpack.decode(blobs[SHARD_BLOB], type=_SmallState)
     vocabulary.load(msgspec.msgpack.decode(blobs[VOCABULARY_BLOB]))
-    learned = blobs if learners is None else learners
+    learned = [blobs] if learners is None else learners
     population = allocate_population(len(catalog.predictions))
     read_population(blobs[POPULATION_BLOB], population)
     snapshot = None
@@ -131,10 +132,22 @@ def state_of(
     )
 
 
-def _learner(catalog: Catalog, names: Sequence[str], blobs: Mapping[str, bytes], codec: ModelCodec | None) -> Learner:
-    """`names` of the features as the catalog alone gives them."""
-    fields = {name.removeprefix(LEARNER_PREFIX): d for name, d in blobs.items() if name.startswith(LEARNER_PREFIX)}
-    return Learner.load(prediction_specs(catalog), names, fields, codec, accept_gaps=True)
+def _learner(
+    catalog: Catalog, names: Sequence[str], learned: Sequence[Mapping[str, bytes]], codec: ModelCodec | None
+) -> Learner:
+    """What all learners have learned of the predictions of a catalog, under which some of them may not stand yet."""
+    specs = prediction_specs(catalog)
+    whole = Learner(specs, names, codec, accept_gaps=True)
+    for blobs in learned:
+        theirs = blobs.get(CATALOG_BLOB)
+        same = set(catalog.predictions) if theirs is None else set(kept_predictions(stored_catalog(blobs), catalog))
+        fields = {name: data for name, data in learner_fields(blobs).items() if name.partition(":")[0] in same}
+        built = LearnedFeatures.of(blobs, catalog).built if FEATURES_BLOB in blobs else names
+        one = Learner.load(specs, built, fields, codec, accept_gaps=True)
+        whole.predictions = tuple(
+            b if b.has_learned else a for a, b in zip(whole.predictions, one.predictions, strict=True)
+        )
+    return whole
 
 
 def learner_of(learners: RedisReader, state: StoredState, codec: ModelCodec | None = None) -> Learner:
@@ -143,8 +156,8 @@ def learner_of(learners: RedisReader, state: StoredState, codec: ModelCodec | No
     return _learner(state.catalog, names, _blobs_of_learners(learners), codec)
 
 
-def _blobs_of_learners(learners: RedisReader) -> dict[str, bytes]:
-    return {name: data for info in learners.shard_infos() for name, data in learners.blobs(info.shard).items()}
+def _blobs_of_learners(learners: RedisReader) -> list[dict[str, bytes]]:
+    return [learners.blobs(info.shard) for info in learners.shard_infos()]
 
 
 def _served_epochs(data: bytes | None, predictions: int) -> tuple[int | None, ...]:
@@ -162,19 +175,29 @@ def read_state(reader: RedisReader, codec: ModelCodec | None = None) -> StoredSt
     return _joined(reader, learned, codec)
 
 
-def _joined(reader: RedisReader, learners: Mapping[str, bytes] | None, codec: ModelCodec | None) -> StoredState:
+def _joined(
+    reader: RedisReader, learners: Sequence[Mapping[str, bytes]] | None, codec: ModelCodec | None
+) -> StoredState:
     members = {segment: reader.member_count(segment) for segment in reader.info.segments}
     states: list[StoredState] = []
     for shard in reader.shard_infos():
         if shard.number:
-            blobs, once = reader.blobs(shard.shard), {} if states else learners  # the first one's are shown
+            once = () if states and learners is not None else learners  # the first one's are shown
+            blobs = reader.blobs(shard.shard)
             states.append(state_of(blobs, users=shard.users, members=members, learners=once, codec=codec))
     if not states:
         raise StoreError(
             "a run has begun here, but nothing is stored yet. Ask again in a moment; if it was stopped, start the same "
             "`tideline replay` or `tideline worker` again."
         )
-    return states[0] if learners is None else _of_service(states, reader)
+    return states[0] if learners is None else _of_service(_under_one_catalog(states), reader)
+
+
+def _under_one_catalog(states: Sequence[StoredState]) -> list[StoredState]:
+    """Those under the catalog that most shards have: while one is on its way, the others follow in a moment."""
+    digests = [catalog_digest(state.catalog) for state in states]
+    ((most, _),) = Counter(digests).most_common(1)
+    return [state for state, digest in zip(states, digests, strict=True) if digest == most]
 
 
 def _of_service(states: Sequence[StoredState], reader: RedisReader) -> StoredState:

@@ -54,7 +54,7 @@ def health(scoring: Working, models: LatestModels, *, ready_lag: int) -> dict[st
         "assigned": sorted(partitions),
         "loading": sorted(n for n, p in partitions.items() if not p.is_ready),
         "lag": lag,
-        "models": {models.names[p]: s.version for p, s in sorted(models.latest.items())},
+        "models": dict(sorted(models.versions().items())),
     }
 
 

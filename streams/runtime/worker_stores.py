@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from config.catalog import Catalog, EventLimit
-from config.errors import Stopped, StoreIncompatible
+from config.errors import Stopped
 from config.features import TraitLimit
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.redis_keys import LEARNERS
 from streams.adapters.redis_store import RedisStore
 from streams.commit import Patience, patiently
+from streams.core.definitions import segment_ids_of
 from streams.ports import Courier, Identity, Sink, Store
-from streams.runtime.other_catalog import words_about_catalog
 from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
@@ -35,24 +35,18 @@ class WorkerStores:
     """Opens a store for each run of a worker; waits in them end with `give_up`.
 
     `url` is the server's, for `place`. `shards` is the number of shards, `learners` that of partitions with learners.
+    `file` is the catalog of the file, `catalog` the one with what was defined beside it.
     """
 
-    def __init__(self, url: str, place: Place, catalog: Catalog, *, shards: int, learners: int) -> None:
-        from streams.core.shard import Shard
-
-        fresh = Shard(catalog)
-        self.digest = catalog_digest(catalog)
-        self.features = fresh.definitions.layout.columns.features
-        """How many each model has."""
+    def __init__(
+        self, url: str, place: Place, file: Catalog, *, shards: int, learners: int, catalog: Catalog | None = None
+    ) -> None:
+        catalog = catalog or file
         self._url = url
         self._place = place
-        self._catalog = catalog
         self._limit = catalog.limits.dead_letters
-        self._identity = Identity(
-            catalog=self.digest,
-            predictions=tuple(catalog.predictions),
-            segments=tuple(segment for segment in fresh.definitions.segment_ids),
-        )
+        self._digest = catalog_digest(file)
+        self._identity = self._named(catalog)
         self._shards = {False: shards, True: learners}
         self._stores: list[Store] = []
         self._leaving = threading.Event()
@@ -69,23 +63,33 @@ class WorkerStores:
 
     def check(self) -> str:
         """Prepare the store; what its settings promise. Raises StoreError."""
-        try:
-            return self._open(self._place.patience, learners=False).promises()
-        except StoreIncompatible as error:
-            words = words_about_catalog(self._url, self._place, self._catalog)
-            raise (error if words is None else StoreIncompatible(words)) from None
+        promises = self._open(self._place.patience, learners=False, goes_on=True).promises()
+        self._open(self._place.patience, learners=True, goes_on=True)
+        return promises
+
+    def _named(self, catalog: Catalog) -> Identity:
+        """What the store is made for; the file decides whether two starts mean the same, names are for readers."""
+        return Identity(catalog=self._digest, predictions=tuple(catalog.predictions), segments=segment_ids_of(catalog))
 
     def ports(self, sink: Sink, courier: Courier, *, learners: bool = False) -> Ports:
         """For one run, with a store of its own. Raises StoreError, Stopped."""
+        store = self._open(self._patience, learners=learners)
+
+        def name(catalog: Catalog) -> None:
+            self._identity = self._named(catalog)
+            store.prepare(self._shards[learners], self._identity)
+
         return Ports(
-            store=self._open(self._patience, learners=learners),
+            store=store,
             sink=sink,
             courier=courier,
             patience=self._patience,
             new_generation=lambda: secrets.token_hex(8),
+            name=name,
         )
 
-    def _open(self, patience: Patience, *, learners: bool) -> Store:
+    def _open(self, patience: Patience, *, learners: bool, goes_on: bool = False) -> Store:
+        """`goes_on`: with another file than before, as only a start may. Later it is another worker's file."""
         store = RedisStore(
             self._url,
             patience=patience,
@@ -95,7 +99,8 @@ class WorkerStores:
             part="learner" if learners else "shard",
         )
         self._stores.append(store)
-        patiently(patience, lambda: store.prepare(self._shards[learners], self._identity))
+        identity = replace(self._identity, goes_on=goes_on)
+        patiently(patience, lambda: store.prepare(self._shards[learners], identity))
         return store
 
     def close(self) -> None:

@@ -23,7 +23,6 @@ from streams.adapters.log_writer import PartitionWriter
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.core.partition import shard_of
 from streams.ports import Message
-from streams.runtime.about import about_blobs
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.place import Place
 from streams.runtime.records import Record
@@ -74,7 +73,7 @@ class ServiceWorld:
         self.url = url
         self.data_dir = data_dir
         self.folder = LogFolder.make(data_dir / LOG_FOLDER, SHARDS)
-        self.models: dict[int, Snapshot] = {}
+        self.models: dict[str, Snapshot] = {}
         self._chunks: list[Record] = []
         self._learned = 0
         self._numbers = count(1)
@@ -91,13 +90,11 @@ class ServiceWorld:
                 shard=n,
                 shards=SHARDS,
                 source=f"events-{n}",
-                digest="d",
-                about=about_blobs(CATALOG),
             )
             for n, sink in enumerate(self.sinks)
         ]
         ports = self._stores.ports(self.sinks[0], self, learners=True)
-        self.learner = LearnerRun(CATALOG, ports, partition=0, every=SHARDS, digest="d")
+        self.learner = LearnerRun(CATALOG, ports, partition=0, every=SHARDS)
         runs: tuple[ShardRun | LearnerRun, ...] = (*self.shards, self.learner)
         for run in runs:
             run.assign()
@@ -108,8 +105,7 @@ class ServiceWorld:
             if topic == "examples":
                 self._chunks.append(Record(len(self._chunks), 0.0, data))
             elif topic == "models":
-                p = list(CATALOG.predictions).index(key.partition(":")[2])
-                self.models[p] = Snapshot.from_bytes(data, self.shards[0].shard.definitions.layout.columns.features)
+                self.models[key] = Snapshot.from_bytes(data, self.shards[0].shard.definitions.layout.columns.features)
 
     def take(self, events: Sequence[dict[str, Any]]) -> None:
         """Work these, and learn what follows."""

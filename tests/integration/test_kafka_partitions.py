@@ -14,17 +14,19 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from config.errors import BrokerError, BrokerUnavailable, Fenced, Stopped, StoreIncompatible
+from config.loader import loads
 from config.settings import Settings, TopicKind
 from streams.adapters import kafka_publisher
 from streams.adapters.kafka_arguments import aiokafka_arguments, kafka_python, kafka_python_arguments
 from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.memory_store import MemoryServer, MemoryStore
+from streams.core.questions import question_of
 from streams.ports import Message
 from streams.runtime.kafka import partitions
 from streams.runtime.kafka.group_memory import RememberingConsumer
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.partitions import Partition, PartitionedService
-from streams.runtime.latest_models import LatestModels
+from streams.runtime.latest_models import LatestModels, model_key
 from streams.runtime.records import Position, Record
 from streams.runtime.witness import Witness
 from tests.integration.kafka_world import KafkaWorld
@@ -518,11 +520,13 @@ def test_publishing_ends_where_kafka_has_gone(
 def test_a_model_that_cannot_be_read_stops_nobody(kafka_world: KafkaWorld) -> None:
     settings = kafka_world.settings()
     make_topic(kafka_world, settings, kind="models")
-    send(settings, [b"no model"], kind="models", key=b"d:orders")
+    catalog = loads("{version: 1, name: c, predictions: {orders: {name: Orders, goal: {did: Order}, window: 7d}}}")
+    key = model_key(question_of(catalog, "orders"), "orders")
+    send(settings, [b"no model"], kind="models", key=key.encode())
 
     async def work() -> None:
         failures: list[BaseException] = []
-        models = LatestModels(digest="d", predictions=("orders",), features=3)
+        models = LatestModels(catalog)
         service = ModelsService(settings, models)
         service.on_failure = failures.append
         await service.start()

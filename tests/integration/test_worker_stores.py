@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from config.errors import Fenced, StoreIncompatible
 from config.loader import loads
 from streams.adapters.memory_sinks import ListCourier, ListSink
+from streams.adapters.redis_reader import RedisReader
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.ports import CommitBatch
 from streams.runtime.about import about_blobs
@@ -33,23 +35,35 @@ def stores_of(url: str, prefix: str, catalog: str = CATALOG) -> WorkerStores:
     return WorkerStores(url, Place(Path("data"), url, prefix), loads(catalog), shards=3, learners=8)
 
 
-def test_another_catalog_is_told_with_what_differs(url: str) -> None:
+def test_the_file_of_the_latest_start_counts_and_workers_with_an_older_one_end(url: str) -> None:
     first = stores_of(url, "one")
     first.check()
     ports = first.ports(ListSink(), ListCourier())
-    claim = ports.store.claim(2, new_generation="g")  # the only shard that has a commit
+    claim = ports.store.claim(2, new_generation="g")
     ports.store.commit(claim, CommitBatch(1, b"", blobs=about_blobs(loads(CATALOG))), None)
     changed = stores_of(url, "one", CATALOG.replace("7d", "14d"))
-    with pytest.raises(StoreIncompatible) as raised:
-        changed.check()
-    words = str(raised.value)
-    assert (
-        "holds the state of another catalog ('Shop'). What differs:\n  predictions.orders.window: 7d, now 14d\n"
-        in words
-    )
-    assert "TIDELINE_KEY_PREFIX" in words
+    changed.check()
+    taken = changed.ports(ListSink(), ListCourier()).store.claim(2, new_generation="no")
+    assert (taken.number, taken.generation) == (1, "g")
+    with pytest.raises(Fenced):
+        ports.store.commit(claim, CommitBatch(2, b""), None)
+    for late in (lambda: ports.store.claim(2, new_generation="no"), lambda: first.ports(ListSink(), ListCourier())):
+        with pytest.raises(StoreIncompatible, match="another catalog file"):
+            late()
     for stores in (first, changed):
         stores.close()
+
+
+def test_names_of_what_was_defined_are_told_to_readers(url: str) -> None:
+    stores = stores_of(url, "names")
+    stores.check()
+    more = loads(CATALOG.replace("predictions: {", "predictions: {more: {name: More, goal: {did: View}, window: 7d}, "))
+    stores.ports(ListSink(), ListCourier()).name(more)
+    stores.ports(ListSink(), ListCourier()).store.claim(0, new_generation="g")
+    with closing(RedisReader(url, prefix="names")) as reader:
+        assert reader.info.predictions == ("more", "orders")
+        assert "more.high" in reader.info.segments
+    stores.close()
 
 
 def test_other_shards_are_told_as_such(url: str) -> None:

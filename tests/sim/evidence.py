@@ -186,7 +186,7 @@ class Chunk:
 @lru_cache(maxsize=4_096)
 def read_chunk(data: bytes) -> Chunk:
     """The columns follow each other: x, y, time, user, kind, weight and what else there is."""
-    _, _, prediction, shard, number, previous, n, features, columns, counts, of_model = msgspec.msgpack.decode(data)
+    _, _, prediction, shard, number, previous, n, features, columns, counts, of_model, *_ = msgspec.msgpack.decode(data)
     at = 4 * n * features
     y = struct.unpack_from(f"<{n}B", columns, at)
     times = struct.unpack_from(f"<{n}d", columns, at + n)
@@ -209,7 +209,7 @@ class Model:
 
 def read_models(data: bytes) -> list[Model]:
     """Of each prediction that a snapshot holds."""
-    _, _, _, predictions, _ = msgspec.msgpack.decode(data)
+    _, _, _, predictions, *_ = msgspec.msgpack.decode(data)
     return [Model(p[7], p[0], p[1], p[2]) for p in predictions]
 
 

@@ -89,6 +89,11 @@ class SimStore:
         self.world.was_written(self.place, self.worker)
         self._lose(word, "commit")
 
+    def stage(self, claim: Claim, batch: CommitBatch, part: int) -> None:
+        word = self._word("stage", ["request", "reply"])
+        self.store.stage(claim, batch, part)
+        self._lose(word, "stage")
+
     def carry_out(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
         """The store does it, or refuses. Raises Fenced."""
         try:

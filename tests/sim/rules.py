@@ -50,10 +50,9 @@ class Memory:
     """Nothing was recorded since examples were handed out last."""
 
 
-def rules_of(plan: Plan, given: Mapping[int, Snapshot]) -> Rules:
-    """As the catalog of a plan has them. `given`: prediction index -> a model."""
+def rules_of(plan: Plan, given: Mapping[str, Snapshot]) -> Rules:
+    """As the catalog of a plan has them. `given`: key of a model -> the model."""
     catalog = plan.catalog
-    names = list(catalog.predictions)
     goals = {name: PREDICTIONS[name] for name in catalog.predictions if "audience" not in PREDICTIONS[name]}
     return Rules(
         most_users=catalog.limits.users,
@@ -62,5 +61,5 @@ def rules_of(plan: Plan, given: Mapping[int, Snapshot]) -> Rules:
         windows_s={name: prediction.window_s for name, prediction in catalog.predictions.items()},
         goals={name: made["goal"]["did"] for name, made in goals.items() if list(made["goal"]) == ["did"]},
         keeps_examples=catalog.limits.pending_examples >= NEVER_THINNED,
-        given={names[p]: snapshot.to_bytes() for p, snapshot in given.items()},
+        given={key.partition(":")[2]: snapshot.to_bytes() for key, snapshot in given.items()},
     )

@@ -14,9 +14,11 @@ from models.jit import F64
 from models.labels import NEXT
 from models.snapshot import BINS, PredictionSnapshot, Snapshot, Status
 from streams.adapters.memory_store import MemoryServer, MemoryShard
+from streams.core.questions import questions_of
 from streams.core.shard import Shard
 from streams.core.state import CHANGED
 from streams.core.vocabulary import Vocabulary
+from streams.runtime.latest_models import model_key
 from streams.runtime.shard_run import ShardRun
 from tests.live_after import live_after
 from tests.sim.auditor import EVENTS, EXAMPLES, Held, Place, Violation
@@ -68,7 +70,7 @@ def simulate_plan(plan: Plan, planted: Planted = NONE) -> Result:
         return result
 
 
-def _given_models(plan: Plan, names: Sequence[str]) -> dict[int, Snapshot]:
+def _given_models(plan: Plan, names: Sequence[str]) -> dict[str, Snapshot]:
     """Models that are in force from the start, in a calm run. They know nothing of names that are still to be found."""
     if not plan.is_calm:
         return {}
@@ -76,12 +78,12 @@ def _given_models(plan: Plan, names: Sequence[str]) -> dict[int, Snapshot]:
     features = len(names)
     known = np.array(["?" not in name for name in names], np.float64)
     models = {}
-    for p in range(len(plan.catalog.predictions)):
+    for name, question in questions_of(plan.catalog).items():
         weights, means = known * draw.normal(0.0, 0.7, features), draw.normal(0.5, 0.2, features)
         prediction = PredictionSnapshot(Status.LIVE, weights, -0.5, means, 50, 10, None, 1)
         counts = np.zeros((1, BINS), np.int64)
         counts[0, draw.integers(300, 700, 40)] += 1
-        models[p] = Snapshot(1, (prediction,), counts)
+        models[model_key(question, name)] = Snapshot(1, (prediction,), counts)
     return models
 
 

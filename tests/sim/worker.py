@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 IDENTITY = Identity(catalog="simulated")
-DIGEST = "d"
 LAST_CUT = 50
 
 
@@ -39,7 +38,7 @@ class Worker:
         ended before a worker joins."""
         self.started_s: dict[Place, float] = {}
         """The clocks of shards at the beginning of the batch in hand."""
-        self.latest: dict[int, Snapshot] = dict(world.given_models)
+        self.latest: dict[str, Snapshot] = dict(world.given_models)
         self.models_read = 0
         self.skew_s = world.chance.choice([0.0, 0.0, 2.5, -40.0])
 
@@ -145,10 +144,9 @@ class Worker:
         for record, key in zip(
             log[self.models_read : self.models_read + some], self.world.model_keys[self.models_read :], strict=False
         ):
-            p = list(self.world.plan.catalog.predictions).index(key.partition(":")[2])
             snapshot = Snapshot.from_bytes(record.value, self.world.features)
-            if p not in self.latest or snapshot.version > self.latest[p].version:
-                self.latest[p] = snapshot
+            if key not in self.latest or snapshot.version > self.latest[key].version:
+                self.latest[key] = snapshot
         self.models_read += some
 
     def _make_run(self, place: Place) -> ShardRun | LearnerRun:
@@ -159,7 +157,5 @@ class Worker:
         patience = Patience(world.sleep, attempts=plan.attempts)
         ports = Ports(store, broker, broker, patience, world.new_generation, broker.tell)
         if place[0] == EXAMPLES:
-            return LearnerRun(plan.catalog, ports, partition=place[1], every=plan.every, digest=DIGEST)
-        return ShardRun(
-            plan.catalog, ports, shard=place[1], shards=plan.shards, source=world.source(place[1]), digest=DIGEST
-        )
+            return LearnerRun(plan.catalog, ports, partition=place[1], every=plan.every)
+        return ShardRun(plan.catalog, ports, shard=place[1], shards=plan.shards, source=world.source(place[1]))

@@ -36,7 +36,7 @@ MOST_TURNS = 400
 class World:
     """One run of `plan`, with `planted` in it. `given_models`: in force from the start, in a calm run."""
 
-    def __init__(self, plan: Plan, planted: Planted, given_models: dict[int, Snapshot], features: int) -> None:
+    def __init__(self, plan: Plan, planted: Planted, given_models: dict[str, Snapshot], features: int) -> None:
         self.plan, self.planted, self.given_models, self.features = plan, planted, given_models, features
         self.calls = 0
         """Of ports."""

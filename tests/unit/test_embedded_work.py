@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.errors import BrokerError, Fenced, SettingsError, Stopped
+from config.loader import loads
 from config.settings import TopicKind, load_settings
 from models.snapshot import BINS, Snapshot
 from streams.adapters.log_folder import LogFolder, read_worked, write_worked
@@ -19,13 +20,14 @@ from streams.adapters.log_format import segment_bases
 from streams.adapters.log_reader import trim
 from streams.adapters.log_writer import PartitionWriter
 from streams.cli.kafka import embedded_log
+from streams.core.questions import question_of
 from streams.runtime.embedded import work as work_module
 from streams.runtime.embedded.models import ModelsFollower
 from streams.runtime.embedded.retention import trim_topics
 from streams.runtime.embedded.watch import follow, lag_of
 from streams.runtime.embedded.work import PartitionWork, Step
 from streams.runtime.embedded.worker import _Works
-from streams.runtime.latest_models import LatestModels
+from streams.runtime.latest_models import LatestModels, model_key
 from streams.runtime.records import Position, Record, Run
 from streams.runtime.witness import Witness
 
@@ -239,6 +241,15 @@ def test_a_learner_leaves_out_what_is_gone(works: Works, folder: Path) -> None:
 # --- models, retention, and looking ---------------------------------------------------------------------------------
 
 
+CATALOG = loads("""
+version: 1
+name: models
+predictions:
+  a: {name: A, goal: {did: Order}, window: 7d}
+  b: {name: B, goal: {did: Order}, window: 8d}
+""")
+
+
 def snapshot_bytes(version: int) -> bytes:
     import numpy as np
 
@@ -246,20 +257,28 @@ def snapshot_bytes(version: int) -> bytes:
 
 
 def test_the_latest_model_of_each_prediction_is_kept_with_its_place(tmp_path: Path) -> None:
-    models = LatestModels(digest="d", predictions=("a", "b"), features=0)
+    models = LatestModels(CATALOG)
+    a, b = (model_key(question_of(CATALOG, name), name) for name in ("a", "b"))
     writer = PartitionWriter(tmp_path)
-    writer.append([(b"other:a", b"x"), (b"d:a", b"no model"), (b"d:b", snapshot_bytes(5)), (b"d:a", snapshot_bytes(7))])
+    writer.append(
+        [
+            (b"other:a", b"x"),
+            (a.encode(), b"no model"),
+            (b.encode(), snapshot_bytes(5)),
+            (a.encode(), snapshot_bytes(7)),
+        ]
+    )
     follower = ModelsFollower(tmp_path, models)
     follower.catch_up()
-    assert {p: snapshot.version for p, snapshot in models.latest.items()} == {0: 7, 1: 5}
-    assert models.offsets == {0: 3, 1: 2}
-    writer.append([(b"d:b", snapshot_bytes(4)), (b"d:a", b"no model")])
+    assert {p: snapshot.version for p, snapshot in models.latest.items()} == {a: 7, b: 5}
+    assert models.offsets == {a: 3, b: 2}
+    writer.append([(b.encode(), snapshot_bytes(4)), (a.encode(), b"no model")])
     follower.catch_up()
-    assert {p: snapshot.version for p, snapshot in models.latest.items()} == {0: 7, 1: 5}, "an older one, and none"
-    assert models.offsets == {0: 3, 1: 2}
+    assert {p: snapshot.version for p, snapshot in models.latest.items()} == {a: 7, b: 5}, "an older one, and none"
+    assert models.offsets == {a: 3, b: 2}
     assert models.refused == 2
     following = follower.start()
-    writer.append([(b"d:b", snapshot_bytes(9))])
+    writer.append([(b.encode(), snapshot_bytes(9))])
     follower.stop()
     following.result(PATIENCE_S)
     for each in (follower, writer):

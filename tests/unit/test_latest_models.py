@@ -7,33 +7,49 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from config.loader import loads
 from models.snapshot import BINS, Snapshot
-from streams.runtime.latest_models import LatestModels
+from streams.core.questions import question_of
+from streams.runtime.latest_models import LatestModels, model_key
 from tests.unit.test_snapshot import prediction
 
 KeyValue = tuple[bytes, bytes | None]
 
+CATALOG = loads("{version: 1, name: c, predictions: {orders: {name: Orders, goal: {did: Order}, window: 7d}}}")
+LATER = loads("{version: 1, name: c, predictions: {orders: {name: Orders, goal: {did: Order}, window: 8d}}}")
+KEY = model_key(question_of(CATALOG, "orders"), "orders").encode()
+
 
 def model(version: int) -> KeyValue:
     snapshot = prediction()
-    return b"d:orders", Snapshot(version, (snapshot,), np.zeros((1, BINS), np.int64)).to_bytes()
+    return KEY, Snapshot(version, (snapshot,), np.zeros((1, BINS), np.int64)).to_bytes()
 
 
 @pytest.mark.parametrize(
     "records",
     [
         [model(9), model(5)],
-        [model(5), model(9), (b"d:orders", b"no model")],
-        [model(9), (b"d:orders", None), (b"other:orders", b"of another catalog")],
+        [model(5), model(9), (KEY, b"no model")],
+        [model(9), (KEY, None), (b"other:orders", b"of another catalog")],
     ],
 )
 def test_the_newest_model_that_can_be_read_is_in_force(records: Sequence[KeyValue]) -> None:
-    models = LatestModels(digest="d", predictions=("orders",), features=3)
+    models = LatestModels(CATALOG)
     models.take("models", ((offset, *record) for offset, record in enumerate(records)))
-    assert models.latest[0].version == 9
-    assert models.offsets == {0: [version_of(record) for record in records].index(9)}
+    assert models.latest[KEY.decode()].version == 9
+    assert models.offsets == {KEY.decode(): [version_of(record) for record in records].index(9)}
     models.take("models", [(9, *model(7))])
-    assert models.latest[0].version == 9
+    assert models.latest[KEY.decode()].version == 9
+
+
+def test_a_model_may_come_before_its_prediction() -> None:
+    models = LatestModels(LATER)
+    models.take("models", [(0, *model(5)), (1, *model(9)), (2, KEY, b"no model")])
+    assert models.latest == {}
+    models.use(CATALOG)
+    assert models.latest[KEY.decode()].version == 9
+    assert models.versions() == {"orders": 9}
+    assert models.refused == 1
 
 
 def version_of(record: KeyValue) -> int | None:

@@ -65,7 +65,7 @@ def ports_on(server: MemoryServer, away: Away) -> Ports:
 
 
 def run_on(server: MemoryServer, away: Away) -> ShardRun:
-    return ShardRun(CATALOG, ports_on(server, away), shard=0, shards=1, source="events-0", digest="d")
+    return ShardRun(CATALOG, ports_on(server, away), shard=0, shards=1, source="events-0")
 
 
 def record(offset: int, event_s: float, log_s: float, user: str = "ann", event: str = "Order") -> Record:
@@ -237,7 +237,7 @@ def test_a_learner_that_cannot_send_what_is_left_has_not_started() -> None:
     assert chunks
 
     def learner() -> LearnerRun:
-        return LearnerRun(CATALOG, ports_on(server, away), partition=0, every=1, digest="d")
+        return LearnerRun(CATALOG, ports_on(server, away), partition=0, every=1)
 
     first = learner()
     first.assign()

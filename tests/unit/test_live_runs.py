@@ -26,7 +26,9 @@ from streams.adapters.memory_sinks import ListSink
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.commit import Patience
 from streams.core.partition import shard_of
+from streams.core.questions import question_of
 from streams.ports import Identity, Message
+from streams.runtime.latest_models import model_key
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.records import Record
 from streams.runtime.refusal_log import RefusalLog
@@ -42,7 +44,15 @@ features: {events: [View, Order]}
 predictions:
   orders: {name: Orders, goal: {did: Order}, window: 6h}
 """)
+ANOTHER_WINDOW = loads("""
+version: 1
+name: live
+features: {events: [View, Order]}
+predictions:
+  orders: {name: Orders, goal: {did: Order}, window: 7h}
+""")
 SEED = 20_241_122
+MODELS = model_key(question_of(CATALOG, "orders"), "orders")
 
 
 def iso(time_s: float) -> str:
@@ -59,7 +69,7 @@ def event(user: str, name: str, time_s: float, number: int) -> bytes:
 class World:
     """Logs, stores and runs in this process."""
 
-    models: dict[int, Snapshot] = field(default_factory=dict)
+    models: dict[str, Snapshot] = field(default_factory=dict)
     chunks: list[Record] = field(default_factory=list)
     letters: list[dict[str, Any]] = field(default_factory=list)
     sinks: list[ListSink] = field(default_factory=list)
@@ -68,10 +78,10 @@ class World:
     def __post_init__(self) -> None:
         self.servers = MemoryServer(), MemoryServer()
         self.shards = [
-            ShardRun(CATALOG, self.ports(0, SHARDS), shard=n, shards=SHARDS, source=f"events-{n}", digest="d")
+            ShardRun(CATALOG, self.ports(0, SHARDS), shard=n, shards=SHARDS, source=f"events-{n}")
             for n in range(SHARDS)
         ]
-        self.learner = LearnerRun(CATALOG, self.ports(1, 1), partition=0, every=SHARDS, digest="d")
+        self.learner = LearnerRun(CATALOG, self.ports(1, 1), partition=0, every=SHARDS)
         runs: tuple[ShardRun | LearnerRun, ...] = (*self.shards, self.learner)
         for run in runs:
             assert run.assign().offset == 0
@@ -89,9 +99,9 @@ class World:
                 assert key == "orders"
                 self.chunks.append(Record(len(self.chunks), 0.0, data))
             elif topic == "models":
-                assert key == "d:orders"
+                assert key == MODELS
                 features = self.shards[0].shard.definitions.layout.columns.features
-                self.models[0] = Snapshot.from_bytes(data, features)
+                self.models[key] = Snapshot.from_bytes(data, features)
             else:
                 assert topic == "dead-letters"
                 self.letters.append(json.loads(data))
@@ -149,7 +159,7 @@ def test_a_prediction_goes_live_in_all_shards_and_ranks_in_all_of_their_users(wo
     assert Status.WARMING not in first_live, "live before every shard had counted its users anew"
     users = sum(run.users for run in world.shards)
     assert users == 60
-    assert int(world.models[0].counts.sum()) == users, "the distribution is that of all shards"
+    assert int(world.models[MODELS].counts.sum()) == users, "the distribution is that of all shards"
     transitions = [json.loads(data) for sink in world.sinks for data in sink.published]
     assert {t["data"]["origin"] for t in transitions} > {"backfill", "live"}
     versions = {t["data"]["model_version"] for t in transitions}
@@ -193,11 +203,12 @@ def test_a_new_store_on_the_same_topics_goes_on_where_the_old_one_was_learned(wo
     assert figures[1].learned > figures[0].learned, "what is new is learned"
 
 
-def test_chunks_of_another_catalog_in_the_topic_are_left_out(world: World) -> None:
+def test_chunks_of_another_question_in_the_topic_are_left_out(world: World) -> None:
     run_all(world, traffic(900), 50)
     learned = world.learner.learner.predictions[0].learned
     fresh = World()
-    fresh.learner = LearnerRun(CATALOG, fresh.ports(1, 1), partition=0, every=SHARDS, digest="other")
+    fresh.servers = MemoryServer(), MemoryServer()
+    fresh.learner = LearnerRun(ANOTHER_WINDOW, fresh.ports(1, 1), partition=0, every=SHARDS)
     fresh.learner.assign()
     fresh.learner.step(world.chunks)
     assert (fresh.learner.foreign_chunks, fresh.learner.learner.predictions[0].learned) == (len(world.chunks), 0)
@@ -210,7 +221,7 @@ def test_records_that_are_no_chunk_are_told_and_left_out(world: World, caplog: p
     parts = msgspec.msgpack.decode(world.chunks[0].value)
     another_format = msgspec.msgpack.encode([parts[0] + 1, *parts[1:]])
     no_array = msgspec.msgpack.encode([*parts[:6], 0, 2**63, b"", *parts[9:]])  # for no examples any width adds up
-    narrow = msgspec.msgpack.encode([*parts[:6], 0, parts[7] - 1, b"", *parts[9:]])
+    narrow = msgspec.msgpack.encode([*parts[:6], 1, 1, bytes(4 + 1 + 8 + 8 + 1 + 5 * 4 + 2), *parts[9:]])
     bad = [b"no chunk", another_format, no_array, narrow]
     values = [chunk.value for chunk in world.chunks]
     mixed = [values[0], *bad[:1], *values[1:5], *bad[1:], *values[5:]]
@@ -237,7 +248,7 @@ def test_a_shard_that_another_owner_had_in_between_is_loaded_again(world: World)
     logs = traffic(600)
     run = world.shards[0]
     world.step(0, logs[0][:50])
-    other = ShardRun(CATALOG, world.ports(0, SHARDS), shard=0, shards=SHARDS, source="events-0", digest="d")
+    other = ShardRun(CATALOG, world.ports(0, SHARDS), shard=0, shards=SHARDS, source="events-0")
     loads = run.counts.loads
     other.assign()
     assert run.assign() == other.position
@@ -329,9 +340,9 @@ def test_a_run_of_which_a_part_is_gone_is_not_gone_on_with(server: int, lost: st
         stored.number, stored.generation, stored.position = 0, "", None
     another: ShardRun | LearnerRun
     if server:
-        another = LearnerRun(CATALOG, world.ports(1, 1), partition=0, every=SHARDS, digest="d")
+        another = LearnerRun(CATALOG, world.ports(1, 1), partition=0, every=SHARDS)
     else:
-        another = ShardRun(CATALOG, world.ports(0, SHARDS), shard=0, shards=SHARDS, source="events-0", digest="d")
+        another = ShardRun(CATALOG, world.ports(0, SHARDS), shard=0, shards=SHARDS, source="events-0")
     with pytest.raises(StoreIncompatible, match=r"only a part of shard 0.*TIDELINE_KEY_PREFIX"):
         another.assign()
     assert not another.is_loaded

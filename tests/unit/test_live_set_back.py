@@ -51,7 +51,7 @@ class Group:
         ports = Ports(
             store, self, self.courier, Patience(lambda _: None, attempts=2), lambda: f"g{next(NAMES)}", self.tell
         )
-        return ShardRun(CATALOG, ports, shard=0, shards=1, source="events-0", digest="d")
+        return ShardRun(CATALOG, ports, shard=0, shards=1, source="events-0")
 
     def assigned(self, server: MemoryServer) -> ShardRun:
         """One that has taken the shard."""

@@ -28,6 +28,8 @@ from streams.runtime.witness import Witness
 _LOG: Final = logging.getLogger(__name__)
 IDLE_S: Final = 1.0
 """A partition without records is worked so often, so that time passes in it."""
+LOOK_S: Final = 0.25
+"""Without records it is asked so often whether something else is due."""
 AFTER_FENCE_S: Final = 0.5
 TELL_S: Final = 1.0
 """How far it has come is told so often at most."""
@@ -43,7 +45,8 @@ class PartitionWork:
     """Works one partition until `stop`.
 
     `place` is its name in messages; `make` gives the run and its step, in the thread; `batch` is the most records of a
-    step; `accepts_gaps`: records that are gone by retention are left out. `on_ready` is called when all is loaded.
+    step; `accepts_gaps`: records that are gone by retention are left out. `on_ready` is called when all is loaded;
+    `is_due` says whether there is something to do although no record has come.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class PartitionWork:
         batch: int,
         on_ready: Callable[[], None],
         accepts_gaps: bool = False,
+        is_due: Callable[[Run], bool] = lambda _: False,
     ) -> None:
         self.run: Run | None = None
         self.is_ready = False
@@ -64,6 +68,7 @@ class PartitionWork:
         self._batch = batch
         self._on_ready = on_ready
         self._accepts_gaps = accepts_gaps
+        self._is_due = is_due
         self._reader = PartitionReader(folder)
         self._watching = PartitionReader(folder)
         self._stopping = threading.Event()
@@ -110,7 +115,7 @@ class PartitionWork:
             while not self._stopping.is_set():
                 try:
                     self._assign(self.run)
-                    self._steps(step)
+                    self._steps(self.run, step)
                 except Fenced as error:
                     # Another process has it, or the store went back in time. If it is still ours, it is claimed again.
                     _LOG.warning("%s: %s", self._place, error)
@@ -136,7 +141,7 @@ class PartitionWork:
         self._on_ready()
         _LOG.info("%s: at offset %d of %d", self._place, self._read_to, bounds.end)
 
-    def _steps(self, step: Step) -> None:
+    def _steps(self, run: Run, step: Step) -> None:
         worked_s = time.monotonic()
         while not self._stopping.is_set():
             now_s = self._clock.now_s()  # before the look: what is taken meanwhile comes later
@@ -145,8 +150,8 @@ class PartitionWork:
                 self._clock.raise_to(entries[-1].log_time_s)
                 self._step(step, [Record(entry.offset, entry.log_time_s, entry.value) for entry in entries], None)
                 self._read_to = entries[-1].offset + 1
-            elif (left_s := worked_s + IDLE_S - time.monotonic()) > 0:
-                self._reader.wait(self._read_to, left_s, self._stopping)
+            elif (left_s := worked_s + IDLE_S - time.monotonic()) > 0 and not self._is_due(run):
+                self._reader.wait(self._read_to, min(left_s, LOOK_S), self._stopping)
                 continue
             else:
                 self._step(step, [], now_s)

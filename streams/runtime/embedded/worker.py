@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Final
 
 from config.errors import BrokerError
-from config.settings import TopicKind
+from config.settings import Settings, TopicKind
 from streams.adapters.embedded_log import LogCourier, LogSink
 from streams.adapters.file_lock import ProcessLock
 from streams.adapters.log_folder import LOG_FOLDER, SINGLE, LogFolder
 from streams.adapters.log_writer import SEGMENT_BYTES, PartitionWriter
 from streams.adapters.memory_sinks import NullSink
-from streams.runtime.about import about_blobs
+from streams.runtime.definitions import DefinitionsFollower, follow_definitions
 from streams.runtime.embedded.models import ModelsFollower
+from streams.runtime.embedded.past import FOLDER, EmbeddedPasts, PastJob
 from streams.runtime.embedded.retention import trim_topics
 from streams.runtime.embedded.views import serve
 from streams.runtime.embedded.work import PartitionWork, Step
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
+from streams.runtime.past_status import PastStatus, StatusTeller
 from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Record, Run
@@ -49,19 +51,28 @@ def run_embedded_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], Non
     """
     data_dir, settings = job.place.data_dir, job.settings
     get_ready(watcher)
-    with open_place(job.place) as url, _worked_by_us(data_dir / LOG_FOLDER, settings.shards) as folder:
-        stores = WorkerStores(url, job.place, job.catalog, shards=settings.shards, learners=1)
-        if (words := words_about_names(job.catalog, settings.shards)) is not None:
-            say(words)
+    with (
+        open_place(job.place) as url,
+        _worked_by_us(data_dir / LOG_FOLDER, settings.shards) as folder,
+        follow_definitions(url, job.place.prefix, job.catalog) as wanted,
+    ):
+        _work(job, url, folder, wanted, say)
+
+
+def _work(job: WorkerJob, url: str, folder: LogFolder, wanted: DefinitionsFollower, say: Callable[[str], None]) -> None:
+    settings = job.settings
+    stores = WorkerStores(url, job.place, job.catalog, shards=settings.shards, learners=1, catalog=wanted.catalog)
+    if (words := words_about_names(wanted.catalog, settings.shards)) is not None:
+        say(words)
+    try:
+        say(f"Store: {stores.check()}.")
+        worker = EmbeddedWorker(job, folder, stores, wanted, StatusTeller(url, job.place.prefix).tell)
         try:
-            say(f"Store: {stores.check()}.")
-            worker = EmbeddedWorker(job, folder, stores)
-            try:
-                asyncio.run(worker.run(say))
-            finally:
-                worker.close()
+            asyncio.run(worker.run(say))
         finally:
-            stores.close()
+            worker.close()
+    finally:
+        stores.close()
 
 
 @contextmanager
@@ -99,18 +110,27 @@ class EmbeddedWorker:
     Raises BrokerError for a log that is damaged or cannot be written.
     """
 
-    def __init__(self, job: WorkerJob, folder: LogFolder, stores: WorkerStores) -> None:
+    def __init__(
+        self,
+        job: WorkerJob,
+        folder: LogFolder,
+        stores: WorkerStores,
+        wanted: DefinitionsFollower,
+        tell: Callable[[PastStatus], None],
+    ) -> None:
         self.job = job
+        self._wanted = wanted
+        self.pasts = EmbeddedPasts(
+            PastJob(folder, job.place.data_dir / FOLDER, wanted, job.codec, _key(job.settings), tell),
+            self._shard_runs,
+        )
         self._folder = folder
         self._stores = stores
-        self._digest = stores.digest
         self._writers = {place: self._writer(*place) for place in folder.all_partitions()}
         for writer in self._writers.values():
             writer.open()
         self._courier = LogCourier({topic: self._writers[topic, 0] for topic in SINGLE})
-        self.models = LatestModels(
-            digest=stores.digest, predictions=tuple(job.catalog.predictions), features=stores.features, codec=job.codec
-        )
+        self.models = LatestModels(wanted.catalog, job.codec)
         self._follower = ModelsFollower(folder.partition("models", 0), self.models)
         self._follower.catch_up()
         self.scoring = _Works([self._scoring_work(number) for number in range(folder.shards)])
@@ -133,19 +153,26 @@ class EmbeddedWorker:
             partial(self._make_shard, number),
             batch=self.job.catalog.limits.batch_events,
             on_ready=self._note_ready,
+            is_due=self._is_due,
         )
+
+    def _shard_runs(self) -> Mapping[int, Run]:
+        return self.scoring.known_runs()
+
+    def _is_due(self, run: Run) -> bool:
+        """Whether a shard has to go on under another catalog, also while nothing comes."""
+        return isinstance(run, ShardRun) and run.catalog is not self._wanted.catalog
 
     def _make_shard(self, number: int) -> tuple[Run, Step]:
         sink = LogSink(self._folder.partition("segment-events", number), self._writers["segment-events", number])
         run = ShardRun(
-            self.job.catalog,
+            self._wanted,
             replace(self._stores.ports(sink, self._courier), tell=self.scoring.partitions[number].tell),
             shard=number,
             shards=self._folder.shards,
             source=f"events-{number}",
-            digest=self._digest,
             codec=self.job.codec,
-            about=about_blobs(self.job.catalog),
+            pasts=self.pasts,
         )
 
         def step(records: Sequence[Record], now_s: float | None) -> None:
@@ -166,13 +193,13 @@ class EmbeddedWorker:
 
     def _make_learner(self) -> tuple[Run, Step]:
         run = LearnerRun(
-            self.job.catalog,
+            self._wanted,
             self._stores.ports(NullSink(), self._courier, learners=True),
             partition=0,
             every=self._folder.shards,  # about one snapshot an hour: every shard sends a chunk then
-            digest=self._digest,
             codec=self.job.codec,
             source="examples 0",
+            pasts=self.pasts,
         )
 
         def step(records: Sequence[Record], now_s: float | None) -> None:  # noqa: ARG001  time does not matter
@@ -206,16 +233,20 @@ class EmbeddedWorker:
                 raise found
 
     def _start(self) -> list[Future[None]]:
-        return [self._follower.start(), *(work.start() for work in self._works)]
+        looking = [self._wanted.start(self.models.use), self.pasts.start(), self._follower.start()]
+        return [*looking, *(work.start() for work in self._works)]
 
     def _stop(self) -> None:
         self._stores.give_up()
         self._follower.stop()
+        self._wanted.stop()
+        self.pasts.stop()
         for work in self._works:
             work.stop()
 
     def close(self) -> None:
         """Close all files; every thread has ended."""
+        self.pasts.close()
         for work in self._works:
             work.close()
         self._follower.close()
@@ -249,6 +280,10 @@ class EmbeddedWorker:
             return None
         run = works.known_runs().get(number)
         return 0 if run is None else run.position.offset
+
+
+def _key(settings: Settings) -> bytes | None:
+    return None if settings.signing_key is None else settings.signing_key.get_secret_value().encode()
 
 
 async def _until_set(stopping: asyncio.Event) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from config.catalog import Catalog
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS
+from streams.runtime.definitions import Wanted
 from streams.runtime.kafka.partitions import PartitionedService
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.records import Record, Run
@@ -25,10 +25,9 @@ class LearningService(PartitionedService):
     def __init__(
         self,
         settings: Settings,
-        catalog: Catalog,
+        wanted: Wanted,
         *,
         make_ports: Callable[[], Ports],
-        digest: str,
         codec: ModelCodec | None,
         **options: Any,
     ) -> None:
@@ -40,9 +39,8 @@ class LearningService(PartitionedService):
             batch=BATCH_CHUNKS,
             **options,
         )
-        self._catalog = catalog
+        self._live = wanted
         self._make_ports = make_ports
-        self._digest = digest
         self._codec = codec
 
     def make_run(self, number: int) -> Run:
@@ -50,11 +48,10 @@ class LearningService(PartitionedService):
         ports = self._make_ports()
         self.stores[number] = ports.store
         return LearnerRun(
-            self._catalog,
+            self._live,
             ports,
             partition=number,
             every=self.settings.shards,  # about one snapshot an hour: every shard sends a chunk then
-            digest=self._digest,
             codec=self._codec,
             source=f"{self.topic} {number}",
         )

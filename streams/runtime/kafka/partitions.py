@@ -158,6 +158,10 @@ class PartitionedService(ReportingService):
         """One batch, in a thread; `now_s` when the partition has nothing more."""
         raise NotImplementedError
 
+    def is_due(self, run: Run) -> bool:  # noqa: ARG002  most have nothing to do without records
+        """Whether a step is to be made although no record has come."""
+        return False
+
     def known_runs(self) -> dict[int, Run]:
         """Of the partitions that this process has or has had."""
         return dict(self._known)
@@ -350,7 +354,7 @@ class PartitionedService(ReportingService):
         while not partition.stopping.is_set():
             records = await self._fetch(partition, run)
             now_s = None if records else self._time_at_end(partition)
-            if records or now_s is not None or time.monotonic() - partition.worked_s >= IDLE_S:
+            if records or now_s is not None or time.monotonic() - partition.worked_s >= IDLE_S or self.is_due(run):
                 partition.step_since_s = time.monotonic()
                 try:
                     await self._in_thread(partial(self.step, run, records, now_s))

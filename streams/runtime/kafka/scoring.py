@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from config.catalog import Catalog
 from config.settings import Settings
 from models.snapshot import ModelCodec
+from streams.runtime.definitions import Wanted
 from streams.runtime.kafka.partitions import PartitionedService
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.records import Record, Run
@@ -23,13 +23,11 @@ class ScoringService(PartitionedService):
     def __init__(
         self,
         settings: Settings,
-        catalog: Catalog,
+        wanted: Wanted,
         *,
         make_ports: Callable[[], Ports],
         models: LatestModels,
         codec: ModelCodec | None,
-        digest: str,
-        about: dict[str, bytes],
         **options: Any,
     ) -> None:
         super().__init__(
@@ -37,31 +35,31 @@ class ScoringService(PartitionedService):
             "events",
             settings.kafka_group,
             wanted=settings.shards,
-            batch=catalog.limits.batch_events,
+            batch=wanted.catalog.limits.batch_events,
             **options,
         )
-        self._catalog = catalog
+        self._live = wanted
         self._make_ports = make_ports
         self._models = models
         self._codec = codec
-        self._digest = digest
-        self._about = about
-        self._refusals = RefusalLog(catalog)
+        self._refusals = RefusalLog(wanted.catalog)
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
         ports = replace(self._make_ports(), tell=partial(self.tell, number))
         self.stores[number] = ports.store
         return ShardRun(
-            self._catalog,
+            self._live,
             ports,
             shard=number,
             shards=self.settings.shards,
             source=f"{self.topic}-{number}",
-            digest=self._digest,
             codec=self._codec,
-            about=self._about,
         )
+
+    def is_due(self, run: Run) -> bool:
+        """See `PartitionedService`: a shard has to go on under another catalog, also while nothing comes."""
+        return isinstance(run, ShardRun) and run.catalog is not self._live.catalog
 
     def step(self, run: Run, records: Sequence[Record], now_s: float | None) -> None:
         """See `PartitionedService`."""

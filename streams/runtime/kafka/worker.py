@@ -24,7 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
-from streams.runtime.about import about_blobs
+from streams.runtime.definitions import DefinitionsFollower, follow_definitions
 from streams.runtime.kafka.learning import LearningService
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.reporting import ReportingService
@@ -70,9 +70,9 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
     """
     require_topics(job.settings)
     get_ready(watcher)
-    with open_place(job.place) as url:
-        worker = Worker(job, url)
-        if (words := words_about_names(job.catalog, job.settings.shards)) is not None:
+    with open_place(job.place) as url, follow_definitions(url, job.place.prefix, job.catalog) as wanted:
+        worker = Worker(job, url, wanted)
+        if (words := words_about_names(wanted.catalog, job.settings.shards)) is not None:
             say(words)
         try:
             say(f"Store: {worker.stores.check()}.")
@@ -82,13 +82,19 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
 
 
 class Worker:
-    """One worker process. `url`: of the store."""
+    """One worker process. `url`: of the store; `wanted` is followed as long as it runs."""
 
-    def __init__(self, job: WorkerJob, url: str) -> None:
+    def __init__(self, job: WorkerJob, url: str, wanted: DefinitionsFollower) -> None:
         self.job = job
+        self.wanted = wanted
         self.settings = job.settings
         self.stores = WorkerStores(
-            url, job.place, job.catalog, shards=job.settings.shards, learners=EXAMPLES_PARTITIONS
+            url,
+            job.place,
+            job.catalog,
+            shards=job.settings.shards,
+            learners=EXAMPLES_PARTITIONS,
+            catalog=wanted.catalog,
         )
         self.publisher: KafkaPublisher
 
@@ -111,6 +117,8 @@ class Worker:
         for service in self.services:
             service.on_failure = note_failure
         freezing = asyncio.create_task(self._freeze())
+        following = asyncio.wrap_future(self.wanted.start(self.models.use))
+        following.add_done_callback(lambda done: note_failure(error) if (error := done.exception()) else None)
         try:
             await _until(stopping, app.start())
             if not stopping.is_set():
@@ -121,6 +129,7 @@ class Worker:
             note_failure(error)
         finally:
             freezing.cancel()
+            self.wanted.stop()
             await self._stop(app)
         if failed:
             raise failed[0]
@@ -144,7 +153,7 @@ class Worker:
         await self.publisher.aclose(max(CLOSE_LEAST_S, until_s - time.monotonic()))
 
     def _make_app(self) -> Any:
-        settings, catalog, codec = self.settings, self.job.catalog, self.job.codec
+        settings, wanted, codec = self.settings, self.wanted, self.job.codec
         app = App(
             "tideline",
             broker="kafka://" + settings.kafka_bootstrap_servers.replace(",", ";kafka://"),
@@ -154,22 +163,9 @@ class Worker:
         )
         # Faust's own views show what it knows of topics and tables to whoever may ask for metrics.
         app.web.blueprints = BlueprintManager()
-        digest = self.stores.digest
-        self.models = LatestModels(
-            digest=digest, predictions=tuple(catalog.predictions), features=self.stores.features, codec=codec
-        )
-        self.scoring = ScoringService(
-            settings,
-            catalog,
-            make_ports=self._ports,
-            models=self.models,
-            codec=codec,
-            digest=digest,
-            about=about_blobs(catalog),
-        )
-        self.learning = LearningService(
-            settings, catalog, make_ports=lambda: self._ports(learners=True), digest=digest, codec=codec
-        )
+        self.models = LatestModels(wanted.catalog, codec)
+        self.scoring = ScoringService(settings, wanted, make_ports=self._ports, models=self.models, codec=codec)
+        self.learning = LearningService(settings, wanted, make_ports=lambda: self._ports(learners=True), codec=codec)
         self.services: tuple[ReportingService, ...] = (
             ModelsService(settings, self.models),
             self.learning,

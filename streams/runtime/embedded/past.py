@@ -1,0 +1,207 @@
+"""New definitions learn from the log: it is read from its beginning, beside the live stream, and joined to it.
+
+A process of its own reads (`read_past.py`), so that scoring goes on. What it found is offered first to the learner,
+then to every shard. A worker that is stopped meanwhile begins anew: the store says what of each shard is not complete.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from config.catalog import Catalog
+from models.snapshot import ModelCodec
+from streams.adapters.log_folder import LogFolder
+from streams.adapters.log_reader import PartitionReader
+from streams.adapters.owned_process import OwnedProcess
+from streams.core.shard import Shard
+from streams.runtime.definitions import Wanted
+from streams.runtime.embedded.read_past import Progress, Task, read
+from streams.runtime.history import PastLearner, PastShard, all_of
+from streams.runtime.joining import JoiningShard
+from streams.runtime.past_status import PastStatus
+from streams.runtime.records import Record
+from streams.runtime.shard_run import ShardRun
+
+_LOG: Final = logging.getLogger(__name__)
+LOOK_S: Final = 0.3
+STOP_S: Final = 5.0
+ATTEMPTS: Final = 3
+FOLDER: Final = "past"
+
+
+@dataclass(frozen=True, slots=True)
+class PastJob:
+    """`folder` is where results lie meanwhile; `key` signs models; `tell` shows how far it is."""
+
+    log: LogFolder
+    folder: Path
+    wanted: Wanted
+    codec: ModelCodec | None
+    key: bytes | None
+    tell: Callable[[PastStatus], None]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was read under one catalog."""
+
+    catalog: Catalog
+    learner: PastLearner
+    offsets: list[int]
+    predictions: frozenset[str]
+    version: int | None = None
+    """That the learner's models had when it took over; None before."""
+
+
+class EmbeddedPasts:
+    """Reads when something is not complete, and offers what was read (`streams.runtime.joining.Pasts`)."""
+
+    def __init__(self, job: PastJob, runs: Callable[[], Mapping[int, object]]) -> None:
+        """`runs`: the shards' runs of this worker, which has all."""
+        self._job = job
+        self._runs = runs
+        self._found: _Found | None = None
+        self._failed: Catalog | None = None
+        """The catalog under which it cannot be read."""
+        self._attempts = 0
+        self._stopping = threading.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="past")
+
+    # --- what is offered ----------------------------------------------------------------------------------------------
+
+    @property
+    def are_coming(self) -> bool:
+        """See `Pasts`."""
+        return self._failed is not self._job.wanted.catalog
+
+    def of_shard(self, shard: int, catalog: Catalog) -> JoiningShard | None:
+        """See `Pasts`."""
+        found = self._found
+        if found is None or found.catalog is not catalog or found.version is None:
+            return None
+        return JoiningShard(
+            found.offsets[shard],
+            partial(self._load, shard, catalog),
+            partial(self._records, shard),
+            found.predictions,
+            found.version,
+            ", ".join(sorted(found.predictions)) or "what was counted",
+        )
+
+    def of_learner(self, catalog: Catalog) -> tuple[PastLearner, frozenset[str]] | None:
+        """See `Pasts`."""
+        found = self._found
+        return None if found is None or found.catalog is not catalog else (found.learner, found.predictions)
+
+    def learner_joined(self, catalog: Catalog, version: int) -> None:
+        """See `Pasts`."""
+        found = self._found
+        if found is not None and found.catalog is catalog and found.version is None:
+            found.version = version
+
+    def _load(self, shard: int, catalog: Catalog) -> Shard:
+        state = msgspec.msgpack.decode((self._job.folder / f"shard-{shard}").read_bytes(), type=PastShard)
+        return state.load(catalog, shard=shard, shards=self._job.log.shards, codec=self._job.codec)
+
+    def _records(self, shard: int, start: int, end: int) -> Iterator[Sequence[Record]]:
+        reader = PartitionReader(self._job.log.partition("events", shard))
+        try:
+            yield from all_of(lambda _, offset, most: read([reader], 0, offset, most), shard, start, end)
+        finally:
+            reader.close()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> Future[None]:
+        """Look after it; the future ends with `stop`, or with what it has failed by."""
+        return self._thread.submit(self._work)
+
+    def stop(self) -> None:
+        """Look no more, and end the process that reads."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Wait until it has ended."""
+        self.stop()
+        self._thread.shutdown()
+
+    def _work(self) -> None:
+        while not self._stopping.wait(LOOK_S):
+            self._look()
+        self._withdraw()
+
+    def _look(self) -> None:
+        catalog = self._job.wanted.catalog
+        if self._found is not None and self._found.catalog is not catalog:
+            self._withdraw()
+        runs = [run for run in self._runs().values() if isinstance(run, ShardRun) and run.is_loaded]
+        if len(runs) < self._job.log.shards or any(run.catalog is not catalog for run in runs):
+            return
+        waiting = [run.since for run in runs if not run.since.is_complete]
+        if not waiting:
+            if self._found is not None:
+                self._tell("done", self._found.predictions)
+                self._withdraw()
+        elif self._found is None and self.are_coming:
+            wanted = frozenset(name for since in waiting for name in since.predictions)
+            self._read(catalog, frozenset(name for name in wanted if name in catalog.predictions))
+
+    def _withdraw(self) -> None:
+        self._found = None
+        shutil.rmtree(self._job.folder, ignore_errors=True)
+
+    def _tell(self, phase: str, predictions: frozenset[str], progress: Progress | None = None) -> None:
+        progress = progress or Progress(0, 0)
+        self._job.tell(PastStatus(phase, sorted(predictions), progress.done, progress.of, time.time()))
+
+    def _read(self, catalog: Catalog, predictions: frozenset[str]) -> None:
+        """In a process, until it has ended or is not wanted any more."""
+        job = self._job
+        self._withdraw()
+        job.folder.mkdir(parents=True, mode=0o700)
+        task = Task(
+            catalog.model_dump_json(by_alias=True).encode(), str(job.log.path), job.log.shards, str(job.folder), job.key
+        )
+        command = [sys.executable, "-m", "streams.runtime.embedded.read_past"]
+        process = OwnedProcess("past", command, log=job.folder.parent / "past.log")
+        _LOG.info("the log is read from its beginning for %s", ", ".join(sorted(predictions)) or "new event names")
+        process.start(folder=Path(__file__).resolve().parents[3], text=msgspec.msgpack.encode(task))
+        while not process.ended.wait(LOOK_S):
+            if self._stopping.is_set() or job.wanted.catalog is not catalog:
+                process.stop(STOP_S)
+                self._withdraw()
+                return
+            self._tell("reading", predictions, self._progress())
+        if process.status != 0:
+            self._note_failure(catalog, predictions, f"status {process.status}{process.last_words()}")
+            return
+        learner = msgspec.msgpack.decode((job.folder / "learner").read_bytes(), type=PastLearner)
+        offsets = msgspec.msgpack.decode((job.folder / "offsets").read_bytes(), type=list[int])
+        self._attempts = 0
+        self._found = _Found(catalog, learner, offsets, predictions)
+        self._tell("joining", predictions, self._progress())
+
+    def _progress(self) -> Progress | None:
+        path = self._job.folder / "progress"
+        return msgspec.msgpack.decode(path.read_bytes(), type=Progress) if path.exists() else None
+
+    def _note_failure(self, catalog: Catalog, predictions: frozenset[str], words: str) -> None:
+        """After some attempts what is new learns from now on."""
+        self._withdraw()
+        self._attempts += 1
+        _LOG.error("the log could not be read from its beginning: %s", words)
+        if self._attempts >= ATTEMPTS:
+            self._attempts, self._failed = 0, catalog
+            self._tell("failed", predictions)

@@ -1,0 +1,70 @@
+"""How what was read of the past joins the live stream: first the learner takes over what was learned, then every shard
+what was counted. Each is one commit, so a stop between any two is safe: what was not joined is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from config.catalog import Catalog
+from models.snapshot import Snapshot
+from streams.core.shard import Shard
+from streams.runtime.history import PastLearner
+from streams.runtime.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningShard:
+    """One shard that has read its partition under the live one's catalog up to `offset`, for that to take over."""
+
+    offset: int
+    load: Callable[[], Shard]
+    """Gives the shard, where it stood when it was learned from."""
+    records: Callable[[int, int], Iterator[Sequence[Record]]]
+    """Gives the records of the partition between two offsets."""
+    predictions: frozenset[str]
+    """Those that the learner has taken over."""
+    version: int
+    """Of the models, as the live learner counts them."""
+    words: str
+    """What to say of it in the log."""
+
+    def number_models(self, shard: Shard) -> None:
+        """Lock-step numbers models by hours, a service by their places in the log: later ones must be newer."""
+        snapshot = shard.snapshot
+        predictions = tuple(replace(one, version=self.version) for one in snapshot.predictions)
+        shard.snapshot = Snapshot(snapshot.version, predictions, snapshot.counts, snapshot.names)
+
+
+class Pasts(Protocol):
+    """Gives shards and the learner what was read of the past. Any thread may ask."""
+
+    @property
+    def are_coming(self) -> bool:
+        """Whether what is not complete will be read: until then nobody learns of it."""
+
+    def of_shard(self, shard: int, catalog: Catalog) -> JoiningShard | None:
+        """What shard `shard` has to take over; None as long as there is nothing (for this catalog)."""
+
+    def of_learner(self, catalog: Catalog) -> tuple[PastLearner, frozenset[str]] | None:
+        """What the learner has to take over, and of which predictions."""
+
+    def learner_joined(self, catalog: Catalog, version: int) -> None:
+        """The learner has, durably; its next model has a higher version than this."""
+
+
+class NoPasts:
+    """Nothing is read."""
+
+    are_coming = False
+
+    def of_shard(self, shard: int, catalog: Catalog) -> None:
+        """Nothing."""
+
+    def of_learner(self, catalog: Catalog) -> None:
+        """Nothing."""
+
+    def learner_joined(self, catalog: Catalog, version: int) -> None:
+        """Never."""

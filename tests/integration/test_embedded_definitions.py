@@ -1,0 +1,183 @@
+"""Definitions reach a worker that runs: without a restart, within a second, and whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from config.settings import load_settings
+from streams.adapters.definition_store import Change, Entry, Step
+from streams.adapters.redis_definitions import RedisDefinitions
+from streams.adapters.redis_reader import RedisReader
+from streams.adapters.valkey_server import EmbeddedValkey
+from streams.runtime.stored import read_state
+from streams.simulate.run import Plan
+from tests.integration.simulate_world import simulated
+from tests.integration.test_embedded_worker import SHARDS, EmbeddedWorld
+from tests.integration.worker_world import START_MS, Sent, WorkerProcess, await_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+ORDERED = {"event": "Order Completed", "count": {"min": 1}}
+ADDED = {"event": "Product Added", "count": {"min": 2}}
+
+
+@pytest.fixture(scope="module")
+def traffic() -> list[Sent]:
+    """A shop's weeks."""
+    return simulated(Plan(users=250, days=20, start_ms=START_MS, seed=7, arrive_days=5))
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def world(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[EmbeddedWorld]:
+    world = EmbeddedWorld(load_settings(redis_url=valkey.url, shards=SHARDS), tmp_path)
+    yield world
+    world.close()
+
+
+def define(world: EmbeddedWorld, kind: Any, id_: str, definition: dict[str, Any]) -> None:
+    """As the API does."""
+    kept = RedisDefinitions(str(world.settings.redis_url))
+    revision, now_s = kept.revision(), time.time()
+    found = kept.kept().find(kind, id_)
+    made = (revision + 1, 0) if found is None else found.made
+    entry = Entry(kind, id_, definition, revision + 1, made, now_s, now_s)
+    before = None if found is None else found.definition
+    change = Change(kind, id_, "create" if before is None else "edit", now_s, "test", before, definition)
+    kept.write(revision, [Step(entry, change)])
+    kept.close()
+
+
+def knows(world: EmbeddedWorld, segment: str) -> bool:
+    """Whether every shard stands under a catalog with the segment."""
+    stored = [world.store.hget(f"tl:{{{shard}}}:state", "catalog") for shard in range(SHARDS)]
+    return all(data is not None and segment in msgspec.json.decode(data)["segments"] for data in stored)
+
+
+def members(world: EmbeddedWorld, segment: str) -> set[str]:
+    found: set[bytes] = set()
+    for shard in range(SHARDS):
+        found |= world.store.smembers(f"tl:{{{shard}}}:members:{segment}")
+    return {user.decode() for user in found}
+
+
+def who(traffic: list[Sent], event: str, times: int) -> set[str]:
+    """By brute force over everything that was sent."""
+    seen: dict[str, set[str]] = {}
+    for user, value in traffic:
+        body = msgspec.json.decode(value)
+        if body.get("event") == event:
+            seen.setdefault(user, set()).add(body["messageId"])
+    return {user for user, ids in seen.items() if len(ids) >= times}
+
+
+def test_a_segment_is_there_within_a_second_without_a_restart_and_says_who_was_told_what(
+    world: EmbeddedWorld, traffic: list[Sent]
+) -> None:
+    worker = world.start_working()
+    world.produce(traffic[: len(traffic) // 2])
+    world.await_end(worker)
+    define(world, "segment", "ordered", {"name": "Has ordered", "filter": ORDERED})
+    began_s = time.monotonic()
+    await_until(lambda: knows(world, "ordered"), "the segment is known", seconds=20.0, watched=[worker])
+    took_s = time.monotonic() - began_s
+    assert world.store.hget("tl:meta", "segments").decode().split()[-1] == "ordered"
+    world.produce(traffic)
+    world.await_end(worker)
+    await_until(
+        lambda: members(world, "ordered") == who(traffic, "Order Completed", 1),
+        "members",
+        seconds=90.0,
+        watched=[worker],
+    )
+    assert members(world, "ordered") == members(world, "buyers"), "of the same filter in the catalog file"
+    define(world, "segment", "ordered", {"name": "Has ordered", "filter": ORDERED, "archived": True})
+    await_until(lambda: not members(world, "ordered"), "nobody is left", seconds=90.0, watched=[worker])
+    origins = {
+        (told["origin"], told["in_segment"])
+        for records in world.read("segment-events")
+        for told in (msgspec.json.decode(record.value) for record in records)
+        if told["segment_id"] == "ordered"
+    }
+    assert origins <= {("backfill", True), ("live", True), ("definition_change", False)}
+    assert {("backfill", True), ("definition_change", False)} <= origins
+    assert worker.stop() < 10.0
+    assert took_s < 1.0
+
+
+def test_workers_that_are_killed_while_they_change_go_on_with_every_definition(
+    world: EmbeddedWorld, traffic: list[Sent]
+) -> None:
+    worker: WorkerProcess = world.start_working()
+    parts = 6
+    for n in range(parts):
+        world.produce(traffic[: (n + 1) * len(traffic) // (parts + 1)])
+        define(world, "segment", f"s{n}", {"name": f"S{n}", "filter": ADDED if n % 2 else ORDERED})
+        time.sleep(0.05 + 0.1 * n)  # somewhere in the middle
+        worker.kill()
+        worker = world.start_working()
+    world.produce(traffic)
+    world.await_end(worker)
+    wanted = {0: who(traffic, "Order Completed", 1), 1: who(traffic, "Product Added", 2)}
+    await_until(
+        lambda: all(members(world, f"s{n}") == wanted[n % 2] for n in range(parts)),
+        "everybody is where they belong",
+        seconds=120.0,
+        watched=[worker],
+    )
+    sequences: dict[tuple[str, str], list[bool]] = {}
+    ids = set()
+    for records in world.read("segment-events"):
+        for record in records:
+            if record.headers and (headers := dict(record.headers))["ce_id"] not in ids:
+                ids.add(headers["ce_id"])
+                told = msgspec.json.decode(record.value)
+                sequences.setdefault((told["user_id"], told["segment_id"]), []).append(told["in_segment"])
+    assert len(ids) > 500
+    for key, directions in sequences.items():
+        assert directions == [n % 2 == 0 for n in range(len(directions))], key
+    assert not [key for key in world.store.keys("tl:*") if b":staged:" in key or key.endswith(b":staging")]
+    assert worker.stop() < 10.0
+
+
+def test_a_prediction_learns_from_the_log_while_the_service_goes_on_and_is_told_when_it_is_there(
+    world: EmbeddedWorld, traffic: list[Sent]
+) -> None:
+    worker = world.start_working()
+    world.produce(traffic[: 3 * len(traffic) // 4])
+    world.await_end(worker)
+    goal = {"did": "Product Added"}
+    define(world, "prediction", "adds_1d", {"name": "Adds within a day", "goal": goal, "window": "24h"})
+    define(world, "segment", "added", {"name": "Has added", "filter": ADDED})
+    world.produce(traffic)
+    phases: dict[str, None] = {}
+
+    def is_done() -> bool:
+        status = world.store.get("tl:past")
+        if status is not None:
+            phases[msgspec.json.decode(status)["phase"]] = None
+        return "done" in phases
+
+    await_until(is_done, "the past has joined", seconds=200.0, watched=[worker])
+    world.await_end(worker)
+    assert "failed" not in phases
+    for shard in range(SHARDS):
+        since = msgspec.json.decode(world.store.hget(f"tl:{{{shard}}}:state", "since"))
+        assert not any(since.values()), "nothing is left that began later than the rest"
+    with closing(RedisReader(str(world.settings.redis_url))) as reader:
+        learned = {one.spec.id: one.learned for one in read_state(reader).learner.predictions}
+    assert learned["adds_1d"] == learned["views_1d"] > 1_000, "both have the same audience and window"
+    await_until(lambda: members(world, "added") == who(traffic, "Product Added", 2), "members", seconds=90.0)
+    assert not (world.data_dir / "past").exists()
+    assert worker.stop() < 10.0
