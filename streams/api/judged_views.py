@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from models.quality import Bucket
 from models.snapshot import PredictionSnapshot, Status
 from streams.api.views import time_text
-from streams.runtime.stored import StoredState
+from streams.runtime.stored import StoredState, models_of
 from streams.runtime.summary import first_judged_s
 
 
@@ -26,8 +26,8 @@ def judged_view(bucket: Bucket) -> JudgedView:
 
 def latest_model(states: list[StoredState], p: int) -> PredictionSnapshot | None:
     """The latest model of prediction number `p` that a shard has in force; None before the first."""
-    known = [state.snapshot.predictions[p] for state in states if state.snapshot is not None]
-    return max(known, key=lambda each: each.version, default=None)
+    name = states[0].definitions.prediction_ids[p]
+    return max((model for model, _ in models_of(states, name)), key=lambda each: each.version, default=None)
 
 
 def status_of(states: list[StoredState], p: int) -> Status:

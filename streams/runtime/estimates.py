@@ -22,7 +22,7 @@ from models.snapshot import Status
 from streams.runtime.everybody import ShardState, UserPage
 from streams.runtime.score_table import ScoreTable, Sums
 from streams.runtime.selecting import Selector, predictions_used
-from streams.runtime.stored import StoredState
+from streams.runtime.stored import StoredState, models_of
 
 _NAME = "estimated"
 
@@ -90,9 +90,7 @@ def why_no_segment(states: list[StoredState], tree: Filter) -> list[str]:
     findings = check(catalog.model_copy(update={"segments": {**catalog.segments, _NAME: segment}}))
     reasons = [f"{found}; expected {wanted}" for here, found, wanted in findings if here[:2] == ("segments", _NAME)]
     for name in predictions_used(state, tree):
-        p = state.definitions.prediction_ids.index(name)
-        models = [each.snapshot.predictions[p] for each in states if each.snapshot is not None]
-        latest = max(models, key=lambda model: model.version, default=None)
+        latest = max((model for model, _ in models_of(states, name)), key=lambda model: model.version, default=None)
         if catalog.predictions[name].access == "live" and (latest is None or latest.status == Status.WARMING):
             reasons.append(f"{name} warms up: the segment would be empty until it is live")
     return reasons

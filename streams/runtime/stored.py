@@ -10,15 +10,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from config.catalog import Catalog
 from config.errors import StoreError
-from models.jit import F64
+from models.jit import F64, I64
 from models.learner import Learner, prediction_specs
-from models.snapshot import ModelCodec, Snapshot
+from models.snapshot import BINS, ModelCodec, PredictionSnapshot, Snapshot, Status
 from streams.adapters.redis_reader import RedisReader
 from streams.core.definitions import Definitions, compile_definitions
 from streams.core.questions import kept_predictions
@@ -36,6 +38,8 @@ from streams.runtime.about import CATALOG_BLOB, Run, stored_catalog, stored_run
 from streams.runtime.hints import DeadLetter
 from streams.runtime.learned_features import FEATURES_BLOB, LearnedFeatures, learner_fields
 from streams.runtime.replay import Totals, catalog_digest
+
+_N = TypeVar("_N", np.int64, np.float64)
 
 _LETTERS = msgspec.json.Decoder(DeadLetter)
 
@@ -211,31 +215,61 @@ def _of_service(states: Sequence[StoredState], reader: RedisReader) -> StoredSta
 
 
 def together(states: Sequence[StoredState]) -> StoredState:
-    """Shards of one service as one: sums, the newest model of each prediction, what else there is of the first one."""
+    """Shards of one service as one: sums, the newest model of each prediction, what else there is of the first one.
+
+    While workers take up other definitions shards know others: each prediction is that of the shards that know it.
+    """
     first = states[0]
-    population = Population(
-        *(np.sum([getattr(state.population, name) for state in states], axis=0) for name in Population._fields)
-    )
     clocks = [state.clock_s for state in states if not math.isnan(state.clock_s)]
     return replace(
         first,
-        snapshot=_newest([state.snapshot for state in states if state.snapshot is not None]),
-        population=population,
-        user_days=np.sum([state.user_days for state in states], axis=0),
+        snapshot=_newest(states),
+        population=Population(
+            *(_added(states, [getattr(state.population, name) for state in states]) for name in Population._fields)
+        ),
+        user_days=_added(states, [state.user_days for state in states]),
         counters={name: sum(state.counters[name] for state in states) for name in first.counters},
         clock_s=max(clocks, default=math.nan),
         users=sum(state.users for state in states),
     )
 
 
-def _newest(snapshots: Sequence[Snapshot]) -> Snapshot | None:
+def models_of(states: Sequence[StoredState], prediction: str) -> list[tuple[PredictionSnapshot, I64]]:
+    """The models of one prediction that shards have in force, each with that shard's distribution [BINS].
+
+    Of shards with the columns of the first alone: of another catalog they mean something else.
+    """
+    found = []
+    for state in states:
+        if state.snapshot is not None and prediction in state.catalog.predictions:
+            p = list(state.catalog.predictions).index(prediction)
+            if len(state.snapshot.predictions[p].weights) == states[0].definitions.layout.columns.features:
+                found.append((state.snapshot.predictions[p], state.snapshot.counts[p]))
+    return found
+
+
+def _added(states: Sequence[StoredState], arrays: Sequence[npt.NDArray[_N]]) -> npt.NDArray[_N]:
+    """The sum of each shard's array [P, …], by the predictions of the first one."""
+    ids = list(states[0].catalog.predictions)
+    total = np.zeros_like(arrays[0])
+    for state, array in zip(states, arrays, strict=True):
+        places = {id_: q for q, id_ in enumerate(state.catalog.predictions)}
+        for p, id_ in enumerate(ids):
+            if id_ in places:
+                total[p] += array[places[id_]]
+    return total
+
+
+def _newest(states: Sequence[StoredState]) -> Snapshot | None:
     """Of every prediction the latest model that a shard has in force, with that shard's distribution."""
-    if not snapshots:
+    versions = [state.snapshot.version for state in states if state.snapshot is not None]
+    predictions = list(states[0].catalog.predictions)
+    if not versions:
         return None
-    places = range(len(snapshots[0].predictions))
-    chosen = [max(snapshots, key=lambda one, p=p: one.predictions[p].version) for p in places]  # type: ignore[misc]
-    return Snapshot(
-        max(one.version for one in snapshots),
-        tuple(one.predictions[p] for p, one in zip(places, chosen, strict=True)),
-        np.stack([one.counts[p] for p, one in zip(places, chosen, strict=True)]),
-    )
+    features = np.zeros(states[0].definitions.layout.columns.features)
+    none_yet = PredictionSnapshot(Status.WARMING, features, 0.0, features, 0, 0), np.zeros(BINS, np.int64)
+    chosen = [max(models_of(states, id_), key=lambda one: one[0].version, default=none_yet) for id_ in predictions]
+    counts = np.zeros((len(predictions), BINS), np.int64)
+    for p, (_, distribution) in enumerate(chosen):
+        counts[p] = distribution
+    return Snapshot(max(versions), tuple(model for model, _ in chosen), counts)

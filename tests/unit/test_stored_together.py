@@ -1,0 +1,98 @@
+"""Shards that know other definitions for a while are shown as one service."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from config.loader import loads
+from models.learner import Learner, prediction_specs
+from models.snapshot import BINS, PredictionSnapshot, Snapshot, Status
+from streams.api.predictions import prediction_view
+from streams.core.definitions import compile_definitions
+from streams.core.state import allocate_population
+from streams.core.vocabulary import Vocabulary
+from streams.runtime.replay import Totals
+from streams.runtime.stored import StoredState, models_of, together
+
+GOAL = {"a": "A", "b": "B", "c": "C"}
+
+
+def state_of(ids: str, count: int, versions: dict[str, int] | None = None, history: str = "") -> StoredState:
+    """A shard with `count` users in every audience, and the models of these versions in force."""
+    goals = ", ".join(f"{id_}: {{name: {id_}, goal: {{did: {GOAL[id_]}}}, window: 7d}}" for id_ in ids)
+    catalog = loads(f"{{version: 1, name: Shop, history: [A, B, C{history}], predictions: {{{goals}}}}}")
+    vocabulary = Vocabulary(catalog)
+    definitions = compile_definitions(catalog, vocabulary)
+    population = allocate_population(len(ids))
+    for p, id_ in enumerate(ids):
+        population.counts[p, "abc".index(id_)] = count
+        population.categories[p, "abc".index(id_)] = count
+    features = np.zeros(definitions.layout.columns.features)
+    snapshot = None
+    if versions is not None:
+        models = [PredictionSnapshot(Status.LIVE, features, 0.0, features, 9, 3, version=versions[id_]) for id_ in ids]
+        counts = np.full((len(ids), BINS), count)
+        snapshot = Snapshot(max(versions.values()), tuple(models), counts)
+    return StoredState(
+        catalog=catalog,
+        definitions=definitions,
+        vocabulary=vocabulary,
+        learner=Learner(prediction_specs(catalog), vocabulary.feature_names()),
+        snapshot=snapshot,
+        population=population,
+        user_days=np.array([100.0 * count + "abc".index(id_) for id_ in ids]),
+        counters={"events": count},
+        clock_s=math.nan,
+        looked_s=0.0,
+        served_epochs=(None,) * len(ids),
+        totals=Totals(),
+        run=None,
+        users=count,
+        members={},
+    )
+
+
+@pytest.mark.parametrize("first", ["ab", "ba", "abc", "cab", "b", "c"])
+@pytest.mark.parametrize("second", ["ab", "ba", "abc", "bca", "a"])
+def test_each_prediction_is_that_of_the_shards_that_know_it(first: str, second: str) -> None:
+    states = [state_of(first, 3), state_of(second, 40)]
+    whole = together(states)
+    assert (whole.users, whole.counters) == (43, {"events": 43})
+    for p, id_ in enumerate(first):
+        at = "abc".index(id_)
+        users = 43 if id_ in second else 3
+        assert whole.population.counts[p].nonzero()[0].tolist() == [at]
+        assert (whole.population.counts[p, at], whole.population.categories[p, at]) == (users, users)
+        assert whole.user_days[p] == sum(100.0 * each.users + at for each in states if id_ in each.catalog.predictions)
+        assert prediction_view(states, id_).audience == users
+    assert (states[0].users, states[0].population.counts.sum()) == (3, 3 * len(first)), "the shards stay as they are"
+
+
+def test_the_newest_model_is_found_by_the_name_of_its_prediction() -> None:
+    states = [state_of("ab", 3, {"a": 5, "b": 1}), state_of("cba", 40, {"a": 4, "b": 2, "c": 9})]
+    found = together(states).snapshot
+    assert found is not None
+    assert [model.version for model in found.predictions] == [5, 2]
+    assert found.counts[:, 0].tolist() == [3, 40]
+    found = together(states[::-1]).snapshot
+    assert found is not None
+    assert [model.version for model in found.predictions] == [9, 2, 5]
+    assert found.counts[:, 0].tolist() == [40, 40, 3]
+    assert [model.version for model, _ in models_of(states, "c")] == [9]
+
+
+def test_a_prediction_without_a_model_is_warming_up() -> None:
+    found = together([state_of("ac", 3), state_of("a", 40, {"a": 4})]).snapshot
+    assert found is not None
+    assert [(model.status, model.version) for model in found.predictions] == [(Status.LIVE, 4), (Status.WARMING, 0)]
+
+
+def test_a_model_of_other_columns_is_not_taken() -> None:
+    states = [state_of("a", 3, {"a": 1}), state_of("a", 40, {"a": 7}, history=", D")]
+    assert states[0].definitions.layout.columns.features != states[1].definitions.layout.columns.features
+    found = together(states).snapshot
+    assert found is not None
+    assert [model.version for model in found.predictions] == [1]
