@@ -55,7 +55,8 @@ class MemoryDefinitions:
                 raise AnsweredBefore(before)
             if expected != self._revision:
                 raise DefinitionsChanged(f"the definitions are not those of revision {expected} any more")
-            self._revision += 1
+            if steps:
+                self._revision += 1
             for index, (entry, change) in enumerate(steps):
                 self._entries[entry.kind, entry.id] = entry
                 self._changes.append(((self._revision, index), change))

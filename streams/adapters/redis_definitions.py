@@ -48,7 +48,7 @@ if KEYS[3] then
   if before then return {'answered', before} end
 end
 if (redis.call('HGET', KEYS[1], 'revision') or '0') ~= ARGV[1] then return {'changed'} end
-redis.call('HSET', KEYS[1], 'revision', ARGV[2])
+if ARGV[6] ~= '0' then redis.call('HSET', KEYS[1], 'revision', ARGV[2]) end
 for i = 0, tonumber(ARGV[6]) - 1 do
   redis.call('HSET', KEYS[1], ARGV[7 + 3 * i], ARGV[8 + 3 * i])
   redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[3], ARGV[2] .. '-' .. i, 'd', ARGV[9 + 3 * i])
@@ -105,6 +105,7 @@ class RedisDefinitions:
     def write(self, expected: int, steps: Sequence[Step], answer: Answer | None = None) -> None:
         """Make changes to the definitions of revision `expected`, all or nothing; with an answer it is kept for a day.
 
+        Without steps only the answer is kept, and the revision stays.
         After a lost reply (StoreUnavailable) they may have been made or not. Raises DefinitionsChanged where another
         change was first, AnsweredBefore where the answer's question was answered before.
         """

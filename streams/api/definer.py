@@ -71,7 +71,7 @@ class Definer:
             after, steps = view.changed(edits, ask.key_id, self._wall()) if edits else (view, [])
             told = tell(after)
             answer = None if asked is None else Answer(asked, content, told.status, dict(told.headers), told.body)
-            if not steps:
+            if not steps and answer is None:
                 return response(told)  # nothing is to be done, now or when it is asked again
             try:
                 self.store.write(view.kept.revision, steps, answer)

@@ -120,6 +120,15 @@ def test_an_answer_is_kept_with_its_change(store: DefinitionStore) -> None:
     assert list(store.read().segments) == ["one"]
 
 
+def test_an_answer_is_kept_without_a_change(store: DefinitionStore) -> None:
+    store.write(0, [step(1, 0, "segment", "one", SEGMENT)])
+    store.write(1, [], answer("q"))
+    assert (store.revision(), store.answered("q")) == (1, answer("q"))
+    assert len(store.history(None, 10)) == 1
+    with pytest.raises(DefinitionsChanged):
+        store.write(0, [], answer("r"))
+
+
 def test_of_many_at_once_each_change_is_there_once(store: DefinitionStore) -> None:
     wrong: list[BaseException] = []
 

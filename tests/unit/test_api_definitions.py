@@ -362,6 +362,20 @@ def test_a_creation_that_is_sent_again_is_answered_again_and_done_once(world: Wo
     assert not world.definitions.read().predictions["returns"].archived
 
 
+def test_a_request_with_nothing_to_do_is_answered_again_too(world: World) -> None:
+    world.make("prediction", "returns", RETURNS)
+    path = "/v1/predictions/returns"
+    world.good("POST", f"{path}/archive")
+    first = world.call("POST", f"{path}/archive", Idempotency_Key="k1")
+    assert (first.status_code, world.definitions.revision()) == (200, 2)
+    world.good("POST", f"{path}/restore")
+    again = world.call("POST", f"{path}/archive", Idempotency_Key="k1")
+    assert (again.json(), again.headers["idempotency-replayed"]) == (first.json(), "true")
+    assert not world.definitions.read().predictions["returns"].archived
+    assert problem(world.call("POST", f"{path}/restore", Idempotency_Key="k1")) == (422, "idempotency-key-reused")
+    assert world.definitions.revision() == 3
+
+
 def _interfering(monkeypatch: pytest.MonkeyPatch, store: MemoryDefinitions, change: Callable[[], None]) -> None:
     """Let somebody else be first once."""
     write, left = store.write, [1]
