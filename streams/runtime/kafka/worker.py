@@ -104,6 +104,7 @@ class Worker:
         """Start, work until a signal or a failure, stop."""
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(tell_left_errors)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         self.publisher = KafkaPublisher(self.settings)
@@ -178,6 +179,19 @@ class Worker:
 
     def _ports(self, *, learners: bool = False) -> Ports:
         return self.stores.ports(self.publisher, self.publisher, learners=learners)
+
+
+def tell_left_errors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """For the event loop: what nobody took note of.
+
+    Kafka's client carries a request to its end even if we have stopped waiting for it. That it failed is one line and
+    no traceback then: whoever gave it up has told that already, or asks again.
+    """
+    error = context.get("exception")
+    if isinstance(error, KafkaError) and "never retrieved" in context.get("message", ""):
+        _LOG.warning("Kafka's client: a request that nobody waits for any more has failed: %r", error)
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _until(stopping: asyncio.Event, starting: Coroutine[Any, Any, Any]) -> None:
