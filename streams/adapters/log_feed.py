@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
 from config.errors import BrokerError, RecordsGone
 from config.settings import TopicKind
@@ -12,8 +13,11 @@ from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.ports import Crossing, Kept
 
+T = TypeVar("T")
 POLL_S: Final = 0.01
 """Files have nobody who tells of a change. So often is looked, and by nobody while nobody waits."""
+_THREADS: Final = 4
+"""Of all readers together, and of nobody else: many of them keep nobody waiting who asks the store."""
 
 
 class EmbeddedTransitionLog:
@@ -26,6 +30,7 @@ class EmbeddedTransitionLog:
         self._changed = asyncio.Event()
         self._waiting = 0
         self._looking: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(_THREADS, "transitions")
 
     async def open(self) -> EmbeddedFeed:
         """See `TransitionLog`."""
@@ -33,7 +38,7 @@ class EmbeddedTransitionLog:
         if not self._readers:
             self._readers = _readers(folder)
             self._ends = [reader.end for reader in self._readers]
-        return EmbeddedFeed(self, _readers(folder))
+        return EmbeddedFeed(self, _readers(folder), self._threads)
 
     async def wait(self, positions: Sequence[int], timeout_s: float) -> None:
         """Until there is a record at one of the positions or behind it, or the time is over.
@@ -66,6 +71,7 @@ class EmbeddedTransitionLog:
         for reader in self._readers:
             reader.close()
         self._readers = []
+        self._threads.shutdown(wait=False)
 
     async def _look(self) -> None:
         """While anybody waits."""
@@ -79,16 +85,19 @@ class EmbeddedTransitionLog:
 
 
 class EmbeddedFeed:
-    """A `TransitionFeed`; reads in a thread."""
+    """A `TransitionFeed`; reads in a thread. A read that is cancelled has taken nothing."""
 
-    def __init__(self, log: EmbeddedTransitionLog, readers: Sequence[PartitionReader]) -> None:
+    def __init__(self, log: EmbeddedTransitionLog, readers: Sequence[PartitionReader], threads: Executor) -> None:
         self._log = log
         self._readers = readers
+        self._threads = threads
         self._positions = [0] * len(readers)
+        self._working: asyncio.Future[Any] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def kept(self) -> list[Kept]:
         """See `TransitionFeed`."""
-        return await asyncio.to_thread(lambda: [Kept(reader.begin, reader.end) for reader in self._readers])
+        return await self._in_thread(lambda: [Kept(reader.begin, reader.end) for reader in self._readers])
 
     def seek(self, positions: Sequence[int]) -> None:
         """See `TransitionFeed`."""
@@ -96,23 +105,46 @@ class EmbeddedFeed:
 
     async def read(self, max_records: int, timeout_s: float) -> list[Crossing]:
         """See `TransitionFeed`."""
-        found = await asyncio.to_thread(self._read, max_records)
+        found = await self._take(max_records)
         if not found:
             await self._log.wait(self._positions, timeout_s)
-            found = await asyncio.to_thread(self._read, max_records)
+            found = await self._take(max_records)
         return found
 
     async def close(self) -> None:
-        """See `TransitionFeed`."""
+        """See `TransitionFeed`. It is done even where who waits for it is cancelled."""
+        self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        await self._thread_is_done()
         for reader in self._readers:
             reader.close()
 
-    def _read(self, max_records: int) -> list[Crossing]:
+    async def _take(self, max_records: int) -> list[Crossing]:
+        positions = list(self._positions)
+        found = await self._in_thread(lambda: self._read(positions, max_records))
+        for crossing in found:
+            self._positions[crossing.partition] = crossing.offset + 1
+        return found
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """A thread cannot be cancelled: the readers are in its hands until it is done, whoever still waits for it."""
+        await self._thread_is_done()
+        working = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        self._working = working
+        return await asyncio.shield(working)
+
+    async def _thread_is_done(self) -> None:
+        if self._working is not None:
+            await asyncio.wait([self._working])
+
+    def _read(self, positions: Sequence[int], max_records: int) -> list[Crossing]:
         """A share from every partition, so that none has to wait for another."""
         found: list[Crossing] = []
         share = max(1, max_records // len(self._readers))
         for number, reader in enumerate(self._readers):
-            position = self._positions[number]
+            position = positions[number]
             try:
                 entries = reader.read(position, share)
             except BrokerError as error:
@@ -120,8 +152,6 @@ class EmbeddedFeed:
                     raise RecordsGone(str(error)) from error
                 raise
             found += [Crossing(number, entry.offset, entry.value) for entry in entries]
-            if entries:
-                self._positions[number] = entries[-1].offset + 1
         return found
 
 
