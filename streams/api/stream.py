@@ -83,21 +83,21 @@ def add_stream(app: FastAPI, services: Services, authenticator: Authenticator, m
             raise Problem(Kind.INVALID_PARAMETERS, f"segment: {MAX_SEGMENTS} of them at most")
         asked = None if not last_event_id else positions_of(last_event_id)
         wanted = WantedCrossings(frozenset(segment), prediction, user, direction, frozenset(origin))
-        streams.take_place()
+        key_id = request.state.caller.key_id
+        streams.take_place(key_id)
         feed: TransitionFeed | None = None
         try:
             feed = await services.transitions.open()
             beginning = await _beginning(feed, asked, from_start=begin == "start")
         except BaseException as error:
-            streams.give_place()
+            streams.give_place(key_id)
             if feed is not None:
                 await feed.close()
             if type(error) is BrokerError:
                 words = "there are no transitions yet: nothing has made their log"
                 raise Problem(Kind.UNAVAILABLE, words, headers={"Retry-After": "10"}) from error
             raise
-        key_id = request.state.caller.key_id
-        return StreamResponse(feed, beginning, wanted, streams, lambda: authenticator.is_good(key_id))
+        return StreamResponse(feed, beginning, wanted, streams, key_id, lambda: authenticator.is_good(key_id))
 
 
 async def _beginning(feed: TransitionFeed, asked: list[int] | None, *, from_start: bool) -> Beginning:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,22 +43,38 @@ class OpenStreams:
     patience_s: float = 20.0
     """Who takes nothing for so long is dropped, and told if it comes back within as long again."""
     clock: Callable[[], float] = time.monotonic
-    count: int = 0
     dropped: int = 0
+    _places: Counter[str] = field(default_factory=Counter)
+    """Of each key, by its id."""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take_place(self) -> None:
-        """Raises `Problem` with Retry-After where there is none."""
+    @property
+    def count(self) -> int:
+        """Those that are open."""
+        return self._places.total()
+
+    @property
+    def limit_per_key(self) -> int:
+        """A quarter: one key leaves places to others."""
+        return max(1, self.limit // 4)
+
+    def take_place(self, key_id: str) -> None:
+        """For a caller with that key. Raises `Problem` with Retry-After where there is none."""
         if self._stopping.is_set():
             raise Problem(Kind.UNAVAILABLE, "the service is about to stop", headers={"Retry-After": "2"})
         if self.count >= self.limit:
             words = f"this process serves {self.limit} streams at the same time, and has as many"
             raise Problem(Kind.OVERLOADED, words, headers={"Retry-After": "10"})
-        self.count += 1
+        if self._places[key_id] >= self.limit_per_key:
+            words = f"this process serves {self.limit_per_key} streams of one key at the same time; yours has as many"
+            raise Problem(Kind.OVERLOADED, words, headers={"Retry-After": "10"})
+        self._places[key_id] += 1
 
-    def give_place(self) -> None:
+    def give_place(self, key_id: str) -> None:
         """What was taken."""
-        self.count -= 1
+        self._places[key_id] -= 1
+        if not self._places[key_id]:
+            del self._places[key_id]
 
     def stop(self) -> None:
         """End all streams, each with a word; no more are taken."""
@@ -86,6 +103,7 @@ class StreamResponse(Response):
         beginning: Beginning,
         wanted: WantedCrossings,
         streams: OpenStreams,
+        key_id: str,
         is_allowed: Callable[[], Awaitable[bool]],
     ) -> None:
         super().__init__(media_type="text/event-stream")
@@ -93,6 +111,7 @@ class StreamResponse(Response):
         self._beginning = beginning
         self._wanted = wanted
         self._streams = streams
+        self._key_id = key_id
         self._positions = list(beginning.positions)
         self._is_allowed = is_allowed
         self._checked_s = self._wrote_s = streams.clock()
@@ -113,9 +132,17 @@ class StreamResponse(Response):
         finally:
             for task in (telling, *ends):
                 task.cancel()
-            await asyncio.gather(telling, *ends, return_exceptions=True)
+            try:
+                await asyncio.gather(telling, *ends, return_exceptions=True)
+            finally:
+                await self._leave()
+
+    async def _leave(self) -> None:
+        """The place is free again whatever becomes of the feed."""
+        try:
             await self._feed.close()
-            self._streams.give_place()
+        finally:
+            self._streams.give_place(self._key_id)
 
     # --- what is told ------------------------------------------------------------------------------------------------
 

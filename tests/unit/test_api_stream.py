@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import BrokerUnavailable
-from streams.adapters.memory_feed import MemoryTransitionLog
+from streams.adapters.memory_feed import MemoryFeed, MemoryTransitionLog
 from streams.api.keys import Role, id_of
 from streams.api.problems import Problem
 from streams.api.stream_places import place_id, positions_of, where_to_go_on
@@ -341,6 +342,42 @@ def test_streams_are_bounded() -> None:
         third, task = await listen(api)
         assert third.status == 200
         await leave(third, task)
+
+    run(doing)
+
+
+def test_one_key_leaves_places_to_others() -> None:
+    async def doing() -> None:
+        api = world(MemoryTransitionLog(), limit=8)
+        taken = [await listen(api) for _ in range(2)]
+        refused, task = await listen(api)
+        assert (refused.status, json.loads(refused.body)["type"]) == (503, "urn:tideline:problem:overloaded")
+        await task
+        other, task = await listen(api, role=Role.ADMIN)
+        assert other.status == 200
+        for each in (*taken, (other, task)):
+            await leave(*each)
+        again, task = await listen(api)
+        assert again.status == 200
+        await leave(again, task)
+
+    run(doing)
+
+
+def test_a_place_is_free_again_when_the_feed_cannot_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(_: MemoryFeed) -> None:
+        raise BrokerUnavailable("it does not answer")
+
+    monkeypatch.setattr(MemoryFeed, "close", fails)
+
+    async def doing() -> None:
+        api = world(MemoryTransitionLog(), limit=1)
+        for _ in range(2):
+            listener, task = await listen(api)
+            assert listener.status == 200
+            with suppress(RuntimeError):  # as the answer had begun
+                await leave(listener, task)
+        assert api.streams.count == 0
 
     run(doing)
 
