@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.options import DataDir, Store, find_place
+from streams.cli.options import DataDir, Embedded, Store, chosen_log, find_place
 from streams.cli.screen import err, guarded
 
 EXAMPLES = (
@@ -25,6 +25,7 @@ def api(
         str | None,
         typer.Option("--kafka", metavar="HOST:PORT", help="Put events into the Kafka there, not the embedded log."),
     ] = None,
+    embedded: Embedded = False,
     host: Annotated[
         str | None,
         typer.Option("--host", metavar="HOST", help="Address to listen at (127.0.0.1, or TIDELINE_API_HOST)."),
@@ -41,7 +42,7 @@ def api(
 
     settings = load_settings(
         kafka_bootstrap_servers=kafka,
-        api_log=None if kafka is None else "kafka",
+        api_log=chosen_log(kafka, embedded=embedded),
         redis_url=store,
         data_dir=data_dir,
         api_host=host,

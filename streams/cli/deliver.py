@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.options import DataDir, Store, find_place
+from streams.cli.options import DataDir, Embedded, Store, chosen_log, find_place
 from streams.cli.screen import err, guarded
 
 EXAMPLES = (
@@ -25,6 +25,7 @@ def deliver(
         str | None,
         typer.Option("--kafka", metavar="HOST:PORT", help="Transitions of the Kafka there, not the embedded log."),
     ] = None,
+    embedded: Embedded = False,
     port: Annotated[
         int | None, typer.Option("--port", metavar="PORT", help="Of /healthz, /readyz and /metrics (6067).")
     ] = None,
@@ -42,7 +43,7 @@ def deliver(
 
     settings = load_settings(
         kafka_bootstrap_servers=kafka,
-        api_log=None if kafka is None else "kafka",
+        api_log=chosen_log(kafka, embedded=embedded),
         redis_url=store,
         data_dir=data_dir,
         webhooks_port=port,

@@ -6,7 +6,7 @@ import inspect
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,6 +42,9 @@ DataDir = Annotated[
         help="Where the embedded server and the files of a run are kept (.tideline, or TIDELINE_DATA_DIR).",
     ),
 ]
+Embedded = Annotated[
+    bool, typer.Option("--embedded", help="The log of the data directory, whatever TIDELINE_API_LOG says.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script (docs/cli.md has the keys).")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run has stored there, and begin anew.")]
 
@@ -54,6 +57,17 @@ Origin = Annotated[
         "audience, definition_change, backfill, deleted.",
     ),
 ]
+
+
+def chosen_log(kafka: str | None, *, embedded: bool) -> Literal["embedded", "kafka"] | None:
+    """What `--kafka` and `--embedded` say of the log; None where the settings say it. Raises SettingsError for both."""
+    from config.errors import SettingsError
+
+    if embedded and kafka is not None:
+        raise SettingsError("--embedded is a log without Kafka: leave out --kafka, or --embedded")
+    if embedded:
+        return "embedded"
+    return None if kafka is None else "kafka"
 
 
 def origins_of(given: str | None) -> frozenset[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.options import CatalogFile, DataDir, Store, find_place
+from streams.cli.options import CatalogFile, DataDir, Store, chosen_log, find_place
 from streams.cli.screen import TerminalWatcher, err, guarded
 
 EXAMPLES = (
@@ -45,7 +45,6 @@ def worker(
     more than there are stands by, and all use the same store. SIGTERM and Ctrl-C finish the batch in hand and hand
     over. Starting again is safe at any time: everything is in the store.
     """
-    from config.errors import SettingsError
     from config.loader import load_catalog
     from config.settings import load_settings
     from streams.runtime.worker_stores import WorkerJob
@@ -54,8 +53,7 @@ def worker(
         from streams.runtime.embedded.worker import run_embedded_worker as run_worker
     else:
         from streams.runtime.kafka.worker import run_worker
-    if embedded and kafka is not None:
-        raise SettingsError("--embedded is a log without Kafka: leave out --kafka, or --embedded")
+    chosen_log(kafka, embedded=embedded)
 
     settings = load_settings(
         kafka_bootstrap_servers=kafka, redis_url=store, data_dir=data_dir, web_port=port, shards=shards

@@ -194,6 +194,11 @@ class ServedPart:
             process.stop(_STOP_S)
 
 
+def _log_words(kafka: KafkaPart | None) -> tuple[str, ...]:
+    """Said in both cases: nothing in the environment may send one part to another log than the others."""
+    return ("--embedded",) if kafka is None else ("--kafka", kafka.address)
+
+
 class WorkerPart(ServedPart):
     """`tideline worker`."""
 
@@ -210,7 +215,7 @@ class WorkerPart(ServedPart):
         return [
             *("worker", "--catalog", str(job.catalog.resolve())),
             *("--store", self._store.url),
-            *(("--embedded",) if self._kafka is None else ("--kafka", self._kafka.address)),
+            *_log_words(self._kafka),
             *("--shards", str(job.settings.shards), "--port", str(job.settings.web_port)),
             *("--data-dir", str(job.data_dir.resolve())),
         ]
@@ -231,7 +236,7 @@ class ApiPart(ServedPart):
         settings = self._job.settings
         return [
             *("api", "--store", self._store.url),
-            *(() if self._kafka is None else ("--kafka", self._kafka.address)),
+            *_log_words(self._kafka),
             *("--host", settings.api_host, "--port", str(settings.api_port)),
             *("--data-dir", str(self._job.data_dir.resolve())),
         ]
@@ -252,7 +257,7 @@ class DeliverPart(ServedPart):
         """See `ServedPart`."""
         return [
             *("deliver", "--store", self._store.url),
-            *(() if self._kafka is None else ("--kafka", self._kafka.address)),
+            *_log_words(self._kafka),
             *("--port", str(self._job.settings.webhooks_port)),
             *("--data-dir", str(self._job.data_dir.resolve())),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import re
@@ -18,10 +19,12 @@ from typer.testing import CliRunner
 from config import errors
 from config.errors import SettingsError, TidelineError
 from config.schema import json_schema
+from config.settings import load_settings
 from streams.cli.app import app
 from streams.cli.screen import fail, guarded, show, warn
 from streams.cli.tables import add, plain_table
 from streams.runtime import job
+from streams.runtime.up_parts import ApiPart, DeliverPart, StorePart, UpJob
 from tests.conftest import ROOT
 
 NESTED = [
@@ -194,6 +197,28 @@ def test_mistakes_are_told_in_one_message_with_their_exit_code(
     assert (found, out) == (code, "")
     assert words in re.sub(r"\s+", " ", err)
     assert "Traceback" not in err
+
+
+class _Store(StorePart):
+    @property
+    def url(self) -> str:
+        return "redis://127.0.0.1:1/0"
+
+
+@pytest.mark.parametrize(
+    ("part", "module", "name"),
+    [(ApiPart, "streams.api.serve", "run_api"), (DeliverPart, "streams.runtime.deliveries.serve", "run_deliveries")],
+)
+def test_without_kafka_all_parts_use_the_embedded_log_whatever_the_environment_says(
+    part: type[ApiPart | DeliverPart], module: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDELINE_API_LOG", "kafka")
+    found: list[str] = []
+    monkeypatch.setattr(importlib.import_module(module), name, lambda given, _: found.append(given.settings.api_log))
+    up = UpJob(load_settings(), tmp_path / "shop.yaml", tmp_path, tmp_path)
+    assert run(*part(up, _Store(tmp_path), None).command())[0] == 0
+    assert found == ["embedded"]
+    assert run(*part(up, _Store(tmp_path), None).command(), "--kafka", "broker:9092")[0] == 2
 
 
 @pytest.mark.parametrize(("rights", "warned"), [(0o700, False), (0o750, True), (0o705, True)])
