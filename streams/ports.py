@@ -267,7 +267,7 @@ class Crossing(NamedTuple):
     partition: int
     offset: int
     data: bytes
-    """A CloudEvent as JSON (docs/events.md), in one line."""
+    """A CloudEvent as JSON (docs/events.md), in one line. Kafka may hold anything: `wanted_crossings.head_of`."""
 
 
 class Kept(NamedTuple):

@@ -18,8 +18,11 @@ from streams.ports import Crossing, Kept
 
 _ANSWER_S: Final = 10.0
 _FETCH_MS: Final = 200
-_FETCH_BYTES: Final = 256 << 10
-"""Of a partition: a reader that is slow keeps about so much of each in memory, and no more."""
+FETCH_BYTES: Final = 1 << 20
+"""A reader that is slow keeps about so much in memory, and no more."""
+PARTITION_BYTES: Final = 32 << 10
+"""At least so much of a partition, if there are ever so many: a batch of the producer's has half of it at most."""
+_NO_EVENT: Final = b"null"
 _BEFORE: Final = ("specversion", "id", "source", "type", "subject", "time")
 _BEHIND: Final = ("sequence", "partitionkey", "causationid")
 
@@ -40,7 +43,7 @@ class KafkaTransitionLog:
             auto_offset_reset="none",  # what is gone has to be told
             isolation_level="read_committed",
             fetch_max_wait_ms=_FETCH_MS,
-            max_partition_fetch_bytes=_FETCH_BYTES,
+            fetch_max_bytes=FETCH_BYTES,
         )
         try:
             async with asyncio.timeout(_ANSWER_S):
@@ -50,6 +53,8 @@ class KafkaTransitionLog:
                 if not numbers:
                     raise TopicsDiffer(f"the topic {self._topic!r} does not exist. Make it: tideline topics --create")
                 places = [TopicPartition(self._topic, number) for number in sorted(numbers)]
+                # Known only now, and nothing is fetched before `assign`.
+                consumer._fetcher._max_partition_fetch_bytes = partition_bytes(len(places))  # noqa: SLF001
                 consumer.assign(places)
         except (KafkaError, TimeoutError) as error:
             await consumer.stop()
@@ -95,7 +100,7 @@ class KafkaFeed:
         except KafkaError as error:
             raise _told(error, self._settings) from error
         return [
-            Crossing(place.partition, record.offset, structured_mode(record.headers, record.value or b"null"))
+            Crossing(place.partition, record.offset, _data(record.headers, record.value))
             for place, found in records.items()
             for record in found
         ]
@@ -105,9 +110,28 @@ class KafkaFeed:
         await self._consumer.stop()
 
 
-def structured_mode(headers: Sequence[tuple[str, bytes]], value: bytes) -> bytes:
-    """The CloudEvent of a record in binary mode (`kafka_publisher.binary_mode`), as the core has written it."""
-    given = dict(headers)
+def partition_bytes(partitions: int) -> int:
+    """How much of one partition is fetched at once, so that all of them together keep to `FETCH_BYTES`."""
+    return max(PARTITION_BYTES, FETCH_BYTES // partitions)
+
+
+def _data(headers: Sequence[tuple[str, bytes | None]], value: bytes | None) -> bytes:
+    """Anybody may have written the record; its offset has to be told all the same."""
+    try:
+        return structured_mode(headers, value or b"null")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _NO_EVENT
+
+
+def structured_mode(headers: Sequence[tuple[str, bytes | None]], value: bytes) -> bytes:
+    """The CloudEvent of a record in binary mode (`kafka_publisher.binary_mode`), as the core has written it.
+
+    Always in one line. Raises UnicodeDecodeError; msgspec.DecodeError, RecursionError for lines that are no JSON.
+    """
+    value.decode()
+    if b"\n" in value or b"\r" in value:
+        value = msgspec.json.encode(msgspec.json.decode(value))
+    given = {name: text or b"" for name, text in headers}
     known = {name: given[f"ce_{name}"].decode() for name in (*_BEFORE, *_BEHIND) if f"ce_{name}" in given}
     event: dict[str, Any] = {name: known[name] for name in _BEFORE if name in known}
     event["datacontenttype"] = given.get("content-type", b"application/json").decode()

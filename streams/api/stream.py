@@ -53,6 +53,11 @@ def add_stream(app: FastAPI, services: Services, authenticator: Authenticator, m
     metrics.gauge(
         "tideline_api_streams_dropped", "Streams that were ended as nobody took them.", lambda: streams.dropped
     )
+    metrics.gauge(
+        "tideline_api_streams_foreign",
+        "Records that are no transitions, and were stepped over.",
+        lambda: streams.foreign,
+    )
 
     @app.get(
         "/v1/stream",

@@ -19,7 +19,7 @@ from config.errors import BrokerError, RecordsGone, StoreError
 from streams.api.problems import Kind, Problem
 from streams.api.stream_places import Beginning, place_id, where_to_go_on
 from streams.ports import Crossing, TransitionFeed
-from streams.runtime.wanted_crossings import WantedCrossings, read_head
+from streams.runtime.wanted_crossings import WantedCrossings, head_of
 
 _LOG: Final = logging.getLogger(__name__)
 CHECK_S: Final = 5.0
@@ -44,6 +44,8 @@ class OpenStreams:
     """Who takes nothing for so long is dropped, and told if it comes back within as long again."""
     clock: Callable[[], float] = time.monotonic
     dropped: int = 0
+    foreign: int = 0
+    """Records that are no transitions, and were stepped over."""
     _places: Counter[str] = field(default_factory=Counter)
     """Of each key, by its id."""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -203,7 +205,10 @@ class StreamResponse(Response):
         lines = []
         for crossing in crossings:
             self._positions[crossing.partition] = crossing.offset + 1
-            if self._wanted.fits(read_head(crossing.data)):
+            head = head_of(crossing.data)
+            if head is None:
+                self._streams.foreign += 1
+            elif self._wanted.fits(head):
                 lines += [self._place(), b"event: transition\ndata: ", crossing.data, b"\n\n"]
         return b"".join(lines)
 

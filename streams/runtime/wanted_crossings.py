@@ -23,17 +23,23 @@ class CrossingHead(msgspec.Struct, gc=False):
     """What is looked at in a transition."""
 
     id: str
+    type: str
     subject: str
     time: str
     data: CrossingData
 
 
+_KIND: Final = "tideline.segment."
 _HEAD: Final = msgspec.json.Decoder(CrossingHead)
 
 
-def read_head(data: bytes) -> CrossingHead:
-    """Of a transition as JSON. Raises msgspec.DecodeError for anything else."""
-    return _HEAD.decode(data)
+def head_of(data: bytes) -> CrossingHead | None:
+    """Of a transition as JSON; None for anything else, which others may have written to the topic."""
+    try:
+        head = _HEAD.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return head if head.type.startswith(_KIND) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config.errors import BrokerError, BrokerUnavailable, RecordsGone, TopicsDiffer
 from config.settings import Settings, load_settings
 from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import clients
-from streams.adapters.kafka_feed import KafkaTransitionLog, structured_mode
+from streams.adapters.kafka_feed import (
+    FETCH_BYTES,
+    PARTITION_BYTES,
+    KafkaFeed,
+    KafkaTransitionLog,
+    partition_bytes,
+    structured_mode,
+)
 from streams.adapters.kafka_publisher import binary_mode
 from streams.adapters.kafka_topics import require_topics
 from streams.adapters.log_feed import EmbeddedTransitionLog
@@ -23,6 +33,7 @@ from streams.adapters.log_format import segment_path
 from streams.adapters.log_writer import PartitionWriter
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.ports import Crossing, Kept, TransitionFeed, TransitionLog
+from streams.runtime.wanted_crossings import head_of
 from tests.integration.kafka_world import KafkaWorld, start_world
 from tests.unit.crossing_examples import crossing
 
@@ -223,6 +234,53 @@ def test_binary_mode_and_back_changes_nothing() -> None:
     for data in (crossing(1, "zoë \N{SNOWMAN}"), crossing(2, in_segment=False)):
         _, value, headers = binary_mode(data)
         assert structured_mode(headers, value) == data
+
+
+@given(
+    st.binary(max_size=40) | st.sampled_from([b'{"a":1,\r\n"b":[2,\n3]}', b'1}\n\nevent: x\ndata: {"a":1', b'"a\nb"'])
+)
+def test_no_value_makes_more_than_one_line(value: bytes) -> None:
+    try:
+        event = structured_mode([("ce_id", b"a\nb"), ("ce_type", None)], value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    assert not set(b"\r\n") & set(event)
+    if b"\n" in value or b"\r" in value:
+        assert msgspec.json.decode(event)["data"] == msgspec.json.decode(value)
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 32, 1_024])
+def test_what_a_reader_fetches_has_a_bound(partitions: int) -> None:
+    assert partition_bytes(partitions) * partitions <= max(FETCH_BYTES, partitions * PARTITION_BYTES)
+    assert partition_bytes(partitions) >= PARTITION_BYTES
+
+
+def test_records_of_others_in_kafka_are_told_with_their_offsets(kafka_world: KafkaWorld) -> None:
+    settings = kafka_world.settings(shards=PARTITIONS)
+    require_topics(settings, create=True)
+    world = KafkaLogWorld(settings)
+    foreign = [(None, []), (b"x", [("ce_id", b"\xff")]), (b"\xff", []), (b"{\n", []), (b"1", [("content-type", None)])]
+    with clients(settings) as arguments:
+        producer = kafka_python().KafkaProducer(**arguments)
+        for value, headers in foreign:
+            producer.send(world.topic, value, b"ann", headers, 0).get(timeout=WAIT_S)
+        producer.close()
+    world.put(0, crossing(1))
+
+    async def doing(feed: TransitionFeed) -> list[Crossing]:
+        assert isinstance(feed, KafkaFeed)
+        fetcher = feed._consumer._fetcher
+        assert (fetcher._fetch_max_bytes, fetcher._max_partition_fetch_bytes) == (
+            FETCH_BYTES,
+            FETCH_BYTES // PARTITIONS,
+        )
+        feed.seek([0, 0, 0])
+        return await read(feed, len(foreign) + 1)
+
+    found = use(world, doing)
+    assert [each.offset for each in found] == list(range(len(foreign) + 1))
+    assert [head_of(each.data) is not None for each in found] == [False] * len(foreign) + [True]
+    assert found[-1].data == crossing(1)
 
 
 def test_logs_that_are_not_there_are_told(tmp_path: Path, kafka_world: KafkaWorld) -> None:

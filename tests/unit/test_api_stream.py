@@ -346,6 +346,32 @@ def test_streams_are_bounded() -> None:
     run(doing)
 
 
+FOREIGN = [
+    b"null",
+    b"",
+    b"\xff",
+    b"[" * 100_000,
+    crossing(7).replace(b'"data":{', b'"data":null,"was":{'),
+    crossing(7).replace(b'"segment_id"', b'"part"'),
+    crossing(7).replace(b"tideline.segment.entered.v1", b"shop.order.v1"),
+]
+
+
+def test_records_that_are_no_transitions_are_stepped_over() -> None:
+    async def doing() -> None:
+        log = MemoryTransitionLog()
+        for data in (*FOREIGN, crossing(1)):
+            log.put(0, data)
+        api = world(log)
+        listener, task = await listen(api, "from=start")
+        await listener.until(lambda found: ids(found) == [1])
+        assert api.streams.foreign == len(FOREIGN)
+        assert positions_of(listener.last_id) == [len(FOREIGN) + 1]
+        await leave(listener, task)
+
+    run(doing)
+
+
 def test_one_key_leaves_places_to_others() -> None:
     async def doing() -> None:
         api = world(MemoryTransitionLog(), limit=8)

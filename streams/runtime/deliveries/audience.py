@@ -23,7 +23,7 @@ from streams.adapters.redis_reader import RedisReader
 from streams.ports import Crossing
 from streams.runtime.deliveries.endpoint_run import EndpointRun, Tools, stored_deliveries
 from streams.runtime.deliveries.pace import Delivery
-from streams.runtime.wanted_crossings import read_head
+from streams.runtime.wanted_crossings import head_of
 
 _LOG: Final = logging.getLogger(__name__)
 SEGMENT_URL: Final = "https://api.segment.io/v1/track"
@@ -80,7 +80,7 @@ class AudienceRun(EndpointRun):
         self._asked = await asyncio.to_thread(self._tools.store.asked, self.endpoint.id)
 
     async def _deliveries(self, crossings: Sequence[Crossing], now_s: float) -> list[Delivery]:
-        heads = [read_head(crossing.data) for crossing in crossings]
+        heads = [head for crossing in crossings if (head := head_of(crossing.data)) is not None]
         wanted = [(head.subject, head.data.in_segment) for head in heads if head.data.segment_id == self._segment]
         return await self._differences(wanted, now_s)
 

@@ -18,7 +18,7 @@ from streams.ports import Crossing, Kept, TransitionLog
 from streams.runtime.deliveries.pace import Breaker, Delivery, Limits, Pace
 from streams.runtime.deliveries.sender import Outcome, Sender
 from streams.runtime.deliveries.signing import signed_headers
-from streams.runtime.wanted_crossings import WantedCrossings, read_head
+from streams.runtime.wanted_crossings import WantedCrossings, head_of
 
 _LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -205,8 +205,8 @@ class EndpointRun:
             origins=frozenset(endpoint.origins),
         )
         for crossing in crossings:
-            head = read_head(crossing.data)
-            if wanted.fits(head) and head.id not in self.pace:
+            head = head_of(crossing.data)
+            if head is not None and wanted.fits(head) and head.id not in self.pace:
                 found.append(Delivery(head.id, head.subject, crossing.data, self._progress.number, now_s))
                 self._progress.number += 1
         return found
