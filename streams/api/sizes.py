@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from typing import Final
 
-import msgspec
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
@@ -21,6 +20,7 @@ from streams.api.services import Services
 from streams.api.user_search import LOOK_S, LOOKED_AT
 from streams.ports import Crossing
 from streams.runtime.crossings_tail import Tail
+from streams.runtime.wanted_crossings import head_of
 
 _MAX_DAYS: Final = 400
 _NO_LOG: Final = "there is no log of transitions here, or it holds nothing (any more); a replay writes them into a file"
@@ -47,21 +47,8 @@ class SizesView(BaseModel):
     reason: str | None = Field(description="Why there are no days.")
 
 
-class _Data(msgspec.Struct):
-    segment_id: str
-    in_segment: bool
-
-
-class _Change(msgspec.Struct):
-    time: datetime
-    data: _Data
-
-
-_CHANGE: Final = msgspec.json.Decoder(_Change)
-
-
 @dataclass(slots=True)
-class _Days:
+class Days:
     """Changes of one segment by day, and from when on they are all there."""
 
     entered: Counter[date] = field(default_factory=Counter)
@@ -71,7 +58,9 @@ class _Days:
 
     def take(self, page: list[Crossing], segment: str) -> None:
         for crossing in page:
-            change = _CHANGE.decode(crossing.data)
+            change = head_of(crossing.data)
+            if change is None:
+                continue
             day = change.time.astimezone(UTC).date()
             self.firsts.setdefault(crossing.partition, day)
             if change.data.segment_id == segment:
@@ -120,7 +109,7 @@ def add_sizes(app: FastAPI, services: Services, authenticator: Authenticator) ->
         except BrokerError:  # no log was made yet
             return view
         try:
-            tail, days = Tail.of(await feed.kept(), LOOKED_AT), _Days()
+            tail, days = Tail.of(await feed.kept(), LOOKED_AT), Days()
             async for page in tail.pages(feed, LOOK_S):
                 await asyncio.to_thread(days.take, page, segment_id)
         finally:

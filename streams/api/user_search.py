@@ -20,6 +20,7 @@ from streams.core.partition import shard_of
 from streams.ports import Crossing, TransitionFeed
 from streams.runtime.crossings_tail import Tail
 from streams.runtime.found_users import users_like
+from streams.runtime.wanted_crossings import head_of
 
 LOOKED_AT: Final = 20_000
 """So many of the latest transitions of the user's partition are looked through."""
@@ -53,13 +54,6 @@ class TransitionList(BaseModel):
     items: list[dict[str, Any]]
     looked_at: int = Field(description="Transitions that were looked through: the latest of the user's partition.")
     complete: bool = Field(description="Whether these are surely all that are kept of the user.")
-
-
-class _Whose(msgspec.Struct):
-    subject: str
-
-
-_WHOSE: Final = msgspec.json.Decoder(_Whose)
 
 
 def add_user_search(app: FastAPI, services: Services, everyone: Everyone, authenticator: Authenticator) -> None:
@@ -106,7 +100,7 @@ def _stored(stored: StoreReads, user: str, limit: int) -> TransitionList:
     """From the store, where a replay leaves its latest ones."""
     with stored.reader() as reader:
         entries = reader.shard_transitions(shard_of(user, reader.info.shards), _STORED)
-    found = [entry.data for entry in entries if _WHOSE.decode(entry.data).subject == user]
+    found = [entry.data for entry in entries if _is_of(entry.data, user)]
     shown = [msgspec.json.decode(data) for data in found[:limit]]
     return TransitionList(items=shown, looked_at=len(entries), complete=False)
 
@@ -130,4 +124,9 @@ async def latest_of(feed: TransitionFeed, user: str, limit: int) -> TransitionLi
 
 
 def _of_user(crossings: list[Crossing], user: str) -> list[bytes]:
-    return [crossing.data for crossing in crossings if _WHOSE.decode(crossing.data).subject == user]
+    return [crossing.data for crossing in crossings if _is_of(crossing.data, user)]
+
+
+def _is_of(data: bytes, user: str) -> bool:
+    head = head_of(data)
+    return head is not None and head.subject == user

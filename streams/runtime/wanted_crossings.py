@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
@@ -25,7 +26,7 @@ class CrossingHead(msgspec.Struct, gc=False):
     id: str
     type: str
     subject: str
-    time: str
+    time: datetime
     data: CrossingData
 
 

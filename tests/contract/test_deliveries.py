@@ -19,7 +19,7 @@ from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
 from streams.runtime.deliveries.service import DeliveryService
 from tests.contract.worlds import RedisWorld
-from tests.unit.crossing_examples import crossing
+from tests.unit.crossing_examples import FOREIGN, crossing
 from tests.unit.test_deliveries_signing import SECRET, verified
 from tests.unit.webhook_receiver import Receiver
 
@@ -142,6 +142,21 @@ def test_every_wanted_transition_arrives_once_signed_in_the_order_of_its_user(st
                 assert own == sorted(own)
             assert (store.waiting("wh_1"), store.progress("wh_1").positions) == ([], [60])
             assert {sent.id for sent in store.recent("wh_1")} == {f"{number:032x}" for number in wanted}
+
+    run(doing)
+
+
+@pytest.mark.parametrize("is_audience", [False, True])
+def test_records_that_are_no_transitions_are_stepped_over(store: RedisDeliveries, is_audience: bool) -> None:
+    async def doing() -> None:
+        log = MemoryTransitionLog()
+        async with Inbox() as inbox:
+            endpoint = audience(store, inbox, log) if is_audience else hook(store, inbox)
+            for data in (*FOREIGN, crossing(1)):
+                log.put(0, data)
+            async with delivering(store, log):
+                await inbox.until(lambda: len(inbox.taken) == 1)
+                await stored(lambda: store.progress(endpoint.id).positions == [len(FOREIGN) + 1])
 
     run(doing)
 

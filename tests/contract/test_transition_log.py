@@ -259,7 +259,13 @@ def test_records_of_others_in_kafka_are_told_with_their_offsets(kafka_world: Kaf
     settings = kafka_world.settings(shards=PARTITIONS)
     require_topics(settings, create=True)
     world = KafkaLogWorld(settings)
-    foreign = [(None, []), (b"x", [("ce_id", b"\xff")]), (b"\xff", []), (b"{\n", []), (b"1", [("content-type", None)])]
+    foreign = [
+        (None, []),
+        (b"x", [("ce_id", b"\xff")]),
+        (b"\xff", []),
+        (b"{\n", []),
+        (b"1", [("content-type", b"\xff")]),
+    ]
     with clients(settings) as arguments:
         producer = kafka_python().KafkaProducer(**arguments)
         for value, headers in foreign:

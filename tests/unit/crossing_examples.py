@@ -42,3 +42,16 @@ def crossing(number: int, user: str = "ann", segment: str = "orders_7d.high", **
         "data": told,
     }
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+FOREIGN = [
+    b"null",
+    b"",
+    b"\xff",
+    b"[" * 100_000,
+    crossing(0).replace(b'"data":{', b'"data":null,"was":{'),
+    crossing(0).replace(b'"segment_id"', b'"part"'),
+    crossing(0).replace(b'"2024-06-03T09:12:44Z","datac', b'"noon","datac'),
+    crossing(0).replace(b"tideline.segment.entered.v1", b"shop.order.v1"),
+]
+"""Records that others may have written: no transitions."""

@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import pytest
@@ -18,11 +19,14 @@ from config.errors import BrokerUnavailable
 from streams.adapters.memory_feed import MemoryFeed, MemoryTransitionLog
 from streams.api.keys import Role, id_of
 from streams.api.problems import Problem
+from streams.api.sizes import Days
 from streams.api.stream_places import place_id, positions_of, where_to_go_on
 from streams.api.stream_response import CHECK_S, OpenStreams
+from streams.api.user_search import latest_of
 from streams.ports import Kept
+from streams.runtime.crossings_tail import Tail
 from tests.unit.api_world import NOW_S, ApiWorld
-from tests.unit.crossing_examples import crossing
+from tests.unit.crossing_examples import FOREIGN, crossing
 
 PATIENCE_S = 10.0
 
@@ -346,15 +350,21 @@ def test_streams_are_bounded() -> None:
     run(doing)
 
 
-FOREIGN = [
-    b"null",
-    b"",
-    b"\xff",
-    b"[" * 100_000,
-    crossing(7).replace(b'"data":{', b'"data":null,"was":{'),
-    crossing(7).replace(b'"segment_id"', b'"part"'),
-    crossing(7).replace(b"tideline.segment.entered.v1", b"shop.order.v1"),
-]
+def test_questions_to_the_log_step_over_them_too() -> None:
+    async def doing() -> None:
+        log = MemoryTransitionLog()
+        for data in (*FOREIGN, crossing(1)):
+            log.put(0, data)
+        feed = await log.open()
+        found = await latest_of(feed, "ann", 10)
+        assert found is not None
+        assert found.items == [json.loads(crossing(1))]
+        days = Days()
+        async for page in Tail.of(await feed.kept(), 100).pages(feed, PATIENCE_S):
+            days.take(page, "orders_7d.high")
+        assert days.entered == {date(2024, 6, 3): 1}
+
+    run(doing)
 
 
 def test_records_that_are_no_transitions_are_stepped_over() -> None:
