@@ -22,6 +22,7 @@ from config.yaml_text import MAX_DEPTH, TAG, Location, path_text
 
 __all__ = [
     "KINDS",
+    "MAX_DEFINITION_BYTES",
     "NO_DEFINITIONS",
     "Definition",
     "Definitions",
@@ -39,6 +40,8 @@ KINDS: Final[tuple[Kind, ...]] = ("prediction", "segment")
 Definition: TypeAlias = Prediction | Segment
 
 SOURCE: Final = "definitions"
+MAX_DEFINITION_BYTES: Final = 32_768
+"""Of one definition that is made through the API, as JSON. What is stored is read whatever its size."""
 _LARGEST: Final = 10**18
 """As in a catalog file, where a number with more digits is text."""
 _T = TypeVar("_T", bound=Model)

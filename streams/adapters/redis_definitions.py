@@ -79,6 +79,8 @@ class RedisDefinitions:
         self._lock = threading.Lock()
         self._prefix = prefix
         self._bound = history
+        self._parsed: tuple[bytes, Catalog] | None = None
+        """The file as it was read last: parsing a large one takes a second."""
         self._wait_for = wait_for
         self._past = past_key(prefix)
         self._now, self._history, self._file = (definitions_key(prefix, name) for name in ("now", "history", "file"))
@@ -163,10 +165,13 @@ class RedisDefinitions:
         found = self._ask("GET", self._file)
         if found is None:
             return None
-        try:
-            return loads(found.decode(), "the catalog file")
-        except CatalogError as error:
-            raise foreign(error) from error
+        parsed = self._parsed
+        if parsed is None or parsed[0] != found:
+            try:
+                self._parsed = parsed = found, loads(found.decode(), "the catalog file")
+            except CatalogError as error:
+                raise foreign(error) from error
+        return parsed[1]
 
     def close(self) -> None:
         with self._lock:

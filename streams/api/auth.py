@@ -48,8 +48,14 @@ class KeyStore(Protocol):
 @dataclass(slots=True)
 class _Cached:
     state: KeyState | None
+    told_s: float
+    """When the store said so, of the clock that never goes back."""
     asked_s: float
-    """Of the clock that never goes back."""
+    """When it was asked last, also in vain: a store that hangs is not asked again by every request."""
+
+    def holds(self, now_s: float) -> bool:
+        """Whether the store need not be asked now."""
+        return now_s - self.asked_s < CACHE_S and now_s - self.told_s < STALE_S
 
 
 class Authenticator:
@@ -93,27 +99,32 @@ class Authenticator:
     async def _state(self, key_id: str) -> KeyState | None:
         cached = self._cache.get(key_id)
         now_s = self._clock()
-        if cached is not None and now_s - cached.asked_s < CACHE_S:
+        if cached is not None and cached.holds(now_s):
             return cached.state
         try:
-            state = await asyncio.to_thread(self._ask, key_id)
+            found = await asyncio.to_thread(self._ask, key_id)
         except StoreUnavailable:
-            if cached is not None and cached.state is not None and now_s - cached.asked_s < STALE_S:
+            if cached is not None and cached.state is not None and now_s - cached.told_s < STALE_S:
+                cached.asked_s = self._clock()
                 return cached.state
             raise
         self._cache.pop(key_id, None)
-        self._cache[key_id] = _Cached(state, now_s)
+        self._cache[key_id] = found
         while len(self._cache) > _MAX_CACHED:
             del self._cache[next(iter(self._cache))]
-        return state
+        return found.state
 
-    def _ask(self, key_id: str) -> KeyState | None:
+    def _ask(self, key_id: str) -> _Cached:
+        cached = self._cache.get(key_id)
+        now_s = self._clock()
+        if cached is not None and cached.holds(now_s):
+            return cached  # somebody else has asked while this waited for a thread
         state = self._keys.find(key_id)
         if state is not None and state.revoked_s is None:
-            now_s = self._wall()
-            if state.used_s is None or now_s - state.used_s >= _USE_EVERY_S:
-                self._keys.note_use(key_id, now_s)
-        return state
+            wall_s = self._wall()
+            if state.used_s is None or wall_s - state.used_s >= _USE_EVERY_S:
+                self._keys.note_use(key_id, wall_s)
+        return _Cached(state, now_s, now_s)
 
 
 def access(authenticator: Authenticator, wanted: Role, *, basic: bool = False) -> dict[str, Any]:

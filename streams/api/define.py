@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +73,7 @@ class OneKind:
                 edit = edits.created(view, self._kind, data)
                 return Work([edit], lambda after: self._told(after, edit.id, 201, []))
 
-            return await asyncio.to_thread(self._definer.change, ask_of(request, body, idempotency_key), work)
+            return await self._definer.run(lambda: self._definer.change(ask_of(request, body, idempotency_key), work))
 
         schema = document.new_schema(self._kind)
         self._route(
@@ -150,7 +149,7 @@ class OneKind:
             too = [edit.id for edit in found if (edit.kind, edit.id) != (self._kind, id_)]
             return Work(found, lambda after: self._told(after, id_, 200, too))
 
-        return await asyncio.to_thread(self._definer.change, ask_of(request, body, idempotency_key), work)
+        return await self._definer.run(lambda: self._definer.change(ask_of(request, body, idempotency_key), work))
 
     def _told(self, view: DefinitionsView, id_: str, status: int, archived_too: list[str] | None) -> Told:
         """`archived_too`: None where nothing was changed."""

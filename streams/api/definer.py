@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple, TypeVar
 
 from starlette.responses import Response
 
@@ -15,6 +17,8 @@ from streams.api.problems import Kind, Problem
 from streams.api.stored import StoreReads
 
 _ATTEMPTS: Final = 20
+_THREADS: Final = 2
+_T = TypeVar("_T")
 
 
 class Ask(NamedTuple):
@@ -49,6 +53,12 @@ class Definer:
         self.store = store
         self._stored = stored
         self._wall = wall
+        # Not asyncio's own threads: those authenticate, and a store that hangs must not keep events out.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="definer")
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """What `work` returns, in a thread for definitions."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def view(self) -> DefinitionsView:
         """What is defined now. Raises StoreError, and `Problem` where no worker has told its catalog yet."""

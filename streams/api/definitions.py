@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from fastapi import FastAPI, Query, Request
 from starlette.responses import Response
 
@@ -15,7 +16,7 @@ from config.catalog import Prediction
 from config.definitions import KINDS
 from config.definitions import Kind as What
 from config.written import to_yaml
-from streams.adapters.definition_store import Change, Place
+from streams.adapters.definition_store import Change, DefinitionStore, Place
 from streams.api import definition_document as document
 from streams.api.auth import Authenticator, access
 from streams.api.define import OneKind
@@ -31,7 +32,10 @@ from streams.api.services import ApiOptions
 from streams.api.stored import StoreReads
 from streams.api.views import time_text
 
-_PAGE: Final = 200
+_PAGE: Final = 50
+"""Changes that are read at once: each may have two definitions of the largest size."""
+MAX_HISTORY_BYTES: Final = 1_000_000
+"""A page ends with the change that goes beyond."""
 _ETAG = {"ETag": {"description": "Of all definitions together; for `If-Match`.", "schema": {"type": "string"}}}
 
 Limit = Annotated[int, Query(ge=1, le=1_000, description="At most so many.")]
@@ -110,18 +114,23 @@ def _add_history(app: FastAPI, definer: Definer, authenticator: Authenticator) -
         **access(authenticator, Role.READ),
     )
     def history(kind: OfKind = None, id_: OfId = None, limit: Limit = 100, cursor: Cursor = None) -> HistoryPage:
-        before = None if cursor is None else _place(cursor)
-        found: list[tuple[Place, Change]] = []
-        is_end = False
-        while len(found) <= limit and not is_end:
-            page = definer.store.history(before, _PAGE)
-            found += [(p, c) for p, c in page if kind in (None, c.kind) and id_ in (None, c.id)]
-            is_end = len(page) < _PAGE
-            before = page[-1][0] if page else before
-        shown, is_end = found[:limit], len(found) <= limit
-        return HistoryPage(
-            items=[_item(*each) for each in shown], next_cursor=None if is_end else _cursor(shown[-1][0])
-        )
+        shown: list[tuple[Place, Change]] = []
+        size = 0
+        for place, change in _changes(definer.store, None if cursor is None else _place(cursor)):
+            if kind not in (None, change.kind) or id_ not in (None, change.id):
+                continue
+            if len(shown) == limit or size > MAX_HISTORY_BYTES:
+                return HistoryPage(items=[_item(*each) for each in shown], next_cursor=_cursor(shown[-1][0]))
+            shown.append((place, change))
+            size += len(msgspec.json.encode(change))
+        return HistoryPage(items=[_item(*each) for each in shown], next_cursor=None)
+
+
+def _changes(store: DefinitionStore, before: Place | None) -> Iterator[tuple[Place, Change]]:
+    """All before a place, the latest first."""
+    while page := store.history(before, _PAGE):
+        yield from page
+        before = page[-1][0]
 
 
 def _item(place: Place, change: Change) -> HistoryItem:
@@ -180,7 +189,7 @@ def _add_set(app: FastAPI, definer: Definer, authenticator: Authenticator, optio
             view.changed(edits, request.state.caller.key_id, 0.0)
             return Response(found.model_dump_json(), 200, {"ETag": view.etag}, "application/json")
 
-        return await asyncio.to_thread(work)
+        return await definer.run(work)
 
     async def apply(request: Request, if_match: IfMatch = None) -> Response:
         body, data = await read_json(request, options)
@@ -195,7 +204,7 @@ def _add_set(app: FastAPI, definer: Definer, authenticator: Authenticator, optio
 
             return Work(edits, tell)
 
-        return await asyncio.to_thread(definer.change, ask_of(request, body, None), work)
+        return await definer.run(lambda: definer.change(ask_of(request, body, None), work))
 
     words = "What it takes to get from what is defined to a whole set; nothing is changed"
     add("POST", "/v1/definitions/plan", "planDefinitions", words, plan, ())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from config.catalog import Catalog, Prediction
-from config.definitions import Definition, Definitions, merged, problems_of, read_definition
+from config.definitions import MAX_DEFINITION_BYTES, Definition, Definitions, merged, problems_of, read_definition
 from config.definitions import Kind as What
 from config.dependents import dependents, references
 from config.errors import CatalogError, Problem
@@ -132,12 +132,16 @@ def invalid(problems: Sequence[Problem]) -> Refusal:
     return Refusal(Kind.INVALID_DEFINITION, "; ".join(map(str, problems)), problems=told)
 
 
-def read(kind: What, id_: str, data: Any) -> Definition:
-    """A definition that somebody wrote. Raises `Refusal`."""
+def read(kind: What, id_: str, data: Any, *, is_bounded: bool = True) -> Definition:
+    """A definition that somebody wrote; one of the file is not `is_bounded` in bytes. Raises `Refusal`."""
     try:
-        return read_definition(kind, id_, data)
+        found = read_definition(kind, id_, data)
     except CatalogError as error:
         raise invalid(error.problems) from error
+    if is_bounded and len(json.dumps(data, ensure_ascii=False).encode()) > MAX_DEFINITION_BYTES:
+        words = f"at most {MAX_DEFINITION_BYTES:,} bytes of JSON"
+        raise invalid([Problem(None, f"{kind}s.{id_}", "a larger definition", words)])
+    return found
 
 
 def _check_targets(view: DefinitionsView, segment_id: str) -> None:

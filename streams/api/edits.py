@@ -133,7 +133,7 @@ def planned(view: DefinitionsView, data: Any) -> tuple[Plan, list[Edit]]:
     unchanged = 0
     for kind in KINDS:
         for id_, definition in wanted[kind].items():
-            after = read(kind, id_, definition)
+            after = read(kind, id_, definition, is_bounded=id_ not in group(view.file, kind))
             if id_ in group(view.file, kind):
                 (of_file if view.get(kind, id_) == after else differs).append(f"{kind}s.{id_}")
                 continue

@@ -121,10 +121,17 @@ def _difference(difference: dict[str, Any]) -> str:
 
 def _tell_rest(catalog: Catalog, client: ApiClient) -> None:
     """Say what else the catalog says than the service, which cannot be changed while it runs."""
+    from config.errors import CatalogError
     from config.loader import loads
     from config.written import written
 
-    theirs = written(loads(client.ask("GET", "/v1/definitions/export").text, "the service's catalog"))
+    try:
+        theirs = written(loads(client.ask("GET", "/v1/definitions/export").text, "the service's catalog"))
+    except CatalogError as error:
+        # A file that has changed since may not go with what was made before; what is applied here may put it right.
+        words = f"What else the service's catalog says cannot be compared, because it is not right as it is: {error}"
+        err().print(words, markup=False)
+        return
     ours = written(catalog)
     names = ("input", "features", "history", "remember", "time", "limits")
     differ = [name for name in names if ours.get(name) != theirs.get(name)]

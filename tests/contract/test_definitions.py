@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from config.catalog import Catalog
 from config.definitions import NO_DEFINITIONS, Kind, read_prediction
 from config.errors import StoreIncompatible, StoreUnavailable
 from config.loader import loads
+from streams.adapters import redis_definitions
 from streams.adapters.definition_store import (
     ANSWER_S,
     Action,
@@ -184,6 +186,27 @@ def test_a_change_without_the_copies_that_are_asked_for_is_not_acknowledged(redi
         assert list(store.read().segments) == ["one"]
         with pytest.raises(AnsweredBefore):
             store.write(1, [step(2, 0, "segment", "one", SEGMENT)], answer("q"))
+
+
+def test_the_file_is_parsed_again_only_where_it_is_another(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = []
+
+    def counted(text: str, name: str) -> Catalog:
+        parsed.append(text)
+        return loads(text, name)
+
+    monkeypatch.setattr(redis_definitions, "loads", counted)
+    files = [
+        loads(f"{{version: 1, name: {name}, predictions: {{p: {{name: P, goal: {{did: A}}, window: 7d}}}}}}")
+        for name in ("One", "Two")
+    ]
+    with closing(RedisDefinitions(redis_world.url, prefix=redis_world.prefix)) as store:
+        for file in files:
+            store.tell_file(file)
+            assert [store.file() for _ in range(3)] == [file] * 3
+    assert len(parsed) == 2
 
 
 def test_how_far_workers_are_with_the_past_is_read(redis_world: RedisWorld) -> None:

@@ -38,8 +38,8 @@ class MemoryKeys:
         self.is_away = False
 
     def find(self, key_id: str) -> KeyState | None:
-        self.ping()
         self.asked += 1
+        self.ping()
         record = self.records.get(key_id)
         return None if record is None else KeyState(record, self.revoked.get(key_id), self.used.get(key_id))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 
 from config.catalog import Catalog
 from config.loader import loads
-from streams.adapters.definition_store import DefinitionsChanged, Past, Step
+from streams.adapters.definition_store import DefinitionsChanged, Kept, Past, Step
 from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.adapters.redis_reader import RedisReader
+from streams.api import definitions
 from streams.api.keys import Role, id_of
 from streams.api.stored import StoreReads, nothing_yet
 from tests.unit.api_world import NOW_S, ApiWorld
@@ -477,6 +479,54 @@ def test_a_whole_set_is_planned_and_applied_in_one_step(world: World) -> None:
     assert [place for place, _ in world.definitions.history(None, 5)] == [(6, n) for n in (4, 3, 2, 1, 0)]
     answer = world.call("PUT", "/v1/definitions", wanted, If_Match=answer.headers["etag"])
     assert problem(answer) == (412, "precondition-failed")
+
+
+def large(count: int) -> dict[str, Any]:
+    """A segment of about 200 bytes times `count`."""
+    names = [f"{n:04}" + "ä" * 90 for n in range(count)]
+    return {"name": "Large", "filter": {"any": [{"not": {"trait": "t", "in": names}}, {"segment": "top"}]}}
+
+
+def test_a_definition_has_a_bound_in_bytes(world: World) -> None:
+    assert problem(world.call("POST", "/v1/segments", {"id": "big", **large(200)})) == (422, "invalid-definition")
+    found = world.make("segment", "small", large(100))
+    answer = world.call("PUT", "/v1/segments/small", large(200), If_Match=f'"{found["version"]}"')
+    assert problem(answer) == (422, "invalid-definition")
+    assert "at most 32,768 bytes" in answer.json()["detail"]
+    wanted = {"predictions": {}, "segments": {"big": large(200)}}
+    assert problem(world.call("POST", "/v1/definitions/plan", wanted)) == (422, "invalid-definition")
+
+
+def test_a_page_of_the_history_has_a_bound_in_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(definitions, "MAX_HISTORY_BYTES", 30_000)
+    for n in range(4):
+        world.make("segment", f"s{n}", large(100))
+    first = world.good("GET", "/v1/definitions/history")
+    assert [item["id"] for item in first["items"]] == ["s3", "s2"]
+    rest = world.good("GET", f"/v1/definitions/history?cursor={first['next_cursor']}")
+    assert ([item["id"] for item in rest["items"]], rest["next_cursor"]) == (["s1", "s0"], None)
+
+
+def test_a_store_that_hangs_for_definitions_keeps_no_thread_of_authentication(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    revision = world.definitions.kept
+
+    def kept() -> Kept:
+        names.append(threading.current_thread().name)
+        return revision()
+
+    monkeypatch.setattr(world.definitions, "kept", kept)
+    etag = world.call("GET", "/v1/definitions").headers["etag"]
+    names.clear()
+    world.make("segment", "made", large(1))
+    world.good("POST", "/v1/segments/made/archive")
+    wanted: dict[str, Any] = {"predictions": {}, "segments": {}}
+    world.good("POST", "/v1/definitions/plan", wanted)
+    world.call("PUT", "/v1/definitions", wanted, If_Match=etag)
+    assert len(names) >= 4
+    assert all(name.startswith("definer") for name in names), names
 
 
 @pytest.mark.parametrize(

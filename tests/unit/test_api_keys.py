@@ -150,6 +150,25 @@ def test_while_the_store_is_away_known_keys_are_taken_for_a_while_and_no_others(
     assert "inside" not in answer.text
 
 
+def test_a_store_that_is_away_is_not_asked_by_every_request() -> None:
+    world = ApiWorld()
+    key = world.made[Role.READ]
+    assert status(world, key) == 200
+    world.keys.is_away = True
+    asked = world.keys.asked
+    for after_s in (0.0, 1.0, CACHE_S - 0.1):
+        world.now_s = 100.0 + after_s
+        assert status(world, key) == 200
+    assert world.keys.asked == asked + 1
+    world.now_s = 100.0 + CACHE_S
+    assert (status(world, key), world.keys.asked) == (200, asked + 2)
+    world.now_s = STALE_S
+    assert status(world, key) == 503
+    world.now_s, world.keys.is_away = STALE_S + 1.0, False
+    world.keys.revoked[id_of(key) or ""] = NOW_S
+    assert status(world, key) == 401
+
+
 def test_the_last_use_is_written_down_now_and_then() -> None:
     world = ApiWorld()
     key_id = id_of(world.made[Role.READ]) or ""
