@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from config.errors import BrokerError, BrokerUnavailable
 from config.settings import Settings, TopicKind
 from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import clients
 from streams.adapters.log_folder import LogFolder
+from streams.adapters.log_format import Entry
 from streams.adapters.log_reader import PartitionReader
 
 _BATCH: Final = 1_000
 _POLL_MS: Final = 2_000
+_POSITION_MS: Final = 100
+_NO_PROGRESS_S: Final = 10.0
+"""A broker that gives nothing for so long is away, whatever the client hopes."""
 _EVENTS: Final[TopicKind] = "events"
 
 
@@ -47,7 +53,7 @@ class EmbeddedHistory:
             left = {number: (reader.begin, reader.end) for number, reader in enumerate(readers)}
             while left:
                 for number, (place, end) in list(left.items()):
-                    found = readers[number].read(place, min(_BATCH, end - place)) if place < end else []
+                    found = _kept(readers[number], place, end)
                     yield from (PastEvent(entry.log_time_s, entry.value) for entry in found)
                     if found and found[-1].offset + 1 < end:
                         left[number] = found[-1].offset + 1, end
@@ -97,10 +103,34 @@ class MemoryHistory:
         yield from self.records
 
 
-def _up_to(consumer: Any, ends: dict[Any, int]) -> Iterator[PastEvent]:
-    left = {place: end for place, end in ends.items() if consumer.position(place) < end}
-    while left:
+def _kept(reader: PartitionReader, place: int, end: int) -> list[Entry]:
+    """Some records of what is kept between two offsets: the oldest may be taken away while one reads. None at the end.
+
+    Raises BrokerError for a log that is damaged.
+    """
+    while place < end:
+        try:
+            return reader.read(place, min(_BATCH, end - place))
+        except BrokerError:
+            if reader.begin <= place:
+                raise
+            place = reader.begin
+    return []
+
+
+def _up_to(consumer: Any, ends: dict[Any, int], clock: Callable[[], float] = time.monotonic) -> Iterator[PastEvent]:
+    """Raises BrokerUnavailable where the broker gives nothing for a while."""
+    places: dict[Any, int | None] = {}
+    progress_s = clock()
+    while True:
+        # Without a time of its own the client would wait for a position for ever.
+        now = {place: consumer.position(place, timeout_ms=_POSITION_MS) for place in ends}
+        if all(at is not None and at >= ends[place] for place, at in now.items()):
+            return
+        if now != places:
+            places, progress_s = now, clock()
+        elif clock() - progress_s >= _NO_PROGRESS_S:
+            raise BrokerUnavailable(f"Kafka has given no event for {_NO_PROGRESS_S:g} s; is it still running?")
         for records in consumer.poll(timeout_ms=_POLL_MS).values():
             for record in records:
                 yield PastEvent(record.timestamp / 1_000, b"" if record.value is None else bytes(record.value))
-        left = {place: end for place, end in left.items() if consumer.position(place) < end}
