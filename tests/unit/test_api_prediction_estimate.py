@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -83,6 +84,20 @@ def test_the_log_is_read_up_to_a_limit_that_is_told(world: World, monkeypatch: p
     monkeypatch.setattr(prediction_estimate, "MAX_EVENTS", 10)
     found = estimate(world, [event(f"u{n}", "Return", n) for n in range(20)])
     assert (found["log"]["events"], found["log"]["whole"], found["log"]["limit"]) == (10, False, 10)
+
+
+def test_reading_the_log_takes_no_thread_of_authentication(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    read = world.history.events
+
+    def events() -> Any:
+        names.append(threading.current_thread().name)
+        return read()
+
+    monkeypatch.setattr(world.history, "events", events)
+    estimate(world, [event("ann", "Return", 0)])
+    assert len(names) == 1
+    assert not names[0].startswith("asyncio")
 
 
 def test_a_log_that_is_not_there_or_away_is_told(world: World) -> None:
