@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
 from config.errors import Fenced
@@ -187,6 +187,9 @@ def _no_look() -> Iterator[None]:
 
 
 NONE = Planted("nothing")
+_SET_BACK: Final = r"Violation: .*(a set-back took away|two payloads|chunks are not those)"
+"""A store went back and nobody noticed: the first thing that is not as it was may be a transition or a chunk."""
+
 PLANTED: dict[str, Planted] = {
     "committed_offset": Planted("a start goes on where the consumer group remembers", offset_after_assign=_told_offset),
     "publish_first": Planted(
@@ -217,17 +220,17 @@ PLANTED: dict[str, Planted] = {
     ),
     "same_generation": Planted(
         "a store that went back keeps its generation",
-        found_as=r"Violation: .*(a set-back took away|two payloads)",
+        found_as=_SET_BACK,
         patches=_no_look,
     ),
     "no_witness": Planted(
         "what the group was told is not asked for",
-        found_as=r"Violation: .*(a set-back took away|two payloads)",
+        found_as=_SET_BACK,
         patches=_no_witness,
     ),
     "no_note_stored": Planted(
         "a commit is published without being noted or told",
-        found_as=r"Violation: .*(a set-back took away|two payloads)",
+        found_as=_SET_BACK,
         patches=_no_note_stored,
     ),
     "always_done": Planted("a lost reply counts as done", store=_AlwaysDone),
