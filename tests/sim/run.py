@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from models.jit import F64
@@ -185,6 +186,10 @@ def _transitions(world: World, shard: int) -> list[dict[str, Any]]:
     return [{name: value for name, value in event.items() if name != "id"} for event in events]
 
 
-def _chunks(world: World, shard: int) -> list[tuple[str, bytes]]:
+def _chunks(world: World, shard: int) -> list[tuple[str, list[Any]]]:
+    """But for the names of their features, which come last: a column may have its name a batch earlier or later, when
+    nothing is counted in it yet. The learner goes by names, and knows such a column under both.
+    """
     commits = world.auditor.books[EVENTS, shard].commits
-    return [(key, data) for commit in commits for topic, key, data in commit.messages if topic == EXAMPLES]
+    sent = [(key, data) for commit in commits for topic, key, data in commit.messages if topic == EXAMPLES]
+    return [(key, msgspec.msgpack.decode(data, type=list[Any])[:-1]) for key, data in sent]
