@@ -94,7 +94,8 @@ class Said:
         is_live = np.array([epoch is not None for epoch in state.served_epochs])
         epochs = np.array([epoch or 0 for epoch in state.served_epochs], np.int64)
         waiting = inside & is_live & (rows.u[:, EPOCH].astype(np.int64)[:, None] < epochs)
-        likelihood = np.where(inside & is_live & ~waiting, 1.0 / (1.0 + np.exp(-z)), np.nan)
+        with np.errstate(over="ignore"):  # for a model that is so sure, or a rank value that is no logit: 0
+            likelihood = np.where(inside & is_live & ~waiting, 1.0 / (1.0 + np.exp(-z)), np.nan)
         category = rows.b[:, c.b_category : c.b_category + p].astype(np.int64)
         return cls(score, likelihood, category, inside, waiting)
 
