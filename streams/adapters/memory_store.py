@@ -216,7 +216,6 @@ def _replace(stored: MemoryShard) -> None:
 
 def _add(stored: MemoryShard, batch: CommitBatch) -> None:
     _add_state(stored, batch)
-    stored.blobs.update(batch.blobs)
     stored.outbox += outbox_entries(batch)
     stored.messages += [(batch.number, message) for message in batch.messages]
     stored.dead_letters += batch.dead_letters
@@ -224,6 +223,7 @@ def _add(stored: MemoryShard, batch: CommitBatch) -> None:
 
 def _add_state(stored: MemoryShard, batch: CommitBatch) -> None:
     """What a part that is put aside may hold."""
+    stored.blobs.update(batch.blobs)
     stored.rows.update(batch.rows)
     stored.remembered.update((user, data) for user, data in batch.remembered if data is not None)
     for prediction, scores in batch.scores.items():

@@ -79,7 +79,8 @@ def _lists(stored: MemoryShard) -> Contents:
 def _staged(staged: MemoryShard | None) -> Contents:
     if staged is None:
         return {}
-    found = {"rows": staged.rows, "remember": staged.remembered, "appended": set(staged.appended)}
+    found: Contents = {"rows": staged.rows, "remember": staged.remembered, "state": staged.blobs}
+    found["appended"] = set(staged.appended)
     found = {name: value for name, value in found.items() if value}
     return {f"staged:{name}": value for name, value in {**found, **_lists(staged)}.items()}
 
