@@ -144,7 +144,8 @@ class EmbeddedWorld:
         log, found = LogFolder.find(self.data_dir), []
         for number in range(log.partitions(topic)):
             reader = PartitionReader(log.partition(topic, number))
-            records = [Logged(*entry, ()) for entry in reader.read(0, ALL, 1 << 40)]
+            first = reader.begin if topic == "models" else 0  # of models only what is needed stays
+            records = [Logged(*entry, ()) for entry in reader.read(first, ALL, 1 << 40)]
             reader.close()
             if topic == "segment-events":
                 records = [in_binary_mode(record) for record in records]
