@@ -56,10 +56,13 @@ class Past(msgspec.Struct, frozen=True):
     phase: str
     """`reading` (the log), `joining` (the live stream), `done`, or `failed`: what is new learns from now on."""
     predictions: list[str]
+    """For which it is read; none where only counts are new."""
     records: int
     """So many are read,"""
     of: int
     """of so many."""
+    at_s: float
+    """When this was so, seconds since 1970 UTC."""
 
 
 class Step(NamedTuple):
@@ -120,6 +123,8 @@ class DefinitionStore(Protocol):
     def history(self, before: Place | None, limit: int) -> list[tuple[Place, Change]]: ...
 
     def past(self) -> Past | None: ...
+
+    def tell_past(self, past: Past) -> None: ...
 
     def tell_file(self, catalog: Catalog) -> None: ...
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from config.errors import BrokerError, BrokerUnavailable
 from config.settings import Settings, TopicKind
 from streams.adapters.kafka_arguments import kafka_python
-from streams.adapters.kafka_connect import clients
+from streams.adapters.kafka_reading import groupless_consumer
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_format import Entry
 from streams.adapters.log_reader import PartitionReader
@@ -72,24 +72,12 @@ class KafkaHistory:
 
     def events(self) -> Generator[PastEvent, None, None]:
         """See `EventHistory`."""
-        kafka = kafka_python()
-        with clients(self._settings) as arguments:
-            consumer = kafka.KafkaConsumer(
-                **arguments,
-                group_id=None,
-                enable_auto_commit=False,
-                allow_auto_create_topics=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-            )
-            try:
-                topic = self._settings.topic(_EVENTS)
-                places = [kafka.TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
-                consumer.assign(places)
-                consumer.seek_to_beginning(*places)
-                yield from _up_to(consumer, consumer.end_offsets(places))
-            finally:
-                consumer.close()
+        kafka, topic = kafka_python(), self._settings.topic(_EVENTS)
+        with groupless_consumer(self._settings) as consumer:
+            places = [kafka.TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
+            consumer.assign(places)
+            consumer.seek_to_beginning(*places)
+            yield from _up_to(consumer, consumer.end_offsets(places))
 
 
 class MemoryHistory:

@@ -76,6 +76,9 @@ class MemoryDefinitions:
     def past(self) -> Past | None:
         return self.learning
 
+    def tell_past(self, past: Past) -> None:
+        self.learning = past
+
     def tell_file(self, catalog: Catalog) -> None:
         self._file = catalog
 

@@ -156,6 +156,10 @@ class RedisDefinitions:
         except msgspec.DecodeError as error:
             raise foreign(error) from error
 
+    def tell_past(self, past: Past) -> None:
+        """What `past` says from now on."""
+        self._ask("SET", self._past, msgspec.json.encode(past))
+
     def tell_file(self, catalog: Catalog) -> None:
         """Write down what the catalog file says, for those who only have the store; workers do at their start."""
         self._ask("SET", self._file, to_yaml(catalog))

@@ -214,7 +214,10 @@ def test_how_far_workers_are_with_the_past_is_read(redis_world: RedisWorld) -> N
     with closing(RedisDefinitions(redis_world.url, prefix=redis_world.prefix)) as store:
         assert store.past() is None
         redis_world.client.set(f"{redis_world.prefix}:past", told)
-        assert store.past() == Past("reading", ["p"], 7, 9)
+        assert store.past() == Past("reading", ["p"], 7, 9, 1.5)
+        later = Past("done", [], 9, 9, 2.5)
+        store.tell_past(later)
+        assert store.past() == later
         redis_world.client.set(f"{redis_world.prefix}:past", b"{}")
         with pytest.raises(StoreIncompatible):
             store.past()

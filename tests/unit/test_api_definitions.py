@@ -93,14 +93,14 @@ def test_progress_of_learning_from_history_is_told(world: World) -> None:
     world.make("prediction", "returns", RETURNS)
     path = "/v1/predictions/returns/definition"
     assert world.good("GET", path)["learning"] is None
-    world.definitions.learning = Past("reading", ["returns"], 70, 90)
+    world.definitions.learning = Past("reading", ["returns"], 70, 90, 1.0)
     found = world.good("GET", path)
     assert (found["status"], found["learning"]) == (
         "learning from history",
         {"phase": "reading", "records": 70, "of": 90},
     )
     assert world.good("GET", "/v1/predictions/orders/definition")["learning"] is None
-    world.definitions.learning = Past("done", ["returns"], 90, 90)
+    world.definitions.learning = Past("done", ["returns"], 90, 90, 2.0)
     assert world.good("GET", path)["learning"] is None
 
 

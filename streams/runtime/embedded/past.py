@@ -22,6 +22,7 @@ import msgspec
 
 from config.catalog import Catalog
 from models.snapshot import ModelCodec
+from streams.adapters.definition_store import Past
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.adapters.owned_process import OwnedProcess
@@ -30,7 +31,6 @@ from streams.runtime.definitions import Wanted
 from streams.runtime.embedded.read_past import Progress, Task, read
 from streams.runtime.history import PastLearner, PastShard, all_of
 from streams.runtime.joining import JoiningShard
-from streams.runtime.past_status import PastStatus
 from streams.runtime.records import Record
 from streams.runtime.shard_run import ShardRun
 
@@ -50,7 +50,7 @@ class PastJob:
     wanted: Wanted
     codec: ModelCodec | None
     key: bytes | None
-    tell: Callable[[PastStatus], None]
+    tell: Callable[[Past], None]
 
 
 @dataclass(slots=True)
@@ -164,7 +164,7 @@ class EmbeddedPasts:
 
     def _tell(self, phase: str, predictions: frozenset[str], progress: Progress | None = None) -> None:
         progress = progress or Progress(0, 0)
-        self._job.tell(PastStatus(phase, sorted(predictions), progress.done, progress.of, time.time()))
+        self._job.tell(Past(phase, sorted(predictions), progress.done, progress.of, time.time()))
 
     def _read(self, catalog: Catalog, predictions: frozenset[str]) -> None:
         """In a process, until it has ended or is not wanted any more."""

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Final
 
 from config.errors import BrokerError
 from config.settings import Settings, TopicKind
+from streams.adapters.definition_store import Past
 from streams.adapters.embedded_log import LogCourier, LogSink
 from streams.adapters.file_lock import ProcessLock
 from streams.adapters.log_folder import LOG_FOLDER, SINGLE, LogFolder
@@ -29,7 +30,7 @@ from streams.runtime.embedded.views import serve
 from streams.runtime.embedded.work import PartitionWork, Step
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
-from streams.runtime.past_status import PastStatus, StatusTeller
+from streams.runtime.past_status import StatusTeller
 from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Record, Run
@@ -66,11 +67,12 @@ def _work(job: WorkerJob, url: str, folder: LogFolder, wanted: DefinitionsFollow
         say(words)
     try:
         say(f"Store: {stores.check()}.")
-        worker = EmbeddedWorker(job, folder, stores, wanted, StatusTeller(url, job.place.prefix).tell)
-        try:
-            asyncio.run(worker.run(say))
-        finally:
-            worker.close()
+        with closing(StatusTeller(url, job.place.prefix)) as teller:
+            worker = EmbeddedWorker(job, folder, stores, wanted, teller.tell)
+            try:
+                asyncio.run(worker.run(say))
+            finally:
+                worker.close()
     finally:
         stores.close()
 
@@ -116,7 +118,7 @@ class EmbeddedWorker:
         folder: LogFolder,
         stores: WorkerStores,
         wanted: DefinitionsFollower,
-        tell: Callable[[PastStatus], None],
+        tell: Callable[[Past], None],
     ) -> None:
         self.job = job
         self._wanted = wanted

@@ -10,6 +10,7 @@ from config.errors import TopicsDiffer
 from config.settings import Settings
 from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import clients
+from streams.adapters.kafka_reading import groupless_consumer
 from streams.runtime.seen import PartitionLag, Seen, body_of
 
 _POLL_MS: Final = 500
@@ -23,27 +24,16 @@ def follow(settings: Settings, topic: str, *, from_start: bool = False, limit: i
     In no particular order between partitions. Raises BrokerError, TopicsDiffer (no such topic).
     """
     kafka = kafka_python()
-    with clients(settings) as arguments:
-        consumer = kafka.KafkaConsumer(
-            **arguments,
-            group_id=None,
-            enable_auto_commit=False,
-            allow_auto_create_topics=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-        )
-        try:
-            partitions = consumer.partitions_for_topic(topic)
-            if not partitions:
-                raise TopicsDiffer(f"the topic {topic!r} does not exist. Make it with: tideline topics --create")
-            places = [kafka.TopicPartition(topic, number) for number in sorted(partitions)]
-            consumer.assign(places)
-            (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*places)
-            for place in places:
-                consumer.position(place)  # where "the end" is, is settled now and not at the first record
-            yield from _records(consumer, limit)
-        finally:
-            consumer.close()
+    with groupless_consumer(settings) as consumer:
+        partitions = consumer.partitions_for_topic(topic)
+        if not partitions:
+            raise TopicsDiffer(f"the topic {topic!r} does not exist. Make it with: tideline topics --create")
+        places = [kafka.TopicPartition(topic, number) for number in sorted(partitions)]
+        consumer.assign(places)
+        (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*places)
+        for place in places:
+            consumer.position(place)  # where "the end" is, is settled now and not at the first record
+        yield from _records(consumer, limit)
 
 
 def _records(consumer: Any, limit: int | None) -> Iterator[Seen]:
