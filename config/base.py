@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -130,6 +130,9 @@ def _unique(value: tuple[T, ...]) -> tuple[T, ...]:
 
 
 # Lists in the text, tuples in memory: a catalog never changes after loading.
+Kind: TypeAlias = Literal["prediction", "segment"]
+"""What can be defined while a service runs."""
+KINDS: Final[tuple[Kind, ...]] = ("prediction", "segment")
 Tup: TypeAlias = Annotated[tuple[T, ...], Strict(False)]
 Unique: TypeAlias = Annotated[tuple[T, ...], Strict(False), AfterValidator(_unique)]
 Scalar: TypeAlias = Annotated[str | bool | int | float, BeforeValidator(_scalar)]

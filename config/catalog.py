@@ -7,11 +7,12 @@ All types of a catalog can be imported from here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, PrivateAttr
 
-from config.base import Duration, EventName, Id, Model, Name, Unique
+from config.base import Duration, EventName, Id, Kind, Model, Name, Unique
 from config.conditions import Between, Condition, CountRange, Equals, Exists, OneOf, Range
 from config.features import EventLimit, Features, NumericTrait, Remember, TraitFeature, TraitLimit, TraitValues
 from config.filters import (
@@ -172,6 +173,10 @@ class Catalog(Model):
         given = traits if isinstance(traits, dict) else {name: TraitLimit() for name in traits}
         full = TraitLimit(limit=self.limits.trait_values)
         return {k: full if isinstance(v, TraitLimit) and v.limit is None else v for k, v in given.items()}
+
+    def of(self, kind: Kind) -> Mapping[str, Prediction | Segment]:
+        """The definitions of a kind, by their ids."""
+        return self.predictions if kind == "prediction" else self.segments
 
     def filters(self) -> list[Filter]:
         """Every audience (churn's lookback included) and segment filter, in catalog order."""

@@ -95,10 +95,9 @@ def _check_mapped_properties(catalog: Catalog, mapping: CsvInput | NdjsonInput) 
 
 
 def _check_limits(catalog: Catalog) -> Iterator[Finding]:
-    events, limits = catalog.features.events, catalog.limits
-    found_later = events.limit if isinstance(events, EventLimit) else 0
-    named = len(catalog.named_events())
-    if named + found_later > limits.event_names:
+    limits = catalog.limits
+    named, found_later = _event_names(catalog)
+    if has_too_many_names(catalog):
         yield (
             ("features", "events"),
             f"{named} named events and room for {found_later} more",
@@ -113,6 +112,17 @@ def _check_limits(catalog: Catalog) -> Iterator[Finding]:
                 f"{count} values of {name!r}",
                 f"at most {limits.trait_values} (limits.trait_values)",
             )
+
+
+def has_too_many_names(catalog: Catalog) -> bool:
+    """Whether it names more events than there may be columns."""
+    return sum(_event_names(catalog)) > catalog.limits.event_names
+
+
+def _event_names(catalog: Catalog) -> tuple[int, int]:
+    """Names that need a column, and columns for names that are found later."""
+    events = catalog.features.events
+    return len(catalog.named_events()), events.limit if isinstance(events, EventLimit) else 0
 
 
 def _check_filter_sizes(catalog: Catalog) -> Iterator[Finding]:
@@ -157,9 +167,18 @@ def _check_prediction(catalog: Catalog, id_: str, prediction: Prediction) -> Ite
         yield from _check_filter(catalog, prediction.audience, (*here, "audience"))
 
 
+def has_too_many_atoms(catalog: Catalog) -> bool:
+    """Whether its goals have more parts than there may be together."""
+    return _atoms(catalog) > MAX_ATOMS
+
+
+def _atoms(catalog: Catalog) -> int:
+    return sum(len(prediction.goal.atoms) for prediction in catalog.predictions.values())
+
+
 def _check_atoms(catalog: Catalog) -> Iterator[Finding]:
-    total = sum(len(prediction.goal.atoms) for prediction in catalog.predictions.values())
-    if total > MAX_ATOMS:
+    total = _atoms(catalog)
+    if has_too_many_atoms(catalog):
         yield ("predictions",), f"{total} did and did_not in all goals together", f"at most {MAX_ATOMS}"
 
 

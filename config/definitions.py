@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
-from config.base import ID_PATTERN, PATTERN_WORDS, Model
+from config.base import ID_PATTERN, KINDS, PATTERN_WORDS, Kind, Model
 from config.catalog import Catalog, Prediction, Segment
 from config.checks import check
 from config.errors import CatalogError, Problem
+from config.in_force import in_force, too_many
 from config.problems import location_of, without_echoes, words
 from config.yaml_text import MAX_DEPTH, TAG, Location, path_text
 
@@ -35,8 +36,6 @@ __all__ = [
     "with_definitions",
 ]
 
-Kind: TypeAlias = Literal["prediction", "segment"]
-KINDS: Final[tuple[Kind, ...]] = ("prediction", "segment")
 Definition: TypeAlias = Prediction | Segment
 
 SOURCE: Final = "definitions"
@@ -55,6 +54,8 @@ class Definitions:
     """0 before the first change, and one more with each."""
     predictions: Mapping[str, Prediction]
     segments: Mapping[str, Segment]
+    changed: Mapping[tuple[Kind, str], int] = field(default_factory=dict, compare=False)
+    """The revision that changed a definition last."""
 
     def of(self, kind: Kind) -> Mapping[str, Definition]:
         """Those of a kind, by their ids."""
@@ -65,20 +66,24 @@ NO_DEFINITIONS: Final = Definitions(0, {}, {})
 
 
 def with_definitions(catalog: Catalog, definitions: Definitions) -> Catalog:
-    """The catalog of the file with what was made beside it behind its own; of two with one id the file's stays.
+    """The catalog of the file with what was made beside it behind its own; of two with one id the file's stays, and
+    archived ones only as long as there is room for them (`config.in_force`).
 
     Raises CatalogError with every problem between the parts, as the file's own check does. Where there is nothing to
     add it is the same object.
     """
     whole = merged(catalog, definitions)
-    problems = [] if whole is catalog else problems_of(whole)
+    if whole is catalog:
+        return catalog
+    found = in_force(catalog, whole, definitions.changed)
+    problems = [*too_many(catalog, whole), *_problems_between(found)]
     if problems:
         raise CatalogError(problems, SOURCE)
-    return whole
+    return found
 
 
 def merged(catalog: Catalog, definitions: Definitions) -> Catalog:
-    """The same, not checked."""
+    """The catalog of the file with everything that was made beside it, not checked."""
     predictions = {id_: p for id_, p in definitions.predictions.items() if id_ not in catalog.predictions}
     segments = {id_: s for id_, s in definitions.segments.items() if id_ not in catalog.segments}
     if not predictions and not segments:
@@ -87,10 +92,14 @@ def merged(catalog: Catalog, definitions: Definitions) -> Catalog:
     return catalog.model_copy(update=whole)
 
 
-def problems_of(catalog: Catalog) -> list[Problem]:
-    """Everything wrong between the parts of a merged catalog."""
-    found = [Problem(None, path_text(location), what, expected) for location, what, expected in check(catalog)]
-    return [*_too_many(catalog), *found]
+def problems_of(catalog: Catalog, definitions: Definitions) -> list[Problem]:
+    """Everything wrong between the parts of a catalog file and what was made beside it."""
+    whole = merged(catalog, definitions)
+    return [*too_many(catalog, whole), *_problems_between(in_force(catalog, whole, definitions.changed))]
+
+
+def _problems_between(catalog: Catalog) -> list[Problem]:
+    return [Problem(None, path_text(location), what, expected) for location, what, expected in check(catalog)]
 
 
 def read_prediction(id_: str, data: Any) -> Prediction:
@@ -143,14 +152,3 @@ def _plain_problems(here: Location, data: Any) -> list[Problem]:
         elif isinstance(value, int) and abs(value) >= _LARGEST:
             found.append((place, "a number of more than 18 digits", "a smaller one, or text"))
     return [Problem(None, path_text(place), what, expected) for place, what, expected in found]
-
-
-def _too_many(catalog: Catalog) -> list[Problem]:
-    """What the type of a catalog bounds, and a merged one may exceed."""
-    problems = []
-    for name in ("predictions", "segments"):
-        bound = next(m.max_length for m in Catalog.model_fields[name].metadata if hasattr(m, "max_length"))
-        found = len(getattr(catalog, name))
-        if found > bound:
-            problems.append(Problem(None, name, f"{found} {name} with those of the file", f"at most {bound}"))
-    return problems

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from config.base import Kind
 from config.catalog import Catalog, CategoryFilter, Filter, LikelihoodFilter, ScoreFilter, SegmentFilter, walk
-from config.definitions import Kind
 
 __all__ = ["dependents", "references"]
 

@@ -87,7 +87,7 @@ class Prediction(Model):
     """How many examples the model remembers; older ones fade."""
     # Left out of dumps while false: stores were made before this field existed, and know their catalog by its digest.
     archived: bool = Field(default=False, exclude_if=lambda value: not value)
-    """true: nobody has a score or is in its segments; what was stored and learned stays, and it can be restored."""
+    """true: nobody has a score or is in its segments; it can be restored, as long as there is room as it was."""
 
     @property
     def lookback_s(self) -> float:

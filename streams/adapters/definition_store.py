@@ -138,6 +138,7 @@ def definitions_of(kept: Kept) -> Definitions:
             kept.revision,
             {e.id: read_prediction(e.id, e.definition) for e in kept.entries if e.kind == "prediction"},
             {e.id: read_segment(e.id, e.definition) for e in kept.entries if e.kind == "segment"},
+            {(e.kind, e.id): e.version for e in kept.entries},
         )
     except CatalogError as error:
         raise foreign(error) from error

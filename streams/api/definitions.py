@@ -85,7 +85,7 @@ def _add_reading(app: FastAPI, definer: Definer, authenticator: Authenticator) -
     )
     def export() -> Response:
         view = definer.view()
-        return Response(to_yaml(view.whole), 200, {"ETag": view.etag}, "application/yaml")
+        return Response(to_yaml(view.in_force), 200, {"ETag": view.etag}, "application/yaml")
 
 
 def _listed(view: DefinitionsView, kind: What, id_: str) -> ListedDefinition:

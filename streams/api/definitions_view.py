@@ -13,6 +13,7 @@ from config.definitions import MAX_DEFINITION_BYTES, Definition, Definitions, me
 from config.definitions import Kind as What
 from config.dependents import dependents, references
 from config.errors import CatalogError, Problem
+from config.in_force import in_force
 from config.written import written
 from streams.adapters.definition_store import Action, Change, Entry, Kept, Step, definitions_of
 from streams.api.predictions import require
@@ -51,6 +52,11 @@ class DefinitionsView:
     def etag(self) -> str:
         """Of everything together."""
         return f'"{self.kept.revision}-{_digest(written(self.file))}"'
+
+    @property
+    def in_force(self) -> Catalog:
+        """What shards work with: without archived definitions for which there is no room."""
+        return in_force(self.file, self.whole, self.made.changed)
 
     def get(self, kind: What, id_: str) -> Definition:
         """Raises NotStored where there is none."""
@@ -95,8 +101,9 @@ class DefinitionsView:
             if edit.kind == "segment" and not edit.after.archived:
                 _check_targets(after, edit.id)
         # What was wrong before (a file that has changed since) must not keep anybody from putting it right.
-        before = {(problem.path, problem.found) for problem in problems_of(self.whole)}
-        problems = [problem for problem in problems_of(after.whole) if (problem.path, problem.found) not in before]
+        before = {(problem.path, problem.found) for problem in problems_of(self.file, self.made)}
+        found = problems_of(after.file, after.made)
+        problems = [problem for problem in found if (problem.path, problem.found) not in before]
         if problems:
             raise invalid(problems)
         return after, steps
@@ -123,7 +130,7 @@ class DefinitionsView:
 
 def group(catalog: Catalog, kind: What) -> Mapping[str, Definition]:
     """The definitions of a kind, by their ids."""
-    return catalog.predictions if kind == "prediction" else catalog.segments
+    return catalog.of(kind)
 
 
 def invalid(problems: Sequence[Problem]) -> Refusal:

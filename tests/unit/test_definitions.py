@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog import Catalog
-from config.definitions import NO_DEFINITIONS, Definitions, read_prediction, read_segment, with_definitions
+from config.definitions import NO_DEFINITIONS, Definitions, Kind, read_prediction, read_segment, with_definitions
 from config.errors import CatalogError
 from config.loader import load_catalog, loads
 from config.written import to_yaml, written
@@ -35,11 +35,16 @@ def catalog() -> Catalog:
     return loads(FILE)
 
 
-def made(predictions: dict[str, Any] | None = None, segments: dict[str, Any] | None = None) -> Definitions:
+def made(
+    predictions: dict[str, Any] | None = None,
+    segments: dict[str, Any] | None = None,
+    changed: dict[tuple[Kind, str], int] | None = None,
+) -> Definitions:
     return Definitions(
         1,
         {id_: read_prediction(id_, data) for id_, data in (predictions or {}).items()},
         {id_: read_segment(id_, data) for id_, data in (segments or {}).items()},
+        changed or {},
     )
 
 
@@ -102,8 +107,59 @@ def test_bounds_count_both(catalog: Catalog) -> None:
     many = {f"p{n}": RETURNS for n in range(32)}
     with pytest.raises(CatalogError) as error:
         with_definitions(catalog, made(many))
-    assert problems(error) == ["predictions: found 33 predictions with those of the file; expected at most 32"]
+    assert problems(error) == [
+        "predictions: found 33 predictions with those of the file; expected at most 32 that are not archived"
+    ]
     with_definitions(catalog, made({f"p{n}": RETURNS for n in range(31)}))
+
+
+def gone(data: dict[str, Any]) -> dict[str, Any]:
+    return data | {"archived": True}
+
+
+def test_archived_ones_keep_their_columns_as_long_as_there_is_room(catalog: Catalog) -> None:
+    old = {f"old{n}": gone(RETURNS) for n in range(40)}
+    changed: dict[tuple[Kind, str], int] = {("prediction", f"old{n}"): 100 - n for n in range(40)}
+    found = with_definitions(catalog, made({**old, "new": RETURNS}, changed=changed))
+    # Room for 30 beside the file's and the new one: those that were archived last, and those are the first ones here.
+    assert list(found.predictions) == ["orders", *(f"old{n}" for n in range(30)), "new"]
+    full = with_definitions(catalog, made({**old, **{f"p{n}": RETURNS for n in range(31)}}, changed=changed))
+    assert list(full.predictions) == ["orders", *(f"p{n}" for n in range(31))]
+
+
+def test_what_gives_its_columns_up_takes_archived_segments_with_it_that_refer_to_it(catalog: Catalog) -> None:
+    high = gone({"name": "High", "filter": {"prediction": "old", "category": "high"}})
+    above = gone({"name": "Above", "filter": {"all": [{"segment": "high"}, {"segment": "top"}]}})
+    other = gone({"name": "Other", "filter": {"segment": "top"}})
+    predictions = {"old": gone(RETURNS), **{f"p{n}": RETURNS for n in range(31)}}
+    found = with_definitions(catalog, made(predictions, {"high": high, "above": above, "other": other}))
+    assert "old" not in found.predictions
+    assert list(found.segments) == ["top", "other"]
+
+
+def test_archived_ones_make_room_for_names_and_parts_of_goals(catalog: Catalog) -> None:
+    names = {f"n{n}": {"name": "N", "filter": {"event": f"E{n}", "count": {"min": 1}}} for n in range(54)}
+    wanted = {"name": "New", "filter": {"event": "Another", "count": {"min": 1}}}
+    with pytest.raises(CatalogError, match="57 named events and room for 8"):
+        with_definitions(catalog, made(segments={**names, "new": wanted}))
+    found = with_definitions(catalog, made(segments={**names, "n5": gone(names["n5"]), "new": wanted}))
+    assert len(found.segments) == 55
+    assert "n5" not in found.segments
+    goal = {"any": [{"did": "Return", "where": {"why": f"w{n}"}} for n in range(16)]}
+    many = {f"p{n}": RETURNS | {"goal": goal} for n in range(4)}
+    with pytest.raises(CatalogError, match="65 did and did_not"):
+        with_definitions(catalog, made(many))
+    assert list(with_definitions(catalog, made(many | {"p0": gone(many["p0"])})).predictions)[:2] == ["orders", "p1"]
+
+
+def test_what_is_kept_at_all_is_bounded(catalog: Catalog) -> None:
+    many = {f"s{n}": gone({"name": "S", "filter": {"segment": "top"}}) for n in range(1_000)}
+    with pytest.raises(CatalogError) as error:
+        with_definitions(catalog, made(segments=many))
+    (words,) = problems(error)
+    assert words.startswith("segments: found 1001 segments, archived ones among them; expected at most 1,000: restore")
+    del many["s0"]
+    assert len(with_definitions(catalog, made(segments=many)).segments) == 256
 
 
 @pytest.mark.parametrize(
