@@ -15,6 +15,7 @@
     - ``BrokerError``: Kafka, or the embedded log
         + ``BrokerUnavailable``: no broker answers, or none can be started; a log that is full or cannot be written
         + ``TopicsDiffer``: a topic is missing, or is not as it has to be
+        + ``NoLog``: nothing has made the log yet
         + ``RecordsGone``: what was to be read on from is not kept any more
     - ``ModelError``: models and their snapshots
         + ``SnapshotRefused``: bad signature, wrong shape, unreadable
@@ -39,6 +40,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "ModelUnknown",
+    "NoLog",
     "NotKept",
     "NotStored",
     "Problem",
@@ -165,6 +167,10 @@ class BrokerUnavailable(BrokerError):
 
 class TopicsDiffer(BrokerError):
     """A topic is missing, or is not as it has to be."""
+
+
+class NoLog(BrokerError):
+    """There is no log: nothing has made it yet."""
 
 
 class RecordsGone(BrokerError):

@@ -302,7 +302,7 @@ class TransitionLog(Protocol):
     """Where transitions can be read from, by many readers at once."""
 
     async def open(self) -> TransitionFeed:
-        """A feed of its own. Raises BrokerUnavailable; BrokerError where there is no such log."""
+        """A feed of its own. Raises BrokerUnavailable; NoLog where nothing has made it yet."""
 
     async def close(self) -> None:
         """Feeds are closed before."""

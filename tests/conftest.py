@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import settings
 
 from streams.runtime.allocation import return_large_blocks
+
+if TYPE_CHECKING:
+    from tests.integration.kafka_world import KafkaWorld
 
 # Two busy cores make any deadline a coin toss. In CI examples are the same every time, so that landing is no matter of
 # luck; elsewhere every run tries new ones, and what fails is printed in a form that can be run again.
@@ -58,6 +62,17 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def root() -> Path:
     """The folder of the repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def kafka_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaWorld]:
+    """One real Kafka for all tests that only use topics of their own."""
+    from tests.integration.kafka_world import start_world  # it imports this module, and needs more than most tests do
+
+    world = start_world(tmp_path_factory.mktemp("kafka"))
+    yield world
+    if world.server is not None:
+        world.server.stop()
 
 
 @pytest.fixture(scope="session")

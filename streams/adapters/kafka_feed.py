@@ -10,7 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from config.errors import BrokerUnavailable, RecordsGone, TopicsDiffer
+from config.errors import BrokerUnavailable, NoLog, RecordsGone
 from config.settings import Settings
 from streams.adapters.kafka_arguments import aiokafka_arguments
 from streams.adapters.kafka_errors import explained
@@ -35,7 +35,7 @@ class KafkaTransitionLog:
         self._topic = settings.topic("segment-events")
 
     async def open(self) -> KafkaFeed:
-        """See `TransitionLog`. Raises TopicsDiffer where there is no such topic."""
+        """See `TransitionLog`. Raises NoLog where there is no such topic."""
         consumer = AIOKafkaConsumer(
             **aiokafka_arguments(self._settings),
             group_id=None,
@@ -51,7 +51,7 @@ class KafkaTransitionLog:
                 cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001  `topics` asks the same
                 numbers = cluster.partitions_for_topic(self._topic)
                 if not numbers:
-                    raise TopicsDiffer(f"the topic {self._topic!r} does not exist. Make it: tideline topics --create")
+                    raise NoLog(f"the topic {self._topic!r} does not exist. Make it: tideline topics --create")
                 places = [TopicPartition(self._topic, number) for number in sorted(numbers)]
                 # Known only now, and nothing is fetched before `assign`.
                 consumer._fetcher._max_partition_fetch_bytes = partition_bytes(len(places))  # noqa: SLF001

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from config.errors import BrokerError, BrokerUnavailable, TopicsDiffer
+from config.errors import BrokerError, BrokerUnavailable, NoLog, TopicsDiffer
 from config.settings import TOPIC_KINDS, Settings, TopicKind
 from streams.adapters.file_lock import held_lock
 
@@ -59,17 +60,21 @@ class LogFolder:
 
     @classmethod
     def find(cls, data_dir: Path) -> LogFolder:
-        """The log of a data directory. Raises BrokerError if there is none."""
+        """The log of a data directory. Raises NoLog if there is none, BrokerUnavailable where it cannot be read, and
+        BrokerError where that file is damaged.
+        """
         path = data_dir / LOG_FOLDER
         try:
-            shards = int((path / _PARTITIONS_FILE).read_text())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            raise BrokerError(
-                f"{data_dir} holds no log. `tideline up -c CATALOG --data-dir {data_dir}` makes one and works it."
-            ) from None
+            text = (path / _PARTITIONS_FILE).read_text(errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            text = ""
         except OSError as error:
             raise BrokerUnavailable(f"{path}: the log cannot be read ({error.strerror})") from error
-        return cls(path, shards)
+        if not text.endswith("\n"):  # or it is being made at this moment
+            raise NoLog(
+                f"{data_dir} holds no log. `tideline up -c CATALOG --data-dir {data_dir}` makes one and works it."
+            )
+        return cls(path, _number(path / _PARTITIONS_FILE, text))
 
     def partitions(self, topic: TopicKind) -> int:
         """How many partitions a topic has."""
@@ -91,12 +96,22 @@ def _write_once(path: Path, number: int) -> int:
         with held_lock(file):
             text = os.pread(file, 20, 0).decode(errors="replace")
             if text.endswith("\n"):
-                return int(text)
+                return _number(path, text)
             os.pwrite(file, f"{number}\n".encode(), 0)
             os.fsync(file)
             return number
     finally:
         os.close(file)
+
+
+def _number(path: Path, text: str) -> int:
+    """What the file at `path` says. Raises BrokerError for what is no number."""
+    if re.fullmatch(r"[1-9][0-9]{0,5}\n", text):
+        return int(text)
+    raise BrokerError(
+        f"{path} is damaged: it should hold how many partitions the log has, which is how many folders "
+        f"{path.parent / 'events'} has. Write that number into it, and end the line."
+    )
 
 
 def read_worked(partition: Path) -> int:

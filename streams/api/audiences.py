@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from config.errors import NotStored
 from streams.adapters.redis_deliveries import Endpoint, Progress, Secrets
@@ -173,7 +173,7 @@ class _Audiences:
             raise Problem(Kind.INVALID_PARAMETERS, f"url: {refused}") from refused
         made = write_secret(secrets.token_bytes(SECRET_BYTES))
         secret = new.write_key if isinstance(new, NewSegmentAudience) else made
-        await asyncio.to_thread(self._check_segment, new.segment_id)
+        await run_in_threadpool(self._check_segment, new.segment_id)
         endpoint = Endpoint(
             f"au_{secrets.token_hex(6)}",
             new.url,

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from config.base import MAX_WINDOW_S
 from config.catalog import Catalog, Filter, Prediction
 from config.durations import DAY_S, HOUR_S, format_duration
-from config.errors import BrokerError, BrokerUnavailable, NotKept
+from config.errors import NoLog, NotKept
 from models.learner import prediction_specs
 from streams.adapters.event_history import EventHistory
 from streams.api import definition_document as document
@@ -137,9 +137,7 @@ class Estimator:
         try:
             with closing(self._history.events()) as events:
                 return scan_goals(catalog, prediction, events, max_records=MAX_EVENTS, is_late=is_late), None
-        except BrokerUnavailable:
-            raise
-        except BrokerError:
+        except NoLog:
             return scan_goals(catalog, prediction, (), max_records=0), "there is no log of events here"
 
 

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from config.errors import BrokerUnavailable, NotStored, StoreFull, StoreUnavailable, TidelineError
+from config.errors import BrokerError, BrokerUnavailable, NotStored, StoreFull, StoreUnavailable, TidelineError
 
 _LOG: Final = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
@@ -54,6 +54,7 @@ class Kind(Enum):
     RATE_LIMITED = ("rate-limited", 429, "Too many requests with this key")
     INTERNAL = ("internal", 500, "Something is wrong with the service")
     LOG_REFUSES = ("log-refuses", 500, "The log of events does not take this")
+    LOG_UNREADABLE = ("log-unreadable", 500, "The log of events cannot be read")
     UNAVAILABLE = ("unavailable", 503, "The service cannot do this at the moment")
     TAKES_TOO_LONG = ("takes-too-long", 503, "This takes too long")
     OVERLOADED = ("overloaded", 503, "The service has too much in hand")
@@ -157,6 +158,9 @@ async def _ours(request: Request, error: Exception) -> Response:
         return problem_response(request_id, Kind.UNAVAILABLE, "the store does not answer; try again", retry)
     if isinstance(error, BrokerUnavailable):
         return problem_response(request_id, Kind.UNAVAILABLE, "the log of events does not answer; try again", retry)
+    if isinstance(error, BrokerError):
+        words = "the log of events is damaged, or not as it has to be; what the service writes down says what to do"
+        return problem_response(request_id, Kind.LOG_UNREADABLE, words)
     _LOG.error("request %s failed", request_id, exc_info=error)
     return problem_response(request_id, Kind.INTERNAL, "the log of the service has the reason under the request's id")
 

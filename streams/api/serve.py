@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import uvicorn
 
-from config.errors import BrokerError, BrokerUnavailable, TidelineError
+from config.errors import NoLog, TidelineError
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.embedded_log import EmbeddedEventLog
@@ -193,9 +193,7 @@ def _partitions(job: ApiJob) -> int:
     """Of the log that is there; as the settings say where there is none yet."""
     try:
         return LogFolder.find(job.place.data_dir).shards
-    except BrokerUnavailable:
-        raise
-    except BrokerError:
+    except NoLog:
         return job.settings.shards
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, timedelta
@@ -10,8 +9,9 @@ from typing import Final
 
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
-from config.errors import BrokerError, BrokerUnavailable
+from config.errors import NoLog
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.keys import Role
@@ -100,18 +100,16 @@ def add_sizes(app: FastAPI, services: Services, authenticator: Authenticator) ->
         **access(authenticator, Role.READ),
     )
     async def sizes(segment_id: str) -> SizesView:
-        members = await asyncio.to_thread(_members, services, segment_id)
+        members = await run_in_threadpool(_members, services, segment_id)
         view = SizesView(segment_id=segment_id, members=members, days=[], complete_from=None, reason=_NO_LOG)
         try:
             feed = await services.transitions.open()
-        except BrokerUnavailable:
-            raise
-        except BrokerError:  # no log was made yet
+        except NoLog:
             return view
         try:
             tail, days = Tail.of(await feed.kept(), LOOKED_AT), Days()
             async for page in tail.pages(feed, LOOK_S):
-                await asyncio.to_thread(days.take, page, segment_id)
+                await run_in_threadpool(days.take, page, segment_id)
         finally:
             await feed.close()
         first = days.complete_from(tail)

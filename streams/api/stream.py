@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 from fastapi import FastAPI, Header, Query, Request
 from starlette.responses import Response
 
-from config.errors import BrokerError
+from config.errors import NoLog
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.keys import Role
@@ -98,7 +98,7 @@ def add_stream(app: FastAPI, services: Services, authenticator: Authenticator, m
             streams.give_place(key_id)
             if feed is not None:
                 await feed.close()
-            if type(error) is BrokerError:
+            if isinstance(error, NoLog):
                 words = "there are no transitions yet: nothing has made their log"
                 raise Problem(Kind.UNAVAILABLE, words, headers={"Retry-After": "10"}) from error
             raise

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
-from config.errors import BrokerError, BrokerUnavailable
+from config.errors import NoLog
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.everyone import Everyone
@@ -83,17 +83,15 @@ def add_user_search(app: FastAPI, services: Services, everyone: Everyone, authen
     async def transitions(user: User, limit: Limit = 20) -> TransitionList:
         try:
             feed = await services.transitions.open()
-        except BrokerUnavailable:
-            raise
-        except BrokerError:  # no log was made yet
-            return await asyncio.to_thread(_stored, services.stored, user, limit)
+        except NoLog:
+            return await run_in_threadpool(_stored, services.stored, user, limit)
         try:
             found = await latest_of(feed, user, limit)
         finally:
             await feed.close()
         if found is not None:
             return found
-        return await asyncio.to_thread(_stored, services.stored, user, limit)
+        return await run_in_threadpool(_stored, services.stored, user, limit)
 
 
 def _stored(stored: StoreReads, user: str, limit: int) -> TransitionList:
@@ -117,7 +115,7 @@ async def latest_of(feed: TransitionFeed, user: str, limit: int) -> TransitionLi
     tail = Tail.of(kept, LOOKED_AT, only=number)
     found: list[bytes] = []
     async for page in tail.pages(feed, LOOK_S):
-        found += await asyncio.to_thread(_of_user, page, user)
+        found += await run_in_threadpool(_of_user, page, user)
     shown = [msgspec.json.decode(data) for data in reversed(found[-limit:])]
     is_all = tail.starts[number] == kept[number].begin and len(found) <= limit
     return TransitionList(items=shown, looked_at=tail.records, complete=is_all)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import Annotated, Final, Literal
 
 import msgspec
 from fastapi import FastAPI, Query
+from starlette.concurrency import run_in_threadpool
 
-from config.errors import BrokerError, BrokerUnavailable, NotStored
+from config.errors import NoLog, NotStored
 from streams.adapters.redis_deliveries import Endpoint, Progress, RedisDeliveries, Secrets, Sent
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
@@ -195,7 +195,7 @@ class Webhooks:
     async def add(self, endpoint: Endpoint, secret: Secrets) -> Progress:
         """Store a new one, which is told of what comes from now on. Raises `Problem` where there are too many."""
         progress = Progress(positions=await self._ends())
-        await asyncio.to_thread(self._add, endpoint, secret, progress)
+        await run_in_threadpool(self._add, endpoint, secret, progress)
         return progress
 
     def _add(self, endpoint: Endpoint, secret: Secrets, progress: Progress) -> None:
@@ -208,9 +208,7 @@ class Webhooks:
         """Where the log ends now; None if there is none yet, so that its beginning is from now on, too."""
         try:
             feed = await self._services.transitions.open()
-        except BrokerUnavailable:
-            raise
-        except BrokerError:
+        except NoLog:
             return None
         try:
             return [part.end for part in await feed.kept()]
@@ -234,8 +232,8 @@ class Webhooks:
 
     async def test(self, webhook_id: str) -> TestResult:
         """From this process, past everything that waits."""
-        endpoint = await asyncio.to_thread(self.live, webhook_id)
-        signing = await asyncio.to_thread(self.store.secrets, webhook_id)
+        endpoint = await run_in_threadpool(self.live, webhook_id)
+        signing = await run_in_threadpool(self.store.secrets, webhook_id)
         id_, now_s = f"test-{secrets.token_hex(16)}", self._services.wall()
         event = {
             "specversion": "1.0",

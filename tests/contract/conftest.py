@@ -1,4 +1,4 @@
-"""The worlds in which every contract test of a store runs.
+"""The worlds in which every contract test of a store or a log runs.
 
 With `TIDELINE_TEST_SERVER` set to an address, the server there is tested in place of the embedded one; the cluster is
 always one of our own.
@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from streams.adapters.kafka_topics import require_topics
 from streams.adapters.valkey_server import EmbeddedValkey
+from tests.contract.log_places import PARTITIONS, LogPlace
 from tests.contract.redis_servers import Cluster
 from tests.contract.worlds import MemoryWorld, RedisWorld, World
+from tests.integration.kafka_world import KafkaWorld
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +52,14 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 def redis_world(request: pytest.FixtureRequest) -> Iterator[RedisWorld]:
     with closing(RedisWorld(request.getfixturevalue(f"{request.param}_url"))) as world:
         yield world
+
+
+@pytest.fixture(params=["memory", "embedded", "kafka"])
+def log_place(request: pytest.FixtureRequest, tmp_path: Path) -> LogPlace:
+    """Every kind of log, empty."""
+    if request.param != "kafka":
+        return None if request.param == "memory" else tmp_path / "log"
+    world: KafkaWorld = request.getfixturevalue("kafka_world")
+    settings = world.settings(shards=PARTITIONS)
+    require_topics(settings, create=True)
+    return settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -23,9 +23,8 @@ from streams.adapters.memory_log import MemoryLog
 from streams.core.partition import shard_of
 from streams.ports import EventLog
 from streams.runtime.kafka.watch import follow
-from tests.integration.kafka_world import KafkaWorld, start_world
-
-PARTITIONS = 3
+from tests.contract.log_places import PARTITIONS, LogPlace
+from tests.integration.kafka_world import KafkaWorld
 
 Records = list[tuple[str, bytes]]
 
@@ -83,24 +82,11 @@ class KafkaLogWorld:
         return [(record.partition, record.key, record.raw) for record in seen]
 
 
-@pytest.fixture(scope="session")
-def kafka_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaWorld]:
-    world = start_world(tmp_path_factory.mktemp("kafka"))
-    yield world
-    if world.server is not None:
-        world.server.stop()
-
-
-@pytest.fixture(params=["memory", "embedded", "kafka"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> LogWorld:
-    if request.param == "memory":
+@pytest.fixture
+def world(log_place: LogPlace) -> LogWorld:
+    if log_place is None:
         return MemoryLogWorld()
-    if request.param == "embedded":
-        return EmbeddedLogWorld(tmp_path / "log")
-    kafka: KafkaWorld = request.getfixturevalue("kafka_world")
-    settings = kafka.settings(shards=PARTITIONS)
-    require_topics(settings, create=True)
-    return KafkaLogWorld(settings)
+    return EmbeddedLogWorld(log_place) if isinstance(log_place, Path) else KafkaLogWorld(log_place)
 
 
 def use(log: EventLog, doing: Callable[[EventLog], Awaitable[Any]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.errors import BrokerError, BrokerUnavailable, RecordsGone, TopicsDiffer
+from config.errors import BrokerError, BrokerUnavailable, NoLog, RecordsGone
 from config.settings import Settings, load_settings
 from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import clients
@@ -34,10 +34,10 @@ from streams.adapters.log_writer import PartitionWriter
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.ports import Crossing, Kept, TransitionFeed, TransitionLog
 from streams.runtime.wanted_crossings import head_of
-from tests.integration.kafka_world import KafkaWorld, start_world
+from tests.contract.log_places import PARTITIONS, LogPlace
+from tests.integration.kafka_world import KafkaWorld
 from tests.unit.crossing_examples import crossing
 
-PARTITIONS = 3
 WAIT_S = 20.0
 
 
@@ -97,24 +97,11 @@ class KafkaLogWorld:
             admin.delete_records({kafka.TopicPartition(self.topic, partition): before})
 
 
-@pytest.fixture(scope="module")
-def kafka_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaWorld]:
-    world = start_world(tmp_path_factory.mktemp("kafka"))
-    yield world
-    if world.server is not None:
-        world.server.stop()
-
-
-@pytest.fixture(params=["memory", "embedded", "kafka"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    if request.param == "memory":
+@pytest.fixture
+def world(log_place: LogPlace) -> World:
+    if log_place is None:
         return MemoryWorld()
-    if request.param == "embedded":
-        return EmbeddedWorld(tmp_path / "log")
-    kafka: KafkaWorld = request.getfixturevalue("kafka_world")
-    settings = kafka.settings(shards=PARTITIONS)
-    require_topics(settings, create=True)
-    return KafkaLogWorld(settings)
+    return EmbeddedWorld(log_place) if isinstance(log_place, Path) else KafkaLogWorld(log_place)
 
 
 def use(world: World, doing: Callable[[TransitionFeed], Awaitable[Any]]) -> Any:
@@ -295,7 +282,7 @@ def test_logs_that_are_not_there_are_told(tmp_path: Path, kafka_world: KafkaWorl
             await log.open()
         await log.close()
 
-    asyncio.run(run(EmbeddedTransitionLog(lambda: LogFolder.find(tmp_path)), BrokerError))
+    asyncio.run(run(EmbeddedTransitionLog(lambda: LogFolder.find(tmp_path)), NoLog))
     away = load_settings(kafka_bootstrap_servers="127.0.0.1:1")
     asyncio.run(run(KafkaTransitionLog(away), BrokerUnavailable))
-    asyncio.run(run(KafkaTransitionLog(kafka_world.settings(shards=1)), TopicsDiffer))
+    asyncio.run(run(KafkaTransitionLog(kafka_world.settings(shards=1)), NoLog))

@@ -112,6 +112,12 @@ def test_there_are_no_pages_that_take_scripts_from_elsewhere(world: ApiWorld) ->
     assert {world.ask("GET", path).status_code for path in ("/docs", "/redoc")} == {404}
 
 
+def test_only_what_authenticates_uses_asyncios_own_threads() -> None:
+    """A store that hangs under anything else must not keep events out (streams/api/definer.py)."""
+    users = {path.name for path in (ROOT / "streams/api").glob("*.py") if "asyncio.to_thread" in path.read_text()}
+    assert users == {"auth.py", "health.py"}
+
+
 def test_every_kind_of_problem_is_explained() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", page, re.MULTILINE))

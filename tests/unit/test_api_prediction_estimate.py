@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.errors import BrokerError, BrokerUnavailable
+from config.errors import BrokerError, BrokerUnavailable, NoLog
 from streams.adapters.event_history import PastEvent
 from streams.api import prediction_estimate
 from streams.api.keys import Role
@@ -100,13 +100,16 @@ def test_reading_the_log_takes_no_thread_of_authentication(world: World, monkeyp
     assert not names[0].startswith("asyncio")
 
 
-def test_a_log_that_is_not_there_or_away_is_told(world: World) -> None:
-    world.history.events = Broken(BrokerError("no log")).events  # type: ignore[method-assign]
+def test_a_log_that_is_not_there_away_or_damaged_is_told(world: World) -> None:
+    world.history.events = Broken(NoLog("no log")).events  # type: ignore[method-assign]
     answer = world.call("POST", "/v1/predictions/estimate", RETURNS, role=Role.READ)
     assert answer.json()["log"]["problem"] == "there is no log of events here"
     world.history.events = Broken(BrokerUnavailable("away")).events  # type: ignore[method-assign]
     answer = world.call("POST", "/v1/predictions/estimate", RETURNS, role=Role.READ)
     assert problem(answer) == (503, "unavailable")
+    world.history.events = Broken(BrokerError("a record is damaged")).events  # type: ignore[method-assign]
+    answer = world.call("POST", "/v1/predictions/estimate", RETURNS, role=Role.READ)
+    assert problem(answer) == (500, "log-unreadable")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.errors import BrokerError, BrokerUnavailable, TopicsDiffer
+from config.errors import BrokerError, BrokerUnavailable, NoLog, TopicsDiffer
 from streams.adapters import log_writer
 from streams.adapters.embedded_log import EmbeddedEventLog, EventWriter, LogCourier, LogSink
 from streams.adapters.log_folder import LogFolder
@@ -367,7 +367,7 @@ def test_a_record_that_is_too_large_is_never_taken(tmp_path: Path) -> None:
 
 
 def test_the_number_of_partitions_is_kept(tmp_path: Path) -> None:
-    with pytest.raises(BrokerError, match="holds no log"):
+    with pytest.raises(NoLog, match="holds no log"):
         LogFolder.find(tmp_path)
     made = LogFolder.make(tmp_path / "log", 3)
     assert LogFolder.find(tmp_path) == made == LogFolder.make(tmp_path / "log", 3)
@@ -375,6 +375,17 @@ def test_the_number_of_partitions_is_kept(tmp_path: Path) -> None:
     with pytest.raises(TopicsDiffer, match="has 3 partitions, not 2"):
         LogFolder.make(tmp_path / "log", 2)
     assert oct((tmp_path / "log").stat().st_mode)[-3:] == "700"
+
+
+@pytest.mark.parametrize("words", ["three\n", "0\n", "\n", "-1\n"])
+def test_a_damaged_number_of_partitions_is_no_log_that_is_missing(tmp_path: Path, words: str) -> None:
+    LogFolder.make(tmp_path / "log", 3)
+    (tmp_path / "log" / "partitions").write_text(words)
+    with pytest.raises(BrokerError, match="partitions is damaged: it should hold how many") as found:
+        LogFolder.find(tmp_path)
+    assert not isinstance(found.value, NoLog)
+    with pytest.raises(BrokerError, match="partitions is damaged"):
+        LogFolder.make(tmp_path / "log", 3)
 
 
 def test_events_of_many_callers_are_synced_together_and_stand_in_order(

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge
 
-from config.errors import SettingsError
 from config.settings import Settings
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.ports import TransitionLog
@@ -21,6 +20,7 @@ from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
 from streams.runtime.deliveries.service import DeliveryService
 from streams.runtime.place import Place, join_place
+from streams.runtime.web_views import serve_views
 
 _SILENT_S: Final = 15.0
 """A store that has not answered for so long makes the service not ready."""
@@ -66,32 +66,13 @@ async def _run(job: DeliverJob, store: RedisDeliveries, members: Members, say: C
 
 async def _show(settings: Settings, service: DeliveryService) -> web.AppRunner:
     """Answer until `cleanup` of what is returned. Raises SettingsError where it cannot listen."""
-    registry = _registry(service)
 
-    async def healthz(_: web.Request) -> web.Response:
-        return web.json_response({"alive": True})
-
-    async def readyz(_: web.Request) -> web.Response:
+    def ready() -> dict[str, bool]:
         answered_s = service.answered_s
-        ready = answered_s is not None and time.monotonic() - answered_s < _SILENT_S
-        found = {"ready": ready, "delivering": service.is_owner}
-        return web.json_response(found, status=200 if ready else 503)
+        is_ready = answered_s is not None and time.monotonic() - answered_s < _SILENT_S
+        return {"ready": is_ready, "delivering": service.is_owner}
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    app = web.Application()
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.web_host, settings.webhooks_port).start()
-    except OSError as error:
-        await runner.cleanup()
-        where = f"{settings.web_host}:{settings.webhooks_port}"
-        words = f"the deliveries cannot listen at {where} ({error.strerror}). Choose another --port."
-        raise SettingsError(words) from error
-    return runner
+    return await serve_views(settings.web_host, settings.webhooks_port, ready, _registry(service), "the deliveries")
 
 
 def _registry(service: DeliveryService) -> CollectorRegistry:

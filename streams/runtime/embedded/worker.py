@@ -12,7 +12,9 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from aiohttp import web
 
 from config.errors import BrokerError
 from config.settings import Settings, TopicKind
@@ -26,7 +28,6 @@ from streams.runtime.definitions import DefinitionsFollower, follow_definitions
 from streams.runtime.embedded.models import ModelsFollower
 from streams.runtime.embedded.past import FOLDER, EmbeddedPasts, PastJob
 from streams.runtime.embedded.retention import trim_topics
-from streams.runtime.embedded.views import serve
 from streams.runtime.embedded.work import PartitionWork, Step
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
@@ -36,6 +37,8 @@ from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Record, Run
 from streams.runtime.refusal_log import RefusalLog
 from streams.runtime.shard_run import ShardRun
+from streams.runtime.web_views import serve_views
+from streams.runtime.worker_health import health, registry
 from streams.runtime.worker_stores import WorkerJob, WorkerStores, words_about_names
 
 BATCH_CHUNKS: Final = 64
@@ -217,12 +220,12 @@ class EmbeddedWorker:
         self._loop = loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
-        views = await serve(self.job.settings, self.scoring, self.learning, self.models)
+        views = await self._show()
         tasks: list[asyncio.Future[None]] = [asyncio.wrap_future(future) for future in self._start()]
         tasks += [asyncio.create_task(self._trim_now_and_then()), asyncio.create_task(_until_set(stopping))]
         try:
-            web = f"http://{self.job.settings.web_host}:{self.job.settings.web_port}"
-            say(f"Working. {web}/readyz says when all is caught up.")
+            at = f"http://{self.job.settings.web_host}:{self.job.settings.web_port}"
+            say(f"Working. {at}/readyz says when all is caught up.")
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stop()
@@ -233,6 +236,15 @@ class EmbeddedWorker:
         for found in ended:
             if isinstance(found, Exception):
                 raise found
+
+    async def _show(self) -> web.AppRunner:
+        settings = self.job.settings
+
+        def ready() -> dict[str, Any]:
+            return health(self.scoring, self.models, ready_lag=settings.ready_lag)
+
+        metrics = registry(self.scoring, self.learning, self.models)
+        return await serve_views(settings.web_host, settings.web_port, ready, metrics, "the worker")
 
     def _start(self) -> list[Future[None]]:
         looking = [self._wanted.start(self.models.use), self.pasts.start(), self._follower.start()]
