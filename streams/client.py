@@ -10,6 +10,7 @@
 Answers are JSON as `/openapi.json` describes it. A client is for one thread.
 
 * ``ApiError``: the API has refused; it holds the problem
+    - ``NotAnApi``: what answers there is no API of Tideline
 * ``ConnectionError``: nobody answers, also after `attempts`
 """
 
@@ -21,7 +22,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 OPERATIONS: Final[dict[str, tuple[str, str]]] = {
@@ -30,12 +31,37 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "batch": ("POST", "/v1/batch"),
     "listPredictions": ("GET", "/v1/predictions"),
     "getPrediction": ("GET", "/v1/predictions/{prediction_id}"),
-    "getUser": ("GET", "/v1/users/{user_id}"),
+    "getDistribution": ("GET", "/v1/predictions/{prediction_id}/distribution"),
+    "estimateRange": ("GET", "/v1/predictions/{prediction_id}/estimate"),
+    "estimateFilter": ("POST", "/v1/predictions/{prediction_id}/estimate"),
+    "getQuality": ("GET", "/v1/predictions/{prediction_id}/quality"),
+    "getDrivers": ("GET", "/v1/predictions/{prediction_id}/drivers"),
     "listSegments": ("GET", "/v1/segments"),
     "getSegment": ("GET", "/v1/segments/{segment_id}"),
+    "getSizes": ("GET", "/v1/segments/{segment_id}/sizes"),
     "listMembers": ("GET", "/v1/segments/{segment_id}/members"),
     "exportMembers": ("GET", "/v1/segments/{segment_id}/export"),
+    "findUsers": ("GET", "/v1/users"),
+    "getUser": ("GET", "/v1/users/{user_id}"),
+    "listTransitions": ("GET", "/v1/transitions"),
     "stream": ("GET", "/v1/stream"),
+    "estimateNewPrediction": ("POST", "/v1/predictions/estimate"),
+    "createPrediction": ("POST", "/v1/predictions"),
+    "createSegment": ("POST", "/v1/segments"),
+    "getPredictionDefinition": ("GET", "/v1/predictions/{prediction_id}/definition"),
+    "getSegmentDefinition": ("GET", "/v1/segments/{segment_id}/definition"),
+    "editPrediction": ("PUT", "/v1/predictions/{prediction_id}"),
+    "editSegment": ("PUT", "/v1/segments/{segment_id}"),
+    "archivePrediction": ("POST", "/v1/predictions/{prediction_id}/archive"),
+    "archiveSegment": ("POST", "/v1/segments/{segment_id}/archive"),
+    "restorePrediction": ("POST", "/v1/predictions/{prediction_id}/restore"),
+    "restoreSegment": ("POST", "/v1/segments/{segment_id}/restore"),
+    "accessPrediction": ("POST", "/v1/predictions/{prediction_id}/access"),
+    "listDefinitions": ("GET", "/v1/definitions"),
+    "listChanges": ("GET", "/v1/definitions/history"),
+    "exportDefinitions": ("GET", "/v1/definitions/export"),
+    "planDefinitions": ("POST", "/v1/definitions/plan"),
+    "applyDefinitions": ("PUT", "/v1/definitions"),
     "listWebhooks": ("GET", "/v1/webhooks"),
     "getWebhook": ("GET", "/v1/webhooks/{webhook_id}"),
     "createWebhook": ("POST", "/v1/webhooks"),
@@ -43,17 +69,22 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "renewSecret": ("POST", "/v1/webhooks/{webhook_id}/secret"),
     "testWebhook": ("POST", "/v1/webhooks/{webhook_id}/test"),
     "listDeliveries": ("GET", "/v1/webhooks/{webhook_id}/deliveries"),
+    "redrive": ("POST", "/v1/webhooks/{webhook_id}/redrive"),
     "listAudiences": ("GET", "/v1/audiences"),
     "getAudience": ("GET", "/v1/audiences/{audience_id}"),
     "createAudience": ("POST", "/v1/audiences"),
     "archiveAudience": ("DELETE", "/v1/audiences/{audience_id}"),
     "compareAudience": ("POST", "/v1/audiences/{audience_id}/compare"),
-    "redrive": ("POST", "/v1/webhooks/{webhook_id}/redrive"),
 }
 """What this client can ask, by the names that the document gives; a test compares the two."""
 
+Kind = Literal["prediction", "segment"]
+"""What can be defined."""
+
 _RETRIED: Final = (408, 429, 500, 502, 503, 504)
 _LONGEST_PAUSE_S: Final = 30.0
+_REUSED_S: Final = 2.0
+"""A connection that was idle for longer may be closed by the service (after 5 s), or by what is between."""
 _STREAM_SILENT_S: Final = 60.0
 """Heartbeats come every 15 seconds."""
 
@@ -71,6 +102,37 @@ class ApiError(Exception):
     def kind(self) -> str:
         """The end of its type: `not-found`."""
         return str(self.problem.get("type", "")).rpartition(":")[2]
+
+
+class NotAnApi(ApiError):
+    """Something else answers there."""
+
+    def __init__(self, status: int, answered: str, retry_after_s: float | None = None) -> None:
+        super().__init__(status, {"detail": f"it answered {answered} and is no API of Tideline"}, retry_after_s)
+
+
+class Answer(NamedTuple):
+    """What was answered, as it came."""
+
+    status: int
+    etag: str
+    """Empty where there is none."""
+    text: str
+
+    @property
+    def data(self) -> Any:
+        """As JSON. Raises NotAnApi for anything else."""
+        try:
+            return json.loads(self.text)
+        except ValueError as error:
+            raise NotAnApi(self.status, "what is no JSON") from error
+
+
+class Defined(NamedTuple):
+    """A definition and where it stands, or several, and the ETag that a change of it needs."""
+
+    data: Any
+    etag: str
 
 
 class StreamEvent(NamedTuple):
@@ -98,6 +160,7 @@ class Client:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"expected an address such as https://tideline.example.org, not {url!r}")
+        self.url = url.rstrip("/")
         self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/")
         self._open = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._headers = {"Authorization": f"Bearer {key}", "User-Agent": "tideline-client"}
@@ -105,6 +168,7 @@ class Client:
         self._attempts = attempts
         self._sleep = sleep
         self._connection: http.client.HTTPConnection | None = None
+        self._used_s = 0.0
 
     def close(self) -> None:
         """Cut the connection; the next question makes a new one."""
@@ -124,26 +188,31 @@ class Client:
         self, user_id: str, event: str, properties: Mapping[str, Any] | None = None, **more: Any
     ) -> dict[str, Any]:
         """One thing that a user did. `more`: `timestamp`, `messageId`, `context`, as in Segment's spec."""
-        return self._send("track", {"userId": user_id, "event": event, "properties": dict(properties or {})} | more)
+        call = {"userId": user_id, "event": event, "properties": dict(properties or {})} | more
+        return self._send("track", _complete(call))
 
     def identify(self, user_id: str, traits: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         """What is known of a user."""
-        return self._send("identify", {"userId": user_id, "traits": dict(traits or {})} | more)
+        return self._send("identify", _complete({"userId": user_id, "traits": dict(traits or {})} | more))
 
     def batch(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Many calls at once, each with its `type`."""
-        found: dict[str, Any] = self._again("batch", {"batch": [_complete(call) for call in calls]})
-        return found
+        return self._send("batch", {"batch": [_complete(call) for call in calls]})
 
-    def _send(self, operation: str, call: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self._again(operation, _complete(call))
-        return found
+    def _send(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self._again(operation, body=body).data)
 
-    def _again(self, operation: str, body: Any) -> Any:
+    def _again(
+        self,
+        operation: str,
+        path: Mapping[str, str] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Until it is taken; only what the service may take later is repeated."""
         for attempt in range(1, self._attempts + 1):
             try:
-                return self.call(operation, body=body)
+                return self.ask(operation, path, body=body, headers=headers)
             except ApiError as error:
                 if error.status not in _RETRIED or error.kind == "log-refuses" or attempt == self._attempts:
                     raise
@@ -165,6 +234,46 @@ class Client:
         """One of them."""
         return dict(self.call("getPrediction", {"prediction_id": prediction_id}))
 
+    def distribution(self, prediction_id: str) -> dict[str, Any]:
+        """Users, mean likelihood and actual rate by score, category and likelihood."""
+        return dict(self.call("getDistribution", {"prediction_id": prediction_id}))
+
+    def quality(self, prediction_id: str, *, weeks: int | None = None) -> dict[str, Any]:
+        """How good it has been, over time."""
+        return dict(self.call("getQuality", {"prediction_id": prediction_id}, {"weeks": weeks}))
+
+    def drivers(self, prediction_id: str, *, limit: int | None = None) -> dict[str, Any]:
+        """What raises and lowers the likelihood."""
+        return dict(self.call("getDrivers", {"prediction_id": prediction_id}, {"limit": limit}))
+
+    def estimate(
+        self,
+        prediction_id: str,
+        *,
+        score_min: float | None = None,
+        score_max: float | None = None,
+        category: str | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002  as it is called in a definition
+    ) -> dict[str, Any]:
+        """How many users a range, a category or a filter selects, and how many of them are expected to do it."""
+        path = {"prediction_id": prediction_id}
+        if filter is not None:
+            return dict(self.call("estimateFilter", path, body={"filter": dict(filter)}))
+        return dict(self.call("estimateRange", path, {"min": score_min, "max": score_max, "category": category}))
+
+    def estimate_new(self, definition: Mapping[str, Any]) -> dict[str, Any]:
+        """What a prediction would have to learn from, before it is made; `definition` without an id."""
+        return dict(self.call("estimateNewPrediction", body=definition))
+
+    def find_users(self, beginning: str, *, limit: int | None = None) -> list[str]:
+        """Ids of users that are or begin so."""
+        found = self.call("findUsers", query={"id": beginning, "limit": limit})
+        return [user["user_id"] for user in found["items"]]
+
+    def transitions(self, user_id: str, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """The latest transitions of a user, the latest first."""
+        return list(self.call("listTransitions", query={"user": user_id, "limit": limit})["items"])
+
     def user(self, user_id: str) -> dict[str, Any]:
         """Scores, segments and everything else that is stored of a user."""
         return dict(self.call("getUser", {"user_id": user_id}))
@@ -177,12 +286,15 @@ class Client:
         """One of them."""
         return dict(self.call("getSegment", {"segment_id": segment_id}))
 
+    def sizes(self, segment_id: str) -> dict[str, Any]:
+        """How large it is, and was at the end of each of the last days."""
+        return dict(self.call("getSizes", {"segment_id": segment_id}))
+
     def members(self, segment_id: str, *, limit: int = 500) -> Iterator[dict[str, Any]]:
         """All members, `limit` or so at a time; one that comes in two pages is given twice."""
         cursor: str | None = None
         while True:
-            query = {"limit": limit} | ({} if cursor is None else {"cursor": cursor})
-            page = self.call("listMembers", {"segment_id": segment_id}, query)
+            page = self.call("listMembers", {"segment_id": segment_id}, {"limit": limit, "cursor": cursor})
             yield from page["items"]
             cursor = page["next_cursor"]
             if cursor is None:
@@ -194,6 +306,74 @@ class Client:
             if line.strip():
                 yield json.loads(line)
 
+    # --- definitions -------------------------------------------------------------------------------------------------
+
+    def definitions(self) -> list[dict[str, Any]]:
+        """All of them, shortly, with their ETags."""
+        return list(self.call("listDefinitions")["items"])
+
+    def definition(self, kind: Kind, id_: str) -> Defined:
+        """How one is defined and by whom, where it stands, and what rests on it."""
+        answer = self.ask(f"get{kind.title()}Definition", _path(kind, id_))
+        return Defined(answer.data, answer.etag)
+
+    def create(self, kind: Kind, definition: Mapping[str, Any]) -> Defined:
+        """A new one, with its `id`; written as in a catalog. It is asked until it is answered, and made once."""
+        return self._change(f"create{kind.title()}", None, dict(definition))
+
+    def edit(self, kind: Kind, id_: str, definition: Mapping[str, Any], etag: str) -> Defined:
+        """Another definition in its place. `etag`: as it was read; where somebody was first it is refused (412).
+
+        It is asked once: after a ConnectionError it may have been done, or not.
+        """
+        answer = self.ask(f"edit{kind.title()}", _path(kind, id_), body=dict(definition), headers={"If-Match": etag})
+        return Defined(answer.data, answer.etag)
+
+    def archive(self, kind: Kind, id_: str, etag: str | None = None) -> Defined:
+        """Archive it, with the segments made through the API that rest on it."""
+        return self._change(f"archive{kind.title()}", _path(kind, id_), None, etag)
+
+    def restore(self, kind: Kind, id_: str, etag: str | None = None) -> Defined:
+        """Undo that."""
+        return self._change(f"restore{kind.title()}", _path(kind, id_), None, etag)
+
+    def set_access(self, prediction_id: str, access: str, etag: str | None = None) -> Defined:
+        """`live`, `preview` or `demo`."""
+        return self._change("accessPrediction", _path("prediction", prediction_id), {"access": access}, etag)
+
+    def changes(
+        self, kind: Kind | None = None, id_: str | None = None, *, limit: int = 100
+    ) -> Iterator[dict[str, Any]]:
+        """Who changed what and when, the latest first."""
+        cursor: str | None = None
+        while True:
+            page = self.call("listChanges", query={"kind": kind, "id": id_, "limit": limit, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def export_definitions(self) -> str:
+        """The whole catalog with all definitions, as YAML."""
+        return self.ask("exportDefinitions").text
+
+    def plan(self, predictions: Mapping[str, Any], segments: Mapping[str, Any]) -> Defined:
+        """What it takes to get to a whole set of definitions, and the ETag with which to `apply` it."""
+        answer = self.ask("planDefinitions", body={"predictions": predictions, "segments": segments})
+        return Defined(answer.data, answer.etag)
+
+    def apply(self, predictions: Mapping[str, Any], segments: Mapping[str, Any], etag: str) -> Defined:
+        """Do that, in one step."""
+        body = {"predictions": predictions, "segments": segments}
+        answer = self.ask("applyDefinitions", body=body, headers={"If-Match": etag})
+        return Defined(answer.data, answer.etag)
+
+    def _change(self, operation: str, path: Mapping[str, str] | None, body: Any, etag: str | None = None) -> Defined:
+        """Under one idempotency key, so that it is done once however often it is asked."""
+        headers = {"Idempotency-Key": str(uuid.uuid4())} | ({} if etag is None else {"If-Match": etag})
+        answer = self._again(operation, path, body, headers)
+        return Defined(answer.data, answer.etag)
+
     # --- transitions -------------------------------------------------------------------------------------------------
 
     def stream(self, *, last_id: str | None = None, reconnect: bool = True, **wanted: Any) -> Iterator[StreamEvent]:
@@ -202,7 +382,7 @@ class Client:
 
         Goes on behind the last one by itself where the connection ends, unless `reconnect` is False.
         """
-        query = {name.rstrip("_"): value for name, value in wanted.items() if value is not None}
+        query = {name.rstrip("_"): value for name, value in wanted.items()}
         failures = 0
         while True:
             headers = {} if last_id is None else {"Last-Event-ID": last_id}
@@ -237,24 +417,41 @@ class Client:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
     ) -> Any:
-        """One operation of `OPERATIONS`, once. Raises ApiError, ConnectionError."""
+        """One operation of `OPERATIONS`, once: its answer, from JSON. Raises ApiError, ConnectionError."""
+        return self.ask(operation, path, query, body).data
+
+    def ask(
+        self,
+        operation: str,
+        path: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """The same with the answer as it came."""
         method, target = _target(self._path, operation, path or {}, query or {})
-        data, headers = None, dict(self._headers)
+        given, data = self._headers | dict(headers or {}), None
         if body is not None:
             data = json.dumps(body, separators=(",", ":")).encode()
-            headers["Content-Type"] = "application/json"
+            given["Content-Type"] = "application/json"
+        if time.monotonic() - self._used_s > _REUSED_S:
+            self.close()
         try:
             if self._connection is None:
                 self._connection = self._open(self._host, self._port, timeout=self._timeout_s)
-            self._connection.request(method, target, data, headers)
+            self._connection.request(method, target, data, given)
             answer = self._connection.getresponse()
             text = answer.read()
+            self._used_s = time.monotonic()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise ConnectionError(f"{self._host} does not answer: {error!r}") from error
-        if answer.status >= 400:
+            raise ConnectionError(f"no answer from {self.url}: {error!r}") from error
+        if answer.status >= 300:
             raise _refusal(answer, text)
-        return json.loads(text)
+        try:
+            return Answer(answer.status, answer.headers.get("ETag", ""), text.decode())
+        except UnicodeDecodeError as error:
+            raise NotAnApi(answer.status, "what is no text") from error
 
     def _lines(
         self,
@@ -272,8 +469,8 @@ class Client:
                 connection.request(method, target, headers=self._headers | dict(headers))
                 answer = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
-                raise ConnectionError(f"{self._host} does not answer: {error!r}") from error
-            if answer.status >= 400:
+                raise ConnectionError(f"no answer from {self.url}: {error!r}") from error
+            if answer.status >= 300:
                 raise _refusal(answer, answer.read())
             while line := answer.readline():
                 yield line
@@ -284,7 +481,12 @@ class Client:
 def _target(base: str, operation: str, path: Mapping[str, str], query: Mapping[str, Any]) -> tuple[str, str]:
     method, template = OPERATIONS[operation]
     filled = template.format(**{name: quote(value, safe="") for name, value in path.items()})
-    return method, base + filled + (f"?{urlencode(query, doseq=True)}" if query else "")
+    wanted = {name: value for name, value in query.items() if value is not None}
+    return method, base + filled + (f"?{urlencode(wanted, doseq=True)}" if wanted else "")
+
+
+def _path(kind: Kind, id_: str) -> dict[str, str]:
+    return {f"{kind}_id": id_}
 
 
 def _complete(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,14 +496,18 @@ def _complete(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refusal(answer: http.client.HTTPResponse, text: bytes) -> ApiError:
+    if answer.status < 400:
+        where = answer.headers.get("Location", "somewhere else")[:200]
+        return ApiError(answer.status, {"detail": f"it leads to {where}, and the key is not sent there"})
+    after = answer.headers.get("Retry-After", "")
+    after_s = float(after) if after.isdigit() else None
     try:
         problem = json.loads(text)
     except ValueError:
-        problem = {}
-    after = answer.headers.get("Retry-After", "")
-    return ApiError(
-        answer.status, problem if isinstance(problem, dict) else {}, float(after) if after.isdigit() else None
-    )
+        problem = None
+    if not isinstance(problem, dict) or "type" not in problem:
+        return NotAnApi(answer.status, str(answer.status), after_s)
+    return ApiError(answer.status, problem, after_s)
 
 
 def _events(lines: Iterable[bytes]) -> Iterator[StreamEvent]:

@@ -12,7 +12,8 @@ from streams.cli.screen import err, guarded, show
 
 if TYPE_CHECKING:
     from config.catalog import Catalog
-    from streams.cli.api_client import ApiClient
+    from config.settings import Settings
+    from streams.client import Client
 
 APPLY_EXAMPLES = (
     ("tideline apply catalog.yaml --plan", "what would be made, changed and archived in the service"),
@@ -50,21 +51,22 @@ def apply(
     """
     from config.errors import SettingsError
     from config.loader import load_catalog
+    from streams.cli.api_client import service
 
     loaded = load_catalog(catalog)
-    client = _client(api, key)
     wanted = _definitions(loaded)
-    found = client.ask("POST", "/v1/definitions/plan", wanted, catalog=loaded)
-    changes = found.data["changes"]
-    _show_plan(found.data)
-    _tell_rest(loaded, client)
-    if plan or not changes:
-        return
-    if not yes:
-        if not sys.stdin.isatty():
-            raise SettingsError("nothing is done without being asked here: give --yes, or --plan to only look")
-        typer.confirm("Do this?", abort=True, err=True)
-    client.ask("PUT", "/v1/definitions", wanted, headers={"If-Match": found.etag}, catalog=loaded)
+    with service(_settings(api, key), loaded) as client:
+        found = client.plan(**wanted)
+        changes = found.data["changes"]
+        _show_plan(found.data)
+        _tell_rest(loaded, client)
+        if plan or not changes:
+            return
+        if not yes:
+            if not sys.stdin.isatty():
+                raise SettingsError("nothing is done without being asked here: give --yes, or --plan to only look")
+            typer.confirm("Do this?", abort=True, err=True)
+        client.apply(**wanted, etag=found.etag)
     show(f"Done: {len(changes)} definition{'s' if len(changes) > 1 else ''}. Workers take them up within a second.")
 
 
@@ -74,15 +76,16 @@ def export(api: Api = None, key: Key = None) -> None:
 
     tideline check and tideline apply take it. Needs a key of the role read.
     """
-    typer.echo(_client(api, key).ask("GET", "/v1/definitions/export").text, nl=False)
+    from streams.cli.api_client import service
+
+    with service(_settings(api, key)) as client:
+        typer.echo(client.export_definitions(), nl=False)
 
 
-def _client(api: str | None, key: str | None) -> ApiClient:
+def _settings(api: str | None, key: str | None) -> Settings:
     from config.settings import load_settings
-    from streams.cli.api_client import ApiClient
 
-    settings = load_settings(api_url=api, api_key=key)
-    return ApiClient(settings.api_url, None if settings.api_key is None else settings.api_key.get_secret_value())
+    return load_settings(api_url=api, api_key=key)
 
 
 def _definitions(catalog: Catalog) -> dict[str, Any]:
@@ -119,14 +122,14 @@ def _difference(difference: dict[str, Any]) -> str:
     return f"{difference['path']}: {before}, then {after}"
 
 
-def _tell_rest(catalog: Catalog, client: ApiClient) -> None:
+def _tell_rest(catalog: Catalog, client: Client) -> None:
     """Say what else the catalog says than the service, which cannot be changed while it runs."""
     from config.errors import CatalogError
     from config.loader import loads
     from config.written import written
 
     try:
-        theirs = written(loads(client.ask("GET", "/v1/definitions/export").text, "the service's catalog"))
+        theirs = written(loads(client.export_definitions(), "the service's catalog"))
     except CatalogError as error:
         # A file that has changed since may not go with what was made before; what is applied here may put it right.
         words = f"What else the service's catalog says cannot be compared, because it is not right as it is: {error}"

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from streams.cli import definitions
-from streams.cli.api_client import Reply
 from streams.cli.app import app
+from streams.client import OPERATIONS, Answer, Client
 
 OURS = "{version: 1, name: Shop, predictions: {orders: {name: Orders, goal: {did: Order}, window: 7d}}}"
 THEIRS = OURS[:-1] + ", segments: {top: {name: Top, filter: {prediction: gone, category: high}}}}"
@@ -22,22 +21,18 @@ PLAN = {
 }
 
 
-class Client:
-    """A service with a segment that refers to what its file does not define any more."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
-
-    def ask(self, method: str, path: str, *_: Any, **__: Any) -> Reply:
-        self.asked.append((method, path))
-        return Reply(THEIRS if method == "GET" else json.dumps(PLAN), '"1"', "http://here")
-
-
 def test_what_puts_a_broken_service_right_is_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = Client()
-    monkeypatch.setattr(definitions, "_client", lambda *_: client)
+    """A service with a segment that refers to what its file does not define any more."""
+    asked: list[str] = []
+
+    def ask(_: Client, operation: str, *__: Any, **___: Any) -> Answer:
+        asked.append(operation)
+        return Answer(200, '"1"', THEIRS if OPERATIONS[operation][0] == "GET" else json.dumps(PLAN))
+
+    monkeypatch.setattr(Client, "ask", ask)
+    monkeypatch.setenv("TIDELINE_API_KEY", "tl_write_id_secret")
     (tmp_path / "catalog.yaml").write_text(OURS)
     result = CliRunner().invoke(app, ["apply", str(tmp_path / "catalog.yaml"), "--yes"])
     assert result.exit_code == 0, result.output
-    assert ("PUT", "/v1/definitions") in client.asked
+    assert asked == ["planDefinitions", "exportDefinitions", "applyDefinitions"]
     assert "cannot be compared" in result.stderr

@@ -8,12 +8,13 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from streams.client import OPERATIONS, ApiError, Client, StreamEvent
+from streams.client import OPERATIONS, Answer, ApiError, Client, NotAnApi, StreamEvent
 from tests.unit.api_world import ApiWorld
 
 KEY = "tl_read_x_y"
@@ -40,6 +41,14 @@ def test_every_operation_is_in_the_document(document: dict[str, Any], name: str)
     assert in_path == set(re.findall(r"\{(\w+)\}", path))
 
 
+# What a client has no use for: health, and what is taken from Segment's SDKs and ignored.
+LEFT_OUT = {"healthz", "readyz", "metrics", "import", "page", "screen", "group", "alias"}
+
+
+def test_every_operation_of_the_document_can_be_asked(document: dict[str, Any]) -> None:
+    assert set(described(document)) - LEFT_OUT == set(OPERATIONS)
+
+
 class Api(BaseHTTPRequestHandler):
     """Answers as it is told, and remembers what it was asked."""
 
@@ -58,7 +67,7 @@ class Api(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    do_GET = do_POST = do_DELETE = _answer  # noqa: N815  the server's names
+    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  the server's names
 
     def log_message(self, *_: object) -> None:
         """Nothing into the output of tests."""
@@ -122,10 +131,10 @@ def test_events_of_the_client_are_calls_that_the_api_takes() -> None:
     world = ApiWorld()
 
     class Direct(Client):
-        def call(self, operation: str, path: Any = None, query: Any = None, body: Any = None) -> Any:  # noqa: ARG002
+        def ask(self, operation: str, *_: Any, body: Any = None, **__: Any) -> Answer:
             answer = world.post(OPERATIONS[operation][1], body)
             assert answer.status_code == 200, answer.text
-            return answer.json()
+            return Answer(200, "", answer.text)
 
     client = Direct("http://api", KEY)
     client.track("ann", "Order Completed", {"revenue": 12.5}, messageId="m1")
@@ -143,6 +152,56 @@ def test_a_refusal_is_not_repeated_and_tells() -> None:
     with api((400, {}, json.dumps(refusal).encode())) as (client, told, _), refused as raised:
         client.track("", "x")
     assert (raised.value.kind, raised.value.status, len(told.asked)) == ("invalid-event", 400, 1)
+
+
+def test_a_change_is_asked_until_it_is_answered_under_one_key_and_a_put_once() -> None:
+    busy = (503, {}, b'{"type": "urn:tideline:problem:unavailable", "detail": "come again"}')
+    made = (201, {"ETag": '"3"'}, b'{"id": "likely"}')
+    with api(busy, made, busy) as (client, told, pauses):
+        assert client.create("segment", {"id": "likely"}) == ({"id": "likely"}, '"3"')
+        with pytest.raises(ApiError, match="503: come again"):
+            client.edit("segment", "likely", {"name": "Likely"}, '"3"')
+    first, second, put = told.asked
+    assert first[2]["Idempotency-Key"] == second[2]["Idempotency-Key"]
+    assert (put[0], put[1], put[2]["If-Match"]) == ("PUT", "/v1/segments/likely", '"3"')
+    assert "Idempotency-Key" not in put[2]
+    assert pauses == [0.4]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_a_refusal_and_is_not_followed(status: int) -> None:
+    with api((status, {"Location": "http://127.0.0.1:1/"}, b"")) as (client, told, _):
+        with pytest.raises(ApiError, match=f"{status}: it leads to http://127.0.0.1:1/, and the key is not sent"):
+            client.predictions()
+        assert len(told.asked) == 1
+    with api((status, {"Location": "http://127.0.0.1:1/"}, b"")) as (client, told, _), pytest.raises(ApiError):
+        next(client.export("x"))
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "words"),
+    [(200, b"<html>", "what is no JSON"), (200, b"\xff", "what is no text"), (404, b"[]", "404: it answered 404 and")],
+)
+def test_another_program_is_told_as_no_api(status: int, text: bytes, words: str) -> None:
+    with api((status, {}, text)) as (client, _, _), pytest.raises(NotAnApi, match=words):
+        client.predictions()
+
+
+def test_a_connection_that_was_idle_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service closes it after 5 seconds, and what is asked at that moment would get no answer."""
+    with api(good({"items": []}), good({"items": []}), good({"items": []})) as (client, told, _):
+        opened: list[int] = []
+        monkeypatch.setattr(client, "_open", lambda *a, **k: opened.append(1) or HTTPConnection(*a, **k))
+        now_s = [100.0]
+        monkeypatch.setattr("streams.client.time.monotonic", lambda: now_s[0])
+        client.predictions()
+        now_s[0] += 1.0
+        client.predictions()
+        assert len(opened) == 1
+        now_s[0] += 4.9
+        client.predictions()
+        assert len(opened) == 2
+        assert len(told.asked) == 3
 
 
 def test_nobody_there_is_told_after_all_attempts() -> None:
