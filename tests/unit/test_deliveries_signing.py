@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
+import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from streams.adapters.redis_deliveries import Secrets
 from streams.runtime.deliveries.endpoint_run import headers_of
@@ -44,6 +48,20 @@ def test_a_receiver_with_the_secret_can_tell(key: bytes, id_: str, body: bytes) 
     assert not verified(secret, headers, body + b" ")
     assert not verified(secret, headers | {"webhook-timestamp": "1614265331"}, body)
     assert not verified(write_secret(b"third" * 5), headers, body)
+
+
+@given(st.binary(min_size=24, max_size=64), st.text(), st.dictionaries(st.text(), st.text() | st.integers()))
+def test_the_official_library_verifies_what_is_sent(key: bytes, user: str, data: dict[str, Any]) -> None:
+    """With the clock of this moment: it refuses what is older than five minutes."""
+    secret, body = write_secret(key), json.dumps({"subject": user, "data": data}).encode()
+    signing = Secrets(secret, write_secret(b"another" * 5), time.time() + 60.0)
+    headers = headers_of(signing, "8f2c9f7a41d3b6e05c1d0f9a7b3e6d21", time.time(), body)
+    for known in (secret, write_secret(b"another" * 5)):
+        assert Webhook(known).verify(body.decode(), headers) == {"subject": user, "data": data}
+    with pytest.raises(WebhookVerificationError):
+        Webhook(write_secret(b"third" * 6)).verify(body.decode(), headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(body.decode() + " ", headers)
 
 
 @pytest.mark.parametrize(
