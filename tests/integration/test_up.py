@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -14,7 +13,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, Queue
 
 import pytest
 
@@ -24,58 +22,10 @@ from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.runtime.up_parts import StorePart, UpJob, WorkerPart
 from tests.conftest import ROOT
+from tests.integration.up_world import Up, free_port, pids
 from tests.integration.worker_world import CATALOG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
-PATIENCE_S = 180.0
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-class Up:
-    """A running `tideline up`, and what it says."""
-
-    def __init__(self, data_dir: Path, port: int, catalog: str, *options: str) -> None:
-        command = [sys.executable, "-m", "streams", "up", "--catalog", catalog, *options]
-        self.api = f"http://127.0.0.1:{(api_port := free_port())}"
-        command += ["--shards", "2", "--data-dir", str(data_dir), "--port", str(port), "--api-port", str(api_port)]
-        command += ["--webhooks-port", str(free_port())]
-        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        self._lines: Queue[str] = Queue()
-        self.said: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as lines:
-            for line in lines:
-                self._lines.put(line)
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first line from now on that the pattern is found in."""
-        while True:
-            try:
-                line = self._lines.get(timeout=PATIENCE_S)
-            except Empty:
-                pytest.fail(f"{pattern!r} was not said: {''.join(self.said)}")
-            self.said.append(line)
-            if (found := re.search(pattern, line)) is not None:
-                return found
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._reader.join()
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(PATIENCE_S)
 
 
 @contextmanager
@@ -114,11 +64,6 @@ def tideline(address: str | None, *args: str) -> str:
 
 def lag_is_gone(address: str) -> bool:
     return '"lag": 0' in tideline(address, "lag", "--json")
-
-
-def pids(pattern: str) -> list[int]:
-    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
 
 
 def test_it_works_is_looked_after_and_has_its_data_again(tmp_path: Path) -> None:

@@ -1,0 +1,172 @@
+"""Who uses a service while its parts are killed: a shop that sends, somebody who defines, and who takes webhooks.
+
+Each writes down what was answered, or what came, to be held against what the service has in the end.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from standardwebhooks import Webhook
+
+from streams.client import Client
+
+USERS = 40
+BATCH = 20
+PAUSE_S = 0.05
+"""Between two batches, and between two attempts at something that was refused or not answered."""
+_ATTEMPTS = 4_000
+
+
+def client_of(url: str, key: str) -> Client:
+    """One that does not give up while parts of the service come back."""
+    return Client(url, key, attempts=_ATTEMPTS, timeout_s=30.0, sleep=lambda pause_s: time.sleep(min(pause_s, PAUSE_S)))
+
+
+class Shop(threading.Thread):
+    """Sends events of `USERS` users until it is told to end; every event is sent until it is answered."""
+
+    def __init__(self, url: str, key: str) -> None:
+        super().__init__(name="shop", daemon=True)
+        self.answered: Counter[str] = Counter()
+        """Events of each user that were answered."""
+        self.ending = threading.Event()
+        self.failure: Exception | None = None
+        self._client = client_of(url, key)
+
+    def run(self) -> None:
+        number = 0
+        try:
+            with self._client:
+                while not self.ending.wait(PAUSE_S):
+                    users = [f"user-{(number + n) % USERS}" for n in range(BATCH)]
+                    calls = [
+                        {"type": "track", "userId": user, "event": "Order Completed", "messageId": f"m-{number + n}"}
+                        for n, user in enumerate(users)
+                    ]
+                    answer = self._client.batch(calls)
+                    assert (answer["accepted"], answer["unusable"]) == (BATCH, 0)
+                    self.answered.update(users)
+                    number += BATCH
+        except Exception as error:  # noqa: BLE001  raised in the test's own thread
+            self.failure = error
+
+    def end(self) -> None:
+        """When its last batch is answered. Raises what it has failed by."""
+        self.ending.set()
+        self.join(120.0)
+        assert not self.is_alive(), "the last batch was not answered"
+        if self.failure is not None:
+            raise self.failure
+
+
+class Definer(threading.Thread):
+    """Makes, changes and archives segments, one after another; each change is asked until it is answered."""
+
+    def __init__(self, url: str, key: str) -> None:
+        super().__init__(name="definer", daemon=True)
+        self.answered: dict[str, tuple[dict[str, Any], bool]] = {}
+        """Of each segment the definition that was answered last, and whether it is archived."""
+        self.ending = threading.Event()
+        self.failure: Exception | None = None
+        self._client = client_of(url, key)
+
+    def run(self) -> None:
+        number = 0
+        try:
+            with self._client:
+                while not self.ending.wait(10 * PAUSE_S):
+                    number += 1
+                    self._make(f"orders_{number}", number)
+                    if number % 3 == 0:
+                        self._archive(f"orders_{number - 1}")
+        except Exception as error:  # noqa: BLE001  raised in the test's own thread
+            self.failure = error
+
+    def _make(self, id_: str, number: int) -> None:
+        filter_ = {"event": "Order Completed", "count": {"min": 5 * number}}
+        made = self._client.create("segment", {"id": id_, "name": f"Has ordered {5 * number} times", "filter": filter_})
+        self.answered[id_] = made.data["definition"], False
+
+    def _archive(self, id_: str) -> None:
+        archived = self._client.archive("segment", id_)
+        self.answered[id_] = archived.data["definition"], True
+
+    def end(self) -> None:
+        """When its last change is answered. Raises what it has failed by."""
+        self.ending.set()
+        self.join(120.0)
+        assert not self.is_alive(), "the last change was not answered"
+        if self.failure is not None:
+            raise self.failure
+
+
+@dataclass
+class Receiver:
+    """Takes webhooks; every one is verified by the official library before it counts. Use as a context manager."""
+
+    received: dict[str, bytes] = field(default_factory=dict)
+    """Id: body."""
+    repeated: int = 0
+    wrong: list[str] = field(default_factory=list)
+    secret: str = ""
+
+    def __enter__(self) -> Self:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.take(dict(self.headers), body)
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Nothing into the output of tests."""
+
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/"
+
+    def take(self, headers: dict[str, str], body: bytes) -> None:
+        """One delivery."""
+        try:
+            event = Webhook(self.secret).verify(body.decode(), headers)
+        except Exception as error:  # noqa: BLE001  whatever the library says is told by the test
+            self.wrong.append(repr(error))
+            return
+        id_ = headers["webhook-id"]
+        with self._lock:
+            if event["id"] != id_ or self.received.get(id_, body) != body:
+                self.wrong.append(f"{id_}: another event under the same id")
+            self.repeated += id_ in self.received
+            self.received[id_] = body
+
+    def crossings(self) -> dict[tuple[str, str, int], set[str]]:
+        """The ids of every (user, segment, sequence)."""
+        found: dict[tuple[str, str, int], set[str]] = {}
+        for id_, body in self.received.items():
+            event = json.loads(body)
+            place = event["subject"], event["data"]["segment_id"], int(event["sequence"])
+            found.setdefault(place, set()).add(id_)
+        return found
