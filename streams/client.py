@@ -44,6 +44,7 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "findUsers": ("GET", "/v1/users"),
     "getUser": ("GET", "/v1/users/{user_id}"),
     "listTransitions": ("GET", "/v1/transitions"),
+    "listLikelihoods": ("GET", "/v1/likelihoods"),
     "stream": ("GET", "/v1/stream"),
     "estimateNewPrediction": ("POST", "/v1/predictions/estimate"),
     "createPrediction": ("POST", "/v1/predictions"),
@@ -273,6 +274,11 @@ class Client:
     def transitions(self, user_id: str, *, limit: int | None = None) -> list[dict[str, Any]]:
         """The latest transitions of a user, the latest first."""
         return list(self.call("listTransitions", query={"user": user_id, "limit": limit})["items"])
+
+    def likelihoods(self, user_id: str, prediction_id: str, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """What was said of a user over the latest windows, oldest first."""
+        query = {"user": user_id, "prediction": prediction_id, "limit": limit}
+        return list(self.call("listLikelihoods", query=query)["items"])
 
     def user(self, user_id: str) -> dict[str, Any]:
         """Scores, segments and everything else that is stored of a user."""

@@ -267,6 +267,11 @@ class RedisReader:
         blob: bytes | None = self._nodes.ask("HGET", self._keys[shard].state, name)
         return blob
 
+    def appended(self, shard: int, name: str) -> bytes | None:
+        """One part of what grows by appending (`pending:12`); None where it is not there any more."""
+        part: bytes | None = self._nodes.ask("GET", self._keys[shard].appended(name))
+        return part
+
     def close(self) -> None:
         self._nodes.close()
 

@@ -18,6 +18,7 @@ from streams.api.estimate import add_estimate
 from streams.api.everyone import Everyone
 from streams.api.health import add_health
 from streams.api.ingest import add_ingest
+from streams.api.likelihoods import add_likelihoods
 from streams.api.limits import BodyLimit, InFlight, RateLimiter
 from streams.api.metrics import ApiMetrics, Observed
 from streams.api.prediction_estimate import Estimator, add_prediction_estimate, audience_size
@@ -67,6 +68,7 @@ def create_app(services: Services) -> FastAPI:
     add_sizes(app, services, authenticator)
     add_users(app, services.stored, authenticator)
     add_user_search(app, services, everyone, authenticator)
+    add_likelihoods(app, services.stored, everyone, authenticator)
     add_stream(app, services, authenticator, metrics)
     definer = Definer(services.definitions, services.stored, services.wall)
     audience = partial(audience_size, services.stored, everyone)

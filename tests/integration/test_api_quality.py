@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from models.examples import KIND_CROSSING, KIND_EVENT, KIND_SILENT
+from models.labels import NEXT, tail_of
 from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_folder import LogFolder
 from streams.api import sizes, user_search
 from streams.api.keys import Role
+from streams.api.views import time_text
 from streams.core.partition import shard_of
 from tests.integration.service_world import CATALOG, SHARDS, ServiceWorld, service
 from tests.unit.api_world import ApiWorld
@@ -49,6 +51,46 @@ def get(api: ApiWorld, path: str, **params: Any) -> Any:
     answer = ask(api, path, **params)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def waiting(world: ServiceWorld, user: str, p: int) -> dict[str, list[float]]:
+    """What the ring of the user's shard says was served to the user, by time: logit and score."""
+    shard = world.shards[shard_of(user, SHARDS)].shard
+    q, row = shard.pending, shard.users.find(user)
+    found: dict[str, list[float]] = {}
+    for sequence in range(int(tail_of(shard.sealed["pending"])), int(q.n[NEXT])):
+        at = sequence % len(q.time_s)
+        if q.row[at] == row:
+            found[time_text(float(q.time_s[at])) or ""] = q.served[at, [0, 2], p].astype(np.float64).tolist()
+    return found
+
+
+def test_likelihoods_over_time_are_those_that_were_served(world: ServiceWorld, api: ApiWorld) -> None:
+    served_from = get(api, f"{PATH}/quality")["served_since"]
+    looked_at = 0
+    for user in (f"user-{n}" for n in range(0, 60, 4)):
+        found = get(api, "/v1/likelihoods", user=user, prediction="orders_2d", limit=1_000)
+        times = [said["time"] for said in found["items"]]
+        assert (times, found["complete"], found["is_sampled"]) == (sorted(set(times)), True, False)
+        said_at = {said["time"]: said for said in found["items"]}
+        kept = waiting(world, user, 0)
+        assert set(kept) <= set(said_at)
+        for time, (logit, score) in kept.items():
+            said = said_at[time]
+            assert said["score"] == (None if np.isnan(score) else score)
+            is_served = time >= served_from and not np.isnan(logit)
+            assert said["likelihood"] == (pytest.approx(1.0 / (1.0 + np.exp(-logit)), rel=1e-9) if is_served else None)
+            looked_at += is_served
+        few = get(api, "/v1/likelihoods", user=user, prediction="orders_2d", limit=1)
+        assert few["items"] == found["items"][-1:]
+        assert few["complete"] == (len(times) <= 1)
+    assert looked_at > 50
+    assert found["reaches_back_s"] == 2 * 86_400.0
+
+
+def test_nobody_says_anything_of_whom_nobody_has_seen(api: ApiWorld) -> None:
+    for params in ({"user": "nobody", "prediction": "orders_2d"}, {"user": "user-5", "prediction": "none"}):
+        assert ask(api, "/v1/likelihoods", **params).status_code == 404
 
 
 def test_quality_is_what_the_learner_has_judged(world: ServiceWorld, api: ApiWorld) -> None:

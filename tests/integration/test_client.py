@@ -58,6 +58,7 @@ def test_what_is_stored_is_read(client: Client) -> None:
     assert client.find_users("u1", limit=3)[0] == "u1"
     assert client.user("u1")["user_id"] == "u1"
     assert all(each["subject"] == "u1" for each in client.transitions("u1", limit=5))
+    assert client.likelihoods("u1", "orders_3d", limit=3)
     assert client.webhooks() == []
 
 
