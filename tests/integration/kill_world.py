@@ -15,8 +15,11 @@ from typing import Any, Self
 
 from standardwebhooks import Webhook
 
-from streams.client import Client
+from streams.client import Client, Kind
 
+ORDER = "Order Completed"
+PREDICTION_AT = 5
+"""Behind so many segments the prediction is made."""
 USERS = 40
 BATCH = 20
 PAUSE_S = 0.05
@@ -47,7 +50,7 @@ class Shop(threading.Thread):
                 while not self.ending.wait(PAUSE_S):
                     users = [f"user-{(number + n) % USERS}" for n in range(BATCH)]
                     calls = [
-                        {"type": "track", "userId": user, "event": "Order Completed", "messageId": f"m-{number + n}"}
+                        {"type": "track", "userId": user, "event": ORDER, "messageId": f"m-{number + n}"}
                         for n, user in enumerate(users)
                     ]
                     answer = self._client.batch(calls)
@@ -67,12 +70,12 @@ class Shop(threading.Thread):
 
 
 class Definer(threading.Thread):
-    """Makes, changes and archives segments, one after another; each change is asked until it is answered."""
+    """Makes and archives segments, and makes a prediction; each change is asked until it is answered."""
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(name="definer", daemon=True)
-        self.answered: dict[str, tuple[dict[str, Any], bool]] = {}
-        """Of each segment the definition that was answered last, and whether it is archived."""
+        self.answered: dict[tuple[Kind, str], tuple[dict[str, Any], bool]] = {}
+        """The definition that was answered last, and whether it is archived."""
         self.ending = threading.Event()
         self.failure: Exception | None = None
         self._client = client_of(url, key)
@@ -83,20 +86,22 @@ class Definer(threading.Thread):
             with self._client:
                 while not self.ending.wait(10 * PAUSE_S):
                     number += 1
-                    self._make(f"orders_{number}", number)
+                    words, filter_ = f"Has ordered {5 * number} times", {"event": ORDER, "count": {"min": 5 * number}}
+                    self._make("segment", f"orders_{number}", {"name": words, "filter": filter_})
+                    if number == PREDICTION_AT:
+                        self._make("prediction", "again", {"name": "Again", "goal": {"did": ORDER}, "window": "1d"})
                     if number % 3 == 0:
                         self._archive(f"orders_{number - 1}")
         except Exception as error:  # noqa: BLE001  raised in the test's own thread
             self.failure = error
 
-    def _make(self, id_: str, number: int) -> None:
-        filter_ = {"event": "Order Completed", "count": {"min": 5 * number}}
-        made = self._client.create("segment", {"id": id_, "name": f"Has ordered {5 * number} times", "filter": filter_})
-        self.answered[id_] = made.data["definition"], False
+    def _make(self, kind: Kind, id_: str, definition: dict[str, Any]) -> None:
+        made = self._client.create(kind, {"id": id_, **definition})
+        self.answered[kind, id_] = made.data["definition"], False
 
     def _archive(self, id_: str) -> None:
         archived = self._client.archive("segment", id_)
-        self.answered[id_] = archived.data["definition"], True
+        self.answered["segment", id_] = archived.data["definition"], True
 
     def end(self) -> None:
         """When its last change is answered. Raises what it has failed by."""

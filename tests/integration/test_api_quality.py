@@ -68,7 +68,7 @@ def waiting(world: ServiceWorld, user: str, p: int) -> dict[str, list[float]]:
 def test_likelihoods_over_time_are_those_that_were_served(world: ServiceWorld, api: ApiWorld) -> None:
     served_from = get(api, f"{PATH}/quality")["served_since"]
     looked_at = 0
-    for user in (f"user-{n}" for n in range(0, 60, 4)):
+    for user in (f"user-{n}" for n in range(0, 200, 4)):
         found = get(api, "/v1/likelihoods", user=user, prediction="orders_2d", limit=1_000)
         times = [said["time"] for said in found["items"]]
         assert (times, found["complete"], found["is_sampled"]) == (sorted(set(times)), True, False)
@@ -84,8 +84,8 @@ def test_likelihoods_over_time_are_those_that_were_served(world: ServiceWorld, a
         few = get(api, "/v1/likelihoods", user=user, prediction="orders_2d", limit=1)
         assert few["items"] == found["items"][-1:]
         assert few["complete"] == (len(times) <= 1)
-    assert looked_at > 50
-    assert found["reaches_back_s"] == 2 * 86_400.0
+        assert found["reaches_back_s"] == 2 * 86_400.0
+    assert looked_at > 30
 
 
 def test_nobody_says_anything_of_whom_nobody_has_seen(api: ApiWorld) -> None:

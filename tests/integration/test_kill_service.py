@@ -19,7 +19,7 @@ import pytest
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.client import ApiError, Client
-from tests.integration.kill_world import USERS, Definer, Receiver, Shop, client_of
+from tests.integration.kill_world import PREDICTION_AT, USERS, Definer, Receiver, Shop, client_of
 from tests.integration.up_world import Up, free_port, pids
 from tests.integration.worker_world import await_until
 
@@ -70,7 +70,7 @@ def kill_parts(up: Up, data_dir: Path, port: int) -> None:
 
 def transitions(data_dir: Path) -> dict[str, bytes]:
     """Everything in their log, by id."""
-    log, found = LogFolder.find(data_dir), {}
+    log, found = LogFolder.find(data_dir), dict[str, bytes]()
     for number in range(log.shards):
         reader = PartitionReader(log.partition("segment-events", number))
         for entry in reader.read(0, 1_000_000, 1 << 30):
@@ -125,12 +125,17 @@ def check_scores(client: Client, shop: Shop) -> None:
 
 def check_definitions(client: Client, definer: Definer) -> None:
     """Each is as it was answered last, and shards work with those that are not archived."""
-    assert len(definer.answered) > 3
-    for id_, (definition, is_archived) in definer.answered.items():
-        found = client.definition("segment", id_).data
+    assert len(definer.answered) > PREDICTION_AT
+    for (kind, id_), (definition, is_archived) in definer.answered.items():
+        found = client.definition(kind, id_).data
         assert (found["definition"], found["archived"]) == (definition, is_archived)
-    made = {id_ for id_, (_, is_archived) in definer.answered.items() if not is_archived}
-    await_until(lambda: made <= {each["id"] for each in client.segments()}, "shards know them", seconds=30.0)
+    made = {what for what, (_, is_archived) in definer.answered.items() if not is_archived}
+
+    def all_known() -> bool:
+        segments = {("segment", each["id"]) for each in client.segments()}
+        return made <= segments | {("prediction", each["id"]) for each in client.predictions()}
+
+    await_until(all_known, "shards know them", seconds=60.0)
 
 
 def check_deliveries(data_dir: Path, receiver: Receiver) -> None:

@@ -430,6 +430,27 @@ def test_all_definitions_are_listed(world: World) -> None:
     assert world.call("GET", "/v1/definitions").headers["etag"] != before
 
 
+def test_archived_ones_do_not_count_and_stay_readable(world: World) -> None:
+    for number in range(30):  # beside the two of the file there is no more room then
+        world.make("prediction", f"p{number}", RETURNS)
+    assert problem(world.call("POST", "/v1/predictions", {"id": "new", **RETURNS})) == (422, "invalid-definition")
+    world.good("POST", "/v1/predictions/p3/archive")
+    world.make("prediction", "new", RETURNS)
+    assert world.good("GET", "/v1/predictions/p3/definition")["status"] == "archived"
+    exported = loads(world.call("GET", "/v1/definitions/export", role=Role.READ).text)
+    assert len(exported.predictions) == 32
+    assert "p3" not in exported.predictions
+    refused = world.call("POST", "/v1/predictions/p3/restore")
+    assert (
+        "33 predictions with those of the file; expected at most 32 that are not archived" in refused.json()["detail"]
+    )
+    world.good("POST", "/v1/predictions/new/archive")
+    world.good("POST", "/v1/predictions/p3/restore")
+    exported = loads(world.call("GET", "/v1/definitions/export", role=Role.READ).text)
+    assert "p3" in exported.predictions
+    assert "new" not in exported.predictions
+
+
 def test_an_export_is_a_catalog_and_applies_to_nothing(world: World) -> None:
     world.make("prediction", "returns", RETURNS)
     world.make("segment", "loyal", LOYAL)

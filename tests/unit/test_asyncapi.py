@@ -97,8 +97,8 @@ def test_what_is_told_to_lists_is_as_it_says() -> None:
     for is_in in (True, False):
         body = body_of(endpoint, "id-1", "ann", is_in=is_in, now_s=1_780_000_000.0)
         assert refused("AudienceChange", json.loads(body)) == []
-    headers = headers_of(Secrets(write_secret(b"x" * 32)), "id-1", 1_780_000_000.0, body)
-    assert refused("Signature", headers) == []
+        headers = headers_of(Secrets(write_secret(b"x" * 32)), "id-1", 1_780_000_000.0, body)
+        assert refused("Signature", dict(headers)) == []
 
 
 def test_the_routes_are_those_of_the_page() -> None:

@@ -88,6 +88,9 @@ def api(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[Client, t
         server.server_close()
 
 
+Told = tuple[int, dict[str, str], bytes]
+
+
 def good(body: Any) -> tuple[int, dict[str, str], bytes]:
     return 200, {}, json.dumps(body).encode()
 
@@ -155,7 +158,7 @@ def test_a_refusal_is_not_repeated_and_tells() -> None:
 
 
 def test_a_change_is_asked_until_it_is_answered_under_one_key_and_a_put_once() -> None:
-    busy = (503, {}, b'{"type": "urn:tideline:problem:unavailable", "detail": "come again"}')
+    busy: Told = (503, {}, b'{"type": "urn:tideline:problem:unavailable", "detail": "come again"}')
     made = (201, {"ETag": '"3"'}, b'{"id": "likely"}')
     with api(busy, made, busy) as (client, told, pauses):
         assert client.create("segment", {"id": "likely"}) == ({"id": "likely"}, '"3"')
@@ -190,8 +193,13 @@ def test_another_program_is_told_as_no_api(status: int, text: bytes, words: str)
 def test_a_connection_that_was_idle_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service closes it after 5 seconds, and what is asked at that moment would get no answer."""
     with api(good({"items": []}), good({"items": []}), good({"items": []})) as (client, told, _):
-        opened: list[int] = []
-        monkeypatch.setattr(client, "_open", lambda *a, **k: opened.append(1) or HTTPConnection(*a, **k))
+        opened: list[HTTPConnection] = []
+
+        def connect(*arguments: Any, **options: Any) -> HTTPConnection:
+            opened.append(HTTPConnection(*arguments, **options))
+            return opened[-1]
+
+        monkeypatch.setattr(client, "_open", connect)
         now_s = [100.0]
         monkeypatch.setattr("streams.client.time.monotonic", lambda: now_s[0])
         client.predictions()

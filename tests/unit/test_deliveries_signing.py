@@ -55,7 +55,7 @@ def test_the_official_library_verifies_what_is_sent(key: bytes, user: str, data:
     """With the clock of this moment: it refuses what is older than five minutes."""
     secret, body = write_secret(key), json.dumps({"subject": user, "data": data}).encode()
     signing = Secrets(secret, write_secret(b"another" * 5), time.time() + 60.0)
-    headers = headers_of(signing, "8f2c9f7a41d3b6e05c1d0f9a7b3e6d21", time.time(), body)
+    headers = dict(headers_of(signing, "8f2c9f7a41d3b6e05c1d0f9a7b3e6d21", time.time(), body))
     for known in (secret, write_secret(b"another" * 5)):
         assert Webhook(known).verify(body.decode(), headers) == {"subject": user, "data": data}
     with pytest.raises(WebhookVerificationError):
