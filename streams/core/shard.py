@@ -352,6 +352,16 @@ class Shard:
         return float(self.sf[CLOCK])
 
     @property
+    def lead_s(self) -> float:
+        """The largest lead of the accepted events of the batch in hand: how far their time is past their log time, and
+        -inf for none. No lead is larger than `time.max_ahead_s`.
+        """
+        e = self._batch.events
+        is_ahead = e.time_s > e.log_time_s + self.sf[MAX_AHEAD_S]  # moved back to its log time
+        leads_s = np.where(is_ahead, 0.0, e.time_s - e.log_time_s)
+        return float(leads_s[e.outcome == ACCEPTED].max(initial=-math.inf))
+
+    @property
     def waiting(self) -> bool:
         """Whether events of the batch have not been taken yet."""
         return bool(self.si[NEXT_EVENT] < len(self._batch.item))

@@ -24,8 +24,8 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
     offset: int = 0
     """The next one to read; 0 before the first commit, for wherever the partition begins."""
     log_time_s: float = 0.0
-    """A shard's: the wall clock when its clock moved last, by a record (when the log took it) or because time passed.
-    A learner's: when the log took the last record that was read."""
+    """A shard's: the wall clock of which its clock is the image: while nothing comes, the clock is as far past the wall
+    clock as it is past this. A learner's: when the log took the last record that was read."""
 
     def to_bytes(self) -> bytes:
         """As stored."""

@@ -280,8 +280,8 @@ class ShardRun:
             if records:
                 items = [self._decode(record) for record in records]
                 before_s = self.shard.clock_s
-                self._take(items, math.nan, lambda: self._commit(self._within(records, items, before_s)))
-                position = self._within(records, items, before_s)
+                self._take(items, math.nan, lambda: self._commit(self._within(records, before_s)))
+                position = self._within(records, before_s)
             if now_s is not None and not math.isnan(until_s := self._time_now(position, now_s)):
                 # All of `records` is taken, so a commit in the middle of this stands behind them. The clock moves at
                 # the end only: a load from such a commit lets the same time pass, and finds most of it worked.
@@ -384,30 +384,25 @@ class ShardRun:
         record = self._records[bisect_left(self._records, bad.position, key=lambda record: record.offset)]
         return bad_event(bad.reason, bad.detail, bad.position, record.value, self._source)
 
-    def _within(self, records: Sequence[Record], items: Sequence[Event | BadEvent], before_s: float) -> Position:
+    def _within(self, records: Sequence[Record], before_s: float) -> Position:
         """The position behind what has been taken of the batch; `before_s`: the clock at its start."""
         taken = self.shard.next_item
         offset = records[taken].offset if taken < len(records) else records[-1].offset + 1
-        clock_s = self.shard.clock_s
-        moved = clock_s != before_s and not math.isnan(clock_s)
-        return Position(offset, self._moved_at(items[:taken]) if moved else self._reached.log_time_s)
+        return Position(offset, self._wall_clock(before_s))
 
-    def _moved_at(self, items: Sequence[Event | BadEvent]) -> float:
-        """When the log took the record that has moved the clock to where it stands.
+    def _wall_clock(self, before_s: float) -> float:
+        """The wall clock of which the shard's clock is the image, 0 before the first event.
 
-        What does not move it (late events, refused ones) must not hide that time has passed since it moved, wherever
-        in the batch that comes.
+        The clock's lead, how far it is past that, is the largest of all accepted records. One that was under way for
+        long has a small lead: if silence were measured from it, the clock would fall behind by its delay.
         """
-        clock_s, ahead_s = self.shard.clock_s, self.catalog.time.max_ahead_s
-        for item in items:
-            if isinstance(item, Event) and clock_s == (
-                item.time_s if item.time_s <= item.log_time_s + ahead_s else item.log_time_s
-            ):
-                return item.log_time_s
-        raise RuntimeError(f"shard {self.number}: the clock stands at {clock_s}, and no record has moved it there")
+        lead_s = self.shard.lead_s
+        if self._reached.log_time_s:
+            lead_s = max(lead_s, before_s - self._reached.log_time_s)
+        return 0.0 if lead_s == -math.inf else self.shard.clock_s - lead_s
 
     def _time_now(self, position: Position, now_s: float) -> float:
-        """The clock that goes on while nothing comes: where it stood, and the time since then. NaN for no change."""
+        """The clock that goes on while nothing comes: the wall clock and its lead. NaN for no change."""
         clock_s = self.shard.clock_s
         if math.isnan(clock_s) or not position.log_time_s or now_s <= position.log_time_s:
             return math.nan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tests.sim.evidence import read_event
@@ -17,14 +17,16 @@ class Tick(NamedTuple):
     offset: int = 0
     clock_s: float = math.nan
     """The shard's own; NaN before its first event."""
-    moved_at_s: float = 0.0
-    """The wall clock when it moved last."""
+    log_time_s: float = 0.0
+    """What its position says: the wall clock of which the shard's clock is the image."""
+    latest_now_s: float = math.inf
+    """The highest wall clock that a worker has had until then."""
     started_s: float = math.nan
     """The shard's clock at the beginning of the batch: time may have passed since the commit before."""
 
 
 class Taken(NamedTuple):
-    """A record that can be used."""
+    """A record that is accepted."""
 
     user: str
     name: str | None
@@ -42,30 +44,33 @@ def read_taken(value: bytes, log_time_s: float, max_ahead_s: float) -> Taken | N
     return Taken(told.user, told.name, time_s, log_time_s)
 
 
-def step_problem(before: Tick, after: Tick, records: Sequence[Taken | None]) -> str | None:
-    """What is wrong with the clock of a commit that took `records`.
+def step_problem(before: Tick, after: Tick, accepted: Sequence[Taken]) -> str | None:
+    """What is wrong with the clock of a commit that took the `accepted` records, and possibly let time pass.
 
-    Either it has moved as far as the wall clock, or it stands at the time of one of these records and has gone on with
-    the wall clock since that came.
+    How far the clock is ahead of the wall clock, its lead, is the largest of all records that were ever accepted:
+    neither less, because one came late, nor more. It is behind none of them, and gets no further than the wall clock.
     """
-    if math.isnan(before.clock_s) and math.isnan(after.clock_s):
-        return None
-    silent_s = after.clock_s - before.clock_s - (after.moved_at_s - before.moved_at_s)
-    if abs(silent_s) <= SLACK_S and after.moved_at_s >= before.moved_at_s:
-        return None
-    for record in records:
-        if record is None or record.time_s <= before.clock_s:
-            continue
-        if abs(after.clock_s - record.time_s - max(0.0, after.moved_at_s - record.log_time_s)) <= SLACK_S:
-            return None
-    return f"the clock went from {before} to {after}, and no event explains it"
+    began = not math.isnan(before.clock_s)
+    leads_s = [record.time_s - record.log_time_s for record in accepted]
+    leads_s += [before.clock_s - before.log_time_s] if began else []
+    if not leads_s or math.isnan(after.clock_s):
+        return f"the clock stands at {after.clock_s} after {len(accepted)} events" if began or accepted else None
+    wrong_s = after.clock_s - after.log_time_s - max(leads_s)
+    if abs(wrong_s) > SLACK_S:
+        return f"the clock went from {before} to {after}: its lead is {wrong_s} s from that of the events"
+    reached_s = max([before.clock_s] * began + [record.time_s for record in accepted])
+    if after.clock_s < reached_s - SLACK_S:
+        return f"the clock went from {before} to {after}: it is {reached_s - after.clock_s} s behind its events"
+    if after.log_time_s > after.latest_now_s + SLACK_S:
+        return f"the clock went from {before} to {after}: it is ahead of the wall clock"
+    return None
 
 
 def end_problem(last: Tick, clock_s: float, now_s: float, latest_now_s: float) -> str | None:
     """What is wrong with a clock after the last silence. `now_s`: the wall clock; `latest_now_s`: its highest ever."""
     if math.isnan(last.clock_s):
         return None
-    least_s, most_s = (last.clock_s + max(0.0, now - last.moved_at_s) for now in (now_s, latest_now_s))
+    least_s, most_s = (last.clock_s + max(0.0, now - last.log_time_s) for now in (now_s, latest_now_s))
     if clock_s < least_s - 1.0:
         return f"time does not pass: the clock stands at {clock_s}, {least_s - clock_s:.0f} s behind"
     if clock_s > most_s + 1.0:
@@ -73,14 +78,14 @@ def end_problem(last: Tick, clock_s: float, now_s: float, latest_now_s: float) -
     return None
 
 
-def movers(ticks: Sequence[Tick], records: Sequence[Taken | None], accepted: Collection[int]) -> Iterator[Taken]:
-    """The accepted records that have moved the clock: nothing that the shard knew of was later than they."""
+def movers(ticks: Sequence[Tick], records: Sequence[Taken | None]) -> Iterator[Taken]:
+    """The records that have moved the clock: nothing that the shard knew of was later than they."""
     before = Tick()
     for tick in ticks:
         latest_s = before.clock_s if math.isnan(tick.started_s) else max(tick.started_s, _known(before.clock_s))
         for offset in range(before.offset, tick.offset):
             record = records[offset]
-            if offset in accepted and record is not None and not record.time_s <= latest_s:
+            if record is not None and not record.time_s <= latest_s:
                 yield record
                 latest_s = record.time_s
         before = tick

@@ -20,7 +20,7 @@ from tests.sim.evidence import (
     KIND_CROSSING,
     Chunk,
     Expected,
-    expect,
+    Sorting,
     position_of,
     read_chunk,
     read_learned,
@@ -106,7 +106,6 @@ class Auditor:
         rules: Rules,
     ) -> None:
         self.logs = logs
-        self._sources = sources
         self._rules = rules
         self.books: dict[Place, Book] = {}
         self._payloads: dict[str, bytes] = {}
@@ -117,7 +116,7 @@ class Auditor:
         self._dead: set[bytes] = set()
         self._offsets: list[dict[str, int]] = [{} for _ in sources]
         self._taken: list[list[Taken | None]] = [[] for _ in sources]
-        self._expected: dict[int, Expected] = {}
+        self._sorting = [Sorting(name, p, len(sources), rules.most_users) for p, name in enumerate(sources)]
         self.checked: Counter[str] = Counter()
         """How much there was to judge at the end, by check: one that never meets anything proves nothing."""
 
@@ -125,7 +124,9 @@ class Auditor:
 
     def on_record(self, partition: int, offset: int, value: bytes, log_time_s: float) -> None:
         """A record of the events: remember where the cause of a transition may stand, and what moves the clock."""
-        self._taken[partition].append(read_taken(value, log_time_s, self._rules.max_ahead_s))
+        is_accepted = self._sorting[partition].take(offset, value)
+        taken = read_taken(value, log_time_s, self._rules.max_ahead_s) if is_accepted else None
+        self._taken[partition].append(taken)
         try:
             body = json.loads(value)
         except ValueError:
@@ -154,7 +155,8 @@ class Auditor:
         if place[0] == EVENTS:
             self._check_causes(place, commit, last.offset)
             self._check_generation(place, commit)
-            if problem := step_problem(last.tick, commit.tick, self._taken[place[1]][last.offset : commit.offset]):
+            accepted = [taken for taken in self._taken[place[1]][last.offset : commit.offset] if taken is not None]
+            if problem := step_problem(last.tick, commit.tick, accepted):
                 self._fail(f"{place}: commit {commit.number}: {problem}")
         book.commits.append(commit)
         book.transitions.update(commit.transitions)
@@ -283,9 +285,8 @@ class Auditor:
     def _check_examples(self, shard: int, memory: Memory) -> None:
         """What was handed out, and what waits, are the examples that the records make."""
         commits, taken = self.books[EVENTS, shard].commits, self._taken[shard]
-        offsets = set(self._expected[shard].offsets)
-        accepted = [record for offset, record in enumerate(taken) if offset in offsets and record is not None]
-        moved = list(movers([commit.tick for commit in commits], taken, offsets))
+        accepted = [record for record in taken if record is not None]
+        moved = list(movers([commit.tick for commit in commits], taken))
         chunks = self._chunks_of(shard)
         for prediction in self._rules.goals:
             mine = [chunk for chunk in chunks if chunk.prediction == prediction]
@@ -318,9 +319,7 @@ class Auditor:
     def _check_records(self, shard: int, stored: Held, counted: Mapping[str, int]) -> None:
         """Every record of the log was scored, known as a duplicate, or refused; each once."""
         values = self.logs[EVENTS][shard]
-        wanted = self._expected[shard] = expect(
-            list(values), self._sources[shard], shard, len(self._sources), self._rules.most_users
-        )
+        wanted = self._sorting[shard].found
         names = sorted((n for n in stored.appended if n.startswith("dedupe:")), key=lambda n: int(n.split(":")[1]))
         data = b"".join(stored.appended[name] for name in names)
         accepted = [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]

@@ -101,35 +101,37 @@ class Expected:
     duplicates: int
     dead: dict[int, str]
     """Offset -> the reason, "" for any."""
-    offsets: list[int]
-    """Of those that are accepted."""
 
 
-def expect(values: list[bytes], source: str, partition: int, shards: int, most_users: int) -> Expected:
-    """Sort the records of a partition into accepted, duplicate and refused ones."""
-    found = Expected([], 0, {}, [])
-    known: set[int] = set()
-    users: set[str] = set()
-    for offset, value in enumerate(values):
-        told = read_event(value)
+class Sorting:
+    """Sorts the records of a partition, as they come, into accepted, duplicate and refused ones."""
+
+    def __init__(self, source: str, partition: int, shards: int, most_users: int) -> None:
+        self._source, self._partition, self._shards, self._most_users = source, partition, shards, most_users
+        self.found = Expected([], 0, {})
+        self._known: set[int] = set()
+        self._users: set[str] = set()
+
+    def take(self, offset: int, value: bytes) -> bool:
+        """The next record; whether it is accepted."""
+        found, told = self.found, read_event(value)
         if told is None:
             found.dead[offset] = ""
-            continue
-        if told.user not in users and shard_of(told.user, shards) != partition:
+            return False
+        if told.user not in self._users and shard_of(told.user, self._shards) != self._partition:
             found.dead[offset] = "wrong_partition"
-            continue
-        if told.user not in users and len(users) >= most_users:
+            return False
+        if told.user not in self._users and len(self._users) >= self._most_users:
             found.dead[offset] = "too_many_users"
-            continue
-        hashed = place_hash(source, offset) if told.message_id is None else message_hash(told.message_id)
-        if hashed in known:
+            return False
+        hashed = place_hash(self._source, offset) if told.message_id is None else message_hash(told.message_id)
+        if hashed in self._known:
             found.duplicates += 1
-            continue
-        known.add(hashed)
-        users.add(told.user)
+            return False
+        self._known.add(hashed)
+        self._users.add(told.user)
         found.accepted.append(hashed)
-        found.offsets.append(offset)
-    return found
+        return True
 
 
 def position_of(data: bytes | None) -> int:
@@ -137,8 +139,8 @@ def position_of(data: bytes | None) -> int:
     return 0 if data is None else int(msgspec.msgpack.decode(data)[0])
 
 
-def moved_at(data: bytes) -> float:
-    """When, by the wall clock, the clock of a shard at this position moved last; 0 if it has not."""
+def log_time_of(data: bytes) -> float:
+    """The wall clock of which the clock of a shard at this position is the image; 0 before its first event."""
     return float(msgspec.msgpack.decode(data)[1])
 
 

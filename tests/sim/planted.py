@@ -251,13 +251,18 @@ PLANTED: dict[str, Planted] = {
     ),
     "double_time": Planted(
         "time passes at double speed",
-        found_as=r"Violation: .*(no event explains it|too far)",
+        found_as=r"Violation: .*(from that of the events|too far)",
         patches=planted_steps.double_time,
     ),
     "late_clock": Planted(
         "a record that does not move the clock hides the silence before it",
-        found_as=r"Violation: .*no event explains it",
+        found_as=r"Violation: .*from that of the events",
         patches=planted_steps.late_clock,
+    ),
+    "slow_clock": Planted(
+        "a record that was under way for long slows the clock",
+        found_as=r"Violation: .*from that of the events",
+        patches=planted_steps.slow_clock,
     ),
     "no_models": Planted(
         "models are never put in force",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from typing import Any
@@ -12,7 +12,6 @@ from unittest.mock import patch
 import numpy as np
 
 from models.examples import ExampleChunk
-from streams.core.events import BadEvent, Event
 from streams.core.saving import Saver
 from streams.core.shard import Shard
 from streams.runtime.records import Position
@@ -41,11 +40,23 @@ def double_time() -> AbstractContextManager[Any]:
 
 def late_clock() -> AbstractContextManager[Any]:
     """Found by these checks: the silence was measured from the last record of the batch."""
+    wall_clock = ShardRun._wall_clock
 
-    def moved_at(_: ShardRun, items: Sequence[Event | BadEvent]) -> float:
-        return max(item.log_time_s for item in items if isinstance(item, Event))
+    def of_the_last(run: ShardRun, before_s: float) -> float:
+        return max([wall_clock(run, before_s)] + [record.log_time_s for record in run._records[-1:]])
 
-    return _instead("streams.runtime.shard_run.ShardRun._moved_at", moved_at)
+    return _instead("streams.runtime.shard_run.ShardRun._wall_clock", of_the_last)
+
+
+def slow_clock() -> AbstractContextManager[Any]:
+    """Found by reading: the silence was measured from the record that has moved the clock, however late it came."""
+
+    def of_the_batch(run: ShardRun, before_s: float) -> float:
+        clock_s = run.shard.clock_s
+        moved = clock_s != before_s and not math.isnan(clock_s)
+        return clock_s - run.shard.lead_s if moved else run._reached.log_time_s
+
+    return _instead("streams.runtime.shard_run.ShardRun._wall_clock", of_the_batch)
 
 
 def no_models() -> AbstractContextManager[Any]:

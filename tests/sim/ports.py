@@ -19,7 +19,7 @@ from streams.ports import Claim, CommitBatch, Identity, Loaded, Message, OutboxE
 from streams.runtime.witness import Witness
 from tests.sim.audit_time import Tick
 from tests.sim.auditor import Commit, Place
-from tests.sim.evidence import moved_at, position_of, read_clock
+from tests.sim.evidence import log_time_of, position_of, read_clock
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -125,7 +125,8 @@ class SimStore:
         if "shard" not in batch.blobs:
             return Tick()
         clock_s, started_s = read_clock(batch.blobs["shard"]), self._started_s[claim.epoch, batch.number]
-        return Tick(position_of(batch.position), clock_s, moved_at(batch.position), started_s)
+        offset, log_time_s = position_of(batch.position), log_time_of(batch.position)
+        return Tick(offset, clock_s, log_time_s, self.world.latest_worker_s(), started_s)
 
     def confirm(self, claim: Claim, number: int) -> bool:
         word = self._word("confirm", ["request", "reply"])

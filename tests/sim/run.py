@@ -96,8 +96,7 @@ def _judge(world: World) -> None:
         run = worker.runs[place]
         if isinstance(run, ShardRun):
             memories[place[1]] = _memory(run.shard, world.now() + worker.skew_s if not world.plan.is_calm else 0.0)
-    latest_now_s = world.latest_now_s + max(worker.skew_s for worker in world.workers)
-    world.auditor.finish(held, memories, latest_now_s)
+    world.auditor.finish(held, memories, world.latest_worker_s())
 
 
 def _memory(shard: Shard, now_s: float) -> Memory:
@@ -151,6 +150,7 @@ def _compare(world: World, features: int) -> None:
     plan = replace(world.plan, workers=1, weather=STILL, goes_back=False, crash_at=None)
     alone = World(plan, NONE, world.given_models, features)
     alone.arrivals.clear()
+    alone.latest_now_s = world.latest_now_s  # its records come from there
     alone.records[EVENTS], alone.values[EVENTS] = world.records[EVENTS], world.values[EVENTS]
     for partition, values in enumerate(alone.values[EVENTS]):
         for offset, value in enumerate(values):

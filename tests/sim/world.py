@@ -90,6 +90,10 @@ class World:
         self.latest_now_s = max(self.latest_now_s, now_s)
         return now_s
 
+    def latest_worker_s(self) -> float:
+        """The highest wall clock that a worker may have seen so far."""
+        return self.latest_now_s + max(0.0, *(worker.skew_s for worker in self.workers))
+
     def sleep(self, seconds: float) -> None:
         self.timeline_s += seconds
 

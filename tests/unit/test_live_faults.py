@@ -117,6 +117,39 @@ def test_nor_do_they_when_they_come_in_one_batch_with_what_moved_it() -> None:
     assert run.shard.clock_s == T0 + 3_596.0
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_record_that_was_under_way_for_long_does_not_slow_the_clock(batches: int) -> None:
+    """Found by reading: if it moved the clock, that was held back in every silence by as much as it was late."""
+    run = run_on(MemoryServer(), Away())
+    run.assign()
+    records = [record(0, T0, T0 + 5.0), record(1, T0 + 60.0, T0 + 660.0)]
+    for batch in [records] if batches == 1 else [[one] for one in records]:
+        run.step(batch, {}, None)
+    assert run.shard.clock_s == T0 + 60.0
+    run.step([], {}, T0 + 661.0)
+    assert run.shard.clock_s == T0 + 656.0
+
+
+def test_nor_does_one_that_comes_when_time_has_passed_in_silence() -> None:
+    run = run_on(MemoryServer(), Away())
+    run.assign()
+    run.step([record(0, T0, T0 + 5.0)], {}, T0 + 1_000.0)
+    assert run.shard.clock_s == T0 + 995.0
+    run.step([record(1, T0 + 990.0, T0 + 2_000.0)], {}, None)
+    run.step([], {}, T0 + 2_001.0)
+    assert run.shard.clock_s == T0 + 1_996.0
+
+
+def test_the_clock_gets_ahead_of_the_wall_clock_by_what_a_record_was_at_most() -> None:
+    run = run_on(MemoryServer(), Away())
+    run.assign()
+    far = run.catalog.time.max_ahead_s
+    run.step([record(0, T0 + far, T0), record(1, T0 + far + 61.0, T0 + 60.0)], {}, None)
+    assert run.shard.clock_s == T0 + far  # the second one is of its log time: too far ahead
+    run.step([record(2, T0 + 400.0, T0 + 400.0), record(1, T0 + 500.0, T0 + 400.0)], {}, T0 + 450.0)
+    assert run.shard.clock_s == T0 + 450.0 + far  # a duplicate's lead is none
+
+
 def test_time_that_passed_and_was_saved_does_not_pass_again_after_a_restart() -> None:
     server, away = MemoryServer(), Away()
     first = run_on(server, away)
