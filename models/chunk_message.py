@@ -135,10 +135,10 @@ def _unpack(wire: _Wire, prediction: int) -> ExampleChunk:
         # A copy in native byte order: frombuffer gives a read-only view, which compiled code takes as another type.
         arrays[name] = np.frombuffer(wire.columns, kind, size, at).astype(kind.newbyteorder("="))
         at += size * kind.itemsize
-    arrays["x"] = arrays["x"].reshape(n, features)
     try:
+        arrays["x"] = arrays["x"].reshape(n, features)
         return ExampleChunk(
             prediction=prediction, number=wire.number, previous=wire.previous, shard=wire.shard, **arrays
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # the second for sizes that no array can have
         raise ModelError(f"a chunk of {wire.prediction_id} cannot be used: {error}") from error

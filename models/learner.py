@@ -224,7 +224,8 @@ class PredictionLearner:
         """How often a chunk, or several in a row, had not come when the next one did."""
         self._seen: dict[int, int] = {}
         self._building: int | None = None
-        self._served_from_s = math.inf
+        self.served_from_s = math.inf
+        """From when on likelihoods are served, seconds since 1970 UTC; infinite while it warms up."""
         self._made: tuple[tuple[int, Status], PredictionSnapshot] | None = None
         self._changed = False
 
@@ -250,7 +251,7 @@ class PredictionLearner:
         if refused:
             self.refused += refused
             chunk = chunk.take(usable)
-        self.quality.add(chunk, self._served_from_s)
+        self.quality.add(chunk, self.served_from_s)
         self._warm_up(chunk)
         self._seen[chunk.shard] = chunk.number
         self._changed = True
@@ -285,7 +286,7 @@ class PredictionLearner:
         had_left = self.warmup.left
         self.warmup.add(chunk)
         if self.warmup.left and not had_left:
-            self._served_from_s = float(chunk.time_s.max()) + self.spec.label_delay_s + GOING_LIVE_S
+            self.served_from_s = float(chunk.time_s.max()) + self.spec.label_delay_s + GOING_LIVE_S
 
     def snapshot(self, version: int, *, built: bool = True) -> PredictionSnapshot:
         """The model as `version`. `built`: all shards have counted their users anew; before that nothing is LIVE."""
@@ -312,7 +313,7 @@ class PredictionLearner:
         if changed_only and not self._changed:
             return {}
         counts = self.learned, self.goals, self.refused, self.missed
-        head = _Head(FORMAT, self.model.features, self._seen, *counts, self._building, self._served_from_s)
+        head = _Head(FORMAT, self.model.features, self._seen, *counts, self._building, self.served_from_s)
         fields = {"head": msgspec.msgpack.encode(head), "model": self._model_bytes(codec)}
         fields |= {f"warmup:{k}": v for k, v in self.warmup.state(changed_only=changed_only).items()}
         fields |= {f"quality:{k}": v for k, v in self.quality.state(changed_only=changed_only).items()}
@@ -336,7 +337,7 @@ class PredictionLearner:
         self._restore_model(model, codec)
         self.warmup = Warmup.load(_below("warmup:", fields))
         self.quality = Quality.load(_below("quality:", fields))
-        self._seen, self._building, self._served_from_s = head.seen, head.building, head.served_from_s
+        self._seen, self._building, self.served_from_s = head.seen, head.building, head.served_from_s
         self.learned, self.goals = head.learned, head.goals
         self.refused, self.missed = head.refused, head.missed
 

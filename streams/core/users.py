@@ -20,7 +20,7 @@ from streams.core.state import Users
 _USER_SEED = 0x7573_6572  # user ids are hashed with a salt of their own
 _FIRST_ROWS = 1024
 _OLD_BUCKET = -1_000_000
-_BUCKETS = np.dtype(  # the buckets of one name, as stored behind the row
+BUCKETS = np.dtype(  # the buckets of one name, as stored behind the row
     [
         ("name", np.int64),
         ("newest_hour", np.int64),
@@ -139,11 +139,11 @@ class UserTable:
         slot = h.slot[rows]
         used = (slot >= 0) & (h.newest_hour[slot] != _OLD_BUCKET)  # one that only a duplicate asked for stays empty
         slots = slot[used]
-        packed = np.empty(len(slots), _BUCKETS)
+        packed = np.empty(len(slots), BUCKETS)
         packed["name"] = np.nonzero(used)[1]
         packed["newest_hour"], packed["newest_day"] = h.newest_hour[slots], h.newest_day[slots]
         packed["hours"], packed["days"] = h.hours[slots], h.days[slots]
-        data, width = packed.tobytes(), _BUCKETS.itemsize
+        data, width = packed.tobytes(), BUCKETS.itemsize
         ends = [0, *(width * np.cumsum(used.sum(axis=1))).tolist()]
         return [data[start:end] for start, end in pairwise(ends)]
 
@@ -156,12 +156,12 @@ class UserTable:
         self.buffer[row] = np.frombuffer(stored, np.uint8, width, 8)
         at = 8 + width
         while at < len(stored):
-            buckets = np.frombuffer(stored, _BUCKETS, 1, at)[0]
+            buckets = np.frombuffer(stored, BUCKETS, 1, at)[0]
             slot = self.need_slot(row, int(buckets["name"]))
             h = self.history
             h.newest_hour[slot], h.newest_day[slot] = buckets["newest_hour"], buckets["newest_day"]
             h.hours[slot], h.days[slot] = buckets["hours"], buckets["days"]
-            at += _BUCKETS.itemsize
+            at += BUCKETS.itemsize
         return row
 
 

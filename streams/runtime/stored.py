@@ -88,7 +88,7 @@ class StoredState:
 
     def served_from_s(self, p: int) -> float | None:
         """From when on prediction number `p` serves likelihoods, seconds since 1970 UTC; None while warming up."""
-        served_s = self.learner.predictions[p]._served_from_s  # noqa: SLF001  the learner shows it in no other way
+        served_s = self.learner.predictions[p].served_from_s
         return served_s if math.isfinite(served_s) else None
 
 

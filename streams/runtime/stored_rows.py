@@ -15,7 +15,7 @@ from models.features import DAY_S
 from models.jit import F64, I64
 from models.layout import EPOCH, SCORED_T, Layout, Rows
 from streams.core.history import DAY_BUCKETS, DAYS, HOUR_BUCKETS, HOUR_S
-from streams.core.users import _BUCKETS
+from streams.core.users import BUCKETS
 from streams.runtime.stored import StoredState
 
 _NUMBER_BYTES = 8
@@ -39,12 +39,12 @@ class StoredRows:
         width = _NUMBER_BYTES + layout.row_bytes
         heads = b"".join([data[:width] for data in stored])
         raw = np.frombuffer(heads, np.uint8).reshape(len(stored), width)
-        tails = np.array([len(data) - width for data in stored], np.int64) // _BUCKETS.itemsize
+        tails = np.array([len(data) - width for data in stored], np.int64) // BUCKETS.itemsize
         return cls(
             numbers=raw[:, :_NUMBER_BYTES].copy().view(np.int64)[:, 0],
             rows=layout.views(np.ascontiguousarray(raw[:, _NUMBER_BYTES:])),
             _owner=np.repeat(np.arange(len(stored)), tails),
-            _buckets=np.frombuffer(b"".join([data[width:] for data in stored]), _BUCKETS),
+            _buckets=np.frombuffer(b"".join([data[width:] for data in stored]), BUCKETS),
         )
 
     def __len__(self) -> int:

@@ -84,6 +84,14 @@ def test_fields_that_do_not_fit_are_refused(place: int, value: object, reason: s
         ChunkMessage.from_bytes(msgspec.msgpack.encode(fields), IDS)
 
 
+@pytest.mark.parametrize("features", [2**62, 2**63, 2**64 - 1])
+def test_no_examples_of_more_features_than_an_array_can_have_are_refused(features: int) -> None:
+    fields = msgspec.msgpack.decode(message(0).to_bytes())
+    fields[7] = features
+    with pytest.raises(ModelError, match="cannot be used"):
+        ChunkMessage.from_bytes(msgspec.msgpack.encode(fields), IDS)
+
+
 def test_a_chunk_of_another_question_is_left_alone() -> None:
     sent = dataclasses.replace(message(), question="old").to_bytes()
     assert ChunkMessage.from_bytes(sent, {}, {}) is None

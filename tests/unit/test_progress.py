@@ -98,7 +98,7 @@ def test_a_comparison_that_was_made_is_told() -> None:
 def test_a_prediction_that_went_live_says_when_it_is_judged_first() -> None:
     state = state_at(START_S + 120 * DAY_S)
     learner = state.learner.predictions[0]
-    learner._served_from_s = datetime(2024, 4, 20, 12, tzinfo=UTC).timestamp()
+    learner.served_from_s = datetime(2024, 4, 20, 12, tzinfo=UTC).timestamp()
     learner.warmup.reason = "beats"
     summary = summarize(state)
     found = summary.predictions[0]
