@@ -33,6 +33,17 @@ class Taken(NamedTuple):
     time_s: float
     """By which the shard goes."""
     log_time_s: float
+    price: float = 0.0
+
+
+class Seen(NamedTuple):
+    """An accepted record of a commit that stands."""
+
+    record: Taken
+    clock_s: float
+    """The shard's, when it had taken the record."""
+    has_moved: bool
+    """Whether that was this record: nothing that the shard knew of was later."""
 
 
 def read_taken(value: bytes, log_time_s: float, max_ahead_s: float) -> Taken | None:
@@ -41,7 +52,7 @@ def read_taken(value: bytes, log_time_s: float, max_ahead_s: float) -> Taken | N
     if told is None:
         return None
     time_s = told.time_s if told.time_s <= log_time_s + max_ahead_s else log_time_s
-    return Taken(told.user, told.name, time_s, log_time_s)
+    return Taken(told.user, told.name, time_s, log_time_s, told.price)
 
 
 def step_problem(before: Tick, after: Tick, accepted: Sequence[Taken]) -> str | None:
@@ -78,16 +89,17 @@ def end_problem(last: Tick, clock_s: float, now_s: float, latest_now_s: float) -
     return None
 
 
-def movers(ticks: Sequence[Tick], records: Sequence[Taken | None]) -> Iterator[Taken]:
-    """The records that have moved the clock: nothing that the shard knew of was later than they."""
+def seen(ticks: Sequence[Tick], records: Sequence[Taken | None]) -> Iterator[Seen]:
+    """The accepted records, with what they found and made of the clock."""
     before = Tick()
     for tick in ticks:
         latest_s = before.clock_s if math.isnan(tick.started_s) else max(tick.started_s, _known(before.clock_s))
         for offset in range(before.offset, tick.offset):
             record = records[offset]
-            if record is not None and not record.time_s <= latest_s:
-                yield record
-                latest_s = record.time_s
+            if record is not None:
+                has_moved = not record.time_s <= latest_s
+                latest_s = record.time_s if has_moved else latest_s
+                yield Seen(record, latest_s, has_moved)
         before = tick
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from tests.sim.audit_examples import example_problems, label_problems, waiting_problems
+from tests.sim.audit_examples import example_problems, label_problems, late_goals, waiting_problems
 from tests.sim.audit_models import learner_problems, shard_problems
-from tests.sim.audit_time import Taken, Tick, end_problem, movers, read_taken, step_problem
+from tests.sim.audit_time import Taken, Tick, end_problem, read_taken, seen, step_problem
 from tests.sim.evidence import (
     KIND_CROSSING,
     Chunk,
@@ -284,17 +284,18 @@ class Auditor:
 
     def _check_examples(self, shard: int, memory: Memory) -> None:
         """What was handed out, and what waits, are the examples that the records make."""
-        commits, taken = self.books[EVENTS, shard].commits, self._taken[shard]
-        accepted = [record for record in taken if record is not None]
-        moved = list(movers([commit.tick for commit in commits], taken))
-        chunks = self._chunks_of(shard)
-        for prediction in self._rules.goals:
+        rules, commits, chunks = self._rules, self.books[EVENTS, shard].commits, self._chunks_of(shard)
+        accepted = list(seen([commit.tick for commit in commits], self._taken[shard]))
+        late, counted = late_goals(rules, chunks, accepted), memory.counters["late_goals"]
+        self.checked["late goals"] += late
+        if counted != late:
+            self._fail(f"shard {shard}: {counted} late goals are counted, and {late} have come")
+        for prediction in rules.goals:
             mine = [chunk for chunk in chunks if chunk.prediction == prediction]
-            self.checked["examples"] += len(moved)
+            self.checked["examples"] += sum(each.has_moved for each in accepted)
             self.checked["labels"] += sum(example[3] for chunk in mine for example in chunk.examples)
-            rules, sides = self._rules, {"accepted": accepted, "movers": moved}
-            self._fail_with(shard, example_problems(rules, prediction, mine, memory, **sides))
-            self._fail_with(shard, label_problems(rules, prediction, mine, **sides))
+            self._fail_with(shard, example_problems(rules, prediction, mine, memory, accepted=accepted))
+            self._fail_with(shard, label_problems(rules, prediction, mine, accepted=accepted))
 
     def _chunks_of(self, shard: int) -> list[Chunk]:
         """In the order of the commits that stand."""

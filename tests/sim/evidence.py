@@ -74,6 +74,8 @@ class Told:
     time_s: float
     name: str | None
     """None for traits."""
+    price: float
+    """0 for none."""
 
 
 @lru_cache(maxsize=4_096)
@@ -89,7 +91,8 @@ def read_event(value: bytes) -> Told | None:
         time_s = datetime.fromisoformat(body["timestamp"]).timestamp()
     except (KeyError, ValueError):
         return None
-    return Told(body["userId"], body.get("messageId"), time_s, body.get("event"))
+    price = (body.get("properties") or {}).get("price") or 0.0
+    return Told(body["userId"], body.get("messageId"), time_s, body.get("event"), price)
 
 
 @dataclass(slots=True)
@@ -183,6 +186,11 @@ class Chunk:
     """The distribution of its shard at that hour, BINS numbers of 32 bits."""
     of_model: bool
     """Whether that is of what the model says, not of the heuristic."""
+
+    @property
+    def handed_out_s(self) -> float:
+        """The whole hour of the shard's clock at which it was made: its number tells it."""
+        return (self.number >> 16) * 3_600.0
 
 
 @lru_cache(maxsize=4_096)

@@ -289,5 +289,15 @@ PLANTED: dict[str, Planted] = {
         found_as=r"Violation: .*(a label is false|chunks are not those)",
         patches=planted_steps.lost_goals,
     ),
+    "late_goals": Planted(
+        "late goals are ignored",
+        found_as=r"Violation: .*(late goals are counted|chunks are not those)",
+        patches=planted_steps.late_goals,
+    ),
+    "delayed_goals": Planted(
+        "a goal that comes late does not reach the examples that still wait for it",
+        found_as=r"Violation: .*(a label is false|are not those|late goals are counted)",
+        patches=planted_steps.delayed_goals,
+    ),
 }
 """By name. The first four are those that the design names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from typing import Any
@@ -12,8 +12,10 @@ from unittest.mock import patch
 import numpy as np
 
 from models.examples import ExampleChunk
+from streams.core.events import BadEvent, Event
 from streams.core.saving import Saver
 from streams.core.shard import Shard
+from streams.core.state import LABELLED_HOUR
 from streams.runtime.records import Position
 from streams.runtime.shard_run import ShardRun
 
@@ -87,6 +89,33 @@ def lost_examples() -> AbstractContextManager[Any]:
 def _without_first(chunk: ExampleChunk) -> dict[str, Any]:
     columns = {field.name: getattr(chunk, field.name) for field in fields(chunk)}
     return {name: column[1:] for name, column in columns.items() if isinstance(column, np.ndarray)}
+
+
+def late_goals() -> AbstractContextManager[Any]:
+    """What comes after its labels is neither counted nor anything else."""
+    return _goals_not_seen(lambda shard, time_s: time_s + shard.catalog.time.lateness_s < _labelled_s(shard))
+
+
+def delayed_goals() -> AbstractContextManager[Any]:
+    """What comes late, but before its labels, does not reach the examples that wait for it."""
+    return _goals_not_seen(lambda shard, time_s: _labelled_s(shard) < time_s < shard.clock_s)
+
+
+def _labelled_s(shard: Shard) -> float:
+    return float(shard.si[LABELLED_HOUR]) * 3_600.0
+
+
+def _goals_not_seen(is_not_seen: Callable[[Shard, float], bool]) -> AbstractContextManager[Any]:
+    feed = Shard.feed
+
+    def blind(shard: Shard, items: Sequence[Event | BadEvent]) -> None:
+        feed(shard, items)
+        events = shard._batch.events
+        for e, time_s in enumerate(events.time_s.tolist()):
+            if is_not_seen(shard, time_s):
+                events.bits[e] = 0
+
+    return _instead("streams.core.shard.Shard.feed", blind)
 
 
 def lost_goals() -> AbstractContextManager[Any]:

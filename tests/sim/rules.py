@@ -27,6 +27,8 @@ class Rules:
     """Of every prediction, in the catalog's order."""
     goals: Mapping[str, str]
     """Of predictions for everybody whose goal is one event: its name."""
+    goal_events: Mapping[str, float]
+    """Every event that a goal asks for, done or not: the least price at which it counts."""
     keeps_examples: bool
     given: Mapping[str, bytes]
     """In calm runs, the models that are in force all the time, as messages: none of a learner reaches a shard."""
@@ -50,6 +52,17 @@ class Memory:
     """Nothing was recorded since examples were handed out last."""
 
 
+def _goal_events(predictions: Sequence[str]) -> dict[str, float]:
+    least: dict[str, float] = {}
+    for prediction in predictions:
+        goal = PREDICTIONS[prediction]["goal"]
+        for atom in goal.get("any", [goal]):
+            name = atom.get("did") or atom["did_not"]
+            price = atom.get("where", {}).get("price", {}).get("min", 0.0)
+            least[name] = min(price, least.get(name, price))
+    return least
+
+
 def rules_of(plan: Plan, given: Mapping[str, Snapshot]) -> Rules:
     """As the catalog of a plan has them. `given`: key of a model -> the model."""
     catalog = plan.catalog
@@ -59,6 +72,7 @@ def rules_of(plan: Plan, given: Mapping[str, Snapshot]) -> Rules:
         max_ahead_s=catalog.time.max_ahead_s,
         lateness_s=catalog.time.lateness_s,
         windows_s={name: prediction.window_s for name, prediction in catalog.predictions.items()},
+        goal_events=_goal_events(list(catalog.predictions)),
         goals={name: made["goal"]["did"] for name, made in goals.items() if list(made["goal"]) == ["did"]},
         keeps_examples=catalog.limits.pending_examples >= NEVER_THINNED,
         given={key.partition(":")[2]: snapshot.to_bytes() for key, snapshot in given.items()},

@@ -37,7 +37,7 @@ FAULTS = {
 }
 """Every kind that must have been injected. What is drawn and never happens would prove nothing."""
 
-CHECKS = ("clocks", "waiting", "examples", "labels", "models", "distributions")
+CHECKS = ("clocks", "waiting", "examples", "labels", "late goals", "models", "distributions")
 """Of the end of a run: each must have had something to judge."""
 
 _done: dict[int, Result] = {}
