@@ -4,7 +4,7 @@ what was counted. Each is one commit, so a stop between any two is safe: what wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -26,16 +26,31 @@ class JoiningShard:
     """Gives the records of the partition between two offsets."""
     predictions: frozenset[str]
     """Those that the learner has taken over."""
-    version: int
-    """Of the models, as the live learner counts them."""
+    versions: Mapping[str, int]
+    """Of their models, as the live learners count them."""
     words: str
     """What to say of it in the log."""
 
     def number_models(self, shard: Shard) -> None:
         """Lock-step numbers models by hours, a service by their places in the log: later ones must be newer."""
         snapshot = shard.snapshot
-        predictions = tuple(replace(one, version=self.version) for one in snapshot.predictions)
+        names = shard.definitions.prediction_ids
+        predictions = tuple(
+            replace(one, version=self.versions.get(name, one.version))
+            for name, one in zip(names, snapshot.predictions, strict=True)
+        )
         shard.snapshot = Snapshot(snapshot.version, predictions, snapshot.counts, snapshot.names)
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningLearner:
+    """What was learned of all shards together, for a live learner to take over."""
+
+    id: str
+    """Of the reading: no other has the same."""
+    predictions: frozenset[str]
+    """Those that are to be taken over."""
+    learned: PastLearner
 
 
 class Pasts(Protocol):
@@ -48,11 +63,11 @@ class Pasts(Protocol):
     def of_shard(self, shard: int, catalog: Catalog) -> JoiningShard | None:
         """What shard `shard` has to take over; None as long as there is nothing (for this catalog)."""
 
-    def of_learner(self, catalog: Catalog) -> tuple[PastLearner, frozenset[str]] | None:
-        """What the learner has to take over, and of which predictions."""
+    def of_learner(self, partition: int, catalog: Catalog) -> JoiningLearner | None:
+        """What the learner of a partition of the examples has to take over, or has taken over already."""
 
-    def learner_joined(self, catalog: Catalog, version: int) -> None:
-        """The learner has, durably; its next model has a higher version than this."""
+    def learner_joined(self, partition: int, reading: str, version: int) -> None:
+        """It has taken it over, durably; models that it makes from now on have higher versions than this."""
 
 
 class NoPasts:
@@ -63,8 +78,8 @@ class NoPasts:
     def of_shard(self, shard: int, catalog: Catalog) -> None:
         """Nothing."""
 
-    def of_learner(self, catalog: Catalog) -> None:
+    def of_learner(self, partition: int, catalog: Catalog) -> None:
         """Nothing."""
 
-    def learner_joined(self, catalog: Catalog, version: int) -> None:
+    def learner_joined(self, partition: int, reading: str, version: int) -> None:
         """Never."""

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from config.catalog import Catalog
-from config.errors import ModelError
+from config.errors import Fenced, ModelError
 from models.chunk_message import ChunkMessage
 from models.jit import I64
 from models.learner import Learner, prediction_specs
@@ -27,7 +27,7 @@ from streams.ports import MAX_MESSAGE_BYTES, Claim, CommitBatch, Loaded, Message
 from streams.runtime.about import CATALOG_BLOB, about_blobs
 from streams.runtime.definitions import FixedCatalog, Wanted
 from streams.runtime.history import PastLearner, counts_of
-from streams.runtime.joining import NoPasts, Pasts
+from streams.runtime.joining import JoiningLearner, NoPasts, Pasts
 from streams.runtime.latest_models import model_key
 from streams.runtime.learned_features import LearnedFeatures, learner_fields
 from streams.runtime.lockstep import LEARNER_PREFIX
@@ -48,6 +48,10 @@ class _Marks(msgspec.Struct):
 
     snapshot_at: dict[str, int] = {}
     live: list[str] = []
+    first_at: dict[str, int] = {}
+    """Where the first chunk of its question stood. Where a past is taken over, chunks since then may lie behind it."""
+    joined: tuple[str, int] | None = None
+    """The reading of the past that was taken over last, and where it stood in the log then."""
 
 
 class LearnerRun:
@@ -87,8 +91,6 @@ class LearnerRun:
         self._every = every
         self._codec = codec
         self._pasts = pasts or NoPasts()
-        self._joined: PastLearner | None = None
-        """What it has taken over last."""
         self._features: LearnedFeatures
         self._stored: set[str] = set()
         """Names of the learner's parts that the store has."""
@@ -175,6 +177,7 @@ class LearnerRun:
             del self._counts[place]
             batch.blobs[f"{COUNTS_PREFIX}{place[0]}:{place[1]}"] = b""
         self._marks.snapshot_at = {name: at for name, at in self._marks.snapshot_at.items() if name in kept}
+        self._marks.first_at = {name: at for name, at in self._marks.first_at.items() if name in kept}
         self._marks.live = [name for name in self._marks.live if name in kept]
         self._learner, self._saves_catalog = learner, True
         self._use(catalog)
@@ -184,40 +187,59 @@ class LearnerRun:
         """Learn a batch of chunks and commit. Whatever it raises, the memory is dropped.
 
         A record that is no chunk, or one of another format, is told and left out: it would end every worker at every
-        start. Raises ModelError for a model that does not fit into a message, and what `commit_batch` does.
+        start. Raises ModelError for a model that does not fit into a message, Fenced also where chunks that were read
+        already have to be read again, and what `commit_batch` does.
         """
         catalog = self._wanted.catalog
-        past = self._pasts.of_learner(catalog)
-        if past is not None and past[0] is self._joined:
-            past = None
-        if not records and past is None:
-            return
+        past = self._pasts.of_learner(self.number, catalog)
         try:
-            self._step(records, catalog, past)
-            if past is not None:
-                self._joined = past[0]
-                self._pasts.learner_joined(catalog, self.position.offset)
+            if past is not None and not self._has_joined(past):
+                self._take_over(past, catalog)
+            if records:
+                self._learn(records, catalog)
         except BaseException:
             self.drop()
             raise
 
-    def _step(
-        self, records: Sequence[Record], catalog: Catalog, past: tuple[PastLearner, frozenset[str]] | None
-    ) -> None:
-        assert self._claim is not None, "assign comes first"
+    def _has_joined(self, past: JoiningLearner) -> bool:
+        """Whether this is taken over already; then it is said again: whoever did it may have had no time to."""
+        joined = self._marks.joined
+        if joined is None or joined[0] != past.id:
+            return False
+        self._pasts.learner_joined(self.number, *joined)
+        return True
+
+    def _take_over(self, past: JoiningLearner, catalog: Catalog) -> None:
+        """In a commit of its own. Raises Fenced where chunks have to be read again that were read before."""
+        batch = self._new_batch()
+        if catalog is not self.catalog:
+            self._go_on_under(catalog, batch)
+        at = self.position
+        again_at = min((self._marks.first_at.get(name, at.offset) for name in past.predictions), default=at.offset)
+        self._join(past.learned, past.predictions, batch)
+        if again_at < at.offset:
+            # Chunks of these predictions were learned already. Those that are in the past have known numbers, the
+            # others would be lost with what they were learned by. No model may be made twice.
+            batch.position = Position(again_at, at.log_time_s).to_bytes()
+            self._marks.snapshot_at |= dict.fromkeys(past.predictions, at.offset - 1)
+        self._marks.joined = past.id, at.offset
+        self._save(batch)
+        self._commit(batch)
+        self._pasts.learner_joined(self.number, past.id, at.offset)
+        if again_at < at.offset:
+            raise Fenced(f"{self._source}: chunks from offset {again_at} on are learned again, behind the past")
+
+    def _new_batch(self) -> CommitBatch:
         assert self._known_number is not None, "assign comes first"
-        batch = CommitBatch(
-            number=self._known_number + 1,
-            position=self.position.to_bytes(),
-        )
-        if records:
-            batch.position = Position(records[-1].offset + 1, records[-1].log_time_s).to_bytes()
+        return CommitBatch(number=self._known_number + 1, position=self.position.to_bytes())
+
+    def _learn(self, records: Sequence[Record], catalog: Catalog) -> None:
+        batch = self._new_batch()
+        batch.position = Position(records[-1].offset + 1, records[-1].log_time_s).to_bytes()
         refused: list[tuple[int, Exception]] = []
         self._may_look = True
         if catalog is not self.catalog:
             self._go_on_under(catalog, batch)
-        if past is not None:
-            self._join(*past, batch)
         for record in records:
             try:
                 message = self._read(record, batch)
@@ -229,10 +251,17 @@ class LearnerRun:
                 continue
             if not self.learner.learn(message.chunk):
                 continue  # one that was seen: its distribution is an older one, too
+            self._marks.first_at.setdefault(message.prediction_id, record.offset)
             self._take_counts(message, batch)
             if self._is_due(message.prediction_id, record.offset):
                 batch.messages.append(self._snapshot(message.prediction_id, record.offset))
         self._save(batch)
+        self._commit(batch)
+        self.learned_chunks += len(records) - len(refused)
+        self._tell(refused)
+
+    def _commit(self, batch: CommitBatch) -> None:
+        assert self._claim is not None, "assign comes first"
         ports = self._ports
         self._trim = commit_batch(
             ports.store,
@@ -245,8 +274,6 @@ class LearnerRun:
         )
         self._known_number = batch.number
         self.position = Position.from_bytes(batch.position)
-        self.learned_chunks += len(records) - len(refused)
-        self._tell(refused)
 
     def _join(self, past: PastLearner, predictions: frozenset[str], batch: CommitBatch) -> None:
         """Take over what was learned of these predictions from the log's beginning. It is stored with `batch`."""

@@ -6,25 +6,21 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from config.settings import load_settings
-from streams.adapters.definition_store import Change, Entry, Step
-from streams.adapters.redis_definitions import RedisDefinitions
 from streams.adapters.redis_reader import RedisReader
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.runtime.stored import read_state
 from streams.simulate.run import Plan
+from tests.integration.definitions_world import ADDED, ORDERED, define, is_complete, knows, members, phase, who
 from tests.integration.simulate_world import simulated
 from tests.integration.test_embedded_worker import SHARDS, EmbeddedWorld
 from tests.integration.worker_world import START_MS, Sent, WorkerProcess, await_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
-ORDERED = {"event": "Order Completed", "count": {"min": 1}}
-ADDED = {"event": "Product Added", "count": {"min": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -44,42 +40,6 @@ def world(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[EmbeddedWorld]:
     world = EmbeddedWorld(load_settings(redis_url=valkey.url, shards=SHARDS), tmp_path)
     yield world
     world.close()
-
-
-def define(world: EmbeddedWorld, kind: Any, id_: str, definition: dict[str, Any]) -> None:
-    """As the API does."""
-    kept = RedisDefinitions(str(world.settings.redis_url))
-    revision, now_s = kept.revision(), time.time()
-    found = kept.kept().find(kind, id_)
-    made = (revision + 1, 0) if found is None else found.made
-    entry = Entry(kind, id_, definition, revision + 1, made, now_s, now_s)
-    before = None if found is None else found.definition
-    change = Change(kind, id_, "create" if before is None else "edit", now_s, "test", before, definition)
-    kept.write(revision, [Step(entry, change)])
-    kept.close()
-
-
-def knows(world: EmbeddedWorld, segment: str) -> bool:
-    """Whether every shard stands under a catalog with the segment."""
-    stored = [world.store.hget(f"tl:{{{shard}}}:state", "catalog") for shard in range(SHARDS)]
-    return all(data is not None and segment in msgspec.json.decode(data)["segments"] for data in stored)
-
-
-def members(world: EmbeddedWorld, segment: str) -> set[str]:
-    found: set[bytes] = set()
-    for shard in range(SHARDS):
-        found |= world.store.smembers(f"tl:{{{shard}}}:members:{segment}")
-    return {user.decode() for user in found}
-
-
-def who(traffic: list[Sent], event: str, times: int) -> set[str]:
-    """By brute force over everything that was sent."""
-    seen: dict[str, set[str]] = {}
-    for user, value in traffic:
-        body = msgspec.json.decode(value)
-        if body.get("event") == event:
-            seen.setdefault(user, set()).add(body["messageId"])
-    return {user for user, ids in seen.items() if len(ids) >= times}
 
 
 def test_a_segment_is_there_within_a_second_without_a_restart_and_says_who_was_told_what(
@@ -180,4 +140,30 @@ def test_a_prediction_learns_from_the_log_while_the_service_goes_on_and_is_told_
     assert learned["adds_1d"] == learned["views_1d"] > 1_000, "both have the same audience and window"
     await_until(lambda: members(world, "added") == who(traffic, "Product Added", 2), "members", seconds=90.0)
     assert not (world.data_dir / "past").exists()
+    assert worker.stop() < 10.0
+
+
+def test_a_worker_that_is_killed_while_history_is_read_and_while_it_joins_reads_it_anew_and_learns_all_of_it_once(
+    world: EmbeddedWorld, traffic: list[Sent]
+) -> None:
+    worker = world.start_working()
+    world.produce(traffic[: 3 * len(traffic) // 4])
+    world.await_end(worker)
+    goal = {"did": "Product Added"}
+    define(world, "prediction", "adds_1d", {"name": "Adds within a day", "goal": goal, "window": "24h"})
+    await_until(lambda: phase(world) == "reading", "the past is read", seconds=60.0, watched=[worker])
+    worker.kill()
+    worker = world.start_working()
+    world.produce(traffic[: 7 * len(traffic) // 8])
+    await_until(lambda: any(is_complete(world, "adds_1d")), "a shard has joined", seconds=120.0, watched=[worker])
+    worker.kill()
+    worker = world.start_working()
+    world.produce(traffic)
+    await_until(lambda: all(is_complete(world, "adds_1d")), "all shards have joined", seconds=120.0, watched=[worker])
+    world.await_end(worker)
+    with closing(RedisReader(str(world.settings.redis_url))) as reader:
+        found = {one.spec.id: one for one in read_state(reader).learner.predictions}
+    assert found["adds_1d"].learned == found["views_1d"].learned > 1_000, "both have the same audience and window"
+    assert found["adds_1d"].missed == 0
+    await_until(lambda: not (world.data_dir / "past").exists(), "what was read is gone", seconds=20.0)
     assert worker.stop() < 10.0

@@ -17,7 +17,7 @@ from streams.core.decode import SegmentDecoder
 from streams.core.message_hash import id_hash, place_hash
 from streams.core.shard import Shard
 from streams.runtime.history import HistoryRun, PastLearner, PastShard
-from streams.runtime.joining import JoiningShard
+from streams.runtime.joining import JoiningLearner, JoiningShard
 from streams.runtime.lockstep import LockStep
 from streams.runtime.records import Record
 from tests.unit.test_live_redefine import AFTER, Service, run
@@ -95,23 +95,32 @@ class MemoryPasts:
     logs: Sequence[Sequence[bytes]] = ()
     past: PastLearner | None = None
     states: list[PastShard] = field(default_factory=list)
+    readings: int = 0
     version: int | None = None
+    told: list[tuple[str, int]] = field(default_factory=list)
+    """What learners have said."""
     joined: list[int] = field(default_factory=list)
+    may_join: frozenset[int] = frozenset(range(SHARDS))
 
     def read(self, logs: Sequence[Sequence[bytes]], ends: Sequence[int]) -> None:
         found = history(AFTER, [log[:end] for log, end in zip(logs, ends, strict=True)])
-        self.past, self.logs = found.learned(), logs
+        self.past, self.logs, self.version = found.learned(), logs, None
+        self.readings += 1
         self.states = [found.shard_state(n) for n in range(len(logs))]
 
-    def of_learner(self, catalog: Catalog) -> tuple[PastLearner, frozenset[str]] | None:
-        return None if self.past is None or catalog is not AFTER else (self.past, frozenset({"views"}))
+    def of_learner(self, partition: int, catalog: Catalog) -> JoiningLearner | None:
+        assert partition == 0
+        if self.past is None or catalog is not AFTER:
+            return None
+        return JoiningLearner(f"reading {self.readings}", frozenset({"views"}), self.past)
 
-    def learner_joined(self, catalog: Catalog, version: int) -> None:
-        assert catalog is AFTER
+    def learner_joined(self, partition: int, reading: str, version: int) -> None:
+        assert (partition, reading) == (0, f"reading {self.readings}")
         self.version = version
+        self.told.append((reading, version))
 
     def of_shard(self, shard: int, catalog: Catalog) -> JoiningShard | None:
-        if self.version is None or catalog is not AFTER:
+        if self.version is None or catalog is not AFTER or shard not in self.may_join:
             return None
         state, log = self.states[shard], records(self.logs[shard])
 
@@ -120,7 +129,12 @@ class MemoryPasts:
             return state.load(AFTER, shard=shard, shards=len(self.states), codec=None)
 
         return JoiningShard(
-            state.offset, load, lambda start, end: iter([log[start:end]]), frozenset({"views"}), self.version, "views"
+            state.offset,
+            load,
+            lambda start, end: iter([log[start:end]]),
+            frozenset({"views"}),
+            {"views": self.version},
+            "views",
         )
 
 
@@ -179,6 +193,50 @@ def test_late_predictions_of_several_shards_learn_every_example_once() -> None:
     assert service.learner.foreign_chunks == service.learner.refused_chunks == 0
     assert all(run_.shard.serves(0) and run_.since.is_complete for run_ in service.shards)
     assert {s.snapshot.predictions[0].status for s in (run_.shard for run_ in service.shards)} == {Status.LIVE}
+
+
+def test_a_past_that_is_read_anew_while_some_shards_have_joined_costs_no_example() -> None:
+    logs = traffic(2_400)
+    pasts = MemoryPasts(may_join=frozenset({0}))
+    service = Service(pasts=pasts)
+    size, again = max(map(len, logs)) // 30 + 1, [0] * SHARDS
+    for round_ in range(30):
+        if round_ == 12:
+            service.turn(*range(SHARDS + 1))
+        if round_ == 15:
+            pasts.read(logs, [run_.position.offset for run_ in service.shards])
+        if round_ == 18:
+            assert pasts.joined == [0]
+            again = [run_.position.offset for run_ in service.shards]
+        if round_ == 22:  # of what shard 0 has said since round 18 the new reading knows nothing
+            pasts.read(logs, again)
+            pasts.may_join = frozenset(range(SHARDS))
+        for shard, log in enumerate(logs):
+            service.work(shard, log[: size * (round_ + 1)])
+        service.learn()
+    service.learn()
+    always = Service()
+    always.turn(*range(SHARDS + 1))
+    run(always, changes={})
+    assert sorted(pasts.joined) == list(range(SHARDS))
+    assert [reading for reading, _ in pasts.told[:1] + pasts.told[-1:]] == ["reading 1", "reading 2"]
+    assert service.learned() == always.learned()
+    assert all(run_.shard.serves(0) and run_.since.is_complete for run_ in service.shards)
+    versions: dict[tuple[str, int], bytes] = {}
+    for key, version, data in service.models_sent:
+        assert versions.setdefault((key, version), data) == data, "a version of a model is one model"
+
+
+def test_a_learner_that_is_stopped_when_it_has_taken_over_says_so_at_its_next_start() -> None:
+    logs = traffic(1_200)
+    service, pasts = late(logs, defined=12, read=15, joined=20)
+    assert {reading for reading, _ in pasts.told} == {"reading 1"}
+    version, pasts.version, pasts.told = pasts.version, None, []
+    service.learner = service.start_learner()
+    learned = service.learned()
+    service.learn()
+    assert pasts.version == version
+    assert service.learned() == learned
 
 
 def test_nothing_is_said_of_a_prediction_before_its_past_has_joined() -> None:

@@ -13,9 +13,10 @@ import pytest
 from benchmarks._warmup import ShortWarmup
 from config.catalog import Catalog
 from config.definitions import Definitions
-from config.errors import CatalogError, StoreUnavailable
+from config.errors import CatalogError, Fenced, StoreUnavailable
 from config.loader import loads
 from models.layout import EPOCH
+from models.snapshot import Snapshot
 from streams.adapters.memory_sinks import ListSink
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.commit import Patience
@@ -107,6 +108,8 @@ class Service:
     chunks: list[Record] = field(default_factory=list)
     sinks: dict[str, bytes] = field(default_factory=dict)
     stops: Stops = field(default_factory=Stops)
+    models_sent: list[tuple[str, int, bytes]] = field(default_factory=list)
+    """(key, version, model)"""
 
     def __post_init__(self) -> None:
         self.servers = MemoryServer(), MemoryServer()
@@ -146,6 +149,7 @@ class Service:
             else:
                 assert topic == "models"
                 self.models.take("models", [(self.sent_models, key.encode(), data)])
+                self.models_sent.append((key, Snapshot.from_bytes(data).version, data))
                 self.sent_models += 1
 
     def work(self, shard: int, values: list[bytes]) -> None:
@@ -160,7 +164,12 @@ class Service:
                 self.shards[shard] = self.start_shard(shard)
 
     def learn(self) -> None:
-        self.learner.step(self.chunks[self.learner.position.offset :])
+        while True:
+            try:
+                self.learner.step(self.chunks[self.learner.position.offset :])
+                return
+            except Fenced:
+                self.learner.assign()
 
     def turn(self, *numbers: int, to: Catalog = AFTER) -> None:
         for number in numbers:

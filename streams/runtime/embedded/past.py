@@ -7,8 +7,8 @@ then to every shard. A worker that is stopped meanwhile begins anew: the store s
 from __future__ import annotations
 
 import logging
+import secrets
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,24 +21,25 @@ from typing import Final
 import msgspec
 
 from config.catalog import Catalog
+from config.errors import Fenced
 from models.snapshot import ModelCodec
 from streams.adapters.definition_store import Past
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
-from streams.adapters.owned_process import OwnedProcess
 from streams.core.shard import Shard
 from streams.runtime.definitions import Wanted
-from streams.runtime.embedded.read_past import Progress, Task, read
+from streams.runtime.embedded.read_past import Task, read
 from streams.runtime.history import PastLearner, PastShard, all_of
-from streams.runtime.joining import JoiningShard
+from streams.runtime.joining import JoiningLearner, JoiningShard
+from streams.runtime.past_reading import Progress, ReadingProcess
 from streams.runtime.records import Record
 from streams.runtime.shard_run import ShardRun
 
 _LOG: Final = logging.getLogger(__name__)
 LOOK_S: Final = 0.3
-STOP_S: Final = 5.0
 ATTEMPTS: Final = 3
 FOLDER: Final = "past"
+_READER: Final = "streams.runtime.embedded.read_past"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,8 @@ class _Found:
     """What was read under one catalog."""
 
     catalog: Catalog
-    learner: PastLearner
+    joining: JoiningLearner
     offsets: list[int]
-    predictions: frozenset[str]
     version: int | None = None
     """That the learner's models had when it took over; None before."""
 
@@ -91,34 +91,39 @@ class EmbeddedPasts:
         found = self._found
         if found is None or found.catalog is not catalog or found.version is None:
             return None
+        predictions = found.joining.predictions
         return JoiningShard(
             found.offsets[shard],
             partial(self._load, shard, catalog),
             partial(self._records, shard),
-            found.predictions,
-            found.version,
-            ", ".join(sorted(found.predictions)) or "what was counted",
+            predictions,
+            dict.fromkeys(predictions, found.version),
+            ", ".join(sorted(predictions)) or "what was counted",
         )
 
-    def of_learner(self, catalog: Catalog) -> tuple[PastLearner, frozenset[str]] | None:
+    def of_learner(self, partition: int, catalog: Catalog) -> JoiningLearner | None:  # noqa: ARG002  there is one
         """See `Pasts`."""
         found = self._found
-        return None if found is None or found.catalog is not catalog else (found.learner, found.predictions)
+        return None if found is None or found.catalog is not catalog else found.joining
 
-    def learner_joined(self, catalog: Catalog, version: int) -> None:
+    def learner_joined(self, partition: int, reading: str, version: int) -> None:  # noqa: ARG002  there is one
         """See `Pasts`."""
         found = self._found
-        if found is not None and found.catalog is catalog and found.version is None:
+        if found is not None and found.joining.id == reading:
             found.version = version
 
     def _load(self, shard: int, catalog: Catalog) -> Shard:
-        state = msgspec.msgpack.decode((self._job.folder / f"shard-{shard}").read_bytes(), type=PastShard)
+        try:
+            data = (self._job.folder / f"shard-{shard}").read_bytes()
+        except FileNotFoundError as error:
+            raise Fenced(f"shard {shard}: what was read of the past is not wanted any more") from error
+        state = msgspec.msgpack.decode(data, type=PastShard)
         return state.load(catalog, shard=shard, shards=self._job.log.shards, codec=self._job.codec)
 
     def _records(self, shard: int, start: int, end: int) -> Iterator[Sequence[Record]]:
         reader = PartitionReader(self._job.log.partition("events", shard))
         try:
-            yield from all_of(lambda _, offset, most: read([reader], 0, offset, most), shard, start, end)
+            yield from all_of(lambda _, offset, most: read(reader, offset, most), shard, start, end)
         finally:
             reader.close()
 
@@ -152,7 +157,7 @@ class EmbeddedPasts:
         waiting = [run.since for run in runs if not run.since.is_complete]
         if not waiting:
             if self._found is not None:
-                self._tell("done", self._found.predictions)
+                self._tell("done", self._found.joining.predictions)
                 self._withdraw()
         elif self._found is None and self.are_coming:
             wanted = frozenset(name for since in waiting for name in since.predictions)
@@ -174,28 +179,25 @@ class EmbeddedPasts:
         task = Task(
             catalog.model_dump_json(by_alias=True).encode(), str(job.log.path), job.log.shards, str(job.folder), job.key
         )
-        command = [sys.executable, "-m", "streams.runtime.embedded.read_past"]
-        process = OwnedProcess("past", command, log=job.folder.parent / "past.log")
         _LOG.info("the log is read from its beginning for %s", ", ".join(sorted(predictions)) or "new event names")
-        process.start(folder=Path(__file__).resolve().parents[3], text=msgspec.msgpack.encode(task))
-        while not process.ended.wait(LOOK_S):
-            if self._stopping.is_set() or job.wanted.catalog is not catalog:
-                process.stop(STOP_S)
-                self._withdraw()
-                return
-            self._tell("reading", predictions, self._progress())
-        if process.status != 0:
-            self._note_failure(catalog, predictions, f"status {process.status}{process.last_words()}")
+        log = job.folder.parent / "past.log"
+        process = ReadingProcess(_READER, msgspec.msgpack.encode(task), folder=job.folder, log=log)
+        status = process.wait(
+            LOOK_S,
+            lambda: not self._stopping.is_set() and job.wanted.catalog is catalog,
+            lambda progress: self._tell("reading", predictions, progress),
+        )
+        if status is None:
+            self._withdraw()
             return
-        learner = msgspec.msgpack.decode((job.folder / "learner").read_bytes(), type=PastLearner)
+        if status != 0:
+            self._note_failure(catalog, predictions, process.last_words())
+            return
+        learned = msgspec.msgpack.decode((job.folder / "learner").read_bytes(), type=PastLearner)
         offsets = msgspec.msgpack.decode((job.folder / "offsets").read_bytes(), type=list[int])
         self._attempts = 0
-        self._found = _Found(catalog, learner, offsets, predictions)
-        self._tell("joining", predictions, self._progress())
-
-    def _progress(self) -> Progress | None:
-        path = self._job.folder / "progress"
-        return msgspec.msgpack.decode(path.read_bytes(), type=Progress) if path.exists() else None
+        self._found = _Found(catalog, JoiningLearner(secrets.token_hex(8), predictions, learned), offsets)
+        self._tell("joining", predictions, process.progress())
 
     def _note_failure(self, catalog: Catalog, predictions: frozenset[str], words: str) -> None:
         """After some attempts what is new learns from now on."""

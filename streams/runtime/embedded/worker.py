@@ -17,7 +17,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from config.errors import BrokerError
-from config.settings import Settings, TopicKind
+from config.settings import TopicKind
 from streams.adapters.definition_store import Past
 from streams.adapters.embedded_log import LogCourier, LogSink
 from streams.adapters.file_lock import ProcessLock
@@ -31,6 +31,7 @@ from streams.runtime.embedded.retention import trim_topics
 from streams.runtime.embedded.work import PartitionWork, Step
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
+from streams.runtime.past_reading import signing_key
 from streams.runtime.past_status import StatusTeller
 from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
@@ -126,7 +127,7 @@ class EmbeddedWorker:
         self.job = job
         self._wanted = wanted
         self.pasts = EmbeddedPasts(
-            PastJob(folder, job.place.data_dir / FOLDER, wanted, job.codec, _key(job.settings), tell),
+            PastJob(folder, job.place.data_dir / FOLDER, wanted, job.codec, signing_key(job.settings), tell),
             self._shard_runs,
         )
         self._folder = folder
@@ -294,10 +295,6 @@ class EmbeddedWorker:
             return None
         run = works.known_runs().get(number)
         return 0 if run is None else run.position.offset
-
-
-def _key(settings: Settings) -> bytes | None:
-    return None if settings.signing_key is None else settings.signing_key.get_secret_value().encode()
 
 
 async def _until_set(stopping: asyncio.Event) -> None:

@@ -1,0 +1,92 @@
+"""Definitions that are made while workers run, and what comes of them in the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any, Protocol
+
+import msgspec
+
+from config.settings import Settings
+from streams.adapters.definition_store import Change, Entry, Step
+from streams.adapters.redis_definitions import RedisDefinitions
+from tests.integration.worker_world import Sent
+
+ORDERED = {"event": "Order Completed", "count": {"min": 1}}
+ADDED = {"event": "Product Added", "count": {"min": 2}}
+
+
+class World(Protocol):
+    """A running service with its store."""
+
+    settings: Settings
+    store: Any
+
+
+def define(world: World, kind: Any, id_: str, definition: dict[str, Any]) -> None:
+    """As the API does."""
+    _write(world, kind, {id_: definition})
+
+
+def define_all(world: World, segments: dict[str, dict[str, Any]]) -> None:
+    """Several segments in one change."""
+    _write(world, "segment", segments)
+
+
+def _write(world: World, kind: Any, definitions: dict[str, dict[str, Any]]) -> None:
+    with closing(RedisDefinitions(str(world.settings.redis_url))) as kept:
+        revision, now_s, steps = kept.revision(), time.time(), []
+        for place, (id_, definition) in enumerate(definitions.items()):
+            found = kept.kept().find(kind, id_)
+            made = (revision + 1, place) if found is None else found.made
+            entry = Entry(kind, id_, definition, revision + 1, made, now_s, now_s)
+            before = None if found is None else found.definition
+            change = Change(kind, id_, "create" if before is None else "edit", now_s, "test", before, definition)
+            steps.append(Step(entry, change))
+        kept.write(revision, steps)
+
+
+def catalogs(world: World) -> list[dict[str, Any]]:
+    """Under which every shard stands; empty where nothing is stored."""
+    stored = [world.store.hget(f"tl:{{{shard}}}:state", "catalog") for shard in range(world.settings.shards)]
+    return [{"segments": {}, "predictions": {}} if data is None else msgspec.json.decode(data) for data in stored]
+
+
+def knows(world: World, segment: str) -> bool:
+    """Whether every shard stands under a catalog with the segment."""
+    return all(segment in catalog["segments"] for catalog in catalogs(world))
+
+
+def members(world: World, segment: str) -> set[str]:
+    found: set[bytes] = set()
+    for shard in range(world.settings.shards):
+        found |= world.store.smembers(f"tl:{{{shard}}}:members:{segment}")
+    return {user.decode() for user in found}
+
+
+def who(traffic: Sequence[Sent], event: str, times: int) -> set[str]:
+    """By brute force over everything that was sent."""
+    seen: dict[str, set[str]] = {}
+    for user, value in traffic:
+        body = msgspec.json.decode(value)
+        if body.get("event") == event:
+            seen.setdefault(user, set()).add(body["messageId"])
+    return {user for user, ids in seen.items() if len(ids) >= times}
+
+
+def phase(world: World) -> str | None:
+    """What the service says of how far it is with the past."""
+    told = world.store.get("tl:past")
+    return None if told is None else msgspec.json.decode(told)["phase"]
+
+
+def is_complete(world: World, prediction: str) -> list[bool]:
+    """By shard: it knows the prediction, and nothing of it began later than the rest."""
+    found = []
+    for shard in range(world.settings.shards):
+        since, catalog = world.store.hmget(f"tl:{{{shard}}}:state", "since", "catalog")
+        is_known = catalog is not None and prediction in msgspec.json.decode(catalog)["predictions"]
+        found.append(is_known and not any(msgspec.json.decode(since).values()))
+    return found
