@@ -6,6 +6,7 @@ should do (predictions, segments, limits) is not here but in the catalog.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -308,6 +309,12 @@ class Settings(BaseSettings):
         """The name of a topic: its own, or the prefix and its kind."""
         own: str | None = getattr(self, f"kafka_{kind.replace('-', '_')}_topic")
         return own if own is not None else self.kafka_topic_prefix + kind
+
+    def to_json(self) -> bytes:
+        """For a process of our own, which gets its settings with `load_settings(**...)`: passwords stand in it."""
+        values = self.model_dump(mode="python")
+        plain = {n: v.get_secret_value() if isinstance(v, SecretStr) else v for n, v in values.items()}
+        return json.dumps(plain, default=str).encode()
 
 
 def _kafka_problems(settings: Settings) -> list[str]:

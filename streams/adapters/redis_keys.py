@@ -41,6 +41,28 @@ def past_key(prefix: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class PastKeys:
+    """The keys of what several workers share while one of them reads the past; all but parts have one hash tag."""
+
+    now: bytes
+    holder: bytes
+    offer: bytes
+    failed: bytes
+    base: bytes
+
+    def part(self, offer: str, name: str, number: int) -> bytes:
+        """A part of what was read: any node of a cluster may have it."""
+        return b"%b%b:%b:%d" % (self.base, offer.encode(), name.encode(), number)
+
+
+def past_keys(prefix: str) -> PastKeys:
+    """The keys of what workers share of the past. Raises ValueError for a bad prefix."""
+    tagged = f"{prefix}:{{past}}:".encode()
+    now, holder, offer, failed = (tagged + name for name in (b"now", b"holder", b"offer", b"failed"))
+    return PastKeys(now, holder, offer, failed, past_key(prefix) + b":")
+
+
+@dataclass(frozen=True, slots=True)
 class HookKeys:
     """The keys of deliveries. All have one hash tag, so that each step of an endpoint is one transaction."""
 

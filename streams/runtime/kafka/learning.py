@@ -9,6 +9,7 @@ from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS
 from streams.runtime.definitions import Wanted
+from streams.runtime.joining import Pasts
 from streams.runtime.kafka.partitions import PartitionedService
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.records import Record, Run
@@ -29,6 +30,7 @@ class LearningService(PartitionedService):
         *,
         make_ports: Callable[[], Ports],
         codec: ModelCodec | None,
+        pasts: Pasts | None = None,
         **options: Any,
     ) -> None:
         super().__init__(
@@ -42,6 +44,7 @@ class LearningService(PartitionedService):
         self._live = wanted
         self._make_ports = make_ports
         self._codec = codec
+        self._pasts = pasts
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
@@ -54,6 +57,7 @@ class LearningService(PartitionedService):
             every=self.settings.shards,  # about one snapshot an hour: every shard sends a chunk then
             codec=self._codec,
             source=f"{self.topic} {number}",
+            pasts=self._pasts,
         )
 
     def step(self, run: Run, records: Sequence[Record], now_s: float | None) -> None:  # noqa: ARG002  time does not matter

@@ -10,6 +10,7 @@ from typing import Any
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.runtime.definitions import Wanted
+from streams.runtime.joining import Pasts
 from streams.runtime.kafka.partitions import PartitionedService
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.records import Record, Run
@@ -28,6 +29,7 @@ class ScoringService(PartitionedService):
         make_ports: Callable[[], Ports],
         models: LatestModels,
         codec: ModelCodec | None,
+        pasts: Pasts | None = None,
         **options: Any,
     ) -> None:
         super().__init__(
@@ -42,6 +44,7 @@ class ScoringService(PartitionedService):
         self._make_ports = make_ports
         self._models = models
         self._codec = codec
+        self._pasts = pasts
         self._refusals = RefusalLog(wanted.catalog)
 
     def make_run(self, number: int) -> Run:
@@ -55,6 +58,7 @@ class ScoringService(PartitionedService):
             shards=self.settings.shards,
             source=f"{self.topic}-{number}",
             codec=self._codec,
+            pasts=self._pasts,
         )
 
     def is_due(self, run: Run) -> bool:

@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -27,11 +27,15 @@ from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
 from streams.runtime.definitions import DefinitionsFollower, follow_definitions
 from streams.runtime.kafka.learning import LearningService
 from streams.runtime.kafka.models import ModelsService
+from streams.runtime.kafka.past import KafkaPasts
+from streams.runtime.kafka.past_lead import PastJob
 from streams.runtime.kafka.reporting import ReportingService
 from streams.runtime.kafka.scoring import ScoringService
 from streams.runtime.latest_models import LatestModels
+from streams.runtime.past_status import StatusTeller
 from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
+from streams.runtime.records import Run
 from streams.runtime.shard_run import Ports
 from streams.runtime.worker_health import health, registry
 from streams.runtime.worker_stores import WorkerJob, WorkerStores, words_about_names
@@ -78,7 +82,7 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
             say(f"Store: {worker.stores.check()}.")
             asyncio.run(worker.run(say))
         finally:
-            worker.stores.close()
+            worker.close()
 
 
 class Worker:
@@ -97,6 +101,21 @@ class Worker:
             catalog=wanted.catalog,
         )
         self.publisher: KafkaPublisher
+        self._teller = StatusTeller(url, job.place.prefix)
+        past_job = PastJob(job.settings, url, job.place.prefix, wanted, job.codec, self._teller.tell)
+        self.pasts = KafkaPasts(past_job, self._shard_runs, self._learner_runs)
+
+    def _shard_runs(self) -> Mapping[int, Run]:
+        return self.scoring.known_runs()
+
+    def _learner_runs(self) -> Mapping[int, Run]:
+        return self.learning.known_runs()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.pasts.close()
+        self._teller.close()
+        self.stores.close()
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -118,8 +137,9 @@ class Worker:
         for service in self.services:
             service.on_failure = note_failure
         freezing = asyncio.create_task(self._freeze())
-        following = asyncio.wrap_future(self.wanted.start(self.models.use))
-        following.add_done_callback(lambda done: note_failure(error) if (error := done.exception()) else None)
+        for looking in (self.wanted.start(self.models.use), self.pasts.start()):
+            following = asyncio.wrap_future(looking)
+            following.add_done_callback(lambda done: note_failure(error) if (error := done.exception()) else None)
         try:
             await _until(stopping, app.start())
             if not stopping.is_set():
@@ -131,6 +151,7 @@ class Worker:
         finally:
             freezing.cancel()
             self.wanted.stop()
+            self.pasts.stop()
             await self._stop(app)
         if failed:
             raise failed[0]
@@ -165,8 +186,12 @@ class Worker:
         # Faust's own views show what it knows of topics and tables to whoever may ask for metrics.
         app.web.blueprints = BlueprintManager()
         self.models = LatestModels(wanted.catalog, codec)
-        self.scoring = ScoringService(settings, wanted, make_ports=self._ports, models=self.models, codec=codec)
-        self.learning = LearningService(settings, wanted, make_ports=lambda: self._ports(learners=True), codec=codec)
+        self.scoring = ScoringService(
+            settings, wanted, make_ports=self._ports, models=self.models, codec=codec, pasts=self.pasts
+        )
+        self.learning = LearningService(
+            settings, wanted, make_ports=lambda: self._ports(learners=True), codec=codec, pasts=self.pasts
+        )
         self.services: tuple[ReportingService, ...] = (
             ModelsService(settings, self.models),
             self.learning,
