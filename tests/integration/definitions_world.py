@@ -12,6 +12,7 @@ import msgspec
 from config.settings import Settings
 from streams.adapters.definition_store import Change, Entry, Step
 from streams.adapters.redis_definitions import RedisDefinitions
+from tests.integration.worker_evidence import Logged
 from tests.integration.worker_world import Sent
 
 ORDERED = {"event": "Order Completed", "count": {"min": 1}}
@@ -74,6 +75,16 @@ def who(traffic: Sequence[Sent], event: str, times: int) -> set[str]:
         if body.get("event") == event:
             seen.setdefault(user, set()).add(body["messageId"])
     return {user for user, ids in seen.items() if len(ids) >= times}
+
+
+def told_once(log: Sequence[Sequence[Logged]]) -> list[dict[str, Any]]:
+    """Transitions, each once. Whoever takes a shard over says again what may not have been said: the very same."""
+    found: dict[str, Logged] = {}
+    for records in log:
+        for record in records:
+            first = found.setdefault(dict(record.headers)["ce_id"].decode(), record)
+            assert (first.key, first.value, first.headers) == (record.key, record.value, record.headers)
+    return [msgspec.json.decode(record.value) for record in found.values()]
 
 
 def phase(world: World) -> str | None:

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 import pytest
 
 from config.settings import Settings, load_settings
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.simulate.drills import Shares
 from streams.simulate.run import Plan
-from tests.integration.definitions_world import define_all, members
+from tests.integration.definitions_world import define_all, members, told_once
 from tests.integration.filters_world import (
     AHEAD_S,
     EDITS,
@@ -185,20 +184,14 @@ def check(service: Service, filters: dict[str, dict[str, Any]], when: str, *, qu
 
 def check_transitions(service: Service, ids: Sequence[str]) -> None:
     """What was said adds up to who is in, each once, and time and edits have moved people, too."""
-    seen: set[str] = set()
     folded: dict[str, set[str]] = {id_: set() for id_ in ids}
     origins: set[tuple[str, bool]] = set()
-    for records in service.log("segment-events"):
-        for record in records:
-            id_ = dict(record.headers)["ce_id"]
-            assert id_ not in seen, "no id comes twice"
-            seen.add(id_)
-            told = msgspec.json.decode(record.value)
-            if told["segment_id"] in folded:
-                origins.add((told["origin"], told["in_segment"]))
-                users = folded[told["segment_id"]]
-                assert (told["user_id"] in users) != told["in_segment"], "directions alternate"
-                (users.add if told["in_segment"] else users.discard)(told["user_id"])
+    for told in told_once(service.log("segment-events")):
+        if told["segment_id"] in folded:
+            origins.add((told["origin"], told["in_segment"]))
+            users = folded[told["segment_id"]]
+            assert (told["user_id"] in users) != told["in_segment"], "directions alternate"
+            (users.add if told["in_segment"] else users.discard)(told["user_id"])
     assert folded == {id_: members(service, id_) for id_ in ids}
     assert origins >= {
         ("backfill", True),
