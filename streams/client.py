@@ -411,8 +411,20 @@ class Client:
             self._sleep(min(_LONGEST_PAUSE_S, 0.5 * 2.0**failures))
 
     def webhooks(self) -> list[dict[str, Any]]:
-        """All webhooks; `call` makes and changes them."""
+        """All webhooks; `call` changes them."""
         return list(self.call("listWebhooks")["items"])
+
+    def create_webhook(self, url: str, **more: Any) -> dict[str, Any]:
+        """A new one, with its `secret`. `more`: `name`, `segments`, `direction`, `origins`, `secret`."""
+        return dict(self._change("createWebhook", None, {"url": url} | more).data)
+
+    def renew_secret(self, webhook_id: str) -> dict[str, Any]:
+        """Another secret; for a day deliveries are signed with both."""
+        return dict(self._change("renewSecret", {"webhook_id": webhook_id}, None).data)
+
+    def create_audience(self, segment_id: str, form: Literal["webhook", "segment"], **more: Any) -> dict[str, Any]:
+        """A list elsewhere that is kept equal to a segment. `more`: `url`, `write_key`, `name`."""
+        return dict(self._change("createAudience", None, {"segment_id": segment_id, "form": form} | more).data)
 
     # --- how it is asked ---------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ what waits) is one transaction that only the owner can make. Definitions of endp
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,6 +24,13 @@ DEAD_KEPT: Final = 1_000
 RECENT_KEPT: Final = 200
 ARCHIVED_KEPT: Final = 100
 _ATTEMPTS: Final = 20
+# KEYS: secrets, version. ARGV: endpoint, what it has to have, what it gets.
+_SWAP: Final = b"""
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('INCR', KEYS[2])
+return 1
+"""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -42,6 +49,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """A segment that a list elsewhere is kept equal to; then nothing else is sent."""
     form: str = "webhook"
     """How changes of that list are sent: `webhook` or `segment`."""
+    content: str | None = None
+    """Hash of the request that made it, where that may be sent again."""
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -50,6 +59,8 @@ class Secrets(msgspec.Struct, frozen=True):
     current: str
     previous: str | None = None
     previous_until_s: float = 0.0
+    asked: str | None = None
+    """Which request made the current one, where that may be sent again."""
 
     def at(self, now_s: float) -> list[str]:
         """Those that are good now."""
@@ -144,17 +155,19 @@ class RedisDeliveries:
         return msgspec.json.decode(data, type=Endpoint)
 
     def add(self, endpoint: Endpoint, secrets: Secrets, progress: Progress) -> None:
-        """Store a new one; the oldest archived ones beyond `ARCHIVED_KEPT` are forgotten."""
+        """Store a new one; the oldest archived ones beyond `ARCHIVED_KEPT` are forgotten.
+
+        One that has the id already stays as it is, with its secrets: who asks twice at the same time makes one.
+        """
         keys = self._keys
         archived = [each for each in self.all() if each.archived_s is not None]
         gone = sorted(archived, key=lambda each: each.archived_s or 0.0)[: max(0, len(archived) - ARCHIVED_KEPT)]
         commands = [
-            self._hset(keys.endpoints, endpoint.id, endpoint),
-            self._hset(keys.secrets, endpoint.id, secrets),
-            self._hset(keys.progress, endpoint.id, progress),
+            command(b"HSETNX", key, endpoint.id.encode(), msgspec.json.encode(value))
+            for key, value in ((keys.endpoints, endpoint), (keys.secrets, secrets), (keys.progress, progress))
         ]
         if endpoint.audience is not None:
-            commands.append(command(b"HSET", keys.asked, endpoint.id.encode(), b"1"))
+            commands.append(command(b"HSETNX", keys.asked, endpoint.id.encode(), b"1"))
         for each in gone:
             commands += [command(b"HDEL", key, each.id.encode()) for key in (keys.endpoints, keys.progress, keys.asked)]
             commands.append(command(b"DEL", *(keys.of(name, each.id) for name in ("dead", "recent"))))
@@ -177,9 +190,30 @@ class RedisDeliveries:
             raise NotStored(f"the webhook {endpoint_id[:40]!r} has no secret: it is archived")
         return msgspec.json.decode(data, type=Secrets)
 
-    def put_secrets(self, endpoint_id: str, secrets: Secrets) -> None:
-        """Sign with others from now on."""
-        self._change([self._hset(self._keys.secrets, endpoint_id, secrets)])
+    def change_secrets(self, endpoint_id: str, change: Callable[[Secrets], Secrets | None]) -> tuple[Secrets, bool]:
+        """Sign with others from now on: those that `change` makes of what is there, or the same where it makes none.
+
+        Returns what is there in the end, and whether that is new. `change` is asked again where somebody else was
+        first. Raises NotStored.
+        """
+        keys = self._keys
+        for _ in range(_ATTEMPTS):
+            before = self._ask("HGET", keys.secrets, endpoint_id)
+            if before is None:
+                raise NotStored(f"the webhook {endpoint_id[:40]!r} has no secret: it is archived")
+            found = msgspec.json.decode(before, type=Secrets)
+            wanted = change(found)
+            if wanted is None:
+                return found, False
+            words = (endpoint_id.encode(), before, msgspec.json.encode(wanted))
+            script = command(b"EVAL", _SWAP, b"2", keys.secrets, keys.version, *words)
+            with self._lock:
+                (swapped,) = self._nodes.of(keys.version).exchange([script])
+            if isinstance(swapped, ResponseError):
+                raise refusal(swapped, "changing the secret of a webhook") from swapped
+            if swapped:
+                return wanted, True
+        raise StoreUnavailable(f"others change the secret of {endpoint_id[:40]!r} all the time")
 
     def version(self) -> int:
         """Another number after every change of endpoints."""

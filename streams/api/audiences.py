@@ -6,21 +6,23 @@ import secrets
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from config.errors import NotStored
 from streams.adapters.redis_deliveries import Endpoint, Progress, Secrets
 from streams.api.auth import Authenticator, access
+from streams.api.definition_requests import IdempotencyKey
 from streams.api.document import problems
 from streams.api.keys import Role
+from streams.api.once import REPLAYED, Once, once_of
 from streams.api.predictions import require
 from streams.api.problems import Kind, Problem
 from streams.api.services import Services
 from streams.api.views import time_text
 from streams.api.webhook_views import URL_PATTERN, Circuit
-from streams.api.webhooks import Webhooks
+from streams.api.webhooks import Webhooks, new_id
 from streams.runtime.deliveries.addresses import AddressRefused, check_url
 from streams.runtime.deliveries.audience import SEGMENT_URL
 from streams.runtime.deliveries.pace import Breaker
@@ -127,8 +129,12 @@ def add_audiences(app: FastAPI, services: Services, authenticator: Authenticator
     about_create = about("createAudience", words, Role.WRITE, 400, 404, 409, 422)
 
     @app.post("/v1/audiences", status_code=201, **about_create)
-    async def create(new: NewAudience) -> AudienceWithSecret:
-        return await audiences.create(new)
+    async def create(
+        request: Request, response: Response, new: NewAudience, idempotency_key: IdempotencyKey = None
+    ) -> AudienceWithSecret:
+        view, is_again = await audiences.create(new, once_of(request, idempotency_key, new))
+        response.headers.update(REPLAYED if is_again else {})
+        return view
 
     @app.get("/v1/audiences/{audience_id}", **about("getAudience", "One audience", Role.READ, 404, 422))
     def one_audience(audience_id: str) -> AudienceView:
@@ -165,8 +171,11 @@ class _Audiences:
             raise NotStored(f"no audience has the id {audience_id[:40]!r}")
         return found
 
-    async def create(self, new: NewAudience) -> AudienceWithSecret:
-        """Raises `Problem` for what cannot be one, NotStored for an unknown segment."""
+    async def create(self, new: NewAudience, once: Once | None) -> tuple[AudienceWithSecret, bool]:
+        """Whether it was made before, by the same request, as well.
+
+        Raises `Problem` for what cannot be one, NotStored for an unknown segment.
+        """
         try:
             check_url(new.url, allow_private=self._services.options.webhooks_private)
         except AddressRefused as refused:
@@ -175,16 +184,17 @@ class _Audiences:
         secret = new.write_key if isinstance(new, NewSegmentAudience) else made
         await run_in_threadpool(self._check_segment, new.segment_id)
         endpoint = Endpoint(
-            f"au_{secrets.token_hex(6)}",
+            new_id("au", once),
             new.url,
             new.name,
             self._services.wall(),
             audience=new.segment_id,
             form=new.form,
         )
-        progress = await self._webhooks.add(endpoint, Secrets(secret))
-        view = self.view(endpoint, progress).model_dump()
-        return AudienceWithSecret(**view, secret=secret if secret == made else None)
+        found = await self._webhooks.add(endpoint, Secrets(secret), once)
+        view = self.view(found.endpoint, None if found.is_again else found.progress).model_dump()
+        shown = None if isinstance(new, NewSegmentAudience) else found.secrets.current
+        return AudienceWithSecret(**view, secret=shown), found.is_again
 
     def _check_segment(self, segment_id: str) -> None:
         stored = self._services.stored

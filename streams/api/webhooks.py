@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from config.errors import NoLog, NotStored
 from streams.adapters.redis_deliveries import Endpoint, Progress, RedisDeliveries, Secrets, Sent
 from streams.api.auth import Authenticator, access
+from streams.api.definition_requests import IdempotencyKey
 from streams.api.document import problems
 from streams.api.keys import Role
+from streams.api.once import REPLAYED, Once, once_of
 from streams.api.problems import Kind, Problem
 from streams.api.services import Services
 from streams.api.views import time_text
@@ -94,8 +96,12 @@ def add_writes(app: FastAPI, hooks: Webhooks, authenticator: Authenticator) -> N
         responses=problems(400, 409, 422),
         **access(authenticator, Role.WRITE),
     )
-    async def create(new: NewWebhook) -> WebhookWithSecret:
-        return await hooks.create(new)
+    async def create(
+        request: Request, response: Response, new: NewWebhook, idempotency_key: IdempotencyKey = None
+    ) -> WebhookWithSecret:
+        view, is_again = await hooks.create(new, once_of(request, idempotency_key, new))
+        response.headers.update(REPLAYED if is_again else {})
+        return view
 
     @app.delete(
         "/v1/webhooks/{webhook_id}",
@@ -116,8 +122,12 @@ def add_writes(app: FastAPI, hooks: Webhooks, authenticator: Authenticator) -> N
         responses=problems(404, 422),
         **access(authenticator, Role.WRITE),
     )
-    def renew(webhook_id: str) -> WebhookWithSecret:
-        return hooks.renew(webhook_id)
+    def renew(
+        request: Request, response: Response, webhook_id: str, idempotency_key: IdempotencyKey = None
+    ) -> WebhookWithSecret:
+        view, is_again = hooks.renew(webhook_id, once_of(request, idempotency_key))
+        response.headers.update(REPLAYED if is_again else {})
+        return view
 
     @app.post(
         "/v1/webhooks/{webhook_id}/test",
@@ -142,6 +152,21 @@ def add_writes(app: FastAPI, hooks: Webhooks, authenticator: Authenticator) -> N
         hooks.live(webhook_id)
         ids = None if which.ids is None else frozenset(which.ids)
         return Redriven(redriven=hooks.store.redrive(webhook_id, ids))
+
+
+def new_id(kind: str, once: Once | None) -> str:
+    """Of a new endpoint: `wh_5f0c6f3a1b2c`. A request that is sent again has the same one."""
+    return f"{kind}_{secrets.token_hex(6) if once is None else once.name[:12]}"
+
+
+class Made(NamedTuple):
+    """What was stored of a new endpoint."""
+
+    endpoint: Endpoint
+    secrets: Secrets
+    progress: Progress
+    is_again: bool
+    """It was made before, by the same request."""
 
 
 class Webhooks:
@@ -169,8 +194,8 @@ class Webhooks:
             raise NotStored(f"the webhook {webhook_id[:40]!r} is archived")
         return found
 
-    async def create(self, new: NewWebhook) -> WebhookWithSecret:
-        """Raises `Problem` for what cannot be one."""
+    async def create(self, new: NewWebhook, once: Once | None) -> tuple[WebhookWithSecret, bool]:
+        """Whether it was made before, by the same request, as well. Raises `Problem` for what cannot be one."""
         try:
             check_url(new.url, allow_private=self._private)
         except AddressRefused as refused:
@@ -181,7 +206,7 @@ class Webhooks:
         except ValueError as error:
             raise Problem(Kind.INVALID_PARAMETERS, f"secret: {error}") from None
         endpoint = Endpoint(
-            f"wh_{secrets.token_hex(6)}",
+            new_id("wh", once),
             new.url,
             new.name,
             self._services.wall(),
@@ -189,20 +214,43 @@ class Webhooks:
             new.direction,
             tuple(new.origins),
         )
-        progress = await self.add(endpoint, Secrets(secret))
-        return WebhookWithSecret(**self.view(endpoint, progress).model_dump(), secret=secret)
+        made = await self.add(endpoint, Secrets(secret), once)
+        view = self.view(made.endpoint, made.progress).model_dump()
+        return WebhookWithSecret(**view, secret=made.secrets.current), made.is_again
 
-    async def add(self, endpoint: Endpoint, secret: Secrets) -> Progress:
-        """Store a new one, which is told of what comes from now on. Raises `Problem` where there are too many."""
+    async def add(self, endpoint: Endpoint, secret: Secrets, once: Once | None) -> Made:
+        """Store a new one, which is told of what comes from now on; its id is one of `new_id`.
+
+        Raises `Problem` where there are too many, or where its idempotency key was used for something else.
+        """
         progress = Progress(positions=await self._ends())
-        await run_in_threadpool(self._add, endpoint, secret, progress)
-        return progress
+        return await run_in_threadpool(self._add, endpoint, secret, progress, once)
 
-    def _add(self, endpoint: Endpoint, secret: Secrets, progress: Progress) -> None:
+    def _add(self, endpoint: Endpoint, secret: Secrets, progress: Progress, once: Once | None) -> Made:
+        before = None if once is None else self._made_before(endpoint.id, once)
+        if before is not None:
+            return before
         live = [each for each in self.store.all() if each.archived_s is None]
         if len(live) >= MAX_WEBHOOKS:
             raise Problem(Kind.TOO_MANY, f"there are {MAX_WEBHOOKS} webhooks already; archive one first")
-        self.store.add(endpoint, secret, progress)
+        if once is None:
+            self.store.add(endpoint, secret, progress)
+            return Made(endpoint, secret, progress, is_again=False)
+        self.store.add(msgspec.structs.replace(endpoint, content=once.content), secret, progress)
+        found = self._made_before(endpoint.id, once)  # by this request, or by its twin at the same moment
+        assert found is not None
+        return found._replace(is_again=found.secrets != secret)
+
+    def _made_before(self, endpoint_id: str, once: Once) -> Made | None:
+        try:
+            found = self.store.get(endpoint_id)
+        except NotStored:
+            return None
+        if found.content != once.content:
+            raise Problem(Kind.KEY_REUSED, "this Idempotency-Key came with another request before; take a new one")
+        if found.archived_s is not None:
+            raise Problem(Kind.KEY_REUSED, "what was made under this Idempotency-Key is archived; take a new one")
+        return Made(found, self.store.secrets(endpoint_id), self.store.progress(endpoint_id), is_again=True)
 
     async def _ends(self) -> list[int] | None:
         """Where the log ends now; None if there is none yet, so that its beginning is from now on, too."""
@@ -223,12 +271,18 @@ class Webhooks:
             self.store.replace(endpoint)
         return self.view(endpoint)
 
-    def renew(self, webhook_id: str) -> WebhookWithSecret:
-        """The one before is good for a while."""
-        endpoint, now_s = self.live(webhook_id), self._services.wall()
-        secret = write_secret(secrets.token_bytes(SECRET_BYTES))
-        self.store.put_secrets(webhook_id, Secrets(secret, self.store.secrets(webhook_id).current, now_s + OVERLAP_S))
-        return WebhookWithSecret(**self.view(endpoint).model_dump(), secret=secret)
+    def renew(self, webhook_id: str, once: Once | None) -> tuple[WebhookWithSecret, bool]:
+        """The one before is good for a while. And whether it was renewed before, by the same request."""
+        endpoint, until_s = self.live(webhook_id), self._services.wall() + OVERLAP_S
+        secret, asked = write_secret(secrets.token_bytes(SECRET_BYTES)), None if once is None else once.name
+
+        def change(before: Secrets) -> Secrets | None:
+            # Asked again it must not take the place of the one that receivers have to learn.
+            is_again = asked is not None and before.asked == asked
+            return None if is_again else Secrets(secret, before.current, until_s, asked)
+
+        found, is_new = self.store.change_secrets(webhook_id, change)
+        return WebhookWithSecret(**self.view(endpoint).model_dump(), secret=found.current), not is_new
 
     async def test(self, webhook_id: str) -> TestResult:
         """From this process, past everything that waits."""

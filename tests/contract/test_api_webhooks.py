@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from config.errors import BrokerError
+from config.errors import NoLog, NotStored
 from streams.adapters.memory_feed import MemoryTransitionLog
-from streams.adapters.redis_deliveries import Sent, Step, dead_field
+from streams.adapters.redis_deliveries import Endpoint, Sent, Step, dead_field
 from streams.api.keys import Role
 from streams.api.services import ApiOptions
 from streams.api.webhooks import MAX_WEBHOOKS, OVERLAP_S
@@ -73,8 +73,53 @@ def test_a_webhook_is_made_and_its_secret_is_shown_this_once(api: ApiWorld, capl
     assert made(api, secret=SECRET)["secret"] == SECRET
 
 
+def again(api: ApiWorld, path: str, key: str, body: Any) -> tuple[int, Any, bool]:
+    """Ask under an idempotency key; whether it was answered as before as well."""
+    headers = api.headers(Role.WRITE) | {"Idempotency-Key": key}
+    answer = api.ask("POST", path, headers=headers, json=body)
+    return answer.status_code, answer.json(), answer.headers.get("idempotency-replayed") == "true"
+
+
+def test_one_that_is_asked_for_twice_is_made_once_and_shows_its_secret_again(api: ApiWorld) -> None:
+    first = again(api, "/v1/webhooks", "mine", {"url": URL})
+    assert (first[0], first[2]) == (201, False)
+    assert again(api, "/v1/webhooks", "mine", {"url": URL}) == (201, first[1], True)
+    assert len(api.webhooks.all()) == 1
+    other = again(api, "/v1/webhooks", "mine", {"url": URL, "name": "Another"})
+    assert (other[0], other[1]["type"]) == (422, "urn:tideline:problem:idempotency-key-reused")
+    assert again(api, "/v1/webhooks", "yours", {"url": URL})[1]["id"] != first[1]["id"]
+    assert ask(api, "DELETE", f"/v1/webhooks/{first[1]['id']}")[0] == 200
+    assert again(api, "/v1/webhooks", "mine", {"url": URL})[0] == 422, "it is archived"
+
+
+def test_a_twin_at_the_same_moment_gets_the_same_secret(api: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process has not seen it when it looks, and loses when it stores."""
+    _, first, _ = again(api, "/v1/webhooks", "mine", {"url": URL})
+    get, blind = api.webhooks.get, [True]
+
+    def look(endpoint_id: str) -> Endpoint:
+        if blind.pop() if blind else False:
+            raise NotStored("not yet")
+        return get(endpoint_id)
+
+    monkeypatch.setattr(api.webhooks, "get", look)
+    assert again(api, "/v1/webhooks", "mine", {"url": URL}) == (201, first, True)
+
+
+def test_a_secret_that_is_renewed_twice_by_one_request_is_renewed_once(api: ApiWorld) -> None:
+    view = made(api)
+    path = f"/v1/webhooks/{view['id']}/secret"
+    first = again(api, path, "renew", None)
+    assert (first[0], first[2]) == (200, False)
+    assert again(api, path, "renew", None) == (200, first[1], True)
+    stored = api.webhooks.secrets(view["id"])
+    assert (stored.current, stored.previous) == (first[1]["secret"], view["secret"])
+    assert again(api, path, "once more", None)[1]["secret"] != stored.current
+    assert api.webhooks.secrets(view["id"]).previous == stored.current
+
+
 def test_one_that_is_made_before_there_is_a_log_gets_all_of_it(api: ApiWorld) -> None:
-    api.transitions.failure = BrokerError("there is no log")
+    api.transitions.failure = NoLog("there is no log")
     assert api.webhooks.progress(made(api)["id"]).positions is None
 
 

@@ -47,7 +47,7 @@ def test_endpoints_are_there_changed_and_archived(store: RedisDeliveries) -> Non
     assert (store.all(), store.get("wh_1"), store.secrets("wh_1")) == ([HOOK], HOOK, Secrets(SECRET))
     assert store.progress("wh_1") == Progress([5, 7])
     assert store.version() == 1
-    store.put_secrets("wh_1", Secrets("whsec_other", SECRET, 9.0))
+    store.change_secrets("wh_1", lambda _: Secrets("whsec_other", SECRET, 9.0))
     assert store.secrets("wh_1").previous == SECRET
     archived = Endpoint("wh_1", HOOK.url, HOOK.name, 100.0, archived_s=200.0)
     store.replace(archived)

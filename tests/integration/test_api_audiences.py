@@ -59,6 +59,20 @@ def test_one_is_made_looked_at_compared_and_archived(api: ApiWorld) -> None:
     assert ask(api, "POST", f"{path}/compare")[0] == 404
 
 
+@pytest.mark.parametrize("more", [{"form": "webhook", "url": URL}, {"form": "segment", "write_key": "abc"}])
+def test_one_that_is_asked_for_twice_is_made_once(api: ApiWorld, more: dict[str, str]) -> None:
+    headers = api.headers(Role.WRITE) | {"Idempotency-Key": more["form"]}
+    first, second = (
+        api.ask("POST", "/v1/audiences", headers=headers, json={"segment_id": HIGH} | more) for _ in range(2)
+    )
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] == second.json()["id"]
+    assert first.json()["secret"] == second.json()["secret"]
+    assert (first.json()["secret"] is None) == (more["form"] == "segment")
+    assert "idempotency-replayed" not in first.headers
+    assert second.headers["idempotency-replayed"] == "true"
+
+
 def test_segment_gets_its_own_address_and_its_key_is_not_shown(api: ApiWorld) -> None:
     body = {"segment_id": HIGH, "form": "segment", "write_key": "writeKey123"}
     status, view = ask(api, "POST", "/v1/audiences", json=body)
