@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fastapi import Request
 from pydantic import BaseModel
 
-from streams.api.auth import Caller
+from streams.api.keys import Caller
 
 REPLAYED = {"Idempotency-Replayed": "true"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from fastapi import FastAPI
 
@@ -16,6 +17,7 @@ from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.stored import StoreReads
 from streams.api.views import CategoryView, PredictionList, PredictionView, time_text
+from streams.api.warm_up import warm_up_view
 from streams.core.definitions import CATEGORIES
 from streams.runtime.stored import StoredState, together
 from streams.runtime.summary import edges, score_name, status_word
@@ -34,8 +36,10 @@ def add_predictions(app: FastAPI, stored: StoreReads, authenticator: Authenticat
     )
     def all_predictions() -> PredictionList:
         with stored.reader() as reader:
-            states = stored.states(reader)
-        return PredictionList(items=[prediction_view(states, name) for name in states[0].catalog.predictions])
+            shards = stored.shard_states(reader)
+            judged = stored.with_learner(reader, shards)
+        states = [state for _, state in shards]
+        return PredictionList(items=[prediction_view(states, name, judged) for name in states[0].catalog.predictions])
 
     @app.get(
         "/v1/predictions/{prediction_id}",
@@ -47,13 +51,15 @@ def add_predictions(app: FastAPI, stored: StoreReads, authenticator: Authenticat
     )
     def one_prediction(prediction_id: str) -> PredictionView:
         with stored.reader() as reader:
-            states = stored.states(reader)
+            shards = stored.shard_states(reader)
+            judged = stored.with_learner(reader, shards)
+        states = [state for _, state in shards]
         require("prediction", prediction_id, states[0].catalog.predictions)
-        return prediction_view(states, prediction_id)
+        return prediction_view(states, prediction_id, judged)
 
 
-def prediction_view(states: list[StoredState], name: str) -> PredictionView:
-    """One prediction over all shards."""
+def prediction_view(states: list[StoredState], name: str, judged: StoredState | None = None) -> PredictionView:
+    """One prediction over all shards; `judged`: with all that the learners know, for how far its warm-up is."""
     state = together(states)
     prediction = state.catalog.predictions[name]
     p = list(state.catalog.predictions).index(name)
@@ -70,6 +76,7 @@ def prediction_view(states: list[StoredState], name: str) -> PredictionView:
         scale=prediction.scale,
         access=prediction.access,
         status=status_word(state.catalog, name, status),
+        warm_up=None if judged is None else warm_up_view(replace(judged, clock_s=state.clock_s), p),
         audience=int(state.population.counts[p].sum()),
         categories=[
             CategoryView(id=category, name=words[k], low=borders[k], high=borders[k + 1], users=users[k])

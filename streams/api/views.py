@@ -26,6 +26,20 @@ class CategoryView(BaseModel):
     users: int
 
 
+class WarmUpView(BaseModel):
+    """What a prediction that warms up still waits for: users with its goal, then a model that beats the simple rule."""
+
+    users_with_goal: int = Field(description="Different users who have reached the goal, in moments that are judged.")
+    needed: int = Field(description="So many it takes at least.")
+    expected_at: str | None = Field(
+        description="When there will be so many at the rate so far; null where there are, or nothing can be said yet. "
+        "Then the model has to beat the rule."
+    )
+    outcomes: int = Field(description="Moments whose outcome is known.")
+    model_auc: float | None = Field(description="Of the latest comparison; null before the first.")
+    baseline_auc: float | None = Field(description="The same of the simple rule.")
+
+
 class PredictionView(BaseModel):
     """One prediction as of the latest commits."""
 
@@ -37,6 +51,7 @@ class PredictionView(BaseModel):
     scale: str = Field(description="`percentile`: a score is a rank; `probability`: 100 times the likelihood.")
     access: str = Field(description="`live`, `preview` or `demo`.")
     status: str = Field(description="`live`, `warming up`, and what its access adds.", examples=["live"])
+    warm_up: WarmUpView | None = Field(description="How far its warm-up is; null once that is over.")
     audience: int = Field(description="Users with a score.")
     categories: list[CategoryView]
     clock: str | None = Field(description="The latest event time of any shard.")

@@ -23,6 +23,7 @@ from streams.core.partition import shard_of
 from streams.core.pending_log import PREFIX
 from streams.core.saving import SHARD_BLOB
 from streams.runtime.stored import StoredState
+from streams.runtime.stored_rows import number_of
 
 Moment = Literal["event", "silent", "crossing"]
 _MOMENTS: Final[dict[int, Moment]] = {int(EVENT): "event", int(SILENT): "silent", int(CROSSING): "crossing"}
@@ -96,7 +97,7 @@ def past_likelihoods(
     if row is None or small is None:
         return None
     waiting = _WAITING.decode(small)
-    place, predictions = int.from_bytes(row[:8], "little"), len(state.definitions.prediction_ids)
+    place, predictions = number_of(row), len(state.definitions.prediction_ids)
     found: dict[float, Said] = {}
     for frame in _frames(reader, shard, waiting, check):
         for examples in (frame.replaced, frame.new):

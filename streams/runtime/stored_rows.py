@@ -21,6 +21,11 @@ from streams.runtime.stored import StoredState
 _NUMBER_BYTES = 8
 
 
+def number_of(stored: bytes) -> int:
+    """The number of a user in the shard, from the stored row: whatever catalog that is of."""
+    return int.from_bytes(stored[:_NUMBER_BYTES], "little")
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRows:
     """`n` users of one shard, in the columns of `models.layout.Columns`."""

@@ -15,14 +15,18 @@ import pytest
 
 from models.snapshot import Status
 from streams.adapters.redis_reader import RedisReader, ScanPlace, ShardInfo, StaleScan
+from streams.api import warm_up
 from streams.api.keys import Role
 from streams.api.pages import members_cursor
 from streams.api.predictions import prediction_view
 from streams.api.stored import STATE_S
 from streams.api.users import user_view
+from streams.api.views import time_text
+from streams.api.warm_up import warm_up_view
 from streams.runtime.lookup import look_up
 from streams.runtime.place import join_place
 from streams.runtime.stored import StoredState, read_state, together
+from streams.runtime.summary import Warmup
 from tests.integration.shop_world import Shop
 from tests.unit.api_world import ApiWorld
 
@@ -75,7 +79,31 @@ def test_predictions_have_their_status_and_audience(api: ApiWorld, shop: Shop) -
         assert (item["status"], item["score_name"]) == (summary.status, summary.score_name)
         assert [c["users"] for c in item["categories"]] == [c.users for c in summary.categories]
         assert good(api, f"/v1/predictions/{item['id']}") == item
+        assert (item["warm_up"] is None) == (summary.warmup is None)
+        if summary.warmup is not None:
+            told = item["warm_up"]["users_with_goal"], item["warm_up"]["needed"], item["warm_up"]["outcomes"]
+            assert told == (summary.warmup.users_with_goal, summary.warmup.needed, summary.warmup.labels)
     assert items[0]["audience"] > 0
+    assert items[0]["warm_up"] is None
+    assert items[2]["warm_up"]["expected_at"] is None, "nobody buys a yacht"
+
+
+def test_a_warm_up_is_over_when_as_many_have_come_as_it_takes(
+    state: StoredState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first_s, *_) = (start_s for start_s, _ in state.learner.predictions[0].quality.by_week())
+    known_s = state.clock_s - 3 * 86_400.0 - first_s
+
+    def expected(users: int) -> str | None:
+        found = Warmup(users, 100, None, None, 1_000, None)
+        monkeypatch.setattr(warm_up, "warmup_of", lambda *_: found)
+        view = warm_up_view(state, 0)
+        assert view is not None
+        return view.expected_at
+
+    assert expected(50) == time_text(state.clock_s + known_s)
+    assert expected(25) == time_text(state.clock_s + 3 * known_s)
+    assert (expected(0), expected(100), expected(250)) == (None, None, None)
 
 
 def test_shards_are_added_up(state: StoredState) -> None:
