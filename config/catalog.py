@@ -115,7 +115,7 @@ class Limits(Model):
     dead_letters: int = Field(default=10_000, ge=0, le=10_000_000)
     """Refused events that are kept, per shard."""
     backfill_users_per_minute: int = Field(default=5_000, ge=1, le=10_000_000)
-    """Users looked at per minute of event time when a prediction or segment goes live."""
+    """Users looked at per minute of event time when a prediction goes live."""
     commit_users: int = Field(default=5_000, ge=1, le=1_000_000)
     """Changed users after which the next commit is due, in the middle of a batch if need be, per shard."""
     commit_transitions: int = Field(default=5_000, ge=1, le=1_000_000)

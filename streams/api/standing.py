@@ -78,9 +78,7 @@ def entry_of(view: DefinitionsView, states: list[StoredState], id_: str) -> Entr
     if waiting:
         words = f"members enter when {', '.join(waiting)} says likelihoods: it is warming up, or learns from history"
         return EntryView(current_members="wait", words=words)
-    rate = view.whole.limits.backfill_users_per_minute
-    words = f"who fulfils the filter now enters at once, up to {rate:,} users a minute and shard are looked at"
-    return EntryView(current_members="enter_now", words=words)
+    return EntryView(current_members="enter_now", words="who fulfils the filter now enters at once")
 
 
 def _predictions_below(view: DefinitionsView, segment_id: str) -> list[str]:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from models.features import DAY_S, FeatureSpec, features_at, start_row, update_row
-from models.jit import F64, const, jit, wide
+from models.jit import F64, I64, const, jit, wide
 from models.labels import (
     EVENT,
     NEXT,
@@ -31,17 +31,20 @@ from streams.core.dedupe import known, remember
 from streams.core.history import DAY_BUCKETS, HOUR_BUCKETS, HOUR_S, HOURS, record_history
 from streams.core.moment import (
     apply_step,
+    awaits_review,
     decide_segments,
     fill_example,
     finish_moment,
     in_any_audience,
     judge_crossings,
     moved_enough,
+    review,
     score_step,
 )
 from streams.core.queue import next_due, schedule
 from streams.core.state import (
     ACCEPTED,
+    ALL_SEGMENTS,
     BACKFILL,
     BACKFILL_RATE,
     BACKFILL_START,
@@ -49,7 +52,6 @@ from streams.core.state import (
     CLOCK,
     DECAY,
     DONE,
-    EPOCH_NOW,
     EXTERNAL_ROW,
     FIRST_STEP,
     FRESH,
@@ -79,11 +81,15 @@ from streams.core.state import (
     OUT,
     OUT_FULL,
     PHASE,
+    REVIEW_CLOCK,
+    REVIEW_EPOCH,
+    REVIEW_NEXT,
     SAVE_DUE,
     SAVE_OUT,
     SAVE_ROWS,
     SECOND_STEP,
     TOUCHED,
+    TURN_EPOCH,
     TWO_STEPS,
     UNSAVED_OUT,
     USERS,
@@ -166,8 +172,13 @@ def _next_change(s: State, i: int, minute: int) -> int:
         best = min(best, _next_bucket_end(s, i, within[j, 0], within[j, 1], within[j, 2], minute))
     for g in range(s.c.segments):
         column = s.segments.dwell_column[g]
-        if column >= 0 and not np.isnan(s.rows.t[i, column]):
-            due = _up_to_minute(s.rows.t[i, column] + s.segments.dwell_s[g])
+        if column < 0:
+            continue
+        since_s = s.rows.t[i, column]
+        if np.isnan(since_s) and s.segments.epoch[g] == s.si[REVIEW_EPOCH] and awaits_review(s, i):
+            since_s = s.sf[REVIEW_CLOCK]  # the review may begin a wish, however late it comes
+        if not np.isnan(since_s):
+            due = _up_to_minute(since_s + s.segments.dwell_s[g])
             if minute < due < best:
                 best = due
     return best
@@ -200,7 +211,7 @@ def reschedule(s: State, i: int) -> None:
     due = next_look(last, look_phase(s.users.key[i]), minute)
     due = min(due, next_week(last, week_minute(s.users.key[i]), minute))
     due = min(due, _next_change(s, i, minute))
-    if s.rows.u[i, EPOCH] != s.si[EPOCH_NOW]:
+    if s.rows.u[i, EPOCH] < s.si[TURN_EPOCH]:
         turn = s.si[BACKFILL_START] + s.users.order[i] // s.si[BACKFILL_RATE]
         if turn > minute:
             due = min(due, turn)
@@ -209,13 +220,13 @@ def reschedule(s: State, i: int) -> None:
 
 @jit
 def _is_behind(s: State, i: int) -> bool:
-    """Whether a newer snapshot, prediction or segment is in force than when row `i` was scored last."""
-    return s.rows.u[i, VERSION] != s.si[VERSION_NOW] or s.rows.u[i, EPOCH] != s.si[EPOCH_NOW]
+    """Whether a newer snapshot or prediction is in force than when row `i` was scored last."""
+    return s.rows.u[i, VERSION] != s.si[VERSION_NOW] or s.rows.u[i, EPOCH] < s.si[TURN_EPOCH]
 
 
 @jit
 def _first_origin(s: State, i: int) -> int:
-    return MODEL if s.rows.u[i, EPOCH] == s.si[EPOCH_NOW] else BACKFILL
+    return MODEL if s.rows.u[i, EPOCH] >= s.si[TURN_EPOCH] else BACKFILL
 
 
 @jit
@@ -240,6 +251,8 @@ def _wait_for_model(s: State, i: int, phase: int) -> bool:
 def look(s: State, i: int, minute: int) -> bool:
     """Visit a silent user at a whole minute; false when a model outside has to answer first."""
     time_s = minute * 60.0
+    if s.si[PHASE] == 0 and awaits_review(s, i):
+        review(s, i)
     two = _is_behind(s, i)
     scored = s.rows.t[i, SCORED_T]
     if s.si[PHASE] == 0:
@@ -255,15 +268,16 @@ def look(s: State, i: int, minute: int) -> bool:
     first_changes = False
     if two:
         score_step(s, i, FIRST_STEP, scored, NO)
-        first_changes = decide_segments(s, i, FIRST_STEP, scored, time_s, NO)
+        first_changes = decide_segments(s, i, FIRST_STEP, scored, time_s, NO, ALL_SEGMENTS)
     score_step(s, i, SECOND_STEP, time_s, two)
     # After a first step that changes nothing the second one decides from the same memberships now and when applied.
-    changes = first_changes or decide_segments(s, i, SECOND_STEP, time_s, time_s, NO)
-    if weekly or changes or s.rows.u[i, EPOCH] != s.si[EPOCH_NOW] or moved_enough(s, i):
+    changes = first_changes or decide_segments(s, i, SECOND_STEP, time_s, time_s, NO, ALL_SEGMENTS)
+    if weekly or changes or s.rows.u[i, EPOCH] < s.si[TURN_EPOCH] or moved_enough(s, i):
         s.si[N_RECORDED] += 1
         if two:
-            apply_step(s, i, FIRST_STEP, scored, time_s, _first_origin(s, i), NO_BITS, NO_EVENT, first_changes)
-        apply_step(s, i, SECOND_STEP, time_s, time_s, DECAY, NO_BITS, NO_EVENT, changes)
+            origin = _first_origin(s, i)
+            apply_step(s, i, FIRST_STEP, scored, time_s, origin, NO_BITS, NO_EVENT, first_changes, ALL_SEGMENTS)
+        apply_step(s, i, SECOND_STEP, time_s, time_s, DECAY, NO_BITS, NO_EVENT, changes, ALL_SEGMENTS)
         finish_moment(s, i, time_s)
         if weekly and in_any_audience(s, SECOND_STEP):
             at = append_example(s.pending, s.users.head, s.users.key, i, SILENT, time_s)
@@ -275,8 +289,8 @@ def look(s: State, i: int, minute: int) -> bool:
 
 @jit
 def has_room(s: State) -> bool:
-    """Whether the buffers hold what one more moment can give."""
-    return s.si[OUT] + 2 * s.c.segments <= s.out.whole.shape[0] and s.si[GOALS] < s.marks.row.shape[0]
+    """Whether the buffers hold what one more moment can give, with a review before it."""
+    return s.si[OUT] + 3 * s.c.segments <= s.out.whole.shape[0] and s.si[GOALS] < s.marks.row.shape[0]
 
 
 @jit
@@ -390,6 +404,8 @@ def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
             start_row(s.rows, s.c, i, time_s)
             s.users.order[i] = s.si[USERS]
             s.si[USERS] += 1
+        elif awaits_review(s, i):
+            review(s, i)
         scored = s.rows.t[i, SCORED_T]
         known_before = not np.isnan(scored)
         newest = max(s.rows.t[i, LAST_T], scored) if known_before else s.rows.t[i, LAST_T]
@@ -406,14 +422,15 @@ def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
         if two:
             scored = s.rows.t[i, SCORED_T]
             score_step(s, i, FIRST_STEP, scored, NO)
-            apply_step(s, i, FIRST_STEP, scored, moment_s, _first_origin(s, i), NO_BITS, NO_EVENT, YES)
+            origin = _first_origin(s, i)
+            apply_step(s, i, FIRST_STEP, scored, moment_s, origin, NO_BITS, NO_EVENT, YES, ALL_SEGMENTS)
         _update_user(s, batch, e, i, time_s)
         features_at(s.rows, s.c, s.features, i, moment_s, s.scratch.x[1])
         if _wait_for_model(s, i, OF_EVENT):
             return False
     s.si[PHASE] = 0
     score_step(s, i, SECOND_STEP, moment_s, two)
-    apply_step(s, i, SECOND_STEP, moment_s, moment_s, LIVE, batch.bits[e], e, YES)
+    apply_step(s, i, SECOND_STEP, moment_s, moment_s, LIVE, batch.bits[e], e, YES, ALL_SEGMENTS)
     finish_moment(s, i, moment_s)
     if s.si[FRESH]:
         _keep_example(s, i, time_s)
@@ -495,6 +512,16 @@ def count_ranks(s: State, p: int, rows_n: int) -> None:
     for i in range(rows_n):
         if s.rows.t[i, FIRST_T] != 0.0 and s.rows.b[i, s.c.b_audience + p]:
             s.population.counts[p, bin_of(np.float64(s.rows.f[i, s.c.f_z + p]))] += 1
+
+
+@jit
+def review_until(s: State, by_order: I64, end: int) -> None:
+    """Review users up to order `end`, as far as the buffers have room and no save is due; `by_order`: their rows."""
+    while s.si[REVIEW_NEXT] < end and has_room(s) and not save_is_due(s):
+        i = by_order[s.si[REVIEW_NEXT]]
+        if i >= 0 and awaits_review(s, i) and review(s, i):
+            reschedule(s, i)
+        s.si[REVIEW_NEXT] += 1
 
 
 @jit

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.features import DAY_S, heuristic_at
-from models.jit import jit
+from models.features import DAY_S, features_at, heuristic_at
+from models.jit import jit, wide
 from models.labels import CROSSING, append_example
 from models.layout import EPOCH, SCORED_T, VERSION
 from models.scales import NONE, bin_of, likelihood_of, next_category
 from streams.core.filters import holds
 from streams.core.state import (
+    ALL_SEGMENTS,
     AUDIENCE,
     BACKFILL,
     BY_EVENT,
@@ -24,12 +25,17 @@ from streams.core.state import (
     BY_SILENCE,
     CHANGED,
     DECAY,
+    DEFINITION_CHANGE,
     ENTERED,
     EPOCH_NOW,
     EVERYBODY,
+    FIRST_STEP,
     LIVE,
     MODEL,
     N_CROSSINGS,
+    NO,
+    NO_BITS,
+    NO_EVENT,
     O_CATEGORY,
     O_ENTERED,
     O_EVENT,
@@ -45,6 +51,11 @@ from streams.core.state import (
     O_TIME,
     O_VERSION,
     OUT,
+    REVIEW_CLOCK,
+    REVIEW_END,
+    REVIEW_EPOCH,
+    REVIEW_MINUTE,
+    REVIEW_NEXT,
     SECOND_STEP,
     TARGETS,
     TOUCHED,
@@ -164,18 +175,22 @@ def _is_outside(s: State, g: int, step: int) -> bool:
 
 
 @jit
-def decide_segments(s: State, i: int, step: int, time_s: float, stamp_s: float, write: bool) -> bool:
+def decide_segments(s: State, i: int, step: int, time_s: float, stamp_s: float, write: bool, epoch: int) -> bool:
     """Decide all memberships of row `i` into `scratch.member`; true when any of them or a held-back wish changes.
 
     `time_s` is when filters are evaluated and up to when a wish must have lasted, `stamp_s` when a new wish is noticed:
-    so a held-back change falls due by time, not by a snapshot. With `write`, wishes are stored.
+    so a held-back change falls due by time, not by a snapshot. With `write`, wishes are stored. `epoch`: only segments
+    of that change of definitions, by what was published; ALL_SEGMENTS otherwise.
     """
     k = s.scratch
     changed = False
     for g in range(s.c.segments):
         k.before[g] = s.rows.u[i, s.c.u_sequence + g] & np.uint32(1)
         inside = k.before[g] != 0
-        want = _wanted(s, i, g, step, time_s)
+        if epoch != ALL_SEGMENTS and s.segments.epoch[g] != epoch:
+            k.member[g] = inside
+            continue
+        want = _wanted(s, i, g, step, time_s) and (epoch == ALL_SEGMENTS or not _awaits_turn(s, i, g))
         column = s.segments.dwell_column[g]
         if column >= 0:
             since = s.rows.t[i, column]
@@ -211,16 +226,17 @@ def apply_step(
     bits: np.uint64,
     event: int,
     may_change: bool,
+    epoch: int,
 ) -> None:
     """Record a step: transitions (exits, then entries), then scores, categories, audience and F.
 
-    `may_change` false: `decide_segments` has said that this step changes nothing.
+    `may_change` false: `decide_segments` has said that this step changes nothing. `epoch` as there.
     """
     k = s.scratch
     for p in range(s.c.predictions):
         k.previous[p] = s.rows.b[i, s.c.b_category + p]
     if may_change:
-        decide_segments(s, i, step, time_s, stamp_s, YES)
+        decide_segments(s, i, step, time_s, stamp_s, YES, epoch)
         for entering in range(2):
             for g in range(s.c.segments):
                 if k.member[g] != k.before[g] and k.member[g] == entering:
@@ -258,11 +274,10 @@ def _awaits_turn(s: State, i: int, g: int) -> bool:
 def _transition(s: State, i: int, g: int, step: int, stamp_s: float, cause: int, bits: np.uint64, event: int) -> None:
     k = s.scratch
     origin = cause
-    if cause == BACKFILL:
-        if s.rows.u[i, EPOCH] < s.segments.epoch[g]:
-            origin = s.segments.announced[g]
-        elif not _awaits_turn(s, i, g):
-            origin = MODEL
+    if cause == DEFINITION_CHANGE:
+        origin = s.segments.announced[g]
+    elif cause == BACKFILL and not _awaits_turn(s, i, g):
+        origin = MODEL
     entering = k.member[g] != 0
     shown = AUDIENCE if not entering and _left_audience(s, i, g, step) else origin
     sequence = s.rows.u[i, s.c.u_sequence + g] + np.uint32(1)
@@ -371,6 +386,59 @@ def finish_moment(s: State, i: int, time_s: float) -> None:
     s.rows.u[i, EPOCH] = s.si[EPOCH_NOW]
     s.si[CHANGED] = 1
     touch(s, i)
+
+
+@jit
+def awaits_review(s: State, i: int) -> bool:
+    """Whether a change of definitions has yet to be judged for row `i`: the user had no moment since then either."""
+    order = s.users.order[i]
+    return s.si[REVIEW_NEXT] <= order < s.si[REVIEW_END] and s.rows.u[i, EPOCH] < s.si[REVIEW_EPOCH]
+
+
+@jit
+def review(s: State, i: int) -> bool:
+    """Judge the segments that a change of definitions has made or changed; true when anything changes.
+
+    They are judged by what is served of row `i`, as of the change, whenever this is called: nothing is scored anew. To
+    do it twice changes nothing the second time.
+    """
+    epoch = s.si[REVIEW_EPOCH]
+    time_s = max(s.rows.t[i, SCORED_T], s.si[REVIEW_MINUTE] * 60.0)
+    moved = _take_served(s, i, time_s)
+    changes = decide_segments(s, i, FIRST_STEP, time_s, s.sf[REVIEW_CLOCK], NO, epoch)
+    if not moved and not changes:
+        return False
+    features_at(s.rows, s.c, s.features, i, time_s, s.scratch.x[0])  # for the reasons
+    apply_step(s, i, FIRST_STEP, time_s, s.sf[REVIEW_CLOCK], DEFINITION_CHANGE, NO_BITS, NO_EVENT, changes, epoch)
+    s.si[CHANGED] = 1
+    touch(s, i)
+    return True
+
+
+@jit
+def _take_served(s: State, i: int, time_s: float) -> bool:
+    """What is recorded of row `i` as its first step; where a prediction was edited, by its new edges and audience."""
+    k, rows, c = s.scratch, s.rows, s.c
+    moved = False
+    for p in range(c.predictions):
+        inside = rows.b[i, c.b_audience + p] != 0
+        before = wide(rows.b[i, c.b_category + p])
+        category = before
+        score = np.float64(rows.f[i, c.f_score + p])
+        if s.segments.epoch[3 * p] == s.si[REVIEW_EPOCH] and inside:
+            inside = s.predictions.audience[p] == EVERYBODY or _in_audience(s, i, p, FIRST_STEP, time_s)
+            category = NONE
+            if inside:
+                category = next_category(before, score, s.predictions.edges[p], s.predictions.hysteresis[p])
+            moved = moved or category != before
+        k.audience[0, p] = inside
+        k.category[0, p] = category
+        k.score[0, p] = score if inside else np.nan
+        k.z[0, p] = np.float64(rows.f[i, c.f_z + p]) if inside else np.nan
+        k.likelihood[0, p] = np.nan
+        if inside and s.model.live[p] and rows.u[i, EPOCH] >= s.model.epoch[p]:
+            k.likelihood[0, p] = likelihood_of(k.z[0, p])
+    return moved
 
 
 @jit

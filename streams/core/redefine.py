@@ -5,7 +5,7 @@ the new catalog asks for comes from `past`, a shard of the new catalog that has 
 same place. Where there is none, it begins empty.
 
 A prediction stays the same as long as it asks the same (`streams.core.questions`), a segment by its id.
-Where edges or filters differ, users are judged by the new ones at their turn (`limits.backfill_users_per_minute`).
+Where edges or filters differ, users are judged anew by what is served of them (`Shard.review`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from config.catalog import Catalog, CategoryFilter, LikelihoodFilter, Prediction, ScoreFilter, Segment, walk
 from models.jit import F64, I64
+from models.scales import bin_of, likelihood_of
 from models.snapshot import PredictionSnapshot, Snapshot, Status
 from streams.core.carry_pending import carry_pending
 from streams.core.dedupe import remember_all
@@ -36,7 +37,7 @@ from streams.core.row_names import (
     row_keys,
 )
 from streams.core.shard import Shard, WentLive
-from streams.core.state import BACKFILL, BACKFILL_START, DEFINITION_CHANGE, EPOCH_NOW, MINUTE, TOUCHED
+from streams.core.state import BACKFILL, DEFINITION_CHANGE, EPOCH_NOW, TOUCHED
 from streams.core.users import UserTable
 from streams.core.vocabulary import BUCKET
 
@@ -63,10 +64,11 @@ def redefined(old: Shard, catalog: Catalog, *, generation: str, past: Past | Non
     """A shard of `catalog` that goes on where `old` stands, between two batches; `old` must not be used any more.
 
     `generation`: that of `old`, or another one if a segment of `old` is gone (it may come back one day, and its users
-    would count from 1 again). Everything of the result has to be saved. Raises RuntimeError when a batch is not done.
+    would count from 1 again). Everything of the result has to be saved, and its users to be reviewed then. Raises
+    RuntimeError when a batch is not done.
     """
-    if old.waiting or old.has_effects:
-        raise RuntimeError("redefine: the batch before is not done, or not saved")
+    if old.waiting or old.has_effects or old.is_reviewing:
+        raise RuntimeError("redefine: the batch before is not done, or not saved, or the review of an earlier change")
     new = Shard(catalog, shard=old.number, shards=old.shards, generation=generation)
     anew = frozenset[str]() if past is None else past.predictions
     kept = [name for name in kept_predictions(old.catalog, catalog) if name not in anew]
@@ -83,6 +85,7 @@ def redefined(old: Shard, catalog: Catalog, *, generation: str, past: Past | Non
     _announce(old, new, frozenset() if past is None else past.counted)
     _change_everything(new)
     new.rebind()
+    _use_scales(old, new, kept)
     new.reschedule_all()
     return new
 
@@ -217,12 +220,13 @@ def _carry_predictions(old: Shard, new: Shard, past: Past | None, kept: Collecti
             getattr(new.population, field)[p] = getattr(source.population, field)[their]
         new.chunk_numbers[p] = source.chunk_numbers[their]
         new.user_days[p] = source.user_days[their]
-        if source is old and their in old.went_live:
-            new.went_live[p] = _then(old.went_live[their], old, new)
-        elif source is not old and predictions[p].status != Status.WARMING:
-            # Its rows hold what the model said; memberships follow at the users' turns.
+        comes_back = source is old and _comes_back(old, new, name)
+        if (source is not old or comes_back) and predictions[p].status != Status.WARMING:
+            # Its rows hold what the model said, or nothing; memberships follow at the users' turns.
             nothing = WentLive(int(old.si[EPOCH_NOW]) + 1, np.zeros(0), 0.0, new.vocabulary.named.copy())
             new.went_live[p] = nothing
+        elif source is old and their in old.went_live:
+            new.went_live[p] = _then(old.went_live[their], old, new)
     new.went_live_is_new = True
     new.snapshot = Snapshot(old.snapshot.version, tuple(predictions), counts)
     new.snapshot_is_new = True
@@ -249,7 +253,9 @@ def _then(then: WentLive, old: Shard, new: Shard) -> WentLive:
 
 
 def _announce(old: Shard, new: Shard, counted: frozenset[str]) -> None:
-    """Give every user a turn if a segment is new or has changed, or judges by what was `counted` anew."""
+    """Begin a review if a segment is new or has changed, or judges by what was `counted` anew, and turns where a
+    prediction goes live or comes back.
+    """
     table, changed = new.definitions.segments, False
     before = {name: g for g, name in enumerate(old.definitions.segment_ids)}
     same = _same_segments(old.catalog, new.catalog, counted)
@@ -262,9 +268,34 @@ def _announce(old: Shard, new: Shard, counted: frozenset[str]) -> None:
         table.epoch[g] = old.si[EPOCH_NOW] + 1
         is_backfill = name not in before or _judges_by(new.catalog.segments.get(name), counted)
         table.announced[g] = BACKFILL if is_backfill else DEFINITION_CHANGE
-    if changed or any(then.epoch > old.si[EPOCH_NOW] for then in new.went_live.values()):
+    goes_live = any(then.epoch > old.si[EPOCH_NOW] for then in new.went_live.values())
+    goes_live = goes_live or any(_comes_back(old, new, name) for name in new.definitions.prediction_ids)
+    if changed or goes_live:
         new.si[EPOCH_NOW] += 1
-        new.si[BACKFILL_START] = new.si[MINUTE] + 1
+    if changed:
+        new.begin_review()
+    if goes_live:
+        new.begin_turns()
+
+
+def _comes_back(old: Shard, new: Shard, prediction: str) -> bool:
+    """Whether a prediction was archived and is not any more: nobody has a score of it."""
+    before = old.catalog.predictions.get(prediction)
+    return before is not None and before.archived and not new.catalog.predictions[prediction].archived
+
+
+def _use_scales(old: Shard, new: Shard, kept: Collection[str]) -> None:
+    """Where the scale of a prediction differs, the scores that are served are those of the new one; ranks stay."""
+    c, n = new.definitions.layout.columns, len(new.users)
+    for p, name in enumerate(new.definitions.prediction_ids):
+        if name not in kept or new.catalog.predictions[name].scale == old.catalog.predictions[name].scale:
+            continue
+        inside = np.flatnonzero(new.users.rows.b[:n, c.b_audience + p])
+        for row in inside.tolist():
+            z = np.float64(new.users.rows.f[row, c.f_z + p])
+            of_model = new.serves(p) and new.definitions.predictions.percentile[p] == 0
+            score = 100.0 * likelihood_of(z) if of_model else new.state.model.table[p, bin_of(z)]
+            new.users.rows.f[row, c.f_score + p] = score
 
 
 def _change_everything(new: Shard) -> None:

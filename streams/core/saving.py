@@ -20,7 +20,7 @@ from streams.core.live_scores import take_scores
 from streams.core.pending_log import PREFIX as PENDING_PREFIX
 from streams.core.pending_log import PendingLog, PendingReplay, take_chunk, wants_whole_ring
 from streams.core.shard import Shard, WentLive
-from streams.core.state import GOALS, TOUCHED, UNSAVED_OUT, Population
+from streams.core.state import EPOCH_NOW, GOALS, TOUCHED, TURN_EPOCH, UNSAVED_OUT, Population
 from streams.ports import CommitBatch
 
 SHARD_BLOB, VOCABULARY_BLOB, POPULATION_BLOB, SNAPSHOT_BLOB = "shard", "vocabulary", "population", "snapshot"
@@ -229,8 +229,12 @@ class Saver:
 
     def _load_small_state(self, small: dict[str, Any]) -> None:
         shard, q = self.shard, self.shard.pending
-        shard.si[:] = small["si"]
-        shard.sf[:] = np.frombuffer(small["sf"])
+        si, sf = small["si"], np.frombuffer(small["sf"])
+        shard.si[EPOCH_NOW] = si[EPOCH_NOW]
+        shard.si[TURN_EPOCH] = si[
+            EPOCH_NOW
+        ]  # stores of before reviews end here, and everybody had a turn for everything
+        shard.si[: len(si)], shard.sf[: len(sf)] = si, sf
         shard.use_limits()
         shard.chunk_numbers[:] = small["chunks"]
         shard.user_days[:] = small["user_days"]

@@ -27,7 +27,7 @@ from models.examples import ExampleChunk
 from models.features import features_at
 from models.jit import F64, I64, U8
 from models.labels import DROPPED, NEXT, Pending, allocate_pending, matured_until, tail_of
-from models.layout import SCORED_T
+from models.layout import FIRST_T, SCORED_T
 from models.scales import percentile_table
 from models.snapshot import BINS, Likelihood, PredictionSnapshot, Snapshot, Status
 from streams.core import kernel
@@ -64,6 +64,11 @@ from streams.core.state import (
     O_SEGMENT,
     OUT,
     PHASE,
+    REVIEW_CLOCK,
+    REVIEW_END,
+    REVIEW_EPOCH,
+    REVIEW_MINUTE,
+    REVIEW_NEXT,
     SAVE_DUE,
     SAVE_OUT,
     SAVE_ROWS,
@@ -71,6 +76,7 @@ from streams.core.state import (
     SI_SIZE,
     TARGETS,
     TOUCHED,
+    TURN_EPOCH,
     USERS,
     USERS_LIMIT,
     VERSION_NOW,
@@ -143,6 +149,7 @@ class Shard:
         self.user_days: F64 = np.zeros(c.predictions)
         self.went_live: dict[int, WentLive] = {}
         self.went_live_is_new = False
+        self._by_order: I64 | None = None  # rows of the users, while they are reviewed
         self._outside: dict[int, Likelihood] = {}
         self._items: Sequence[Event | BadEvent] = ()
         self._batch: Encoded = self.encoder.encode(())
@@ -277,7 +284,7 @@ class Shard:
         self._use_targets()
         if going_live:
             self.si[EPOCH_NOW] += 1
-            self.si[BACKFILL_START] = self.si[MINUTE] + 1  # of the hour in lock-step; live, models come at any time
+            self.begin_turns()
             for p in going_live:
                 self._rescore(p)
                 kernel.count_ranks(self.sealed.state, p, len(self.users))
@@ -334,6 +341,49 @@ class Shard:
         if len(then.weights):
             spec = seal_features(self.definitions.features._replace(named=then.named))
             kernel.rescore_all(self.sealed.state, spec, p, then.weights, then.bias, then.epoch, len(self.users))
+
+    def begin_turns(self) -> None:
+        """Look at users who were scored before the epoch that has begun, in their order, from the next minute on."""
+        self.si[TURN_EPOCH] = self.si[EPOCH_NOW]
+        self.si[BACKFILL_START] = self.si[MINUTE] + 1  # of the hour in lock-step; live, models come at any time
+
+    def begin_review(self) -> None:
+        """Users are to be judged by the segments of the epoch that has begun, as things stand now (`review`)."""
+        rows = self._accepted_rows()
+        self.si[REVIEW_NEXT] = 0
+        self.si[REVIEW_END] = self.users.users.order[rows].max(initial=-1) + 1
+        self.si[REVIEW_EPOCH], self.si[REVIEW_MINUTE] = self.si[EPOCH_NOW], self.si[MINUTE]
+        self.sf[REVIEW_CLOCK] = self.sf[CLOCK]
+
+    @property
+    def is_reviewing(self) -> bool:
+        """Whether users have yet to be judged by definitions that have changed."""
+        return bool(self.si[REVIEW_NEXT] < self.si[REVIEW_END])
+
+    def review(self) -> None:
+        """Judge the next users by what is served of them, as of the change of definitions.
+
+        So many at most as `limits.commit_users`, and fewer when a save is due before. To be called between two batches.
+
+        Raises RuntimeError when the batch is not done.
+        """
+        if self.waiting:
+            raise RuntimeError("review: the batch before is not done")
+        if self._by_order is None:
+            rows = self._accepted_rows()
+            self._by_order = np.full(int(self.si[REVIEW_END]), -1, np.int64)
+            orders = self.users.users.order[rows]
+            self._by_order[orders[orders < len(self._by_order)]] = rows[orders < len(self._by_order)]
+        end = min(int(self.si[REVIEW_END]), int(self.si[REVIEW_NEXT]) + self.catalog.limits.commit_users)
+        while self.si[REVIEW_NEXT] < end and not self.save_is_due:
+            kernel.review_until(self.sealed.state, self._by_order, end)
+            self._drain()
+        if not self.is_reviewing:
+            self._by_order = None
+
+    def _accepted_rows(self) -> I64:
+        """Rows of users with an accepted event."""
+        return np.flatnonzero(self.users.rows.t[: len(self.users), FIRST_T] != 0.0)
 
     def reschedule_all(self) -> None:
         """Compute every user's next look anew."""

@@ -33,6 +33,7 @@ NO_BITS = np.uint64(0)
 YES, NO = flag(True), flag(False)
 UNKNOWN = const(-1)
 EVERYBODY = const(-1)
+ALL_SEGMENTS = const(-1)
 CAUSES = ("goal", "event", "silence", "other")
 
 # Why the loop came back.
@@ -48,7 +49,7 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     HOUR,  # last whole hour that was worked or passed
     VERSION_NOW,  # version of the snapshot
     LABELLED_HOUR,  # hour up to which labels were handed out
-    EPOCH_NOW,  # grows when a prediction goes live, and with a new or changed segment
+    EPOCH_NOW,  # grows when a prediction goes live, and when definitions change
     CHANGED,  # 1 when anything was recorded since labels were handed out last
     PHASE,  # of the moment that waits for a model outside
     EXTERNAL_ROW,  # row of that moment
@@ -61,7 +62,7 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     SAVE_OUT,  # the same for transitions
     MAY_SAVE,  # 1 when the caller can save between two minutes
     GOALS,  # goal marks since the last save
-    BACKFILL_START,  # minute at which it grew last
+    BACKFILL_START,  # minute of the first turn
     BACKFILL_RATE,  # users a minute
     N_EVENTS,
     N_DUPLICATES,
@@ -74,8 +75,13 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     USERS,  # users with an accepted event
     USERS_LIMIT,
     TARGETS,  # bits of the predictions that segments may use now: live in status and access
+    TURN_EPOCH,  # users scored before it have their turn still to come: a prediction went live
+    REVIEW_NEXT,  # order of the first user who has yet to be judged by changed definitions
+    REVIEW_END,  # order behind the last one
+    REVIEW_EPOCH,  # that the change has begun
+    REVIEW_MINUTE,  # last whole minute at the change
     SI_SIZE,
-) = range(32)
+) = range(37)
 COUNTERS = {
     "events": N_EVENTS,
     "duplicates": N_DUPLICATES,
@@ -88,7 +94,8 @@ COUNTERS = {
 }
 
 # Float scalars (`State.sf`).
-CLOCK, MOMENT, MAX_AHEAD_S, SF_SIZE = range(4)
+# REVIEW_CLOCK: at the change of definitions.
+CLOCK, MOMENT, MAX_AHEAD_S, REVIEW_CLOCK, SF_SIZE = range(5)
 
 # Columns of the out buffer.
 (O_ROW, O_SEGMENT, O_SEQUENCE, O_ORIGIN, O_GOAL, O_CATEGORY, O_PREVIOUS_CATEGORY, O_EVENT, O_VERSION, OI_SIZE) = range(
@@ -136,7 +143,8 @@ class PredictionTable(NamedTuple):
 class SegmentTable(NamedTuple):
     """Definitions per segment: a category of `prediction` (-1: a filter); `uses`: bits, `only`: the one or -1.
 
-    Users who had no turn since `epoch` are told of it with the origin `announced`: it is new, or has changed.
+    At the change of definitions that began `epoch` it was new, or had changed; who is in it or out of it by that change
+    is told with the origin `announced`.
     """
 
     prediction: I64

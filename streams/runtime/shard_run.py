@@ -43,6 +43,10 @@ from streams.runtime.whole import check_whole
 from streams.runtime.witness import Witness
 
 _LOG: Final = logging.getLogger(__name__)
+BUSY_PARTS: Final = 1
+"""After a change of definitions so many parts of the users are reviewed before a batch of records,"""
+IDLE_PARTS: Final = 20
+"""and so many where none have come."""
 COMMIT_CHUNK_BYTES: Final = 4 << 20
 """A commit is due when the chunks for the learners have so many bytes."""
 
@@ -275,6 +279,7 @@ class ShardRun:
             past = None if self.since.is_complete else self._pasts.of_shard(self.number, self.catalog)
             if past is not None and past.offset <= self._reached.offset:
                 self._join(past)
+            self._review(BUSY_PARTS if records else IDLE_PARTS)
             self._take_models(models)
             position = self._reached
             if records:
@@ -300,6 +305,7 @@ class ShardRun:
 
         What is stored under the earlier one is not touched before that commit: parts of it are put aside.
         """
+        self._review(math.inf)
         if self._has_effects():
             self._commit(self._reached)
         old = self.shard
@@ -309,8 +315,17 @@ class ShardRun:
         figures = self.number, len(catalog.predictions), len(catalog.segments)
         _LOG.info("shard %d goes on under another catalog: %d predictions, %d segments", *figures)
 
+    def _review(self, parts: float) -> None:
+        """Users are judged by new and changed segments: so many parts of them, each in a commit of its own."""
+        while parts > 0 and self.shard.is_reviewing:
+            self.shard.review()
+            if self._has_effects():
+                self._commit(self._reached)
+            parts -= 1
+
     def _join(self, past: JoiningShard) -> None:
         """What was new has read the log from its beginning: it comes to where this shard stands, and joins it."""
+        self._review(math.inf)
         if self._has_effects():
             self._commit(self._reached)
         assert self._claim is not None, "assign comes first"

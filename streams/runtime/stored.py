@@ -32,7 +32,7 @@ from streams.core.saving import (
     WENT_LIVE_BLOB,
     read_population,
 )
-from streams.core.state import CLOCK, COUNTERS, MINUTE, SF_SIZE, Population, allocate_population
+from streams.core.state import CLOCK, COUNTERS, MINUTE, Population, allocate_population
 from streams.core.vocabulary import Vocabulary
 from streams.runtime.about import CATALOG_BLOB, Run, stored_catalog, stored_run
 from streams.runtime.hints import DeadLetter
@@ -126,7 +126,7 @@ def state_of(
         population=population,
         user_days=np.array(small.user_days, np.float64),
         counters={name: small.si[at] for name, at in COUNTERS.items()},
-        clock_s=float(np.frombuffer(small.sf, np.float64, SF_SIZE)[CLOCK]),
+        clock_s=float(np.frombuffer(small.sf)[CLOCK]),
         looked_s=60.0 * small.si[MINUTE],
         served_epochs=_served_epochs(blobs.get(WENT_LIVE_BLOB), len(catalog.predictions)),
         totals=Totals.of(blobs),

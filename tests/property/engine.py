@@ -116,6 +116,23 @@ class Driver:
             self.store.commit(self.claim, batch, trim=batch.number)
             self.number = batch.number
 
+    def redefine(self, catalog: Catalog, past: LockStep | None = None) -> None:
+        """Go on under another catalog, with the review of everybody and its commits."""
+        self.begin_review(catalog, past)
+        while self.engine.shard.is_reviewing:
+            self.review()
+
+    def begin_review(self, catalog: Catalog, past: LockStep | None = None) -> None:
+        """The change without the review."""
+        with self._rule():
+            self.engine.redefine(catalog, generation="g", past=past)
+        self.take([])
+
+    def review(self) -> None:
+        """One part of the users, and a commit."""
+        self.engine.shard.review()
+        self.take([])
+
     def _note(self, batch: CommitBatch) -> None:
         self.outcome.transitions += batch.outbox
         self.outcome.dead_letters += batch.dead_letters

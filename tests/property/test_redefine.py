@@ -61,7 +61,7 @@ def test_the_same_catalog_again_changes_nothing(case: tuple[Catalog, list[Input]
     whole = taken(catalog, items, live_after)
     cut = data.draw(st.integers(0, len(items)))
     driver = taken(catalog, items[:cut], live_after)
-    driver.engine.redefine(catalog, generation="g")
+    driver.redefine(catalog)
     driver.take(items[cut:])
     same_bits(driver.outcome, whole.outcome)
     assert driver.engine.shard.counters() == whole.engine.shard.counters()
@@ -76,7 +76,7 @@ def test_a_prediction_that_learned_from_the_past_is_one_that_was_always_there(da
     cut = data.draw(st.integers(0, len(items)))
     always, driver = (taken(one, items[:cut], live_after) for one in (catalog, without(catalog, added)))
     published = len(driver.outcome.transitions)
-    driver.engine.redefine(catalog, generation="g", past=taken(catalog, items[:cut], live_after).engine)
+    driver.redefine(catalog, taken(catalog, items[:cut], live_after).engine)
     assert columns(driver.engine.shard, added) == columns(always.engine.shard, added)
     assert len(driver.outcome.transitions) == published
     for one in (always, driver):
@@ -113,7 +113,8 @@ def test_a_new_segment_has_the_members_that_it_would_always_have_had(data: st.Da
     cut = data.draw(st.integers(0, len(items)))
     always, driver = (taken(one, items[:cut], live_after) for one in (catalog, before))
     past = None if _tracks(before) == _tracks(catalog) else taken(catalog, items[:cut], live_after).engine
-    driver.engine.redefine(catalog, generation="g", past=past)
+    driver.redefine(catalog, past)
+    assert members(driver.engine.shard, added) == members(always.engine.shard, added), "at once"
     later = [*items[cut:], Advance(START_S + YEARS_S)]
     for one in (always, driver):
         one.take(later)
@@ -148,8 +149,9 @@ def test_nobody_is_left_in_what_is_archived_and_all_come_back(data: st.DataObjec
     driver = taken(catalog, items, live_after)
     engine = driver.engine
     was_in = members(engine.shard, name)
-    engine.redefine(archived(catalog, name, prediction), generation="g")
     before = len(driver.outcome.transitions)
+    driver.redefine(archived(catalog, name, prediction))
+    assert members(engine.shard, name) == set(), "at once"
     driver.take([Advance(engine.shard.clock_s + 40 * 86_400.0)] if items else [])
     assert members(engine.shard, name) == set()
     rows, columns_ = engine.shard.users.rows, engine.shard.definitions.layout.columns
@@ -158,7 +160,7 @@ def test_nobody_is_left_in_what_is_archived_and_all_come_back(data: st.DataObjec
     left = [t["data"] for t in driver.outcome.decoded()[before:] if t["data"]["segment_id"] == name]
     assert {t["user_id"] for t in left} == was_in
     assert all(not t["in_segment"] for t in left)
-    engine.redefine(catalog, generation="g")
+    driver.redefine(catalog)
     if _of_facts(catalog, name):
         driver.take([Advance(engine.shard.clock_s + YEARS_S)] if items else [])
         always = taken(catalog, [*items, Advance(engine.shard.clock_s)] if items else [], live_after)

@@ -220,7 +220,7 @@ def test_a_segment_is_made_from_a_selection(world: World, selection: Any, extra:
 def test_who_enters_a_new_segment_is_told(world: World) -> None:
     found = world.make("segment", "buyers", {"name": "Buyers", "filter": {"event": "Order", "count": {"min": 1}}})
     assert found["entry"]["current_members"] == "enter_now"
-    assert "5,000 users a minute" in found["entry"]["words"]
+    assert "at once" in found["entry"]["words"]
     world.make("prediction", "returns", RETURNS)
     found = world.make("segment", "loyal", LOYAL | {"filter": {"all": [{"segment": "buyers"}, LOYAL["filter"]]}})
     assert found["entry"]["current_members"] == "wait"

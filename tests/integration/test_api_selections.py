@@ -1,0 +1,84 @@
+"""A segment made from a selection has the members that its estimate counted, at once and while nothing comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from config.catalog import Catalog, Segment
+from streams.runtime.definitions import FixedCatalog
+from tests.integration.service_world import ServiceWorld, service
+from tests.integration.test_api_estimates import PATH, get, post, said
+from tests.unit.api_world import ApiWorld
+
+SELECTIONS: dict[str, Any] = {
+    "warm": {"prediction": "orders_2d", "score": {"min": 35, "max": 72.5}},
+    "top": {"prediction": "orders_2d", "category": ["medium", "high"]},
+    "again": {"prediction": "loyal_2d", "score": {"min": 50}},
+    "layers": {
+        "all": [
+            {"prediction": "orders_2d", "score": {"min": 20}},
+            {"trait": "country", "in": ["A", "C"]},
+            {"event": "View", "count": {"min": 1}, "within": "14d"},
+            {"not": {"event": "Order", "since": {"max": "2d"}}},
+            {"not": {"segment": "busy"}},
+        ]
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceWorld]:
+    with service(tmp_path_factory.mktemp("service")) as world:
+        yield world
+
+
+@pytest.fixture
+def api(world: ServiceWorld) -> Iterator[ApiWorld]:
+    api = ApiWorld(store_url=world.url)
+    yield api
+    api.stored.close()
+
+
+def go_on_under(world: ServiceWorld, api: ApiWorld, catalog: Catalog) -> None:
+    """All shards, in a turn without events in which no time passes."""
+    api.now_s += 60.0  # what it remembers of the shards is old
+    for run in world.shards:
+        run._wanted = FixedCatalog(catalog)
+        run.step([], world.models, None)
+
+
+def size(api: ApiWorld, segment: str) -> int:
+    return int(get(api, f"/v1/segments/{segment}")["members"])
+
+
+def test_its_size_is_the_estimate(world: ServiceWorld, api: ApiWorld) -> None:
+    estimates = {}
+    for name, tree in SELECTIONS.items():
+        answer = post(api, {"filter": tree})
+        assert answer.status_code == 200, answer.text
+        estimates[name] = answer.json()["users"]
+    assert get(api, f"{PATH}/estimate", min=35, max=72.5)["users"] == estimates["warm"]
+    made = {name: Segment.model_validate({"name": name, "filter": tree}) for name, tree in SELECTIONS.items()}
+    clocks_s = [run.shard.clock_s for run in world.shards]
+    now = world.shards[0].catalog  # tests come in any order
+    go_on_under(world, api, now.model_copy(update={"segments": {**now.segments, **made}}))
+    assert {name: size(api, name) for name in SELECTIONS} == estimates
+    assert min(estimates.values()) > 5
+    assert [run.shard.clock_s for run in world.shards] == clocks_s
+
+
+def test_other_edges_make_other_categories_of_the_same_scores(world: ServiceWorld, api: ApiWorld) -> None:
+    now = world.shards[0].catalog
+    prediction = now.predictions["orders_2d"]
+    edges = prediction.categories.model_copy(update={"medium": 30.0, "high": 61.0})
+    edited = prediction.model_copy(update={"categories": edges})
+    scores = sorted(score for score, _, _ in said(world))
+    before = size(api, "orders_2d.high")
+    go_on_under(world, api, now.model_copy(update={"predictions": {**now.predictions, "orders_2d": edited}}))
+    assert sorted(score for score, _, _ in said(world)) == scores
+    assert size(api, "orders_2d.high") == sum(score >= 61.0 for score in scores) != before
+    assert size(api, "orders_2d.low") == sum(score < 30.0 for score in scores)
+    assert get(api, f"{PATH}/estimate", category="high")["users"] == size(api, "orders_2d.high")
