@@ -143,6 +143,7 @@ class EmbeddedPasts:
         self._thread.shutdown()
 
     def _work(self) -> None:
+        self._withdraw()  # what a kill has left: nobody may ever read again
         while not self._stopping.wait(LOOK_S):
             self._look()
         self._withdraw()
