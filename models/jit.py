@@ -93,7 +93,7 @@ _CACHE = _prepare_cache()
 
 def jit(function: _Function) -> _Function:
     """Compile `function` without fast-math: results must not depend on how loops were vectorised."""
-    compiled: Any = numba.njit(cache=_CACHE == "kept", error_model="numpy")(function)
+    compiled: Any = numba.njit(cache=_CACHE == "kept", error_model="numpy", nogil=True)(function)
     if _CACHE == "found":
         compiled._cache = _FoundCache(function)  # type: ignore[no-untyped-call]  # noqa: SLF001  as numba does
     return cast("_Function", compiled)

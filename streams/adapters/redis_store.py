@@ -74,6 +74,16 @@ class WaitFor:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """What is watched on a line: nobody has used the line since, the claim held, and `number` was the last commit."""
+
+    wire: Wire
+    exchanges: int
+    claim: Claim
+    number: int
+
+
 class RedisStore:
     """A `Store` in Redis 7, Valkey 8 or later. One thread at a time; the key layout is in `docs/redis.md`."""
 
@@ -105,6 +115,7 @@ class RedisStore:
         self._wait_for = wait_for
         self._part = part
         self._made_for: tuple[int, Identity] | None = None
+        self._guard: _Guard | None = None
         self._nodes = open_nodes(url, timeout_s=timeout_s)
         try:
             servers = patiently(patience, lambda: inspect_all(self._nodes))
@@ -244,31 +255,39 @@ class RedisStore:
         keys = self._keys(claim.shard)
         body = self._body(keys, batch, trim)
         wire = self._nodes.of(keys.meta)
-        if batch.replaces is None:
-            self._watch(wire, claim, keys, batch.number - 1)
-        else:
+        if batch.replaces is not None:
             body = [*self._replacing(wire, claim, keys, batch), *body]
-        tail = [_EXEC] if self._wait_for is None else [_EXEC, self._wait_for.command()]
-        replies = wire.exchange([_MULTI, *body, *tail], on_same_line=True)
+        elif self._guard != _Guard(wire, wire.exchanges, claim, batch.number - 1) or not wire.is_connected:
+            self._watch(wire, claim, keys, batch.number - 1)
+        self._guard = None
+        wait = [] if self._wait_for is None else [self._wait_for.command()]
+        # What the next commit stands on is watched with this one, which saves it a round trip.
+        next_watch = [command(b"WATCH", keys.meta, keys.staging), _fence_fields(keys)]
+        replies = wire.exchange([_MULTI, *body, _EXEC, *wait, *next_watch], on_same_line=True)
         result = replies[1 + len(body)]
         _raise_refusals([*replies[: 1 + len(body)], result], f"commit {batch.number} of {self._part} {claim.shard}")
         if result is None:
+            self._watch(wire, claim, keys, batch.number - 1)  # says by whom
             raise Fenced(f"{self._part} {claim.shard} was taken over during commit {batch.number}")
         _refuse_half(wire, keys, result)
         if self._wait_for is not None:
-            self._wait_for.check(replies[-1])
+            self._wait_for.check(replies[2 + len(body)])
+        if replies[-1] == _fence(claim, batch.number):
+            self._guard = _Guard(wire, wire.exchanges, claim, batch.number)
 
     def _watch(self, wire: Wire, claim: Claim, keys: ShardKeys, number: int, *more: bytes) -> list[Any]:
         """Watch what a write stands on; the replies to `more`.
 
         Raises Fenced unless the claim holds and `number` is the last commit.
         """
-        replies = wire.exchange([command(b"WATCH", keys.meta, keys.staging), _fence_fields(keys), *more])
+        # What was watched for a commit that did not come may have changed; that concerns nobody any more.
+        watch = [_UNWATCH, command(b"WATCH", keys.meta, keys.staging), _fence_fields(keys)]
+        replies = wire.exchange([*watch, *more])
         _raise_refusals(replies, "opening a commit")
-        if replies[1] != _fence(claim, number):
+        if replies[2] != _fence(claim, number):
             wire.exchange([_UNWATCH])
-            raise _fenced(self._part, claim, number, replies[1])
-        return replies[2:]
+            raise _fenced(self._part, claim, number, replies[2])
+        return replies[3:]
 
     def stage(self, claim: Claim, batch: CommitBatch, part: int) -> None:
         check_batch(batch)
@@ -455,9 +474,9 @@ class RedisStore:
 
 def _watch_all(wire: Wire, key: bytes) -> dict[bytes, bytes]:
     """WATCH a hash and read all of it."""
-    replies = wire.exchange([command(b"WATCH", key), command(b"HGETALL", key)])
+    replies = wire.exchange([_UNWATCH, command(b"WATCH", key), command(b"HGETALL", key)])
     _raise_refusals(replies, f"reading {key.decode()}")
-    return dict(_pairs(replies[1]))
+    return dict(_pairs(replies[2]))
 
 
 def _write_watched(wire: Wire, key: bytes, fields: dict[bytes, bytes], more: Sequence[bytes] = ()) -> bool:

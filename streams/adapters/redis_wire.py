@@ -83,6 +83,9 @@ class Wire:
         self.cuts = 0
         """How often the line was cut. What has to stay on one line (a scan, whose cursor means nothing to another
         server) compares it."""
+        self.exchanges = 0
+        """How often something was asked: who wants to go on where it stopped on this line sees whether nobody else has
+        used it since."""
         self._connection: _Connection | None = None
 
     def ask(self, *args: bytes | str | int) -> Any:
@@ -100,6 +103,7 @@ class Wire:
         connection that was lost in between is an error instead of being made anew.
         """
         connection = self._connection
+        self.exchanges += 1
         try:
             if connection is None:
                 connection = self._connection = cast("_Connection", self._pool.get_connection())
@@ -122,6 +126,11 @@ class Wire:
             # An interrupt between question and answer: the next reply would be taken for another question's.
             self.drop()
             raise
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a line, as far as is known on this side."""
+        return self._connection is not None and self._connection.is_connected
 
     def drop(self) -> None:
         """Cut the line; the next use makes a new one."""

@@ -14,9 +14,10 @@ import logging
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from config.catalog import Catalog
 from config.errors import Fenced
@@ -39,6 +40,7 @@ from streams.runtime.joining import JoiningShard, NoPasts, Pasts
 from streams.runtime.latest_models import model_key
 from streams.runtime.records import Position, Record
 from streams.runtime.since import Since, catalog_of
+from streams.runtime.turns import Turn
 from streams.runtime.whole import check_whole
 from streams.runtime.witness import Witness
 
@@ -49,6 +51,27 @@ IDLE_PARTS: Final = 20
 """and so many where none have come."""
 COMMIT_CHUNK_BYTES: Final = 4 << 20
 """A commit is due when the chunks for the learners have so many bytes."""
+
+
+class Later(Protocol):
+    """Something that is done meanwhile; a `concurrent.futures.Future` is one."""
+
+    def result(self) -> None:
+        """Wait until it is done. Raises what it has raised."""
+
+    def exception(self) -> BaseException | None:
+        """Wait until it is done; what it has raised."""
+
+    def cancel(self) -> bool:
+        """Whether it has not begun, and never will."""
+
+
+def at_once(call: Callable[[], None]) -> Later:
+    """Done before this returns. Raises what it raises."""
+    call()
+    done: Future[None] = Future()
+    done.set_result(None)
+    return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +88,10 @@ class Ports:
     before. Raises BrokerUnavailable (try again), BrokerError, or Fenced when the partition is another worker's."""
     name: Callable[[Catalog], None] = lambda _: None
     """Tells readers of the store which predictions and segments there are. Raises StoreError."""
+    meanwhile: Callable[[Callable[[], None]], Later] = at_once
+    """Has something done while something else is: a commit is told while it is being stored."""
+    turn: Turn = field(default_factory=Turn)
+    """To compute; the same one for all shards of a process."""
 
 
 @dataclass(slots=True)
@@ -230,8 +257,10 @@ class ShardRun:
         forgot, is_behind = self._forgot(claim, witness), witness is not None and not witness.is_in(claim)
         # A store without a commit, under a name that nobody was told of, is another one: TIDELINE_KEY_PREFIX, say.
         is_other = is_new or (witness is not None and claim.number == 0 and claim.generation != witness.generation)
+        # What was told while it was being stored, and then was not stored: nothing of it was published.
+        is_unfinished = witness is not None and witness.is_next_of(claim)
         was_emptied = is_new and self._claim is not None
-        went_back = forgot or was_emptied or (is_behind and not is_other)
+        went_back = forgot or was_emptied or (is_behind and not is_other and not is_unfinished)
         if (forgot or is_behind) and not is_new:
             claim, is_new = self._claim_knowing(claim.number + 1)
             if not is_new:
@@ -274,31 +303,35 @@ class ShardRun:
         """
         try:
             self._records = records
-            if self._wanted.catalog is not self.catalog:
-                self._go_on_under(self._wanted.catalog)
-            past = None if self.since.is_complete else self._pasts.of_shard(self.number, self.catalog)
-            if past is not None and past.offset <= self._reached.offset:
-                self._join(past)
-            self._review(BUSY_PARTS if records else IDLE_PARTS)
-            self._take_models(models)
-            position = self._reached
-            if records:
-                items = [self._decode(record) for record in records]
-                before_s = self.shard.clock_s
-                self._take(items, math.nan, lambda: self._commit(self._within(records, before_s)))
-                position = self._within(records, before_s)
-            if now_s is not None and not math.isnan(until_s := self._time_now(position, now_s)):
-                # All of `records` is taken, so a commit in the middle of this stands behind them. The clock moves at
-                # the end only: a load from such a commit lets the same time pass, and finds most of it worked.
-                self._take([], until_s, lambda: self._commit(position))
-                position = Position(position.offset, now_s)
-            self._reached = position
-            if records or self._has_effects():
-                self._commit(position)
+            with self._ports.turn.taken():
+                self._work(records, models, now_s)
             self.counts.records += len(records)
         except BaseException:
             self.drop()
             raise
+
+    def _work(self, records: Sequence[Record], models: Mapping[str, Snapshot], now_s: float | None) -> None:
+        if self._wanted.catalog is not self.catalog:
+            self._go_on_under(self._wanted.catalog)
+        past = None if self.since.is_complete else self._pasts.of_shard(self.number, self.catalog)
+        if past is not None and past.offset <= self._reached.offset:
+            self._join(past)
+        self._review(BUSY_PARTS if records else IDLE_PARTS)
+        self._take_models(models)
+        position = self._reached
+        if records:
+            items = [self._decode(record) for record in records]
+            before_s = self.shard.clock_s
+            self._take(items, math.nan, lambda: self._commit(self._within(records, before_s)))
+            position = self._within(records, before_s)
+        if now_s is not None and not math.isnan(until_s := self._time_now(position, now_s)):
+            # All of `records` is taken, so a commit in the middle of this stands behind them. The clock moves at
+            # the end only: a load from such a commit lets the same time pass, and finds most of it worked.
+            self._take([], until_s, lambda: self._commit(position))
+            position = Position(position.offset, now_s)
+        self._reached = position
+        if records or self._has_effects():
+            self._commit(position)
 
     def _go_on_under(self, catalog: Catalog) -> None:
         """All of the state goes over to another catalog, in one commit; what is new in it begins empty.
@@ -463,25 +496,40 @@ class ShardRun:
             batch.blobs.update(about_blobs(self.catalog) | self.since.blobs())
         batch.messages, self._chunks, self._chunk_bytes = self._chunks, [], 0
         batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
-        self._trim = commit_batch(
-            ports.store,
-            ports.sink,
-            self._claim,
-            batch,
-            trim=self._trim,
-            patience=ports.patience,
-            courier=ports.courier,
-            on_stored=lambda: self._note_stored(batch),
-        )
+        with ports.turn.given_up():
+            self._store(batch)
         self._note(batch, position)
         self.counts.refuse(letters)
 
-    def _note_stored(self, batch: CommitBatch) -> None:
+    def _store(self, batch: CommitBatch) -> None:
+        """One commit, told while it is being stored, and published."""
+        assert self._claim is not None, "assign comes first"
+        ports, claim = self._ports, self._claim
+        telling = None
+        if batch.outbox or batch.messages:
+            telling = ports.meanwhile(partial(self._tell, claim, batch.number))
+        try:
+            self._trim = commit_batch(
+                ports.store,
+                ports.sink,
+                claim,
+                batch,
+                trim=self._trim,
+                patience=ports.patience,
+                courier=ports.courier,
+                on_stored=lambda: self._note_stored(batch, telling),
+            )
+        except BaseException:
+            if telling is not None and not telling.cancel():
+                telling.exception()  # it must not come after what is told next
+            raise
+
+    def _note_stored(self, batch: CommitBatch, telling: Later | None) -> None:
         """Before any of it is published: whether the store went back is judged by it, however the publishing ends."""
         assert self._claim is not None, "assign comes first"
         self._known[self._claim.generation] = batch.number
-        if batch.outbox or batch.messages:
-            self._tell(self._claim, batch.number)
+        if telling is not None:
+            telling.result()
 
     def _tell(self, claim: Claim, number: int) -> None:
         witness = Witness(claim.generation, number)

@@ -86,7 +86,7 @@ def test_a_takeover_between_check_and_write_is_refused(own: RedisWorld, monkeypa
     other = own.open()
     other.prepare(1, IDENTITY)
     interposed(store, monkeypatch, lambda: other.claim(0, new_generation="g1"))
-    with pytest.raises(Fenced, match="taken over"):
+    with pytest.raises(Fenced, match="by another claim"):
         store.commit(claim, batch(1), None)
     assert own.contents(0)["rows"] == {}
 

@@ -61,7 +61,7 @@ class FakeConsumer:
     async def end_offsets(self, places: Sequence[Any]) -> dict[Any, int]:
         return dict.fromkeys(places, self.end)
 
-    async def getmany(self, *_places: Any, **_options: Any) -> dict[Any, Any]:
+    async def records(self, _place: Any, _timeout_ms: int, _most: int) -> list[Any]:
         self.asked.set()
         return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 

@@ -38,6 +38,7 @@ from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Record, Run
 from streams.runtime.refusal_log import RefusalLog
 from streams.runtime.shard_run import ShardRun
+from streams.runtime.turns import take_turns_often
 from streams.runtime.web_views import serve_views
 from streams.runtime.worker_health import health, registry
 from streams.runtime.worker_stores import WorkerJob, WorkerStores, words_about_names
@@ -56,6 +57,7 @@ def run_embedded_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], Non
     """
     data_dir, settings = job.place.data_dir, job.settings
     get_ready(watcher)
+    take_turns_often()
     with (
         open_place(job.place) as url,
         _worked_by_us(data_dir / LOG_FOLDER, settings.shards) as folder,

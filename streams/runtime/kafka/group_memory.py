@@ -11,12 +11,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from config.errors import BrokerUnavailable, Fenced
 from config.settings import Settings
 from streams.adapters.kafka_errors import explained
+from streams.runtime.kafka.fetching import PromptConsumer
 from streams.runtime.witness import Witness
 
 _LOG: Final = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ TELL_S: Final = 2.0
 """How long one attempt to tell something may take."""
 
 
-class RememberingConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # the client has no types
+class RememberingConsumer(PromptConsumer):
     """A consumer that also reads what stands beside an offset, which the client's own `committed` leaves out."""
 
     async def remembered(self, place: TopicPartition) -> tuple[int, str] | None:

@@ -16,6 +16,7 @@ from streams.runtime.latest_models import LatestModels
 from streams.runtime.records import Record, Run
 from streams.runtime.refusal_log import RefusalLog
 from streams.runtime.shard_run import Ports, ShardRun
+from streams.runtime.turns import Turn
 
 
 class ScoringService(PartitionedService):
@@ -45,11 +46,14 @@ class ScoringService(PartitionedService):
         self._models = models
         self._codec = codec
         self._pasts = pasts
+        self._turn = Turn()
         self._refusals = RefusalLog(wanted.catalog)
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
-        ports = replace(self._make_ports(), tell=partial(self.tell, number))
+        ports = replace(
+            self._make_ports(), tell=partial(self.tell, number), meanwhile=self._tellers.submit, turn=self._turn
+        )
         self.stores[number] = ports.store
         return ShardRun(
             self._live,

@@ -37,6 +37,7 @@ from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Run
 from streams.runtime.shard_run import Ports
+from streams.runtime.turns import take_turns_often
 from streams.runtime.worker_health import health, registry
 from streams.runtime.worker_stores import WorkerJob, WorkerStores, words_about_names
 
@@ -74,6 +75,7 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
     """
     require_topics(job.settings)
     get_ready(watcher)
+    take_turns_often()
     with open_place(job.place) as url, follow_definitions(url, job.place.prefix, job.catalog) as wanted:
         worker = Worker(job, url, wanted)
         if (words := words_about_names(wanted.catalog, job.settings.shards)) is not None:

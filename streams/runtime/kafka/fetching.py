@@ -1,0 +1,48 @@
+"""A consumer that hands out a partition's records as soon as they are there, whatever the others do."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+BUSY_S: Final = 1.0
+"""So long after a record others are expected."""
+BUSY_WAIT_MS: Final = 20
+"""One question to a broker is under way at a time, and a partition that is done with its batch waits for its answer.
+While records come, Kafka answers within this time, also when it has nothing of those that were asked for."""
+IDLE_WAIT_MS: Final = 500
+
+
+class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # the client has no types
+    """Each partition is asked for by a task of its own (`records`).
+
+    The client would fetch ahead: the next batch of a partition were the few records that came first while the last
+    one was being worked, and what came after them waited for one more. And for a tenth of a second it would fetch
+    nothing for the others while those lie in its hands.
+    """
+
+    _came_s = -BUSY_S
+
+    async def start(self) -> None:
+        """See aiokafka."""
+        await super().start()
+        self._fetcher._prefetch_backoff = 0.0  # noqa: SLF001  the client has no argument for it
+
+    async def records(self, place: TopicPartition, timeout_ms: int, most: int) -> list[Any]:
+        """The next records of a partition, at most so many; none when none come in time. Raises what the client does.
+
+        Only when there are more already, they are fetched while these are worked.
+        """
+        now_s = time.monotonic()
+        wait_ms = BUSY_WAIT_MS if now_s - self._came_s < BUSY_S else IDLE_WAIT_MS
+        self._fetcher._fetch_max_wait_ms = wait_ms  # noqa: SLF001  nor does it let it change
+        if place in self.paused():
+            self.resume(place)
+        found: list[Any] = (await self.getmany(place, timeout_ms=timeout_ms, max_records=most)).get(place, [])
+        if found:
+            self._came_s = time.monotonic()
+        if 0 < len(found) < most and place in self.assignment():
+            self.pause(place)
+        return found
