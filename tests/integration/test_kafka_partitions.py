@@ -537,3 +537,26 @@ def test_a_model_that_cannot_be_read_stops_nobody(kafka_world: KafkaWorld) -> No
         assert models.latest == {}
 
     asyncio.run(work())
+
+
+def test_the_next_batch_is_all_that_came_while_the_last_one_was_worked(settings: Settings) -> None:
+    """The client would hand out the first of them alone, fetched while nobody asked."""
+    is_working, may_end = threading.Event(), threading.Event()
+
+    def held() -> None:
+        is_working.set()
+        assert may_end.wait(PATIENCE_S)
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: noted.is_settled, "it is assigned")
+        noted.during_step = held
+        send(settings, [b"0"])
+        await asyncio.to_thread(is_working.wait, PATIENCE_S)
+        for value in (b"1", b"2", b"3"):
+            send(settings, [value])  # one by one, so that a fetch that waits would bring the first alone
+        noted.during_step = None
+        may_end.set()
+        await until(lambda: len(noted.run_of(0).values) == 4, "all are worked")
+
+    noted = running(work, lambda: Noted(settings))
+    assert [values for values, _ in noted.run_of(0).steps if values] == [[b"0"], [b"1", b"2", b"3"]]
