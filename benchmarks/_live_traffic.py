@@ -32,7 +32,7 @@ from streams.core.partition import shard_of
 
 EVENTS_PER_DAY = 12.0
 """Of a user who is there: a shop's busiest, so that a day of a crowd that fits a benchmark is a real load."""
-TICK_S = 0.005
+TICK_S = 0.002
 """How often a live producer sends what is due: as often as a client that lingers for two milliseconds."""
 _BATCH_BYTES = 256 << 10
 _STAMP_FROM = len('{"messageId":"msg-000000000000","userId":"user-000000000","timestamp":"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError
 from functools import lru_cache
@@ -92,6 +93,7 @@ class KafkaPublisher:
         self._loop = asyncio.get_running_loop()
         self._producer: Any = None
         self._opening = asyncio.Lock()
+        self._places: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sending: set[asyncio.Task[Any]] = set()
         self._is_over = False
         self._away_since_s: float | None = None
@@ -170,19 +172,20 @@ class KafkaPublisher:
                 raise TopicsDiffer(f"{topic} has no partition {partition}: was it made anew? See: tideline topics")
         partitions = {topic: len(await producer.partitions_for(topic)) for topic in {r.topic for r in records}}
         # Batches are filled here: given one by one, a record costs the client several times what it costs so.
-        waiting: list[Any] = []
-        filling: dict[tuple[str, int], Any] = {}
+        filled: dict[tuple[str, int], list[Any]] = {}
         for r in records:
-            place = (r.topic, _partition(r, partitions[r.topic]))
-            batch = filling.get(place)
-            if batch is None or batch.append(timestamp=None, key=r.key, value=r.value, headers=r.headers) is None:
-                if batch is not None:
-                    waiting.append(await producer.send_batch(batch, r.topic, partition=place[1]))
-                filling[place] = batch = producer.create_batch()
+            batches = filled.setdefault((r.topic, _partition(r, partitions[r.topic])), [])
+            if not batches or batches[-1].append(timestamp=None, key=r.key, value=r.value, headers=r.headers) is None:
+                batches.append(producer.create_batch())
                 # The first one always has room.
-                batch.append(timestamp=None, key=r.key, value=r.value, headers=r.headers)
-        for (topic, partition), batch in filling.items():
-            waiting.append(await producer.send_batch(batch, topic, partition=partition))
+                batches[-1].append(timestamp=None, key=r.key, value=r.value, headers=r.headers)
+        await asyncio.gather(*(self._send_batches(producer, place, batches) for place, batches in filled.items()))
+
+    async def _send_batches(self, producer: Any, place: tuple[str, int], batches: Sequence[Any]) -> None:
+        topic, partition = place
+        # One at a time: of many that wait for room in a partition, the client gives up the last ones after a second.
+        async with self._places[place]:
+            waiting = [await producer.send_batch(batch, topic, partition=partition) for batch in batches]
         await asyncio.gather(*waiting)
 
     async def _replace(self, failed: Sequence[Any]) -> None:

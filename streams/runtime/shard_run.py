@@ -91,7 +91,7 @@ class Ports:
     meanwhile: Callable[[Callable[[], None]], Later] = at_once
     """Has something done while something else is: a commit is told while it is being stored."""
     turn: Turn = field(default_factory=Turn)
-    """To compute; the same one for all shards of a process."""
+    """To compute; the same one for all whose threads would disturb each other."""
 
 
 @dataclass(slots=True)
@@ -303,6 +303,7 @@ class ShardRun:
         """
         try:
             self._records = records
+            self._go_over()
             with self._ports.turn.taken():
                 self._work(records, models, now_s)
             self.counts.records += len(records)
@@ -310,12 +311,15 @@ class ShardRun:
             self.drop()
             raise
 
-    def _work(self, records: Sequence[Record], models: Mapping[str, Snapshot], now_s: float | None) -> None:
+    def _go_over(self) -> None:
+        """What is rare and waits for servers for long: others compute meanwhile."""
         if self._wanted.catalog is not self.catalog:
             self._go_on_under(self._wanted.catalog)
         past = None if self.since.is_complete else self._pasts.of_shard(self.number, self.catalog)
-        if past is not None and past.offset <= self._reached.offset:
+        if past is not None and past.offset <= self._reached.offset and self.since.gains(past.predictions):
             self._join(past)
+
+    def _work(self, records: Sequence[Record], models: Mapping[str, Snapshot], now_s: float | None) -> None:
         self._review(BUSY_PARTS if records else IDLE_PARTS)
         self._take_models(models)
         position = self._reached
@@ -442,12 +446,13 @@ class ShardRun:
         """The wall clock of which the shard's clock is the image, 0 before the first event.
 
         The clock's lead, how far it is past that, is the largest of all accepted records. One that was under way for
-        long has a small lead: if silence were measured from it, the clock would fall behind by its delay.
+        long has a small lead: if silence were measured from it, the clock would fall behind by its delay. It is 0 at
+        most: who is ahead of the wall clock has a wrong clock, and in silence time waits until that is true.
         """
         lead_s = self.shard.lead_s
         if self._reached.log_time_s:
             lead_s = max(lead_s, before_s - self._reached.log_time_s)
-        return 0.0 if lead_s == -math.inf else self.shard.clock_s - lead_s
+        return 0.0 if lead_s == -math.inf else self.shard.clock_s - min(lead_s, 0.0)
 
     def _time_now(self, position: Position, now_s: float) -> float:
         """The clock that goes on while nothing comes: the wall clock and its lead. NaN for no change."""

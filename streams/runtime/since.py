@@ -48,6 +48,10 @@ class Since(msgspec.Struct, frozen=True):
         """All that is counted is complete now, and these predictions are."""
         return Since({name: at_s for name, at_s in self.predictions.items() if name not in predictions})
 
+    def gains(self, predictions: Collection[str]) -> bool:
+        """Whether something becomes complete with a past in which these predictions are."""
+        return bool(self.counted) or not self.predictions.keys().isdisjoint(predictions)
+
     @classmethod
     def of(cls, blobs: Mapping[str, bytes]) -> Since:
         """As stored."""

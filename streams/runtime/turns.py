@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Final
 
 SWITCH_S: Final = 0.0005
@@ -23,22 +23,32 @@ def take_turns_often() -> None:
 
 
 class Turn:
-    """Whoever computes has it, and gives it up while a server is waited for. One for all shards of a process."""
+    """Whoever computes has it, and gives it up while a server is waited for. All shards of a Kafka worker share one."""
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._thread: int | None = None
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """For a stretch of computing, by a thread that does not have it."""
         with self._lock:
-            yield
+            self._thread = get_ident()
+            try:
+                yield
+            finally:
+                self._thread = None
 
     @contextmanager
     def given_up(self) -> Iterator[None]:
-        """Within such a stretch."""
+        """Within such a stretch; nothing for a thread that does not have it."""
+        if self._thread != get_ident():
+            yield
+            return
+        self._thread = None
         self._lock.release()
         try:
             yield
         finally:
             self._lock.acquire()
+            self._thread = get_ident()

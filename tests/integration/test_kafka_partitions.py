@@ -22,7 +22,7 @@ from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.core.questions import question_of
 from streams.ports import Message
-from streams.runtime.kafka import partitions
+from streams.runtime.kafka import fetching, partitions
 from streams.runtime.kafka.group_memory import RememberingConsumer
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.partitions import Partition, PartitionedService
@@ -560,3 +560,24 @@ def test_the_next_batch_is_all_that_came_while_the_last_one_was_worked(settings:
 
     noted = running(work, lambda: Noted(settings))
     assert [values for values, _ in noted.run_of(0).steps if values] == [[b"0"], [b"1", b"2", b"3"]]
+
+
+def test_a_second_record_after_a_silence_does_not_wait_for_a_question_about_others(
+    kafka_world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: the question for the other partitions, sent with the first record, waited as in a silence."""
+    found = kafka_world.settings()
+    make_topic(kafka_world, found, count=4)
+    monkeypatch.setattr(fetching, "IDLE_WAIT_MS", 20_000)
+    monkeypatch.setattr(fetching, "BUSY_S", 0.05)
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: noted.is_settled, "it is assigned")
+        for n in range(3):
+            await until(lambda: time.monotonic() - noted.consumer.came_s > fetching.BUSY_S, "it is silent")
+            send(found, [b"first"])
+            await until(lambda n=n: len(noted.run_of(0).values) == 2 * n + 1, "the first is worked", seconds=8.0)
+            send(found, [b"second"])
+            await until(lambda n=n: len(noted.run_of(0).values) == 2 * n + 2, "the second is worked", seconds=8.0)
+
+    running(work, lambda: Noted(found))

@@ -59,20 +59,21 @@ def step_problem(before: Tick, after: Tick, accepted: Sequence[Taken]) -> str | 
     """What is wrong with the clock of a commit that took the `accepted` records, and possibly let time pass.
 
     How far the clock is ahead of the wall clock, its lead, is the largest of all records that were ever accepted:
-    neither less, because one came late, nor more. It is behind none of them, and gets no further than the wall clock.
+    neither less, because one came late, nor more, and 0 at most. It is behind none of them, and silence takes it no
+    further than the wall clock.
     """
     began = not math.isnan(before.clock_s)
     leads_s = [record.time_s - record.log_time_s for record in accepted]
     leads_s += [before.clock_s - before.log_time_s] if began else []
     if not leads_s or math.isnan(after.clock_s):
         return f"the clock stands at {after.clock_s} after {len(accepted)} events" if began or accepted else None
-    wrong_s = after.clock_s - after.log_time_s - max(leads_s)
+    wrong_s = after.clock_s - after.log_time_s - min(max(leads_s), 0.0)
     if abs(wrong_s) > SLACK_S:
         return f"the clock went from {before} to {after}: its lead is {wrong_s} s from that of the events"
     reached_s = max([before.clock_s] * began + [record.time_s for record in accepted])
     if after.clock_s < reached_s - SLACK_S:
         return f"the clock went from {before} to {after}: it is {reached_s - after.clock_s} s behind its events"
-    if after.log_time_s > after.latest_now_s + SLACK_S:
+    if after.clock_s > reached_s + SLACK_S and after.log_time_s > after.latest_now_s + SLACK_S:
         return f"the clock went from {before} to {after}: it is ahead of the wall clock"
     return None
 

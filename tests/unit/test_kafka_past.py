@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -312,3 +313,30 @@ def test_shards_wait_for_the_learners_of_all_partitions(monkeypatch: pytest.Monk
     assert seen() is None
     service.shared.joined(5, Joined("one", 30))
     assert seen().versions == {"views": 12, "orders": 30}
+
+
+def test_a_shard_that_waits_for_what_is_not_offered_has_it_read_anew(service: TwoWorkers, reading: Reading) -> None:
+    """Found by a reader: a change that was taken back had one shard rewrite itself in every step."""
+    names = (f"n{n}" for n in count())
+    service.shards[1]._ports = replace(service.shards[1]._ports, new_generation=lambda: next(names))
+    without = AFTER.model_copy(
+        update={"predictions": {k: v for k, v in AFTER.predictions.items() if k != "orders"}, "segments": {}}
+    )
+    went_back = False
+    for n in range(60):
+        if n == 12:
+            service.define()
+        service.round(n, 0, 1)
+        if not went_back and service.shared.read().offer is not None:
+            for catalog in (without, AFTER):  # shard 1 alone sees both; who leads sees neither
+                service.turn(1, to=catalog)
+                service.shards[1].step([], service.models.latest, None)
+            went_back = True
+            before = service.shards[1].counts.commits
+            for _ in range(5):
+                service.shards[1].step([], service.models.latest, None)
+            assert service.shards[1].counts.commits - before <= 1, "it does not take over what does not concern it"
+        if went_back and service.shards[1].since.is_complete:
+            break
+    assert service.shards[1].since.is_complete
+    assert len(reading.tasks) == 2

@@ -13,6 +13,8 @@ BUSY_WAIT_MS: Final = 20
 """One question to a broker is under way at a time, and a partition that is done with its batch waits for its answer.
 While records come, Kafka answers within this time, also when it has nothing of those that were asked for."""
 IDLE_WAIT_MS: Final = 500
+HANDED_S: Final = 0.005
+"""So long records may lie in the client's hands before it asks for those of the others; our task takes them at once."""
 
 
 class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # the client has no types
@@ -23,12 +25,12 @@ class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # the client has 
     nothing for the others while those lie in its hands.
     """
 
-    _came_s = -BUSY_S
+    came_s = -BUSY_S
 
     async def start(self) -> None:
         """See aiokafka."""
         await super().start()
-        self._fetcher._prefetch_backoff = 0.0  # noqa: SLF001  the client has no argument for it
+        self._fetcher._prefetch_backoff = HANDED_S  # noqa: SLF001  the client has no argument for it
 
     async def records(self, place: TopicPartition, timeout_ms: int, most: int) -> list[Any]:
         """The next records of a partition, at most so many; none when none come in time. Raises what the client does.
@@ -36,13 +38,15 @@ class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # the client has 
         Only when there are more already, they are fetched while these are worked.
         """
         now_s = time.monotonic()
-        wait_ms = BUSY_WAIT_MS if now_s - self._came_s < BUSY_S else IDLE_WAIT_MS
+        wait_ms = BUSY_WAIT_MS if now_s - self.came_s < BUSY_S else IDLE_WAIT_MS
         self._fetcher._fetch_max_wait_ms = wait_ms  # noqa: SLF001  nor does it let it change
         if place in self.paused():
             self.resume(place)
         found: list[Any] = (await self.getmany(place, timeout_ms=timeout_ms, max_records=most)).get(place, [])
         if found:
-            self._came_s = time.monotonic()
+            self.came_s = time.monotonic()
+            # At once: the question for the others goes out before anybody asks again.
+            self._fetcher._fetch_max_wait_ms = BUSY_WAIT_MS  # noqa: SLF001
         if 0 < len(found) < most and place in self.assignment():
             self.pause(place)
         return found

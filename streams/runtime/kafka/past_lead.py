@@ -81,6 +81,9 @@ class PastLead:
         waiting = self._waiting(store, catalog)
         if waiting is None:
             return  # some shard stands under another catalog still
+        if offer is not None and any(not since.gains(offer.predictions) for since in waiting):
+            store.withdraw(epoch, offer)  # somebody waits for what was not asked for when it was read
+            return
         if not waiting:
             if offer is not None and store.withdraw(epoch, offer):
                 self._tell("done", offer.predictions)
