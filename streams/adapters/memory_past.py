@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from streams.adapters.past_store import (
@@ -60,6 +60,10 @@ class MemoryPast:
             self.parts[offer_id, name, number] = part, self._clock() + PARTS_S
         return len(parts)
 
+    def discard(self, offer_id: str, parts: Mapping[str, int]) -> None:
+        for name, number in names_of(parts):
+            self.parts.pop((offer_id, name, number), None)
+
     def get(self, offer: Offer, name: str) -> bytes | None:
         found = [self._now(self.parts.get((offer.id, name, number))) for number in range(offer.parts[name])]
         return None if None in found else b"".join(part for part in found if part is not None)
@@ -72,8 +76,7 @@ class MemoryPast:
     def withdraw(self, epoch: int, offer: Offer) -> bool:
         if epoch == self._epoch:
             self._offer = None
-            for name, number in names_of(offer):
-                self.parts.pop((offer.id, name, number), None)
+            self.discard(offer.id, offer.parts)
         return epoch == self._epoch
 
     def fail(self, epoch: int, catalog: str) -> bool:

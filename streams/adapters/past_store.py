@@ -8,7 +8,7 @@ change of hands has a new epoch, and an offer of an earlier epoch is refused: so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -77,7 +77,10 @@ class PastStore(Protocol):
         """Another one may take it at once."""
 
     def put(self, offer_id: str, name: str, data: bytes) -> int:
-        """Keep a part of what is to be offered: into how many parts it was cut."""
+        """Keep something of what is to be offered, or nothing where it fails: into how many parts it was cut."""
+
+    def discard(self, offer_id: str, parts: Mapping[str, int]) -> None:
+        """Delete what was put and will not be offered."""
 
     def get(self, offer: Offer, name: str) -> bytes | None:
         """What was kept under this name; None if it is gone."""
@@ -105,6 +108,6 @@ def cut(data: bytes) -> Sequence[bytes]:
     return [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)] or [b""]
 
 
-def names_of(offer: Offer) -> Iterator[tuple[str, int]]:
+def names_of(parts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     """(name, number) of all parts of an offer."""
-    return ((name, number) for name, count in offer.parts.items() for number in range(count))
+    return ((name, number) for name, count in parts.items() for number in range(count))

@@ -5,11 +5,14 @@ What all look at has one hash tag, so that each change of it is one step; parts 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from redis.exceptions import ResponseError
 
+from config.errors import StoreError
 from streams.adapters.past_store import (
     FAILED_S,
     LEASE_S,
@@ -91,8 +94,18 @@ class RedisPast:
         """See `PastStore`."""
         parts = cut(data)
         for number, part in enumerate(parts):
-            self._nodes.ask("SET", self._keys.part(offer_id, name, number), part, "EX", round(PARTS_S))
+            try:
+                self._nodes.ask("SET", self._keys.part(offer_id, name, number), part, "EX", round(PARTS_S))
+            except StoreError:
+                with suppress(StoreError):  # they expire; the error at hand says more
+                    self.discard(offer_id, {name: number})
+                raise
         return len(parts)
+
+    def discard(self, offer_id: str, parts: Mapping[str, int]) -> None:
+        """See `PastStore`."""
+        for name, number in names_of(parts):
+            self._nodes.ask("UNLINK", self._keys.part(offer_id, name, number))
 
     def get(self, offer: Offer, name: str) -> bytes | None:
         """See `PastStore`."""
@@ -112,8 +125,7 @@ class RedisPast:
         """See `PastStore`."""
         if not self._run(_PUT, epoch, _OFFER, "", 0):
             return False
-        for name, number in names_of(offer):
-            self._nodes.ask("UNLINK", self._keys.part(offer.id, name, number))
+        self.discard(offer.id, offer.parts)
         return True
 
     def fail(self, epoch: int, catalog: str) -> bool:

@@ -576,8 +576,8 @@ def test_a_second_record_after_a_silence_does_not_wait_for_a_question_about_othe
         for n in range(3):
             await until(lambda: time.monotonic() - noted.consumer.came_s > fetching.BUSY_S, "it is silent")
             send(found, [b"first"])
-            await until(lambda n=n: len(noted.run_of(0).values) == 2 * n + 1, "the first is worked", seconds=8.0)
+            await worked(noted, count + 1)
             send(found, [b"second"])
-            await until(lambda n=n: len(noted.run_of(0).values) == 2 * n + 2, "the second is worked", seconds=8.0)
+            await worked(noted, count + 2)
 
     running(work, lambda: Noted(found))

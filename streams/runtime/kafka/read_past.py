@@ -74,7 +74,19 @@ def offer_to(store: PastStore, task: Task, run: HistoryRun) -> bool:
 
     Raises StoreFull where it is more than `MAX_BYTES`, and what `PastStore` does.
     """
-    parts, left = {}, MAX_BYTES
+    parts: dict[str, int] = {}
+    is_offered = False
+    try:
+        _put_all(store, task, run, parts)
+        is_offered = store.offer(task.epoch, Offer(task.id, task.digest, task.predictions, run.offsets, parts))
+    finally:
+        if not is_offered:
+            store.discard(task.id, parts)  # nobody will ask for it, and a store that is full has no room for it
+    return is_offered
+
+
+def _put_all(store: PastStore, task: Task, run: HistoryRun, parts: dict[str, int]) -> None:
+    left = MAX_BYTES
     learned = msgspec.msgpack.encode(run.learned())
     for name in ("learner", *(f"shard-{n}" for n in range(len(run.shards)))):
         is_learner = name == "learner"
@@ -82,7 +94,6 @@ def offer_to(store: PastStore, task: Task, run: HistoryRun) -> bool:
         if (left := left - len(data)) < 0:
             raise StoreFull(f"what was read of the past has more than {MAX_BYTES:,} bytes")
         parts[name] = store.put(task.id, name, data)
-    return store.offer(task.epoch, Offer(task.id, task.digest, task.predictions, run.offsets, parts))
 
 
 if __name__ == "__main__":
