@@ -571,9 +571,12 @@ def test_a_second_record_after_a_silence_does_not_wait_for_a_question_about_othe
     monkeypatch.setattr(fetching, "IDLE_WAIT_MS", 20_000)
     monkeypatch.setattr(fetching, "BUSY_S", 0.05)
 
+    async def worked(noted: Noted, count: int) -> None:
+        await until(lambda: len(noted.run_of(0).values) == count, f"{count} are worked", seconds=8.0)
+
     async def work(noted: Noted) -> None:
         await until(lambda: noted.is_settled, "it is assigned")
-        for n in range(3):
+        for count in (0, 2, 4):
             await until(lambda: time.monotonic() - noted.consumer.came_s > fetching.BUSY_S, "it is silent")
             send(found, [b"first"])
             await worked(noted, count + 1)
