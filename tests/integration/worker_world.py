@@ -56,7 +56,14 @@ _POLL_S = 0.05
 _LAST_LINES = 40
 
 
-def await_until(holds: Callable[[], bool], what: str, *, seconds: float, watched: Sequence[WorkerProcess] = ()) -> None:
+def await_until(
+    holds: Callable[[], bool],
+    what: str,
+    *,
+    seconds: float,
+    watched: Sequence[WorkerProcess] = (),
+    every_s: float = _POLL_S,
+) -> None:
     """Wait until `holds()`. Fails with the last words of the `watched` workers, at once when one of them has ended."""
     deadline_s = time.monotonic() + seconds
     while not holds():
@@ -64,7 +71,7 @@ def await_until(holds: Callable[[], bool], what: str, *, seconds: float, watched
         if ended or time.monotonic() > deadline_s:
             why = "a worker has ended" if ended else f"not within {seconds:g} s"
             raise AssertionError("\n".join([f"{what}: {why}", *(worker.last_words() for worker in ended or watched)]))
-        time.sleep(_POLL_S)
+        time.sleep(every_s)
 
 
 class WorkerProcess:
