@@ -9,6 +9,7 @@
     - ``InputError``: a whole input cannot be read (one bad event is a dead letter, not an error)
     - ``StoreError``: the store
         + ``StoreUnavailable``: no answer
+            - ``CatalogMoved``: definitions have changed while it was read
         + ``Fenced``: the stored epoch or commit number is not ours
         + ``StoreIncompatible``: it holds another format, number of shards, catalog or input
         + ``StoreFull``: it has no memory left
@@ -35,6 +36,7 @@ __all__ = [
     "BrokerError",
     "BrokerUnavailable",
     "CatalogError",
+    "CatalogMoved",
     "ConfigError",
     "Fenced",
     "InputError",
@@ -141,6 +143,10 @@ class StoreError(TidelineError):
 
 class StoreUnavailable(StoreError):
     """The store did not answer; what was asked may or may not have been done."""
+
+
+class CatalogMoved(StoreUnavailable):
+    """What was read is of another catalog than the one that was read before it; asked again it fits."""
 
 
 class Fenced(StoreError):

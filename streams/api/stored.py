@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from config.errors import StoreIncompatible, StoreUnavailable
+from config.errors import CatalogMoved, StoreIncompatible, StoreUnavailable
 from models.learner import Learner
 from models.snapshot import ModelCodec
 from streams.adapters.redis_reader import RedisReader
@@ -64,8 +64,16 @@ class StoreReads:
         reader, made_s = self._take()
         try:
             yield reader
+        except CatalogMoved:
+            self.forget_states()
+            raise
         finally:
             self._give(reader, made_s)
+
+    def forget_states(self) -> None:
+        """Read states anew: something was read that is of another catalog than theirs."""
+        with self._loading:
+            self._states.clear()
 
     def state_of_user(self, reader: RedisReader, user: str) -> StoredState | None:
         """The state of the user's shard; None if it has none yet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from config.errors import NotStored
+from config.errors import CatalogMoved, NotStored
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.keys import Role
@@ -33,12 +33,19 @@ def add_users(app: FastAPI, stored: StoreReads, authenticator: Authenticator) ->
         **access(authenticator, Role.READ),
     )
     def one_user(user_id: str) -> UserView:
-        with stored.reader() as reader:
-            state = stored.state_of_user(reader, user_id)
-            detail = None if state is None else look_up(reader, state, user_id)
-        if detail is None:
-            raise NotStored(f"nobody has seen a user {user_id[:100]!r}; ids are as in the events")
-        return user_view(detail)
+        try:
+            return _one_user(stored, user_id)
+        except CatalogMoved:  # a shard has taken up other definitions since its state was read
+            return _one_user(stored, user_id)
+
+
+def _one_user(stored: StoreReads, user_id: str) -> UserView:
+    with stored.reader() as reader:
+        state = stored.state_of_user(reader, user_id)
+        detail = None if state is None else look_up(reader, state, user_id)
+    if detail is None:
+        raise NotStored(f"nobody has seen a user {user_id[:100]!r}; ids are as in the events")
+    return user_view(detail)
 
 
 def user_view(detail: UserDetail) -> UserView:

@@ -17,6 +17,7 @@ from models.snapshot import Status
 from streams.adapters.redis_reader import RedisReader, Score
 from streams.core.definitions import CATEGORIES
 from streams.runtime.stored import StoredState
+from streams.runtime.stored_rows import check_sizes
 from streams.runtime.summary import Warmup, score_name, status_word, warmup_of
 from streams.runtime.uncompiled import uncompiled
 
@@ -89,7 +90,7 @@ class UserDetail:
 
 
 def look_up(reader: RedisReader, state: StoredState, user: str) -> UserDetail | None:
-    """The user's detail; None for a user that nobody has seen."""
+    """The user's detail; None for a user that nobody has seen. Raises CatalogMoved where `state` is of before."""
     view = reader.user(user)
     row = reader.row(user)
     if row is None:
@@ -125,6 +126,7 @@ class _Row:
     def __init__(self, state: StoredState, stored: bytes) -> None:
         self._state = state
         layout = state.definitions.layout
+        check_sizes(layout, [stored])
         self._c = layout.columns
         self._rows = layout.views(np.frombuffer(stored, np.uint8, layout.row_bytes, _NUMBER_BYTES).reshape(1, -1))
 

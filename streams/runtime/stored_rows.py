@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from config.errors import CatalogMoved
 from models.features import DAY_S
 from models.jit import F64, I64
 from models.layout import EPOCH, SCORED_T, Layout, Rows
@@ -24,6 +25,14 @@ _NUMBER_BYTES = 8
 def number_of(stored: bytes) -> int:
     """The number of a user in the shard, from the stored row: whatever catalog that is of."""
     return int.from_bytes(stored[:_NUMBER_BYTES], "little")
+
+
+def check_sizes(layout: Layout, stored: Sequence[bytes]) -> None:
+    """Raises CatalogMoved for rows of another catalog, whose columns would be read as something else."""
+    width = _NUMBER_BYTES + layout.row_bytes
+    behind = np.array([len(data) for data in stored], np.int64) - width
+    if ((behind < 0) | (behind % BUCKETS.itemsize != 0)).any():
+        raise CatalogMoved("definitions are changing, and rows of users are of others than those known; ask again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,8 @@ class StoredRows:
 
     @classmethod
     def of(cls, layout: Layout, stored: Sequence[bytes]) -> StoredRows:
-        """The arrays of stored rows, at least one."""
+        """The arrays of stored rows, at least one. Raises CatalogMoved for those of another catalog."""
+        check_sizes(layout, stored)
         width = _NUMBER_BYTES + layout.row_bytes
         heads = b"".join([data[:width] for data in stored])
         raw = np.frombuffer(heads, np.uint8).reshape(len(stored), width)

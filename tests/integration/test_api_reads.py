@@ -23,6 +23,7 @@ from streams.api.stored import STATE_S
 from streams.api.users import user_view
 from streams.api.views import time_text
 from streams.api.warm_up import warm_up_view
+from streams.core.definitions import compile_definitions
 from streams.runtime.lookup import look_up
 from streams.runtime.place import join_place
 from streams.runtime.stored import StoredState, read_state, together
@@ -126,6 +127,24 @@ def test_of_each_prediction_the_newest_model_counts_whichever_shard_has_it(state
         assert both is not None
         assert (both.version, both.predictions) == (snapshot.version + 1, (orders, *newer))
         assert prediction_view(states, "orders_3d").status == "live"
+
+
+def test_a_user_is_not_read_by_the_definitions_of_before(
+    api: ApiWorld, reader: RedisReader, state: StoredState
+) -> None:
+    """A state is known for two seconds; a shard that takes up others meanwhile has rows with other columns."""
+    user = next(iter(reader.members(HIGH)))
+    found = good(api, f"/v1/users/{user}")
+    more = {**state.catalog.segments, "again": state.catalog.segments["keen"]}
+    other = state.catalog.model_copy(update={"segments": more})
+    wrong = replace(state, catalog=other, definitions=compile_definitions(other, state.vocabulary))
+    (cached,) = api.stored._states.values()
+    cached.state = wrong
+    assert good(api, f"/v1/users/{user}") == found
+    (cached,) = api.stored._states.values()
+    cached.state = wrong
+    assert problem(get(api, f"/v1/segments/{HIGH}/members")) == (503, "unavailable")
+    assert good(api, f"/v1/segments/{HIGH}/members")["items"]
 
 
 def test_a_user_is_told_as_the_command_line_tells(api: ApiWorld, reader: RedisReader, state: StoredState) -> None:

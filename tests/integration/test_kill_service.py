@@ -12,6 +12,7 @@ import random
 import re
 import signal
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -120,9 +121,15 @@ def test_nothing_that_was_answered_is_lost_or_counted_twice(tmp_path: Path) -> N
 def check_scores(client: Client, shop: Shop) -> None:
     """Each answered event counts, once."""
     assert len(shop.answered) == USERS
+    counted: Counter[str] = Counter()
     for user, answered in shop.answered.items():
-        await_until(lambda user=user, n=answered: orders(client, user) >= n, f"{user} is scored", seconds=120.0)  # type: ignore[misc]
-        assert orders(client, user) == answered
+
+        def is_scored(user: str = user, answered: int = answered) -> bool:
+            counted[user] = orders(client, user)
+            return counted[user] >= answered
+
+        await_until(is_scored, f"{user} is scored", seconds=120.0)
+    assert counted == shop.answered
 
 
 def check_definitions(client: Client, definer: Definer) -> None:

@@ -7,15 +7,19 @@ import math
 import numpy as np
 import pytest
 
+from config.errors import CatalogMoved
 from config.loader import loads
 from models.learner import Learner, prediction_specs
 from models.snapshot import BINS, PredictionSnapshot, Snapshot, Status
 from streams.api.predictions import prediction_view
 from streams.core.definitions import compile_definitions
 from streams.core.state import allocate_population
+from streams.core.users import BUCKETS
 from streams.core.vocabulary import Vocabulary
+from streams.runtime.lookup import membership_since
 from streams.runtime.replay import Totals
 from streams.runtime.stored import StoredState, models_of, together
+from streams.runtime.stored_rows import StoredRows
 
 GOAL = {"a": "A", "b": "B", "c": "C"}
 
@@ -96,3 +100,18 @@ def test_a_model_of_other_columns_is_not_taken() -> None:
     found = together(states).snapshot
     assert found is not None
     assert [model.version for model in found.predictions] == [1]
+
+
+def test_a_row_of_another_catalog_is_not_read_as_one_of_this() -> None:
+    """Its columns would be taken for others: while definitions change, who reads may know the ones before."""
+    short, long = (state_of(ids, 1).definitions.layout for ids in ("ab", "abc"))
+    width, buckets = 8 + long.row_bytes, BUCKETS.itemsize
+    rows = [bytes(width), bytes(width + buckets), bytes(width + 3 * buckets)]
+    assert len(StoredRows.of(long, rows)) == 3
+    for row in rows:
+        with pytest.raises(CatalogMoved, match="definitions are changing"):
+            StoredRows.of(short, [row])
+        with pytest.raises(CatalogMoved):
+            membership_since(state_of("ab", 1), row, "a.high")
+    with pytest.raises(CatalogMoved):
+        StoredRows.of(long, [bytes(8 + short.row_bytes)])
