@@ -42,7 +42,7 @@ def shard_problems(
             (wanted,) = read_models(message)
             if not in_force or in_force[p] != wanted:
                 yield f"{name}: model {wanted.version} is not in force, but {in_force[p].version if in_force else 0}"
-    population = read_population(stored.blobs["population"], len(names))
+    population = read_population(stored.blobs.get("population"), len(names))
     for p, name in enumerate(names):
         serves = bool(in_force) and in_force[p].status != WARMING
         if int(population[p].sum()) != len(stored.scores.get(name, ())):

@@ -152,8 +152,10 @@ def read_clock(state: bytes) -> float:
     return float(struct.unpack_from("<d", msgspec.msgpack.decode(state)["sf"])[0])
 
 
-def read_population(data: bytes, predictions: int) -> Counts:
-    """[predictions, BINS] users by rank value, from the blob `population`."""
+def read_population(data: bytes | None, predictions: int) -> Counts:
+    """[predictions, BINS] users by rank value, from the blob `population`; nobody where nothing was ever stored."""
+    if data is None:
+        return np.zeros((predictions, BINS), np.int64)
     return np.frombuffer(data, "<i8", predictions * BINS).reshape(predictions, BINS).astype(np.int64)
 
 
