@@ -14,6 +14,9 @@ LIVE_AFTER = 200
 class ShortWarmup:
     """Stands where `models.warmup.Warmup` does, and is over after so many learned examples."""
 
+    comparison = None
+    goal_users = 0
+
     def __init__(self, min_goals: int = 0) -> None:
         self.min_goals = min_goals
         self._remaining = LIVE_AFTER

@@ -67,6 +67,7 @@ def prediction_view(states: list[StoredState], name: str, judged: StoredState | 
     users = state.population.categories[p].tolist()
     borders = edges(prediction)
     words = category_names(prediction.kind)
+    warms_up = status == Status.WARMING  # learners that are not asked know nothing of its end
     return PredictionView(
         id=name,
         name=prediction.name,
@@ -76,7 +77,7 @@ def prediction_view(states: list[StoredState], name: str, judged: StoredState | 
         scale=prediction.scale,
         access=prediction.access,
         status=status_word(state.catalog, name, status),
-        warm_up=None if judged is None else warm_up_view(replace(judged, clock_s=state.clock_s), p),
+        warm_up=warm_up_view(replace(judged, clock_s=state.clock_s), p) if judged is not None and warms_up else None,
         audience=int(state.population.counts[p].sum()),
         categories=[
             CategoryView(id=category, name=words[k], low=borders[k], high=borders[k + 1], users=users[k])
