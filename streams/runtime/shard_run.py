@@ -14,10 +14,9 @@ import logging
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from config.catalog import Catalog
 from config.errors import Fenced
@@ -53,27 +52,6 @@ COMMIT_CHUNK_BYTES: Final = 4 << 20
 """A commit is due when the chunks for the learners have so many bytes."""
 
 
-class Later(Protocol):
-    """Something that is done meanwhile; a `concurrent.futures.Future` is one."""
-
-    def result(self) -> None:
-        """Wait until it is done. Raises what it has raised."""
-
-    def exception(self) -> BaseException | None:
-        """Wait until it is done; what it has raised."""
-
-    def cancel(self) -> bool:
-        """Whether it has not begun, and never will."""
-
-
-def at_once(call: Callable[[], None]) -> Later:
-    """Done before this returns. Raises what it raises."""
-    call()
-    done: Future[None] = Future()
-    done.set_result(None)
-    return done
-
-
 @dataclass(frozen=True, slots=True)
 class Ports:
     """What a service works on. Each is used by one thread at a time."""
@@ -88,8 +66,6 @@ class Ports:
     before. Raises BrokerUnavailable (try again), BrokerError, or Fenced when the partition is another worker's."""
     name: Callable[[Catalog], None] = lambda _: None
     """Tells readers of the store which predictions and segments there are. Raises StoreError."""
-    meanwhile: Callable[[Callable[[], None]], Later] = at_once
-    """Has something done while something else is: a commit is told while it is being stored."""
     turn: Turn = field(default_factory=Turn)
     """To compute; the same one for all whose threads would disturb each other."""
 
@@ -257,10 +233,8 @@ class ShardRun:
         forgot, is_behind = self._forgot(claim, witness), witness is not None and not witness.is_in(claim)
         # A store without a commit, under a name that nobody was told of, is another one: TIDELINE_KEY_PREFIX, say.
         is_other = is_new or (witness is not None and claim.number == 0 and claim.generation != witness.generation)
-        # What was told while it was being stored, and then was not stored: nothing of it was published.
-        is_unfinished = witness is not None and witness.is_next_of(claim)
         was_emptied = is_new and self._claim is not None
-        went_back = forgot or was_emptied or (is_behind and not is_other and not is_unfinished)
+        went_back = forgot or was_emptied or (is_behind and not is_other)
         if (forgot or is_behind) and not is_new:
             claim, is_new = self._claim_knowing(claim.number + 1)
             if not is_new:
@@ -507,34 +481,26 @@ class ShardRun:
         self.counts.refuse(letters)
 
     def _store(self, batch: CommitBatch) -> None:
-        """One commit, told while it is being stored, and published."""
+        """One commit, told and published."""
         assert self._claim is not None, "assign comes first"
-        ports, claim = self._ports, self._claim
-        telling = None
-        if batch.outbox or batch.messages:
-            telling = ports.meanwhile(partial(self._tell, claim, batch.number))
-        try:
-            self._trim = commit_batch(
-                ports.store,
-                ports.sink,
-                claim,
-                batch,
-                trim=self._trim,
-                patience=ports.patience,
-                courier=ports.courier,
-                on_stored=lambda: self._note_stored(batch, telling),
-            )
-        except BaseException:
-            if telling is not None and not telling.cancel():
-                telling.exception()  # it must not come after what is told next
-            raise
+        ports = self._ports
+        self._trim = commit_batch(
+            ports.store,
+            ports.sink,
+            self._claim,
+            batch,
+            trim=self._trim,
+            patience=ports.patience,
+            courier=ports.courier,
+            on_stored=lambda: self._note_stored(batch),
+        )
 
-    def _note_stored(self, batch: CommitBatch, telling: Later | None) -> None:
+    def _note_stored(self, batch: CommitBatch) -> None:
         """Before any of it is published: whether the store went back is judged by it, however the publishing ends."""
         assert self._claim is not None, "assign comes first"
         self._known[self._claim.generation] = batch.number
-        if telling is not None:
-            telling.result()
+        if batch.outbox or batch.messages:
+            self._tell(self._claim, batch.number)
 
     def _tell(self, claim: Claim, number: int) -> None:
         witness = Witness(claim.generation, number)

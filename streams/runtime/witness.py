@@ -1,11 +1,8 @@
 """What is known, outside of a shard's store, of how far the store had come: it shows that the store went back in time.
 
 The consumer group keeps it beside the offset of the shard's partition. It is told when a shard is taken over, and of
-every commit that has something to say while it is being stored, before any of it is published. So whoever takes the
-shard over next knows of all that may have been published, also when neither the store nor a process remembers.
-
-A commit that was told and is not there was either never stored, because the worker ended on the way, or the store lost
-it, and it alone. Nobody can tell the one from the other, so ids get a new generation in both cases.
+every commit that has something to say before any of it is published. So whoever takes the shard over next knows of all
+that may have been published, also when neither the store nor a process remembers.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from streams.ports import Claim
 
 
 class Witness(msgspec.Struct, frozen=True):
-    """A store held commit `number` under `generation`, or was about to."""
+    """A store held commit `number` under `generation`."""
 
     generation: str
     number: int
@@ -36,7 +33,3 @@ class Witness(msgspec.Struct, frozen=True):
     def is_in(self, claim: Claim) -> bool:
         """Whether the store of `claim` holds the commit, or at least as many of that generation."""
         return claim.generation == self.generation and claim.number >= self.number
-
-    def is_next_of(self, claim: Claim) -> bool:
-        """Whether it is the commit that follows what the store of `claim` holds."""
-        return claim.generation == self.generation and claim.number + 1 == self.number

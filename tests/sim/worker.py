@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from config.errors import BrokerUnavailable, Fenced, StoreFull, StoreUnavailable
@@ -10,7 +9,7 @@ from models.snapshot import Snapshot
 from streams.commit import Patience
 from streams.ports import Identity
 from streams.runtime.learner_run import LearnerRun
-from streams.runtime.shard_run import Ports, ShardRun, at_once
+from streams.runtime.shard_run import Ports, ShardRun
 from tests.sim.auditor import EVENTS, EXAMPLES, Place
 from tests.sim.ports import Crash, SimBroker
 
@@ -19,25 +18,6 @@ if TYPE_CHECKING:
 
 IDENTITY = Identity(catalog="simulated")
 LAST_CUT = 50
-
-
-class Put:
-    """Something that is put off for as long as may be: until somebody waits for it."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call: Callable[[], None] | None = call
-
-    def result(self) -> None:
-        call, self._call = self._call, None
-        if call is not None:
-            call()
-
-    def exception(self) -> BaseException | None:
-        raise AssertionError("it can always be cancelled")
-
-    def cancel(self) -> bool:
-        self._call = None
-        return True
 
 
 class Worker:
@@ -175,8 +155,7 @@ class Worker:
         broker = SimBroker(world, self.number, place)
         store.prepare(plan.shards if place[0] == EVENTS else plan.learners, IDENTITY)
         patience = Patience(world.sleep, attempts=plan.attempts)
-        meanwhile = world.chance.choice([at_once, Put])
-        ports = Ports(store, broker, broker, patience, world.new_generation, broker.tell, meanwhile=meanwhile)
+        ports = Ports(store, broker, broker, patience, world.new_generation, broker.tell)
         if place[0] == EXAMPLES:
             return LearnerRun(plan.catalog, ports, partition=place[1], every=plan.every)
         return ShardRun(plan.catalog, ports, shard=place[1], shards=plan.shards, source=world.source(place[1]))

@@ -140,8 +140,6 @@ class PartitionedService(ReportingService):
         self._batch = batch
         self._known: dict[int, Run] = {}
         self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix=group)
-        self._tellers = ThreadPoolExecutor(max_workers=64, thread_name_prefix=f"{group}-tell")
-        """Threads of their own: a step waits for one of them, and all others may be at steps."""
         self._consumer: RememberingConsumer | None = None
         self._memory: GroupMemory | None = None
         self._clock = SteadyClock()
@@ -223,7 +221,6 @@ class PartitionedService(ReportingService):
             except TimeoutError:
                 _LOG.warning("%s: Kafka does not answer, so the group learns later that we have left", self.group)
         await self._let_go(list(self.partitions))
-        self._tellers.shutdown(wait=False)
         self._threads.shutdown(wait=False)  # every task has ended; waiting here would stop the loop that they may need
 
     @property

@@ -51,9 +51,7 @@ class ScoringService(PartitionedService):
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
-        ports = replace(
-            self._make_ports(), tell=partial(self.tell, number), meanwhile=self._tellers.submit, turn=self._turn
-        )
+        ports = replace(self._make_ports(), tell=partial(self.tell, number), turn=self._turn)
         self.stores[number] = ports.store
         return ShardRun(
             self._live,
