@@ -19,7 +19,7 @@ from config.settings import Settings
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_producer import close_producer, discard_producer, open_producer
 from streams.adapters.kafka_topics import PINNED
-from streams.core.partition import murmur2, shard_of
+from streams.core.partition import shard_of
 from streams.ports import Message, OutboxEntry
 
 _SEND_S: Final = 20.0
@@ -70,16 +70,17 @@ def binary_mode(transition: bytes) -> tuple[bytes, bytes, Headers]:
     return event.subject.encode(), bytes(event.data), headers
 
 
-@lru_cache(maxsize=100_000)
-def _hash(key: bytes) -> int:
-    return murmur2(key) & 0x7FFFFFFF
+_partition_of = lru_cache(maxsize=100_000)(shard_of)
+"""Of a key: users have many transitions."""
 
 
 def _partition(record: _Record, partitions: int) -> int:
     """Its own, else as Java's clients choose; any for a record without a key."""
     if record.partition is not None:
         return record.partition
-    return random.randrange(partitions) if record.key is None else _hash(record.key) % partitions  # noqa: S311  no secret
+    if record.key is None:
+        return random.randrange(partitions)  # noqa: S311  no secret
+    return _partition_of(record.key.decode(), partitions)
 
 
 class KafkaPublisher:
@@ -167,14 +168,14 @@ class KafkaPublisher:
         """Send and wait; the producer is put into `used` before it is used."""
         producer = await self.open()
         used.append(producer)
+        known = {topic: await producer.partitions_for(topic) for topic in {r.topic for r in records}}
         for topic, partition in {(r.topic, r.partition) for r in records if r.partition is not None}:
-            if partition not in await producer.partitions_for(topic):
+            if partition not in known[topic]:
                 raise TopicsDiffer(f"{topic} has no partition {partition}: was it made anew? See: tideline topics")
-        partitions = {topic: len(await producer.partitions_for(topic)) for topic in {r.topic for r in records}}
         # Batches are filled here: given one by one, a record costs the client several times what it costs so.
         filled: dict[tuple[str, int], list[Any]] = {}
         for r in records:
-            batches = filled.setdefault((r.topic, _partition(r, partitions[r.topic])), [])
+            batches = filled.setdefault((r.topic, _partition(r, len(known[r.topic]))), [])
             if not batches or batches[-1].append(timestamp=None, key=r.key, value=r.value, headers=r.headers) is None:
                 batches.append(producer.create_batch())
                 # The first one always has room.

@@ -28,8 +28,11 @@ class JoiningShard:
     """Those that the learner has taken over."""
     versions: Mapping[str, int]
     """Of their models, as the live learners count them."""
-    words: str
-    """What to say of it in the log."""
+
+    @property
+    def words(self) -> str:
+        """What to say of it in the log."""
+        return ", ".join(sorted(self.predictions)) or "what was counted"
 
     def number_models(self, shard: Shard) -> None:
         """Lock-step numbers models by hours, a service by their places in the log: later ones must be newer."""

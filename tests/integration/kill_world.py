@@ -32,68 +32,76 @@ def client_of(url: str, key: str) -> Client:
     return Client(url, key, attempts=_ATTEMPTS, timeout_s=30.0, sleep=lambda pause_s: time.sleep(min(pause_s, PAUSE_S)))
 
 
-class Shop(threading.Thread):
-    """Sends events of `USERS` users until it is told to end; every event is sent until it is answered."""
+class Asker(threading.Thread):
+    """Does the `ask` of a subclass until it is told to end."""
 
-    def __init__(self, url: str, key: str) -> None:
-        super().__init__(name="shop", daemon=True)
-        self.answered: Counter[str] = Counter()
-        """Events of each user that were answered."""
+    def __init__(self, name: str, url: str, key: str) -> None:
+        super().__init__(name=name, daemon=True)
         self.ending = threading.Event()
         self.failure: Exception | None = None
         self._client = client_of(url, key)
 
     def run(self) -> None:
-        number = 0
+        """See `threading.Thread`."""
         try:
             with self._client:
-                while not self.ending.wait(PAUSE_S):
-                    users = [f"user-{(number + n) % USERS}" for n in range(BATCH)]
-                    calls = [
-                        {"type": "track", "userId": user, "event": ORDER, "messageId": f"m-{number + n}"}
-                        for n, user in enumerate(users)
-                    ]
-                    answer = self._client.batch(calls)
-                    assert (answer["accepted"], answer["unusable"]) == (BATCH, 0)
-                    self.answered.update(users)
-                    number += BATCH
+                self.ask()
         except Exception as error:  # noqa: BLE001  raised in the test's own thread
             self.failure = error
 
+    def ask(self) -> None:
+        """Until `ending` is set; everything is asked until it is answered."""
+        raise NotImplementedError
+
     def end(self) -> None:
-        """When its last batch is answered. Raises what it has failed by."""
+        """When the last thing that it asked is answered. Raises what it has failed by."""
         self.ending.set()
         self.join(120.0)
-        assert not self.is_alive(), "the last batch was not answered"
+        assert not self.is_alive(), f"what the {self.name} asked last was not answered"
         if self.failure is not None:
             raise self.failure
 
 
-class Definer(threading.Thread):
+class Shop(Asker):
+    """Sends events of `USERS` users until it is told to end; every event is sent until it is answered."""
+
+    def __init__(self, url: str, key: str) -> None:
+        super().__init__("shop", url, key)
+        self.answered: Counter[str] = Counter()
+        """Events of each user that were answered."""
+
+    def ask(self) -> None:
+        number = 0
+        while not self.ending.wait(PAUSE_S):
+            users = [f"user-{(number + n) % USERS}" for n in range(BATCH)]
+            calls = [
+                {"type": "track", "userId": user, "event": ORDER, "messageId": f"m-{number + n}"}
+                for n, user in enumerate(users)
+            ]
+            answer = self._client.batch(calls)
+            assert (answer["accepted"], answer["unusable"]) == (BATCH, 0)
+            self.answered.update(users)
+            number += BATCH
+
+
+class Definer(Asker):
     """Makes and archives segments, and makes a prediction; each change is asked until it is answered."""
 
     def __init__(self, url: str, key: str) -> None:
-        super().__init__(name="definer", daemon=True)
+        super().__init__("definer", url, key)
         self.answered: dict[tuple[Kind, str], tuple[dict[str, Any], bool]] = {}
         """The definition that was answered last, and whether it is archived."""
-        self.ending = threading.Event()
-        self.failure: Exception | None = None
-        self._client = client_of(url, key)
 
-    def run(self) -> None:
+    def ask(self) -> None:
         number = 0
-        try:
-            with self._client:
-                while not self.ending.wait(10 * PAUSE_S):
-                    number += 1
-                    words, filter_ = f"Has ordered {5 * number} times", {"event": ORDER, "count": {"min": 5 * number}}
-                    self._make("segment", f"orders_{number}", {"name": words, "filter": filter_})
-                    if number == PREDICTION_AT:
-                        self._make("prediction", "again", {"name": "Again", "goal": {"did": ORDER}, "window": "1d"})
-                    if number % 3 == 0:
-                        self._archive(f"orders_{number - 1}")
-        except Exception as error:  # noqa: BLE001  raised in the test's own thread
-            self.failure = error
+        while not self.ending.wait(10 * PAUSE_S):
+            number += 1
+            words, filter_ = f"Has ordered {5 * number} times", {"event": ORDER, "count": {"min": 5 * number}}
+            self._make("segment", f"orders_{number}", {"name": words, "filter": filter_})
+            if number == PREDICTION_AT:
+                self._make("prediction", "again", {"name": "Again", "goal": {"did": ORDER}, "window": "1d"})
+            if number % 3 == 0:
+                self._archive(f"orders_{number - 1}")
 
     def _make(self, kind: Kind, id_: str, definition: dict[str, Any]) -> None:
         made = self._client.create(kind, {"id": id_, **definition})
@@ -102,14 +110,6 @@ class Definer(threading.Thread):
     def _archive(self, id_: str) -> None:
         archived = self._client.archive("segment", id_)
         self.answered["segment", id_] = archived.data["definition"], True
-
-    def end(self) -> None:
-        """When its last change is answered. Raises what it has failed by."""
-        self.ending.set()
-        self.join(120.0)
-        assert not self.is_alive(), "the last change was not answered"
-        if self.failure is not None:
-            raise self.failure
 
 
 @dataclass

@@ -21,8 +21,8 @@ URL = "https://lists.example.org/tideline"
 
 
 @pytest.fixture(scope="module")
-def url(shop: Shop) -> Iterator[str]:
-    with join_place(shop.job.place) as url:
+def url(own_shop: Shop) -> Iterator[str]:
+    with join_place(own_shop.job.place) as url:
         yield url
 
 

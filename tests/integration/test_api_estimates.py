@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -16,23 +16,10 @@ from streams.api.everyone import Everyone, Tables
 from streams.api.keys import Role
 from streams.api.problems import Kind, Problem
 from streams.runtime.score_table import LIKELIHOOD_EDGES
-from tests.integration.service_world import CATALOG, USERS, ServiceWorld, service
+from tests.integration.service_world import CATALOG, USERS, ServiceWorld
 from tests.unit.api_world import ApiWorld
 
 PATH = "/v1/predictions/orders_2d"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceWorld]:
-    with service(tmp_path_factory.mktemp("service")) as world:
-        yield world
-
-
-@pytest.fixture
-def api(world: ServiceWorld) -> Iterator[ApiWorld]:
-    api = ApiWorld(store_url=world.url)
-    yield api
-    api.stored.close()
 
 
 def get(api: ApiWorld, path: str, **params: Any) -> Any:

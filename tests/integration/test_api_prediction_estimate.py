@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from streams.api.keys import Role
-from tests.integration.service_world import CATALOG, ServiceWorld, service
+from tests.integration.service_world import CATALOG, ServiceWorld
 from tests.unit.api_world import ApiWorld
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 NEW = {"name": "New", "goal": {"did": "Order"}, "window": "2d"}
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceWorld]:
-    with service(tmp_path_factory.mktemp("service")) as world:
-        yield world
-
-
-@pytest.fixture
-def api(world: ServiceWorld) -> Iterator[ApiWorld]:
-    api = ApiWorld(store_url=world.url)
-    yield api
-    api.stored.close()
 
 
 def estimate(api: ApiWorld, **more: Any) -> Any:

@@ -22,16 +22,10 @@ from streams.api import sizes, user_search
 from streams.api.keys import Role
 from streams.api.views import time_text
 from streams.core.partition import shard_of
-from tests.integration.service_world import CATALOG, SHARDS, ServiceWorld, service
+from tests.integration.service_world import CATALOG, SHARDS, ServiceWorld
 from tests.unit.api_world import ApiWorld
 
 PATH = "/v1/predictions/orders_2d"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceWorld]:
-    with service(tmp_path_factory.mktemp("service")) as world:
-        yield world
 
 
 @pytest.fixture

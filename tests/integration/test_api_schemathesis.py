@@ -19,11 +19,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SEED, EXAMPLES = 20_261_122, 8
 
 
-def test_the_api_is_as_its_document_says(shop: Shop, tmp_path: Path) -> None:
+def test_the_api_is_as_its_document_says(own_shop: Shop, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    with join_place(shop.job.place) as url:
+    with join_place(own_shop.job.place) as url:
         settings = load_settings(redis_url=url, data_dir=tmp_path)
         with ApiProcess(settings, tmp_path, port) as api:
             config = Path(__file__).with_name("schemathesis.toml")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from config.catalog import Catalog, Segment
 from streams.runtime.definitions import FixedCatalog
-from tests.integration.service_world import ServiceWorld, service
+from tests.integration.service_world import ServiceWorld
 from tests.integration.test_api_estimates import PATH, get, post, said
 from tests.unit.api_world import ApiWorld
 
@@ -27,19 +24,6 @@ SELECTIONS: dict[str, Any] = {
         ]
     },
 }
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceWorld]:
-    with service(tmp_path_factory.mktemp("service")) as world:
-        yield world
-
-
-@pytest.fixture
-def api(world: ServiceWorld) -> Iterator[ApiWorld]:
-    api = ApiWorld(store_url=world.url)
-    yield api
-    api.stored.close()
 
 
 def go_on_under(world: ServiceWorld, api: ApiWorld, catalog: Catalog) -> None:

@@ -21,12 +21,12 @@ RETURNS = {"name": "Returns", "goal": {"did": "Order Refunded"}, "window": "30d"
 
 
 @pytest.fixture(scope="module")
-def client(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def client(own_shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder: Path = tmp_path_factory.mktemp("api")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    with join_place(shop.job.place) as url:
+    with join_place(own_shop.job.place) as url:
         settings = load_settings(redis_url=url, data_dir=folder)
         with ApiProcess(settings, folder, port) as api, Client(api.url, api.keys[Role.ADMIN]) as client:
             yield client

@@ -134,7 +134,6 @@ class MemoryPasts:
             lambda start, end: iter([log[start:end]]),
             frozenset({"views"}),
             {"views": self.version},
-            "views",
         )
 
 

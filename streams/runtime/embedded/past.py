@@ -9,10 +9,8 @@ from __future__ import annotations
 import logging
 import secrets
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +30,7 @@ from streams.runtime.embedded.read_past import Task, read
 from streams.runtime.history import PastLearner, PastShard, all_of
 from streams.runtime.joining import JoiningLearner, JoiningShard
 from streams.runtime.past_reading import Progress, ReadingProcess
+from streams.runtime.past_thread import PastThread
 from streams.runtime.records import Record
 from streams.runtime.shard_run import ShardRun
 
@@ -65,19 +64,18 @@ class _Found:
     """That the learner's models had when it took over; None before."""
 
 
-class EmbeddedPasts:
+class EmbeddedPasts(PastThread):
     """Reads when something is not complete, and offers what was read (`streams.runtime.joining.Pasts`)."""
 
     def __init__(self, job: PastJob, runs: Callable[[], Mapping[int, object]]) -> None:
         """`runs`: the shards' runs of this worker, which has all."""
+        super().__init__()
         self._job = job
         self._runs = runs
         self._found: _Found | None = None
         self._failed: Catalog | None = None
         """The catalog under which it cannot be read."""
         self._attempts = 0
-        self._stopping = threading.Event()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="past")
 
     # --- what is offered ----------------------------------------------------------------------------------------------
 
@@ -98,7 +96,6 @@ class EmbeddedPasts:
             partial(self._records, shard),
             predictions,
             dict.fromkeys(predictions, found.version),
-            ", ".join(sorted(predictions)) or "what was counted",
         )
 
     def of_learner(self, partition: int, catalog: Catalog) -> JoiningLearner | None:  # noqa: ARG002  there is one
@@ -128,19 +125,6 @@ class EmbeddedPasts:
             reader.close()
 
     # --- reading ------------------------------------------------------------------------------------------------------
-
-    def start(self) -> Future[None]:
-        """Look after it; the future ends with `stop`, or with what it has failed by."""
-        return self._thread.submit(self._work)
-
-    def stop(self) -> None:
-        """Look no more, and end the process that reads."""
-        self._stopping.set()
-
-    def close(self) -> None:
-        """Wait until it has ended."""
-        self.stop()
-        self._thread.shutdown()
 
     def _work(self) -> None:
         self._withdraw()  # what a kill has left: nobody may ever read again

@@ -9,9 +9,7 @@ told by the store, as in `streams/runtime/embedded/past.py`: so whoever ends, an
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +28,7 @@ from streams.runtime.history import PastLearner, PastShard, all_of
 from streams.runtime.joining import JoiningLearner, JoiningShard
 from streams.runtime.kafka.past_lead import LOOK_S, PastJob, PastLead, is_waiting
 from streams.runtime.kafka.past_log import kafka_partition
+from streams.runtime.past_thread import PastThread
 from streams.runtime.records import Record, Run
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import ShardRun
@@ -60,7 +59,7 @@ def examples_partition(prediction: str) -> int:
     return shard_of(prediction, EXAMPLES_PARTITIONS)
 
 
-class KafkaPasts:
+class KafkaPasts(PastThread):
     """What of the past runs of this worker have to take over (`Pasts`); a thread of its own looks after it.
 
     `shards` and `learners` give the runs that this worker has or has had, by partition.
@@ -69,6 +68,7 @@ class KafkaPasts:
     def __init__(
         self, job: PastJob, shards: Callable[[], Mapping[int, Run]], learners: Callable[[], Mapping[int, Run]]
     ) -> None:
+        super().__init__()
         self._job = job
         self._shards = shards
         self._learners = learners
@@ -77,9 +77,7 @@ class KafkaPasts:
         self._digest: tuple[Catalog, str] | None = None
         self._told: dict[int, Joined] = {}
         """What learners here have said, and nobody else knows yet."""
-        self._stopping = threading.Event()
         self._lead = PastLead(job, self._stopping)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="past")
 
     # --- what is offered to runs, in their threads --------------------------------------------------------------------
 
@@ -103,7 +101,6 @@ class KafkaPasts:
             partial(self._records, shard),
             predictions,
             found.versions,
-            ", ".join(sorted(predictions)) or "what was counted",
         )
 
     def of_learner(self, partition: int, catalog: Catalog) -> JoiningLearner | None:
@@ -140,19 +137,6 @@ class KafkaPasts:
         return known[1]
 
     # --- looking after it ---------------------------------------------------------------------------------------------
-
-    def start(self) -> Future[None]:
-        """Look after it; the future ends with `stop`, or with what it has failed by."""
-        return self._thread.submit(self._work)
-
-    def stop(self) -> None:
-        """Look no more, and end the process that reads."""
-        self._stopping.set()
-
-    def close(self) -> None:
-        """Wait until it has ended."""
-        self.stop()
-        self._thread.shutdown()
 
     def _work(self) -> None:
         is_away = False
