@@ -12,13 +12,10 @@ from aiokafka.errors import KafkaError
 
 from config.settings import Settings
 from streams.adapters.kafka_arguments import aiokafka_arguments
-from streams.adapters.kafka_topics import LARGE_RECORD_BYTES
+from streams.adapters.kafka_topics import BATCH_BYTES, LARGE_RECORD_BYTES
 
 _LOG: Final = logging.getLogger(__name__)
 _REQUEST_TIMEOUT_MS: Final = 15_000
-_BATCH_BYTES: Final = 512 << 10
-"""A request carries one batch of a partition, and there is one request at a time: what a commit has to say should fit
-into one. Below what brokers take by default (1 MiB)."""
 _CLOSE_S: Final = 5.0
 _DISCARD_S: Final = 1.0
 
@@ -33,7 +30,8 @@ async def open_producer(settings: Settings) -> Any:
         enable_idempotence=True,
         acks="all",
         max_request_size=LARGE_RECORD_BYTES,
-        max_batch_size=_BATCH_BYTES,
+        # One request at a time carries one batch of a partition: what a commit has to say should fit into one.
+        max_batch_size=BATCH_BYTES,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
     )
     try:

@@ -21,6 +21,9 @@ read, belongs to their numbers."""
 LARGE_RECORD_BYTES: Final = 8 << 20
 """Snapshots and chunks of examples are larger than Kafka's usual bound of 1 MiB."""
 
+BATCH_BYTES: Final = 512 << 10
+"""Of records that go out together; a topic bounds whole batches. Half of what topics take unless somebody says less."""
+
 State = Literal["ok", "created", "missing", "differs"]
 
 
@@ -33,7 +36,7 @@ class TopicPlan:
     partitions: int
     retention_ms: int | None
     replication: int | None
-    min_record_bytes: int | None = None
+    min_batch_bytes: int = BATCH_BYTES
     by_log_time: bool = False
     """Records carry the time at which Kafka took them, whatever their producer says."""
 
@@ -45,8 +48,8 @@ class TopicPlan:
             if self.retention_ms is None
             else {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
         )
-        if self.min_record_bytes is not None:
-            found["max.message.bytes"] = str(self.min_record_bytes)
+        if self.min_batch_bytes > BATCH_BYTES:
+            found["max.message.bytes"] = str(self.min_batch_bytes)
         if self.by_log_time:
             found["message.timestamp.type"] = "LogAppendTime"
         if self.replication is not None and self.replication >= 3:
@@ -79,7 +82,7 @@ def plan_topics(settings: Settings) -> tuple[TopicPlan, ...]:
             partitions.get(kind, settings.shards),
             None if kind == "models" else retention_ms,
             settings.kafka_replication,
-            LARGE_RECORD_BYTES if kind in ("models", "examples") else None,
+            LARGE_RECORD_BYTES if kind in ("models", "examples") else BATCH_BYTES,
             kind == "events",
         )
         for kind in TOPIC_KINDS
@@ -197,10 +200,11 @@ def _cleanup_problems(plan: TopicPlan, cleanup: str, retention_ms: int | None) -
 
 def _size_problems(plan: TopicPlan, configs: Mapping[str, str]) -> list[str]:
     found = configs.get("max.message.bytes")
-    if plan.min_record_bytes is None or found is None or int(found) >= plan.min_record_bytes:
+    if found is None or int(found) >= plan.min_batch_bytes:
         return []
-    change = _alter_config(plan, f"max.message.bytes={plan.min_record_bytes}")
-    return [f"takes records up to {int(found):,} bytes, and {plan.min_record_bytes:,} are needed. {change}"]
+    change = _alter_config(plan, f"max.message.bytes={plan.min_batch_bytes}")
+    words = "a record" if plan.min_batch_bytes > BATCH_BYTES else "records that go out together"
+    return [f"takes up to {int(found):,} bytes at once, and {words} may be {plan.min_batch_bytes:,} long. {change}"]
 
 
 def _time_problems(plan: TopicPlan, configs: Mapping[str, str]) -> list[str]:

@@ -146,7 +146,10 @@ def test_every_difference_is_told_with_what_to_do(
     s = shop.settings
     wrong = {
         s.topic("events"): {"num_partitions": 6, "configs": {"cleanup.policy": "compact"}},
-        s.topic("segment-events"): {"num_partitions": 3, "configs": {"retention.ms": "3600000"}},
+        s.topic("segment-events"): {
+            "num_partitions": 3,
+            "configs": {"retention.ms": "3600000", "max.message.bytes": "99999"},
+        },
         s.topic("models"): {"num_partitions": 2, "configs": {"cleanup.policy": "delete"}},
         s.topic("examples"): {"num_partitions": 8, "configs": {"max.message.bytes": "1000"}},
     }
@@ -167,7 +170,9 @@ def test_every_difference_is_told_with_what_to_do(
     assert "retention.ms=604800000" in words["segment-events"]
     assert "must have compact" in words["models"]
     assert "one partition" in words["models"]
-    assert "takes records up to 1,000 bytes" in words["examples"]
+    assert "takes up to 1,000 bytes at once, and a record may be 8,388,608 long" in words["examples"]
+    assert "up to 99,999 bytes at once, and records that go out together may be 524,288 long" in words["segment-events"]
+    assert "max.message.bytes" not in words["events"]
     assert all("has 1 copy, and 2 are wanted" in words[kind] for kind in ("events", "models"))
     assert found["dead-letters"]["state"] == "missing"
     code, out, _ = command("topics")
