@@ -115,15 +115,16 @@ class LinearOffer(Terms):
     @model_validator(mode="before")
     @classmethod
     def _ends(cls, data: Any) -> Any:
+        # Before the rest, which asks for every value that there is.
         if not isinstance(data, dict):
             return data
-        numbers = [data.get(key, default) for key, default in (("least", 0.0), ("most", None), ("step", 1.0))]
-        if all(isinstance(each, int | float) for each in numbers):
-            least, most, step = numbers
-            if least >= most:
-                raise refuse_rule(f"least below most (found {least:g} and {most:g})")
-            if step <= 0 or (most - least) / step > MAX_RUNGS - 1:
-                raise refuse_rule(f"a step that gives at most {MAX_RUNGS} different values")
+        least, most, step = data.get("least", 0.0), data.get("most"), data.get("step", 1.0)
+        if not all(isinstance(each, int | float) for each in (least, most, step)):
+            return data  # the types say what is wrong
+        if least >= most:
+            raise refuse_rule(f"least below most (found {least:g} and {most:g})")
+        if step <= 0 or (most - least) / step > MAX_RUNGS - 1:
+            raise refuse_rule(f"a step that gives at most {MAX_RUNGS} different values")
         return data
 
 

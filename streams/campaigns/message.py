@@ -1,0 +1,275 @@
+"""Messages: Jinja templates that can name what they are given, and nothing else, in bounded time and size.
+
+A template is written by whoever makes campaigns, and rendered millions of times beside other people's data. So it is a
+language of its own: texts, values, `if`, `for`, `set`, some filters and `range`; no other calls, no attributes of Python
+objects, no includes, no macros. Loops share a number of rounds, and no text grows beyond a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, NoReturn
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes, pass_context
+from jinja2.runtime import Context, LoopContext
+from jinja2.sandbox import SandboxedEnvironment
+from jinja2.visitor import NodeTransformer
+
+from config.campaigns import Message
+from streams.campaigns.decide import MessageFailed
+
+MAX_ROUNDS: Final = 2_000
+"""Of all loops of one part together."""
+MAX_SIZE: Final = 200_000
+"""Characters of one part, and of every text that is made on the way."""
+_FILTERS: Final = frozenset(
+    [
+        "abs",
+        "capitalize",
+        "default",
+        "d",
+        "escape",
+        "e",
+        "first",
+        "float",
+        "int",
+        "items",
+        "join",
+        "last",
+        "length",
+        "count",
+        "list",
+        "lower",
+        "max",
+        "min",
+        "reverse",
+        "round",
+        "sort",
+        "sum",
+        "title",
+        "tojson",
+        "trim",
+        "truncate",
+        "unique",
+        "upper",
+        "urlencode",
+    ]
+)
+_TESTS: Final = frozenset(
+    [
+        "boolean",
+        "defined",
+        "divisibleby",
+        "eq",
+        "equalto",
+        "even",
+        "false",
+        "ge",
+        "gt",
+        "in",
+        "integer",
+        "le",
+        "lower",
+        "lt",
+        "mapping",
+        "ne",
+        "none",
+        "number",
+        "odd",
+        "sequence",
+        "string",
+        "true",
+        "undefined",
+        "upper",
+        "==",
+        "!=",
+        "<",
+        "<=",
+        ">",
+        ">=",
+    ]
+)
+_LOOP: Final = frozenset(("index", "index0", "revindex", "revindex0", "first", "last", "length", "depth"))
+_REFUSED: Final[tuple[type[nodes.Node], ...]] = (
+    nodes.Macro,
+    nodes.CallBlock,
+    nodes.FilterBlock,
+    nodes.Include,
+    nodes.Import,
+    nodes.FromImport,
+    nodes.Extends,
+    nodes.Block,
+    nodes.AssignBlock,
+    nodes.Pow,
+)
+_ROUNDS: Final = "rounds left"
+
+
+class _Broken(TemplateError):
+    """A bound was reached."""
+
+
+class _Environment(SandboxedEnvironment):
+    """Values are reached by their keys, and what arithmetic makes has a bound."""
+
+    intercepted_binops = frozenset(("*", "+", "%"))
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, Mapping):
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        if isinstance(obj, LoopContext) and attribute in _LOOP:
+            return getattr(obj, attribute)
+        return self.undefined(obj=obj, name=attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if isinstance(obj, Mapping | list | tuple | str):
+            try:
+                return obj[argument]
+            except (LookupError, TypeError):
+                return self.undefined(obj=obj, name=argument)
+        return self.undefined(obj=obj, name=argument)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator != "+" and (isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple)):
+            raise _Broken(f"{operator} is for numbers")
+        return _sized(super().call_binop(context, operator, left, right))
+
+    def handle_exception(self, source: str | None = None) -> NoReturn:
+        raise  # noqa: PLE0704 - called while one is handled; Jinja would rewrite its traceback, which is slow
+
+
+def _sized(value: Any) -> Any:
+    if isinstance(value, str | list | tuple) and len(value) > MAX_SIZE:
+        raise _Broken(f"a text or list of more than {MAX_SIZE:,}")
+    if isinstance(value, int) and abs(value) > 10**18:
+        raise _Broken("a number of more than 18 digits")
+    return value
+
+
+@pass_context
+def _counted(context: Context, values: Any) -> Iterator[Any]:
+    """What a loop goes over, as long as there are rounds left."""
+    rounds: list[int] = context[_ROUNDS]
+    for value in values:
+        rounds[0] -= 1
+        if rounds[0] < 0:
+            raise _Broken(f"more than {MAX_ROUNDS:,} rounds of loops")
+        yield value
+
+
+def _range(*ends: int) -> Iterable[int]:
+    return range(*(int(end) for end in ends))
+
+
+class _Checked(NodeTransformer):
+    """Refuses what a message cannot have, and counts what could be long."""
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(node, _REFUSED) or (isinstance(node, nodes.For) and node.recursive):
+            raise TemplateSyntaxError(f"{type(node).__name__.lower()} is not for messages", node.lineno)
+        if isinstance(node, nodes.Call) and not (isinstance(node.node, nodes.Name) and node.node.name == "range"):
+            raise TemplateSyntaxError("the only call that is known is range(...)", node.lineno)
+        if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
+            raise TemplateSyntaxError(
+                f"unknown filter {node.name!r}; known: {', '.join(sorted(_FILTERS))}", node.lineno
+            )
+        if isinstance(node, nodes.Test) and node.name not in _TESTS:
+            raise TemplateSyntaxError(f"unknown test {node.name!r}", node.lineno)
+        self.generic_visit(node)
+        if isinstance(node, nodes.For):
+            node.iter = _filtered(node.iter, "_counted")
+        if isinstance(node, nodes.Concat | nodes.Filter):
+            return _filtered(node, "_sized")
+        return node
+
+
+def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+
+
+def _environment() -> _Environment:
+    environment = _Environment(undefined=StrictUndefined, keep_trailing_newline=False, autoescape=False)
+    environment.globals.clear()
+    environment.globals["range"] = _range
+    environment.filters = {name: environment.filters[name] for name in _FILTERS}
+    environment.filters |= {"_counted": _counted, "_sized": _sized}
+    environment.tests = {name: environment.tests[name] for name in _TESTS}
+    return environment
+
+
+_PLAIN: Final = _environment()
+_HTML: Final = _environment()
+_HTML.autoescape = True
+
+
+def _place(error: BaseException, template: Template, name: str) -> str:
+    """`body, line 3`."""
+    line: int | None = None
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == _file(name):
+            line = template.get_corresponding_lineno(trace.tb_lineno)
+        trace = trace.tb_next
+    return name if line is None else f"{name}, line {line}"
+
+
+def _file(name: str) -> str:
+    return f"<message {name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledMessage:
+    """A message that can be rendered."""
+
+    templates: Mapping[str, Template]
+
+    @classmethod
+    def of(cls, message: Message) -> CompiledMessage:
+        """Raises MessageFailed with the part and the line. Parts whose name ends with html are escaped as such."""
+        return cls({name: _compile(name, source) for name, source in message.parts.items()})
+
+    def render(self, context: Mapping[str, Any]) -> dict[str, str]:
+        """The texts. Raises MessageFailed with the part and the line."""
+        return {name: _render(name, template, context) for name, template in self.templates.items()}
+
+
+def _compile(name: str, source: str) -> Template:
+    environment = _HTML if name.endswith("html") else _PLAIN
+    try:
+        tree = _Checked().visit(environment.parse(source))
+        code = environment.compile(tree, name, _file(name))
+        return Template.from_code(environment, code, dict(environment.globals))
+    except TemplateSyntaxError as error:
+        raise MessageFailed(f"{name}, line {error.lineno}: {error.message}") from error
+    except (RecursionError, SyntaxError, MemoryError) as error:
+        raise MessageFailed(f"{name}: too deep") from error
+
+
+def _render(name: str, template: Template, context: Mapping[str, Any]) -> str:
+    pieces: list[str] = []
+    size = 0
+    try:
+        for piece in template.generate({**context, _ROUNDS: [MAX_ROUNDS]}):
+            size += len(piece)
+            if size > MAX_SIZE:
+                raise _Broken(f"more than {MAX_SIZE:,} characters")
+            pieces.append(piece)
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        raise MessageFailed(f"{_place(error, template, name)}: {error or type(error).__name__}") from error
+    return "".join(pieces)
+
+
+class Messages:
+    """Renders messages, and compiles each one once."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[int, tuple[Message, CompiledMessage]] = {}
+
+    def render(self, message: Message, context: Mapping[str, Any]) -> Mapping[str, str]:
+        """See `decide.Render`."""
+        known = self._compiled.get(id(message))
+        if known is None:
+            known = self._compiled[id(message)] = (message, CompiledMessage.of(message))
+        return known[1].render(context)

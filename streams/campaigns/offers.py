@@ -1,0 +1,83 @@
+"""Which offer a user gets, what it costs, and what a ladder would do to many users."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Final, Literal
+
+import msgspec
+
+from config.offers import FixedOffer, LadderOffer, LinearOffer, Offer
+from streams.campaigns.inputs import Facts
+from streams.campaigns.state import Given, Told
+
+Kind = Literal["event", "churn"]
+CENTS: Final = 100
+"""Budgets are counted in whole hundredths, so that sums are exact."""
+
+
+def rung_of(offer: Offer, kind: Kind, score: float) -> int:
+    """The place on the ladder: of steps from the lowest scores up, of a sliding scale from least up."""
+    if isinstance(offer, LadderOffer):
+        return bisect_right(offer.edges, score)
+    if isinstance(offer, LinearOffer):
+        share = score / 100.0 if kind == "churn" else 1.0 - score / 100.0
+        return round(share * (offer.rungs - 1))
+    return 0
+
+
+def is_straight(offer: LadderOffer, kind: Kind) -> bool:
+    """Whether its values go the way of the prediction: for churn the more the higher, else the less."""
+    ordered = sorted(offer.values, reverse=kind == "event")
+    return list(offer.values) == ordered
+
+
+def given(offer: Offer, kind: Kind, facts: Facts, told: Told | None, now_s: float) -> Given | None:
+    """What a user is offered now; None if there is no score to decide by.
+
+    Within `fixed_for` of an earlier offer it is not better than that one: waiting does not pay.
+    """
+    rung = 0
+    if not isinstance(offer, FixedOffer):
+        said = facts.said.get(offer.prediction)
+        if said is None or said.score is None:
+            return None
+        rung = rung_of(offer, kind, said.score)
+    value = offer.values_offered[rung]
+    if told is not None and told.offer is not None and now_s - told.offered_s < offer.fixed_for_s:
+        value = min(value, told.offer.value)
+    return Given(value, offer.unit, rung, offer.cost(value))
+
+
+def cents(amount: float) -> int:
+    """Whole hundredths, never less than the amount but for what a float cannot tell."""
+    return ceil(round(amount * CENTS, 6))
+
+
+class Rung(msgspec.Struct, frozen=True):
+    """What one rung of a ladder would do."""
+
+    value: float
+    users: int
+    goals: float
+    """Users who are expected to reach the goal without it."""
+    cost: float
+    """If everybody used it."""
+    anyway: float
+    """Of that, what would go to those who reach the goal without it."""
+
+
+def preview(offer: Offer, kind: Kind, users: Sequence[tuple[float, float | None]]) -> list[Rung]:
+    """What a ladder does to users of whom score and likelihood (None: not known) are given; a rung each."""
+    values = offer.values_offered
+    counts: Mapping[int, list[float]] = {rung: [0.0, 0.0] for rung in range(len(values))}
+    for score, likelihood in users:
+        sums = counts[rung_of(offer, kind, score)]
+        sums[0] += 1.0
+        sums[1] += likelihood or 0.0
+    return [
+        Rung(value, int(n), goals, n * offer.cost(value), goals * offer.cost(value))
+        for value, (n, goals) in zip(values, counts.values(), strict=True)
+    ]
