@@ -1,8 +1,8 @@
 """What a campaign did: treated against control, by intention to treat, with intervals.
 
 Two intervals stand beside each other. The plain one holds 95 % of the time for who looks once. The one for all times
-holds for somebody who looks every day and stops when it pleases: it is wider, and only by it something is claimed. While
-it reaches across 0 it is too early to say.
+holds for somebody who looks every day and stops when it pleases: it is wider, and only by it something is claimed. As
+long as it reaches across 0 it is too early to say.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Messages: Jinja templates that can name what they are given, and nothing else, in bounded time and size.
 
 A template is written by whoever makes campaigns, and rendered millions of times beside other people's data. So it is a
-language of its own: texts, values, `if`, `for`, `set`, some filters and `range`; no other calls, no attributes of Python
-objects, no includes, no macros. Loops share a number of rounds, and no text grows beyond a bound.
+language of its own: texts, values, `if`, `for`, `set`, some filters and `range`; no other calls, no attributes of
+objects, no includes, no macros, no lists of lists. Loops and filters share a number of steps, and no text grows beyond
+a bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, NoReturn
@@ -20,45 +21,21 @@ from jinja2.visitor import NodeTransformer
 from config.campaigns import Message
 from streams.campaigns.decide import MessageFailed
 
-MAX_ROUNDS: Final = 2_000
-"""Of all loops of one part together."""
+MAX_STEPS: Final = 10_000
+"""Rounds of loops, filters and sums of one part together."""
+MAX_TEXT: Final = 20_000
+"""Characters of a text, and elements of a list, made on the way."""
 MAX_SIZE: Final = 200_000
-"""Characters of one part, and of every text that is made on the way."""
-_FILTERS: Final = frozenset(
-    [
-        "abs",
-        "capitalize",
-        "default",
-        "d",
-        "escape",
-        "e",
-        "first",
-        "float",
-        "int",
-        "items",
-        "join",
-        "last",
-        "length",
-        "count",
-        "list",
-        "lower",
-        "max",
-        "min",
-        "reverse",
-        "round",
-        "sort",
-        "sum",
-        "title",
-        "tojson",
-        "trim",
-        "truncate",
-        "unique",
-        "upper",
-        "urlencode",
-    ]
-)
-_TESTS: Final = frozenset(
-    [
+"""Characters of one part."""
+_FILTERS: Final = {
+    **dict.fromkeys(("abs", "capitalize", "count", "e", "escape", "first", "items", "last", "length", "list"), 0),
+    **dict.fromkeys(("lower", "max", "min", "reverse", "sum", "title", "tojson", "trim", "unique", "upper"), 0),
+    **dict.fromkeys(("float", "int", "join", "round", "sort", "urlencode"), 1),
+    **dict.fromkeys(("d", "default", "truncate"), 3),
+}
+"""Filter -> how many arguments it may have: short constants, but for `default`, which is given any value."""
+_TESTS: Final = (
+    *(
         "boolean",
         "defined",
         "divisibleby",
@@ -72,24 +49,9 @@ _TESTS: Final = frozenset(
         "integer",
         "le",
         "lower",
-        "lt",
-        "mapping",
-        "ne",
-        "none",
-        "number",
-        "odd",
-        "sequence",
-        "string",
-        "true",
-        "undefined",
-        "upper",
-        "==",
-        "!=",
-        "<",
-        "<=",
-        ">",
-        ">=",
-    ]
+    ),
+    *("lt", "mapping", "ne", "none", "number", "odd", "sequence", "string", "true", "undefined", "upper"),
+    *("==", "!=", "<", "<=", ">", ">="),
 )
 _LOOP: Final = frozenset(("index", "index0", "revindex", "revindex0", "first", "last", "length", "depth"))
 _REFUSED: Final[tuple[type[nodes.Node], ...]] = (
@@ -102,9 +64,10 @@ _REFUSED: Final[tuple[type[nodes.Node], ...]] = (
     nodes.Extends,
     nodes.Block,
     nodes.AssignBlock,
+    nodes.Dict,
     nodes.Pow,
 )
-_ROUNDS: Final = "rounds left"
+_STEPS: Final = "steps left"
 
 
 class _Broken(TemplateError):
@@ -132,17 +95,27 @@ class _Environment(SandboxedEnvironment):
         return self.undefined(obj=obj, name=argument)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator != "+" and (isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple)):
+        if operator != "+" and any(isinstance(each, str | list | tuple) for each in (left, right)):
             raise _Broken(f"{operator} is for numbers")
-        return _sized(super().call_binop(context, operator, left, right))
+        return _sized(context, super().call_binop(context, operator, left, right))
 
-    def handle_exception(self, source: str | None = None) -> NoReturn:
+    def handle_exception(self, source: str | None = None) -> NoReturn:  # noqa: ARG002 - Jinja's signature
         raise  # noqa: PLE0704 - called while one is handled; Jinja would rewrite its traceback, which is slow
 
 
-def _sized(value: Any) -> Any:
-    if isinstance(value, str | list | tuple) and len(value) > MAX_SIZE:
-        raise _Broken(f"a text or list of more than {MAX_SIZE:,}")
+def _step(context: Context) -> None:
+    left: list[int] = context[_STEPS]
+    left[0] -= 1
+    if left[0] < 0:
+        raise _Broken(f"more than {MAX_STEPS:,} rounds of loops and filters")
+
+
+@pass_context
+def _sized(context: Context, value: Any) -> Any:
+    """A value that was made, if it is not too large."""
+    _step(context)
+    if isinstance(value, str | list | tuple) and len(value) > MAX_TEXT:
+        raise _Broken(f"a text or list of more than {MAX_TEXT:,}")
     if isinstance(value, int) and abs(value) > 10**18:
         raise _Broken("a number of more than 18 digits")
     return value
@@ -150,47 +123,71 @@ def _sized(value: Any) -> Any:
 
 @pass_context
 def _counted(context: Context, values: Any) -> Iterator[Any]:
-    """What a loop goes over, as long as there are rounds left."""
-    rounds: list[int] = context[_ROUNDS]
+    """What a loop goes over, as long as there are steps left."""
     for value in values:
-        rounds[0] -= 1
-        if rounds[0] < 0:
-            raise _Broken(f"more than {MAX_ROUNDS:,} rounds of loops")
+        _step(context)
         yield value
 
 
-def _range(*ends: int) -> Iterable[int]:
-    return range(*(int(end) for end in ends))
+def _range(*ends: int) -> range:
+    found = range(*(int(end) for end in ends))
+    if found and abs(found[-1] - found[0]) > MAX_STEPS * abs(found.step):
+        raise _Broken(f"a range of more than {MAX_STEPS:,}")
+    return found
 
 
 class _Checked(NodeTransformer):
     """Refuses what a message cannot have, and counts what could be long."""
 
-    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(node, _REFUSED) or (isinstance(node, nodes.For) and node.recursive):
-            raise TemplateSyntaxError(f"{type(node).__name__.lower()} is not for messages", node.lineno)
-        if isinstance(node, nodes.Call) and not (isinstance(node.node, nodes.Name) and node.node.name == "range"):
-            raise TemplateSyntaxError("the only call that is known is range(...)", node.lineno)
-        if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
-            raise TemplateSyntaxError(
-                f"unknown filter {node.name!r}; known: {', '.join(sorted(_FILTERS))}", node.lineno
-            )
-        if isinstance(node, nodes.Test) and node.name not in _TESTS:
-            raise TemplateSyntaxError(f"unknown test {node.name!r}", node.lineno)
-        self.generic_visit(node)
+    def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
+        """Of every node."""
+        wrong = _wrong(node)
+        if wrong is not None:
+            raise TemplateSyntaxError(wrong, node.lineno)
+        super().generic_visit(node, *args, **kwargs)
         if isinstance(node, nodes.For):
             node.iter = _filtered(node.iter, "_counted")
-        if isinstance(node, nodes.Concat | nodes.Filter):
-            return _filtered(node, "_sized")
-        return node
+        return _filtered(node, "_sized") if isinstance(node, nodes.Concat | nodes.Filter) else node
+
+
+def _wrong(node: nodes.Node) -> str | None:
+    """Why a message cannot have this."""
+    if isinstance(node, _REFUSED) or (isinstance(node, nodes.For) and node.recursive):
+        return f"{type(node).__name__.lower()} is not for messages"
+    if isinstance(node, nodes.Call) and not (isinstance(node.node, nodes.Name) and node.node.name == "range"):
+        return "the only call that is known is range(...)"
+    # A list of lists of lists would be short to write and endless to print.
+    if isinstance(node, nodes.List) and not all(isinstance(item, nodes.Const) for item in node.items):
+        return "a list may hold constants only"
+    if isinstance(node, nodes.Tuple) and node.ctx == "load":
+        return "tuples are not for messages; a list is written [1, 2]"
+    if isinstance(node, nodes.Test) and node.name not in _TESTS:
+        return f"unknown test {node.name!r}"
+    return _wrong_filter(node) if isinstance(node, nodes.Filter) else None
+
+
+def _wrong_filter(node: nodes.Filter) -> str | None:
+    if node.name not in _FILTERS:
+        return f"unknown filter {node.name!r}; known: {', '.join(sorted(_FILTERS))}"
+    given = [*node.args, *(each.value for each in node.kwargs)]
+    if node.dyn_args is not None or node.dyn_kwargs is not None or len(given) > _FILTERS[node.name]:
+        return f"{node.name} takes at most {_FILTERS[node.name]} arguments here"
+    if node.name not in ("d", "default") and not all(isinstance(each, nodes.Const) and _short(each) for each in given):
+        return f"arguments of {node.name} are constants: numbers up to 1000, texts of up to 100 characters"
+    return None
+
+
+def _short(constant: nodes.Const) -> bool:
+    value = constant.value
+    return len(value) <= 100 if isinstance(value, str) else not isinstance(value, int | float) or abs(value) <= 1_000
 
 
 def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
-def _environment() -> _Environment:
-    environment = _Environment(undefined=StrictUndefined, keep_trailing_newline=False, autoescape=False)
+def _environment(*, autoescape: bool) -> _Environment:
+    environment = _Environment(undefined=StrictUndefined, autoescape=autoescape)
     environment.globals.clear()
     environment.globals["range"] = _range
     environment.filters = {name: environment.filters[name] for name in _FILTERS}
@@ -199,9 +196,8 @@ def _environment() -> _Environment:
     return environment
 
 
-_PLAIN: Final = _environment()
-_HTML: Final = _environment()
-_HTML.autoescape = True
+_PLAIN: Final = _environment(autoescape=False)
+_HTML: Final = _environment(autoescape=True)
 
 
 def _place(error: BaseException, template: Template, name: str) -> str:
@@ -251,7 +247,7 @@ def _render(name: str, template: Template, context: Mapping[str, Any]) -> str:
     pieces: list[str] = []
     size = 0
     try:
-        for piece in template.generate({**context, _ROUNDS: [MAX_ROUNDS]}):
+        for piece in template.generate({**context, _STEPS: [MAX_STEPS]}):
             size += len(piece)
             if size > MAX_SIZE:
                 raise _Broken(f"more than {MAX_SIZE:,} characters")
