@@ -101,7 +101,6 @@ class Service:
     """What the channel took in: each number once."""
     notes: list[Note] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
-    _allowance: Allowance | None = None
 
     @classmethod
     def of(
@@ -149,6 +148,12 @@ class Service:
             _end(crash, 2)
         _end(crash, 3)
         self.outbox.clear()
+
+    def resume(self, id_: str) -> None:
+        """A person lets a campaign go on."""
+        state = self.now
+        state.tripped.discard(id_)
+        self.state = pack(state)
 
     @property
     def now(self) -> State:

@@ -62,10 +62,6 @@ class Engine:
         elif isinstance(each, Member):
             self._address(user, row, each)
 
-    def resume(self, id_: str) -> None:
-        """A person lets a campaign or journey go on that the breaker had paused."""
-        self.state.tripped.discard(id_)
-
     def touch(self, user: str) -> None:
         """The user's row is to be stored."""
         self.effects.changed[user] = None

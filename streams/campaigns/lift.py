@@ -17,8 +17,8 @@ from scipy.special import ndtri, stdtrit
 from streams.campaigns.state import Tally
 
 ALPHA: Final = 0.05
-MIN_USERS: Final = 50
-"""In each group: with fewer neither interval holds what it says."""
+MIN_USERS: Final = 100
+"""In each group: with fewer neither interval holds what it says (revenues are far from a bell curve)."""
 _TUNED_FOR: Final = 2_000
 """Users at which the interval for all times is tightest."""
 

@@ -163,7 +163,7 @@ class State(msgspec.Struct):
     """The last number of `Watched` of that generation."""
     spent: dict[str, Spent] = {}
     tripped: set[str] = set()
-    """Campaigns and journeys that the breaker has paused, until they are resumed."""
+    """Campaigns and journeys that the breaker has paused, until a person lets them go on: they are taken out here."""
     counts: dict[str, dict[str, int]] = {}
     """Campaign or journey -> what became of it (sent, or a reason) -> how often."""
     steps: dict[str, dict[str, int]] = {}

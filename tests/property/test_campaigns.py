@@ -24,7 +24,7 @@ START_S = 1_774_627_200.0  # 2026-03-27T16:00:00Z: two days on, clocks in Europe
 USERS = ("ann", "bo", "cy", "di")
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Nowhere/Else")
 GAPS_S = (0.0, 1.0, 61.0, 1_700.0, 3_600.0, 5_400.0, 20_000.0, 43_200.0, 90_000.0, 400_000.0)
-SEEDS, WORLDS = 20, 25
+SEEDS, WORLDS = 16, 20
 QUIET = (("21:00", "08:00"), ("01:30", "02:30"), ("00:00", "12:00"), ("23:59", "00:00"))
 
 
@@ -97,6 +97,7 @@ class World:
         self._number = 0
         self._sequences: dict[tuple[str, str], int] = {}
         self._latest: dict[str, dict[str, float]] = {user: {} for user in USERS}
+        self._crossed_s: dict[str, float] = {}
         self._said: list[Input] = []
         self.messaging = _messaging(rng)
         self.campaigns = {f"c{place}": _campaign(rng) for place in range(rng.randint(1, 3))}
@@ -106,7 +107,8 @@ class World:
         rng = self._rng
         self._now_s += rng.choice(GAPS_S)
         inputs = [each for _ in range(rng.randint(0, 5)) if (each := self._input()) is not None]
-        self._said += [each for each in inputs if not isinstance(each, Deleted)]
+        gone = {each.user for each in inputs if isinstance(each, Deleted)}
+        self._said += [each for each in inputs if each.user not in gone]
         return Step(self._now_s, tuple(inputs), {user: self._facts(user) for user in USERS})
 
     def _input(self) -> Input | None:
@@ -116,6 +118,8 @@ class World:
         at_s = self._now_s - rng.choice([0.0, 0.0, 0.0, 5.0, 700.0, 30_000.0])
         if kind == "cross":
             sequence = self._sequences[user, segment] = self._sequences.get((user, segment), 0) + 1
+            # A user's crossings never go back in time: a shard decides at its clock, or later.
+            at_s = self._crossed_s[user] = max(at_s, self._crossed_s.get(user, at_s))
             origin, by_goal = rng.choice(["live", "live", "decay", "model"]), rng.random() < 0.1
             return Crossing(user, segment, sequence % 2 == 1, sequence, at_s, origin, by_goal)
         if kind == "event":
@@ -128,6 +132,7 @@ class World:
         # What was said before may come once more, but not what was said of a user who is gone.
         self._said = [each for each in self._said if each.user != user]
         self._sequences = {name: found for name, found in self._sequences.items() if name[0] != user}
+        self._crossed_s[user] = self._crossed_s.get(user, 0.0) + 1.0
         return Deleted(user)
 
     def _facts(self, user: str) -> Facts:

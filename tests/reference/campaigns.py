@@ -205,10 +205,11 @@ class Reference:
         offer = campaign.offer
         if offer is not None:
             values: dict[int, float] = dict(enumerate(offer.values_offered))
-            said = facts.said.get("p")
-            if said is None or said.score is None:
+            score = facts.said["p"].score
+            edges = getattr(offer, "edges", ())
+            if edges and score is None:
                 return "no_score"
-            d.rung = sum(1 for edge in getattr(offer, "edges", ()) if said.score >= edge)
+            d.rung = sum(1 for edge in edges if score is not None and score >= edge)
             d.value, d.unit = values[d.rung], offer.unit
             if before and self.now_s - before[-1].now_s < offer.fixed_for_s and before[-1].value is not None:
                 d.value = min(d.value, before[-1].value)
