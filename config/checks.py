@@ -43,7 +43,7 @@ def check(catalog: Catalog) -> list[Finding]:
     findings += _check_atoms(catalog)
     for id_, segment in catalog.segments.items():
         # What an archived segment refers to may have been archived or taken back after it.
-        findings += _check_filter(catalog, segment.filter, ("segments", id_, "filter"), is_used=not segment.archived)
+        findings += check_filter(catalog, segment.filter, ("segments", id_, "filter"), is_used=not segment.archived)
         findings += _check_ranges(catalog, segment.filter, ("segments", id_, "filter"))
     findings += _check_cycles(catalog)
     return findings
@@ -164,7 +164,7 @@ def _check_prediction(catalog: Catalog, id_: str, prediction: Prediction) -> Ite
                     f"a {kind} in an audience",
                     "traits and events only (an audience is decided before anything is predicted)",
                 )
-        yield from _check_filter(catalog, prediction.audience, (*here, "audience"))
+        yield from check_filter(catalog, prediction.audience, (*here, "audience"))
 
 
 def has_too_many_atoms(catalog: Catalog) -> bool:
@@ -182,12 +182,13 @@ def _check_atoms(catalog: Catalog) -> Iterator[Finding]:
         yield ("predictions",), f"{total} did and did_not in all goals together", f"at most {MAX_ATOMS}"
 
 
-def _check_filter(catalog: Catalog, filter_: Filter, location: Location, *, is_used: bool = True) -> Iterator[Finding]:
+def check_filter(catalog: Catalog, filter_: Filter, location: Location, *, is_used: bool = True) -> Iterator[Finding]:
+    """What a filter names must exist and be of use."""
     for node, here in walk_located(filter_, location):
         if isinstance(node, ScoreFilter | LikelihoodFilter | CategoryFilter):
-            yield from _check_target(catalog, node.prediction, (*here, "prediction"), is_used=is_used)
+            yield from check_target(catalog, node.prediction, (*here, "prediction"), is_used=is_used)
         elif isinstance(node, SegmentFilter):
-            yield from _check_segment_name(catalog, node.segment, (*here, "segment"), is_used=is_used)
+            yield from check_segment_name(catalog, node.segment, (*here, "segment"), is_used=is_used)
         elif isinstance(node, CountFilter) and node.within_s is not None and node.event not in catalog.history:
             yield (
                 (*here, "event"),
@@ -228,10 +229,11 @@ def _check_ranges(catalog: Catalog, filter_: Filter, location: Location) -> Iter
             )
 
 
-def _check_target(catalog: Catalog, id_: str, location: Location, *, is_used: bool) -> Iterator[Finding]:
+def check_target(catalog: Catalog, id_: str, location: Location, *, is_used: bool) -> Iterator[Finding]:
+    """A prediction that others rest on must exist and be live."""
     target = catalog.predictions.get(id_)
     if target is None:
-        yield location, f"unknown prediction {id_!r}", _one_of(id_, catalog.predictions)
+        yield location, f"unknown prediction {id_!r}", one_of(id_, catalog.predictions)
     elif is_used and target.archived:
         yield location, f"prediction {id_!r}, which is archived", "a prediction that is not archived"
     elif is_used and target.access != "live":
@@ -242,18 +244,20 @@ def _check_target(catalog: Catalog, id_: str, location: Location, *, is_used: bo
         )
 
 
-def _check_segment_name(catalog: Catalog, name: str, location: Location, *, is_used: bool) -> Iterator[Finding]:
+def check_segment_name(catalog: Catalog, name: str, location: Location, *, is_used: bool) -> Iterator[Finding]:
+    """The same of a segment, also PREDICTION.high."""
     prediction, dot, _ = name.partition(".")
     if dot:
-        yield from _check_target(catalog, prediction, location, is_used=is_used)
+        yield from check_target(catalog, prediction, location, is_used=is_used)
     elif name not in catalog.segments:
-        yield location, f"unknown segment {name!r}", _one_of(name, catalog.segments)
+        yield location, f"unknown segment {name!r}", one_of(name, catalog.segments)
     elif is_used and catalog.segments[name].archived:
         # Below a `not` everybody would be in it.
         yield location, f"segment {name!r}, which is archived", "a segment that is not archived"
 
 
-def _one_of(word: str, known: Iterable[str]) -> str:
+def one_of(word: str, known: Iterable[str]) -> str:
+    """What was expected where a name is not known."""
     names = list(known)
     if not names:
         return "the id of one that the catalog defines (there is none)"

@@ -31,6 +31,7 @@ __all__ = [
     "merged",
     "problems_of",
     "read_definition",
+    "read_model",
     "read_prediction",
     "read_segment",
     "with_definitions",
@@ -104,12 +105,12 @@ def _problems_between(catalog: Catalog) -> list[Problem]:
 
 def read_prediction(id_: str, data: Any) -> Prediction:
     """A prediction from plain data (JSON), written as in a catalog. Raises CatalogError with every problem found."""
-    return _read(Prediction, "predictions", id_, data)
+    return read_model(Prediction, "predictions", id_, data)
 
 
 def read_segment(id_: str, data: Any) -> Segment:
     """The same for a segment."""
-    return _read(Segment, "segments", id_, data)
+    return read_model(Segment, "segments", id_, data)
 
 
 def read_definition(kind: Kind, id_: str, data: Any) -> Definition:
@@ -117,7 +118,8 @@ def read_definition(kind: Kind, id_: str, data: Any) -> Definition:
     return read_prediction(id_, data) if kind == "prediction" else read_segment(id_, data)
 
 
-def _read(type_: type[_T], group: str, id_: str, data: Any) -> _T:
+def read_model(type_: type[_T], group: str, id_: str, data: Any) -> _T:
+    """A part of a catalog from plain data (JSON); `group` is where it would stand. Raises CatalogError."""
     here: Location = (group, id_)
     problems = _plain_problems(here, data)
     if not re.fullmatch(ID_PATTERN, id_):

@@ -28,12 +28,6 @@ def rung_of(offer: Offer, kind: Kind, score: float) -> int:
     return 0
 
 
-def is_straight(offer: LadderOffer, kind: Kind) -> bool:
-    """Whether its values go the way of the prediction: for churn the more the higher, else the less."""
-    ordered = sorted(offer.values, reverse=kind == "event")
-    return list(offer.values) == ordered
-
-
 def given(offer: Offer, kind: Kind, facts: Facts, told: Told | None, now_s: float) -> Given | None:
     """What a user is offered now; None if there is no score to decide by.
 

@@ -18,6 +18,7 @@ LAYERS = (
     "streams.core",
     "streams.adapters",
     "streams.runtime",
+    "streams.campaigns",
     "streams.simulate",
     "streams.api",
     "streams.cli",
@@ -101,6 +102,19 @@ def test_the_core_is_pure() -> None:
         if layer(module) <= 2 and module != "config.settings" and not module.startswith("models.jit")
         for name, line in imports(path)
         if name.split(".")[0] in IMPURE
+    ]
+    assert not wrong
+
+
+def test_campaigns_are_decided_purely() -> None:
+    """Without clock, chance and sockets, and of the rest knowing the core alone."""
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for module, path in MODULES
+        if module.startswith("streams.campaigns")
+        for name, line in imports(path)
+        if name.split(".")[0] in IMPURE | {"models"}
+        or (name.split(".")[0] == "streams" and name.split(".")[1:2] not in ([], ["campaigns"], ["core"]))
     ]
     assert not wrong
 

@@ -1,0 +1,157 @@
+"""Campaigns and journeys read from plain data, and looked at beside the catalog: what one type cannot see alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from config.campaigns import Campaign, EventConsent, Messaging, Rules, TraitConsent
+from config.catalog import Catalog
+from config.checks import Finding, check_filter, check_segment_name, check_target, one_of
+from config.definitions import read_model
+from config.errors import Problem
+from config.journeys import Journey, SendStep, SplitStep, WaitUntilStep
+from config.offers import FixedOffer, LadderOffer, LinearOffer, Offer
+from config.problems import suggest
+from config.times import EventTrigger
+from config.yaml_text import Location, path_text
+
+__all__ = ["check_campaigns", "problems_of_campaigns", "read_campaign", "read_journey", "read_messaging"]
+
+
+def read_campaign(id_: str, data: Any) -> Campaign:
+    """A campaign from plain data (JSON), durations as text. Raises CatalogError with every problem found."""
+    return read_model(Campaign, "campaigns", id_, data)
+
+
+def read_journey(id_: str, data: Any) -> Journey:
+    """The same for a journey."""
+    return read_model(Journey, "journeys", id_, data)
+
+
+def read_messaging(data: Any) -> Messaging:
+    """The same for what all of them share."""
+    return read_model(Messaging, "campaigns", "messaging", data)
+
+
+def problems_of_campaigns(
+    catalog: Catalog, messaging: Messaging, campaigns: Mapping[str, Campaign], journeys: Mapping[str, Journey]
+) -> list[Problem]:
+    """`check_campaigns` as problems without lines."""
+    findings = check_campaigns(catalog, messaging, campaigns, journeys)
+    return [Problem(None, path_text(location), found, expected) for location, found, expected in findings]
+
+
+def check_campaigns(
+    catalog: Catalog, messaging: Messaging, campaigns: Mapping[str, Campaign], journeys: Mapping[str, Journey]
+) -> Iterator[Finding]:
+    """Everything wrong between campaigns, journeys and the catalog. What is archived is passed over."""
+    yield from _check_messaging(catalog, messaging)
+    for id_, campaign in campaigns.items():
+        if not campaign.archived:
+            here: Location = ("campaigns", id_)
+            yield from _check_rules(catalog, messaging, campaign, here)
+            yield from _check_trigger(catalog, campaign, here)
+            yield from _check_offer(catalog, campaign.offer, (*here, "offer"))
+    for id_, journey in journeys.items():
+        if id_ in campaigns:
+            yield ("journeys", id_), f"the id {id_!r}, which a campaign has", "an id of its own"
+        if not journey.archived:
+            yield from _check_rules(catalog, messaging, journey, ("journeys", id_))
+            yield from _check_steps(catalog, journey, ("journeys", id_, "steps"))
+
+
+def _check_messaging(catalog: Catalog, messaging: Messaging) -> Iterator[Finding]:
+    here: Location = ("messaging",)
+    if messaging.timezone_trait is not None:
+        yield from _check_trait(catalog, messaging.timezone_trait, (*here, "timezone_trait"))
+    for id_, channel in messaging.channels.items():
+        place: Location = (*here, "channels", id_, "consent")
+        if isinstance(channel.consent, TraitConsent):
+            yield from _check_trait(catalog, channel.consent.trait, (*place, "trait"))
+        elif isinstance(channel.consent, EventConsent):
+            yield from _check_event(catalog, channel.consent.withdrawn, (*place, "withdrawn"))
+            if channel.consent.given is not None:
+                yield from _check_event(catalog, channel.consent.given, (*place, "given"))
+
+
+def _check_rules(catalog: Catalog, messaging: Messaging, rules: Rules, here: Location) -> Iterator[Finding]:
+    yield from check_segment_name(catalog, rules.segment, (*here, "segment"), is_used=True)
+    if rules.filter is not None:
+        yield from check_filter(catalog, rules.filter, (*here, "filter"))
+    yield from _check_event(catalog, rules.conversion.event, (*here, "conversion", "event"))
+    for index, channel in enumerate(rules.channels):
+        if channel not in messaging.channels:
+            expected = one_of(channel, messaging.channels)
+            yield (*here, "channels", index), f"unknown channel {channel!r}", expected
+
+
+def _check_trigger(catalog: Catalog, campaign: Campaign, here: Location) -> Iterator[Finding]:
+    trigger = campaign.trigger
+    if isinstance(trigger, EventTrigger):
+        yield from _check_event(catalog, trigger.event, (*here, "trigger", "event"))
+        if trigger.event == campaign.conversion.event and campaign.skip_recent_goal_s > 0.0:
+            yield (
+                (*here, "trigger", "event"),
+                f"{trigger.event!r}, which is the event of the conversion, too",
+                "another event, or skip_recent_goal: 0 (who has just done it is not sent to)",
+            )
+
+
+def _check_steps(catalog: Catalog, journey: Journey, here: Location) -> Iterator[Finding]:
+    for id_, step in journey.steps.items():
+        place: Location = (*here, id_)
+        if isinstance(step, SplitStep):
+            for index, way in enumerate(step.ways):
+                yield from check_filter(catalog, way.when, (*place, "split", index, "when"))
+        elif isinstance(step, WaitUntilStep):
+            until = step.until
+            if until.event is not None:
+                yield from _check_event(catalog, until.event, (*place, "wait_until", "event"))
+            for key, segment in (("enters", until.enters), ("leaves", until.leaves)):
+                if segment is not None:
+                    yield from check_segment_name(catalog, segment, (*place, "wait_until", key), is_used=True)
+        elif isinstance(step, SendStep):
+            yield from _check_offer(catalog, step.offer, (*place, "offer"))
+
+
+def _check_offer(catalog: Catalog, offer: Offer | None, here: Location) -> Iterator[Finding]:
+    if offer is None or isinstance(offer, FixedOffer):
+        return
+    yield from check_target(catalog, offer.prediction, (*here, "prediction"), is_used=True)
+    prediction = catalog.predictions.get(offer.prediction)
+    if prediction is None or isinstance(offer, LinearOffer):
+        return
+    yield from _check_direction(offer, here, is_churn=prediction.kind == "churn")
+
+
+def _check_direction(offer: LadderOffer, here: Location, *, is_churn: bool) -> Iterator[Finding]:
+    if list(offer.values) != sorted(offer.values, reverse=not is_churn):
+        found = ", ".join(f"{value:g}" for value in offer.values)
+        expected = (
+            "values that grow with the score (churn: the higher the risk, the more is done)"
+            if is_churn
+            else "values that fall with the score (who comes anyway needs no offer)"
+        )
+        yield (*here, "values"), f"{found}", expected
+
+
+def _check_event(catalog: Catalog, name: str, here: Location) -> Iterator[Finding]:
+    known = catalog.named_events()
+    if name not in known:
+        yield (
+            here,
+            f"the event {name!r}, of which the latest time is not kept",
+            "an event that the catalog names: in a goal or filter, under features.events or history"
+            + suggest(name, known),
+        )
+
+
+def _check_trait(catalog: Catalog, name: str, here: Location) -> Iterator[Finding]:
+    known = catalog.named_traits()
+    if name not in known:
+        yield (
+            here,
+            f"the trait {name!r}, which is not kept",
+            "a trait under features.traits or in a filter" + suggest(name, known),
+        )

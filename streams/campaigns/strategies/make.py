@@ -1,0 +1,128 @@
+"""From a strategy, a prediction and a range of its score to a whole campaign or journey, which people then change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from config.campaign_checks import read_campaign, read_journey
+from config.campaigns import Campaign
+from config.catalog import Catalog, Prediction, Segment
+from config.definitions import read_segment
+from config.errors import ConfigError
+from config.journeys import Journey
+from config.written import written
+from config.yaml_text import build, compose
+
+Language: TypeAlias = Literal["en", "fr"]
+Scores: TypeAlias = tuple[float, float]
+"""From (included) and to (not included, but for 100)."""
+_FOLDER: Final = Path(__file__).parent
+_CATEGORIES: Final = ("low", "medium", "high")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a strategy gives: a campaign or a journey, and the segment it is for, if that is not one of a category."""
+
+    id: str
+    definition: Campaign | Journey
+    segment: tuple[str, Segment] | None
+
+
+def strategies(kind: Literal["event", "churn"] | None = None) -> list[str]:
+    """Names of all strategies, or of those for predictions of this kind."""
+    return [name for name, entry in _read("definitions").items() if kind in (None, entry["kind"])]
+
+
+def make(
+    strategy: str,
+    catalog: Catalog,
+    prediction_id: str,
+    *,
+    channels: tuple[str, ...],
+    scores: str | Scores | None = None,
+    language: Language = "en",
+) -> Made:
+    """A whole, valid definition. `scores`: a category, or a range; None: what the strategy is for.
+
+    Raises ConfigError for a strategy or prediction that does not exist or does not fit, CatalogError (one of them) for
+    a range that is none.
+    """
+    entry, prediction = _entry(strategy), _prediction(catalog, prediction_id)
+    if entry["kind"] != prediction.kind:
+        raise ConfigError(
+            f"{strategy} is for predictions of kind {entry['kind']}; {prediction_id} is {prediction.kind}"
+        )
+    id_ = f"{strategy}_{prediction_id}"[:63]
+    segment_id, segment = _segment(id_, prediction_id, prediction, scores if scores is not None else entry["range"])
+    texts = _read(language)
+    atom = prediction.goal.atoms[0]
+    goal: dict[str, Any] = {"event": atom.event, "window": written(prediction)["window"]}
+    if atom.where:
+        goal["where"] = {name: written(each) for name, each in atom.where.items()}
+    if catalog.value_property is not None:
+        goal["revenue"] = catalog.value_property
+    form = "campaign" if "campaign" in entry else "journey"
+    words = {"$prediction": prediction_id, "$segment": segment_id, "$event": atom.event}
+    data = _filled(entry[form], words, texts["messages"])
+    data |= {"name": texts["strategies"][strategy].format(name=prediction.name)[:200], "segment": segment_id}
+    data |= {"conversion": goal, "channels": list(channels)}
+    definition = read_campaign(id_, data) if form == "campaign" else read_journey(id_, data)
+    return Made(id_, definition, None if segment is None else (segment_id, segment))
+
+
+def _entry(strategy: str) -> dict[str, Any]:
+    known = _read("definitions")
+    if strategy not in known:
+        raise ConfigError(f"there is no strategy {strategy!r}; there are {', '.join(known)}")
+    entry: dict[str, Any] = known[strategy]
+    return entry
+
+
+def _prediction(catalog: Catalog, id_: str) -> Prediction:
+    prediction = catalog.predictions.get(id_)
+    if prediction is None:
+        raise ConfigError(f"there is no prediction {id_!r}")
+    if prediction.access != "live" or prediction.archived:
+        raise ConfigError(f"{id_} is not live: previews, demos and archived predictions are never targeted")
+    return prediction
+
+
+def _segment(
+    id_: str, prediction_id: str, prediction: Prediction, scores: str | Scores | dict[str, float]
+) -> tuple[str, Segment | None]:
+    """The category's own segment, or one that is made for the range."""
+    if isinstance(scores, str):
+        if scores not in _CATEGORIES:
+            raise ConfigError(f"expected low, medium, high or a range of scores, found {scores!r}")
+        return f"{prediction_id}.{scores}", None
+    low, high = (scores["min"], scores["max"]) if isinstance(scores, dict) else scores
+    data = {
+        "name": f"{prediction.name}: {low:g} to {high:g}"[:200],
+        "filter": {"prediction": prediction_id, "score": {"min": low, "max": high}},
+    }
+    return id_, read_segment(id_, data)
+
+
+def _filled(value: Any, words: dict[str, str], messages: dict[str, Any]) -> Any:
+    """The data with words in place of what begins with $, and texts in place of names of messages."""
+    if isinstance(value, dict):
+        return {
+            key: {"parts": messages[inner]} if key in ("message", "send") else _filled(inner, words, messages)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_filled(inner, words, messages) for inner in value]
+    return words.get(value, value) if isinstance(value, str) else value
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    path = _FOLDER / f"{name}.yaml"
+    data, problems = build(compose(path.read_text(encoding="utf-8"), path.name))
+    assert not problems, problems
+    found: dict[str, Any] = data
+    return found

@@ -1,0 +1,198 @@
+"""What people write of campaigns and journeys: every mistake is told with its place and what was expected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from config.campaign_checks import (
+    problems_of_campaigns,
+    read_campaign,
+    read_journey,
+    read_messaging,
+)
+from config.campaigns import Messaging
+from config.catalog import Catalog
+from config.errors import CatalogError
+from config.journeys import Journey
+from config.loader import loads
+
+CATALOG = """
+version: 1
+name: Shop
+history: [Cart]
+features: {traits: [city], value: price}
+predictions:
+  orders: {name: Orders, goal: {did: Order}, window: 7d}
+  churn: {name: Churn, kind: churn, goal: {did_not: Order}, window: 30d}
+  trial: {name: Trial, goal: {did: Order}, window: 7d, access: preview}
+segments:
+  top: {name: Top, filter: {prediction: orders, score: {min: 90}}}
+"""
+CAMPAIGN: dict[str, Any] = {
+    "name": "Cart",
+    "segment": "orders.high",
+    "conversion": {"event": "Order"},
+    "channels": ["push"],
+    "message": {"parts": {"body": "Hello"}},
+}
+JOURNEY: dict[str, Any] = {
+    **{key: value for key, value in CAMPAIGN.items() if key != "message"},
+    "steps": {"go": {"send": {"parts": {"body": "Hello"}}}, "rest": {"wait": "1d"}, "end_of_it": {"wait": "1d"}},
+}
+MESSAGING: dict[str, Any] = {"channels": {"push": {"kind": "webhook"}}}
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return loads(CATALOG)
+
+
+def refused(read: Any, **given: Any) -> str:
+    base = CAMPAIGN if read is read_campaign else JOURNEY
+    with pytest.raises(CatalogError) as caught:
+        read("c", base | given)
+    return "\n".join(str(problem) for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"triger": "enter"}, "did you mean 'trigger'?"),
+        ({"trigger": "entry"}, "campaigns.c.trigger: found 'entry'; expected enter, exit, both, {event: EVENT NAME}"),
+        ({"trigger": {"every": "week", "at": "10:00"}}, "days under `on`, such as [monday]"),
+        ({"trigger": {"every": "month", "at": "10:00", "on": [31]}}, "days of the month under `on`, from 1 to 28"),
+        ({"trigger": {"every": "day", "at": "24:00"}}, 'a time of day such as "08:30"'),
+        ({"trigger": {"at": "2027-03-01T10:00+01:00"}}, "a time without an offset"),
+        ({"trigger": {"at": "2027-03-01 10:00", "timezone": "Paris"}}, "a time zone such as UTC or Europe/Paris"),
+        ({"starts": "2027-01-02", "ends": "2027-01-01"}, "starts before ends"),
+        ({"quiet_hours": {"from": "08:00", "to": "08:00"}}, "two different times"),
+        ({"control": 1.5}, "at most 1"),
+        ({"conversion": {"event": "Order", "window": "100d"}}, "a duration from 1h to 90d"),
+        ({"reentry": "never"}, "a duration such as 30s, 90m, 12h, 7d or 2w"),
+        ({"channels": []}, "at least 1"),
+        ({"offer": {"value": 10}}, "the key 'unit'"),
+        ({"offer": {"unit": "percent", "value": 110}}, "values from 0 to 100"),
+        ({"offer": {"unit": "percent", "value": 10, "budget": {"amount": 50}}}, "order_value beside a budget"),
+        ({"offer": {"unit": "amount", "value": 60, "budget": {"amount": 50}}}, "a budget of at least one offer (60)"),
+        (
+            {"offer": {"unit": "amount", "prediction": "orders", "edges": [50], "values": [3, 2, 1]}},
+            "one value more than edges (found 3 and 1)",
+        ),
+        (
+            {"offer": {"unit": "amount", "prediction": "orders", "edges": [60, 50], "values": [3, 2, 1]}},
+            "edges that ascend, between 0 and 100",
+        ),
+        ({"offer": {"unit": "amount", "prediction": "orders", "least": 9, "most": 5}}, "least below most"),
+        ({"offer": {"unit": "amount", "prediction": "orders", "most": 50}}, "at most 21 different values"),
+    ],
+)
+def test_a_mistake_in_a_campaign_is_told(given: dict[str, Any], words: str) -> None:
+    assert words in refused(read_campaign, **given)
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ({"a": {"wait": "1d", "then": "b"}}, "steps that exist: 'a' leads to 'b'"),
+        ({"a": {"wait": "1d", "then": "end"}, "b": {"wait": "1d"}}, "nothing leads to 'b'"),
+        ({"a": {"send": {"parts": {"b": "x"}}, "then": "a"}}, "'a' leads to itself without one"),
+        (
+            {
+                "a": {"send": {"parts": {"b": "x"}}},
+                "b": {"shares": [{"share": 0.5, "then": "a"}, {"share": 0.5, "then": "end"}]},
+            },
+            "a wait on every way back",
+        ),
+        ({"a": {"shares": [{"share": 0.5, "then": "end"}, {"share": 0.4, "then": "end"}]}}, "that are 1 together"),
+        ({"a": {"wait": "10s"}}, "at least 1m"),
+        ({"a": {"wait_until": {"event": "X", "enters": "y"}, "at_most": "1d"}}, "exactly one of event, enters"),
+        ({"a": {"sleep": "1d"}}, "a step: wait, wait_until, split, shares or send"),
+        ({"end": {"wait": "1d"}}, "another id than 'end'"),
+    ],
+)
+def test_a_mistake_in_a_journey_is_told(steps: dict[str, Any], words: str) -> None:
+    assert words in refused(read_journey, steps=steps)
+
+
+def test_a_journey_may_go_round_with_a_wait() -> None:
+    found = read_journey("j", JOURNEY | {"steps": {"a": JOURNEY["steps"]["go"], "b": {"wait": "1d", "then": "a"}}})
+    assert found.ways_from("b") == ["a"]
+    assert found.ways_from("a") == ["b"]
+
+
+def problems(
+    catalog: Catalog,
+    campaign: dict[str, Any] | None = None,
+    journey: dict[str, Any] | None = None,
+    messaging: dict[str, Any] | None = None,
+) -> list[str]:
+    campaigns = {"c": read_campaign("c", CAMPAIGN | campaign)} if campaign is not None else {}
+    journeys: dict[str, Journey] = {"j": read_journey("j", JOURNEY | journey)} if journey is not None else {}
+    found: Messaging = read_messaging(MESSAGING | (messaging or {}))
+    return [str(problem) for problem in problems_of_campaigns(catalog, found, campaigns, journeys)]
+
+
+def test_what_fits_the_catalog_is_not_refused(catalog: Catalog) -> None:
+    assert problems(catalog, {}, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"segment": "tip"}, "campaigns.c.segment: found unknown segment 'tip'; expected one of top; did you mean"),
+        ({"segment": "trial.high"}, "preview and demo cannot be used for targeting"),
+        ({"filter": {"segment": "tip"}}, "campaigns.c.filter.segment: found unknown segment"),
+        ({"conversion": {"event": "Ordr"}}, "did you mean 'Order'?"),
+        ({"channels": ["push", "mail"]}, "campaigns.c.channels[1]: found unknown channel 'mail'"),
+        ({"trigger": {"event": "Order"}}, "which is the event of the conversion, too"),
+        (
+            {"offer": {"unit": "percent", "prediction": "orders", "edges": [50], "values": [5, 10]}},
+            "campaigns.c.offer.values: found 5, 10; expected values that fall with the score",
+        ),
+        (
+            {"offer": {"unit": "percent", "prediction": "churn", "edges": [50], "values": [10, 5]}},
+            "campaigns.c.offer.values: found 10, 5; expected values that grow with the score",
+        ),
+        ({"offer": {"unit": "percent", "prediction": "trial", "most": 10}}, "cannot be used for targeting"),
+    ],
+)
+def test_what_does_not_fit_the_catalog_is_told(catalog: Catalog, given: dict[str, Any], words: str) -> None:
+    (found,) = problems(catalog, given)
+    assert words in found
+
+
+def test_steps_of_a_journey_are_looked_at(catalog: Catalog) -> None:
+    steps = {
+        "a": {"split": [{"when": {"segment": "tip"}, "then": "b"}]},
+        "b": {"wait_until": {"enters": "tip"}, "at_most": "1d"},
+        "c": {"wait_until": {"event": "Nothing"}, "at_most": "1d"},
+        "d": {"send": {"parts": {"x": "y"}}, "offer": {"unit": "percent", "prediction": "none", "most": 10}},
+    }
+    assert [text.partition(":")[0] for text in problems(catalog, journey={"steps": steps})] == [
+        "journeys.j.steps.a.split[0].when.segment",
+        "journeys.j.steps.b.wait_until.enters",
+        "journeys.j.steps.c.wait_until.event",
+        "journeys.j.steps.d.offer.prediction",
+    ]
+
+
+def test_consent_and_time_zone_rest_on_what_is_kept(catalog: Catalog) -> None:
+    messaging = {
+        "timezone_trait": "zone",
+        "channels": {
+            "push": {"kind": "webhook", "consent": {"trait": "push_ok"}},
+            "mail": {"kind": "email", "consent": {"given": "In", "withdrawn": "Out"}},
+        },
+    }
+    assert [text.partition(":")[0] for text in problems(catalog, messaging=messaging)] == [
+        "messaging.timezone_trait",
+        "messaging.channels.push.consent.trait",
+        "messaging.channels.mail.consent.withdrawn",
+        "messaging.channels.mail.consent.given",
+    ]
+
+
+def test_what_is_archived_is_passed_over(catalog: Catalog) -> None:
+    assert problems(catalog, {"segment": "tip", "archived": True}) == []

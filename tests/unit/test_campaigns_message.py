@@ -1,0 +1,162 @@
+"""Messages: what a template can say, what it cannot do, and where it is wrong."""
+
+from __future__ import annotations
+
+from time import process_time
+from typing import Any
+
+import pytest
+
+from config.campaigns import Message
+from streams.campaigns.decide import MessageFailed
+from streams.campaigns.message import MAX_SIZE, CompiledMessage, Messages
+
+CONTEXT: dict[str, Any] = {
+    "user": {"id": "u1", "name": "Ann <b>"},
+    "score": 81.2,
+    "category": "high",
+    "likelihood": 0.23,
+    "offer": {"value": 20, "unit": "percent"},
+    "reasons": ["Cart in about the last 7 days: many"],
+    "remembered": {"Cart": {"items": ["socks", "hat"], "total": 12.5}},
+    "event": {},
+    "campaign": {"id": "c", "name": "C"},
+}
+
+
+def rendered(template: str, part: str = "body") -> str:
+    return CompiledMessage.of(Message(parts={part: template})).render(CONTEXT)[part]
+
+
+def failure(template: str) -> str:
+    with pytest.raises(MessageFailed) as caught:
+        rendered(template)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("Hi {{ user.name }}, {{ offer.value }} % off", "Hi Ann <b>, 20 % off"),
+        ("{{ remembered.Cart.items | join(', ') }}", "socks, hat"),
+        ("{% for item in remembered.Cart['items'] %}{{ loop.index }}.{{ item }} {% endfor %}", "1.socks 2.hat "),
+        ("{{ user.city | default('your city') }}", "your city"),
+        ("{% if remembered.Views is defined %}yes{% else %}no{% endif %}", "no"),
+        ("{% if category in ['high', 'medium'] %}{{ score | round(1) }}{% endif %}", "81.2"),
+        ("{% set total = remembered.Cart.total * 2 %}{{ total }}", "25.0"),
+        ("{{ reasons | first }}", "Cart in about the last 7 days: many"),
+        ("{{ (user.name ~ '!') | upper }}", "ANN <B>!"),
+        ("{% for key, value in user | items %}{{ key }} {% endfor %}", "id name "),
+    ],
+)
+def test_what_a_message_can_say(template: str, text: str) -> None:
+    assert rendered(template) == text
+
+
+def test_parts_of_html_are_escaped_and_others_are_not() -> None:
+    assert rendered("{{ user.name }}", "body_html") == "Ann &lt;b&gt;"
+    assert rendered("{{ user.name }}", "body") == "Ann <b>"
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("a\nb\n{{ user.nam }}", "body, line 3: 'dict object' has no attribute 'nam'"),
+        ("\n{% if %}", "body, line 2: Expected an expression"),
+        ("{{ 5 // (score - score) }}", "body, line 1: "),
+        ("{{ nothing }}", "body, line 1: 'nothing' is undefined"),
+        ("\n\n{{ user.name | map('x') }}", "body, line 3: unknown filter 'map'; known: abs, "),
+        ("{{ user.name is sameas 3 }}", "body, line 1: unknown test 'sameas'"),
+        ("{{ " + "(" * 3_000 + "1" + ")" * 3_000 + " }}", "body: too deep"),
+    ],
+)
+def test_errors_say_where(template: str, words: str) -> None:
+    assert failure(template).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ user.__class__ }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ user['__class__'] }}",
+        "{{ user | attr('keys') }}",
+        "{{ user.keys() }}",
+        "{{ 'a'.join(['b']) }}",
+        "{{ '{0.__class__}'.format(user) }}",
+        "{{ range.__globals__ }}",
+        "{{ self.__init__ }}",
+        "{{ self._TemplateReference__context }}",
+        "{{ loop }}",
+        "{{ cycler }}",
+        "{{ lipsum(5) }}",
+        "{{ namespace(a=1) }}",
+        "{% include 'x' %}",
+        "{% import 'x' as x %}",
+        "{% extends 'x' %}",
+        "{% macro m() %}{{ m() }}{% endmacro %}",
+        "{% block b %}{% endblock %}",
+        "{% call(x) user() %}{% endcall %}",
+        "{% filter upper %}x{% endfilter %}",
+        "{% set x %}y{% endset %}",
+        "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+        "{{ (1).real }}",
+        "{{ {'a': 1} }}",
+        "{{ [[1]] }}",
+        "{{ (user, user) }}",
+    ],
+)
+def test_what_a_message_cannot_do(template: str) -> None:
+    assert failure(template)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(100000000) %}{% endfor %}",
+        "{% for i in range(1000) %}{% for j in range(1000) %}{% endfor %}{% endfor %}",
+        "{{ range(1000000000) | sum }}",
+        "{{ range(100000000) | list }}",
+        "{{ 'a' * 1000000000 }}",
+        "{{ [1] * 1000000000 }}",
+        "{{ 2 ** 1000000 }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{% set a = 'x' %}" + "{% set a = a ~ a %}" * 60 + "{{ a }}",
+        "{% set a = [1] %}" + "{% set a = a + a %}" * 60 + "{{ a }}",
+        "{% set a = 9 %}" + "{% set a = a * a %}" * 60 + "{{ a }}",
+        "{{ [1] | tojson(2000000000) }}",
+        "{{ 1 | round(-1000000000) }}",
+        "{{ 'x' | truncate(1000000000, true, '') }}",
+        "{{ 'x' | center(1000000000) }}",
+        "{% for i in range(9000) %}{{ user.name }}" + "x" * 60 + "{% endfor %}",
+        "{% for i in range(5000) %}{{ 'x' | upper | lower | title }}{% endfor %}",
+    ],
+)
+def test_time_and_size_have_bounds(template: str) -> None:
+    begin_s = process_time()
+    assert failure(template)
+    assert process_time() - begin_s < 2.0
+
+
+def test_the_worst_that_is_allowed_takes_seconds_and_not_hours() -> None:
+    """Every step on a text as large as one may be."""
+    begin_s = process_time()
+    with pytest.raises(MessageFailed, match="more than 10,000 rounds"):
+        rendered(
+            "{% set a = 'x' %}" + "{% set a = a ~ a %}" * 14 + "{% for i in range(9999) %}{% if a|upper == a|title %}"
+            "{% endif %}{% endfor %}"
+        )
+    assert process_time() - begin_s < 5.0
+
+
+def test_a_part_may_be_long_but_not_longer() -> None:
+    text = "{% for i in range(10) %}" + "x" * (MAX_SIZE // 10) + "{% endfor %}"
+    assert len(text) > 20_000  # as code would make it; what people write has a bound of its own
+    compiled = CompiledMessage.of(Message.model_construct(parts={"body": text}))
+    assert len(compiled.render(CONTEXT)["body"]) == MAX_SIZE
+
+
+def test_a_message_is_compiled_once() -> None:
+    messages, message = Messages(), Message(parts={"body": "{{ user.id }}"})
+    assert [messages.render(message, {"user": {"id": name}})["body"] for name in "abc"] == ["a", "b", "c"]
+    assert len(messages._compiled) == 1
