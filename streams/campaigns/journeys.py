@@ -85,7 +85,7 @@ def happened(engine: Engine, user: str, row: Row, event: Watched) -> None:
         if (
             isinstance(step, WaitUntilStep)
             and step.until.event == event.event
-            and event.at_s >= at.since_s
+            and event.at_s >= at.trigger_s  # a late one, from before the journey, is not what is waited for
             and fulfils(step.until.where, event.properties)
         ):
             _walk(engine, user, row, id_, step.then or journey.behind(at.step))

@@ -17,15 +17,17 @@ from config.times import QuietHours, minutes_of
 _DAY_S: Final = 86_400
 
 
-@lru_cache(maxsize=1_024)
 def zone_or(name: object, default: str) -> ZoneInfo:
     """The time zone of that name, which comes from a trait and may be anything; else the default."""
-    if isinstance(name, str):
-        try:
-            return ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: of a folder, as Europe is one
-            pass
-    return ZoneInfo(default)
+    return (_zone(name) if isinstance(name, str) else None) or ZoneInfo(default)
+
+
+@lru_cache(maxsize=1_024)
+def _zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: of a folder, as Europe is one
+        return None
 
 
 def is_quiet(hours: QuietHours, zone: ZoneInfo, now_s: float) -> bool:

@@ -184,6 +184,16 @@ def test_a_user_walks_through_a_journey_and_each_step_is_counted() -> None:
     assert service.counts("j") == {"entered": 1, "sent": 3, "finished": 1}
 
 
+def test_an_event_from_before_the_journey_is_not_what_is_waited_for() -> None:
+    steps = {"till": {"wait_until": {"event": "Cart"}, "at_most": "1d", "otherwise": "end"}, "go": send_step()}
+    service = Service.of(journeys={"j": journey(steps)})
+    service.step(NOW_S + 30.0, [enter(1, NOW_S)], {"ann": IN})
+    service.step(NOW_S + 31.0, [event("Cart", 1, NOW_S - 1.0)], {"ann": IN})
+    assert texts(service) == []
+    service.step(NOW_S + 32.0, [event("Cart", 2, NOW_S + 10.0)], {"ann": IN})
+    assert texts(service) == ["go"]
+
+
 def test_what_does_not_happen_in_time_goes_the_other_way() -> None:
     service = Service.of(journeys={"j": journey(STEPS)})
     service.step(NOW_S, [enter()], {"ann": IN})

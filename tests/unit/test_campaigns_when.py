@@ -61,7 +61,7 @@ def test_an_end_that_comes_twice_ends_it_twice() -> None:
 
 
 def test_a_zone_that_is_none_is_the_default() -> None:
-    for name in ("Nowhere/Else", "Europe", "", 5, None, "../etc/passwd"):
+    for name in ("Nowhere/Else", "Europe", "", 5, None, ["Europe/Paris"], "../etc/passwd", "\0"):
         assert zone_or(name, "Asia/Tokyo") == ZoneInfo("Asia/Tokyo")
     assert zone_or("Europe/Paris", "UTC") == ZoneInfo("Europe/Paris")
 
