@@ -9,6 +9,7 @@ from streams.campaigns.allowance import Allowance, new_grant
 from streams.campaigns.inputs import Crossing, Deleted, Facts, Member, Watched
 from streams.campaigns.plan import Definitions, Plan
 from streams.campaigns.state import State, unpack_row
+from streams.campaigns.volume import usual_hour
 from tests.campaign_world import OPEN, Service, SharedGrants, campaign, journey, send_step
 
 NOW_S = 1_790_000_000.0  # 2026-09-21T14:13:20Z, a Monday
@@ -130,6 +131,23 @@ def test_without_a_usual_hour_the_breaker_does_nothing() -> None:
     crowd = [enter(1, NOW_S, f"user-{n}") for n in range(30)]
     service.step(NOW_S, crowd, {each.user: IN for each in crowd})
     assert service.counts("c") == {"sent": 30}
+
+
+def test_a_usual_hour_is_the_mean_of_a_week_over_all_partitions() -> None:
+    now = 10_000
+    assert usual_hour([], now * HOUR_S) is None
+    assert usual_hour([{now - 23: 50}], now * HOUR_S) is None
+    assert usual_hour([{now - 24: 48}, {now - 24: 24, now - 1: 24}], now * HOUR_S) == 4.0
+    assert usual_hour([{now - 24: 48, now: 1_000_000}], now * HOUR_S + 1_800.0) == 2.0  # this hour is not over
+    assert usual_hour([{now - 300: 5_000, now - 168: 168}], now * HOUR_S) == 1.0
+
+
+def test_the_state_keeps_the_hours_of_a_week() -> None:
+    state = State()
+    for hour in range(400):
+        state.count_hour("c", hour * HOUR_S)
+        state.count_hour("c", hour * HOUR_S + 5.0)
+    assert state.hours["c"] == dict.fromkeys(range(232, 400), 2)
 
 
 def test_what_is_above_the_rate_goes_in_the_next_period_in_the_same_order() -> None:
