@@ -164,9 +164,9 @@ class Message(Model):
 
 
 def _reentry(value: Any) -> Any:
-    if value in ("once", "always") or not isinstance(value, str | float):
-        return {"after": None if value == "once" else 0.0} if isinstance(value, str) else value
-    return {"after": value}
+    if isinstance(value, dict | Reentry):
+        return value
+    return {"after": {"once": None, "always": 0}.get(value, value) if isinstance(value, str) else value}
 
 
 class Reentry(Model):
@@ -174,6 +174,12 @@ class Reentry(Model):
 
     after_s: Duration | None = Field(alias="after")
     """So long after the crossing that led to it the time before. None: never."""
+
+
+def _quiet_kind(value: Any) -> str | None:
+    if isinstance(value, dict | QuietHours):
+        return "~hours"
+    return "~word" if value in ("default", "none") else None
 
 
 class Rules(Model):
@@ -205,7 +211,14 @@ class Rules(Model):
     """Of several at the same moment the highest goes first."""
     capped: bool = True
     """false: the caps of messaging do not hold it back (its messages count in them)."""
-    quiet_hours: QuietHours | Literal["default", "none"] = "default"
+    quiet_hours: Annotated[
+        Annotated[QuietHours, Tag("~hours")] | Annotated[Literal["default", "none"], Tag("~word")],
+        Discriminator(
+            _quiet_kind,
+            custom_error_type="expected",
+            custom_error_message='{from: "21:00", to: "08:00"}, default or none',
+        ),
+    ] = "default"
     """default (those of messaging), none, or its own."""
     control: Share = 0.1
     """Share of users who get nothing, to know what the rest would have done."""

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from config.base import EventName, Model, Name, Unique, branch, refuse, refuse_rule
+from config.base import EventName, Model, Name, Scalar, Unique, branch, refuse, refuse_rule
 from config.conditions import Condition
 
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -94,7 +94,7 @@ class RecurringTrigger(Model):
     """How often."""
     at: TimeOfDay
     """Time of day, such as "10:00"."""
-    on: Unique[str | int] = ()
+    on: Unique[Scalar] = Field(default=(), max_length=31)
     """For a week its days (monday), for a month its days (1 to 28)."""
     timezone: Zone = "UTC"
     """Time zone of it."""
@@ -105,7 +105,7 @@ class RecurringTrigger(Model):
             raise refuse_rule("no `on` beside every: day")
         if self.every == "week" and not (self.on and all(day in WEEKDAYS for day in self.on)):
             raise refuse_rule("days under `on`, such as [monday]")
-        if self.every == "month" and not (self.on and all(isinstance(d, int) and 1 <= d <= 28 for d in self.on)):
+        if self.every == "month" and not (self.on and all(type(day) is int and 1 <= day <= 28 for day in self.on)):
             raise refuse_rule("days of the month under `on`, from 1 to 28, such as [1]")
         return self
 

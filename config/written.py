@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from config.base import Model
+from config.campaigns import Reentry
 from config.catalog import Catalog, Equals, TraitLimit
 from config.durations import format_duration
 from config.yaml_text import dump
@@ -36,9 +37,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, TraitLimit):
         return {"limit": value.limit}  # by its key it is told from other kinds
     if isinstance(value, Model):
-        return written(value)
+        return _reentry(value) if isinstance(value, Reentry) else written(value)
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
-    return value
+    return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value
+
+
+def _reentry(value: Reentry) -> str:
+    if value.after_s is None:
+        return "once"
+    return format_duration(value.after_s) if value.after_s else "always"

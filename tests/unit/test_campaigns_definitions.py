@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from config.catalog import Catalog
 from config.errors import CatalogError
 from config.journeys import Journey
 from config.loader import loads
+from config.written import written
+from tests.property.test_campaigns import World
 
 CATALOG = """
 version: 1
@@ -68,6 +71,14 @@ def refused(read: Any, **given: Any) -> str:
         ({"trigger": {"at": "2027-03-01 10:00", "timezone": "Paris"}}, "a time zone such as UTC or Europe/Paris"),
         ({"starts": "2027-01-02", "ends": "2027-01-01"}, "starts before ends"),
         ({"quiet_hours": {"from": "08:00", "to": "08:00"}}, "two different times"),
+        (
+            {"quiet_hours": {"from": "08:00", "til": "09:00"}},
+            "campaigns.c.quiet_hours.til: found the unknown key 'til'",
+        ),
+        ({"quiet_hours": "night"}, 'campaigns.c.quiet_hours: found \'night\'; expected {from: "21:00", to: "08:00"}'),
+        ({"trigger": {"every": "month", "at": "10:00", "on": [True]}}, "days of the month under `on`"),
+        ({"trigger": {"every": "week", "at": "10:00", "on": [1.5]}}, "days under `on`, such as [monday]"),
+        ({"reentry": 5}, "a duration such as"),
         ({"control": 1.5}, "at most 1"),
         ({"conversion": {"event": "Order", "window": "100d"}}, "a duration from 1h to 90d"),
         ({"reentry": "never"}, "a duration such as 30s, 90m, 12h, 7d or 2w"),
@@ -114,6 +125,17 @@ def test_a_mistake_in_a_campaign_is_told(given: dict[str, Any], words: str) -> N
 )
 def test_a_mistake_in_a_journey_is_told(steps: dict[str, Any], words: str) -> None:
     assert words in refused(read_journey, steps=steps)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_what_is_written_is_read_as_the_same_campaign(seed: int) -> None:
+    for campaign in World(Random(f"written:{seed}")).campaigns.values():
+        assert read_campaign("c", written(campaign)) == campaign
+
+
+@pytest.mark.parametrize("reentry", ["once", "always", "30d"])
+def test_reentry_is_written_as_people_do(reentry: str) -> None:
+    assert written(read_campaign("c", CAMPAIGN | {"reentry": reentry})).get("reentry", "30d") == reentry
 
 
 def test_a_journey_may_go_round_with_a_wait() -> None:
