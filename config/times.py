@@ -76,6 +76,8 @@ class EventTrigger(Model):
     """Name of the event."""
     where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
     """Conditions on properties of the event, as in a goal."""
+    properties: Unique[Name] = Field(default=(), max_length=32)
+    """Properties of the event that the message names (as event.NAME)."""
 
 
 class OnceTrigger(Model):

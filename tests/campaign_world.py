@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from config.campaigns import Campaign, Channel, Messaging
 from config.journeys import Journey
 from streams.campaigns.allowance import Allowance, new_grant
-from streams.campaigns.decide import Tools
+from streams.campaigns.decide import Render, Tools
 from streams.campaigns.effects import Alert, Note, Send
 from streams.campaigns.engine import Engine
 from streams.campaigns.inputs import Due, Facts, Input
@@ -93,6 +93,7 @@ class Service:
     plan: Plan
     grants: PartitionGrants = field(default_factory=lambda: SharedGrants().of(0))
     usual: Mapping[str, float] = field(default_factory=dict)
+    render: Render = plain
     rows: dict[str, bytes] = field(default_factory=dict)
     state: bytes = field(default_factory=lambda: pack(State()))
     position: int = 0
@@ -123,7 +124,7 @@ class Service:
         rows = {user: unpack_row(data) for user, data in self.rows.items()}
         allowance = Allowance(state, self.grants)
         allowance.forget_over(now_s)
-        engine = Engine(Tools(self.plan, allowance, plain, self.usual, state.tripped), state, rows, facts)
+        engine = Engine(Tools(self.plan, allowance, self.render, self.usual, state.tripped), state, rows, facts)
         due = {user: min((w.due_s for w in row.waiting.values()), default=inf) for user, row in rows.items()}
         late = sorted((user for user, row in rows.items() if row.next_s() <= now_s), key=lambda user: (due[user], user))
         engine.take([*(Due(user) for user in late), *inputs], now_s)

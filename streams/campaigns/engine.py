@@ -19,7 +19,7 @@ from streams.campaigns.effects import SENT, WITHHELD, Alert, Effects, FactsOf, N
 from streams.campaigns.inputs import Crossing, Deleted, Due, Input, Member, Watched
 from streams.campaigns.outcomes import assign, close, convert
 from streams.campaigns.plan import fulfils
-from streams.campaigns.state import Occasion, Row, State, Waiting
+from streams.campaigns.state import HOUR_S, Occasion, Row, State, Waiting
 
 
 class Engine:
@@ -207,7 +207,8 @@ class Engine:
         elif verdict.reason == "breaker" and q.id not in self.state.tripped:
             self.state.tripped.add(q.id)
             self.effects.alerts.append(Alert(q.id, "breaker", "far more messages in an hour than usual; it is paused"))
-        elif verdict.reason == "message":
+        elif verdict.reason == "message" and self.state.alerted.get(q.id) != q.now_s // HOUR_S:
+            self.state.alerted[q.id] = int(q.now_s // HOUR_S)
             self.effects.alerts.append(Alert(q.id, "message", verdict.words))
 
     def _tell(self, q: Question, event: str, why: str, step: str | None) -> None:

@@ -10,7 +10,7 @@ from streams.campaigns.chance import way_of
 from streams.campaigns.decide import Question, Wait, refusal_to_enter
 from streams.campaigns.inputs import Crossing, Watched
 from streams.campaigns.plan import entry_filter, fulfils, way_filter
-from streams.campaigns.state import At, Occasion, Row
+from streams.campaigns.state import HOUR_S, At, Occasion, Row
 
 if TYPE_CHECKING:
     from streams.campaigns.engine import Engine
@@ -95,7 +95,7 @@ def wake(engine: Engine, user: str, row: Row, id_: str) -> None:
     """A step is over, or the time has come to ask again whether its message may be sent."""
     at = row.journeys[id_]
     journey = _journey(engine, id_, at)
-    if journey is None:
+    if journey is None or engine.plan.current(id_)[1].archived:
         _leave(engine, user, row, id_, "gone")
         return
     step = journey.steps[at.step]
@@ -175,6 +175,10 @@ def _send(engine: Engine, user: str, row: Row, id_: str, step: SendStep) -> str 
     at = row.journeys[id_]
     journey = _journey(engine, id_, at)
     assert journey is not None, "somebody is on this version"
+    if engine.plan.current(id_)[1].paused:
+        # Whatever the version: the user stays here, and is asked about again.
+        at.due_s = engine.now_s + HOUR_S
+        return None
     key = f"{at.key}/{at.step}/{at.visits}"
     question = Question(
         id=id_,

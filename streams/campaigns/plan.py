@@ -103,7 +103,7 @@ class Plan:
             names = {*conversion.where, *([conversion.revenue] if conversion.revenue is not None else [])}
             found.setdefault(conversion.event, set()).update(names)
             if isinstance(each, Campaign) and isinstance(each.trigger, EventTrigger):
-                found.setdefault(each.trigger.event, set()).update(each.trigger.where)
+                found.setdefault(each.trigger.event, set()).update(each.trigger.where, each.trigger.properties)
         for step in self._waits():
             if step.until.event is not None:
                 found.setdefault(step.until.event, set()).update(step.until.where)

@@ -164,6 +164,8 @@ class State(msgspec.Struct):
     spent: dict[str, Spent] = {}
     tripped: set[str] = set()
     """Campaigns and journeys that the breaker has paused, until a person lets them go on: they are taken out here."""
+    alerted: dict[str, int] = {}
+    """Campaign or journey -> hour since 1970 in which people were last told of a message that fails."""
     counts: dict[str, dict[str, int]] = {}
     """Campaign or journey -> what became of it (sent, or a reason) -> how often."""
     steps: dict[str, dict[str, int]] = {}

@@ -75,7 +75,7 @@ def refused(read: Any, **given: Any) -> str:
             {"quiet_hours": {"from": "08:00", "til": "09:00"}},
             "campaigns.c.quiet_hours.til: found the unknown key 'til'",
         ),
-        ({"quiet_hours": "night"}, 'campaigns.c.quiet_hours: found \'night\'; expected {from: "21:00", to: "08:00"}'),
+        ({"quiet_hours": "night"}, 'quiet_hours: found \'night\'; expected {from: "21:00", to: "08:00"}'),
         ({"trigger": {"every": "month", "at": "10:00", "on": [True]}}, "days of the month under `on`"),
         ({"trigger": {"every": "week", "at": "10:00", "on": [1.5]}}, "days under `on`, such as [monday]"),
         ({"reentry": 5}, "a duration such as"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from config.campaigns import Messaging
 from streams.campaigns.allowance import Allowance, new_grant
+from streams.campaigns.decide import MessageFailed
 from streams.campaigns.inputs import Crossing, Deleted, Facts, Member, Watched
 from streams.campaigns.plan import Definitions, Plan
 from streams.campaigns.state import State, unpack_row
@@ -252,6 +256,54 @@ def test_an_edit_leaves_users_on_their_version() -> None:
     service.plan = Plan(Definitions(OPEN, journeys={"j": {1: old, 2: new}}))
     service.step(NOW_S + DAY_S, [enter(1, NOW_S + DAY_S, "zoe")], {"ann": IN, "zoe": IN})
     assert [(send.user, send.step) for send in service.taken] == [("ann", "hello"), ("ann", "again"), ("zoe", "other")]
+
+
+def test_a_paused_journey_holds_its_users_and_goes_on_later() -> None:
+    old = journey(STEPS)
+    service = Service.of(journeys={"j": old})
+    service.step(NOW_S, [enter()], {"ann": IN})
+    paused = {1: old, 2: journey(STEPS, paused=True)}
+    service.plan = Plan(Definitions(OPEN, journeys={"j": paused}))
+    service.step(NOW_S + DAY_S, [enter(1, NOW_S + DAY_S, "zoe")], {"ann": IN, "zoe": IN})
+    assert service.counts("j") == {"entered": 1, "sent": 1, "inactive": 1}
+    service.plan = Plan(Definitions(OPEN, journeys={"j": {1: old}}))
+    service.step(NOW_S + DAY_S + 2 * HOUR_S, [], {"ann": IN, "zoe": IN})
+    assert texts(service) == ["hello", "again"]
+
+
+def test_users_leave_a_journey_that_is_archived() -> None:
+    service = Service.of(journeys={"j": journey(STEPS)})
+    service.step(NOW_S, [enter()], {"ann": IN})
+    service.plan = Plan(Definitions(OPEN, journeys={"j": {1: journey(STEPS, archived=True)}}))
+    service.step(NOW_S + DAY_S, [], {"ann": IN})
+    assert service.counts("j") == {"entered": 1, "sent": 1, "gone": 1}
+
+
+def test_a_template_that_fails_withholds_and_is_told_once_an_hour() -> None:
+    def failing(_message: object, _context: object) -> Mapping[str, str]:
+        raise MessageFailed("body, line 1: 'name' is undefined")
+
+    service = Service.of({"c": campaign()}, render=failing)
+    crowd = [enter(1, NOW_S, f"user-{n}") for n in range(5)]
+    facts: dict[str, Facts | None] = {each.user: IN for each in crowd}
+    service.step(NOW_S, crowd, facts)
+    service.step(NOW_S + HOUR_S, [enter(3, NOW_S + HOUR_S, each.user) for each in crowd], facts)
+    assert (service.taken, service.counts("c")) == ([], {"message": 10})
+    assert [alert.words for alert in service.alerts] == ["body, line 1: 'name' is undefined"] * 2
+
+
+def test_properties_of_the_event_are_there_for_the_message() -> None:
+    seen = []
+
+    def render(_message: object, context: Mapping[str, Any]) -> Mapping[str, str]:
+        seen.append(context["event"])
+        return {"body": "x"}
+
+    trigger = {"event": "Cart", "properties": ["colour"]}
+    service = Service.of({"c": campaign(trigger=trigger)}, render=render)
+    assert service.plan.events()["Cart"] == {"colour"}
+    service.step(NOW_S, [event("Cart", 1, NOW_S, colour="red")], {"ann": IN})
+    assert seen == [{"colour": "red"}]
 
 
 def test_a_message_of_a_journey_waits_for_the_morning_and_the_journey_with_it() -> None:
