@@ -182,7 +182,7 @@ def _short(constant: nodes.Const) -> bool:
     return len(value) <= 100 if isinstance(value, str) else not isinstance(value, int | float) or abs(value) <= 1_000
 
 
-def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
@@ -253,7 +253,7 @@ def _render(name: str, template: Template, context: Mapping[str, Any]) -> str:
                 raise _Broken(f"more than {MAX_SIZE:,} characters")
             pieces.append(piece)
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-        raise MessageFailed(f"{_place(error, template, name)}: {error or type(error).__name__}") from error
+        raise MessageFailed(f"{_place(error, template, name)}: {str(error) or type(error).__name__}") from error
     return "".join(pieces)
 
 

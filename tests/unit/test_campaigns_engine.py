@@ -89,6 +89,29 @@ def test_a_user_whom_the_store_does_not_know_is_not_sent_to() -> None:
     assert service.counts("c") == {"waited_quiet": 1, "unknown": 1}
 
 
+def test_an_event_that_is_said_again_under_another_generation_leads_to_one_message() -> None:
+    service = Service.of({"c": campaign(trigger={"event": "Cart"})})
+    for generation in ("g", "h"):
+        again = Watched("ann", "Cart", NOW_S, 1, generation, "m1", {})
+        service.step(NOW_S, [again, again], {"ann": IN})
+    assert service.counts("c") == {"sent": 1, "again": 1}
+
+
+@pytest.mark.parametrize(("age_s", "what"), [(3_600.0, "sent"), (3_600.5, "stale")])
+def test_an_occasion_is_stale_when_it_is_older_than_that(age_s: float, what: str) -> None:
+    service = Service.of({"c": campaign(max_trigger_age="1h")})
+    service.step(NOW_S + age_s, [enter()], {"ann": IN})
+    assert service.counts("c") == {what: 1}
+
+
+@pytest.mark.parametrize(("since_s", "what"), [(3_599.5, "goal"), (3_600.0, "sent")])
+def test_a_goal_counts_as_recent_for_less_than_so_long(since_s: float, what: str) -> None:
+    service = Service.of({"c": campaign(skip_recent_goal="1h")})
+    facts = Facts(segments=IN.segments, latest_s={"Order": NOW_S - since_s})
+    service.step(NOW_S, [enter()], {"ann": facts})
+    assert service.counts("c") == {what: 1}
+
+
 # --- scheduled -------------------------------------------------------------------------------------------------------
 
 
