@@ -104,6 +104,14 @@ def test_an_occasion_is_stale_when_it_is_older_than_that(age_s: float, what: str
     assert service.counts("c") == {what: 1}
 
 
+def test_what_would_be_stale_by_the_morning_does_not_wait_for_it() -> None:
+    four_s = NOW_S // DAY_S * DAY_S + 16 * HOUR_S
+    for max_age, what in (("3h", "waited_quiet"), ("2h", "quiet")):
+        service = Service.of({"c": campaign(max_trigger_age=max_age, quiet_hours={"from": "10:00", "to": "16:00"})})
+        service.step(four_s - HOUR_S, [enter(1, four_s - 2.5 * HOUR_S)], {"ann": IN})
+        assert service.counts("c") == {what: 1}
+
+
 @pytest.mark.parametrize(("since_s", "what"), [(3_599.5, "goal"), (3_600.0, "sent")])
 def test_a_goal_counts_as_recent_for_less_than_so_long(since_s: float, what: str) -> None:
     service = Service.of({"c": campaign(skip_recent_goal="1h")})
@@ -227,6 +235,14 @@ def test_a_user_walks_through_a_journey_and_each_step_is_counted() -> None:
     assert texts(service) == ["hello", "again", "last"]
     assert service.now.steps["j"] == dict.fromkeys(STEPS, 1)
     assert service.counts("j") == {"entered": 1, "sent": 3, "finished": 1}
+
+
+def test_a_step_that_comes_again_is_another_message() -> None:
+    service = Service.of(journeys={"j": journey({"go": send_step(), "rest": {"wait": "1d", "then": "go"}})})
+    for day in range(3):
+        service.step(NOW_S + day * DAY_S, [enter()], {"ann": IN})
+    assert texts(service) == ["go", "go", "go"]
+    assert len({send.id for send in service.taken}) == 3
 
 
 def test_an_event_from_before_the_journey_is_not_what_is_waited_for() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streams.campaigns.inputs import Crossing, Facts, Said, Watched
 from streams.campaigns.lift import MIN_USERS, Lift, lift, rungs
 from streams.campaigns.state import Tally
+from tests.campaign_world import OPEN, Service, campaign
 
+NOW_S = 1_790_000_000.0
 USERS = 4_000
 # Of each rung: share of users, goal rate without and with the offer, its cost.
 RUNGS = ((0.3, 0.04, 0.07, 8.0), (0.5, 0.12, 0.15, 4.0), (0.2, 0.30, 0.30, 0.0))
@@ -45,6 +48,44 @@ def test_the_interval_covers_the_true_effect_in_93_to_97_of_100_runs() -> None:
     runs = [lift(simulated(np.random.default_rng([6, seed]))) for seed in range(1_000)]
     for hits in covered(runs):
         assert 93.0 <= hits / 10 <= 97.0, covered(runs)
+
+
+def test_through_the_engine_users_with_a_known_answer_give_the_true_effect() -> None:
+    """Users of whom it is known what they do with and without a message; the engine alone decides who gets one."""
+    rng = np.random.default_rng(12)
+    users = [f"user-{number}" for number in range(3_000)]
+    scores = rng.uniform(0.0, 100.0, len(users))
+    without = rng.random(len(users)) < 0.05 + 0.002 * scores
+    with_it = without | (rng.random(len(users)) < 0.15)
+    offer = {"unit": "amount", "prediction": "p", "edges": [30, 70], "values": [6, 3, 0], "order_value": ORDER}
+    messaging = OPEN.model_copy(update={"holdout": 0.2})
+    service = Service.of({"c": campaign(control=0.4, offer=offer)}, messaging=messaging)
+    facts: dict[str, Facts | None] = {
+        user: Facts(segments=frozenset(["s"]), said={"p": Said(score)})
+        for user, score in zip(users, scores.tolist(), strict=True)
+    }
+    service.step(NOW_S, [Crossing(user, "s", True, 1, NOW_S, "live") for user in users], facts)
+    sent = {send.user for send in service.taken}
+    orders = [user for n, user in enumerate(users) if (with_it[n] if user in sent else without[n])]
+    bought = [Watched(user, "Order", NOW_S + 60.0, n, "g", user, {"value": ORDER}) for n, user in enumerate(orders)]
+    service.step(NOW_S + 60.0, bought, facts)
+    service.step(NOW_S + 8 * 86_400.0, [], facts)
+
+    tallies = service.now.tallies["c"]
+    found = lift(tallies)
+    assert found.rate is not None
+    assert found.net is not None
+    assert found.treated_users == len(sent)
+    assert found.rate.low <= float(np.mean(with_it) - np.mean(without)) <= found.rate.high
+    values = np.array([6.0, 3.0, 0.0])[np.searchsorted([30.0, 70.0], scores, side="right")]
+    true_net = float(np.mean(with_it * (ORDER - values)) - np.mean(without) * ORDER)
+    assert found.net.low <= true_net <= found.net.high
+    held = [tally for name, tally in tallies.items() if name.startswith("holdout")]
+    rate, n = sum(each.converted for each in held) / sum(each.users for each in held), sum(each.users for each in held)
+    base = float(np.mean(without))
+    assert abs(rate - base) < 4.0 * (base * (1.0 - base) / n) ** 0.5
+    treated_rate = found.rate.treated
+    assert treated_rate - base > 4.0 * (base * (1.0 - base) / found.treated_users) ** 0.5
 
 
 def test_each_rung_has_an_interval_of_its_own() -> None:
