@@ -324,7 +324,7 @@ def _budget(q: Question, offer: Given) -> list[Use]:
 
 
 def context_of(q: Question, offer: Given | None) -> dict[str, Any]:
-    """What a message may name; docs say it to people."""
+    """What a message may name."""
     facts = q.known
     prediction = _prediction_of(q, facts)
     said = facts.said.get(prediction) if prediction is not None else None
