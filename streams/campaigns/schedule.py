@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from config.campaigns import Campaign
 from config.times import WEEKDAYS, OnceTrigger, RecurringTrigger
+from streams.campaigns.state import State
 
 Period = Literal["minute", "hour", "day", "month", "total"]
 
@@ -30,6 +33,30 @@ def latest_time(trigger: OnceTrigger | RecurringTrigger, now_s: float) -> float 
             if at_s <= now_s:
                 return at_s
     raise AssertionError("every trigger has a day within a month")
+
+
+def due_times(campaigns: Mapping[str, Campaign], state: State, now_s: float) -> list[tuple[str, float]]:
+    """Scheduled campaigns that have to go out now, with their times: `Member` of each member, and then `done`.
+
+    Of several times that were missed only the last counts, and none that is stale, was passed while the campaign was
+    not active, or was before the campaign was first seen here.
+    """
+    found = []
+    for id_, campaign in campaigns.items():
+        if isinstance(campaign.trigger, OnceTrigger | RecurringTrigger):
+            at_s = latest_time(campaign.trigger, now_s)
+            last_s = -inf if at_s is None else at_s
+            is_active = not (campaign.paused or campaign.archived) and campaign.starts_s <= now_s < campaign.ends_s
+            if id_ not in state.scheduled or not is_active or now_s - last_s > campaign.max_trigger_age_s:
+                state.scheduled[id_] = last_s
+            elif last_s > state.scheduled[id_]:
+                found.append((id_, last_s))
+    return found
+
+
+def done(state: State, campaign: str, at_s: float) -> None:
+    """All members have had their turn."""
+    state.scheduled[campaign] = at_s
 
 
 def _is_on(trigger: RecurringTrigger, weekday: int, day: int) -> bool:

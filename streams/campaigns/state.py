@@ -175,7 +175,7 @@ class State(msgspec.Struct):
     tallies: dict[str, dict[str, Tally]] = {}
     """Campaign or journey -> ARM:RUNG -> sums."""
     scheduled: dict[str, float] = {}
-    """Campaign -> the last of its times that is done."""
+    """Scheduled campaign -> the last of its times that is done or over."""
 
     def count(self, id_: str, what: str) -> None:
         """One more."""

@@ -91,7 +91,7 @@ def test_through_the_engine_users_with_a_known_answer_give_the_true_effect() -> 
 def test_each_rung_has_an_interval_of_its_own() -> None:
     hits = 0
     for seed in range(300):
-        tallies = simulated(np.random.default_rng([8, seed]))
+        tallies = simulated(np.random.default_rng([8, seed]), users=8_000)
         assert rungs(tallies) == [0, 1, 2]
         for rung, (_, before, after, _) in enumerate(RUNGS):
             found = lift(tallies, rung).rate

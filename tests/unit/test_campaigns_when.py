@@ -11,7 +11,9 @@ import pytest
 
 from config.times import OnceTrigger, QuietHours, RecurringTrigger
 from streams.campaigns.quiet import is_quiet, quiet_until, zone_or
-from streams.campaigns.schedule import latest_time, period_of
+from streams.campaigns.schedule import done, due_times, latest_time, period_of
+from streams.campaigns.state import State, pack, unpack_state
+from tests.campaign_world import campaign
 from tests.reference.campaigns import first_loud_minute
 
 # (zone, a day on which its clock is changed): forward, back, by half an hour, at midnight, and by a whole day.
@@ -77,6 +79,42 @@ def test_a_time_of_a_campaign_is_the_last_one_that_has_come() -> None:
     once = OnceTrigger(at="2026-03-29 02:30", timezone="Europe/Berlin")
     assert latest_time(once, at("2026-03-29 01:29")) is None
     assert latest_time(once, at("2026-03-29 01:30")) == at("2026-03-29 01:30")
+
+
+WEEKLY = {"every": "week", "on": ["monday"], "at": "10:00"}
+MONDAY_S, HOUR_S, WEEK_S = 1_790_000_000.0 // 604_800 * 604_800 + 4 * 86_400 + 36_000, 3_600.0, 604_800.0
+
+
+def test_a_scheduled_campaign_goes_out_once_at_each_of_its_times() -> None:
+    campaigns, state = {"c": campaign(trigger=WEEKLY, max_trigger_age="6h"), "d": campaign()}, State()
+    assert datetime.fromtimestamp(MONDAY_S, UTC).strftime("%A %H:%M") == "Monday 10:00"
+    assert due_times(campaigns, state, MONDAY_S - HOUR_S) == []
+    for _ in range(2):  # until all members have had it, also after a stop
+        assert due_times(campaigns, state, MONDAY_S + 5.0) == [("c", MONDAY_S)]
+        state = unpack_state(pack(state))
+    done(state, "c", MONDAY_S)
+    assert due_times(campaigns, state, MONDAY_S + HOUR_S) == []
+    assert due_times(campaigns, state, MONDAY_S + WEEK_S) == [("c", MONDAY_S + WEEK_S)]
+
+
+def test_a_campaign_that_is_new_does_not_go_out_for_a_time_before_it() -> None:
+    state = State()
+    once = campaign(trigger={"at": datetime.fromtimestamp(MONDAY_S, UTC).strftime("%Y-%m-%d %H:%M")})
+    campaigns = {"c": campaign(trigger=WEEKLY), "past": once}
+    assert due_times(campaigns, state, MONDAY_S + HOUR_S) == []
+    assert due_times(campaigns, state, MONDAY_S + 2 * HOUR_S) == []
+    assert due_times(campaigns, state, MONDAY_S + WEEK_S) == [("c", MONDAY_S + WEEK_S)]
+
+
+def test_times_in_an_outage_or_a_pause_are_over() -> None:
+    state = State()
+    campaigns = {"c": campaign(trigger=WEEKLY, max_trigger_age="6h")}
+    due_times(campaigns, state, MONDAY_S - HOUR_S)
+    assert due_times(campaigns, state, MONDAY_S + 2 * WEEK_S + 6 * HOUR_S) == [("c", MONDAY_S + 2 * WEEK_S)]
+    assert due_times(campaigns, state, MONDAY_S + 2 * WEEK_S + 6 * HOUR_S + 1.0) == []
+    paused = {"c": campaigns["c"].model_copy(update={"paused": True})}
+    assert due_times(paused, state, MONDAY_S + 3 * WEEK_S) == []
+    assert due_times(campaigns, state, MONDAY_S + 3 * WEEK_S + 60.0) == []
 
 
 def test_every_time_of_a_schedule_comes_in_its_order() -> None:
