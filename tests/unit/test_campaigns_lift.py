@@ -100,6 +100,7 @@ def test_each_rung_has_an_interval_of_its_own() -> None:
     assert 0.93 <= hits / 900 <= 0.97
 
 
+@pytest.mark.slow
 def test_who_looks_every_day_is_not_told_of_an_effect_that_is_none() -> None:
     """The plain interval would leave 0 in many of these runs at some time; what is claimed may in one of twenty."""
     claims, plain = {"rate": 0, "net": 0}, 0

@@ -81,11 +81,10 @@ def test_cents_are_never_too_few() -> None:
     assert [cents(each) for each in (0.0, 0.1, 0.29, 1.001, 33.333, 1e6)] == [0, 10, 29, 101, 3_334, 100_000_000]
 
 
-def outcome(*orders: tuple[float, float], offer: dict[str, Any] | None = None) -> Tally:
+def outcome(*orders: tuple[float, float], offer: dict[str, Any] | None = None, control: float = 0.0) -> Tally:
     """What is counted of a user with these orders (seconds after the message, value); the window is a day."""
-    service = Service.of(
-        {"c": campaign(conversion={"event": "Order", "revenue": "value", "window": "1d"}, offer=offer)}
-    )
+    conversion = {"event": "Order", "revenue": "value", "window": "1d"}
+    service = Service.of({"c": campaign(conversion=conversion, offer=offer, control=control)})
     facts: dict[str, Facts | None] = {"ann": Facts(segments=frozenset(["s"]))}
     service.step(NOW_S, [Crossing("ann", "s", True, 1, NOW_S, "live")], facts)
     for number, (after_s, value) in enumerate(orders):
@@ -112,3 +111,7 @@ def test_an_offer_is_used_by_the_first_order_alone() -> None:
     assert outcome((5.0, 10.0), (70.0, 30.0), offer=percent).net == 40.0 - 1.0
     assert outcome((5.0, 10.0), (70.0, 30.0), offer={"unit": "amount", "value": 3}).net == 40.0 - 3.0
     assert outcome(offer={"unit": "amount", "value": 3}).net == 0.0
+
+
+def test_the_control_group_was_offered_nothing_and_costs_nothing() -> None:
+    assert outcome((5.0, 10.0), offer={"unit": "amount", "value": 3}, control=1.0).net == 10.0
