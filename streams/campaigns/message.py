@@ -21,9 +21,9 @@ from jinja2.visitor import NodeTransformer
 from config.campaigns import Message
 from streams.campaigns.decide import MessageFailed
 
-MAX_STEPS: Final = 10_000
+MAX_STEPS: Final = 5_000
 """Rounds of loops, filters and sums of one part together."""
-MAX_TEXT: Final = 20_000
+MAX_TEXT: Final = 10_000
 """Characters of a text, and elements of a list, made on the way."""
 MAX_SIZE: Final = 200_000
 """Characters of one part."""

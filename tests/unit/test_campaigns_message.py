@@ -128,7 +128,7 @@ def test_what_a_message_cannot_do(template: str) -> None:
         "{{ 1 | round(-1000000000) }}",
         "{{ 'x' | truncate(1000000000, true, '') }}",
         "{{ 'x' | center(1000000000) }}",
-        "{% for i in range(9000) %}{{ user.name }}" + "x" * 60 + "{% endfor %}",
+        "{% for i in range(4000) %}{{ user.name }}" + "x" * 60 + "{% endfor %}",
         "{% for i in range(5000) %}{{ 'x' | upper | lower | title }}{% endfor %}",
     ],
 )
@@ -141,9 +141,9 @@ def test_time_and_size_have_bounds(template: str) -> None:
 def test_the_worst_that_is_allowed_takes_seconds_and_not_hours() -> None:
     """Every step on a text as large as one may be."""
     begin_s = process_time()
-    with pytest.raises(MessageFailed, match="more than 10,000 rounds"):
+    with pytest.raises(MessageFailed, match="more than 5,000 rounds"):
         rendered(
-            "{% set a = 'x' %}" + "{% set a = a ~ a %}" * 14 + "{% for i in range(9999) %}{% if a|upper == a|title %}"
+            "{% set a = 'x' %}" + "{% set a = a ~ a %}" * 13 + "{% for i in range(4999) %}{% if a|upper == a|title %}"
             "{% endif %}{% endfor %}"
         )
     assert process_time() - begin_s < 5.0
