@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from config.campaigns import Campaign, EventConsent, Messaging, Rules, TraitConsent
+from config.campaigns import Campaign, EventConsent, Message, Messaging, Rules, TraitConsent
 from config.catalog import Catalog
 from config.checks import Finding, check_filter, check_segment_name, check_target, one_of
 from config.definitions import read_model
@@ -35,30 +35,42 @@ def read_messaging(data: Any) -> Messaging:
 
 
 def problems_of_campaigns(
-    catalog: Catalog, messaging: Messaging, campaigns: Mapping[str, Campaign], journeys: Mapping[str, Journey]
+    catalog: Catalog,
+    messaging: Messaging,
+    campaigns: Mapping[str, Campaign],
+    journeys: Mapping[str, Journey],
+    archived: Collection[str] = (),
 ) -> list[Problem]:
     """`check_campaigns` as problems without lines."""
-    findings = check_campaigns(catalog, messaging, campaigns, journeys)
+    findings = check_campaigns(catalog, messaging, campaigns, journeys, archived)
     return [Problem(None, path_text(location), found, expected) for location, found, expected in findings]
 
 
 def check_campaigns(
-    catalog: Catalog, messaging: Messaging, campaigns: Mapping[str, Campaign], journeys: Mapping[str, Journey]
+    catalog: Catalog,
+    messaging: Messaging,
+    campaigns: Mapping[str, Campaign],
+    journeys: Mapping[str, Journey],
+    archived: Collection[str] = (),
 ) -> Iterator[Finding]:
-    """Everything wrong between campaigns, journeys and the catalog. What is archived is passed over."""
+    """Everything wrong between campaigns, journeys and the catalog. Those with ids in `archived` are passed over."""
     yield from _check_messaging(catalog, messaging)
     for id_, campaign in campaigns.items():
-        if not campaign.archived:
+        if id_ not in archived:
             here: Location = ("campaigns", id_)
             yield from _check_rules(catalog, messaging, campaign, here)
             yield from _check_trigger(catalog, campaign, here)
             yield from _check_offer(catalog, campaign.offer, (*here, "offer"))
+            yield from _check_message(campaign, campaign.message, (*here, "message"))
     for id_, journey in journeys.items():
         if id_ in campaigns:
             yield ("journeys", id_), f"the id {id_!r}, which a campaign has", "an id of its own"
-        if not journey.archived:
+        if id_ not in archived:
             yield from _check_rules(catalog, messaging, journey, ("journeys", id_))
             yield from _check_steps(catalog, journey, ("journeys", id_, "steps"))
+            for step_id, step in journey.steps.items():
+                if isinstance(step, SendStep):
+                    yield from _check_message(journey, step.send, ("journeys", id_, "steps", step_id, "send"))
 
 
 def _check_messaging(catalog: Catalog, messaging: Messaging) -> Iterator[Finding]:
@@ -79,11 +91,23 @@ def _check_rules(catalog: Catalog, messaging: Messaging, rules: Rules, here: Loc
     yield from check_segment_name(catalog, rules.segment, (*here, "segment"), is_used=True)
     if rules.filter is not None:
         yield from check_filter(catalog, rules.filter, (*here, "filter"))
+    if rules.prediction is not None:
+        yield from check_target(catalog, rules.prediction, (*here, "prediction"), is_used=True)
     yield from _check_event(catalog, rules.conversion.event, (*here, "conversion", "event"))
     for index, channel in enumerate(rules.channels):
         if channel not in messaging.channels:
             expected = one_of(channel, messaging.channels)
             yield (*here, "channels", index), f"unknown channel {channel!r}", expected
+
+
+def _check_message(rules: Rules, message: Message, here: Location) -> Iterator[Finding]:
+    for channel in message.by_channel:
+        if channel not in rules.channels:
+            yield (
+                (*here, "by_channel", channel),
+                f"the channel {channel!r}, which is not used",
+                one_of(channel, rules.channels),
+            )
 
 
 def _check_trigger(catalog: Catalog, campaign: Campaign, here: Location) -> Iterator[Finding]:
@@ -102,7 +126,7 @@ def _check_steps(catalog: Catalog, journey: Journey, here: Location) -> Iterator
     for id_, step in journey.steps.items():
         place: Location = (*here, id_)
         if isinstance(step, SplitStep):
-            for index, way in enumerate(step.ways):
+            for index, way in enumerate(step.paths):
                 yield from check_filter(catalog, way.when, (*place, "split", index, "when"))
         elif isinstance(step, WaitUntilStep):
             until = step.until

@@ -50,15 +50,20 @@ class TraitConsent(Model):
 
 
 class EventConsent(Model):
-    """Consent is given and withdrawn by events; the later one counts."""
+    """Consent is given and withdrawn by events; the later one counts.
+
+    As long as one of them is not known from the beginning of the log on, nobody has consented.
+    """
 
     given: EventName | None = None
-    """Event that gives it. Without it everybody has given it."""
+    """Event that gives it. Without it everybody has given it who has not withdrawn it."""
     withdrawn: EventName
     """Event that withdraws it."""
 
 
 def _consent_kind(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "~none" if value == "none" else None
     return branch(
         value,
         {"trait": "~trait", "given": "~withdrawn", "withdrawn": "~withdrawn"},
@@ -67,13 +72,17 @@ def _consent_kind(value: Any) -> str | None:
 
 
 Consent: TypeAlias = Annotated[
-    Annotated[TraitConsent, Tag("~trait")] | Annotated[EventConsent, Tag("~withdrawn")],
+    Annotated[TraitConsent, Tag("~trait")]
+    | Annotated[EventConsent, Tag("~withdrawn")]
+    | Annotated[Literal["none"], Tag("~none")],
     Discriminator(
         _consent_kind,
         custom_error_type="expected",
-        custom_error_message="{trait: NAME} or {given: EVENT NAME, withdrawn: EVENT NAME}",
+        custom_error_message="{trait: NAME}, {given: EVENT NAME, withdrawn: EVENT NAME} or none (for everybody)",
     ),
 ]
+TO_PEOPLE: Final = ("email", "braze")
+"""Kinds of channels that reach people themselves; what is behind the others may ask for consent on its own."""
 
 
 class Channel(Model):
@@ -82,7 +91,13 @@ class Channel(Model):
     kind: Literal["webhook", "braze", "segment", "topic", "email", "log"]
     """What takes the messages."""
     consent: Consent | None = None
-    """What a user must have agreed to. Without it everybody is sent to."""
+    """What a user must have agreed to; none: everybody is sent to. email and braze do not go without this key."""
+
+    @model_validator(mode="after")
+    def _asks(self) -> Channel:
+        if self.consent is None and self.kind in TO_PEOPLE:
+            raise refuse_rule(f"consent beside kind: {self.kind} (a trait, events, or none to send to everybody)")
+        return self
 
 
 class Cap(Model):
@@ -116,6 +131,8 @@ class Messaging(Model):
     """Time zone of users of whom none is known."""
     channels: dict[Id, Channel] = Field(default_factory=dict, max_length=32)
     """Id: a way by which messages go."""
+    max_behind_s: Duration = Field(default=300.0, alias="max_behind")
+    """Nothing is decided on what was known longer ago than this; it waits until shards have caught up."""
 
 
 class Conversion(Model):
@@ -129,6 +146,10 @@ class Conversion(Model):
     """It counts if it comes within so long after the first message (or where there would have been one)."""
     revenue: Name | None = None
     """Property with the money."""
+    revenue_is: Literal["before_offer", "after_offer"] = "before_offer"
+    """Whether the offer still has to be taken off the revenue, or has been."""
+    revenue_cap: float | None = Field(default=None, gt=0, le=1e9)
+    """In comparisons a user's revenue counts up to this, so that no single order decides; without it no interval."""
 
     @field_validator("window_s")
     @classmethod
@@ -151,9 +172,11 @@ class Breaker(Model):
     """Pauses a campaign, and alerts, when it would send many times as much as usual."""
 
     times: float = Field(default=5.0, ge=1.5, le=1_000)
-    """So many times what it sends in a usual hour."""
+    """So many times the most that it sent in that hour of the day within a week."""
     at_least: int = Field(default=100, ge=1, le=1_000_000_000)
     """Never with less than this in an hour."""
+    until_known: int = Field(default=1_000, ge=1, le=1_000_000_000)
+    """At most this in an hour as long as less than a day of it is known."""
 
 
 class Message(Model):
@@ -161,6 +184,12 @@ class Message(Model):
 
     parts: dict[Id, Template] = Field(min_length=1, max_length=16)
     """Name (such as subject, title, body): template."""
+    by_channel: dict[Id, dict[Id, Template]] = Field(default_factory=dict, max_length=8)
+    """Id of a channel: templates that it gets beside those, or in place of those of the same name."""
+
+    def of(self, channel: str) -> dict[str, str]:
+        """The templates of a channel."""
+        return {**self.parts, **self.by_channel.get(channel, {})}
 
 
 def _reentry(value: Any) -> Any:
@@ -201,8 +230,10 @@ class Rules(Model):
     """What it is for."""
     channels: Unique[Id] = Field(min_length=1, max_length=8)
     """Ids of channels of messaging."""
+    prediction: Id | None = None
+    """Whose score, category and reasons messages may name. Without it that of a segment PREDICTION.high."""
     max_trigger_age_s: Duration = Field(default=4 * HOUR_S, alias="max_trigger_age")
-    """Nothing is sent for a crossing, event or schedule longer ago than this."""
+    """Nothing begins for a crossing, event or schedule longer ago than this."""
     skip_recent_goal_s: Duration = Field(default=DAY_S, alias="skip_recent_goal")
     """Nobody is sent to who did the event of the conversion less than so long ago."""
     reentry: Annotated[Reentry, BeforeValidator(_reentry)] = Reentry(after=30 * DAY_S)
@@ -226,16 +257,20 @@ class Rules(Model):
     """At most so many messages within so long."""
     breaker: Breaker | None = Breaker()
     """Pauses it when it would send many times as much as usual."""
-    paused: bool = False
-    """true: nothing is sent."""
-    archived: bool = False
-    """true: it is over, and kept for its figures."""
 
     @model_validator(mode="after")
     def _order(self) -> Rules:
         if self.starts is not None and self.ends is not None and self.starts_s >= self.ends_s:
             raise refuse_rule("starts before ends")
         return self
+
+    @property
+    def speaks_of(self) -> str | None:
+        """The prediction that messages may speak of."""
+        if self.prediction is not None:
+            return self.prediction
+        before, dot, _ = self.segment.partition(".")
+        return before if dot else None
 
     @property
     def starts_s(self) -> float:

@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from config.base import SEGMENT_PATTERN, Duration, EventName, Id, Model, Name, Tup, branch, refuse, refuse_rule
 from config.campaigns import Message, Rules, Share
 from config.conditions import Condition
+from config.durations import DAY_S
 from config.filters import Filter
 from config.offers import Offer
 
@@ -75,8 +76,8 @@ class WaitUntilStep(Model):
         return value
 
 
-class Way(Model):
-    """One way of a split."""
+class Path(Model):
+    """One path of a split."""
 
     when: Filter
     """Who takes it."""
@@ -85,16 +86,16 @@ class Way(Model):
 
 
 class SplitStep(Model):
-    """The first way whose filter holds: by score, category, segment, traits or events."""
+    """The first path whose filter holds: by score, category, segment, traits or events."""
 
-    ways: Tup[Way] = Field(alias="split", min_length=1, max_length=16)
+    paths: Tup[Path] = Field(alias="split", min_length=1, max_length=16)
     """List of {when: FILTER, then: STEP}."""
     otherwise: Id | None = None
     """Id of the next step of all others. Without it the one below."""
 
 
-class SharedWay(Model):
-    """One way of a random split."""
+class RandomPath(Model):
+    """One path of a random split."""
 
     share: Share
     """Of all users."""
@@ -102,16 +103,16 @@ class SharedWay(Model):
     """Id of the next step."""
 
 
-class SharesStep(Model):
-    """Ways by chance; the same user takes the same way every time."""
+class RandomSplitStep(Model):
+    """Paths by chance; the same user takes the same path every time."""
 
-    shares: Tup[SharedWay] = Field(min_length=2, max_length=16)
+    paths: Tup[RandomPath] = Field(alias="random_split", min_length=2, max_length=16)
     """List of {share: 0.5, then: STEP}; together 1."""
 
-    @field_validator("shares")
+    @field_validator("paths")
     @classmethod
-    def _whole(cls, value: tuple[SharedWay, ...]) -> tuple[SharedWay, ...]:
-        if abs(sum(way.share for way in value) - 1.0) > 1e-9:
+    def _whole(cls, value: tuple[RandomPath, ...]) -> tuple[RandomPath, ...]:
+        if abs(sum(path.share for path in value) - 1.0) > 1e-9:
             raise refuse("shares that are 1 together")
         return value
 
@@ -123,6 +124,8 @@ class SendStep(Model):
     """What is sent."""
     offer: Offer | None = None
     """What it promises."""
+    at_most_s: Duration = Field(default=DAY_S, alias="at_most")
+    """For so long it may wait for quiet hours and the like; then it is passed over. A pause does not count."""
     then: Id | None = None
     """Id of the next step. Without it the one below."""
 
@@ -131,7 +134,7 @@ _TYPES: dict[str, type[Model]] = {
     "~wait": WaitStep,
     "~wait_until": WaitUntilStep,
     "~split": SplitStep,
-    "~shares": SharesStep,
+    "~random_split": RandomSplitStep,
     "~send": SendStep,
 }
 
@@ -144,12 +147,12 @@ Step: TypeAlias = Annotated[
     Annotated[WaitStep, Tag("~wait")]
     | Annotated[WaitUntilStep, Tag("~wait_until")]
     | Annotated[SplitStep, Tag("~split")]
-    | Annotated[SharesStep, Tag("~shares")]
+    | Annotated[RandomSplitStep, Tag("~random_split")]
     | Annotated[SendStep, Tag("~send")],
     Discriminator(
         _step_kind,
         custom_error_type="expected",
-        custom_error_message="a step: wait, wait_until, split, shares or send",
+        custom_error_message="a step: wait, wait_until, split, random_split or send",
     ),
 ]
 
@@ -159,8 +162,8 @@ class Journey(Rules):
 
     steps: dict[Id, Step] = Field(min_length=1, max_length=64)
     """Id: step, in order. A user begins with the first, and leaves behind the last."""
-    ends_on: Literal["goal", "leaving", "goal_or_leaving", "nothing"] = "goal_or_leaving"
-    """What ends it early: the event of the conversion, leaving the segment, either, or nothing."""
+    exit_on: Literal["goal", "leaving", "goal_or_leaving", "nothing"] = "goal_or_leaving"
+    """Exit criteria: the event of the conversion, leaving the segment, either, or nothing."""
 
     @model_validator(mode="after")
     def _graph(self) -> Journey:
@@ -200,8 +203,8 @@ class Journey(Rules):
 
 def _named(step: Step) -> Iterator[str | None]:
     """What the step names as next; None for the one below."""
-    if isinstance(step, SplitStep | SharesStep):
-        yield from (way.then for way in (step.ways if isinstance(step, SplitStep) else step.shares))
+    if isinstance(step, SplitStep | RandomSplitStep):
+        yield from (path.then for path in step.paths)
         if isinstance(step, SplitStep):
             yield step.otherwise
         return

@@ -1,25 +1,41 @@
-"""What drives the engine in tests: a store that keeps bytes, shared grants, a service that can be stopped anywhere."""
+"""What drives the engine in tests: the store in memory, and a service that can be stopped anywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
+
+import msgspec
 
 from config.campaigns import Campaign, Channel, Messaging
 from config.journeys import Journey
-from streams.campaigns.allowance import Allowance, new_grant
-from streams.campaigns.decide import Render, Tools
-from streams.campaigns.effects import Alert, Note, Send
+from streams.adapters.memory_campaigns import MemoryCampaigns, Partition
+from streams.campaigns.allowance import Allowance
+from streams.campaigns.decide import rate_of
+from streams.campaigns.effects import Alert, Note, Out, Place, Purge, Send, Trip
 from streams.campaigns.engine import Engine
-from streams.campaigns.inputs import Due, Facts, Input
+from streams.campaigns.inputs import Due, Facts, Input, Turn
+from streams.campaigns.listening import needs_facts, users_of
 from streams.campaigns.offers import Kind
-from streams.campaigns.plan import Definitions, Plan
-from streams.campaigns.state import State, pack, unpack_row, unpack_state
+from streams.campaigns.plan import Definitions, Plan, Standing
+from streams.campaigns.ports import Claim, Commit
+from streams.campaigns.ports import Due as StoredDue
+from streams.campaigns.question import Render, Tools
+from streams.campaigns.state import Book, Books, Row, State, pack, unpack_book, unpack_row, unpack_state
 
 OPEN = Messaging(holdout=0.0, channels={"open": Channel(kind="log")})
 """Everybody may be sent to."""
+NOBODY = Facts(as_of_s=inf, known=False)
+PAGE = 3
+"""Users whom the store gives at a time: few, so that tests go through several pages."""
+
+
+def facts(*segments: str, **given: Any) -> Facts:
+    """Of a user who is in these segments, as of now unless something else is given."""
+    fields: dict[str, Any] = {"as_of_s": inf, "segments": frozenset(segments)}
+    return Facts(**fields | given)
 
 
 def campaign(**given: Any) -> Campaign:
@@ -27,7 +43,7 @@ def campaign(**given: Any) -> Campaign:
     data: dict[str, Any] = {
         "name": "Test",
         "segment": "s",
-        "conversion": {"event": "Order", "revenue": "value"},
+        "conversion": {"event": "Order", "revenue": "value", "revenue_cap": 1_000.0},
         "channels": ["open"],
         "message": {"parts": {"body": "Hello"}},
         "control": 0.0,
@@ -51,57 +67,51 @@ def send_step(text: str = "Hello", **given: Any) -> dict[str, Any]:
     return {"send": {"parts": {"body": text}}, **given}
 
 
-@dataclass
-class SharedGrants:
-    """The shared side of allowances, for all partitions."""
+class Clock(NamedTuple):
+    """The wall clock, and up to when everything has been read."""
 
-    grants: dict[str, dict[int, int]] = field(default_factory=dict)
-    limits: dict[str, int] = field(default_factory=dict)
-
-    def of(self, partition: int) -> PartitionGrants:
-        return PartitionGrants(self, partition)
-
-
-class PartitionGrants(NamedTuple):
-    shared: SharedGrants
-    partition: int
-
-    def raise_to(self, resource: str, limit: int, wanted: int, until_s: float) -> int:  # noqa: ARG002 - never forgets
-        grants = self.shared.grants.setdefault(resource, {})
-        grants[self.partition] = new_grant(limit, grants, self.partition, wanted)
-        self.shared.limits[resource] = limit
-        assert sum(grants.values()) <= limit
-        return grants[self.partition]
-
-    def lower_to(self, resource: str, amount: int) -> None:
-        self.shared.grants[resource][self.partition] = amount
+    now_s: float
+    read_s: float
 
 
 class Crash(Exception):
     """The process is gone."""
 
 
-def plain(_message: object, context: Mapping[str, Any]) -> Mapping[str, str]:
+def plain(_message: object, channels: Sequence[str], context: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:
     """Renders what it is given, so that tests see it."""
-    return {"body": f"{context['user']['id']} {context['offer']}"}
+    return {channel: {"body": f"{context['user']['id']} {context.get('offer')}"} for channel in channels}
+
+
+_OUT = msgspec.msgpack.Decoder(cast("Any", Out))
 
 
 @dataclass
 class Service:
-    """One partition: a store, a log of what was published, and whoever takes messages in by their numbers."""
+    """One partition: its store, and whoever takes in what is published, by numbers and ids."""
 
     plan: Plan
-    grants: PartitionGrants = field(default_factory=lambda: SharedGrants().of(0))
-    usual: Mapping[str, float] = field(default_factory=dict)
+    store: MemoryCampaigns = field(default_factory=MemoryCampaigns)
+    partition: int = 0
+    partitions: int = 1
+    usual: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     render: Render = plain
-    rows: dict[str, bytes] = field(default_factory=dict)
-    state: bytes = field(default_factory=lambda: pack(State()))
-    position: int = 0
-    outbox: list[Send] = field(default_factory=list)
     taken: list[Send] = field(default_factory=list)
-    """What the channel took in: each number once."""
+    """What the channel took in: each once."""
+    purged: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
+    trips: list[Trip] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    """Users whose facts were read."""
+    decided: int = 0
+    """Inputs that were given to engines."""
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _claim: Claim | None = None
+    _allowance: Allowance | None = None
+    _state: State = field(default_factory=State)
+    _books: dict[str, Book] = field(default_factory=dict)
+    _number: int = 0
 
     @classmethod
     def of(
@@ -113,59 +123,189 @@ class Service:
         kinds: Mapping[str, Kind] | None = None,
         **given: Any,
     ) -> Service:
-        versions = {id_: {1: each} for id_, each in (journeys or {}).items()}
-        return cls(Plan(Definitions(messaging, campaigns or {}, versions, kinds or {})), **given)
+        return cls(plan_of(campaigns, journeys, messaging=messaging, kinds=kinds), **given)
+
+    # --- what a service does -----------------------------------------------------------------------------------------
+
+    def load(self) -> Claim:
+        """Take the partition over, and publish what the outbox still holds."""
+        self._claim = claim = self.store.claim(self.partition)
+        data = self.store.state(claim)
+        self._state = State() if data is None else unpack_state(data)
+        self._books = {id_: unpack_book(book) for id_, book in self.store.books(claim).items()}
+        self._number = claim.number
+        books = Books(self._books)
+        self._allowance = Allowance(
+            self._state, books, self.store.grants(claim), generation=claim.generation, partitions=self.partitions
+        )
+        self.publish()
+        return claim
 
     def step(
-        self, now_s: float, inputs: Sequence[Input], facts: Mapping[str, Facts | None], crash: int | None = None
+        self,
+        now_s: float,
+        inputs: Sequence[Input],
+        known: Mapping[str, Facts],
+        crash: int | None = None,
+        *,
+        read_s: float = inf,
     ) -> None:
-        """A batch: read, decide, commit, publish, trim. `crash` says behind which of these it ends with Crash."""
-        state = unpack_state(self.state)
-        rows = {user: unpack_row(data) for user, data in self.rows.items()}
-        allowance = Allowance(state, self.grants)
-        allowance.forget_over(now_s)
-        engine = Engine(Tools(self.plan, allowance, self.render, self.usual, state.tripped), state, rows, facts)
-        due = {user: min((w.due_s for w in row.waiting.values()), default=inf) for user, row in rows.items()}
-        late = sorted((user for user, row in rows.items() if row.next_s() <= now_s), key=lambda user: (due[user], user))
-        engine.take([*(Due(user) for user in late), *inputs], now_s)
-        _end(crash, 0)
+        """What is due, in pages; turns of queues; and then inputs: a commit for each.
+
+        `crash` says behind which part of the last commit it ends with Crash: 0 deciding, 1 storing, 2 publishing one
+        thing, 3 publishing all.
+        """
+        claim = self._claim or self.load()
+        clock = Clock(now_s, max(self._state.read_s, min(read_s, now_s)))
+        while due := self.store.due(claim, clock.read_s, PAGE):
+            self.batch(clock, [Due(user) for user in due], known)
+        for id_ in self.plan.versions:
+            while turns := self._turns(id_, now_s):
+                self.batch(clock, turns, known)
+        self.batch(clock, inputs, known, crash, is_last=True)
+
+    def _turns(self, id_: str, now_s: float) -> list[Input]:
+        """Those who are first in a queue, as many as the rate has room for."""
+        rules = self.plan.rules(id_)
+        use = rate_of(id_, rules, now_s) if rules is not None else None
+        assert self._claim is not None
+        assert self._allowance is not None
+        if use is None or not (heads := self.store.queued(self._claim, id_, PAGE)):
+            return []
+        return [Turn(user, id_) for user in heads[: self._allowance.room(use, now_s)]]
+
+    def batch(
+        self,
+        clock: Clock,
+        inputs: Sequence[Input],
+        known: Mapping[str, Facts],
+        crash: int | None = None,
+        *,
+        is_last: bool = False,
+    ) -> None:
+        """Read, decide, commit, publish, trim."""
+        claim = self._claim or self.load()
+        state, books = self._state, Books(self._books)
+        assert self._allowance is not None
+        allowance = self._allowance
+        allowance.books = books
+        allowance.forget_over(clock.now_s)
+        stored = self.store.rows(claim, users_of(inputs))
+        rows: dict[str, Row] = {user: unpack_row(data) for user, data in stored.items()}
+        asked = needs_facts(inputs, rows, self.plan, clock.read_s)
+        self.asked += asked
+        self.decided += len(inputs)
+        tools = Tools(self.plan, books, allowance, self.render, self.usual)
+        place = Place(self.partition, claim.generation)
+        engine = Engine(tools, place, state, rows, {user: known[user] for user in asked})
+        engine.take(inputs, *clock)
+        self._end(crash, 0)
         effects = engine.effects
-        for user in effects.gone:
-            self.rows.pop(user, None)
-        self.rows |= {user: pack(engine.rows[user]) for user in effects.changed}
-        self.state = pack(state)
-        self.outbox += effects.sends
-        self.position += 1
-        _end(crash, 1)
+        self._number += 1
+        commit = Commit(
+            number=self._number,
+            position=str(self.position + is_last).encode(),
+            state=pack(state),
+            rows={user: (pack(rows[user]), StoredDue.of(rows[user])) for user in effects.changed},
+            rows_removed=list(effects.gone),
+            books={id_: pack(self._books[id_]) for id_ in books.changed},
+            books_removed=list(books.gone),
+            outbox=[msgspec.msgpack.encode(each) for each in effects.out],
+        )
+        self.store.commit(claim, commit)
+        self._end(crash, 1)
         self.publish(crash)
-        self.notes += effects.notes
-        self.alerts += effects.alerts
 
     def publish(self, crash: int | None = None) -> None:
         """What the outbox holds; on a new start all of it again."""
-        for send in self.outbox:
-            if send.number > max((each.number for each in self.taken), default=0):
-                self.taken.append(send)
-            _end(crash, 2)
-        _end(crash, 3)
-        self.outbox.clear()
+        assert self._claim is not None
+        outbox = self.store.outbox(self._claim)
+        for _, data in outbox:
+            self._receive(_OUT.decode(data))
+            self._end(crash, 2)
+        self._end(crash, 3)
+        if outbox:
+            self.store.trim(self._claim, outbox[-1][0])
 
-    def resume(self, id_: str) -> None:
-        """A person lets a campaign go on."""
-        state = self.now
-        state.tripped.discard(id_)
-        self.state = pack(state)
+    def _receive(self, each: Out) -> None:
+        if isinstance(each, Send | Purge):
+            if each.number <= self._numbers.get(each.generation, 0):
+                return
+            self._numbers[each.generation] = each.number
+        if isinstance(each, Send):
+            if all(each.id != other.id for other in self.taken):
+                self.taken.append(each)
+        elif isinstance(each, Purge):
+            self.purged.append(each.user)
+        elif isinstance(each, Note):
+            if all(each.message_id != other.message_id for other in self.notes):
+                self.notes.append(each)
+        elif isinstance(each, Alert):
+            if all(each.id != other.id for other in self.alerts):
+                self.alerts.append(each)
+        else:
+            self.trips.append(each)
+
+    def _end(self, crash: int | None, place: int) -> None:
+        if crash == place:
+            self._claim = None  # memory is gone; the next step loads what is stored
+            raise Crash
+
+    def lose_memory(self) -> None:
+        """As after a stop: the next step loads what is stored."""
+        self._claim = None
+
+    # --- what tests do and look at -----------------------------------------------------------------------------------
+
+    def stand(self, id_: str, state: str, since_s: float) -> None:
+        """People put a campaign on, pause it, and so on."""
+        self.plan.standings[id_] = Standing(cast("Any", state), since_s)
+
+    @property
+    def position(self) -> int:
+        """Steps that are committed."""
+        return int(self._stored.position or b"0")
+
+    @property
+    def _stored(self) -> Partition:
+        if self._claim is None:
+            self.load()
+        return self.store.copy(self.partition)
 
     @property
     def now(self) -> State:
         """The state as it is stored."""
-        return unpack_state(self.state)
+        data = self._stored.state
+        return State() if data is None else unpack_state(data)
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """As they are stored."""
+        return {user: unpack_row(data) for user, (data, _) in self._stored.rows.items()}
+
+    def book(self, id_: str) -> Book:
+        """As it is stored."""
+        data = self._stored.books.get(id_)
+        return Book() if data is None else unpack_book(data)
 
     def counts(self, id_: str) -> dict[str, int]:
         """What became of a campaign's messages."""
-        return self.now.counts.get(id_, {})
+        return self.book(id_).counts
 
 
-def _end(crash: int | None, place: int) -> None:
-    if crash == place:
-        raise Crash
+def plan_of(
+    campaigns: Mapping[str, Campaign] | None = None,
+    journeys: Mapping[str, Journey] | None = None,
+    *,
+    messaging: Messaging = OPEN,
+    kinds: Mapping[str, Kind] | None = None,
+) -> Plan:
+    """Definitions of which there is one version each."""
+    return Plan(
+        Definitions(
+            messaging,
+            {id_: {1: each} for id_, each in (campaigns or {}).items()},
+            {id_: {1: each} for id_, each in (journeys or {}).items()},
+            kinds=kinds or {"p": "event"},
+        )
+    )

@@ -6,54 +6,75 @@ in shared allowances only. So it does not matter how inputs are cut into batches
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from math import inf
+from collections.abc import Iterable, Mapping
 
 from config.campaigns import Campaign
 from config.journeys import Journey
 from streams.campaigns import journeys
 from streams.campaigns.caps import with_send
-from streams.campaigns.chance import digest
-from streams.campaigns.decide import Go, Question, Tools, Verdict, Wait, Withhold, decide
-from streams.campaigns.effects import SENT, WITHHELD, Alert, Effects, FactsOf, Note, Rows, Send, send_id
-from streams.campaigns.inputs import Crossing, Deleted, Due, Input, Member, Watched
-from streams.campaigns.outcomes import assign, close, convert
-from streams.campaigns.plan import fulfils
-from streams.campaigns.state import HOUR_S, Occasion, Row, State, Waiting
+from streams.campaigns.decide import decide
+from streams.campaigns.effects import SENT, WITHHELD, Alert, Effects, Note, Place, Purge, Send, Trip, send_id
+from streams.campaigns.inputs import Crossing, Deleted, Facts, Input, Member, Turn, Watched
+from streams.campaigns.listening import begun_by, is_news, occasion_of
+from streams.campaigns.outcomes import Drawn, assign, close, convert
+from streams.campaigns.question import Go, Question, Tools, Verdict, Wait, Withhold
+from streams.campaigns.rows import forget, prune
+from streams.campaigns.state import HOUR_S, SEEN_KEPT, Occasion, Row, State, Waiting
+from streams.core.chance import digest, unit
+
+MOMENT_S = 10.0
+"""For so long the rest of a moment is waited for; it comes in the same batch, unless a shard was stopped between."""
 
 
 class Engine:
-    """Changes `rows` and `state` in place; after a failure drop both, and load again."""
+    """Changes rows, books and state in place; after a failure drop all of them, and load again."""
 
-    def __init__(self, tools: Tools, state: State, rows: dict[str, Row], facts: FactsOf) -> None:
+    def __init__(
+        self, tools: Tools, place: Place, state: State, rows: dict[str, Row], facts: Mapping[str, Facts]
+    ) -> None:
         self.tools = tools
+        self.place = place
         self.plan = tools.plan
+        self.books = tools.books
         self.state = state
         self.rows = rows
         self.facts = facts
+        """Of the users of whom `needs_facts` says so; of others they are not looked at."""
         self.effects = Effects()
         self.now_s = 0.0
 
-    def take(self, inputs: Iterable[Input], now_s: float) -> None:
-        """Inputs in their order, at this time of the wall clock; what came out is in `effects`."""
+    def take(self, inputs: Iterable[Input], now_s: float, read_s: float) -> None:
+        """Inputs in their order, at this time of the wall clock; what came out is in `effects`.
+
+        `read_s`: all that happened up to this time has been read before these inputs: the log time of the last record
+        read, or now once there is no other, in the shard and behind it. Timers do not run ahead of it, or an outage
+        would look as if nobody had done anything.
+        """
         self.now_s = now_s
+        self.state.read_s = max(self.state.read_s, min(read_s, now_s))
         for each in inputs:
             self._take_one(each)
+        self.books.keep(self.plan.versions)
+
+    @property
+    def timers_s(self) -> float:
+        """Up to when timers have run."""
+        return self.state.read_s
 
     def _take_one(self, each: Input) -> None:
         user = each.user
         if isinstance(each, Watched) and self._is_repeated(each):
             return
         if isinstance(each, Deleted) or (isinstance(each, Crossing) and each.origin == "deleted"):
-            self.rows.pop(user, None)
-            self.effects.changed.pop(user, None)
-            self.effects.gone[user] = None
+            self._forget(user)
             return
         row = self.rows.get(user)
         if row is None:
-            if self.facts[user] is None:
-                return  # said again after the user was deleted
+            if not begun_by(each, self.plan) or not self._may_exist(user):
+                return
             row = self.rows[user] = Row()
+        if prune(row, self.plan, self.books):
+            self.touch(user)
         self._do_due(user, row)
         if isinstance(each, Crossing):
             self._cross(user, row, each)
@@ -61,94 +82,137 @@ class Engine:
             self._watch(user, row, each)
         elif isinstance(each, Member):
             self._address(user, row, each)
+        elif isinstance(each, Turn):
+            self._turn(user, row, each.campaign)
 
     def touch(self, user: str) -> None:
         """The user's row is to be stored."""
         self.effects.changed[user] = None
         self.effects.gone.pop(user, None)
 
+    def _may_exist(self, user: str) -> bool:
+        """Not so: something is said again after the user was deleted."""
+        facts = self.facts[user]
+        return facts.known or facts.as_of_s < self.now_s - self.plan.messaging.max_behind_s
+
+    def _forget(self, user: str) -> None:
+        row = self.rows.pop(user, None)
+        if row is not None:
+            forget(row, self.books)
+        self.effects.changed.pop(user, None)
+        self.effects.gone[user] = None
+        self.effects.out.append(Purge(*self.place, self._next_number(), user))
+
+    def _next_number(self) -> int:
+        self.state.number += 1
+        return self.state.number
+
     # --- inputs ------------------------------------------------------------------------------------------------------
 
     def _cross(self, user: str, row: Row, crossing: Crossing) -> None:
-        if crossing.segment not in self.plan.segments or _is_old(row, crossing):
-            return
-        row.crossings[crossing.segment] = (crossing.sequence, crossing.at_s)
-        self.touch(user)
-        journeys.crossed(self, user, row, crossing)
-        kind = "enter" if crossing.is_entry else "exit"
-        key = f"{crossing.segment}:{crossing.sequence}:{crossing.at_s:.3f}"
-        occasion = Occasion(kind, key, crossing.at_s, crossing.caused_by_goal)
-        for id_ in self.plan.on_segment.get(crossing.segment, ()):
-            rules = self.plan.rules(id_)
-            if rules is None or crossing.origin not in rules.origins:
-                continue
-            if isinstance(rules, Campaign) and rules.trigger in (kind, "both"):
-                self._begin(user, row, id_, rules, occasion)
-            elif isinstance(rules, Journey) and crossing.is_entry:
-                journeys.enter(self, user, row, id_, occasion)
+        if crossing.segment in self.plan.segments and is_news(row, crossing):
+            row.crossings[crossing.segment] = (crossing.sequence, crossing.at_s)
+            self.touch(user)
+            journeys.crossed(self, user, row, crossing)
+            self._begin(user, row, crossing)
+        if not crossing.more:
+            self._ask_moment(user, row)
 
     def _watch(self, user: str, row: Row, event: Watched) -> None:
-        if convert(row, self.plan, event):
+        # Under another generation of the shard an event that was read may be said once more, with another number.
+        seen = int(unit("seen", event.message_id) * 2.0**53)
+        if seen not in row.seen:
+            row.seen = [*row.seen[-SEEN_KEPT + 1 :], seen]
             self.touch(user)
-        journeys.happened(self, user, row, event)
-        occasion = Occasion("event", f"event:{event.message_id}", event.at_s, False, dict(event.properties))
-        for id_ in self.plan.on_event.get(event.event, ()):
-            campaign = self.plan.campaigns[id_]
-            trigger = campaign.trigger
-            assert not isinstance(trigger, str), "listens to an event"
-            if fulfils(getattr(trigger, "where", {}), event.properties):
-                self._begin(user, row, id_, campaign, occasion)
+            convert(row, self.plan, event)
+            journeys.happened(self, user, row, event)
+            self._begin(user, row, event)
+        if not event.more:
+            self._ask_moment(user, row)
 
     def _address(self, user: str, row: Row, member: Member) -> None:
         """A scheduled campaign has come to the user; pages of members may repeat some, which the row knows."""
-        campaign = self.plan.campaigns.get(member.campaign)
-        if campaign is None or row.scheduled.get(member.campaign) == member.at_s:
+        if row.scheduled.get(member.campaign) == member.at_s or not begun_by(member, self.plan):
             return
         row.scheduled[member.campaign] = member.at_s
         self.touch(user)
-        self._begin(
-            user, row, member.campaign, campaign, Occasion("schedule", f"schedule:{member.at_s:.0f}", member.at_s)
-        )
+        self._begin(user, row, member)
+        self._ask_moment(user, row)
+
+    def _turn(self, user: str, row: Row, id_: str) -> None:
+        waiting = row.waiting.get(id_)
+        if waiting is not None and waiting.why == "rate":
+            self._ask(user, row, id_)
+        elif id_ in row.journeys and row.journeys[id_].why == "rate":
+            journeys.wake(self, user, row, id_)
 
     def _is_repeated(self, event: Watched) -> bool:
-        state = self.state
-        if event.generation == state.generation and event.number <= state.watched:
+        generation, number = self.state.watched.get(event.shard, ("", -1))
+        if event.generation == generation and event.number <= number:
             return True
-        state.generation, state.watched = event.generation, event.number
+        self.state.watched[event.shard] = (event.generation, event.number)
         return False
 
-    # --- what is due -------------------------------------------------------------------------------------------------
+    # --- occasions ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, user: str, row: Row, each: Crossing | Watched | Member) -> None:
+        """New occasions wait until all of their moment are there: the caps may have room for one of them only.
+
+        One that finds an earlier one waiting takes its place.
+        """
+        for id_ in begun_by(each, self.plan):
+            occasion = occasion_of(each, self.plan, id_)
+            self.touch(user)
+            waiting = row.waiting.get(id_)
+            if waiting is None:
+                row.waiting[id_] = Waiting(occasion, self.now_s + MOMENT_S, occasion.at_s, "moment")
+                continue
+            self.books.change(id_).count("replaced")
+            if occasion.at_s >= waiting.occasion.at_s:
+                waiting.occasion = occasion
+
+    def _ask_moment(self, user: str, row: Row) -> None:
+        new = [id_ for id_, waiting in row.waiting.items() if waiting.why == "moment"]
+        for id_ in sorted(new, key=self.plan.rank):
+            self._ask(user, row, id_)
 
     def _do_due(self, user: str, row: Row) -> None:
-        """All that the clock has reached, in the order of time, and of priority at one time."""
-        while row.next_s() <= self.now_s:
+        """All that time has come to, in the order of time, and of priority at one time."""
+        while row.next_s() <= self.timers_s:
             self.touch(user)
-            due = [(at_s, -1, "", id_) for id_, at_s in row.closes_s.items()]
+            due = [(each.closes_s(), -1, "", id_) for id_, each in row.assigned.items()]
             due += [(each.due_s, self.plan.rank(id_), "waiting", id_) for id_, each in row.waiting.items()]
             due += [(each.due_s, self.plan.rank(id_), "journey", id_) for id_, each in row.journeys.items()]
             _, _, kind, id_ = min(due)
             if kind == "waiting":
-                waiting, rules = row.waiting.pop(id_), self.plan.campaigns.get(id_)
-                if rules is not None:
-                    self._ask(user, row, id_, rules, waiting.occasion)
+                self._ask(user, row, id_)
             elif kind == "journey":
                 journeys.wake(self, user, row, id_)
             else:
-                close(row, self.state, id_)
+                close(row, self.books, self.plan, id_)
 
-    def _begin(self, user: str, row: Row, id_: str, campaign: Campaign, occasion: Occasion) -> None:
-        """A new occasion; while an earlier one waits for its time, that one holds."""
-        if id_ in row.waiting:
-            self.state.count(id_, "waiting")
-            return
-        self._ask(user, row, id_, campaign, occasion)
+    def _ask(self, user: str, row: Row, id_: str) -> None:
+        """Decide about the occasion that waits."""
+        self.touch(user)
+        waiting = row.waiting.pop(id_)
+        version, rules = self.plan.current(id_)
+        if isinstance(rules, Journey):
+            found: Verdict | None = journeys.enter(self, user, row, id_, waiting.occasion)
+        else:
+            found = self.settle(self._question(user, row, id_, version, rules, waiting.occasion), waiting.why)
+        if isinstance(found, Wait):
+            row.waiting[id_] = Waiting(waiting.occasion, found.due_s, waiting.since_s, found.reason)
 
-    def _ask(self, user: str, row: Row, id_: str, campaign: Campaign, occasion: Occasion) -> None:
-        question = Question(
+    def _question(
+        self, user: str, row: Row, id_: str, version: int, campaign: Campaign, occasion: Occasion
+    ) -> Question:
+        return Question(
             id=id_,
+            version=version,
             rules=campaign,
             user=user,
             occasion=occasion,
+            deadline_s=occasion.at_s + campaign.max_trigger_age_s,
             message=campaign.message,
             offer=campaign.offer,
             row=row,
@@ -156,84 +220,87 @@ class Engine:
             now_s=self.now_s,
             filter=id_ if campaign.filter is not None else None,
         )
-        verdict = self.settle(question)
-        if isinstance(verdict, Wait):
-            row.waiting[id_] = Waiting(occasion, verdict.due_s)
 
     # --- verdicts ----------------------------------------------------------------------------------------------------
 
-    def settle(self, question: Question, step: str | None = None) -> Verdict:
-        """Decide, note what came of it, and put out what is to be sent and told."""
+    def settle(self, question: Question, why: str, step: str | None = None) -> Verdict:
+        """Decide, note what came of it, and put out what is to be sent and told. `why`: it has waited so far."""
         verdict = decide(question, self.tools)
-        id_, state = question.id, self.state
-        self.touch(question.user)
+        book = self.books.change(question.id)
         if isinstance(verdict, Wait):
-            state.count(id_, f"waited_{verdict.reason}")
+            if verdict.reason != why:
+                book.count(f"waited_{verdict.reason}")
         elif isinstance(verdict, Go):
-            state.count(id_, "sent")
-            state.count_hour(id_, question.now_s)
+            book.count("sent")
+            book.count_hour(question.occasion.at_s)
             self._send(question, verdict, step)
         else:
-            state.count(id_, verdict.reason)
+            book.count(verdict.reason)
             self._withhold(question, verdict, step)
         return verdict
 
     def _send(self, q: Question, go: Go, step: str | None) -> None:
-        row = q.row
-        told = assign(row, q.id, q.rules, q.occasion, "treated", go.offer, q.now_s)
-        told.sends += 1
-        row.sends_s = with_send(self.plan.messaging.caps, row.sends_s, q.now_s)
-        self.state.number += 1
-        self.effects.sends.append(
-            Send(
-                id=send_id(q.id, q.user, q.occasion),
-                number=self.state.number,
-                user=q.user,
-                campaign=q.id,
-                step=step,
-                channels=go.channels,
-                texts=go.texts,
-                offer=go.offer,
-                at_s=q.now_s,
-                expires_s=q.occasion.at_s + q.rules.max_trigger_age_s,
-            )
+        self._assign(q, "treated", go)
+        q.row.assigned[q.id].sends += 1
+        q.row.sends_s = with_send(self.plan.messaging.caps, q.row.sends_s, q.now_s)
+        send = Send(
+            id=send_id(q.id, q.user, q.occasion),
+            partition=self.place.partition,
+            generation=self.place.generation,
+            number=self._next_number(),
+            user=q.user,
+            campaign=q.id,
+            version=q.version,
+            step=step,
+            kind=q.occasion.kind,
+            channels=go.channels,
+            texts=go.texts,
+            offer=go.offer,
+            at_s=q.now_s,
+            expires_s=q.deadline_s,
         )
+        self.effects.out.append(send)
         self._tell(q, SENT, "sent", step)
 
     def _withhold(self, q: Question, verdict: Withhold, step: str | None) -> None:
         if verdict.reason in ("control", "holdout"):
-            assign(q.row, q.id, q.rules, q.occasion, verdict.reason, verdict.offer, q.now_s)
+            self._assign(q, verdict.reason, verdict)
             self._tell(q, WITHHELD, verdict.reason, step)
-        elif verdict.reason == "breaker" and q.id not in self.state.tripped:
-            self.state.tripped.add(q.id)
-            self.effects.alerts.append(Alert(q.id, "breaker", "far more messages in an hour than usual; it is paused"))
-        elif verdict.reason == "message" and self.state.alerted.get(q.id) != q.now_s // HOUR_S:
-            self.state.alerted[q.id] = int(q.now_s // HOUR_S)
-            self.effects.alerts.append(Alert(q.id, "message", verdict.words))
+        elif verdict.reason == "breaker":
+            self._trip(q.id)
+        elif verdict.reason == "message":
+            self._alert(q.id, "message", str(int(q.now_s // HOUR_S)), verdict.words)
+        elif verdict.reason == "budget":
+            self._alert(q.id, "budget", verdict.words, "the budget is used up")
+
+    def _assign(self, q: Question, arm: str, verdict: Go | Withhold) -> None:
+        drawn = Drawn(arm, verdict.offer, q.version, q.rules.conversion.window_s)
+        assign(q.row, self.books.change(q.id), q.id, q.occasion, drawn, q.now_s)
+
+    def _trip(self, id_: str) -> None:
+        book, standing = self.books.change(id_), self.plan.standing(id_)
+        if book.tripped_s != standing.since_s:
+            book.tripped_s = standing.since_s
+            self.effects.out.append(Trip(id_, standing.since_s))
+            words = "far more messages for one hour than usual; it is paused"
+            self._alert(id_, "breaker", f"{standing.since_s:.3f}", words)
+
+    def _alert(self, id_: str, kind: str, occasion: str, words: str) -> None:
+        """For people, once for each occasion."""
+        alerted = self.books.change(id_).alerted
+        if alerted.get(kind) != occasion:
+            alerted[kind] = occasion
+            self.effects.out.append(Alert(digest("alert", id_, kind, occasion), id_, kind, words))
 
     def _tell(self, q: Question, event: str, why: str, step: str | None) -> None:
         id_ = digest("note", send_id(q.id, q.user, q.occasion), why)
-        told = q.row.told[q.id]
-        properties = {"campaign": q.id, "step": step, "why": why, "rung": told.rung, "first": told.first_s == q.now_s}
-        self.effects.notes.append(Note(id_, q.user, event, q.now_s, properties))
-
-
-def _is_old(row: Row, crossing: Crossing) -> bool:
-    """Whether a crossing has been seen, or says nothing new.
-
-    Sequences of a user and segment grow for as long as the store lives. In a store that was rebuilt or set back they
-    begin lower, and what was said is said again; then only a later change of the membership is news.
-    """
-    sequence, at_s = row.crossings.get(crossing.segment, (0, -inf))
-    if crossing.sequence > sequence:
-        return False
-    is_change = (sequence % 2 == 1) != crossing.is_entry
-    return not (is_change and crossing.at_s > at_s)
-
-
-def users_of(inputs: Sequence[Input]) -> list[str]:
-    """Whose rows and facts the engine needs, each once."""
-    return list(dict.fromkeys(each.user for each in inputs))
-
-
-__all__ = ["Due", "Effects", "Engine", "Rows", "users_of"]
+        assigned = q.row.assigned[q.id]
+        properties = {
+            "campaign": q.id,
+            "version": q.version,
+            "step": step,
+            "why": why,
+            "rung": assigned.rung,
+            "first": assigned.first_s == q.now_s,
+        }
+        self.effects.out.append(Note(id_, q.user, event, q.now_s, properties))

@@ -1,6 +1,7 @@
 """What comes in: crossings, watched events, what is due, members at a scheduled time; and what is read of a user.
 
-All times are seconds since 1970 UTC. `at_s` is event time; the wall clock comes beside the inputs.
+All times are seconds since 1970 UTC. `at_s` is event time; the wall clock comes beside the inputs. What a shard says of
+one *moment* of a user (an event, and the crossings that it leads to) comes in a row; all but the last say `more`.
 """
 
 from __future__ import annotations
@@ -21,20 +22,26 @@ class Crossing(msgspec.Struct, frozen=True):
     at_s: float
     origin: str
     caused_by_goal: bool = False
+    more: bool = False
+    """Whether the next input of this user is of the same moment."""
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """An event that a campaign or journey waits for, published by the user's shard into the same topic."""
+    """An event that a campaign or journey waits for, published by the user's shard into the same partition."""
 
     user: str
     event: str
     at_s: float
+    shard: int
+    generation: str
     number: int
     """Grows with every record of the shard and generation; a repetition has the same."""
-    generation: str
     message_id: str
+    """Of the event: the same whenever it is said again, also under another generation."""
     properties: Mapping[str, Any] = {}
-    """Those that conditions, conversions and messages name."""
+    """Those of `Plan.events()`."""
+    more: bool = False
+    """As of a crossing."""
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -44,9 +51,16 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 class Due(msgspec.Struct, frozen=True):
-    """The wall clock has reached the time that the user's row names (`Row.next_s`)."""
+    """Time has come to what the user's row names (`Row.next_s`)."""
 
     user: str
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """The user is among the first of those whom the rate of a campaign or journey keeps waiting (`Row.queued`)."""
+
+    user: str
+    campaign: str
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -58,10 +72,10 @@ class Member(msgspec.Struct, frozen=True):
     """The scheduled time."""
 
 
-Input: TypeAlias = Crossing | Watched | Deleted | Due | Member
+Input: TypeAlias = Crossing | Watched | Deleted | Due | Turn | Member
 
 
-class Said(msgspec.Struct, frozen=True):
+class Score(msgspec.Struct, frozen=True):
     """What a prediction says of a user."""
 
     score: float | None = None
@@ -72,16 +86,24 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the store says of a user at the moment of the decision; None in its place: the user does not exist."""
+    """What the store says of a user at the moment of the decision."""
 
+    as_of_s: float
+    """All that the log of events held up to this time is in it: the log time of the last record that the user's shard
+    has stored; of one that has read everything, the time at which it last said so. A user whom the store does not know
+    has it, too: in a store that is being rebuilt, it says that nothing is known yet."""
+    known: bool = True
+    """Whether there is such a user."""
     segments: frozenset[str] = frozenset()
     """Which the user is in."""
     fits: frozenset[str] = frozenset()
     """Names of the filters (`Plan.filters`) that hold."""
-    said: Mapping[str, Said] = {}
+    scores: Mapping[str, Score] = {}
     """By prediction; only those in whose audience the user is."""
     traits: Mapping[str, Any] = {}
     latest_s: Mapping[str, float] = {}
     """Event name -> time of the user's latest one."""
+    since_s: Mapping[str, float] = {}
+    """Event name -> since when its latest time is known; of one that is not here it always was."""
     remembered: Mapping[str, Mapping[str, Any]] = {}
     """Event name -> properties, as the catalog's `remember` says."""

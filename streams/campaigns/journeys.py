@@ -3,50 +3,65 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from config.journeys import END, Journey, SendStep, SharesStep, SplitStep, Step, WaitStep, WaitUntilStep
-from streams.campaigns.chance import way_of
-from streams.campaigns.decide import Question, Wait, refusal_to_enter
+from config.journeys import END, Journey, RandomSplitStep, SendStep, SplitStep, Step, WaitStep, WaitUntilStep
+from streams.campaigns.decide import refusal_to_enter
 from streams.campaigns.inputs import Crossing, Watched
-from streams.campaigns.plan import entry_filter, fulfils, way_filter
+from streams.campaigns.plan import fulfils, path_filter
+from streams.campaigns.question import ASK_AGAIN_S, Question, Wait, Withhold
+from streams.campaigns.rows import leave
 from streams.campaigns.state import HOUR_S, At, Occasion, Row
+from streams.core.chance import path_of
 
 if TYPE_CHECKING:
     from streams.campaigns.engine import Engine
 
+OVERDUE_S: Final = 60.0
+"""A step that ends later than it should have by more than this has waited for the service, and the next begins now."""
+PACE_S: Final = 60.0
+"""Least time between two messages of a journey to a user."""
 
-def enter(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) -> None:
-    """Begin a journey, if the user may; why not is counted."""
+
+def enter(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) -> Wait | None:
+    """Begin a journey, if the user may; why not is counted. Wait: ask again later."""
     version, journey = engine.plan.current(id_)
-    reason = _refusal(engine, user, row, id_, occasion)
-    engine.state.count(id_, reason or "entered")
-    if reason is None:
+    assert isinstance(journey, Journey), "asked by its id"
+    found: str | Wait | None = _refusal(engine, user, row, id_, occasion)
+    if isinstance(found, Wait):
+        return found
+    book = engine.books.change(id_)
+    book.count(found or "entered")
+    if found is None:
         row.entered_s[id_] = occasion.at_s
-        row.journeys[id_] = At(version, "", occasion.key, occasion.at_s, engine.now_s, inf)
+        row.journeys[id_] = At(version, "", occasion.key, occasion.at_s, engine.now_s, engine.now_s)
+        book.move(book.inside, version, 1)
         _walk(engine, user, row, id_, next(iter(journey.steps)))
+    return None
 
 
-def _refusal(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) -> str | None:
+def _refusal(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) -> str | Wait | None:
     """Why a user does not enter; None if they do."""
     if id_ in row.journeys:
         return "inside"
     version, journey = engine.plan.current(id_)
     question = Question(
         id=id_,
+        version=version,
         rules=journey,
         user=user,
         occasion=occasion,
+        deadline_s=occasion.at_s + journey.max_trigger_age_s,
         message=None,
         offer=None,
         row=row,
         facts=engine.facts[user],
         now_s=engine.now_s,
-        filter=entry_filter(id_, version) if journey.filter is not None else None,
+        filter=id_ if journey.filter is not None else None,
     )
     found = refusal_to_enter(question, engine.tools)
     if found is not None:
-        return found.reason
+        return found if isinstance(found, Wait) else found.reason
     after_s = journey.reentry.after_s
     had = id_ in row.entered_s and (after_s is None or occasion.at_s - row.entered_s[id_] < after_s)
     return "again" if had else None
@@ -55,13 +70,12 @@ def _refusal(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) 
 def crossed(engine: Engine, user: str, row: Row, crossing: Crossing) -> None:
     """A crossing may end journeys, or be what they wait for."""
     for id_ in sorted(row.journeys, key=engine.plan.rank):
-        at = row.journeys[id_]
-        journey = _journey(engine, id_, at)
-        if journey is None:
+        at, journey = row.journeys[id_], _journey(engine, row, id_)
+        if _is_over(engine, row, id_):
             continue
         leaves = crossing.segment == journey.segment and not crossing.is_entry
-        if leaves and journey.ends_on in ("leaving", "goal_or_leaving"):
-            _leave(engine, user, row, id_, "left")
+        if leaves and journey.exit_on in ("leaving", "goal_or_leaving"):
+            _leave(engine, row, id_, "left")
             continue
         step = journey.steps[at.step]
         if isinstance(step, WaitUntilStep):
@@ -73,13 +87,12 @@ def crossed(engine: Engine, user: str, row: Row, crossing: Crossing) -> None:
 def happened(engine: Engine, user: str, row: Row, event: Watched) -> None:
     """A watched event may end journeys, or be what they wait for."""
     for id_ in sorted(row.journeys, key=engine.plan.rank):
-        at = row.journeys[id_]
-        journey = _journey(engine, id_, at)
-        if journey is None:
+        at, journey = row.journeys[id_], _journey(engine, row, id_)
+        if _is_over(engine, row, id_):
             continue
         is_goal = event.event == journey.conversion.event and fulfils(journey.conversion.where, event.properties)
-        if is_goal and journey.ends_on in ("goal", "goal_or_leaving"):
-            _leave(engine, user, row, id_, "goal_reached")
+        if is_goal and event.at_s >= at.trigger_s and journey.exit_on in ("goal", "goal_or_leaving"):
+            _leave(engine, row, id_, "goal_reached")
             continue
         step = journey.steps[at.step]
         if (
@@ -92,20 +105,18 @@ def happened(engine: Engine, user: str, row: Row, event: Watched) -> None:
 
 
 def wake(engine: Engine, user: str, row: Row, id_: str) -> None:
-    """A step is over, or the time has come to ask again whether its message may be sent."""
-    at = row.journeys[id_]
-    journey = _journey(engine, id_, at)
-    if journey is None or engine.plan.current(id_)[1].archived:
-        _leave(engine, user, row, id_, "gone")
+    """A step is over, or the time has come to ask again about one that was held up."""
+    engine.touch(user)
+    if _is_over(engine, row, id_):
         return
+    at, journey = row.journeys[id_], _journey(engine, row, id_)
     step = journey.steps[at.step]
-    next_: str | None = None
     if isinstance(step, WaitUntilStep):
-        next_ = step.otherwise or step.then or journey.behind(at.step)
+        next_: str | None = step.otherwise or step.then or journey.behind(at.step)
     elif isinstance(step, WaitStep):
         next_ = step.then or journey.behind(at.step)
-    elif isinstance(step, SendStep):
-        next_ = _send(engine, user, row, id_, step)
+    else:
+        next_ = _do(engine, user, row, id_, step)
     if next_ is not None:
         _walk(engine, user, row, id_, next_)
 
@@ -113,98 +124,119 @@ def wake(engine: Engine, user: str, row: Row, id_: str) -> None:
 def _walk(engine: Engine, user: str, row: Row, id_: str, next_: str) -> None:
     """From step to step until one waits or the journey is over."""
     engine.touch(user)
-    at = row.journeys[id_]
-    journey = _journey(engine, id_, at)
-    assert journey is not None, "somebody is on this version"
-    # A wait that was due in an outage began to be over then; what comes behind it is counted from there.
-    begun_s = min(at.due_s, engine.now_s)
+    at, journey = row.journeys[id_], _journey(engine, row, id_)
+    # A wait that ends as the clock says has no gap behind it, one that ends in an outage does not pile up with others.
+    is_overdue = engine.now_s - at.due_s > OVERDUE_S
+    begun_s = engine.now_s if is_overdue else min(at.due_s, engine.now_s)
     while next_ != END:
         step = journey.steps[next_]
-        at.step, at.since_s, at.due_s = next_, begun_s, inf
+        at.step, at.since_s, at.due_s, at.why = next_, begun_s, inf, ""
         at.visits += 1
-        counts = engine.state.steps.setdefault(id_, {})
-        counts[next_] = counts.get(next_, 0) + 1
+        steps = engine.books.change(id_).steps
+        steps[next_] = steps.get(next_, 0) + 1
         found = _do(engine, user, row, id_, step)
         if found is None:
             return
         next_ = found
-    _leave(engine, user, row, id_, "finished")
+    _leave(engine, row, id_, "finished")
 
 
 def _do(engine: Engine, user: str, row: Row, id_: str, step: Step) -> str | None:
-    """Come to a step. The next one, or None if this one takes time."""
-    at = row.journeys[id_]
-    journey = _journey(engine, id_, at)
-    assert journey is not None, "somebody is on this version"
+    """What a step does when it is come to, or was held up. The next one, or None if this one takes time."""
+    at, journey = row.journeys[id_], _journey(engine, row, id_)
     behind = journey.behind(at.step)
     if isinstance(step, WaitStep):
         at.due_s = at.since_s + step.wait_s
         return None
     if isinstance(step, WaitUntilStep):
-        if _is_so(engine, user, step):
-            return step.then or behind
+        is_so = _is_so(engine, user, step)
         at.due_s = at.since_s + step.at_most_s
-        return None
+        return (step.then or behind) if is_so else None
     if isinstance(step, SendStep):
         return _send(engine, user, row, id_, step)
+    if isinstance(step, RandomSplitStep):
+        return step.paths[path_of(id_, at.step, user, tuple(path.share for path in step.paths))].then
+    if engine.facts[user].as_of_s < engine.now_s - engine.plan.messaging.max_behind_s:
+        _hold(at, "behind", engine.now_s + ASK_AGAIN_S)
+        return None
     return _choose(engine, user, id_, at, step) or behind
 
 
-def _choose(engine: Engine, user: str, id_: str, at: At, step: SplitStep | SharesStep) -> str | None:
+def _choose(engine: Engine, user: str, id_: str, at: At, step: SplitStep) -> str | None:
     """The step to which a split leads; None for the one below."""
-    if isinstance(step, SharesStep):
-        return step.shares[way_of(id_, at.step, user, tuple(way.share for way in step.shares))].then
-    facts = engine.facts[user]
-    fits = facts.fits if facts is not None else frozenset()
-    names = [way_filter(id_, at.version, at.step, index) for index in range(len(step.ways))]
-    return next((way.then for way, name in zip(step.ways, names, strict=True) if name in fits), step.otherwise)
+    fits = engine.facts[user].fits
+    names = [path_filter(id_, at.version, at.step, index) for index in range(len(step.paths))]
+    return next((path.then for path, name in zip(step.paths, names, strict=True) if name in fits), step.otherwise)
 
 
 def _is_so(engine: Engine, user: str, step: WaitUntilStep) -> bool:
     """Whether what is waited for is the case already; an event has to come."""
     facts = engine.facts[user]
-    if facts is None:
-        return False
     if step.until.enters is not None:
         return step.until.enters in facts.segments
-    return step.until.leaves is not None and step.until.leaves not in facts.segments
+    return step.until.leaves is not None and facts.known and step.until.leaves not in facts.segments
 
 
 def _send(engine: Engine, user: str, row: Row, id_: str, step: SendStep) -> str | None:
     """Ask whether the message of the step the user is at may be sent. The next step, or None if it has to wait."""
-    at = row.journeys[id_]
-    journey = _journey(engine, id_, at)
-    assert journey is not None, "somebody is on this version"
-    if engine.plan.current(id_)[1].paused:
+    at, journey = row.journeys[id_], _journey(engine, row, id_)
+    if engine.plan.activity(id_, engine.now_s) == "paused":
         # Whatever the version: the user stays here, and is asked about again.
-        at.due_s = engine.now_s + HOUR_S
+        _hold(at, "paused", engine.now_s + HOUR_S)
         return None
-    key = f"{at.key}/{at.step}/{at.visits}"
-    question = Question(
+    last = row.assigned.get(id_)
+    if last is not None and engine.now_s - last.last_s < PACE_S:
+        _hold(at, "pace", last.last_s + PACE_S)
+        return None
+    verdict = engine.settle(_question(engine, user, row, id_, journey, step), at.why, at.step)
+    if isinstance(verdict, Wait):
+        _hold(at, verdict.reason, verdict.due_s)
+        return None
+    if isinstance(verdict, Withhold) and verdict.reason == "breaker":
+        _hold(at, "paused", engine.now_s + HOUR_S)
+        return None
+    at.due_s = engine.now_s
+    return step.then or journey.behind(at.step)
+
+
+def _question(engine: Engine, user: str, row: Row, id_: str, journey: Journey, step: SendStep) -> Question:
+    at = row.journeys[id_]
+    # A message is worth as much as before when the journey goes on after a pause.
+    since_s = max(at.since_s, engine.plan.standing(id_).since_s)
+    return Question(
         id=id_,
+        version=at.version,
         rules=journey,
         user=user,
-        occasion=Occasion("step", key, at.since_s),
+        occasion=Occasion("step", f"{at.key}/{at.step}/{at.visits}", at.since_s),
+        deadline_s=since_s + step.at_most_s,
         message=step.send,
         offer=step.offer,
         row=row,
         facts=engine.facts[user],
         now_s=engine.now_s,
     )
-    verdict = engine.settle(question, at.step)
-    if isinstance(verdict, Wait):
-        at.due_s = verdict.due_s
-        return None
-    at.due_s = engine.now_s
-    return step.then or journey.behind(at.step)
 
 
-def _leave(engine: Engine, user: str, row: Row, id_: str, why: str) -> None:
-    del row.journeys[id_]
-    engine.state.count(id_, why)
-    engine.touch(user)
+def _hold(at: At, why: str, due_s: float) -> None:
+    at.why, at.due_s = why, due_s
 
 
-def _journey(engine: Engine, id_: str, at: At) -> Journey | None:
-    """The version on which a user is; None if it has been taken away."""
-    return engine.plan.journeys.get(id_, {}).get(at.version)
+def _is_over(engine: Engine, row: Row, id_: str) -> bool:
+    """Whether the journey as a whole has come to its end, and the user has left it for that."""
+    if engine.plan.activity(id_, engine.now_s) not in ("archived", "over"):
+        return False
+    _leave(engine, row, id_, "gone")
+    return True
+
+
+def _leave(engine: Engine, row: Row, id_: str, why: str) -> None:
+    leave(row, engine.books, id_)
+    engine.books.change(id_).count(why)
+
+
+def _journey(engine: Engine, row: Row, id_: str) -> Journey:
+    """The version on which a user is; one that was taken away was pruned before."""
+    found = engine.plan.journey(id_, row.journeys[id_].version)
+    assert found is not None, "pruned before"
+    return found

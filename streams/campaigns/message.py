@@ -1,203 +1,22 @@
-"""Messages: Jinja templates that can name what they are given, and nothing else, in bounded time and size.
-
-A template is written by whoever makes campaigns, and rendered millions of times beside other people's data. So it is a
-language of its own: texts, values, `if`, `for`, `set`, some filters and `range`; no other calls, no attributes of
-objects, no includes, no macros, no lists of lists. Loops and filters share a number of steps, and no text grows beyond
-a bound.
-"""
+"""Messages, compiled when a plan is made, and rendered for one user."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes, pass_context
-from jinja2.runtime import Context, LoopContext
-from jinja2.sandbox import SandboxedEnvironment
-from jinja2.visitor import NodeTransformer
+from jinja2 import Template, TemplateSyntaxError
 
 from config.campaigns import Message
-from streams.campaigns.decide import MessageFailed
+from streams.campaigns.question import MessageFailed
+from streams.campaigns.template_language import MAX_STEPS, STEPS, Broken, Checked, environment
 
-MAX_STEPS: Final = 5_000
-"""Rounds of loops, filters and sums of one part together."""
-MAX_TEXT: Final = 10_000
-"""Characters of a text, and elements of a list, made on the way."""
 MAX_SIZE: Final = 200_000
 """Characters of one part."""
-_FILTERS: Final = {
-    **dict.fromkeys(("abs", "capitalize", "count", "e", "escape", "first", "items", "last", "length", "list"), 0),
-    **dict.fromkeys(("lower", "max", "min", "reverse", "sum", "title", "tojson", "trim", "unique", "upper"), 0),
-    **dict.fromkeys(("float", "int", "join", "round", "sort", "urlencode"), 1),
-    **dict.fromkeys(("d", "default", "truncate"), 3),
-}
-"""Filter -> how many arguments it may have: short constants, but for `default`, which is given any value."""
-_TESTS: Final = (
-    *(
-        "boolean",
-        "defined",
-        "divisibleby",
-        "eq",
-        "equalto",
-        "even",
-        "false",
-        "ge",
-        "gt",
-        "in",
-        "integer",
-        "le",
-        "lower",
-    ),
-    *("lt", "mapping", "ne", "none", "number", "odd", "sequence", "string", "true", "undefined", "upper"),
-    *("==", "!=", "<", "<=", ">", ">="),
-)
-_LOOP: Final = frozenset(("index", "index0", "revindex", "revindex0", "first", "last", "length", "depth"))
-_REFUSED: Final[tuple[type[nodes.Node], ...]] = (
-    nodes.Macro,
-    nodes.CallBlock,
-    nodes.FilterBlock,
-    nodes.Include,
-    nodes.Import,
-    nodes.FromImport,
-    nodes.Extends,
-    nodes.Block,
-    nodes.AssignBlock,
-    nodes.Dict,
-    nodes.Pow,
-)
-_STEPS: Final = "steps left"
-
-
-class _Broken(TemplateError):
-    """A bound was reached."""
-
-
-class _Environment(SandboxedEnvironment):
-    """Values are reached by their keys, and what arithmetic makes has a bound."""
-
-    intercepted_binops = frozenset(("*", "+", "%"))
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, Mapping):
-            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
-        if isinstance(obj, LoopContext) and attribute in _LOOP:
-            return getattr(obj, attribute)
-        return self.undefined(obj=obj, name=attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        if isinstance(obj, Mapping | list | tuple | str):
-            try:
-                return obj[argument]
-            except (LookupError, TypeError):
-                return self.undefined(obj=obj, name=argument)
-        return self.undefined(obj=obj, name=argument)
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator != "+" and any(isinstance(each, str | list | tuple) for each in (left, right)):
-            raise _Broken(f"{operator} is for numbers")
-        return _sized(context, super().call_binop(context, operator, left, right))
-
-    def handle_exception(self, source: str | None = None) -> NoReturn:  # noqa: ARG002 - Jinja's signature
-        raise  # noqa: PLE0704 - called while one is handled; Jinja would rewrite its traceback, which is slow
-
-
-def _step(context: Context) -> None:
-    left: list[int] = context[_STEPS]
-    left[0] -= 1
-    if left[0] < 0:
-        raise _Broken(f"more than {MAX_STEPS:,} rounds of loops and filters")
-
-
-@pass_context
-def _sized(context: Context, value: Any) -> Any:
-    """A value that was made, if it is not too large."""
-    _step(context)
-    if isinstance(value, str | list | tuple) and len(value) > MAX_TEXT:
-        raise _Broken(f"a text or list of more than {MAX_TEXT:,}")
-    if isinstance(value, int) and abs(value) > 10**18:
-        raise _Broken("a number of more than 18 digits")
-    return value
-
-
-@pass_context
-def _counted(context: Context, values: Any) -> Iterator[Any]:
-    """What a loop goes over, as long as there are steps left."""
-    for value in values:
-        _step(context)
-        yield value
-
-
-def _range(*ends: int) -> range:
-    found = range(*(int(end) for end in ends))
-    if found and abs(found[-1] - found[0]) > MAX_STEPS * abs(found.step):
-        raise _Broken(f"a range of more than {MAX_STEPS:,}")
-    return found
-
-
-class _Checked(NodeTransformer):
-    """Refuses what a message cannot have, and counts what could be long."""
-
-    def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
-        """Of every node."""
-        wrong = _wrong(node)
-        if wrong is not None:
-            raise TemplateSyntaxError(wrong, node.lineno)
-        super().generic_visit(node, *args, **kwargs)
-        if isinstance(node, nodes.For):
-            node.iter = _filtered(node.iter, "_counted")
-        return _filtered(node, "_sized") if isinstance(node, nodes.Concat | nodes.Filter) else node
-
-
-def _wrong(node: nodes.Node) -> str | None:
-    """Why a message cannot have this."""
-    if isinstance(node, _REFUSED) or (isinstance(node, nodes.For) and node.recursive):
-        return f"{type(node).__name__.lower()} is not for messages"
-    if isinstance(node, nodes.Call) and not (isinstance(node.node, nodes.Name) and node.node.name == "range"):
-        return "the only call that is known is range(...)"
-    # A list of lists of lists would be short to write and endless to print.
-    if isinstance(node, nodes.List) and not all(isinstance(item, nodes.Const) for item in node.items):
-        return "a list may hold constants only"
-    if isinstance(node, nodes.Tuple) and node.ctx == "load":
-        return "tuples are not for messages; a list is written [1, 2]"
-    if isinstance(node, nodes.Test) and node.name not in _TESTS:
-        return f"unknown test {node.name!r}"
-    return _wrong_filter(node) if isinstance(node, nodes.Filter) else None
-
-
-def _wrong_filter(node: nodes.Filter) -> str | None:
-    if node.name not in _FILTERS:
-        return f"unknown filter {node.name!r}; known: {', '.join(sorted(_FILTERS))}"
-    given = [*node.args, *(each.value for each in node.kwargs)]
-    if node.dyn_args is not None or node.dyn_kwargs is not None or len(given) > _FILTERS[node.name]:
-        return f"{node.name} takes at most {_FILTERS[node.name]} arguments here"
-    if node.name not in ("d", "default") and not all(isinstance(each, nodes.Const) and _short(each) for each in given):
-        return f"arguments of {node.name} are constants: numbers up to 1000, texts of up to 100 characters"
-    return None
-
-
-def _short(constant: nodes.Const) -> bool:
-    value = constant.value
-    return len(value) <= 100 if isinstance(value, str) else not isinstance(value, int | float) or abs(value) <= 1_000
-
-
-def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
-
-
-def _environment(*, autoescape: bool) -> _Environment:
-    environment = _Environment(undefined=StrictUndefined, autoescape=autoescape)
-    environment.globals.clear()
-    environment.globals["range"] = _range
-    environment.filters = {name: environment.filters[name] for name in _FILTERS}
-    environment.filters |= {"_counted": _counted, "_sized": _sized}
-    environment.tests = {name: environment.tests[name] for name in _TESTS}
-    return environment
-
-
-_PLAIN: Final = _environment(autoescape=False)
-_HTML: Final = _environment(autoescape=True)
+_PLAIN: Final = environment(autoescape=False)
+_HTML: Final = environment(autoescape=True)
 
 
 def _place(error: BaseException, template: Template, name: str) -> str:
@@ -219,53 +38,83 @@ def _file(name: str) -> str:
 class CompiledMessage:
     """A message that can be rendered."""
 
-    templates: Mapping[str, Template]
+    parts: Mapping[str, Template]
+    by_channel: Mapping[str, Mapping[str, Template]]
 
     @classmethod
     def of(cls, message: Message) -> CompiledMessage:
         """Raises MessageFailed with the part and the line. Parts whose name ends with html are escaped as such."""
-        return cls({name: _compile(name, source) for name, source in message.parts.items()})
+        own = {channel: _compiled(parts) for channel, parts in message.by_channel.items()}
+        return cls(_compiled(message.parts), own)
 
-    def render(self, context: Mapping[str, Any]) -> dict[str, str]:
-        """The texts. Raises MessageFailed with the part and the line."""
-        return {name: _render(name, template, context) for name, template in self.templates.items()}
+    def render(self, channels: Iterable[str], context: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+        """Channel -> part -> text. Raises MessageFailed with the part and the line."""
+        found: dict[str, dict[str, str]] = {}
+        known: dict[int, str] = {}
+        for channel in channels:
+            templates = {**self.parts, **self.by_channel.get(channel, {})}
+            for name, template in templates.items():
+                if id(template) not in known:
+                    known[id(template)] = _render(name, template, context)
+            found[channel] = {name: known[id(template)] for name, template in templates.items()}
+        return found
+
+
+def _compiled(parts: Mapping[str, str]) -> dict[str, Template]:
+    return {name: _compile(name, source) for name, source in parts.items()}
 
 
 def _compile(name: str, source: str) -> Template:
-    environment = _HTML if name.endswith("html") else _PLAIN
+    chosen = _HTML if name.endswith("html") else _PLAIN
     try:
-        tree = _Checked().visit(environment.parse(source))
-        code = environment.compile(tree, name, _file(name))
-        return Template.from_code(environment, code, dict(environment.globals))
+        tree = Checked().visit(chosen.parse(source))
+        code = chosen.compile(tree, name, _file(name))
+        return Template.from_code(chosen, code, dict(chosen.globals))
     except TemplateSyntaxError as error:
         raise MessageFailed(f"{name}, line {error.lineno}: {error.message}") from error
     except (RecursionError, SyntaxError, MemoryError) as error:
         raise MessageFailed(f"{name}: too deep") from error
+    except Exception as error:
+        raise MessageFailed(f"{name}: {_words(error)}") from error
 
 
 def _render(name: str, template: Template, context: Mapping[str, Any]) -> str:
     pieces: list[str] = []
     size = 0
     try:
-        for piece in template.generate({**context, _STEPS: [MAX_STEPS]}):
+        for piece in template.generate({**context, STEPS: [MAX_STEPS]}):
             size += len(piece)
             if size > MAX_SIZE:
-                raise _Broken(f"more than {MAX_SIZE:,} characters")
+                raise Broken(f"more than {MAX_SIZE:,} characters")
             pieces.append(piece)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-        raise MessageFailed(f"{_place(error, template, name)}: {str(error) or type(error).__name__}") from error
+    except Exception as error:
+        raise MessageFailed(f"{_place(error, template, name)}: {_words(error)}") from error
     return "".join(pieces)
 
 
+def _words(error: Exception) -> str:
+    return str(error)[:300] or type(error).__name__
+
+
 class Messages:
-    """Renders messages, and compiles each one once."""
+    """Renders the messages of a plan, each of which is compiled once, when the plan is made."""
 
-    def __init__(self) -> None:
-        self._compiled: dict[int, tuple[Message, CompiledMessage]] = {}
+    def __init__(self, messages: Iterable[Message]) -> None:
+        self._found = {id(message): (message, _compiled_or_why(message)) for message in messages}
 
-    def render(self, message: Message, context: Mapping[str, Any]) -> Mapping[str, str]:
-        """See `decide.Render`."""
-        known = self._compiled.get(id(message))
-        if known is None:
-            known = self._compiled[id(message)] = (message, CompiledMessage.of(message))
-        return known[1].render(context)
+    def render(
+        self, message: Message, channels: Iterable[str], context: Mapping[str, Any]
+    ) -> Mapping[str, Mapping[str, str]]:
+        """See `decide.Render`. Raises KeyError for a message that is not of the plan."""
+        _, found = self._found[id(message)]
+        if isinstance(found, str):
+            raise MessageFailed(found)
+        return found.render(channels, context)
+
+
+def _compiled_or_why(message: Message) -> CompiledMessage | str:
+    """A message that cannot be compiled fails whenever it would be sent; the others of its plan go on."""
+    try:
+        return CompiledMessage.of(message)
+    except MessageFailed as failed:
+        return str(failed)

@@ -11,7 +11,7 @@ import msgspec
 
 from config.offers import FixedOffer, LadderOffer, LinearOffer, Offer
 from streams.campaigns.inputs import Facts
-from streams.campaigns.state import Given, Told
+from streams.campaigns.state import Assignment, Given
 
 Kind = Literal["event", "churn"]
 CENTS: Final = 100
@@ -28,21 +28,24 @@ def rung_of(offer: Offer, kind: Kind, score: float) -> int:
     return 0
 
 
-def given(offer: Offer, kind: Kind, facts: Facts, told: Told | None, now_s: float) -> Given | None:
+def given(offer: Offer, kind: Kind, facts: Facts, assigned: Assignment | None, now_s: float) -> Given | None:
     """What a user is offered now; None if there is no score to decide by.
 
-    Within `fixed_for` of an earlier offer it is not better than that one: waiting does not pay.
+    Within `fixed_for` of an earlier offer of the same unit it is not better than that one: waiting does not pay. An
+    offer that was held down does not begin that time anew.
     """
     rung = 0
     if not isinstance(offer, FixedOffer):
-        said = facts.said.get(offer.prediction)
-        if said is None or said.score is None:
+        score = facts.scores.get(offer.prediction)
+        if score is None or score.score is None:
             return None
-        rung = rung_of(offer, kind, said.score)
+        rung = rung_of(offer, kind, score.score)
     value = offer.values_offered[rung]
-    if told is not None and told.offer is not None and now_s - told.offered_s < offer.fixed_for_s:
-        value = min(value, told.offer.value)
-    return Given(value, offer.unit, rung, offer.cost(value))
+    fixed = assigned.fixed.get(offer.unit) if assigned is not None else None
+    is_held_down = fixed is not None and now_s - fixed.since_s < offer.fixed_for_s and fixed.value < value
+    if fixed is not None and is_held_down:
+        value = fixed.value
+    return Given(value, offer.unit, rung, offer.cost(value), is_held_down)
 
 
 def cents(amount: float) -> int:

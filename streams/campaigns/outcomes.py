@@ -6,52 +6,77 @@ A user counts when the window has closed, so that figures do not depend on when 
 
 from __future__ import annotations
 
-from config.campaigns import Rules
+from typing import NamedTuple
+
+from config.campaigns import Conversion
 from streams.campaigns.inputs import Watched
 from streams.campaigns.plan import Plan, fulfils
-from streams.campaigns.state import LATE_S, Given, Occasion, Row, State, Tally, Told
+from streams.campaigns.state import Assignment, Book, Books, Fixed, Given, Occasion, Row, Tally
 
 
-def assign(row: Row, id_: str, rules: Rules, occasion: Occasion, arm: str, offer: Given | None, now_s: float) -> Told:
+class Drawn(NamedTuple):
+    """What was decided for a user: a group, and an offer."""
+
+    arm: str
+    offer: Given | None
+    version: int
+    window_s: float
+    """Of the conversion, of that version."""
+
+
+def assign(row: Row, book: Book, id_: str, occasion: Occasion, drawn: Drawn, now_s: float) -> Assignment:
     """Note a message, sent or withheld for the comparison; the first one begins the window."""
-    told = row.told.get(id_)
-    if told is None:
+    arm, offer, version, window_s = drawn
+    found = row.assigned.get(id_)
+    if found is None:
         rung = -1 if offer is None else offer.rung
-        told = row.told[id_] = Told(occasion.key, occasion.at_s, now_s, now_s, arm, rung)
-        row.closes_s[id_] = now_s + rules.conversion.window_s + LATE_S
-    told.key, told.last_s = occasion.key, now_s
+        until_s = now_s + window_s
+        found = row.assigned[id_] = Assignment(version, occasion.key, occasion.at_s, now_s, now_s, until_s, arm, rung)
+        book.move(book.open, version, 1)
+    found.key, found.last_s = occasion.key, now_s
     if occasion.kind != "step":
-        told.trigger_s = occasion.at_s
+        found.trigger_s = occasion.at_s
     if offer is not None:
-        told.offered_s, told.offer = now_s, offer
-    return told
+        found.offer = offer
+        if not offer.is_held_down:
+            found.fixed[offer.unit] = Fixed(offer.value, now_s)
+    return found
 
 
 def convert(row: Row, plan: Plan, event: Watched) -> bool:
     """Count an event that campaigns are judged by. True if it counted anywhere."""
     found = False
     for id_ in plan.conversions.get(event.event, ()):
-        told, rules = row.told.get(id_), plan.rules(id_)
-        if told is None or rules is None or not told.is_open:
+        assigned = row.assigned.get(id_)
+        rules = plan.rules(id_, assigned.version) if assigned is not None else None
+        if assigned is None or rules is None or not assigned.is_open:
             continue
         conversion = rules.conversion
-        inside = told.first_s <= event.at_s < told.first_s + conversion.window_s
+        inside = conversion.event == event.event and assigned.first_s <= event.at_s < assigned.until_s
         if not inside or not fulfils(conversion.where, event.properties):
             continue
-        given = event.properties.get(conversion.revenue) if conversion.revenue is not None else None
-        revenue = float(given) if isinstance(given, int | float) and not isinstance(given, bool) else 0.0
-        if not told.converted and told.offer is not None and told.arm == "treated":
-            told.cost = told.offer.used(revenue)
-        told.converted += 1
-        told.revenue += revenue
+        revenue = _revenue(conversion, event)
+        if not assigned.converted and assigned.offer is not None and assigned.arm == "treated":
+            assigned.cost = assigned.offer.used(revenue) if conversion.revenue_is == "before_offer" else 0.0
+        assigned.converted += 1
+        assigned.revenue += revenue
         found = True
     return found
 
 
-def close(row: Row, state: State, id_: str) -> None:
+def _revenue(conversion: Conversion, event: Watched) -> float:
+    given = event.properties.get(conversion.revenue) if conversion.revenue is not None else None
+    return float(given) if isinstance(given, int | float) and not isinstance(given, bool) else 0.0
+
+
+def close(row: Row, books: Books, plan: Plan, id_: str) -> None:
     """The window is over: the user counts from now on."""
-    del row.closes_s[id_]
-    told = row.told[id_]
-    told.is_open = False
-    tallies = state.tallies.setdefault(id_, {})
-    tallies.setdefault(f"{told.arm}:{told.rung}", Tally()).add(told.converted, told.revenue, told.cost)
+    assigned = row.assigned[id_]
+    assigned.is_open = False
+    book = books.change(id_)
+    book.move(book.open, assigned.version, -1)
+    rules = plan.rules(id_, assigned.version)
+    if rules is not None:
+        name = f"{assigned.arm}:{assigned.rung}:{assigned.version}"
+        cap = rules.conversion.revenue_cap
+        book.tallies.setdefault(name, Tally()).add(assigned.converted, assigned.revenue, assigned.cost, cap)

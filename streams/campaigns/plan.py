@@ -4,96 +4,151 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
+from typing import Final, Literal, TypeAlias
 
-from config.campaigns import Campaign, EventConsent, Messaging, Rules
+from config.campaigns import Campaign, EventConsent, Message, Messaging
 from config.conditions import Condition
 from config.filters import Filter
-from config.journeys import Journey, SplitStep, WaitUntilStep
+from config.journeys import Journey, SendStep, SplitStep, WaitUntilStep
+from config.offers import LadderOffer, LinearOffer
 from config.times import EventTrigger
 from streams.campaigns.offers import Kind
 from streams.core.goals import condition_holds
 
+Activity: TypeAlias = Literal["on", "dry", "paused", "archived", "early", "over"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What people have decided about a campaign or journey as a whole, whatever its version."""
+
+    state: Literal["on", "dry", "paused", "archived"] = "on"
+    """dry: everything is decided and counted, and nothing leaves."""
+    since_s: float = -inf
+    """Since when; also when it is put on again. No two have the same."""
+    created_s: float = -inf
+    """When the first version was made."""
+
+
+_ON: Final = Standing()
+
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """What is in force. Archived campaigns and journeys may be left out, when nobody waits in them any more."""
+    """What is known. Archived campaigns and journeys may be left out, when nobody is in them any more."""
 
     messaging: Messaging
-    campaigns: Mapping[str, Campaign] = field(default_factory=dict)
+    campaigns: Mapping[str, Mapping[int, Campaign]] = field(default_factory=dict)
+    """Id -> version -> definition; the highest is in force, older ones are for users who are in them (`Book.inside`,
+    `Book.open`)."""
     journeys: Mapping[str, Mapping[int, Journey]] = field(default_factory=dict)
-    """Id -> version -> journey; the highest is in force, older ones are for users who are in them. Ids are those of
-    campaigns, too: each is used once."""
+    """Likewise; an id is that of a campaign or of a journey."""
+    standings: Mapping[str, Standing] = field(default_factory=dict)
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     """Kind of each prediction."""
 
 
 class Plan:
-    """See the module."""
+    """See the module. Raises ValueError for definitions that contradict each other."""
 
     def __init__(self, definitions: Definitions) -> None:
         self.messaging = definitions.messaging
-        self.campaigns = dict(definitions.campaigns)
-        self.journeys = {id_: dict(versions) for id_, versions in definitions.journeys.items() if versions}
+        self.versions: dict[str, dict[int, Campaign | Journey]] = {}
+        for group in (definitions.campaigns, definitions.journeys):
+            for id_, versions in group.items():
+                if id_ in self.versions:
+                    raise ValueError(f"a campaign and a journey have the same id {id_!r}")
+                self.versions[id_] = {version: versions[version] for version in sorted(versions)}
+        self.standings = dict(definitions.standings)
         self.kinds = dict(definitions.kinds)
-        current: dict[str, Rules] = {**self.campaigns, **{id_: self.current(id_)[1] for id_ in self.journeys}}
-        if len(current) < len(self.campaigns) + len(self.journeys):
-            raise ValueError("a campaign and a journey have the same id")
-        self.order = sorted(current, key=lambda id_: (-current[id_].priority, id_))
-        """Ids of all, those that go first first."""
-        self._rank = {id_: rank for rank, id_ in enumerate(self.order)}
+        for prediction in self._priced():
+            if prediction not in self.kinds:
+                raise ValueError(f"an offer goes by the prediction {prediction!r}, of which the kind is not known")
+        current = {id_: self.current(id_)[1] for id_ in self.versions}
+        order = sorted(current, key=lambda id_: (-current[id_].priority, id_))
+        self._rank = {id_: rank for rank, id_ in enumerate(order)}
         self.on_segment: dict[str, list[str]] = {}
-        """Segment -> ids of campaigns and journeys that its crossings may begin, in order."""
+        """Segment -> ids of campaigns and journeys that its crossings may begin, those that go first first."""
         self.on_event: dict[str, list[str]] = {}
         """Event -> ids of campaigns that it may begin, in order."""
         self.conversions: dict[str, list[str]] = {}
-        """Event -> ids of campaigns and journeys that are judged by it."""
-        for id_ in self.order:
+        """Event -> ids of campaigns and journeys of which some version is judged by it."""
+        for id_ in order:
             rules = current[id_]
             trigger = rules.trigger if isinstance(rules, Campaign) else "enter"
             if isinstance(trigger, str):
                 self.on_segment.setdefault(rules.segment, []).append(id_)
             elif isinstance(trigger, EventTrigger):
                 self.on_event.setdefault(trigger.event, []).append(id_)
-            self.conversions.setdefault(rules.conversion.event, []).append(id_)
-
+            for event in dict.fromkeys(each.conversion.event for each in self.versions[id_].values()):
+                self.conversions.setdefault(event, []).append(id_)
         self.segments = self._segments()
         """Segments whose crossings matter; those of others can be passed over."""
 
-    def current(self, id_: str) -> tuple[int, Journey]:
-        """The version of a journey that is in force."""
-        version = max(self.journeys[id_])
-        return version, self.journeys[id_][version]
+    def current(self, id_: str) -> tuple[int, Campaign | Journey]:
+        """The version that is in force. Raises KeyError."""
+        version = next(reversed(self.versions[id_]))
+        return version, self.versions[id_][version]
 
-    def rules(self, id_: str) -> Rules | None:
-        """The campaign or journey of that id; None if there is none."""
-        if id_ in self.campaigns:
-            return self.campaigns[id_]
-        return self.current(id_)[1] if id_ in self.journeys else None
+    def rules(self, id_: str, version: int | None = None) -> Campaign | Journey | None:
+        """The campaign or journey of that id and version (None: the one in force); None if there is none."""
+        versions = self.versions.get(id_)
+        if versions is None:
+            return None
+        return versions.get(version) if version is not None else self.current(id_)[1]
+
+    def journey(self, id_: str, version: int) -> Journey | None:
+        """The version of a journey on which a user is; None if it was taken away."""
+        found = self.rules(id_, version)
+        return found if isinstance(found, Journey) else None
 
     def rank(self, id_: str) -> int:
         """Its place in the order."""
         return self._rank.get(id_, len(self._rank))
 
+    def standing(self, id_: str) -> Standing:
+        """What people have decided of it as a whole."""
+        return self.standings.get(id_, _ON)
+
+    def activity(self, id_: str, now_s: float) -> Activity:
+        """Whether it sends now: by its standing, and by the times of the version in force for users of all."""
+        state, rules = self.standing(id_).state, self.rules(id_)
+        if rules is None:
+            return "archived"
+        if state in ("archived", "paused"):
+            return state
+        if now_s >= rules.ends_s:
+            return "over"
+        return "early" if now_s < rules.starts_s else state
+
+    def messages(self) -> Iterator[Message]:
+        """Of every version."""
+        for each in self._all():
+            if isinstance(each, Campaign):
+                yield each.message
+            else:
+                yield from (step.send for step in each.steps.values() if isinstance(step, SendStep))
+
     # --- what others provide -----------------------------------------------------------------------------------------
 
     def filters(self) -> dict[str, Filter]:
         """Name -> filter: those that hold for a user are in `Facts.fits`."""
-        found = {id_: each.filter for id_, each in self.campaigns.items() if each.filter is not None}
-        for id_, versions in self.journeys.items():
-            for version, journey in versions.items():
-                if journey.filter is not None:
-                    found[entry_filter(id_, version)] = journey.filter
-                for step_id, step in journey.steps.items():
+        found: dict[str, Filter] = {}
+        for id_, versions in self.versions.items():
+            rules = self.current(id_)[1]
+            if rules.filter is not None:
+                found[id_] = rules.filter
+            for version, each in versions.items():
+                for step_id, step in each.steps.items() if isinstance(each, Journey) else ():
                     if isinstance(step, SplitStep):
-                        for index, way in enumerate(step.ways):
-                            found[way_filter(id_, version, step_id, index)] = way.when
+                        for index, path in enumerate(step.paths):
+                            found[path_filter(id_, version, step_id, index)] = path.when
         return found
 
     def _segments(self) -> frozenset[str]:
         waited = {name for step in self._waits() for name in (step.until.enters, step.until.leaves) if name is not None}
-        own = {each.segment for each in self.campaigns.values()}
-        own |= {each.segment for versions in self.journeys.values() for each in versions.values()}
-        return frozenset(own | waited)
+        return frozenset(waited | {each.segment for each in self._all()})
 
     def events(self) -> dict[str, frozenset[str]]:
         """Event -> its properties: what shards have to publish into the topic (`Watched`)."""
@@ -117,23 +172,24 @@ class Plan:
         return frozenset(asked | {each.conversion.event for each in self._all()})
 
     def _all(self) -> Iterator[Campaign | Journey]:
-        yield from self.campaigns.values()
-        for versions in self.journeys.values():
+        for versions in self.versions.values():
             yield from versions.values()
 
     def _waits(self) -> Iterator[WaitUntilStep]:
-        for versions in self.journeys.values():
-            for journey in versions.values():
-                yield from (step for step in journey.steps.values() if isinstance(step, WaitUntilStep))
+        for each in self._all():
+            if isinstance(each, Journey):
+                yield from (step for step in each.steps.values() if isinstance(step, WaitUntilStep))
+
+    def _priced(self) -> Iterator[str]:
+        """Predictions by which offers go."""
+        for each in self._all():
+            steps = each.steps.values() if isinstance(each, Journey) else ()
+            offers = [each.offer] if isinstance(each, Campaign) else [s.offer for s in steps if isinstance(s, SendStep)]
+            yield from (offer.prediction for offer in offers if isinstance(offer, LadderOffer | LinearOffer))
 
 
-def entry_filter(journey: str, version: int) -> str:
-    """Name of a journey's filter."""
-    return f"{journey}@{version}"
-
-
-def way_filter(journey: str, version: int, step: str, index: int) -> str:
-    """Name of the filter of one way of a split."""
+def path_filter(journey: str, version: int, step: str, index: int) -> str:
+    """Name of the filter of one path of a split."""
     return f"{journey}@{version}/{step}/{index}"
 
 

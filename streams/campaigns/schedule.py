@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Literal
@@ -10,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 from config.campaigns import Campaign
 from config.times import WEEKDAYS, OnceTrigger, RecurringTrigger
-from streams.campaigns.state import State
+from streams.campaigns.plan import Plan
+from streams.campaigns.state import Books
 
 Period = Literal["minute", "hour", "day", "month", "total"]
 
@@ -35,28 +35,30 @@ def latest_time(trigger: OnceTrigger | RecurringTrigger, now_s: float) -> float 
     raise AssertionError("every trigger has a day within a month")
 
 
-def due_times(campaigns: Mapping[str, Campaign], state: State, now_s: float) -> list[tuple[str, float]]:
+def due_times(plan: Plan, books: Books, now_s: float) -> list[tuple[str, float]]:
     """Scheduled campaigns that have to go out now, with their times: `Member` of each member, and then `done`.
 
-    Of several times that were missed only the last counts, and none that is stale, was passed while the campaign was
-    not active, or was before the campaign was first seen here.
+    Of several times that were missed only the last counts, and none that is stale, or was before the campaign was made
+    or last put on.
     """
     found = []
-    for id_, campaign in campaigns.items():
-        if isinstance(campaign.trigger, OnceTrigger | RecurringTrigger):
-            at_s = latest_time(campaign.trigger, now_s)
-            last_s = -inf if at_s is None else at_s
-            is_active = not (campaign.paused or campaign.archived) and campaign.starts_s <= now_s < campaign.ends_s
-            if id_ not in state.scheduled or not is_active or now_s - last_s > campaign.max_trigger_age_s:
-                state.scheduled[id_] = last_s
-            elif last_s > state.scheduled[id_]:
-                found.append((id_, last_s))
+    for id_ in plan.versions:
+        campaign = plan.rules(id_)
+        trigger = campaign.trigger if isinstance(campaign, Campaign) else None
+        if not isinstance(campaign, Campaign) or not isinstance(trigger, OnceTrigger | RecurringTrigger):
+            continue
+        at_s = latest_time(trigger, now_s)
+        standing = plan.standing(id_)
+        begin_s = max(standing.since_s, standing.created_s, campaign.starts_s, now_s - campaign.max_trigger_age_s)
+        is_active = plan.activity(id_, now_s) in ("on", "dry")
+        if is_active and at_s is not None and at_s >= begin_s and at_s > books.of(id_).scheduled_s:
+            found.append((id_, at_s))
     return found
 
 
-def done(state: State, campaign: str, at_s: float) -> None:
+def done(books: Books, campaign: str, at_s: float) -> None:
     """All members have had their turn."""
-    state.scheduled[campaign] = at_s
+    books.change(campaign).scheduled_s = at_s
 
 
 def _is_on(trigger: RecurringTrigger, weekday: int, day: int) -> bool:

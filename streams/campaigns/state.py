@@ -1,7 +1,11 @@
-"""What is stored: a row of each user, and the state of a partition. Both are msgpack, and written with every commit."""
+"""What is stored: a row of each user, a book of each campaign, and the state of a partition; msgpack all of them.
+
+A commit writes the rows and books that a batch has changed, and the state, which is small.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
 from math import inf
 from typing import Any, Final
 
@@ -11,6 +15,8 @@ HOUR_S: Final = 3_600.0
 LATE_S: Final = 3_600.0
 """For so long after a window has closed, events from within it may still come."""
 HOURS_KEPT: Final = 168
+SEEN_KEPT: Final = 32
+"""Watched events of a user that are known when a shard says them again under another generation."""
 
 
 class Occasion(msgspec.Struct, frozen=True, array_like=True):
@@ -28,10 +34,15 @@ class Occasion(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Waiting(msgspec.Struct, array_like=True):
-    """A message that was held back until a better time."""
+    """An occasion that was held back until a better time."""
 
     occasion: Occasion
     due_s: float
+    """Infinity: until its turn comes."""
+    since_s: float
+    """Time of the first occasion that waits here: its place in the queue."""
+    why: str
+    """moment, behind, quiet, rate."""
 
 
 class Given(msgspec.Struct, frozen=True, array_like=True):
@@ -43,15 +54,26 @@ class Given(msgspec.Struct, frozen=True, array_like=True):
     """Its place on the ladder of this moment, whatever an earlier offer allows."""
     cost: float
     """If it is used."""
+    is_held_down: bool = False
+    """Whether an earlier offer kept it from being better."""
 
     def used(self, revenue: float) -> float:
         """What it cost with an order of that revenue."""
         return self.value / 100.0 * revenue if self.unit == "percent" and revenue > 0.0 else self.cost
 
 
-class Told(msgspec.Struct, array_like=True):
+class Fixed(msgspec.Struct, frozen=True, array_like=True):
+    """An offer that later ones of the same unit may not exceed for a while."""
+
+    value: float
+    since_s: float
+
+
+class Assignment(msgspec.Struct, array_like=True):
     """What a user got, or would have got, of one campaign or journey. Wall clock, but for `trigger_s`."""
 
+    version: int
+    """Of the campaign or journey at the first message: by it the user is judged."""
     key: str
     """Of the last occasion."""
     trigger_s: float
@@ -60,20 +82,27 @@ class Told(msgspec.Struct, array_like=True):
     """When the last message was sent or withheld for the sake of a comparison."""
     first_s: float
     """When the first one was: from here on the user is compared."""
+    until_s: float
+    """End of the window after the first."""
     arm: str
     """treated, control, holdout: drawn at the first, and kept."""
     rung: int
     """Of the offer at the first; -1: there was none."""
     sends: int = 0
-    offered_s: float = -inf
     offer: Given | None = None
     """The last one."""
+    fixed: dict[str, Fixed] = {}
+    """Unit -> the last offer that nothing held down."""
     converted: int = 0
     revenue: float = 0.0
     cost: float = 0.0
     """Of the offer, which the first conversion uses."""
     is_open: bool = True
     """Whether the window after the first is open."""
+
+    def closes_s(self) -> float:
+        """When the window is over for good; infinity once it is closed."""
+        return self.until_s + LATE_S if self.is_open else inf
 
 
 class At(msgspec.Struct, array_like=True):
@@ -88,9 +117,11 @@ class At(msgspec.Struct, array_like=True):
     since_s: float
     """When the step began."""
     due_s: float
-    """When the step ends by itself; infinity: never."""
+    """When the step ends by itself; infinity: never, or when its turn comes."""
     visits: int = 0
     """Steps so far: the same step may come again."""
+    why: str = ""
+    """Why a step is held up: behind, quiet, rate, paused, pace; empty: it is not."""
 
 
 class Row(msgspec.Struct, array_like=True):
@@ -98,25 +129,30 @@ class Row(msgspec.Struct, array_like=True):
 
     crossings: dict[str, tuple[int, float]] = {}
     """Segment -> sequence and time of the last crossing."""
+    seen: list[int] = []
+    """Hashes of the last watched events, oldest first."""
     sends_s: list[float] = []
     """Times of the messages within the longest cap, oldest first."""
-    told: dict[str, Told] = {}
+    assigned: dict[str, Assignment] = {}
     waiting: dict[str, Waiting] = {}
     journeys: dict[str, At] = {}
     entered_s: dict[str, float] = {}
     """Journey -> event time of the crossing that led into it last."""
     scheduled: dict[str, float] = {}
     """Scheduled campaign -> the last of its times at which the user was looked at."""
-    closes_s: dict[str, float] = {}
-    """Campaign or journey -> when the window after the first message is over for good."""
 
     def next_s(self) -> float:
         """When something is due; infinity if that is never."""
         return min(
             min((each.due_s for each in self.waiting.values()), default=inf),
             min((each.due_s for each in self.journeys.values()), default=inf),
-            min(self.closes_s.values(), default=inf),
+            min((each.closes_s() for each in self.assigned.values()), default=inf),
         )
+
+    def queued(self) -> dict[str, float]:
+        """Campaign or journey whose rate keeps the user waiting -> since when: first come, first served."""
+        found = {id_: each.since_s for id_, each in self.waiting.items() if each.why == "rate"}
+        return found | {id_: at.since_s for id_, at in self.journeys.items() if at.why == "rate"}
 
 
 class Tally(msgspec.Struct, array_like=True):
@@ -125,20 +161,26 @@ class Tally(msgspec.Struct, array_like=True):
     users: int = 0
     converted: int = 0
     revenue: float = 0.0
-    revenue_squares: float = 0.0
+    """All of it, before any cap."""
+    cost: float = 0.0
+    """Of the offers that were used."""
+    capped: int = 0
+    """Users whose revenue had a cap: only they are in the next two."""
     net: float = 0.0
-    """Revenue less the offers that were used."""
+    """Revenue up to the cap, less the offers that were used."""
     net_squares: float = 0.0
 
-    def add(self, converted: int, revenue: float, cost: float) -> None:
+    def add(self, converted: int, revenue: float, cost: float, cap: float | None) -> None:
         """One more user."""
-        net = revenue - cost
         self.users += 1
         self.converted += converted > 0
         self.revenue += revenue
-        self.revenue_squares += revenue * revenue
-        self.net += net
-        self.net_squares += net * net
+        self.cost += cost
+        if cap is not None:
+            net = min(revenue, cap) - cost
+            self.capped += 1
+            self.net += net
+            self.net_squares += net * net
 
     def __add__(self, other: Tally) -> Tally:
         ours, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
@@ -153,50 +195,100 @@ class Spent(msgspec.Struct, array_like=True):
     """From then on it counts no more; infinity: it always counts."""
 
 
+class Book(msgspec.Struct):
+    """What a partition knows of one campaign or journey."""
+
+    counts: dict[str, int] = {}
+    """What became of occasions (sent, or a reason) -> how often."""
+    steps: dict[str, int] = {}
+    """Of a journey: step -> how many have come to it."""
+    inside: dict[int, int] = {}
+    """Of a journey: version -> users who are in it."""
+    open: dict[int, int] = {}
+    """Version -> users whose window is open. An older version with nobody in either is needed no more."""
+    hours: dict[int, int] = {}
+    """Hour since 1970 of the occasion -> messages, of the last week."""
+    tallies: dict[str, Tally] = {}
+    """ARM:RUNG:VERSION -> sums."""
+    spent: dict[str, Spent] = {}
+    """Shared resource -> what was used of it."""
+    tripped_s: float | None = None
+    """When the standing began under which the breaker tripped here; under a later one it may send again."""
+    exhausted_s: float = -inf
+    """Until then the rate is known to be used up."""
+    alerted: dict[str, str] = {}
+    """Kind of alert -> the last one that was told, so that each is told once."""
+    scheduled_s: float = -inf
+    """The last of its times that is done or over."""
+
+    def count(self, what: str) -> None:
+        """One more."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def count_hour(self, at_s: float) -> None:
+        """One more message for an occasion of that time."""
+        hour = int(at_s // HOUR_S)
+        if hour not in self.hours:
+            newest = max(hour, *self.hours) if self.hours else hour
+            self.hours = {each: count for each, count in self.hours.items() if each > newest - HOURS_KEPT}
+            if hour <= newest - HOURS_KEPT:
+                return
+        self.hours[hour] = self.hours.get(hour, 0) + 1
+
+    def move(self, users: dict[int, int], version: int, by: int) -> None:
+        """Count users of a version (`inside` or `open`)."""
+        users[version] = users.get(version, 0) + by
+        if users[version] <= 0:
+            del users[version]
+
+
 class State(msgspec.Struct):
-    """What a partition knows beside its users."""
+    """What a partition knows beside its users and campaigns."""
 
     number: int = 0
-    """Of the next message: grows by one with each, so whoever takes them in ignores repetitions."""
+    """Of the last thing that was put out for channels: grows by one with each, so repetitions are known."""
+    read_s: float = -inf
+    """All that happened until then has been read: timers run to here."""
+    watched: dict[int, tuple[str, int]] = {}
+    """Shard -> generation, and the last number of `Watched` in it."""
     generation: str = ""
-    watched: int = -1
-    """The last number of `Watched` of that generation."""
-    spent: dict[str, Spent] = {}
-    tripped: set[str] = set()
-    """Campaigns and journeys that the breaker has paused, until a person lets them go on: they are taken out here."""
-    alerted: dict[str, int] = {}
-    """Campaign or journey -> hour since 1970 in which people were last told of a message that fails."""
-    counts: dict[str, dict[str, int]] = {}
-    """Campaign or journey -> what became of it (sent, or a reason) -> how often."""
-    steps: dict[str, dict[str, int]] = {}
-    """Journey -> step -> how many have come to it."""
-    hours: dict[str, dict[int, int]] = {}
-    """Campaign or journey -> hour since 1970 -> messages, of the last week."""
-    tallies: dict[str, dict[str, Tally]] = {}
-    """Campaign or journey -> ARM:RUNG -> sums."""
-    scheduled: dict[str, float] = {}
-    """Scheduled campaign -> the last of its times that is done or over."""
+    """Of the store, under which what is in `Book.spent` was granted."""
 
-    def count(self, id_: str, what: str) -> None:
-        """One more."""
-        counts = self.counts.setdefault(id_, {})
-        counts[what] = counts.get(what, 0) + 1
 
-    def count_hour(self, id_: str, now_s: float) -> None:
-        """One more message in this hour."""
-        hour = int(now_s // HOUR_S)
-        hours = self.hours.setdefault(id_, {})
-        if hour not in hours:
-            for old in [each for each in hours if each <= hour - HOURS_KEPT]:
-                del hours[old]
-        hours[hour] = hours.get(hour, 0) + 1
+class Books:
+    """The books of a partition; those that `change` gave are to be stored."""
+
+    def __init__(self, books: dict[str, Book]) -> None:
+        self._books = books
+        self.changed: dict[str, None] = {}
+        self.gone: dict[str, None] = {}
+
+    def keep(self, known: Container[str]) -> None:
+        """Leave out those of campaigns that are no more; they are in `gone`, to be deleted."""
+        for id_ in [id_ for id_ in self._books if id_ not in known]:
+            del self._books[id_]
+            self.changed.pop(id_, None)
+            self.gone[id_] = None
+
+    def __iter__(self) -> Iterator[tuple[str, Book]]:
+        return iter(list(self._books.items()))
+
+    def of(self, id_: str) -> Book:
+        """To look into."""
+        return self._books.get(id_) or Book()
+
+    def change(self, id_: str) -> Book:
+        """To write into."""
+        self.changed[id_] = None
+        return self._books.setdefault(id_, Book())
 
 
 _ROW: Final = msgspec.msgpack.Decoder(Row)
+_BOOK: Final = msgspec.msgpack.Decoder(Book)
 _STATE: Final = msgspec.msgpack.Decoder(State)
 
 
-def pack(value: Row | State) -> bytes:
+def pack(value: Row | Book | State) -> bytes:
     """As it is stored."""
     return msgspec.msgpack.encode(value)
 
@@ -204,6 +296,11 @@ def pack(value: Row | State) -> bytes:
 def unpack_row(data: bytes) -> Row:
     """What `pack` gave."""
     return _ROW.decode(data)
+
+
+def unpack_book(data: bytes) -> Book:
+    """What `pack` gave."""
+    return _BOOK.decode(data)
 
 
 def unpack_state(data: bytes) -> State:

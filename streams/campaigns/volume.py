@@ -1,4 +1,4 @@
-"""How many messages a campaign sends in a usual hour: what its breaker compares with."""
+"""How many messages a campaign sends in an hour of the day: what its breaker compares with."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ MIN_HOURS: Final = 24
 """Before a whole day has passed nothing is usual."""
 
 
-def usual_hour(hours: Sequence[Mapping[int, int]], now_s: float) -> float | None:
-    """The mean over the complete hours of the last week since the first message, of all partitions together.
+def usual_hours(hours: Sequence[Mapping[int, int]], now_s: float) -> dict[int, int] | None:
+    """Hour of the day (UTC) -> the most messages in it on one of the last seven days, of all partitions together.
 
-    `hours`: of each partition, hour since 1970 -> messages (`State.hours`). None while there are too few.
+    `hours`: of each partition, hour since 1970 of the occasion -> messages (`Book.hours`). The hour that is not over
+    does not count. None while there is less than a day to look at.
     """
     now = int(now_s // HOUR_S)
     totals: dict[int, int] = {}
@@ -22,5 +23,9 @@ def usual_hour(hours: Sequence[Mapping[int, int]], now_s: float) -> float | None
         for hour, count in partition.items():
             if now - HOURS_KEPT <= hour < now:
                 totals[hour] = totals.get(hour, 0) + count
-    length = now - min(totals, default=now)
-    return sum(totals.values()) / length if length >= MIN_HOURS else None
+    if now - min(totals, default=now) < MIN_HOURS:
+        return None
+    usual: dict[int, int] = {}
+    for hour, count in totals.items():
+        usual[hour % 24] = max(count, usual.get(hour % 24, 0))
+    return usual

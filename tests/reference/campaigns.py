@@ -1,6 +1,7 @@
 """Campaigns, slow and obvious: everything that ever happened is kept in lists, and each rule looks through them.
 
-Written from the rules in words (docs/adr/0014-campaigns.md), without the engine. Journeys are not in it.
+Written from what campaigns promise (docs/campaigns.md), sentence by sentence, and without the engine; the sentences
+stand above what they say. Journeys, breakers and several versions are not in it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Decision:
     key: str
     what: str
     value: float | None = None
+    wanted: float | None = None
+    """What the ladder alone would have given."""
     rung: int = -1
     cents: int = 0
     unit: str = ""
@@ -40,7 +43,7 @@ class Decision:
 
 @dataclass
 class Held:
-    """An occasion that waits."""
+    """An occasion that waits: for a time, for its turn (`due_s` is None), or for the rest of its moment."""
 
     user: str
     campaign: str
@@ -48,177 +51,262 @@ class Held:
     key: str
     at_s: float
     by_goal: bool
-    due_s: float
+    since_s: float
+    due_s: float | None = None
+    is_new: bool = True
 
 
 @dataclass
 class Reference:
-    """One partition. `control` and `holdout` say of a campaign and user (a user) whether chance has taken them."""
+    """One partition. `control` and `holdout` say whether chance has taken a user, `lot` who of two is first."""
 
     messaging: Messaging
     campaigns: dict[str, Campaign]
+    paused: set[str]
     control: Callable[[str, str], bool]
     holdout: Callable[[str], bool]
+    lot: Callable[[str, str], str]
     decisions: list[Decision] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     crossings: list[tuple[str, str, int]] = field(default_factory=list)
     events: list[tuple[int, float, Watched]] = field(default_factory=list)
-    """(decisions made before it, the clock, the event)"""
+    """(decisions made before it, up to when timers had run, the event)"""
     deletions: list[tuple[int, float, str]] = field(default_factory=list)
-    numbers: set[int] = field(default_factory=set)
+    closed: set[int] = field(default_factory=set)
+    """Places of first decisions whose window is over."""
     now_s: float = 0.0
+    timers_s: float = 0.0
 
-    def step(self, now_s: float, inputs: Sequence[Input], facts: dict[str, Facts]) -> None:
-        """The clock, and then inputs at that time."""
-        self.now_s = now_s
-        firsts = {user: min(held.due_s for held in self.held if held.user == user) for user in self._users_held()}
-        for user in sorted(firsts, key=lambda name: (firsts[name], name)):
-            self._do_due(user, facts)
+    def step(self, now_s: float, read_s: float, inputs: Sequence[Input], facts: dict[str, Facts]) -> None:
+        """The clock, then what is due, then those whose turn it is, then inputs at that time.
+
+        "Timers do not run ahead of what has been read."
+        """
+        self.now_s, self.timers_s = now_s, max(self.timers_s, min(read_s, now_s))
+        # Who is due first goes first: everything that is due of a user at once, by the earliest of it.
+        while due := [(at_s, user) for user in facts for at_s in self._times(user) if at_s <= self.timers_s]:
+            self._do_due(min(due)[1], facts)
+        for id_ in self.campaigns:
+            self._turns(id_, facts)
         for each in inputs:
-            if isinstance(each, Deleted):
-                self.deletions.append((len(self.decisions), now_s, each.user))
-                self.held = [held for held in self.held if held.user != each.user]
-                self.crossings = [crossing for crossing in self.crossings if crossing[0] != each.user]
-                for decision in self.decisions:
-                    decision.is_forgotten = decision.is_forgotten or decision.user == each.user
-                continue
+            self._take(each, facts)
+
+    def _take(self, each: Input, facts: dict[str, Facts]) -> None:
+        if isinstance(each, Deleted):
+            self._delete(each.user)
+        elif isinstance(each, Crossing | Watched):
             self._do_due(each.user, facts)
-            if isinstance(each, Crossing):
-                self._cross(each, facts)
-            elif isinstance(each, Watched):
-                self._watch(each, facts)
+            occasions = self._cross(each) if isinstance(each, Crossing) else self._watch(each)
+            for occasion in occasions:
+                self._hold(occasion)
+            if not each.more:
+                # Occasions of one moment are decided together, the most important first.
+                new = [held for held in self.held if held.user == each.user and held.is_new]
+                for held in sorted(new, key=lambda held: self._rank(held.campaign)):
+                    self._ask(held, facts)
+
+    def _delete(self, user: str) -> None:
+        """Nothing is kept of a user who is deleted."""
+        self.deletions.append((len(self.decisions), self.timers_s, user))
+        self.held = [held for held in self.held if held.user != user]
+        self.crossings = [crossing for crossing in self.crossings if crossing[0] != user]
+        for decision in self.decisions:
+            decision.is_forgotten = decision.is_forgotten or decision.user == user
+
+    def _rank(self, id_: str) -> tuple[int, str]:
+        return -self.campaigns[id_].priority, id_
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def _times(self, user: str) -> list[float]:
+        """When something of a user is due: what waits for a time, and ends of windows."""
+        waits = [held.due_s for held in self.held if held.user == user and held.due_s is not None]
+        return waits + [closes_s for place, closes_s in self._windows(user) if place not in self.closed]
+
+    def _windows(self, user: str) -> list[tuple[int, float]]:
+        found = []
+        for id_, campaign in self.campaigns.items():
+            for place, each in enumerate(self.decisions):
+                is_mine = each.user == user and each.campaign == id_ and each.what in KEPT and not each.is_forgotten
+                if is_mine:
+                    found.append((place, each.now_s + campaign.conversion.window_s + LATE_S))
+                    break
+        return found
+
+    def _do_due(self, user: str, facts: dict[str, Facts]) -> None:
+        """What is due of a user comes before what happens to them next, in the order of time, then of importance."""
+        while True:
+            self.closed |= {place for place, closes_s in self._windows(user) if closes_s <= self.timers_s}
+            mine = [held for held in self.held if held.user == user and held.due_s is not None]
+            due = [(held.due_s, self._rank(held.campaign), held) for held in mine if (held.due_s or 0) <= self.timers_s]
+            if not due:
+                return
+            self._ask(min(due, key=lambda each: each[:2])[2], facts)
+
+    def _turns(self, id_: str, facts: dict[str, Facts]) -> None:
+        """What the rate holds back goes in the order in which it came, as many as the period has room for."""
+        while queue := [held for held in self.held if held.campaign == id_ and held.due_s is None and not held.is_new]:
+            if not self._has_rate(id_):
+                return
+            self._ask(min(queue, key=lambda held: (held.since_s, self.lot(id_, held.user))), facts)
 
     # --- inputs ------------------------------------------------------------------------------------------------------
 
-    def _users_held(self) -> set[str]:
-        return {held.user for held in self.held}
-
-    def _in_order(self) -> list[tuple[str, Campaign]]:
-        return sorted(self.campaigns.items(), key=lambda item: (-item[1].priority, item[0]))
-
-    def _do_due(self, user: str, facts: dict[str, Facts]) -> None:
-        order = [id_ for id_, _ in self._in_order()]
-        while due := [held for held in self.held if held.user == user and held.due_s <= self.now_s]:
-            first = min(due, key=lambda held: (held.due_s, order.index(held.campaign)))
-            self.held.remove(first)
-            self._ask(user, first.campaign, first.kind, first.key, first.at_s, first.by_goal, facts[user])
-
-    def _cross(self, crossing: Crossing, facts: dict[str, Facts]) -> None:
-        name = (crossing.user, crossing.segment)
-        name = (crossing.user, crossing.segment)
-        seen = [number for user, segment, number in self.crossings if (user, segment) == name]
+    def _cross(self, crossing: Crossing) -> list[Held]:
+        """A crossing that is said again is not another one."""
+        user, segment = crossing.user, crossing.segment
+        seen = [number for who, where, number in self.crossings if (who, where) == (user, segment)]
         if seen and crossing.sequence <= max(seen):
-            return
-        self.crossings.append((crossing.user, crossing.segment, crossing.sequence))
+            return []
+        self.crossings.append((user, segment, crossing.sequence))
         way = "enter" if crossing.is_entry else "exit"
-        key = f"{crossing.segment} {crossing.sequence}"
-        for id_, campaign in self._in_order():
-            listens = campaign.segment == crossing.segment and campaign.trigger in (way, "both")
-            if listens and crossing.origin in campaign.origins:
-                self._begin(crossing.user, id_, way, key, crossing.at_s, crossing.caused_by_goal, facts)
+        key = f"{segment} {crossing.sequence}"
+        return [
+            Held(user, id_, way, key, crossing.at_s, crossing.caused_by_goal, crossing.at_s)
+            for id_, each in sorted(self.campaigns.items())
+            if each.segment == segment and each.trigger in (way, "both") and crossing.origin in each.origins
+        ]
 
-    def _watch(self, event: Watched, facts: dict[str, Facts]) -> None:
-        if event.number in self.numbers:
-            return
-        self.numbers.add(event.number)
-        self.events.append((len(self.decisions), self.now_s, event))
-        for id_, campaign in self._in_order():
-            if isinstance(campaign.trigger, EventTrigger) and campaign.trigger.event == event.event:
-                self._begin(event.user, id_, "event", f"event {event.number}", event.at_s, False, facts)
+    def _watch(self, event: Watched) -> list[Held]:
+        """An event that is said again, also under another number, is not another one."""
+        if any(event.message_id == other.message_id for _, _, other in self.events):
+            return []
+        self.events.append((len(self.decisions), self.timers_s, event))
+        return [
+            Held(event.user, id_, "event", f"event {event.message_id}", event.at_s, False, event.at_s)
+            for id_, each in sorted(self.campaigns.items())
+            if isinstance(each.trigger, EventTrigger) and each.trigger.event == event.event
+        ]
 
-    def _begin(
-        self, user: str, id_: str, kind: str, key: str, at_s: float, by_goal: bool, facts: dict[str, Facts]
-    ) -> None:
-        if any(held.user == user and held.campaign == id_ for held in self.held):
-            self.decisions.append(Decision(user, id_, self.now_s, at_s, key, "waiting"))
-        else:
-            self._ask(user, id_, kind, key, at_s, by_goal, facts[user])
+    def _hold(self, new: Held) -> None:
+        """A newer occasion takes the place of one that waits, and goes when that one would have gone."""
+        for old in self.held:
+            if (old.user, old.campaign) == (new.user, new.campaign):
+                self.replaced.append(new.campaign)
+                if new.at_s >= old.at_s:
+                    old.kind, old.key, old.at_s, old.by_goal = new.kind, new.key, new.at_s, new.by_goal
+                return
+        self.held.append(new)
 
-    def _ask(self, user: str, id_: str, kind: str, key: str, at_s: float, by_goal: bool, facts: Facts) -> None:
-        decision = Decision(user, id_, self.now_s, at_s, key, "")
-        found = self._what(decision, kind, by_goal, facts)
-        if isinstance(found, float):
-            decision.what = "waited"
-            self.held.append(Held(user, id_, kind, key, at_s, by_goal, found))
-        else:
+    def _ask(self, held: Held, facts: dict[str, Facts]) -> None:
+        self.held.remove(held)
+        decision = Decision(held.user, held.campaign, self.now_s, held.at_s, held.key, "")
+        found = self._what(decision, held, facts[held.user])
+        if isinstance(found, str):
             decision.what = found
-        self.decisions.append(decision)
+            self.decisions.append(decision)
+        else:
+            held.is_new, held.due_s = False, found
+            self.held.append(held)
 
-    # --- the rules ---------------------------------------------------------------------------------------------------
+    # --- the rules: a word is the reason, a time or None says to wait -------------------------------------------------
 
-    def _what(  # noqa: C901, PLR0911 - the rules one below the other
-        self, d: Decision, kind: str, by_goal: bool, facts: Facts
-    ) -> str | float:
-        campaign, now_s = self.campaigns[d.campaign], self.now_s
+    def _what(self, d: Decision, held: Held, facts: Facts) -> str | float | None:
+        campaign = self.campaigns[d.campaign]
+        # Both are checked again at the send: where users are, and whether they reached the goal.
+        found = self._is_over(d, held, campaign, facts)
+        if found is not None:
+            return found
         mine = [each for each in self.decisions if each.user == d.user and each.what in KEPT and not each.is_forgotten]
         before = [each for each in mine if each.campaign == d.campaign]
-        is_in = campaign.segment in facts.segments
-        goal_s = facts.latest_s.get(campaign.conversion.event)
-        if campaign.paused:
+        refused = self._bothered(d, campaign, facts, mine, before)
+        if refused is not None:
+            return refused
+        quiet_s = self._quiet_until(campaign, facts)
+        if quiet_s > self.now_s:
+            return "quiet" if quiet_s - d.at_s > campaign.max_trigger_age_s else quiet_s
+        # What is above the rate waits for its turn.
+        if not self._has_rate(d.campaign):
+            return "rate" if self._period_end()[d.campaign] - d.at_s > campaign.max_trigger_age_s else None
+        return self._offered(d, campaign, facts, before)
+
+    def _is_over(  # noqa: PLR0911 - the rules one below the other
+        self, d: Decision, held: Held, campaign: Campaign, facts: Facts
+    ) -> str | float | None:
+        if d.campaign in self.paused:
             return "inactive"
-        if now_s - d.at_s > campaign.max_trigger_age_s:
+        # Nothing begins for a crossing older than max_trigger_age by the wall clock.
+        if self.now_s - d.at_s > campaign.max_trigger_age_s:
             return "stale"
-        if is_in if kind == "exit" else not is_in:
+        # Nothing is decided on what was known longer ago than max_behind.
+        if self.now_s - facts.as_of_s > self.messaging.max_behind_s:
+            return "behind" if self.now_s + 60.0 - d.at_s > campaign.max_trigger_age_s else self.now_s + 60.0
+        is_in = campaign.segment in facts.segments
+        if is_in if held.kind == "exit" else not is_in:
             return "left"
         if campaign.filter is not None and d.campaign not in facts.fits:
             return "filter"
-        just_now = goal_s is not None and now_s - goal_s < campaign.skip_recent_goal_s
-        if campaign.skip_recent_goal_s > 0 and (by_goal or just_now):
+        # Users who just reached the goal (caused_by_goal, or within N days) are skipped.
+        goal_s = facts.latest_s.get(campaign.conversion.event)
+        just_now = goal_s is not None and self.now_s - goal_s < campaign.skip_recent_goal_s
+        if campaign.skip_recent_goal_s > 0 and (held.by_goal or just_now):
             return "goal"
+        return None
+
+    def _bothered(
+        self, d: Decision, campaign: Campaign, facts: Facts, mine: list[Decision], before: list[Decision]
+    ) -> str | None:
+        """Whom not to bother."""
         if before:
+            # Re-entry policy (once, always, after a time); cooldown per user.
             after_s = campaign.reentry.after_s
             if after_s is None or before[-1].key == d.key or d.at_s - before[-1].at_s < after_s:
                 return "again"
-            if now_s - before[-1].now_s < campaign.cooldown_s:
+            if self.now_s - before[-1].now_s < campaign.cooldown_s:
                 return "cooldown"
-        if not self._agreed(campaign, facts):
+        # The worlds here have channels `open` (nothing to agree to) and `mail` (the trait `mail` is true).
+        if "open" not in campaign.channels and facts.traits.get("mail") is not True:
             return "consent"
+        # Frequency caps over all campaigns: a control group of one does not use up what others may send.
         sends = [each.now_s for each in mine if each.what == "sent"]
-        if campaign.capped:
-            for cap in self.messaging.caps:
-                if sum(1 for at_s in sends if at_s > now_s - cap.within_s) >= cap.sends:
-                    return "caps"
-        held = self._held_back(d, campaign, facts)
-        return held if held is not None else self._offered(d, campaign, facts, before)
-
-    def _agreed(self, campaign: Campaign, facts: Facts) -> bool:
-        """The worlds here have channels `open` (nothing to agree to) and `mail` (the trait `mail` is true)."""
-        return "open" in campaign.channels or facts.traits.get("mail") is True
-
-    def _held_back(self, d: Decision, campaign: Campaign, facts: Facts) -> str | float | None:
-        hours = self.messaging.quiet_hours if campaign.quiet_hours == "default" else campaign.quiet_hours
-        if isinstance(hours, QuietHours):
-            zone = str(facts.traits.get("zone"))
-            end_s = first_loud_minute(hours, zone if zone in ZONES else "UTC", self.now_s)
-            if end_s > self.now_s:
-                return "quiet" if end_s - d.at_s > campaign.max_trigger_age_s else end_s
-        if campaign.rate is not None:
-            length_s = {"minute": 60, "hour": 3_600, "day": 86_400}[campaign.rate.per]
-            start_s = self.now_s // length_s * length_s
-            all_sends = [each for each in self.decisions if each.what == "sent" and each.campaign == d.campaign]
-            if sum(1 for each in all_sends if each.now_s >= start_s) >= campaign.rate.sends:
-                end_s = start_s + length_s
-                return "rate" if end_s - d.at_s > campaign.max_trigger_age_s else end_s
+        for cap in self.messaging.caps if campaign.capped else ():
+            if sum(1 for at_s in sends if at_s > self.now_s - cap.within_s) >= cap.sends:
+                return "caps"
         return None
+
+    def _quiet_until(self, campaign: Campaign, facts: Facts) -> float:
+        """Quiet hours in the user's time zone."""
+        hours = self.messaging.quiet_hours if campaign.quiet_hours == "default" else campaign.quiet_hours
+        if not isinstance(hours, QuietHours):
+            return self.now_s
+        zone = str(facts.traits.get("zone"))
+        return first_loud_minute(hours, zone if zone in ZONES else "UTC", self.now_s)
+
+    def _period_end(self) -> dict[str, float]:
+        lengths = {id_: _LENGTHS[each.rate.per] for id_, each in self.campaigns.items() if each.rate is not None}
+        return {id_: self.now_s // length_s * length_s + length_s for id_, length_s in lengths.items()}
+
+    def _has_rate(self, id_: str) -> bool:
+        rate = self.campaigns[id_].rate
+        if rate is None:
+            return True
+        start_s = self._period_end()[id_] - _LENGTHS[rate.per]
+        sent = [each for each in self.decisions if each.what == "sent" and each.campaign == id_]
+        return sum(1 for each in sent if each.now_s >= start_s) < rate.sends
 
     def _offered(self, d: Decision, campaign: Campaign, facts: Facts, before: list[Decision]) -> str:
         offer = campaign.offer
         if offer is not None:
-            values: dict[int, float] = dict(enumerate(offer.values_offered))
-            score = facts.said["p"].score
+            score = facts.scores["p"].score
             edges = getattr(offer, "edges", ())
             if edges and score is None:
                 return "no_score"
             d.rung = sum(1 for edge in edges if score is not None and score >= edge)
-            d.value, d.unit = values[d.rung], offer.unit
-            if before and self.now_s - before[-1].now_s < offer.fixed_for_s and before[-1].value is not None:
-                d.value = min(d.value, before[-1].value)
+            d.wanted, d.unit = offer.values_offered[d.rung], offer.unit
+            # Fixed at the send, not improved for a user within N days: what was offered by right, and not only
+            # because of an earlier offer, is the most that is offered for N days.
+            by_right = [each for each in before if each.value is not None and each.value == each.wanted]
+            recent = [each for each in by_right if self.now_s - each.now_s < offer.fixed_for_s and each.unit == d.unit]
+            d.value = min([d.wanted, *(each.value for each in recent if each.value is not None)])
             d.cost = offer.cost(d.value)
             d.cents = round(d.cost * 100)
+            # With a budget: what was sent is what was spent.
             if offer.budget is not None and d.cents:
                 spent = sum(each.cents for each in self._spent(d.campaign, offer.budget.per))
                 if spent + d.cents > round(offer.budget.amount * 100):
                     return "budget"
+        # Control group, drawn after every rule at the moment of the would-be send; the global holdout.
         if self.holdout(d.user):
             return "holdout"
         return "control" if self.control(d.campaign, d.user) else "sent"
@@ -234,13 +322,16 @@ class Reference:
     # --- what came of it ---------------------------------------------------------------------------------------------
 
     def outcomes(self, campaign: str) -> list[tuple[str, int, bool, float, float]]:
-        """(arm, rung, converted, revenue, cost) of users whose window has closed."""
+        """(arm, rung, converted, revenue, cost) of users whose window has closed.
+
+        "By intention to treat per user from the first assignment."
+        """
         found = []
         conversion = self.campaigns[campaign].conversion
-        ends = [*self.deletions, (len(self.decisions), self.now_s, None)]
+        ends = [*self.deletions, (len(self.decisions), self.timers_s, None)]
         for user in sorted({decision.user for decision in self.decisions}):
             begin = 0
-            for end, end_now_s, who in ends:
+            for end, end_s, who in ends:
                 if who not in (user, None):
                     continue
                 mine = [
@@ -253,21 +344,21 @@ class Reference:
                     continue
                 place, first = mine[0]
                 until_s = first.now_s + conversion.window_s
-                if end_now_s < until_s + LATE_S:
+                if end_s < until_s + LATE_S:
                     continue
                 hits = [
                     (before, event)
-                    for before, now_s, event in self.events
+                    for before, timers_s, event in self.events
                     if event.user == user
                     and place < before <= end
                     and event.event == conversion.event
                     and first.now_s <= event.at_s < until_s
-                    and now_s < until_s + LATE_S
+                    and timers_s < until_s + LATE_S
                 ]
                 revenue = sum(_money(event.properties) for _, event in hits)
                 cost = 0.0
                 offers = [each for at, each in mine if hits and at < hits[0][0] and each.value is not None]
-                if offers and first.what == "sent":
+                if offers and first.what == "sent" and conversion.revenue_is == "before_offer":
                     first_revenue = _money(hits[0][1].properties)
                     last = offers[-1]
                     assert last.value is not None
@@ -275,6 +366,9 @@ class Reference:
                     cost = last.value / 100.0 * first_revenue if by_share else last.cost
                 found.append(("treated" if first.what == "sent" else first.what, first.rung, bool(hits), revenue, cost))
         return found
+
+
+_LENGTHS = {"minute": 60, "hour": 3_600, "day": 86_400}
 
 
 def _money(properties: Any) -> float:

@@ -7,7 +7,7 @@ from math import sqrt
 
 import pytest
 
-from streams.campaigns.chance import digest, is_control, is_held_out, unit, way_of
+from streams.core.chance import digest, is_control, is_held_out, path_of, unit
 
 USERS = [f"user-{number}" for number in range(40_000)]
 
@@ -36,18 +36,18 @@ def test_control_groups_holdout_and_splits_are_independent() -> None:
         "cart": [is_control("cart", user, 0.3) for user in USERS],
         "cart2": [is_control("cart2", user, 0.3) for user in USERS],
         "holdout": [is_held_out(user, 0.3) for user in USERS],
-        "split": [way_of("cart", "split", user, (0.3, 0.7)) == 0 for user in USERS],
-        "other": [way_of("cart", "other", user, (0.3, 0.7)) == 0 for user in USERS],
+        "split": [path_of("cart", "split", user, (0.3, 0.7)) == 0 for user in USERS],
+        "other": [path_of("cart", "other", user, (0.3, 0.7)) == 0 for user in USERS],
     }
     for (_, a), (_, b) in combinations(groups.items(), 2):
         assert within(sum(x and y for x, y in zip(a, b, strict=True)) / n, 0.09, n)
 
 
-def test_ways_of_a_split_get_their_shares() -> None:
-    ways = [way_of("j", "s", user, (0.2, 0.0, 0.5, 0.3)) for user in USERS]
+def test_paths_of_a_split_get_their_shares() -> None:
+    ways = [path_of("j", "s", user, (0.2, 0.0, 0.5, 0.3)) for user in USERS]
     for way, share in enumerate((0.2, 0.0, 0.5, 0.3)):
         assert within(ways.count(way) / len(USERS), share, len(USERS))
-    assert all(way_of("j", "s", user, (1.0, 0.0)) == 0 for user in USERS[:1_000])
+    assert all(path_of("j", "s", user, (1.0, 0.0)) == 0 for user in USERS[:1_000])
 
 
 def test_numbers_lie_below_one_and_parts_are_told_apart() -> None:

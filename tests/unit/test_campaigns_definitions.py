@@ -112,14 +112,17 @@ def test_a_mistake_in_a_campaign_is_told(given: dict[str, Any], words: str) -> N
         (
             {
                 "a": {"send": {"parts": {"b": "x"}}},
-                "b": {"shares": [{"share": 0.5, "then": "a"}, {"share": 0.5, "then": "end"}]},
+                "b": {"random_split": [{"share": 0.5, "then": "a"}, {"share": 0.5, "then": "end"}]},
             },
             "a wait on every way back",
         ),
-        ({"a": {"shares": [{"share": 0.5, "then": "end"}, {"share": 0.4, "then": "end"}]}}, "that are 1 together"),
+        (
+            {"a": {"random_split": [{"share": 0.5, "then": "end"}, {"share": 0.4, "then": "end"}]}},
+            "that are 1 together",
+        ),
         ({"a": {"wait": "10s"}}, "at least 1m"),
         ({"a": {"wait_until": {"event": "X", "enters": "y"}, "at_most": "1d"}}, "exactly one of event, enters"),
-        ({"a": {"sleep": "1d"}}, "a step: wait, wait_until, split, shares or send"),
+        ({"a": {"sleep": "1d"}}, "a step: wait, wait_until, split, random_split or send"),
         ({"end": {"wait": "1d"}}, "another id than 'end'"),
     ],
 )
@@ -149,11 +152,12 @@ def problems(
     campaign: dict[str, Any] | None = None,
     journey: dict[str, Any] | None = None,
     messaging: dict[str, Any] | None = None,
+    archived: tuple[str, ...] = (),
 ) -> list[str]:
     campaigns = {"c": read_campaign("c", CAMPAIGN | campaign)} if campaign is not None else {}
     journeys: dict[str, Journey] = {"j": read_journey("j", JOURNEY | journey)} if journey is not None else {}
     found: Messaging = read_messaging(MESSAGING | (messaging or {}))
-    return [str(problem) for problem in problems_of_campaigns(catalog, found, campaigns, journeys)]
+    return [str(problem) for problem in problems_of_campaigns(catalog, found, campaigns, journeys, archived)]
 
 
 def test_what_fits_the_catalog_is_not_refused(catalog: Catalog) -> None:
@@ -178,6 +182,7 @@ def test_what_fits_the_catalog_is_not_refused(catalog: Catalog) -> None:
             "campaigns.c.offer.values: found 10, 5; expected values that grow with the score",
         ),
         ({"offer": {"unit": "percent", "prediction": "trial", "most": 10}}, "cannot be used for targeting"),
+        ({"prediction": "trial"}, "campaigns.c.prediction"),
     ],
 )
 def test_what_does_not_fit_the_catalog_is_told(catalog: Catalog, given: dict[str, Any], words: str) -> None:
@@ -217,4 +222,25 @@ def test_consent_and_time_zone_rest_on_what_is_kept(catalog: Catalog) -> None:
 
 
 def test_what_is_archived_is_passed_over(catalog: Catalog) -> None:
-    assert problems(catalog, {"segment": "tip", "archived": True}) == []
+    assert problems(catalog, {"segment": "tip"}, archived=("c",)) == []
+
+
+@pytest.mark.parametrize("kind", ["email", "braze"])
+def test_what_reaches_people_asks_for_consent_or_says_that_it_does_not(kind: str) -> None:
+    with pytest.raises(CatalogError, match=f"consent beside kind: {kind}"):
+        read_messaging({"channels": {"mail": {"kind": kind}}})
+    assert read_messaging({"channels": {"mail": {"kind": kind, "consent": "none"}}}).channels["mail"].consent == "none"
+    with pytest.raises(CatalogError, match="or none \\(for everybody\\)"):
+        read_messaging({"channels": {"mail": {"kind": kind, "consent": "all"}}})
+
+
+def test_texts_of_a_channel_that_is_not_used_are_told(catalog: Catalog) -> None:
+    message = {"parts": {"body": "x"}, "by_channel": {"pushh": {"body": "y"}}}
+    (found,) = problems(catalog, {"message": message})
+    assert "campaigns.c.message.by_channel.pushh: found the channel 'pushh', which is not used" in found
+
+
+def test_a_message_speaks_of_the_prediction_that_is_named() -> None:
+    assert read_campaign("c", CAMPAIGN).speaks_of == "orders"
+    assert read_campaign("c", CAMPAIGN | {"segment": "top"}).speaks_of is None
+    assert read_campaign("c", CAMPAIGN | {"segment": "top", "prediction": "churn"}).speaks_of == "churn"

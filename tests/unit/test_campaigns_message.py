@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from config.campaigns import Message
-from streams.campaigns.decide import MessageFailed
 from streams.campaigns.message import MAX_SIZE, CompiledMessage, Messages
+from streams.campaigns.question import MessageFailed
 
 CONTEXT: dict[str, Any] = {
     "user": {"id": "u1", "name": "Ann <b>"},
@@ -25,7 +25,7 @@ CONTEXT: dict[str, Any] = {
 
 
 def rendered(template: str, part: str = "body") -> str:
-    return CompiledMessage.of(Message(parts={part: template})).render(CONTEXT)[part]
+    return CompiledMessage.of(Message(parts={part: template})).render(["open"], CONTEXT)["open"][part]
 
 
 def failure(template: str) -> str:
@@ -152,11 +152,54 @@ def test_the_worst_that_is_allowed_takes_seconds_and_not_hours() -> None:
 def test_a_part_may_be_long_but_not_longer() -> None:
     text = "{% for i in range(10) %}" + "x" * (MAX_SIZE // 10) + "{% endfor %}"
     assert len(text) > 20_000  # as code would make it; what people write has a bound of its own
-    compiled = CompiledMessage.of(Message.model_construct(parts={"body": text}))
-    assert len(compiled.render(CONTEXT)["body"]) == MAX_SIZE
+    compiled = CompiledMessage.of(Message.model_construct(parts={"body": text}, by_channel={}))
+    assert len(compiled.render(["open"], CONTEXT)["open"]["body"]) == MAX_SIZE
 
 
-def test_a_message_is_compiled_once() -> None:
-    messages, message = Messages(), Message(parts={"body": "{{ user.id }}"})
-    assert [messages.render(message, {"user": {"id": name}})["body"] for name in "abc"] == ["a", "b", "c"]
-    assert len(messages._compiled) == 1
+def test_messages_of_a_plan_are_compiled_when_it_is_made_and_one_that_cannot_be_fails_alone() -> None:
+    good, bad = Message(parts={"body": "{{ user.id }}"}), Message(parts={"body": "{% if %}"})
+    messages = Messages([good, bad])
+    assert messages.render(good, ["open"], {"user": {"id": "a"}}) == {"open": {"body": "a"}}
+    with pytest.raises(MessageFailed, match="body, line 1: Expected an expression"):
+        messages.render(bad, ["open"], {})
+
+
+def test_a_channel_has_texts_of_its_own() -> None:
+    message = Message(parts={"body": "Hello", "title": "T"}, by_channel={"push": {"body": "Hi"}, "mail": {"html": "x"}})
+    assert CompiledMessage.of(message).render(["push", "mail", "log"], {}) == {
+        "push": {"body": "Hi", "title": "T"},
+        "mail": {"body": "Hello", "title": "T", "html": "x"},
+        "log": {"body": "Hello", "title": "T"},
+    }
+
+
+def test_nobody_is_shown_what_is_none() -> None:
+    message = CompiledMessage.of(Message(parts={"body": "Hello {{ user.name }}"}))
+    with pytest.raises(MessageFailed, match="a value that is none cannot be shown"):
+        message.render(["open"], {"user": {"name": None}})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'some words' | truncate(2) }}",  # asserts
+        "{% for i in range(1e400) %}{% endfor %}",  # overflows
+        "{{ " + "9" * 5_000 + " }}",  # more digits than Python reads
+        "{{ 1e400 | int }}",
+        "{{ score | round('x') }}",
+        "{% for i in range(1, 5, 0) %}{% endfor %}",
+    ],
+)
+def test_whatever_a_template_makes_of_jinja_is_a_failed_message(template: str) -> None:
+    assert failure(template)
+
+
+def test_what_is_searched_compared_and_looked_up_counts() -> None:
+    """`in` over a long list, in a loop that is allowed, would take minutes; so would long chains of lookups."""
+    begin_s = process_time()
+    assert "rounds" in failure(
+        "{% set a = range(4000) | list %}{% for i in range(4900) %}{% if 'x' in a %}{% endif %}{% endfor %}"
+    )
+    assert "rounds" in failure("{% for i in range(4900) %}{% if i > 9999 %}{% endif %}{% endfor %}")
+    assert "rounds" in failure("{% for i in range(4900) %}{{ remembered.Cart.items[0] }}{% endfor %}")
+    assert process_time() - begin_s < 2.0

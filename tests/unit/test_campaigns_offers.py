@@ -10,10 +10,10 @@ import pytest
 from config.campaigns import Cap
 from config.offers import LadderOffer, LinearOffer
 from streams.campaigns.caps import is_capped, with_send
-from streams.campaigns.inputs import Crossing, Facts, Said, Watched
+from streams.campaigns.inputs import Crossing, Score, Watched
 from streams.campaigns.offers import cents, given, rung_of
-from streams.campaigns.state import Given, Tally, Told
-from tests.campaign_world import Service, campaign
+from streams.campaigns.state import Assignment, Fixed, Given, Tally
+from tests.campaign_world import Service, campaign, facts
 
 NOW_S = 1_790_000_000.0
 DAY_S = 86_400.0
@@ -34,16 +34,16 @@ def test_caps_count_messages_within_the_time_and_not_at_its_end() -> None:
 
 
 def ladder(**given_: Any) -> LadderOffer:
-    data = {"unit": "percent", "prediction": "p", "edges": [50, 75], "values": [20, 10, 0], "order_value": 40.0}
-    return LadderOffer.model_validate(data | given_, context={})
+    return LadderOffer.model_validate(written_ladder() | given_, context={})
 
 
-def told(value: float, at_s: float) -> Told:
-    return Told("k", 0.0, at_s, at_s, "treated", 0, offered_s=at_s, offer=Given(value, "percent", 0, 0.0))
+def before(value: float, at_s: float, unit: str = "percent") -> Assignment:
+    fixed = {unit: Fixed(value, at_s)}
+    return Assignment(1, "k", 0.0, at_s, at_s, at_s, "treated", 0, offer=Given(value, unit, 0, 0.0), fixed=fixed)
 
 
 @pytest.mark.parametrize(
-    ("score", "before", "age_days", "value"),
+    ("score", "earlier", "age_days", "value"),
     [
         (10.0, None, 0.0, 20.0),  # the lowest step
         (50.0, None, 0.0, 10.0),  # an edge belongs to the step above
@@ -54,18 +54,39 @@ def told(value: float, at_s: float) -> Told:
     ],
 )
 def test_an_offer_within_its_time_may_be_less_and_not_more(
-    score: float, before: float | None, age_days: float, value: float
+    score: float, earlier: float | None, age_days: float, value: float
 ) -> None:
-    earlier = None if before is None else told(before, NOW_S - age_days * DAY_S)
-    found = given(ladder(), "event", Facts(said={"p": Said(score)}), earlier, NOW_S)
+    assigned = None if earlier is None else before(earlier, NOW_S - age_days * DAY_S)
+    found = given(ladder(), "event", facts(scores={"p": Score(score)}), assigned, NOW_S)
     assert found is not None
     assert (found.value, found.cost) == (value, value * 0.4)
     assert found.rung == rung_of(ladder(), "event", score)
 
 
 def test_without_a_score_a_ladder_says_nothing() -> None:
-    for facts in (Facts(), Facts(said={"p": Said()})):
-        assert given(ladder(), "event", facts, None, NOW_S) is None
+    for ann in (facts(), facts(scores={"p": Score()})):
+        assert given(ladder(), "event", ann, None, NOW_S) is None
+
+
+def test_an_offer_in_percent_says_nothing_about_one_in_money() -> None:
+    found = given(ladder(unit="amount"), "event", facts(scores={"p": Score(10.0)}), before(1.0, NOW_S), NOW_S)
+    assert found == Given(20.0, "amount", 0, 20.0)
+
+
+def test_an_offer_that_was_held_down_does_not_hold_down_the_next_one() -> None:
+    """A user who comes every week would else be kept on the least that they were ever offered, for ever."""
+    service = Service.of({"c": campaign(offer=written_ladder())})
+    scores = [80.0, 10.0, 10.0, 10.0, 10.0, 10.0]
+    for week, score in enumerate(scores):
+        at_s = NOW_S + week * 7 * DAY_S
+        ann = facts("s", scores={"p": Score(score)})
+        service.step(at_s, [Crossing("ann", "s", True, 2 * week + 1, at_s, "live")], {"ann": ann})
+    # 0 on the first day holds for thirty days, and those after it do not renew it.
+    assert [send.offer.value for send in service.taken if send.offer] == [0.0, 0.0, 0.0, 0.0, 0.0, 20.0]
+
+
+def written_ladder() -> dict[str, Any]:
+    return {"unit": "percent", "prediction": "p", "edges": [50, 75], "values": [20, 10, 0], "order_value": 40.0}
 
 
 def test_a_sliding_scale_goes_the_way_of_the_prediction() -> None:
@@ -81,17 +102,19 @@ def test_cents_are_never_too_few() -> None:
     assert [cents(each) for each in (0.0, 0.1, 0.29, 1.001, 33.333, 1e6)] == [0, 10, 29, 101, 3_334, 100_000_000]
 
 
-def outcome(*orders: tuple[float, float], offer: dict[str, Any] | None = None, control: float = 0.0) -> Tally:
+def outcome(
+    *orders: tuple[float, float], offer: dict[str, Any] | None = None, control: float = 0.0, **given_: Any
+) -> Tally:
     """What is counted of a user with these orders (seconds after the message, value); the window is a day."""
-    conversion = {"event": "Order", "revenue": "value", "window": "1d"}
+    conversion = {"event": "Order", "revenue": "value", "window": "1d", "revenue_cap": 1_000.0} | given_
     service = Service.of({"c": campaign(conversion=conversion, offer=offer, control=control)})
-    facts: dict[str, Facts | None] = {"ann": Facts(segments=frozenset(["s"]))}
-    service.step(NOW_S, [Crossing("ann", "s", True, 1, NOW_S, "live")], facts)
+    ann = {"ann": facts("s")}
+    service.step(NOW_S, [Crossing("ann", "s", True, 1, NOW_S, "live")], ann)
     for number, (after_s, value) in enumerate(orders):
         at_s = NOW_S + after_s
-        service.step(at_s + 60.0, [Watched("ann", "Order", at_s, number, "g", str(number), {"value": value})], facts)
-    service.step(NOW_S + 2 * DAY_S, [], facts)
-    (found,) = service.now.tallies["c"].values()
+        service.step(at_s + 60.0, [Watched("ann", "Order", at_s, 0, "g", number, str(number), {"value": value})], ann)
+    service.step(NOW_S + 2 * DAY_S, [], ann)
+    (found,) = service.book("c").tallies.values()
     return found
 
 
@@ -115,3 +138,15 @@ def test_an_offer_is_used_by_the_first_order_alone() -> None:
 
 def test_the_control_group_was_offered_nothing_and_costs_nothing() -> None:
     assert outcome((5.0, 10.0), offer={"unit": "amount", "value": 3}, control=1.0).net == 10.0
+
+
+def test_revenue_that_is_told_after_the_offer_has_lost_it_already() -> None:
+    percent = {"unit": "percent", "value": 10, "order_value": 500.0}
+    assert outcome((5.0, 90.0), offer=percent, revenue_is="after_offer").net == 90.0
+    assert outcome((5.0, 90.0), offer=percent).net == 81.0
+
+
+def test_one_large_order_counts_up_to_the_cap() -> None:
+    found = outcome((5.0, 90.0), (6.0, 5_000.0), revenue_cap=100.0)
+    assert (found.revenue, found.net, found.capped) == (5_090.0, 100.0, 1)
+    assert outcome((5.0, 90.0), revenue_cap=None).capped == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, get_args
 
 import pytest
@@ -15,11 +16,11 @@ from config.journeys import Journey, SendStep
 from config.loader import loads
 from config.offers import LinearOffer
 from config.written import written
-from streams.campaigns.inputs import Crossing, Facts, Input, Member, Said, Watched
+from streams.campaigns.inputs import Crossing, Facts, Input, Member, Score, Watched
 from streams.campaigns.message import CompiledMessage
-from streams.campaigns.offers import preview
+from streams.campaigns.offers import Kind, preview
 from streams.campaigns.strategies.make import Language, Made, make, strategies
-from tests.campaign_world import OPEN, Service
+from tests.campaign_world import Service
 
 CATALOG = """
 version: 1
@@ -78,7 +79,7 @@ def test_every_message_reads_well(catalog: Catalog, strategy: str, language: Lan
         "offer": {"value": 15, "unit": "percent"},
         "remembered": {"Cart": {"items": ["socks", "hat"]}} if known else {},
     }
-    rendered = [CompiledMessage.of(message).render(context) for message in messages(made)]
+    rendered = [CompiledMessage.of(message).render(["open"], context)["open"] for message in messages(made)]
     for texts in rendered:
         assert all(text.strip() and "{" not in text and "None" not in text for text in texts.values())
         assert not any("  " in text.replace("\n", " ") for text in texts.values())
@@ -130,24 +131,25 @@ class Shop:
 
     made: Made
     service: Service = field(init=False)
-    facts: dict[str, Facts | None] = field(default_factory=dict)
+    facts: dict[str, Facts] = field(default_factory=dict)
     _sequences: dict[str, int] = field(default_factory=dict)
     _number: int = 0
 
     def __post_init__(self) -> None:
         definition = self.made.definition.model_copy(update={"control": 0.0})
+        kinds: dict[str, Kind] = {"orders": "event", "churn": "churn"}
         if isinstance(definition, Campaign):
-            self.service = Service.of({"it": definition}, messaging=OPEN)
+            self.service = Service.of({"it": definition}, kinds=kinds)
         else:
-            self.service = Service.of(journeys={"it": definition}, messaging=OPEN)
-        self.service.plan.kinds |= {"orders": "event", "churn": "churn"}
+            self.service = Service.of(journeys={"it": definition}, kinds=kinds)
 
     def know(self, user: str, score: float, *, is_in: bool = True, ordered_s: float | None = None) -> None:
         prediction = "churn" if self.made.id.endswith("churn") else "orders"
         latest = {} if ordered_s is None else {"Order": ordered_s}
         segments = frozenset([self.made.definition.segment] if is_in else [])
         fits = frozenset(self.service.plan.filters()) if is_in else frozenset()
-        self.facts[user] = Facts(segments, fits, {prediction: Said(score=score)}, {}, latest)
+        scores = {prediction: Score(score=score)}
+        self.facts[user] = Facts(inf, segments=segments, fits=fits, scores=scores, latest_s=latest)
 
     def cross(self, user: str, now_s: float, origin: str = "live") -> None:
         sequence = self._sequences[user] = self._sequences.get(user, 0) + 1
@@ -156,7 +158,7 @@ class Shop:
 
     def order(self, user: str, now_s: float) -> None:
         self._number += 1
-        self.tell(now_s, Watched(user, "Order", now_s, self._number, "g", f"m{self._number}", {"kind": "big"}))
+        self.tell(now_s, Watched(user, "Order", now_s, 0, "g", self._number, f"m{self._number}", {"kind": "big"}))
 
     def tell(self, now_s: float, *inputs: Input) -> None:
         self.service.step(now_s, inputs, self.facts)
@@ -209,8 +211,9 @@ def test_a_sliding_scale_does_not_reward_those_who_wait(catalog: Catalog) -> Non
     shop.tell(NOW_S, Member("ann", "it", NOW_S))
     shop.know("ann", 0.0)
     shop.tell(month_s, Member("ann", "it", month_s))
+    assert [value for _, _, value in shop.sent] == [5.0, 5.0]
     shop.tell(month_s + 31 * DAY_S, Member("ann", "it", month_s + 31 * DAY_S))
-    assert [value for _, _, value in shop.sent] == [5.0, 5.0, 5.0]
+    assert shop.sent[-1][2] == 20.0  # 62 days after the 5, and not 31 after what only followed from it
 
 
 def test_the_preview_of_a_sliding_scale_says_what_goes_to_those_who_would_come_anyway() -> None:

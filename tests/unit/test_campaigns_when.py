@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from config.times import OnceTrigger, QuietHours, RecurringTrigger
+from streams.campaigns.plan import Standing
 from streams.campaigns.quiet import is_quiet, quiet_until, zone_or
 from streams.campaigns.schedule import done, due_times, latest_time, period_of
-from streams.campaigns.state import State, pack, unpack_state
-from tests.campaign_world import campaign
+from streams.campaigns.state import Book, Books
+from tests.campaign_world import campaign, plan_of
 from tests.reference.campaigns import first_loud_minute
 
 # (zone, a day on which its clock is changed): forward, back, by half an hour, at midnight, and by a whole day.
@@ -86,35 +87,43 @@ MONDAY_S, HOUR_S, WEEK_S = 1_790_000_000.0 // 604_800 * 604_800 + 4 * 86_400 + 3
 
 
 def test_a_scheduled_campaign_goes_out_once_at_each_of_its_times() -> None:
-    campaigns, state = {"c": campaign(trigger=WEEKLY, max_trigger_age="6h"), "d": campaign()}, State()
+    plan = plan_of({"c": campaign(trigger=WEEKLY, max_trigger_age="6h"), "d": campaign()})
+    stored: dict[str, Book] = {}
     assert datetime.fromtimestamp(MONDAY_S, UTC).strftime("%A %H:%M") == "Monday 10:00"
-    assert due_times(campaigns, state, MONDAY_S - HOUR_S) == []
+    assert due_times(plan, Books(stored), MONDAY_S - HOUR_S) == []
     for _ in range(2):  # until all members have had it, also after a stop
-        assert due_times(campaigns, state, MONDAY_S + 5.0) == [("c", MONDAY_S)]
-        state = unpack_state(pack(state))
-    done(state, "c", MONDAY_S)
-    assert due_times(campaigns, state, MONDAY_S + HOUR_S) == []
-    assert due_times(campaigns, state, MONDAY_S + WEEK_S) == [("c", MONDAY_S + WEEK_S)]
+        assert due_times(plan, Books(stored), MONDAY_S + 5.0) == [("c", MONDAY_S)]
+    done(Books(stored), "c", MONDAY_S)
+    assert due_times(plan, Books(stored), MONDAY_S + HOUR_S) == []
+    assert due_times(plan, Books(stored), MONDAY_S + WEEK_S) == [("c", MONDAY_S + WEEK_S)]
+
+
+ONCE = {"at": datetime.fromtimestamp(MONDAY_S, UTC).strftime("%Y-%m-%d %H:%M")}
 
 
 def test_a_campaign_that_is_new_does_not_go_out_for_a_time_before_it() -> None:
-    state = State()
-    once = campaign(trigger={"at": datetime.fromtimestamp(MONDAY_S, UTC).strftime("%Y-%m-%d %H:%M")})
-    campaigns = {"c": campaign(trigger=WEEKLY), "past": once}
-    assert due_times(campaigns, state, MONDAY_S + HOUR_S) == []
-    assert due_times(campaigns, state, MONDAY_S + 2 * HOUR_S) == []
-    assert due_times(campaigns, state, MONDAY_S + WEEK_S) == [("c", MONDAY_S + WEEK_S)]
+    plan = plan_of({"c": campaign(trigger=WEEKLY), "past": campaign(trigger=ONCE)})
+    plan.standings = dict.fromkeys(plan.versions, Standing(created_s=MONDAY_S + 1.0))
+    assert due_times(plan, Books({}), MONDAY_S + HOUR_S) == []
+    assert due_times(plan, Books({}), MONDAY_S + WEEK_S) == [("c", MONDAY_S + WEEK_S)]
+
+
+def test_a_campaign_that_is_made_seconds_before_its_time_goes_out() -> None:
+    """Also if nobody looks between the two."""
+    plan = plan_of({"c": campaign(trigger=ONCE)})
+    plan.standings = {"c": Standing(created_s=MONDAY_S - 10.0)}
+    assert due_times(plan, Books({}), MONDAY_S + 20.0) == [("c", MONDAY_S)]
 
 
 def test_times_in_an_outage_or_a_pause_are_over() -> None:
-    state = State()
-    campaigns = {"c": campaign(trigger=WEEKLY, max_trigger_age="6h")}
-    due_times(campaigns, state, MONDAY_S - HOUR_S)
-    assert due_times(campaigns, state, MONDAY_S + 2 * WEEK_S + 6 * HOUR_S) == [("c", MONDAY_S + 2 * WEEK_S)]
-    assert due_times(campaigns, state, MONDAY_S + 2 * WEEK_S + 6 * HOUR_S + 1.0) == []
-    paused = {"c": campaigns["c"].model_copy(update={"paused": True})}
-    assert due_times(paused, state, MONDAY_S + 3 * WEEK_S) == []
-    assert due_times(campaigns, state, MONDAY_S + 3 * WEEK_S + 60.0) == []
+    plan = plan_of({"c": campaign(trigger=WEEKLY, max_trigger_age="6h")})
+    plan.standings = {"c": Standing(created_s=MONDAY_S - HOUR_S)}
+    assert due_times(plan, Books({}), MONDAY_S + 2 * WEEK_S + 6 * HOUR_S) == [("c", MONDAY_S + 2 * WEEK_S)]
+    assert due_times(plan, Books({}), MONDAY_S + 2 * WEEK_S + 6 * HOUR_S + 1.0) == []
+    plan.standings = {"c": Standing("paused", MONDAY_S + 3 * WEEK_S - 60.0)}
+    assert due_times(plan, Books({}), MONDAY_S + 3 * WEEK_S) == []
+    plan.standings = {"c": Standing("on", MONDAY_S + 3 * WEEK_S + 60.0)}
+    assert due_times(plan, Books({}), MONDAY_S + 3 * WEEK_S + 60.0) == []
 
 
 def test_every_time_of_a_schedule_comes_in_its_order() -> None:

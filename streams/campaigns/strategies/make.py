@@ -68,7 +68,11 @@ def make(
     form = "campaign" if "campaign" in entry else "journey"
     words = {"$prediction": prediction_id, "$segment": segment_id, "$event": atom.event}
     data = _filled(entry[form], words, texts["messages"])
-    data |= {"name": texts["strategies"][strategy].format(name=prediction.name)[:200], "segment": segment_id}
+    data |= {
+        "name": texts["strategies"][strategy].format(name=prediction.name)[:200],
+        "segment": segment_id,
+        "prediction": prediction_id,
+    }
     data |= {"conversion": goal, "channels": list(channels)}
     definition = read_campaign(id_, data) if form == "campaign" else read_journey(id_, data)
     return Made(id_, definition, None if segment is None else (segment_id, segment))

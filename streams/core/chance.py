@@ -37,11 +37,11 @@ def is_control(campaign: str, user: str, share: float) -> bool:
     return unit("control", campaign, user) < share
 
 
-def way_of(journey: str, step: str, user: str, shares: tuple[float, ...]) -> int:
-    """Which way of a random split the user takes; shares are 1 together."""
+def path_of(journey: str, step: str, user: str, shares: tuple[float, ...]) -> int:
+    """Which path of a random split the user takes; shares are 1 together."""
     number, below = unit("split", journey, step, user), 0.0
-    for way, share in enumerate(shares):
+    for path, share in enumerate(shares):
         below += share
         if number < below:
-            return way
-    return max(way for way, share in enumerate(shares) if share > 0.0)  # sums of floats end just below 1
+            return path
+    return max(path for path, share in enumerate(shares) if share > 0.0)  # sums of floats end just below 1

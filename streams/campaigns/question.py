@@ -1,0 +1,120 @@
+"""What is asked about one would-be message, and what can be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from config.campaigns import Campaign, Message
+from config.journeys import Journey
+from config.offers import Offer
+from streams.campaigns.allowance import Allowance
+from streams.campaigns.inputs import Facts
+from streams.campaigns.plan import Plan
+from streams.campaigns.state import Assignment, Books, Given, Occasion, Row
+
+Reason: TypeAlias = Literal[
+    "inactive",  # paused, archived, not begun or over
+    "stale",  # the occasion is too long ago
+    "behind",  # what is known is too old, for longer than the occasion is worth
+    "unknown",  # there is no such user (any more)
+    "left",  # the crossing has been undone
+    "filter",  # the campaign's own filter does not hold
+    "goal",  # the user has just done it
+    "again",  # the user had it, and may not have it again (yet)
+    "cooldown",
+    "consent",  # by no channel
+    "caps",
+    "quiet",  # quiet hours last longer than the occasion is worth
+    "breaker",
+    "rate",  # as for quiet
+    "no_score",  # the ladder has nothing to go by
+    "budget",
+    "message",  # the template fails
+    "dry",  # it would have been sent, or drawn
+    "holdout",
+    "control",
+]
+Why: TypeAlias = Literal["behind", "quiet", "rate", "paused"]
+ARMS: Final = ("treated", "control", "holdout")
+ASK_AGAIN_S: Final = 60.0
+"""What waits for shards to catch up is asked again after so long."""
+
+
+class MessageFailed(Exception):
+    """A template cannot be rendered; the message says where and why."""
+
+
+Render: TypeAlias = Callable[[Message, tuple[str, ...], Mapping[str, Any]], Mapping[str, Mapping[str, str]]]
+"""From a message, channels and what it may name to its texts: channel -> part -> text. Raises MessageFailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What decisions use beside their subject."""
+
+    plan: Plan
+    books: Books
+    allowance: Allowance
+    render: Render
+    usual: Mapping[str, Mapping[int, int]]
+    """Campaign or journey -> hour of the day (UTC) -> most messages in it (`usual_hours`); without one, not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One would-be message."""
+
+    id: str
+    """Of the campaign or journey."""
+    version: int
+    rules: Campaign | Journey
+    user: str
+    occasion: Occasion
+    deadline_s: float
+    """Nothing is sent behind it: the occasion would be stale."""
+    message: Message | None
+    """None: it is asked for something else, the beginning of a journey."""
+    offer: Offer | None
+    row: Row
+    facts: Facts
+    now_s: float
+    filter: str | None = None
+    """Name of the filter that has to hold."""
+
+    @property
+    def assigned(self) -> Assignment | None:
+        """What the user had of it."""
+        return self.row.assigned.get(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Withhold:
+    """Nothing is sent, for good."""
+
+    reason: Reason
+    words: str = ""
+    offer: Given | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing is sent yet."""
+
+    reason: Why
+    due_s: float
+    """Infinity: until its turn comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """It is sent."""
+
+    channels: tuple[str, ...]
+    offer: Given | None
+    texts: Mapping[str, Mapping[str, str]]
+
+
+Verdict: TypeAlias = Withhold | Wait | Go
+Rule: TypeAlias = Callable[[Question, Tools], Withhold | Wait | None]
