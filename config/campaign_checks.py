@@ -79,6 +79,8 @@ def _check_messaging(catalog: Catalog, messaging: Messaging) -> Iterator[Finding
         yield from _check_trait(catalog, messaging.timezone_trait, (*here, "timezone_trait"))
     for id_, channel in messaging.channels.items():
         place: Location = (*here, "channels", id_, "consent")
+        if channel.address is not None:
+            yield from _check_trait(catalog, channel.address, (*here, "channels", id_, "address"))
         if isinstance(channel.consent, TraitConsent):
             yield from _check_trait(catalog, channel.consent.trait, (*place, "trait"))
         elif isinstance(channel.consent, EventConsent):

@@ -93,10 +93,15 @@ class Channel(Model):
     consent: Consent | None = None
     """What a user must have agreed to; none: everybody is sent to. email and braze do not go without this key."""
 
+    address: Name | None = None
+    """Of email: the trait with a user's address. Users without one are not sent to."""
+
     @model_validator(mode="after")
     def _asks(self) -> Channel:
         if self.consent is None and self.kind in TO_PEOPLE:
             raise refuse_rule(f"consent beside kind: {self.kind} (a trait, events, or none to send to everybody)")
+        if (self.address is None) == (self.kind == "email"):
+            raise refuse_rule("address (the trait with a user's address) beside kind: email, and only there")
         return self
 
 

@@ -26,5 +26,17 @@ def agreed(consent: Consent | None, facts: Facts) -> bool:
 
 
 def open_channels(wanted: Iterable[str], known: Mapping[str, Channel], facts: Facts) -> tuple[str, ...]:
-    """Those of the wanted channels that exist and to which the user has agreed."""
-    return tuple(id_ for id_ in wanted if id_ in known and agreed(known[id_].consent, facts))
+    """Those of the wanted channels that exist, reach the user, and to which the user has agreed."""
+    return tuple(
+        id_ for id_ in wanted if id_ in known and _reaches(known[id_], facts) and agreed(known[id_].consent, facts)
+    )
+
+
+def address_of(channel: Channel, facts: Facts) -> str | None:
+    """Where a channel that needs an address finds the user; None if it is not known."""
+    found = facts.traits.get(channel.address) if channel.address is not None else None
+    return found if isinstance(found, str) and found else None
+
+
+def _reaches(channel: Channel, facts: Facts) -> bool:
+    return channel.address is None or address_of(channel, facts) is not None

@@ -15,7 +15,7 @@ from config.offers import FixedOffer
 from config.times import QuietHours
 from streams.campaigns.allowance import Use
 from streams.campaigns.caps import is_capped
-from streams.campaigns.consent import open_channels
+from streams.campaigns.consent import address_of, open_channels
 from streams.campaigns.context import context_of
 from streams.campaigns.offers import cents, given
 from streams.campaigns.question import ASK_AGAIN_S, Go, MessageFailed, Question, Rule, Tools, Verdict, Wait, Withhold
@@ -46,7 +46,7 @@ def decide(question: Question, tools: Tools) -> Verdict:
     if arm == "treated":
         for use in _uses(question, tools, offer):
             tools.allowance.use(use)
-        return Go(channels, offer, texts)
+        return Go(channels, offer, texts, _addresses(channels, question, tools))
     return Withhold("control" if arm == "control" else "holdout", offer=offer)
 
 
@@ -203,6 +203,12 @@ def _later(q: Question, reason: Literal["behind", "quiet", "rate"], due_s: float
 
 def _channels(q: Question, tools: Tools) -> tuple[str, ...]:
     return open_channels(q.rules.channels, tools.plan.messaging.channels, q.facts)
+
+
+def _addresses(channels: tuple[str, ...], q: Question, tools: Tools) -> dict[str, str]:
+    known = tools.plan.messaging.channels
+    found = {id_: address_of(known[id_], q.facts) for id_ in channels}
+    return {id_: address for id_, address in found.items() if address is not None}
 
 
 def _offer(q: Question, tools: Tools) -> Given | Withhold | None:

@@ -43,6 +43,8 @@ class Send(msgspec.Struct, frozen=True, tag=True):
     channels: tuple[str, ...]
     texts: Mapping[str, Mapping[str, str]]
     """Channel -> part -> text."""
+    addresses: Mapping[str, str]
+    """Of channels that need one: where the user is found."""
     offer: Given | None
     at_s: float
     """When it was decided."""

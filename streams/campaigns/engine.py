@@ -255,6 +255,7 @@ class Engine:
             kind=q.occasion.kind,
             channels=go.channels,
             texts=go.texts,
+            addresses=go.addresses,
             offer=go.offer,
             at_s=q.now_s,
             expires_s=q.deadline_s,

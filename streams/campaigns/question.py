@@ -114,6 +114,8 @@ class Go:
     channels: tuple[str, ...]
     offer: Given | None
     texts: Mapping[str, Mapping[str, str]]
+    addresses: Mapping[str, str]
+    """Of channels that need one."""
 
 
 Verdict: TypeAlias = Withhold | Wait | Go

@@ -61,6 +61,8 @@ def _offer(rng: Random) -> dict[str, Any]:
 
 
 def _campaign(rng: Random) -> Campaign:
+    if rng.random() < 0.3:
+        return _generous(rng)
     return campaign(
         segment=rng.choice(["s", "t"]),
         trigger=rng.choice(["enter", "enter", "exit", "both", {"event": "Cart"}]),
@@ -87,6 +89,18 @@ def _campaign(rng: Random) -> Campaign:
     )
 
 
+def _generous(rng: Random) -> Campaign:
+    """One that sends whenever it can, so that its users get many offers."""
+    offer = {"unit": "percent", "prediction": "p", "edges": [30, 60], "values": [20, 10, 0], "order_value": 40.0}
+    return campaign(
+        trigger="both",
+        max_trigger_age="10d",
+        offer=offer | {"fixed_for": rng.choice(["1h", "12h", "2d", "5d"])},
+        capped=False,
+        quiet_hours="none",
+    )
+
+
 def _messaging(rng: Random) -> Messaging:
     caps = rng.choice([[], [], [(1, 3_600.0)], [(1, 7_200.0), (3, 5 * 86_400.0)]])
     return Messaging(
@@ -96,7 +110,7 @@ def _messaging(rng: Random) -> Messaging:
         timezone_trait="zone",
         channels={
             "open": Channel(kind="log"),
-            "mail": Channel.model_validate({"kind": "email", "consent": {"trait": "mail"}}, context={}),
+            "mail": Channel.model_validate({"kind": "braze", "consent": {"trait": "mail"}}, context={}),
         },
     )
 

@@ -210,12 +210,13 @@ def test_consent_and_time_zone_rest_on_what_is_kept(catalog: Catalog) -> None:
         "timezone_trait": "zone",
         "channels": {
             "push": {"kind": "webhook", "consent": {"trait": "push_ok"}},
-            "mail": {"kind": "email", "consent": {"given": "In", "withdrawn": "Out"}},
+            "mail": {"kind": "email", "address": "e", "consent": {"given": "In", "withdrawn": "Out"}},
         },
     }
     assert [text.partition(":")[0] for text in problems(catalog, messaging=messaging)] == [
         "messaging.timezone_trait",
         "messaging.channels.push.consent.trait",
+        "messaging.channels.mail.address",
         "messaging.channels.mail.consent.withdrawn",
         "messaging.channels.mail.consent.given",
     ]
@@ -227,11 +228,19 @@ def test_what_is_archived_is_passed_over(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize("kind", ["email", "braze"])
 def test_what_reaches_people_asks_for_consent_or_says_that_it_does_not(kind: str) -> None:
+    base = {"kind": kind} | ({"address": "email"} if kind == "email" else {})
     with pytest.raises(CatalogError, match=f"consent beside kind: {kind}"):
-        read_messaging({"channels": {"mail": {"kind": kind}}})
-    assert read_messaging({"channels": {"mail": {"kind": kind, "consent": "none"}}}).channels["mail"].consent == "none"
-    with pytest.raises(CatalogError, match="or none \\(for everybody\\)"):
-        read_messaging({"channels": {"mail": {"kind": kind, "consent": "all"}}})
+        read_messaging({"channels": {"mail": base}})
+    found = read_messaging({"channels": {"mail": {**base, "consent": "none"}}})
+    assert found.channels["mail"].consent == "none"
+    with pytest.raises(CatalogError, match=r"or none \(for everybody\)"):
+        read_messaging({"channels": {"mail": {**base, "consent": "all"}}})
+
+
+def test_mail_needs_an_address_and_others_have_none() -> None:
+    for channel in ({"kind": "email", "consent": "none"}, {"kind": "log", "address": "email"}):
+        with pytest.raises(CatalogError, match="beside kind: email, and only there"):
+            read_messaging({"channels": {"mail": channel}})
 
 
 def test_texts_of_a_channel_that_is_not_used_are_told(catalog: Catalog) -> None:

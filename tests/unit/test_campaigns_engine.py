@@ -671,11 +671,24 @@ CONSENT = {"given": "In", "withdrawn": "Out"}
 def test_without_consent_that_is_known_for_sure_nothing_is_sent(
     consent: object, given: dict[str, Any], is_sent: bool
 ) -> None:
-    channels = {"mail": {"kind": "email", "consent": consent}}
+    channels = {"mail": {"kind": "braze", "consent": consent}}
     messaging = Messaging.model_validate({"holdout": 0.0, "channels": channels}, context={})
     service = Service.of({"c": campaign(channels=["mail"])}, messaging=messaging)
     service.step(NOW_S, [enter()], {"ann": facts("s", **given)})
     assert service.counts("c") == ({"sent": 1} if is_sent else {"consent": 1})
+
+
+@pytest.mark.parametrize(
+    ("traits", "to"), [({"email": "a@b.example"}, "a@b.example"), ({"email": ""}, None), ({}, None)]
+)
+def test_who_has_no_address_gets_no_mail(traits: dict[str, str], to: str | None) -> None:
+    channels = {"mail": {"kind": "email", "consent": "none", "address": "email"}, "open": {"kind": "log"}}
+    messaging = Messaging.model_validate({"holdout": 0.0, "channels": channels}, context={})
+    service = Service.of({"c": campaign(channels=["mail", "open"])}, messaging=messaging)
+    service.step(NOW_S, [enter()], {"ann": facts("s", traits=traits)})
+    (send,) = service.taken
+    assert send.channels == (("mail", "open") if to else ("open",))
+    assert send.addresses == ({"mail": to} if to else {})
 
 
 def test_a_goal_of_which_it_is_not_known_whether_it_was_just_reached_holds_back() -> None:
@@ -819,7 +832,7 @@ def test_a_message_is_looked_at_again_before_a_late_delivery() -> None:
 
 
 def test_consent_is_asked_for_again_for_the_channel_of_the_delivery() -> None:
-    channels = {"mail": {"kind": "email", "consent": {"trait": "mail"}}, "open": {"kind": "log"}}
+    channels = {"mail": {"kind": "braze", "consent": {"trait": "mail"}}, "open": {"kind": "log"}}
     messaging = Messaging.model_validate({"holdout": 0.0, "channels": channels}, context={})
     service = Service.of({"c": campaign(channels=["mail", "open"])}, messaging=messaging)
     service.step(NOW_S, [enter()], {"ann": facts("s", traits={"mail": True})})

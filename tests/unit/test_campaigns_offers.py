@@ -12,7 +12,8 @@ from config.offers import LadderOffer, LinearOffer
 from streams.campaigns.caps import is_capped, with_send
 from streams.campaigns.inputs import Crossing, Score, Watched
 from streams.campaigns.offers import cents, given, rung_of
-from streams.campaigns.state import Assignment, Fixed, Given, Tally
+from streams.campaigns.outcomes import Drawn, assign
+from streams.campaigns.state import Assignment, Book, Fixed, Given, Occasion, Row, Tally
 from tests.campaign_world import Service, campaign, facts
 
 NOW_S = 1_790_000_000.0
@@ -150,3 +151,24 @@ def test_one_large_order_counts_up_to_the_cap() -> None:
     found = outcome((5.0, 90.0), (6.0, 5_000.0), revenue_cap=100.0)
     assert (found.revenue, found.net, found.capped) == (5_090.0, 100.0, 1)
     assert outcome((5.0, 90.0), revenue_cap=None).capped == 0
+
+
+def test_offers_over_time_are_never_better_than_one_by_right_within_its_time() -> None:
+    """Against a list of all offers; one by right is one that the ladder alone would have given."""
+    rng = Random("offers")
+    for _ in range(500):
+        offer = ladder(fixed_for=rng.choice(["1d", "7d", "30d"]))
+        row, now_s = Row(), NOW_S
+        earlier: list[tuple[float, float]] = []
+        for _ in range(12):
+            now_s += rng.choice([0.1, 0.5, 1.0, 6.5, 7.0, 20.0, 30.0]) * DAY_S
+            score = rng.choice([10.0, 60.0, 90.0])
+            found = given(offer, "event", facts(scores={"p": Score(score)}), row.assigned.get("c"), now_s)
+            assert found is not None
+            wanted = offer.values_offered[rung_of(offer, "event", score)]
+            bound = min([wanted, *(value for at_s, value in earlier if now_s - at_s < offer.fixed_for_s)])
+            assert found.value == bound
+            if found.value == wanted:
+                earlier.append((now_s, wanted))
+            occasion = Occasion("enter", str(now_s), now_s)
+            assign(row, Book(), "c", occasion, Drawn("treated", found, 1, DAY_S), now_s)
