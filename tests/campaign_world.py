@@ -23,7 +23,7 @@ from streams.campaigns.plan import Definitions, Plan, Standing
 from streams.campaigns.ports import Claim, Commit
 from streams.campaigns.ports import Due as StoredDue
 from streams.campaigns.question import Render, Tools
-from streams.campaigns.state import Book, Books, Row, State, pack, unpack_book, unpack_row, unpack_state
+from streams.campaigns.state import Book, Books, Row, State, pack, timers_until, unpack_book, unpack_row, unpack_state
 
 OPEN = Messaging(holdout=0.0, channels={"open": Channel(kind="log")})
 """Everybody may be sent to."""
@@ -156,7 +156,7 @@ class Service:
         thing, 3 publishing all.
         """
         claim = self._claim or self.load()
-        clock = Clock(now_s, max(self._state.read_s, min(read_s, now_s)))
+        clock = Clock(now_s, timers_until(self._state, now_s, read_s))
         while due := self.store.due(claim, clock.read_s, PAGE):
             self.batch(clock, [Due(user) for user in due], known)
         for id_ in self.plan.versions:

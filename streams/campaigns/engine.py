@@ -19,7 +19,7 @@ from streams.campaigns.listening import begun_by, is_news, occasion_of
 from streams.campaigns.outcomes import Drawn, assign, close, convert
 from streams.campaigns.question import Go, Question, Tools, Verdict, Wait, Withhold
 from streams.campaigns.rows import forget, prune
-from streams.campaigns.state import HOUR_S, SEEN_KEPT, Occasion, Row, State, Waiting
+from streams.campaigns.state import HOUR_S, SEEN_KEPT, Occasion, Row, State, Waiting, timers_until
 from streams.core.chance import digest, unit
 
 MOMENT_S = 10.0
@@ -41,7 +41,7 @@ class Engine:
         self.facts = facts
         """Of the users of whom `needs_facts` says so; of others they are not looked at."""
         self.effects = Effects()
-        self.now_s = 0.0
+        self.now_s = self.timers_s = 0.0
 
     def take(self, inputs: Iterable[Input], now_s: float, read_s: float) -> None:
         """Inputs in their order, at this time of the wall clock; what came out is in `effects`.
@@ -51,15 +51,11 @@ class Engine:
         would look as if nobody had done anything.
         """
         self.now_s = now_s
-        self.state.read_s = max(self.state.read_s, min(read_s, now_s))
+        self.timers_s = timers_until(self.state, now_s, read_s)
+        self.state.read_s = max(self.state.read_s, self.timers_s)
         for each in inputs:
             self._take_one(each)
         self.books.keep(self.plan.versions)
-
-    @property
-    def timers_s(self) -> float:
-        """Up to when timers have run."""
-        return self.state.read_s
 
     def _take_one(self, each: Input) -> None:
         user = each.user

@@ -255,6 +255,11 @@ class State(msgspec.Struct):
     """Of the store, under which what is in `Book.spent` was granted."""
 
 
+def timers_until(state: State, now_s: float, read_s: float) -> float:
+    """Up to when timers run: not ahead of what has been read, nor of a clock that was set back."""
+    return min(now_s, max(state.read_s, read_s))
+
+
 class Books:
     """The books of a partition; those that `change` gave are to be stored."""
 

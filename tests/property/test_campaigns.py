@@ -387,7 +387,9 @@ def test_a_journey_never_sends_twice_in_a_minute_and_counts_its_users(seed: int)
             run(service, step)
         rows = service.rows.values()
         for id_ in journeys():
-            times = sorted((send.user, send.at_s) for send in service.taken if send.campaign == id_)
+            # Of a user who was deleted nothing is known any more, nor when the last message was.
+            mine = [send for send in service.taken if send.campaign == id_ and send.user not in service.purged]
+            times = sorted((send.user, send.at_s) for send in mine)
             assert all(b - a >= 60.0 for (user, a), (other, b) in pairwise(times) if user == other)
             assert service.book(id_).inside.get(1, 0) == sum(1 for row in rows if id_ in row.journeys)
         for id_ in service.plan.versions:

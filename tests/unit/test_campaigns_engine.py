@@ -590,6 +590,24 @@ def test_what_lies_in_the_backlog_of_an_outage_happened_before_the_time_ran_out(
     assert service.counts("j") == {"entered": 1, "goal_reached": 1}
 
 
+def test_a_clock_that_is_set_back_sends_nothing_and_goes_on_in_its_time() -> None:
+    quiet = {"from": "14:00", "to": "16:00"}
+    steps = {
+        "rest": {"wait": "1h"},
+        "way": {"split": [{"when": {"trait": "v", "exists": True}, "then": "end"}]},
+        "go": send_step(),
+    }
+    service = Service.of({"c": campaign(quiet_hours=quiet)}, {"j": journey(steps)})
+    service.step(NOW_S, [enter()], {"ann": IN})
+    service.step(NOW_S + HOUR_S - 1.0, [], {"ann": IN})
+    old = {"ann": facts("s", as_of_s=NOW_S)}
+    for back_s in (2 * HOUR_S, HOUR_S, 0.0):
+        service.step(NOW_S + HOUR_S - back_s, [], old)
+    assert service.taken == []
+    service.step(NOW_S + 3 * HOUR_S, [], {"ann": IN})
+    assert sorted(send.campaign for send in service.taken) == ["c", "j"]
+
+
 def test_after_an_outage_a_step_begins_when_somebody_is_there_to_begin_it() -> None:
     service = Service.of(journeys={"j": journey(STEPS, exit_on="nothing")})
     service.step(NOW_S, [enter()], {"ann": IN})
