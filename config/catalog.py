@@ -122,6 +122,8 @@ class Limits(Model):
     """Transitions after which the next commit is due, likewise."""
     remember_bytes: int = Field(default=4_096, ge=64, le=1_048_576)
     """Size of what one event leaves under `remember`, per user and event name."""
+    deleted_users: int = Field(default=200_000, ge=1, le=10_000_000)
+    """Deleted users that are known as such, per shard."""
 
 
 class Catalog(Model):

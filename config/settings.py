@@ -22,7 +22,9 @@ from config.store_address import parse_store_address
 
 __all__ = ["PREFIX", "TOPIC_KINDS", "Settings", "TopicKind", "load_settings"]
 
-TopicKind: TypeAlias = Literal["events", "segment-events", "examples", "models", "dead-letters", "campaign-triggers"]
+TopicKind: TypeAlias = Literal[
+    "events", "segment-events", "examples", "models", "dead-letters", "campaign-triggers", "deletions"
+]
 TOPIC_KINDS: Final[tuple[TopicKind, ...]] = get_args(TopicKind)
 
 PREFIX = "TIDELINE_"
@@ -137,6 +139,11 @@ class Settings(BaseSettings):
         default=None,
         pattern=_TOPIC,
         description="Topic of what campaigns have to send; else the prefix and `campaign-triggers`.",
+    )
+    kafka_deletions_topic: str | None = Field(
+        default=None,
+        pattern=_TOPIC,
+        description="Compacted topic of who was deleted, as keyed hashes; else the prefix and `deletions`.",
     )
     kafka_replication: int | None = Field(
         default=None,
@@ -265,6 +272,13 @@ class Settings(BaseSettings):
         "only models that are stored as plain numbers can be used.",
     )
 
+    deletion_key: SecretStr | None = Field(
+        default=None,
+        description="Under it deleted users are remembered, as keyed hashes (32 characters or more); every worker and "
+        "API has the same. Without it one is made at the first start: `deletion.key` in a data directory with a log or "
+        "a store, and in the store where both are elsewhere. It is never logged.",
+    )
+
     @field_validator("redis_url")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
@@ -289,7 +303,7 @@ class Settings(BaseSettings):
                 raise PydanticCustomError("origins", "origins such as https://shop.example, with commas between them")
         return ",".join(origins) or None
 
-    @field_validator("signing_key")
+    @field_validator("signing_key", "deletion_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 32:

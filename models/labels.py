@@ -9,6 +9,8 @@ Sequence numbers grow for ever, the place in the ring is sequence % capacity. `d
 to hand out for prediction p; the smallest of them is the tail. When the ring is full it is thinned: the
 keep rate of the more numerous kind halves, the survivors move to the newest end. Newest numbers stay, so
 that a log of saved examples can be replayed without knowing where the tail was.
+
+Examples of a user who is deleted are emptied where they lie: their places go on to their turn, and nobody learns them.
 """
 
 from __future__ import annotations
@@ -26,17 +28,23 @@ KINDS = 3
 NEXT, SAVED, DROPPED, REPLACED, N_SIZE = range(5)
 
 MAX_THINNING_OPS = 4096
+NOBODY = const(-1)
+"""The row of an example that was emptied."""
+EMPTIED = const(-1)
+"""In the place of the kind among the thinnings: examples of one user were emptied."""
+MOST_HALVINGS = 60
 
 
 class Pending(NamedTuple):
     """The ring; first axis = capacity.
 
-    `x` [capacity, features]; `time_s`, `rate`, `row` of the user, `previous` sequence of the same user, `kind`, `dirty`
-    1 when it was replaced after a save, `seen` goal bits [capacity]; of crossings: `crossed` bits of the predictions
+    `x` [capacity, features]; `time_s`, `rate`, `row` of the user, `previous` sequence of the same user, `kind`,
+    `halvings` of the keep rate that it outlasts, `dirty` 1 when it was replaced after a save, `seen` goal bits
+    [capacity]; of crossings: `crossed` bits of the predictions
     that crossed, `by_goals` of those whose goal caused it, `by_an_event` [capacity]; `served` [capacity, 3,
     predictions]: model logit (NaN outside the audience), heuristic, score; `category` [capacity, predictions].
     `due` [predictions]; `n` counters; `rates` [kinds]; `thinned` [ops, 3]: kind, rate and the sequence at which the
-    saved part then ended.
+    saved part then ended; or EMPTIED, the user's order and that sequence.
     """
 
     x: F32
@@ -45,6 +53,7 @@ class Pending(NamedTuple):
     row: I32
     previous: I64
     kind: U8
+    halvings: U8
     dirty: U8
     crossed: U32
     by_goals: U32
@@ -84,6 +93,7 @@ def allocate_pending(capacity: int, features: int, predictions: int) -> Pending:
         row=np.zeros(capacity, np.int32),
         previous=np.zeros(capacity, np.int64),
         kind=np.zeros(capacity, np.uint8),
+        halvings=np.zeros(capacity, np.uint8),
         dirty=np.zeros(capacity, np.uint8),
         crossed=np.zeros(capacity, np.uint32),
         by_goals=np.zeros(capacity, np.uint32),
@@ -118,6 +128,26 @@ def example_hash(user: np.uint64, time_s: float) -> float:
     """The number in [0, 1) that decides whether an example is kept at a rate."""
     whole_ms = np.uint64(np.int64(time_s * 1000.0))
     return unit(mix64(user ^ mix64(whole_ms + np.uint64(0x9E3779B97F4A7C15))))
+
+
+@jit
+def halvings_of(kept: float) -> int:
+    """How often a keep rate of 1 can halve before it is no more than the hash `kept` of an example.
+
+    It lies beside the example, as who thins may not know the user any more.
+    """
+    n = 0
+    rate = 0.5
+    while n < MOST_HALVINGS and kept < rate:
+        n += 1
+        rate *= 0.5
+    return n
+
+
+@jit
+def outlasts(halvings: int, rate: float) -> bool:
+    """Whether an example of so many halvings is kept at a rate, a power of two."""
+    return bool(0.5 ** np.float64(halvings) <= rate)
 
 
 @jit
@@ -178,12 +208,13 @@ def matured_until(q: Pending, s: LabelSpec, p: int, now_s: float) -> int:
 
 
 @jit
-def thin(q: Pending, head: I64, user: U64, kind: int, rate: float) -> None:
+def thin(q: Pending, head: I64, kind: int, rate: float) -> None:
     """Keep of `kind` only what hashes below `rate`; survivors move to the newest end, links are renewed."""
     capacity = q.time_s.shape[0]
     tail = tail_of(q)
     for seq in range(tail, q.n[NEXT]):
-        head[q.row[seq % capacity]] = -1
+        if q.row[seq % capacity] != NOBODY:
+            head[q.row[seq % capacity]] = -1
     put = q.n[NEXT] - 1
     saved = q.n[SAVED]
     due = q.due.copy()
@@ -192,10 +223,7 @@ def thin(q: Pending, head: I64, user: U64, kind: int, rate: float) -> None:
         q.due[p] = q.n[NEXT]
     for seq in range(q.n[NEXT] - 1, tail - 1, -1):
         at = seq % capacity
-        i = q.row[at]
-        keep = q.kind[at] != kind or q.rate[at] <= rate
-        if not keep:
-            keep = example_hash(user[i], q.time_s[at]) < rate
+        keep = q.kind[at] != kind or q.rate[at] <= rate or outlasts(q.halvings[at], rate)
         if keep:
             if q.kind[at] == kind and q.rate[at] > rate:
                 q.rate[at] = rate
@@ -212,8 +240,59 @@ def thin(q: Pending, head: I64, user: U64, kind: int, rate: float) -> None:
     for seq in range(put + 1, q.n[NEXT]):
         at = seq % capacity
         i = q.row[at]
-        q.previous[at] = head[i]
-        head[i] = seq
+        if i != NOBODY:
+            q.previous[at] = head[i]
+            head[i] = seq
+
+
+@jit
+def empty_example(q: Pending, at: int) -> None:
+    """Leave nothing of an example but its place: its time, its kind and how likely it was kept."""
+    for j in range(q.x.shape[1]):
+        q.x[at, j] = np.float32(0.0)
+    for p in range(q.category.shape[1]):
+        q.category[at, p] = 255
+        for j in range(q.served.shape[1]):
+            q.served[at, j, p] = np.nan
+    q.row[at] = NOBODY
+    q.crossed[at] = 0
+    q.by_goals[at] = 0
+    q.by_an_event[at] = 0
+    q.seen[at] = np.uint64(0)
+
+
+@jit
+def empty_chain(q: Pending, head: I64, i: int) -> None:
+    """Empty the waiting examples of row `i`."""
+    capacity = q.time_s.shape[0]
+    tail = tail_of(q)
+    seq = head[i]
+    while seq >= tail:
+        at = seq % capacity
+        seq_before = q.previous[at]
+        empty_example(q, at)
+        seq = seq_before
+    head[i] = -1
+
+
+@jit
+def empty_examples(q: Pending, head: I64, i: int, order: int) -> None:
+    """Empty the waiting examples of row `i`, and note it for the log of what is saved, which names users by `order`.
+
+    Also where none waits: the log still has those that were handed out, and the order will be somebody else's.
+    """
+    empty_chain(q, head, i)
+    _note_op(q, EMPTIED, np.float64(order))
+
+
+@jit
+def _note_op(q: Pending, kind: int, what: float) -> None:
+    op = q.thinned_n[0]
+    if op < MAX_THINNING_OPS:
+        q.thinned[op, 0] = kind
+        q.thinned[op, 1] = what
+        q.thinned[op, 2] = q.n[SAVED]
+    q.thinned_n[0] = op + 1
 
 
 @jit
@@ -226,6 +305,7 @@ def move_example(q: Pending, source: int, target: int) -> None:
     q.row[target] = q.row[source]
     q.previous[target] = q.previous[source]
     q.kind[target] = q.kind[source]
+    q.halvings[target] = q.halvings[source]
     q.dirty[target] = q.dirty[source]
     q.crossed[target] = q.crossed[source]
     q.by_goals[target] = q.by_goals[source]
@@ -240,7 +320,7 @@ def move_example(q: Pending, source: int, target: int) -> None:
 
 
 @jit
-def make_room(q: Pending, head: I64, user: U64) -> None:
+def make_room(q: Pending, head: I64) -> None:
     """Halve the keep rate of the most numerous kind until the ring has room for one more."""
     capacity = q.time_s.shape[0]
     while q.n[NEXT] - tail_of(q) >= capacity:
@@ -252,13 +332,8 @@ def make_room(q: Pending, head: I64, user: U64) -> None:
             if counts[other] > counts[kind]:
                 kind = other
         q.rates[kind] *= 0.5
-        thin(q, head, user, kind, q.rates[kind])
-        op = q.thinned_n[0]
-        if op < MAX_THINNING_OPS:
-            q.thinned[op, 0] = kind
-            q.thinned[op, 1] = q.rates[kind]
-            q.thinned[op, 2] = q.n[SAVED]
-        q.thinned_n[0] = op + 1
+        thin(q, head, kind, q.rates[kind])
+        _note_op(q, kind, q.rates[kind])
 
 
 @jit
@@ -267,11 +342,12 @@ def append_example(q: Pending, head: I64, user: U64, i: int, kind: int, time_s: 
 
     The caller fills `x`, `served` and `category` at that place.
     """
-    if example_hash(user[i], time_s) >= q.rates[kind]:
+    kept = example_hash(user[i], time_s)
+    if kept >= q.rates[kind]:
         q.n[DROPPED] += 1
         return -1
-    make_room(q, head, user)
-    if example_hash(user[i], time_s) >= q.rates[kind]:
+    make_room(q, head)
+    if kept >= q.rates[kind]:
         q.n[DROPPED] += 1
         return -1
     seq = q.n[NEXT]
@@ -282,6 +358,7 @@ def append_example(q: Pending, head: I64, user: U64, i: int, kind: int, time_s: 
     q.row[at] = i
     q.previous[at] = head[i]
     q.kind[at] = kind
+    q.halvings[at] = halvings_of(kept)
     q.dirty[at] = 0
     q.crossed[at] = 0
     q.by_goals[at] = 0

@@ -16,7 +16,8 @@ from models.jit import F32, F64, U8, U32
 # Columns of the `t` view (float64).
 FIRST_T, LAST_T, SCORED_T, T_HEAD = 0, 1, 2, 3
 # Columns of the `u` view (uint32).
-VERSION, EPOCH, U_HEAD = 0, 1, 2
+VERSION, EPOCH, LIFE, U_HEAD = 0, 1, 2, 3
+"""LIFE: how many lives of the user a deletion has ended (`streams.core.ledger`)."""
 # Fixed columns of the `f` view (float32), behind the counts and values.
 SESSIONS, GAP_LAST, INSTANTS, F_HEAD = 0, 1, 2, 3
 VALUE_LAST, VALUE_SUM, VALUE_N = 0, 1, 2

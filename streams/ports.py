@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple, Protocol
 
-FORMAT = 3
+FORMAT = 4
 """Version of everything that is stored (key layout and rows). Another version is refused, never guessed at."""
 
 OutboxEntry = tuple[str, bytes]
@@ -118,6 +118,10 @@ class CommitBatch:
     dead_letters: list[bytes] = field(default_factory=list)
     remembered: list[tuple[str, bytes | None]] = field(default_factory=list)
     """(user, remembered properties); None removes them."""
+    deleted: list[tuple[str, bytes | None]] = field(default_factory=list)
+    """(keyed hash of a user who was deleted, what is known of that); None forgets it."""
+    deleted_users: list[str] = field(default_factory=list)
+    """Users who were deleted: dead letters about them that are kept are erased."""
     removed_users: list[str] = field(default_factory=list)
     """Deletes row and remembered properties. Scores, index and memberships are removed by their own lists."""
     replaces: Replaced | None = None
@@ -178,6 +182,8 @@ class Loaded:
     appended: Iterator[tuple[str, bytes]]
     """(name, everything appended to it), one name at a time, in `append_order`."""
     remembered: Iterator[list[tuple[str, bytes]]]
+    deleted: Iterator[list[tuple[str, bytes]]]
+    """(keyed hash, what is known) of deleted users, in no order; may be read before all others."""
 
 
 class Store(Protocol):

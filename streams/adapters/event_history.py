@@ -72,12 +72,8 @@ class KafkaHistory:
 
     def events(self) -> Generator[PastEvent, None, None]:
         """See `EventHistory`."""
-        kafka, topic = kafka_python(), self._settings.topic(_EVENTS)
-        with groupless_consumer(self._settings) as consumer:
-            places = [kafka.TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
-            consumer.assign(places)
-            consumer.seek_to_beginning(*places)
-            yield from _up_to(consumer, consumer.end_offsets(places))
+        for record in kafka_records(self._settings, _EVENTS):
+            yield PastEvent(record.timestamp / 1_000, b"" if record.value is None else bytes(record.value))
 
 
 class MemoryHistory:
@@ -89,6 +85,16 @@ class MemoryHistory:
     def events(self) -> Generator[PastEvent, None, None]:
         """See `EventHistory`."""
         yield from self.records
+
+
+def kafka_records(settings: Settings, kind: TopicKind) -> Generator[Any, None, None]:
+    """All records that a topic has when it is asked, each partition's in order. Raises BrokerError."""
+    kafka, topic = kafka_python(), settings.topic(kind)
+    with groupless_consumer(settings) as consumer:
+        places = [kafka.TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(places)
+        consumer.seek_to_beginning(*places)
+        yield from _up_to(consumer, consumer.end_offsets(places))
 
 
 def _kept(reader: PartitionReader, place: int, end: int) -> list[Entry]:
@@ -106,7 +112,7 @@ def _kept(reader: PartitionReader, place: int, end: int) -> list[Entry]:
     return []
 
 
-def _up_to(consumer: Any, ends: dict[Any, int], clock: Callable[[], float] = time.monotonic) -> Iterator[PastEvent]:
+def _up_to(consumer: Any, ends: dict[Any, int], clock: Callable[[], float] = time.monotonic) -> Iterator[Any]:
     """Raises BrokerUnavailable where the broker gives nothing for a while."""
     places: dict[Any, int | None] = {}
     progress_s = clock()
@@ -120,5 +126,4 @@ def _up_to(consumer: Any, ends: dict[Any, int], clock: Callable[[], float] = tim
         elif clock() - progress_s >= _NO_PROGRESS_S:
             raise BrokerUnavailable(f"Kafka has given no event for {_NO_PROGRESS_S:g} s; is it still running?")
         for records in consumer.poll(timeout_ms=_POLL_MS).values():
-            for record in records:
-                yield PastEvent(record.timestamp / 1_000, b"" if record.value is None else bytes(record.value))
+            yield from records

@@ -14,7 +14,7 @@ from streams.adapters.kafka_connect import clients
 EXAMPLES_PARTITIONS: Final = 8
 """The examples of a prediction are in one of the first so many; so many learners can work at the same time."""
 
-PINNED: Final[dict[str, int]] = {"examples": EXAMPLES_PARTITIONS, "models": 1}
+PINNED: Final[dict[str, int]] = {"examples": EXAMPLES_PARTITIONS, "models": 1, "deletions": 1}
 """Kinds whose records go into the first so many partitions, also when somebody adds some: who reads them, and what was
 read, belongs to their numbers."""
 
@@ -23,6 +23,8 @@ LARGE_RECORD_BYTES: Final = 8 << 20
 
 BATCH_BYTES: Final = 512 << 10
 """Of records that go out together; a topic bounds whole batches. Half of what topics take unless somebody says less."""
+COMPACTED: Final = ("models", "deletions")
+"""Kinds of which the last record of every key is kept, whatever its age."""
 
 State = Literal["ok", "created", "missing", "differs"]
 
@@ -80,7 +82,7 @@ def plan_topics(settings: Settings) -> tuple[TopicPlan, ...]:
             kind,
             settings.topic(kind),
             partitions.get(kind, settings.shards),
-            None if kind == "models" else retention_ms,
+            None if kind in COMPACTED else retention_ms,
             settings.kafka_replication,
             LARGE_RECORD_BYTES if kind in ("models", "examples") else BATCH_BYTES,
             kind == "events",
@@ -168,8 +170,8 @@ def partition_problems(kind: TopicKind, name: str, wanted: int, found: int) -> l
     if kind == "events":
         words += f": one for each shard. Set {PREFIX}SHARDS={found}; or, as the number can never change once there "
         words += "is state, copy the events into a new topic"
-    elif kind == "models":
-        words += ": the order of models is that of one partition. Delete the topic, and make it again"
+    elif kind in COMPACTED:
+        words += f": the order of {kind} is that of one partition. Delete the topic, and make it again"
     elif found > wanted:
         return []  # more do no harm: nothing depends on the number, or they stay empty (PINNED)
     else:
@@ -188,7 +190,7 @@ def _replication_problems(plan: TopicPlan, found: int) -> list[str]:
 def _cleanup_problems(plan: TopicPlan, cleanup: str, retention_ms: int | None) -> list[str]:
     wanted = "compact" if plan.retention_ms is None else "delete"
     if cleanup != wanted:
-        why = "models would be lost by age" if wanted == "compact" else "records of one key would be dropped"
+        why = f"{plan.kind} would be lost by age" if wanted == "compact" else "records of one key would be dropped"
         change = _alter_config(plan, f"cleanup.policy={wanted}")
         return [f"has cleanup.policy={cleanup}, and must have {wanted}: {why}. {change}"]
     if plan.retention_ms is None or retention_ms is None or retention_ms == -1 or retention_ms >= plan.retention_ms:

@@ -18,7 +18,7 @@ from streams.adapters.file_lock import held_lock
 
 LOG_FOLDER: Final = "log"
 """Its name in a data directory."""
-SINGLE: Final[frozenset[TopicKind]] = frozenset({"examples", "models", "dead-letters"})
+SINGLE: Final[frozenset[TopicKind]] = frozenset({"examples", "models", "dead-letters", "deletions"})
 """Topics of one partition; the others are cut by user."""
 _PARTITIONS_FILE: Final = "partitions"
 _WORKED_FILE: Final = "worked"

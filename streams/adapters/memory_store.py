@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as replace_
 
 from config.errors import Fenced, StoreIncompatible
+from streams.core.dead_letters import letter_is_about
 from streams.ports import (
     Claim,
     CommitBatch,
@@ -49,6 +50,7 @@ class MemoryShard:
     """With the number of their commit."""
     dead_letters: list[bytes] = field(default_factory=list)
     remembered: dict[str, bytes] = field(default_factory=dict)
+    deleted: dict[str, bytes] = field(default_factory=dict)
     staged: MemoryShard | None = None
     """What was put aside to replace it."""
     parts: int = 0
@@ -119,6 +121,7 @@ class MemoryStore:
             rows=self._checked_rows(claim, stored),
             appended=((name, bytes(stored.appended[name])) for name in sorted(stored.appended, key=append_order)),
             remembered=_chunks(stored.remembered),
+            deleted=_chunks(stored.deleted),
         )
 
     def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
@@ -197,6 +200,7 @@ def _remove(stored: MemoryShard, batch: CommitBatch) -> None:
     for user, properties in batch.remembered:
         if properties is None:
             stored.remembered.pop(user, None)
+    _forget_deleted(stored, batch)
     for prediction, users in batch.scores_removed.items():
         for user in users:
             stored.scores.get(prediction, {}).pop(user, None)
@@ -205,6 +209,14 @@ def _remove(stored: MemoryShard, batch: CommitBatch) -> None:
             stored.index.get(prediction, {}).pop(user, None)
     for segment, users in batch.members_removed.items():
         stored.members.get(segment, set()).difference_update(users)
+
+
+def _forget_deleted(stored: MemoryShard, batch: CommitBatch) -> None:
+    for name, data in batch.deleted:
+        if data is None:
+            stored.deleted.pop(name, None)
+    if batch.deleted_users:
+        stored.dead_letters = [one for one in stored.dead_letters if not letter_is_about(one, batch.deleted_users)]
 
 
 def _replace(stored: MemoryShard) -> None:
@@ -226,6 +238,7 @@ def _add_state(stored: MemoryShard, batch: CommitBatch) -> None:
     stored.blobs.update(batch.blobs)
     stored.rows.update(batch.rows)
     stored.remembered.update((user, data) for user, data in batch.remembered if data is not None)
+    stored.deleted.update((name, data) for name, data in batch.deleted if data is not None)
     for prediction, scores in batch.scores.items():
         stored.scores.setdefault(prediction, {}).update(scores)
     for prediction, ranks in batch.index.items():

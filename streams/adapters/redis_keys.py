@@ -40,6 +40,12 @@ def past_key(prefix: str) -> bytes:
     return f"{prefix}:past".encode()
 
 
+def deletion_key(prefix: str) -> bytes:
+    """Where the secret of the ledger of deleted users is, if no setting has it. Raises ValueError for a bad prefix."""
+    store_meta(prefix)
+    return f"{prefix}:deletion-key".encode()
+
+
 @dataclass(frozen=True, slots=True)
 class PastKeys:
     """The keys of what several workers share while one of them reads the past; all but parts have one hash tag."""
@@ -87,6 +93,7 @@ class ShardKeys:
     state: bytes
     rows: bytes
     remember: bytes
+    deleted: bytes
     outbox: bytes
     messages: bytes
     dead: bytes
@@ -131,6 +138,7 @@ def _keys_below(base: bytes) -> ShardKeys:
         state=base + b"state",
         rows=base + b"rows",
         remember=base + b"remember",
+        deleted=base + b"deleted",
         outbox=base + b"outbox",
         messages=base + b"messages",
         dead=base + b"dead",

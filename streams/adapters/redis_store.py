@@ -17,6 +17,7 @@ from streams.adapters.redis_pack import command, on_members, set_fields, set_sco
 from streams.adapters.redis_server import inspect_all, promise, weakest
 from streams.adapters.redis_wire import Wire, refusal
 from streams.commit import Patience, patiently
+from streams.core.dead_letters import letter_is_about
 from streams.ports import (
     Claim,
     CommitBatch,
@@ -246,6 +247,7 @@ class RedisStore:
             rows=self._checked_rows(claim, keys),
             appended=self._appended(keys),
             remembered=self._scan(keys.remember),
+            deleted=self._scan(keys.deleted),
         )
 
     # --- the commit ------------------------------------------------------------------------------------------------
@@ -253,7 +255,7 @@ class RedisStore:
     def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
         check_batch(batch)
         keys = self._keys(claim.shard)
-        body = self._body(keys, batch, trim)
+        body = [*self._erasures(keys, batch.deleted_users), *self._body(keys, batch, trim)]
         wire = self._nodes.of(keys.meta)
         if batch.replaces is not None:
             body = [*self._replacing(wire, claim, keys, batch), *body]
@@ -385,6 +387,12 @@ class RedisStore:
             command(b"HSET", keys.meta, *[text for pair in meta for text in pair]),
         ]
 
+    def _erasures(self, keys: ShardKeys, users: Sequence[str]) -> Iterator[bytes]:
+        """Dead letters about deleted users go. Only the owner of the shard writes others, so none comes meanwhile."""
+        letters = self._stream_after(keys.dead, -1) if users else ()
+        gone = [place.decode() for place, fields in letters if letter_is_about(fields[1], users)]
+        yield from on_members(b"XDEL", keys.dead, gone)
+
     def _streams(self, keys: ShardKeys, batch: CommitBatch, trim: int | None) -> Iterator[bytes]:
         for entry_id, data in outbox_entries(batch):
             yield command(b"XADD", keys.outbox, entry_id.encode(), b"d", data)
@@ -489,8 +497,8 @@ def _write_watched(wire: Wire, key: bytes, fields: dict[bytes, bytes], more: Seq
 
 def _refuse_leftovers(wire: Wire, keys: ShardKeys) -> None:
     """A shard without meta has no keys at all; otherwise a commit would mix with something else's data."""
-    names = [keys.state, keys.rows, keys.remember, keys.outbox, keys.messages, keys.dead, keys.appended_names]
-    names.append(keys.staging)
+    names = [keys.state, keys.rows, keys.remember, keys.deleted, keys.outbox, keys.messages, keys.dead]
+    names += [keys.appended_names, keys.staging]
     if wire.ask("EXISTS", *names):
         wire.exchange([_UNWATCH])
         raise StoreIncompatible(
@@ -534,6 +542,7 @@ def _removals(keys: ShardKeys, batch: CommitBatch) -> Iterator[bytes]:
     yield from on_members(b"HDEL", keys.rows, batch.removed_users)
     forgotten = [user for user, properties in batch.remembered if properties is None]
     yield from on_members(b"HDEL", keys.remember, batch.removed_users + forgotten)
+    yield from on_members(b"HDEL", keys.deleted, [name for name, data in batch.deleted if data is None])
     for prediction, users in batch.scores_removed.items():
         yield from on_members(b"HDEL", keys.scores(prediction), users)
     for prediction, users in batch.index_removed.items():
@@ -545,6 +554,7 @@ def _removals(keys: ShardKeys, batch: CommitBatch) -> Iterator[bytes]:
 def _additions(keys: ShardKeys, batch: CommitBatch) -> Iterator[bytes]:
     yield from set_fields(keys.rows, batch.rows)
     yield from set_fields(keys.remember, [(user, data) for user, data in batch.remembered if data is not None])
+    yield from set_fields(keys.deleted, [(name, data) for name, data in batch.deleted if data is not None])
     for prediction, scores in batch.scores.items():
         yield from set_fields(keys.scores(prediction), scores)
     for prediction, ranks in batch.index.items():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import F32, F64, I64, U8, U64
-from models.labels import CROSSING, DROPPED, KINDS, NEXT, SAVED, example_hash, tail_of
+from models.labels import CROSSING, DROPPED, KINDS, NEXT, NOBODY, SAVED, tail_of
 from streams.core.pending_log import link_examples
 from streams.core.shard import Shard
 from streams.core.state import GOALS
@@ -27,6 +27,7 @@ class _Examples:
     row: I64
     time_s: F64
     kind: U8
+    halvings: U8
     rate: F32
     x: F32
     served: F32
@@ -56,7 +57,7 @@ def carry_pending(old: Shard, new: Shard, past: Shard | None, kept: Collection[s
     """Fill the empty ring of `new`: from `old` what the predictions `kept` wait for, from `past` the others."""
     examples = _examples_of(old, new, kept)
     if past is not None:
-        examples = _merged(examples, _examples_of(past, new, set(new.definitions.prediction_ids) - set(kept)), new)
+        examples = _merged(examples, _examples_of(past, new, set(new.definitions.prediction_ids) - set(kept)))
     dropped = int(old.pending.n[DROPPED])
     waiting = len(examples.row)
     examples = _fitting(examples, new)
@@ -68,7 +69,8 @@ def _examples_of(source: Shard, new: Shard, predictions: Collection[str]) -> _Ex
     q, capacity = source.pending, len(source.pending.time_s)
     tail = int(tail_of(source.sealed["pending"]))
     at = np.arange(tail, int(q.n[NEXT])) % capacity
-    rows = np.array([-1 if (row := new.users.find(user)) is None else row for user in source.users.ids], np.int64)
+    found = [NOBODY if (row := new.users.find(user)) is None else row for user in source.users.ids]
+    rows = np.array([*found, NOBODY], np.int64)  # the last one for examples that were emptied: NOBODY finds it
     theirs, ours = source.definitions.prediction_ids, new.definitions.prediction_ids
     pairs = [(theirs.index(name), p) for p, name in enumerate(ours) if name in predictions and name in theirs]
     served = np.full((len(at), 3, len(ours)), np.nan, np.float32)
@@ -83,6 +85,7 @@ def _examples_of(source: Shard, new: Shard, predictions: Collection[str]) -> _Ex
         row=rows[q.row[at]],
         time_s=q.time_s[at],
         kind=q.kind[at],
+        halvings=q.halvings[at],
         rate=q.rate[at],
         x=_features(source, new, at),
         served=served,
@@ -125,13 +128,13 @@ def _moved_bits(values: U64, places: dict[int, int]) -> U64:
     return moved
 
 
-def _merged(a: _Examples, b: _Examples, new: Shard) -> _Examples:
+def _merged(a: _Examples, b: _Examples) -> _Examples:
     """Both as one: the same moment of a user is one example, the others keep their places among those.
 
     Each side was thinned by the same hashes, so what both would have kept is what hashes below the lower rate.
     """
     rates = np.minimum(a.rates, b.rates)
-    a, b = _thinned(a, rates, new), _thinned(b, rates, new)
+    a, b = _thinned(a, rates), _thinned(b, rates)
     place_in_b = {key: j for j, key in enumerate(_keys(b))}
     pairs: list[tuple[int, int]] = []
     next_b = 0
@@ -184,15 +187,10 @@ def _due_in(due: I64, places: I64) -> I64:
     return result
 
 
-def _thinned(examples: _Examples, rates: F64, new: Shard) -> _Examples:
+def _thinned(examples: _Examples, rates: F64) -> _Examples:
     """Only what hashes below the rates of its kind, at those rates."""
     lower = examples.rate > rates[examples.kind]
-    keys = new.users.users.key
-    hashes = [
-        example_hash(keys[row], time_s) for row, time_s in zip(examples.row[lower], examples.time_s[lower], strict=True)
-    ]
-    gone = np.zeros(len(lower), np.bool_)
-    gone[lower] = np.array(hashes, np.float64) >= rates[examples.kind[lower]]
+    gone = lower & (0.5 ** examples.halvings.astype(np.float64) > rates[examples.kind])
     examples.rate = np.where(lower, rates[examples.kind], examples.rate).astype(np.float32)
     examples.rates = rates
     return examples.take(~gone)
@@ -203,7 +201,7 @@ def _fitting(examples: _Examples, new: Shard) -> _Examples:
     while len(examples.row) > len(new.pending.time_s):
         rates = examples.rates.copy()
         rates[np.bincount(examples.kind, minlength=KINDS).argmax()] *= 0.5
-        examples = _thinned(examples, rates, new)
+        examples = _thinned(examples, rates)
     return examples
 
 

@@ -58,6 +58,8 @@ def build_decoder(
 
 _NULL: Final = msgspec.Raw(b"null")
 _KNOWN_NAMES: Final = 1_024
+DELETE_TYPE: Final = "delete"
+"""The type of a record that deletes its user. It is ours, the Segment spec has none."""
 
 _Fields = dict[str, tuple[str, Any, Any]]
 """By JSON key: attribute, type, default."""
@@ -176,8 +178,8 @@ class SegmentDecoder:
             return nan
 
     def _event(self, record: Any, position: int, log_time_s: float | None, place_hash: int) -> Event:
-        is_track = record.type == "track"
-        if not is_track and record.type != "identify":
+        is_track, deletes = record.type == "track", record.type == DELETE_TYPE
+        if not is_track and not deletes and record.type != "identify":
             raise _unknown_type(record.type)
         user = user_id(record.user_id)
         name = None
@@ -194,13 +196,13 @@ class SegmentDecoder:
         if self._properties is not None and name is not None and record.properties is not None:
             value = self._properties.value(record.properties)
             properties = self._properties.wanted(record.properties, name)
-        if self._traits and record.traits is not None:
+        if self._traits and record.traits is not None and not deletes:
             traits = self._read_traits(record.traits)
         message = message_id(record.message_id)
         hashed = place_hash if message is None else id_hash(message)
         if log_time_s is None:
             log_time_s = time_s
-        return Event(user, name, time_s, value, hashed, traits, properties, position, log_time_s, message)
+        return Event(user, name, time_s, value, hashed, traits, properties, position, log_time_s, message, deletes)
 
     def _new_name(self, value: object) -> str:
         name = event_name(value)
@@ -236,7 +238,7 @@ def _why_unreadable(raw: bytes, error: msgspec.DecodeError) -> Refused:
 def _unknown_type(kind: object) -> Refused:
     if kind is None:
         return Refused(DeadReason.UNKNOWN_TYPE, 'the record has no "type"; expected "track" or "identify"')
-    detail = f"the type is {shown(kind)}; only track and identify are used"
+    detail = f"the type is {shown(kind)}; only track, identify and {DELETE_TYPE} are used"
     if kind in ("page", "screen"):
         detail += " (to use page views, send them as track events)"
     return Refused(DeadReason.UNKNOWN_TYPE, detail)

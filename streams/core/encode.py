@@ -88,6 +88,11 @@ class Encoder:
         detail = f"the shard holds its {self._users_limit} users already; raise limits.users in the catalog"
         return bad_event(DeadReason.TOO_MANY_USERS, detail, event.position, msgspec.json.encode(event))
 
+    def of_deleted(self, event: Event) -> BadEvent:
+        """The dead letter of an event of a deleted user: without its bytes, which would bring the user back into it."""
+        detail = "the user was deleted, and the event is not later; its bytes are not kept"
+        return bad_event(DeadReason.DELETED_USER, detail, event.position, b"")
+
     def _columns(
         self, events: list[Any], rows: list[int], names: list[_Name], bits: list[int], traits: _Traits
     ) -> Events:
@@ -103,6 +108,7 @@ class Encoder:
             trait_first=np.array(traits.first, np.int64),
             trait_column=np.array(traits.column, np.int64),
             trait_value=np.array(traits.value, np.float64),
+            deletes=np.array([e.deletes for e in events], np.uint8),
             outcome=np.zeros(len(events), np.uint8),
         )
 

@@ -57,6 +57,7 @@ class DeadReason(StrEnum):
     TRUNCATED_FILE = "truncated_file"
     WRONG_PARTITION = "wrong_partition"
     TOO_MANY_USERS = "too_many_users"
+    DELETED_USER = "deleted_user"
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +69,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     properties that the catalog reads of events of this name (`where`, `remember`) as far as they are there and not
     null, and is None if there are none. `position` is the record's index in reading order. `log_time_s` is when the
     log took the record; for a file, the event's own time. `message_id` is the producer's own id, if it gave one.
+    `deletes`: the record asks to delete the user, and says nothing else.
     """
 
     user: str
@@ -80,6 +82,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     position: int
     log_time_s: float
     message_id: str | None = None
+    deletes: bool = False
 
     @property
     def cause_id(self) -> str:

@@ -12,6 +12,8 @@ from models.jit import I32, I64, U16, jit
 HOUR_S = 3600.0
 HOUR_BUCKETS, DAY_BUCKETS = 48, 90
 HOURS, DAYS = 0, 1
+NO_BUCKET = -1_000_000
+"""The newest bucket where nothing was counted."""
 
 
 class History(NamedTuple):

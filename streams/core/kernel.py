@@ -28,6 +28,7 @@ from models.labels import (
 from models.layout import EPOCH, FIRST_T, LAST_T, SCORED_T, VERSION
 from models.scales import bin_of
 from streams.core.dedupe import known, remember
+from streams.core.deletion import delete_user
 from streams.core.history import DAY_BUCKETS, HOUR_BUCKETS, HOUR_S, HOURS, record_history
 from streams.core.moment import (
     apply_step,
@@ -51,9 +52,11 @@ from streams.core.state import (
     CHANGED,
     CLOCK,
     DECAY,
+    DELETION,
     DONE,
     EXTERNAL_ROW,
     FIRST_STEP,
+    FREE,
     FRESH,
     GOALS,
     HOUR,
@@ -78,6 +81,7 @@ from streams.core.state import (
     NO_BITS,
     NO_EVENT,
     NO_ROOM,
+    OF_DELETED,
     OUT,
     OUT_FULL,
     PHASE,
@@ -395,6 +399,15 @@ def _keep_example(s: State, i: int, time_s: float) -> None:
 
 
 @jit
+def _next_order(s: State) -> int:
+    """The order of a new user: that of the user deleted last whose place is free, or the next one."""
+    if s.si[FREE] == 0:
+        return s.si[USERS]  # all that were ever given are in use
+    s.si[FREE] -= 1
+    return s.users.free[s.si[FREE]]
+
+
+@jit
 def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
     """One accepted event; false when a model outside has to answer first."""
     i = batch.row[e]
@@ -402,7 +415,7 @@ def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
         fresh_row = s.rows.t[i, FIRST_T] == 0.0
         if fresh_row:
             start_row(s.rows, s.c, i, time_s)
-            s.users.order[i] = s.si[USERS]
+            s.users.order[i] = _next_order(s)
             s.si[USERS] += 1
         elif awaits_review(s, i):
             review(s, i)
@@ -439,36 +452,64 @@ def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
 
 
 @jit
+def _refuse(s: State, batch: Events, e: int) -> bool:
+    """Whether event `e` is not for the shard: of a deleted user, of one user too many, or known already."""
+    i = batch.row[e]
+    time_s = _clocked(s, batch, e)
+    if batch.deletes[e]:
+        # One that is no later than another says nothing new, and may not end the life that came after that.
+        if time_s <= s.users.deleted_at[i] or known(s.dedupe, batch.message[e]):
+            s.si[N_DUPLICATES] += 1
+            return True
+        return False
+    if time_s <= s.users.deleted_until[i]:
+        batch.outcome[e] = OF_DELETED
+        return True
+    if s.rows.t[i, FIRST_T] == 0.0 and s.si[USERS] >= s.si[USERS_LIMIT]:
+        batch.outcome[e] = NO_ROOM
+        return True
+    if known(s.dedupe, batch.message[e]):
+        s.si[N_DUPLICATES] += 1
+        return True
+    return False
+
+
+@jit
+def _clocked(s: State, batch: Events, e: int) -> float:
+    """The event's time, moved back to its log time where it is too far ahead of that."""
+    ahead = batch.time_s[e] > batch.log_time_s[e] + s.sf[MAX_AHEAD_S]
+    return batch.log_time_s[e] if ahead else batch.time_s[e]
+
+
+@jit
 def run(s: State, batch: Events, until_s: float) -> int:
     """Go on with the batch, then let time pass up to `until_s` (NaN: not at all); why it came back."""
     while s.si[NEXT_EVENT] < batch.row.shape[0]:
         e = s.si[NEXT_EVENT]
-        time_s = batch.time_s[e]
         if s.si[PHASE] == 0 or s.si[PHASE] == OF_LOOK:
-            if s.rows.t[batch.row[e], FIRST_T] == 0.0 and s.si[USERS] >= s.si[USERS_LIMIT]:
-                batch.outcome[e] = NO_ROOM
-                s.si[NEXT_EVENT] = e + 1
-                continue
-            if known(s.dedupe, batch.message[e]):
-                s.si[N_DUPLICATES] += 1
+            if _refuse(s, batch, e):
                 s.si[NEXT_EVENT] = e + 1
                 continue
             if not has_room(s):
                 return OUT_FULL
-        ahead = time_s > batch.log_time_s[e] + s.sf[MAX_AHEAD_S]
-        if ahead:
-            time_s = batch.log_time_s[e]
+        time_s = _clocked(s, batch, e)
         code = advance(s, time_s)
         if code != DONE:
             return code
         if s.si[PHASE] == 0 and not has_room(s):  # the looks on the way may have filled the buffers
             return OUT_FULL
-        if not take_event(s, batch, e, time_s):
-            return MODEL_NEEDED
-        s.si[N_AHEAD] += ahead
-        batch.outcome[e] = ACCEPTED
+        if batch.deletes[e]:
+            if awaits_review(s, batch.row[e]):  # first: what is told must not depend on how far the review is
+                review(s, batch.row[e])
+            delete_user(s, batch.row[e], time_s, e)
+            batch.outcome[e] = DELETION
+        else:
+            if not take_event(s, batch, e, time_s):
+                return MODEL_NEEDED
+            batch.outcome[e] = ACCEPTED
+            reschedule(s, batch.row[e])
+        s.si[N_AHEAD] += time_s != batch.time_s[e]
         remember(s.dedupe, batch.message[e])
-        reschedule(s, batch.row[e])
         s.si[NEXT_EVENT] = e + 1
     if not np.isnan(until_s):
         return advance(s, until_s)

@@ -12,7 +12,7 @@ import numpy as np
 from models.features import DAY_S, features_at, heuristic_at
 from models.jit import jit, wide
 from models.labels import CROSSING, append_example
-from models.layout import EPOCH, SCORED_T, VERSION
+from models.layout import EPOCH, FIRST_T, LIFE, SCORED_T, VERSION
 from models.scales import NONE, bin_of, likelihood_of, next_category
 from streams.core.filters import holds
 from streams.core.state import (
@@ -30,6 +30,7 @@ from streams.core.state import (
     EPOCH_NOW,
     EVERYBODY,
     FIRST_STEP,
+    LIFE_STEP,
     LIVE,
     MODEL,
     N_CROSSINGS,
@@ -290,7 +291,7 @@ def _transition(s: State, i: int, g: int, step: int, stamp_s: float, cause: int,
     whole, real = s.out.whole[n], s.out.real[n]
     whole[O_ROW] = i
     whole[O_SEGMENT] = g
-    whole[O_SEQUENCE] = sequence
+    whole[O_SEQUENCE] = np.int64(s.rows.u[i, LIFE]) * LIFE_STEP + np.int64(sequence)
     whole[O_ORIGIN] = shown
     whole[O_GOAL] = 1 if origin == LIVE and s.segments.bits[g] & bits else 0
     whole[O_EVENT] = event
@@ -392,7 +393,8 @@ def finish_moment(s: State, i: int, time_s: float) -> None:
 def awaits_review(s: State, i: int) -> bool:
     """Whether a change of definitions has yet to be judged for row `i`: the user had no moment since then either."""
     order = s.users.order[i]
-    return s.si[REVIEW_NEXT] <= order < s.si[REVIEW_END] and s.rows.u[i, EPOCH] < s.si[REVIEW_EPOCH]
+    is_there = s.rows.t[i, FIRST_T] != 0.0  # and was not deleted since
+    return is_there and s.si[REVIEW_NEXT] <= order < s.si[REVIEW_END] and s.rows.u[i, EPOCH] < s.si[REVIEW_EPOCH]
 
 
 @jit

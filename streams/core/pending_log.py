@@ -1,7 +1,7 @@
 """How pending examples are saved: appended chunks, replayed at load.
 
-A chunk holds, in this order: thinnings since the last save, examples that were replaced, new examples, goal
-marks. Chunks are appended to parts of a bounded size; a part is dropped once all its examples were
+A chunk holds, in this order: thinnings and deletions since the last save, examples that were replaced, new examples,
+goal marks. Chunks are appended to parts of a bounded size; a part is dropped once all its examples were
 handed out. Loading replays the parts into flat arrays, chunk by chunk. Goal marks are put back by the same function
 that the loop uses, in the examples of earlier chunks: those of their own were saved with them.
 """
@@ -17,21 +17,27 @@ import numpy as np
 
 from models.jit import F64, I64, U8, U64, jit
 from models.labels import (
+    EMPTIED,
     NEXT,
+    NOBODY,
     REPLACED,
     SAVED,
     LabelSpec,
     Pending,
-    example_hash,
+    empty_chain,
     mark_goals,
     move_example,
+    outlasts,
     tail_of,
 )
 from streams.core.state import GoalMarks, Users
 
 PART_BYTES = 4 << 20
 PREFIX = "pending:"
-_STORED = ("x", "time_s", "rate", "row", "kind", "crossed", "by_goals", "by_an_event", "seen", "served", "category")
+_STORED = (
+    *("x", "time_s", "rate", "row", "kind", "halvings"),
+    *("crossed", "by_goals", "by_an_event", "seen", "served", "category"),
+)
 
 
 @dataclass(slots=True)
@@ -90,7 +96,9 @@ def _pack(q: Pending, seqs: I64, order: I64) -> dict[str, Any]:
     """Examples as stored, by the names of the ring's columns. A user is named by the order, the row after a load."""
     at = seqs % q.time_s.shape[0]
     stored = {name: getattr(q, name)[at].tobytes() for name in _STORED}
-    return stored | {"seq": seqs.tobytes(), "row": order[q.row[at]].astype(np.int32).tobytes()}
+    row = q.row[at]
+    named = np.where(row == NOBODY, NOBODY, order[row]).astype(np.int32)
+    return stored | {"seq": seqs.tobytes(), "row": named.tobytes()}
 
 
 def wants_whole_ring(q: Pending) -> bool:
@@ -164,13 +172,15 @@ class PendingReplay:
             self._take_frame(frame)
 
     def _take_frame(self, frame: dict[str, Any]) -> None:
-        for kind, rate, end in frame["thinned"]:
-            _thin_saved(self._handle, self._users.key, int(kind), rate, self._end, int(end))
-            self._end = int(end)
         # Thinning gives new numbers, so how far each prediction has come says nothing before the last of them.
-        first = max(0, self._end - len(self._q.time_s))
-        self._q.due[:] = first
-        if frame["thinned"]:
+        self._q.due[:] = max(0, self._end - len(self._q.time_s))
+        for kind, what, end in frame["thinned"]:
+            if kind == EMPTIED:
+                empty_chain(self._handle, self._users.head, int(what))
+                continue
+            _thin_saved(self._handle, int(kind), what, self._end, int(end))
+            self._end = int(end)
+            self._q.due[:] = first = max(0, self._end - len(self._q.time_s))
             self._users.head[:] = -1
             link_examples(self._handle, self._users.head, first, self._end)
         marks = GoalMarks(
@@ -204,14 +214,14 @@ class PendingReplay:
 
 
 @jit
-def _thin_saved(q: Pending, key: U64, kind: int, rate: float, old_end: int, end: int) -> None:
+def _thin_saved(q: Pending, kind: int, rate: float, old_end: int, end: int) -> None:
     """What `models.labels.thin` did to the examples that were saved by then; they ended at `old_end`, now at `end`."""
     capacity = q.time_s.shape[0]
     put = end - 1
     for seq in range(old_end - 1, max(-1, old_end - 1 - capacity), -1):
         at = seq % capacity
         if q.kind[at] == kind and q.rate[at] > rate:
-            if example_hash(key[q.row[at]], q.time_s[at]) >= rate:
+            if not outlasts(q.halvings[at], rate):
                 continue
             q.rate[at] = rate
         move_example(q, at, put % capacity)
@@ -224,9 +234,10 @@ def link_examples(q: Pending, head: I64, first: int, end: int) -> None:
     for seq in range(first, end):
         at = seq % q.time_s.shape[0]
         i = q.row[at]
-        q.previous[at] = head[i]
         q.dirty[at] = 0
-        head[i] = seq
+        if i != NOBODY:
+            q.previous[at] = head[i]
+            head[i] = seq
 
 
 @jit

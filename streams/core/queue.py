@@ -94,6 +94,23 @@ def schedule(q: DueQueue, row: int, minute: int) -> None:
 
 
 @jit
+def unschedule(q: DueQueue, row: int) -> None:
+    """Take `row` out, if it is there."""
+    at = wide(q.place[row])
+    if at < 0:
+        return
+    q.place[row] = -1
+    q.size[0] -= 1
+    last = wide(q.heap[q.size[0]])
+    if last == row:
+        return
+    q.heap[at] = last
+    q.place[last] = at
+    _rise(q, at)
+    _sink(q, wide(q.place[last]))
+
+
+@jit
 def next_due(q: DueQueue) -> int:
     """The earliest minute, or a very large number when the queue is empty."""
     if q.size[0] == 0:

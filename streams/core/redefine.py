@@ -69,7 +69,9 @@ def redefined(old: Shard, catalog: Catalog, *, generation: str, past: Past | Non
     """
     if old.waiting or old.has_effects or old.is_reviewing:
         raise RuntimeError("redefine: the batch before is not done, or not saved, or the review of an earlier change")
-    new = Shard(catalog, shard=old.number, shards=old.shards, generation=generation)
+    old.users.release_unused()
+    new = Shard(catalog, shard=old.number, shards=old.shards, generation=generation, ledger_key=old.ledger.key_source)
+    new.ledger.adopt(old.ledger)
     anew = frozenset[str]() if past is None else past.predictions
     kept = [name for name in kept_predictions(old.catalog, catalog) if name not in anew]
     new.vocabulary.adopt(old.vocabulary)
@@ -101,7 +103,9 @@ class _Users:
         old, new = self._old.users, self._new.users
         for row in self._rows.tolist():
             new.place(old.ids[row], row)
+        new.reserve(len(old.buffer))
         new.users.order[: len(old)] = old.users.order[: len(old)]
+        new.users.free[: len(old.buffer)] = old.users.free[: len(old.buffer)]
         keys = row_keys(self._new)
         for view in VIEWS:
             into: Any = getattr(new.rows, view)

@@ -72,6 +72,11 @@ class Remembered:
         self._kept.setdefault(user, {})[source] = new
         self._changed[user] = None
 
+    def forget_user(self, user: str) -> None:
+        """The user was deleted."""
+        if self._kept.pop(user, None) is not None:
+            self._changed[user] = None
+
     def adopt(self, other: Remembered) -> None:
         """Take over what `other`, of another catalog, has kept and still is to be kept."""
         self.too_large = other.too_large

@@ -14,7 +14,7 @@ VIEWS: Final = ("t", "u", "f", "b")
 OF_PREDICTIONS: Final = frozenset({"z", "score", "category", "audience"})
 OF_SEGMENTS: Final = frozenset({"entered", "wanted", "sequence", "cause"})
 OF_NAMES: Final = frozenset({"count", "total", "latest", "trait"})
-OF_MOMENTS: Final = frozenset({"scored", "version", "epoch"})
+OF_MOMENTS: Final = frozenset({"scored", "version", "epoch", "life"})
 UNNAMED: Final[Key] = ("unnamed",)
 """The key of a column that has no meaning yet."""
 _NOTHING: Final = {"entered": np.nan, "wanted": np.nan, "trait": np.nan, "z": np.nan, "score": np.nan, "category": 255}
@@ -35,7 +35,7 @@ def row_keys(shard: Shard) -> dict[str, list[Key]]:
     t: list[Key] = [("first",), ("last",), ("scored",)]
     t += [*(("entered", s) for s in segments), *(("wanted", s) for s in dwelling)]
     t += [("trait", name) for name in shard.vocabulary.traits]
-    u: list[Key] = [("version",), ("epoch",), *(("sequence", s) for s in segments), *of_events("latest")]
+    u: list[Key] = [("version",), ("epoch",), ("life",), *(("sequence", s) for s in segments), *of_events("latest")]
     f: list[Key] = [("sessions",), ("gap",), ("instants",)]
     per_half = [of_events("count", h) for h in halves]
     f += [keys[k] for k in range(len(names)) for keys in per_half] + of_events("total")

@@ -13,14 +13,15 @@ import numpy as np
 
 from config.errors import StoreIncompatible
 from models.jit import I32
-from models.labels import NEXT, SAVED, tail_of
+from models.labels import EMPTIED, NEXT, SAVED, tail_of
+from models.layout import FIRST_T
 from models.snapshot import ModelCodec, Snapshot
 from streams.core.dedupe import remember_all
 from streams.core.live_scores import take_scores
 from streams.core.pending_log import PREFIX as PENDING_PREFIX
 from streams.core.pending_log import PendingLog, PendingReplay, take_chunk, wants_whole_ring
 from streams.core.shard import Shard, WentLive
-from streams.core.state import EPOCH_NOW, GOALS, TOUCHED, TURN_EPOCH, UNSAVED_OUT, Population
+from streams.core.state import EPOCH_NOW, FREE, GOALS, TOUCHED, TURN_EPOCH, UNSAVED_OUT, USERS, Population
 from streams.ports import CommitBatch
 
 SHARD_BLOB, VOCABULARY_BLOB, POPULATION_BLOB, SNAPSHOT_BLOB = "shard", "vocabulary", "population", "snapshot"
@@ -67,6 +68,7 @@ class Saver:
         batch.dead_letters = [bad.to_json() for bad in shard.dead]
         shard.dead = []
         batch.remembered = shard.remembered.drain()
+        batch.deleted, batch.deleted_users, shard.deleted_users = shard.ledger.drain(), shard.deleted_users, []
         batch.blobs[SHARD_BLOB] = msgspec.msgpack.encode(self._small_state())
         population = b"".join(array.tobytes() for array in shard.population)
         if population != self._population:
@@ -124,9 +126,11 @@ class Saver:
 
     def _take_users(self, batch: CommitBatch, touched: I32) -> None:
         shard = self.shard
-        rows = touched.tolist()
-        users = [shard.users.ids[row] for row in rows]
-        batch.rows = list(zip(users, shard.users.row_bytes(rows), strict=True))
+        users = [shard.users.ids[row] for row in touched.tolist()]
+        is_there = shard.users.rows.t[touched, FIRST_T] != 0.0
+        rows = touched[is_there].tolist()
+        batch.rows = list(zip([shard.users.ids[row] for row in rows], shard.users.row_bytes(rows), strict=True))
+        batch.removed_users = [user for user, there in zip(users, is_there.tolist(), strict=True) if not there]
         take_scores(shard, batch, touched, users, shard.users.users.dirty[touched])
         shard.users.users.dirty[touched] = 0
 
@@ -143,7 +147,7 @@ class Saver:
 
     def _take_pending(self, batch: CommitBatch, most: int | None = None) -> None:
         shard, q = self.shard, self.shard.pending
-        thinned, tail = bool(q.thinned_n[0]), self._tail()
+        thinned, tail = bool((q.thinned[: q.thinned_n[0], 0] != EMPTIED).any()), self._tail()
         if wants_whole_ring(q):
             batch.drops += self._log.drop_all()
         marks = shard.marks, int(shard.si[GOALS]), shard.marks_before
@@ -188,6 +192,8 @@ class Saver:
             "dedupe_next": self._dedupe_number,
             "chunks": shard.chunk_numbers.tolist(),
             "user_days": shard.user_days.tolist(),
+            "ledger": shard.ledger.mark,
+            "free": shard.users.users.free[: shard.si[FREE]].tolist(),
             "announced": [
                 part.tolist() for part in (shard.definitions.segments.epoch, shard.definitions.segments.announced)
             ],
@@ -202,15 +208,24 @@ class Saver:
         rows: Iterable[list[tuple[str, bytes]]],
         appended: Iterable[tuple[str, bytes]],
         remembered: Iterable[list[tuple[str, bytes]]],
+        deleted: Iterable[list[tuple[str, bytes]]] = (),
     ) -> None:
-        """Fill a fresh shard with what was saved. The iterators are read one after another, in this order.
+        """Fill a fresh shard with what was saved. The iterators are read one after another, `deleted` first.
 
-        Raises StoreIncompatible when an appended part is missing.
+        Raises StoreIncompatible when an appended part is missing, or the ledger has another key.
         """
         shard = self.shard
         small = msgspec.msgpack.decode(blobs[SHARD_BLOB])
         shard.vocabulary.load(msgspec.msgpack.decode(blobs[VOCABULARY_BLOB]))
         self._vocabulary, self._population = shard.vocabulary.revision, blobs[POPULATION_BLOB]
+        for some in deleted:  # first: the users of the rows are looked up in it
+            for name, data in some:
+                shard.ledger.load(name, data)
+        if small["ledger"] != shard.ledger.mark:
+            raise StoreIncompatible(
+                "the ledger of deleted users was written under another key. "
+                "Set TIDELINE_DELETION_KEY to the first one, or put its file deletion.key back."
+            )
         for chunk in rows:
             for user, data in chunk:
                 shard.users.load_row(user, data)
@@ -236,6 +251,9 @@ class Saver:
         ]  # stores of before reviews end here, and everybody had a turn for everything
         shard.si[: len(si)], shard.sf[: len(sf)] = si, sf
         shard.use_limits()
+        # Parts of pending examples name users by their order, also those who are not there any more.
+        shard.users.reserve(int(shard.si[USERS] + shard.si[FREE]))
+        shard.users.users.free[: shard.si[FREE]] = small["free"]
         shard.chunk_numbers[:] = small["chunks"]
         shard.user_days[:] = small["user_days"]
         segments = shard.definitions.segments

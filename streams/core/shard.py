@@ -27,15 +27,17 @@ from models.examples import ExampleChunk
 from models.features import features_at
 from models.jit import F64, I64, U8
 from models.labels import DROPPED, NEXT, Pending, allocate_pending, matured_until, tail_of
-from models.layout import FIRST_T, SCORED_T
+from models.layout import FIRST_T, LIFE, SCORED_T
 from models.scales import percentile_table
 from models.snapshot import BINS, Likelihood, PredictionSnapshot, Snapshot, Status
 from streams.core import kernel
 from streams.core.chunks import gather_chunk
+from streams.core.dead_letters import is_about, without_bytes
 from streams.core.dedupe import allocate_dedupe
 from streams.core.definitions import Definitions, compile_definitions
 from streams.core.encode import Encoded, Encoder
 from streams.core.events import BadEvent, Event
+from streams.core.ledger import Deleted, KeySource, Ledger
 from streams.core.moment import touch
 from streams.core.partition import shard_of
 from streams.core.remembered import Remembered
@@ -47,6 +49,7 @@ from streams.core.state import (
     CHANGED,
     CLOCK,
     COUNTERS,
+    DELETION,
     DONE,
     EPOCH_NOW,
     GOALS,
@@ -62,6 +65,7 @@ from streams.core.state import (
     O_EVENT,
     O_ROW,
     O_SEGMENT,
+    OF_DELETED,
     OUT,
     PHASE,
     REVIEW_CLOCK,
@@ -120,16 +124,21 @@ class Stop(enum.Enum):
 
 
 class Shard:
-    """One shard. Arguments: the checked catalog, number `shard` of `shards`, and the generation that goes into ids."""
+    """One shard. Arguments: the checked catalog, number `shard` of `shards`, the generation that goes into ids, and the
+    secret `ledger_key` under which deleted users are remembered.
+    """
 
-    def __init__(self, catalog: Catalog, *, shard: int = 0, shards: int = 1, generation: str = "0") -> None:
+    def __init__(
+        self, catalog: Catalog, *, shard: int = 0, shards: int = 1, generation: str = "0", ledger_key: KeySource = b""
+    ) -> None:
         self.vocabulary = Vocabulary(catalog, finds=shards == 1)
         self.definitions: Definitions = compile_definitions(catalog, self.vocabulary)
         d = self.definitions
         self.catalog = catalog
         self.number = shard
         self.shards = shards
-        self.users = UserTable(d.layout, len(catalog.history))
+        self.ledger = Ledger(ledger_key, catalog.limits.deleted_users)
+        self.users = UserTable(d.layout, len(catalog.history), self.ledger)
         self.remembered = Remembered(catalog.remember, catalog.limits.remember_bytes, self._latest_of)
         self.encoder = Encoder(catalog, self.vocabulary, self._row_of)
         self.writer = TransitionWriter(d, generation, shard)
@@ -158,6 +167,7 @@ class Shard:
         self.changed_members: dict[tuple[int, int], None] = {}
         self.marks_before: list[GoalMarks] = []
         self.dead: list[BadEvent] = []
+        self.deleted_users: list[str] = []  # since the last save
         self.snapshot_is_new = False
         self.needs_snapshot = False
         self._model = self._model_of(self.snapshot)
@@ -251,7 +261,7 @@ class Shard:
     @property
     def has_effects(self) -> bool:
         """Whether a save would store more than that time has passed."""
-        return bool(self.si[TOUCHED] or self.transitions or self.dead or self.snapshot_is_new)
+        return bool(self.si[TOUCHED] or self.transitions or self.dead or self.snapshot_is_new or self.deleted_users)
 
     def serves(self, p: int) -> bool:
         """Whether prediction `p` is scored by its model here (and `counts` are of that), not yet by the heuristic."""
@@ -403,13 +413,14 @@ class Shard:
 
     @property
     def lead_s(self) -> float:
-        """The largest lead of the accepted events of the batch in hand: how far their time is past their log time, and
-        -inf for none. No lead is larger than `time.max_ahead_s`.
+        """The largest lead of the accepted events and deletions of the batch in hand: how far their time is past their
+        log time, and -inf for none. No lead is larger than `time.max_ahead_s`.
         """
         e = self._batch.events
         is_ahead = e.time_s > e.log_time_s + self.sf[MAX_AHEAD_S]  # moved back to its log time
         leads_s = np.where(is_ahead, 0.0, e.time_s - e.log_time_s)
-        return float(leads_s[e.outcome == ACCEPTED].max(initial=-math.inf))
+        is_taken = (e.outcome == ACCEPTED) | (e.outcome == DELETION)
+        return float(leads_s[is_taken].max(initial=-math.inf))
 
     @property
     def waiting(self) -> bool:
@@ -561,7 +572,7 @@ class Shard:
             noted.append(refused[self._noted_refused][1])
             self._noted_refused += 1
         last = bisect_left(items, upto)
-        if self.catalog.remember or (self._batch.events.outcome[self._noted_events : last] == NO_ROOM).any():
+        if self.catalog.remember or (self._batch.events.outcome[self._noted_events : last] >= NO_ROOM).any():
             for e in range(self._noted_events, last):
                 self._note_event(e, noted)
         self._noted_events = last
@@ -572,10 +583,28 @@ class Shard:
         outcome = self._batch.events.outcome[e]
         if not isinstance(event, Event):
             return
-        if outcome == NO_ROOM:
+        if outcome == DELETION:
+            self._note_deletion(event, int(self._batch.events.row[e]), noted)
+        elif outcome == OF_DELETED:
+            noted.append(self.encoder.of_deleted(event))
+        elif outcome == NO_ROOM:
             noted.append(self.encoder.no_room(event))
         elif outcome == ACCEPTED and self.catalog.remember:
             self.remembered.take(event, self._clocked(event))
+
+    def _note_deletion(self, event: Event, row: int, noted: list[BadEvent]) -> None:
+        """What the loop does not see of the user goes as well; what remains is a hash and when it was."""
+        users = self.users
+        lives = int(users.rows.u[row, LIFE])
+        deleted = Deleted(float(users.users.deleted_at[row]), float(users.users.deleted_until[row]), lives)
+        self.ledger.note(event.user, deleted)
+        users.note_deleted(row)
+        self.remembered.forget_user(event.user)
+        self.dead = [without_bytes(bad) if is_about(bad.raw, event.user) else bad for bad in self.dead]
+        for k, bad in enumerate(noted):
+            if bad.position < event.position and is_about(bad.raw, event.user):
+                noted[k] = without_bytes(bad)
+        self.deleted_users.append(event.user)
 
     def _clocked(self, event: Event) -> float:
         """The event's time as the loop took it: moved back to its log time when it was too far ahead of that."""

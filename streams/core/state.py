@@ -39,8 +39,11 @@ CAUSES = ("goal", "event", "silence", "other")
 # Why the loop came back.
 DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED, SAVE_DUE = range(5)
 
+LIFE_STEP = const(10**10)
+"""What is published as a sequence is more by so much for every life that a deletion has ended."""
+
 # What became of an event.
-DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
+DUPLICATE, ACCEPTED, NO_ROOM, OF_DELETED, DELETION = (const(n) for n in range(5))
 
 # Integer scalars of the loop (`State.si`).
 (
@@ -74,6 +77,8 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     N_CROSSINGS,
     USERS,  # users with an accepted event
     USERS_LIMIT,
+    FREE,  # orders of deleted users, in `Users.free`, for the next new ones
+    N_DELETED,
     TARGETS,  # bits of the predictions that segments may use now: live in status and access
     TURN_EPOCH,  # users scored before it have their turn still to come: a prediction went live
     REVIEW_NEXT,  # order of the first user who has yet to be judged by changed definitions
@@ -81,7 +86,7 @@ DUPLICATE, ACCEPTED, NO_ROOM = (const(n) for n in range(3))
     REVIEW_EPOCH,  # that the change has begun
     REVIEW_MINUTE,  # last whole minute at the change
     SI_SIZE,
-) = range(37)
+) = range(39)
 COUNTERS = {
     "events": N_EVENTS,
     "duplicates": N_DUPLICATES,
@@ -91,6 +96,7 @@ COUNTERS = {
     "looks": N_LOOKS,
     "looks_recorded": N_RECORDED,
     "crossings": N_CROSSINGS,
+    "deleted_users": N_DELETED,
 }
 
 # Float scalars (`State.sf`).
@@ -109,7 +115,8 @@ ENTERED, UNDONE_DAY, UNDONE_WEEK, JUDGED, REACHED, STATS_SIZE = range(6)
 
 class Users(NamedTuple):
     """Per row, not saved with it: `key` hash of the id, `order` of the users' first accepted events, `head` newest
-    pending example, `dirty` bits, `touched` rows.
+    pending example, `dirty` bits, `touched` rows; `deleted_at` and `deleted_until` as the ledger knows them (-inf:
+    never). `free`: orders to be used again, the next one last; its length is FREE.
 
     A row is given when a record is decoded, the order when its event is accepted: only the second is the same however
     the input is cut.
@@ -120,6 +127,9 @@ class Users(NamedTuple):
     head: I64
     dirty: U64
     touched: I32
+    deleted_at: F64
+    deleted_until: F64
+    free: I64
 
 
 class PredictionTable(NamedTuple):
@@ -241,7 +251,8 @@ class Events(NamedTuple):
     trait_first: I64
     trait_column: I64
     trait_value: F64
-    outcome: U8  # set by the loop: ACCEPTED, DUPLICATE, or NO_ROOM for one user more
+    deletes: U8
+    outcome: U8  # set by the loop: ACCEPTED, DUPLICATE, NO_ROOM for one user more, OF_DELETED, or DELETION once done
 
 
 class State(NamedTuple):

@@ -16,6 +16,8 @@ from models.jit import F32, F64, I64, U8, const, jit
 from streams.core.definitions import CATEGORIES, Definitions
 from streams.core.json_text import put, put_digits, put_fixed, put_share, put_time
 from streams.core.state import (
+    DELETED,
+    LIFE_STEP,
     O_CATEGORY,
     O_ENTERED,
     O_GOAL,
@@ -30,6 +32,7 @@ from streams.core.state import (
     O_VERSION,
     OI_SIZE,
     ORIGINS,
+    UNKNOWN,
     Out,
 )
 
@@ -177,7 +180,8 @@ def _write_numbers(
     high: I64 = np.zeros((n, REASONS), np.int64)
     moved: F64 = np.zeros((n, REASONS))
     ends: I64 = np.empty((n, 2), np.int64)
-    _pick_strongest(out.x[:n], only[out.whole[:n, O_SEGMENT]], weights, means, place, high, moved)
+    explained = np.where(out.whole[:n, O_ORIGIN] == DELETED, UNKNOWN, only[out.whole[:n, O_SEGMENT]])
+    _pick_strongest(out.x[:n], explained, weights, means, place, high, moved)
     whole, real = _whole_fields(out, n), out.real[:n]
     used = _write_rows(whole, real, place, high, moved, texts.text, texts.starts, buffer, ends)
     return buffer[:used].tobytes(), ends.tolist()
@@ -189,7 +193,7 @@ def _whole_fields(out: Out, n: int) -> I64:
     whole[:, :OI_SIZE] = out.whole[:n]
     for column in (O_CATEGORY, O_PREVIOUS_CATEGORY):
         np.minimum(whole[:, column], len(CATEGORIES), out=whole[:, column])
-    whole[:, _ENTRY_COUNT] = (whole[:, O_SEQUENCE] + 1) // 2
+    whole[:, _ENTRY_COUNT] = (whole[:, O_SEQUENCE] % LIFE_STEP + 1) // 2  # of this life alone
     whole[:, _REENTRY] = whole[:, _ENTRY_COUNT] > 1
     return whole
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from models.layout import FIRST_T, Layout
-from streams.core.history import DAY_BUCKETS, HOUR_BUCKETS, History
+from models.layout import FIRST_T, LIFE, Layout
+from streams.core.history import DAY_BUCKETS, HOUR_BUCKETS, NO_BUCKET, History
+from streams.core.ledger import Ledger
 from streams.core.queue import allocate_queue
 from streams.core.state import Users
 
 _USER_SEED = 0x7573_6572  # user ids are hashed with a salt of their own
 _FIRST_ROWS = 1024
-_OLD_BUCKET = -1_000_000
 BUCKETS = np.dtype(  # the buckets of one name, as stored behind the row
     [
         ("name", np.int64),
@@ -39,8 +39,9 @@ def user_key(user: str) -> int:
 class UserTable:
     """Rows by user id. Arrays double as users come; views are renewed, so callers fetch them anew after `grown`."""
 
-    def __init__(self, layout: Layout, history_names: int) -> None:
+    def __init__(self, layout: Layout, history_names: int, ledger: Ledger) -> None:
         self._layout = layout
+        self.ledger = ledger
         self._row_of: dict[str, int] = {}
         self.ids: list[str] = []
         self.buffer, self.rows = layout.allocate(_FIRST_ROWS)
@@ -48,7 +49,8 @@ class UserTable:
         self.queue = allocate_queue(_FIRST_ROWS, self.users.order)
         self.history = _allocate_history(_FIRST_ROWS, history_names, 1)
         self.slots = 0
-        self._new: list[int] = []
+        self._free_slots: list[int] = []
+        self._new: list[int] = []  # rows that may belong to nobody when a batch is done
         self._free: list[int] = []
         self.grown = False
 
@@ -65,13 +67,35 @@ class UserTable:
         return row
 
     def release_unused(self) -> None:
-        """Take back rows given since the last call to users of whom no event was accepted."""
+        """Take back rows given since the last call to users of whom no event was accepted, and those of deleted users.
+
+        A row of which something is to be saved stays until the next call.
+        """
+        unsaved: list[int] = []
         for row in self._new:
-            if self.rows.t[row, FIRST_T] == 0.0:
-                del self._row_of[self.ids[row]]
-                self.ids[row] = ""
-                self._free.append(row)
-        self._new = []
+            if self.rows.t[row, FIRST_T] != 0.0 or not self.ids[row]:
+                continue
+            if self.users.dirty[row] & np.uint64(1):
+                unsaved.append(row)
+                continue
+            del self._row_of[self.ids[row]]
+            self.ids[row] = ""
+            self.buffer[row] = 0
+            slots = self.history.slot[row]
+            self._free_slots += slots[slots >= 0].tolist()
+            slots[:] = -1
+            self._free.append(row)
+        self._new = unsaved
+
+    def note_deleted(self, row: int) -> None:
+        """The user of this row was deleted: it is taken back once that is saved."""
+        self._new.append(row)
+
+    def reserve(self, rows: int) -> None:
+        """Have room for so many rows, and give those that belong to nobody to the next new users."""
+        while len(self.buffer) < rows:
+            self._grow()
+        self._free = [row for row, user in enumerate(self.ids) if not user][::-1]
 
     def find(self, user: str) -> int | None:
         """The row of a known user."""
@@ -86,6 +110,10 @@ class UserTable:
         self.ids[row] = user
         self._row_of[user] = row
         self.users.key[row] = user_key(user)
+        deleted = self.ledger.find(user)
+        self.users.deleted_at[row] = -np.inf if deleted is None else deleted.at_s
+        self.users.deleted_until[row] = -np.inf if deleted is None else deleted.until_s
+        self.rows.u[row, LIFE] = 0 if deleted is None else deleted.lives
 
     def _grow(self) -> None:
         old = len(self.buffer)
@@ -108,11 +136,14 @@ class UserTable:
         slot = int(self.history.slot[row, name])
         if slot >= 0:
             return slot
-        slot = self.slots
-        if slot >= len(self.history.hours):
-            self._grow_history()
+        if self._free_slots:
+            slot = self._free_slots.pop()  # nothing is in it: it was cleared, or never used
+        else:
+            slot = self.slots
+            if slot >= len(self.history.hours):
+                self._grow_history()
+            self.slots += 1
         self.history.slot[row, name] = slot
-        self.slots += 1
         return slot
 
     def _grow_history(self) -> None:
@@ -137,7 +168,7 @@ class UserTable:
         """Per row: the buckets of each name that it has any of."""
         h = self.history
         slot = h.slot[rows]
-        used = (slot >= 0) & (h.newest_hour[slot] != _OLD_BUCKET)  # one that only a duplicate asked for stays empty
+        used = (slot >= 0) & (h.newest_hour[slot] != NO_BUCKET)  # one that only a duplicate asked for stays empty
         slots = slot[used]
         packed = np.empty(len(slots), BUCKETS)
         packed["name"] = np.nonzero(used)[1]
@@ -179,6 +210,9 @@ def _allocate_users(capacity: int) -> Users:
         head=np.full(capacity, -1, np.int64),
         dirty=np.zeros(capacity, np.uint64),
         touched=np.zeros(capacity, np.int32),
+        deleted_at=np.full(capacity, -np.inf),
+        deleted_until=np.full(capacity, -np.inf),
+        free=np.zeros(capacity, np.int64),
     )
 
 
@@ -187,6 +221,6 @@ def _allocate_history(capacity: int, names: int, slots: int) -> History:
         slot=np.full((capacity, names), -1, np.int32),
         hours=np.zeros((slots, HOUR_BUCKETS), np.uint16),
         days=np.zeros((slots, DAY_BUCKETS), np.uint16),
-        newest_hour=np.full(slots, _OLD_BUCKET, np.int64),
-        newest_day=np.full(slots, _OLD_BUCKET, np.int64),
+        newest_hour=np.full(slots, NO_BUCKET, np.int64),
+        newest_day=np.full(slots, NO_BUCKET, np.int64),
     )

@@ -67,6 +67,9 @@ class _Counts:
         event = self._decoder.decode(record.value, position, record.log_time_s, 0)
         if isinstance(event, BadEvent):
             return
+        if event.deletes:
+            self._users.pop(event.user, None)
+            return
         time_s = event.time_s if event.time_s <= record.log_time_s + self._ahead_s else record.log_time_s
         self.taken += 1
         self._first_s, self._last_s = min(self._first_s, time_s), max(self._last_s, time_s)

@@ -40,6 +40,7 @@ _HINTS: Final[dict[DeadReason, str]] = {
     DeadReason.TRUNCATED_FILE: "copy the file again; the rows before its broken end were used",
     DeadReason.WRONG_PARTITION: "produce with the user id as the key, partitioned by murmur2",
     DeadReason.TOO_MANY_USERS: "raise limits.users",
+    DeadReason.DELETED_USER: "nothing is to be done: the user was deleted, and the event is not later",
 }
 
 

@@ -44,13 +44,14 @@ class PastShard(msgspec.Struct, array_like=True, frozen=True):
     blobs: dict[str, bytes]
     appended: dict[str, bytes]
     remembered: list[tuple[str, bytes]]
+    deleted: list[tuple[str, bytes]]
 
     def load(self, catalog: Catalog, *, shard: int, shards: int, codec: ModelCodec | None) -> Shard:
         """The shard itself, where it stood when it was learned from."""
         loaded = Shard(catalog, shard=shard, shards=shards, generation="past")
         if self.blobs:
             parts = sorted(self.appended.items(), key=lambda part: int(part[0].partition(":")[2]))
-            Saver(loaded, codec).load(self.blobs, [self.rows], parts, [self.remembered])
+            Saver(loaded, codec).load(self.blobs, [self.rows], parts, [self.remembered], [self.deleted])
         return loaded
 
 
@@ -146,6 +147,7 @@ class HistoryRun:
             batch.blobs,
             dict(batch.appends),
             [(user, data) for user, data in batch.remembered if data is not None],
+            [(name, data) for name, data in batch.deleted if data is not None],
         )
 
     def learned(self) -> PastLearner:
@@ -174,7 +176,7 @@ def _is_counted(shard: Shard, p: int, serves: Sequence[str]) -> bool:
 
 def forget_effects(shard: Shard) -> None:
     """Nobody is told anything, and all of it is saved at the end."""
-    shard.transitions, shard.dead, shard.marks_before = [], [], []
+    shard.transitions, shard.dead, shard.marks_before, shard.deleted_users = [], [], [], []
     shard.si[GOALS] = 0
 
 

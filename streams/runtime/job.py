@@ -24,6 +24,7 @@ from streams.commit import patiently
 from streams.runtime.about import InputFile, Run, about_blobs, catalog_differences, stored_catalog, stored_run
 from streams.runtime.going_on import why_not
 from streams.runtime.hints import Refused
+from streams.runtime.ledger_key import ledger_key
 from streams.runtime.place import PATIENCE, Place, erase_place, is_empty, is_inside, make_folder, open_place
 from streams.runtime.precompile import get_ready
 from streams.runtime.refusals import refused_records
@@ -185,6 +186,7 @@ def _run(job: Job, url: str, log: FileLog, remembered_ids: int, watcher: Watcher
             codec=job.codec,
             about=about,
             watcher=watcher,
+            ledger_key=lambda: ledger_key(job.place, url),
         )
         return replay.run()
 

@@ -12,6 +12,7 @@ from models.examples import ExampleChunk
 from models.learner import Learner, prediction_specs
 from models.snapshot import ModelCodec
 from streams.core.events import BadEvent, Event
+from streams.core.ledger import KeySource
 from streams.core.questions import kept_predictions
 from streams.core.redefine import Past, redefined
 from streams.core.saving import Saver
@@ -37,9 +38,10 @@ class LockStep:
         codec: ModelCodec | None = None,
         on_chunk: Callable[[ExampleChunk], None] | None = None,
         learner: Learner | None = None,
+        ledger_key: KeySource = b"",
     ) -> None:
         self.catalog = catalog
-        self.shard = Shard(catalog, shard=shard, generation=generation)
+        self.shard = Shard(catalog, shard=shard, generation=generation, ledger_key=ledger_key)
         # The learner's columns carry the names known from the catalog alone, so that they are the same at every start.
         names = self.shard.vocabulary.feature_names()
         self.learner = learner or Learner(prediction_specs(catalog), names, codec)
@@ -49,10 +51,17 @@ class LockStep:
 
     @classmethod
     def load(
-        cls, catalog: Catalog, loaded: Loaded, *, generation: str, shard: int, codec: ModelCodec | None
+        cls,
+        catalog: Catalog,
+        loaded: Loaded,
+        *,
+        generation: str,
+        shard: int,
+        codec: ModelCodec | None,
+        ledger_key: KeySource = b"",
     ) -> LockStep:
         """The pair as the last commit left it; a fresh one when there was none."""
-        engine = cls(catalog, generation=generation, shard=shard, codec=codec)
+        engine = cls(catalog, generation=generation, shard=shard, codec=codec, ledger_key=ledger_key)
         if not loaded.blobs:
             return engine
         fields = {
@@ -62,7 +71,7 @@ class LockStep:
         }
         names = engine.shard.vocabulary.feature_names()
         engine.learner = Learner.load(prediction_specs(catalog), names, fields, codec)
-        engine.saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered)
+        engine.saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered, loaded.deleted)
         return engine
 
     def redefine(self, catalog: Catalog, *, generation: str, past: LockStep | None = None, whole: bool = True) -> None:

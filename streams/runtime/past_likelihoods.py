@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from models.jit import F32
-from models.labels import CROSSING, EVENT, SILENT
+from models.labels import CROSSING, EMPTIED, EVENT, SILENT
 from models.layout import NO_CATEGORY
 from streams.adapters.redis_reader import RedisReader
 from streams.core.definitions import CATEGORIES
@@ -71,6 +71,8 @@ class _Examples(msgspec.Struct):
 
 
 class _Frame(msgspec.Struct):
+    thinned: list[tuple[float, float, float]]
+    """What happened before to those that were saved; of interest here: EMPTIED, and the number of a deleted user."""
     replaced: _Examples
     new: _Examples
 
@@ -100,6 +102,8 @@ def past_likelihoods(
     place, predictions = number_of(row), len(state.definitions.prediction_ids)
     found: dict[float, Said] = {}
     for frame in _frames(reader, shard, waiting, check):
+        if any(kind == EMPTIED and place == gone for kind, gone, _ in frame.thinned):
+            found.clear()  # of a deleted user, whose number this one has got
         for examples in (frame.replaced, frame.new):
             for said in _of_user(examples, place, prediction, predictions, served_from_s):
                 # A crossing at an event is a moment of its own to be judged, and says the same.

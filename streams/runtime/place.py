@@ -41,6 +41,8 @@ class Place:
     prefix: str = "tl"
     wait_for: WaitFor | None = None
     """Copies that every commit waits for."""
+    deletion_secret: str | None = field(default=None, repr=False)
+    """Of the settings; None: it is made and kept where the store is (`streams.runtime.ledger_key`)."""
 
     @property
     def patience(self) -> Patience:

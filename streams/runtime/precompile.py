@@ -66,9 +66,12 @@ def precompile() -> None:
     """Make every compiled function of shard and learner run once."""
     catalog = loads(_CATALOG)
     engine = LockStep(catalog)
+    time_s = _START_S
     for n in range(3):
         time_s = _START_S + 90_000.0 * n
         engine.take([Event("user", "Order", time_s, nan, n + 1, None, None, n, time_s)])
+    engine.take([Event("user", None, time_s, nan, 9, None, None, 9, time_s, deletes=True)])
+    engine.take([Event("user", "Order", time_s + 1.0, nan, 10, None, None, 10, time_s + 1.0)])
     shard = engine.shard
     model = shard.state.model
     names = shard.vocabulary.feature_names()

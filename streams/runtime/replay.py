@@ -21,6 +21,7 @@ from streams.adapters.file_order import Stretch
 from streams.adapters.files import FileInfo
 from streams.commit import Patience, commit_batch, patiently, publish_outbox
 from streams.core.events import BadEvent, Event
+from streams.core.ledger import KeySource
 from streams.ports import Claim, CommitBatch, Identity, Loaded, Sink, Store
 from streams.runtime.about import InputFile, Run, run_blobs, stored_run
 from streams.runtime.going_on import why_not
@@ -148,8 +149,9 @@ class Replay:
     """Runs a log through one shard, into a store and a sink.
 
     `watcher` is told where the run stands. `about` holds named bytes that are stored with the first commit, for
-    readers: what the run is of. Raises what the store raises, but goes on by itself after a refusal, at most
-    `refusals` times: another owner's or an older copy's state is loaded again, and the run goes on from there.
+    readers: what the run is of; `ledger_key` is the secret under which deleted users are remembered. Raises what the
+    store raises, but goes on by itself after a refusal, at most `refusals` times: another owner's or an older copy's
+    state is loaded again, and the run goes on from there.
     The files that are being read are stored too; a log of the same files, with others behind them or not, goes on.
     Raises StoreIncompatible for other files, or for files that were opened with another clock than at first.
     """
@@ -167,6 +169,7 @@ class Replay:
         about: Mapping[str, bytes] | None = None,
         new_generation: Callable[[], str] = lambda: secrets.token_hex(8),
         refusals: int = 5,
+        ledger_key: KeySource = b"",
     ) -> None:
         self._catalog = catalog
         self._log = log
@@ -178,6 +181,7 @@ class Replay:
         self._about = dict(about or {})
         self._new_generation = new_generation
         self._refusals = refusals
+        self._ledger_key = ledger_key
         self._last_number: int | None = None
         self._claim: Claim
         self._trim = 0
@@ -239,7 +243,14 @@ class Replay:
         loaded = self._store.load(claim)
         check_whole(claim, loaded)
         _check_files(stored_run(loaded.blobs), self._log)
-        engine = LockStep.load(self._catalog, loaded, generation=claim.generation, shard=claim.shard, codec=self._codec)
+        engine = LockStep.load(
+            self._catalog,
+            loaded,
+            generation=claim.generation,
+            shard=claim.shard,
+            codec=self._codec,
+            ledger_key=self._ledger_key,
+        )
         return claim, loaded, engine
 
     def _look_for_names(self, items: Sequence[Event | BadEvent]) -> None:

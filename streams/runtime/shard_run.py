@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -31,6 +31,7 @@ from streams.core.questions import questions_of
 from streams.core.redefine import Past, redefined
 from streams.core.saving import Saver
 from streams.core.shard import Shard, Stop
+from streams.core.state import USERS
 from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Replaced, Sink, Store
 from streams.runtime.about import about_blobs
 from streams.runtime.definitions import FixedCatalog, Wanted
@@ -64,6 +65,10 @@ class Ports:
     tell: Callable[[Witness], None] = lambda _: None
     """Keeps, durably when it returns, what the next `assign` of the shard gets as its witness. Nothing is published
     before. Raises BrokerUnavailable (try again), BrokerError, or Fenced when the partition is another worker's."""
+    ledger_key: bytes = b""
+    """The secret under which deleted users are remembered (`streams.core.ledger`)."""
+    deletions: Callable[[int], Iterable[tuple[str, bytes]]] = lambda _: ()
+    """Who was deleted of a shard, as the log has it; asked where the store knows nothing. Raises BrokerError."""
     name: Callable[[Catalog], None] = lambda _: None
     """Tells readers of the store which predictions and segments there are. Raises StoreError."""
     turn: Turn = field(default_factory=Turn)
@@ -168,7 +173,7 @@ class ShardRun:
     @property
     def users(self) -> int:
         """How many the shard holds."""
-        return len(self.shard.users)
+        return int(self.shard.si[USERS])
 
     def assign(self, witness: Witness | None = None) -> Position:
         """Take the shard: a new epoch, the state of the last commit, and what the outbox still held published.
@@ -209,10 +214,14 @@ class ShardRun:
         if not (self.is_loaded and is_ours and claim.number == self._committed):
             self.drop()
             catalog = catalog_of(loaded.blobs, self._wanted.catalog)
-            shard = Shard(catalog, shard=self.number, shards=self._shards, generation=claim.generation)
+            key = self._ports.ledger_key
+            shard = Shard(catalog, shard=self.number, shards=self._shards, generation=claim.generation, ledger_key=key)
             saver = Saver(shard, self._codec)
+            if not loaded.blobs:  # a store that was made anew brings nobody back
+                for name, data in self._ports.deletions(self.number):
+                    shard.ledger.merge(name, data)
             if loaded.blobs:
-                saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered)
+                saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered, loaded.deleted)
             self.since = Since.of(loaded.blobs)
             self._use(shard, saver)
             self._reached = Position.from_bytes(claim.position)
@@ -407,6 +416,8 @@ class ShardRun:
         """A dead letter with the partition and the bytes of its record, which the shard does not know."""
         if bad.source:
             return bad
+        if not bad.raw:  # of a deleted user: its bytes must not be kept
+            return replace_source(bad, self._source)
         record = self._records[bisect_left(self._records, bad.position, key=lambda record: record.offset)]
         return bad_event(bad.reason, bad.detail, bad.position, record.value, self._source)
 
@@ -475,6 +486,9 @@ class ShardRun:
             batch.blobs.update(about_blobs(self.catalog) | self.since.blobs())
         batch.messages, self._chunks, self._chunk_bytes = self._chunks, [], 0
         batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
+        batch.messages += [
+            Message("deletions", deletion_key(self.number, name), data) for name, data in batch.deleted if data
+        ]
         with ports.turn.given_up():
             self._store(batch)
         self._note(batch, position)
@@ -512,6 +526,19 @@ class ShardRun:
         self.counts.commits += 1
         self.counts.transitions += len(batch.outbox)
         self.counts.chunks += sum(message.topic == "examples" for message in batch.messages)
+
+
+def deletion_key(shard: int, name: str) -> str:
+    """The key of a record of the topic of deletions, about who stands as `name` in the ledger of a shard."""
+    return f"{shard}:{name}"
+
+
+def shard_deletions(records: Iterable[tuple[bytes | None, bytes | None]], shard: int) -> Iterator[tuple[str, bytes]]:
+    """From keys and values of that topic: who was deleted of a shard, as its ledger names them."""
+    for key, value in records:
+        number, _, name = (key or b"").decode().partition(":")
+        if value and number == str(shard):
+            yield name, bytes(value)
 
 
 def replace_source(item: BadEvent, source: str) -> BadEvent:

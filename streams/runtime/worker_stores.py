@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from config.catalog import Catalog, EventLimit
@@ -31,15 +32,31 @@ class WorkerJob:
     codec: ModelCodec | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerSource:
+    """What shards need to know who was deleted: the secret of the ledger, and how the log is asked for a shard's."""
+
+    key: bytes = b""
+    deletions: Callable[[int], Iterable[tuple[str, bytes]]] = lambda _: ()
+
+
 class WorkerStores:
     """Opens a store for each run of a worker; waits in them end with `give_up`.
 
     `url` is the server's, for `place`. `shards` is the number of shards, `learners` that of partitions with learners.
-    `file` is the catalog of the file, `catalog` the one with what was defined beside it.
+    `file` is the catalog of the file, `catalog` the one with what was defined beside it; `ledger` of deleted users.
     """
 
     def __init__(
-        self, url: str, place: Place, file: Catalog, *, shards: int, learners: int, catalog: Catalog | None = None
+        self,
+        url: str,
+        place: Place,
+        file: Catalog,
+        *,
+        shards: int,
+        learners: int,
+        catalog: Catalog | None = None,
+        ledger: LedgerSource | None = None,
     ) -> None:
         catalog = catalog or file
         self._url = url
@@ -49,6 +66,7 @@ class WorkerStores:
         self._identity = self._named(catalog)
         self._shards = {False: shards, True: learners}
         self._stores: list[Store] = []
+        self._ledger = ledger or LedgerSource()
         self._leaving = threading.Event()
         self._patience = Patience(self._rest)
 
@@ -86,6 +104,8 @@ class WorkerStores:
             patience=self._patience,
             new_generation=lambda: secrets.token_hex(8),
             name=name,
+            ledger_key=self._ledger.key,
+            deletions=self._ledger.deletions,
         )
 
     def _open(self, patience: Patience, *, learners: bool, goes_on: bool = False) -> Store:

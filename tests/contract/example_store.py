@@ -49,6 +49,7 @@ def fill(store: Store) -> None:
             batch.dead_letters = [b'{"reason":"missing_user","position":17}']
         if shard == 2:
             batch.outbox = [transition(1, "ann")]
+            batch.deleted = [("9f86d081884c7d659a2feaa0c55ad015", bytes(20))]
             batch.remembered = [("ann", b'{"products":["p1"]}')]
         store.commit(claim, batch, None)
         if shard == 2:

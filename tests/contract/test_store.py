@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from config.errors import Fenced, StoreIncompatible
+from streams.core.events import BadEvent, DeadReason
 from streams.ports import Claim, CommitBatch, Loaded, Store
 from tests.contract.worlds import IDENTITY, RedisWorld, World
 
@@ -519,3 +520,28 @@ def test_a_prefix_that_would_break_the_key_layout_is_refused(redis_world: RedisW
     redis_world.prefix = prefix
     with pytest.raises(ValueError, match="prefix"):
         redis_world.open()
+
+
+def test_deleted_users_are_kept_by_their_hashes_and_their_dead_letters_go(world: World) -> None:
+    store = prepared(world)
+    claim = taken(store)
+
+    def letter(user: str) -> bytes:
+        bad = BadEvent(DeadReason.BAD_EVENT, "no text", 1, b'{"userId": "%s", "event": 7}' % user.encode())
+        return bad.to_json()
+
+    first = CommitBatch(number=1, position=b"", dead_letters=[letter("ann"), letter("anna"), letter("ann")])
+    store.commit(claim, first, None)
+    gone = CommitBatch(number=2, position=b"", deleted=[("aa", b"1"), ("bb", b"2")], deleted_users=["ann"])
+    gone.dead_letters = [letter("ann")]  # it came behind the deletion
+    store.commit(claim, gone, None)
+    assert world.contents(0)["dead"] == [letter("anna"), letter("ann")]
+    assert dict(pair for chunk in store.load(taken(store)).deleted for pair in chunk) == {"aa": b"1", "bb": b"2"}
+
+
+def test_what_is_known_of_a_deletion_can_be_replaced_and_forgotten(world: World) -> None:
+    store = prepared(world)
+    claim = taken(store)
+    store.commit(claim, CommitBatch(number=1, position=b"", deleted=[("aa", b"1"), ("bb", b"2")]), None)
+    store.commit(claim, CommitBatch(number=2, position=b"", deleted=[("aa", b"3"), ("bb", None)]), None)
+    assert world.contents(0)["deleted"] == {"aa": b"3"}

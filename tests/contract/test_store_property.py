@@ -40,6 +40,8 @@ BATCHES = st.builds(
     dead_letters=st.lists(DATA, max_size=3),
     remembered=st.lists(st.tuples(USERS, st.none() | DATA), max_size=3),
     removed_users=st.lists(USERS, max_size=2),
+    deleted=st.lists(st.tuples(USERS, st.none() | DATA), max_size=3),
+    deleted_users=st.lists(USERS, max_size=1),
 )
 # (what, which of the claims, which number relative to the stored one, trim relative to the number, the batch)
 CALLS = st.tuples(

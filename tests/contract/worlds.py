@@ -50,6 +50,7 @@ class MemoryWorld:
             "rows": stored.rows,
             "state": stored.blobs,
             "remember": stored.remembered,
+            "deleted": stored.deleted,
             "outbox": stored.outbox,
             "dead": stored.dead_letters,
             "appended": set(stored.appended),
@@ -119,7 +120,8 @@ class RedisWorld:
 
     def contents(self, shard: int) -> Contents:
         base = f"{self.prefix}:{{{shard}}}:".encode()
-        found: Contents = {"rows": {}, "state": {}, "remember": {}, "outbox": [], "dead": [], "appended": set()}
+        found: Contents = {"rows": {}, "state": {}, "remember": {}, "deleted": {}, "outbox": [], "dead": []}
+        found["appended"] = set()
         for key in self.keys():
             if key.startswith(base):
                 found[key[len(base) :].decode()] = self._value(key)

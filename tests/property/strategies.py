@@ -328,9 +328,11 @@ TRAITS: tuple[dict[str, Scalar] | None, ...] = (
 
 _tables = (GAPS_S, SHIFTS_S, NAMES, VALUES, PROPERTIES, TRAITS)
 _event_codes = st.tuples(st.integers(0, MAX_USERS - 1), *(st.integers(0, len(table) - 1) for table in _tables))
+_EXTRAS = ("advance", "again", "changed", "bad")
 _silences = st.dictionaries(st.integers(0, MAX_INPUTS - 1), st.sampled_from(SILENCES_S), max_size=4)
-_extras = st.dictionaries(
-    st.integers(0, MAX_INPUTS - 1), st.sampled_from(["advance", "again", "changed", "bad"]), max_size=12
+_extras = st.dictionaries(st.integers(0, MAX_INPUTS - 1), st.sampled_from(_EXTRAS), max_size=12)
+_extras_with_deletions = st.dictionaries(
+    st.integers(0, MAX_INPUTS - 1), st.sampled_from([*_EXTRAS, "delete", "delete", "delete"]), max_size=16
 )
 
 
@@ -347,11 +349,13 @@ def inputs(
     users: int = MAX_USERS,
     calm: bool = False,
     noise: bool = True,
+    deletions: bool = False,
 ) -> list[Input]:
     """A log in reading order, of at most `users` users.
 
     `calm`: every event carries the time at which it arrives, in order. `noise`: with duplicates (the same message hash,
-    some with another content), unreadable records and advances of the clock. At most four long silences of up to 40
+    some with another content), unreadable records and advances of the clock;
+    `deletions`: with some of these, too. At most four long silences of up to 40
     days lie between the events.
     """
     assert 1 <= min_events <= max_events <= MAX_INPUTS
@@ -359,7 +363,7 @@ def inputs(
     codes = draw(st.lists(_event_codes, min_size=min_events, max_size=max_events))
     user_count = draw(st.integers(1, users))
     silences = {place % len(codes): silence_s for place, silence_s in draw(_silences).items()}
-    extras = draw(_extras) if noise else {}
+    extras = draw(_extras_with_deletions if deletions else _extras) if noise else {}
     kinds = {place % len(codes): kind for place, kind in extras.items()}
     log: list[Input] = []
     now_s = START_S
@@ -397,6 +401,11 @@ def _extra(kind: str, log: list[Input], now_s: float) -> Input:
         return BadEvent(DeadReason.UNREADABLE_JSON, "made up", position, b"{")
     if kind == "advance":
         return Advance(now_s + (position % 5 - 1) * 7_000.0)
+    if kind == "delete":
+        # Mostly of somebody who is there, at the time at which it arrives, or some time before or after that.
+        user, shift_s = (old.user, (0.0, 0.0, 0.0, -50_000.0, 100.0)[position % 5])
+        hashed = _message_hash(1_000 + position)
+        return Event(user, None, now_s + shift_s, nan, hashed, None, None, position, now_s, deletes=True)
     if kind == "again":
         return Event(
             old.user, old.name, old.time_s, old.value, old.message_hash, old.traits, old.properties, position, now_s

@@ -78,6 +78,12 @@ class PendingExamples:
                 return True
         return False
 
+    def empty(self, user: str) -> None:
+        """Nobody gets the user's examples any more; their places go on to their turn."""
+        for example in self.examples:
+            if example.user == user:
+                example.user, example.audience = "", set()
+
     def head(self, prediction: str) -> Pending | None:
         """The oldest example that has not passed this prediction: the others wait behind it."""
         return next((example for example in self.examples if prediction not in example.passed), None)

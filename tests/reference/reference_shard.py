@@ -25,6 +25,7 @@ from tests.reference.rows import Row, update
 from tests.reference.scoring import answer, heuristic
 
 HOUR_S, MINUTE_S = 3_600.0, 60.0
+LIFE = 10**10  # what a sequence is more by for every earlier life
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,18 @@ class User:
     row: Row
     said: Said
     next_look_s: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A user was deleted at `at_s`; events up to `until_s` are refused, and `lives` have ended."""
+
+    at_s: float = -math.inf
+    until_s: float = -math.inf
+    lives: int = 0
+
+
+NEVER = Deletion()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +147,8 @@ class ReferenceShard:
         self.transitions: list[dict[str, Any]] = []
         self.examples: list[dict[str, Any]] = []
         self.counters: Counter[str] = Counter()
+        self.deleted: dict[str, Deletion] = {}
+        self.free: list[int] = []
 
     # --- inputs ---
 
@@ -146,17 +161,52 @@ class ReferenceShard:
         elif isinstance(item, Advance):
             if self.clock is not None:
                 self._pass_time(item.time_s)
-        elif item.user not in self.users and len(self.users) >= self.catalog.limits.users:
+        elif item.deletes and self._clocked(item) <= self.deleted.get(item.user, NEVER).at_s:
+            self.counters["duplicates"] += 1
+        elif not item.deletes and self._clocked(item) <= self.deleted.get(item.user, NEVER).until_s:
+            self.counters["deleted_user"] += 1
+        elif not item.deletes and item.user not in self.users and len(self.users) >= self.catalog.limits.users:
             self.counters["too_many_users"] += 1
         elif item.message_hash in self.accepted_set:
             self.counters["duplicates"] += 1
         else:
             self._remember_hash(item.message_hash)
-            if item.time_s > item.log_time_s + self.catalog.time.max_ahead_s:
+            if item.time_s != self._clocked(item):
                 item = msgspec.structs.replace(item, time_s=item.log_time_s)
                 self.counters["moved_back"] += 1
             self._pass_time(item.time_s)
-            self._event(item)
+            if item.deletes:
+                self._delete(item)
+            else:
+                self._event(item)
+
+    def _clocked(self, event: Event) -> float:
+        ahead = event.time_s > event.log_time_s + self.catalog.time.max_ahead_s
+        return event.log_time_s if ahead else event.time_s
+
+    def _delete(self, event: Event) -> None:
+        before = self.deleted.get(event.user, NEVER)
+        until_s, lives = max(event.time_s, before.until_s), before.lives
+        user = self.users.pop(event.user, None)
+        if user is not None:
+            now_s = max(event.time_s, user.row.last_t, user.said.scored_t)
+            for segment in self.segments:
+                if user.said.memberships[segment.id].inside:
+                    self.transitions.append(self._deleted_exit(segment, user, now_s, event))
+            self.pending.empty(event.user)
+            self.free.append(user.row.index)
+            self.recorded = True
+            self.counters["deleted_users"] += 1
+            until_s, lives = max(until_s, user.row.last_t), lives + 1
+        self.deleted[event.user] = Deletion(event.time_s, until_s, lives)
+
+    def _deleted_exit(self, segment: SegmentRule, user: User, now_s: float, event: Event) -> dict[str, Any]:
+        membership = user.said.memberships[segment.id]
+        membership.sequence += 1
+        said = Said(answers={id_: Answer() for id_ in self.predictions}, memberships=user.said.memberships)
+        step = Step(now_s, now_s, "deleted", None)
+        told = self._transition(segment, user.row.user, said.answers, said, step)
+        return {**told, "model_version": None, "message_hash": event.message_hash}
 
     def _remember_hash(self, message_hash: int) -> None:
         self.accepted.append(message_hash)
@@ -169,7 +219,7 @@ class ReferenceShard:
         self._count_late_goal(event)
         known = event.user in self.users
         if not known:
-            row = Row(event.user, len(self.users), self.columns.half_lives)
+            row = Row(event.user, self.free.pop() if self.free else len(self.users), self.columns.half_lives)
             self.users[event.user] = User(row, self._nothing_said())
         user = self.users[event.user]
         in_order = not known or event.time_s >= max(user.row.last_t, user.said.scored_t)
@@ -272,7 +322,7 @@ class ReferenceShard:
         """Everybody's rank value becomes the model's, so that the first snapshot of it has its distribution."""
         model = self.learner.models[prediction].freeze()
         self.live_since[prediction] = hour_s
-        self.live_rows[prediction] = len(self.users)
+        self.live_rows[prediction] = len(self.users) + len(self.free)
         for user in self.users.values():
             said = user.said.answers[prediction]
             if said.audience:
@@ -426,7 +476,7 @@ class ReferenceShard:
             "user": user,
             "segment": segment.id,
             "in_segment": membership.inside,
-            "sequence": membership.sequence,
+            "sequence": LIFE * self.deleted.get(user, NEVER).lives + membership.sequence,
             "time_s": step.now_s,
             "origin": "audience" if left_audience and not membership.inside else origin,
             "prediction": only,

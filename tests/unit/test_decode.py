@@ -139,7 +139,7 @@ BAD: list[tuple[bytes, DeadReason, str]] = [
     (b'{"properties":{"total":' + b"[" * 5_000 + b"]" * 5_000 + b"}}", DeadReason.TOO_DEEP, "64"),
     (b"[" * 100_000 + b"]" * 100_000, DeadReason.TOO_LARGE, "65536"),
     (track(properties={"x": "y" * 5_000_000}), DeadReason.TOO_LARGE, "65536"),
-    (track(type="page"), DeadReason.UNKNOWN_TYPE, "'page'; only track and identify"),
+    (track(type="page"), DeadReason.UNKNOWN_TYPE, "'page'; only track, identify and delete"),
     (track(type="screen"), DeadReason.UNKNOWN_TYPE, "send them as track"),
     (track(type="group"), DeadReason.UNKNOWN_TYPE, "'group'"),
     (track(type="alias"), DeadReason.UNKNOWN_TYPE, "'alias'"),

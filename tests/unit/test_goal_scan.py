@@ -123,3 +123,10 @@ def test_a_log_without_events_and_no_log_at_all(tmp_path: Path) -> None:
         assert list(events) == []
     with pytest.raises(BrokerError):
         list(EmbeddedHistory(lambda: LogFolder.find(tmp_path / "none")).events())
+
+
+def test_what_a_deleted_user_did_is_not_counted_among_users(catalog: Catalog) -> None:
+    deletion = {"type": "delete", "userId": "ann", "timestamp": datetime.fromtimestamp(START_S, UTC).isoformat()}
+    events = [*EVENTS, PastEvent(START_S + 30 * DAY_S, json.dumps(deletion).encode()), event("cleo", "View", 31)]
+    scan = found(catalog, {"did": "Order"}, events)
+    assert (scan.users, scan.goal_users) == (2, 1)

@@ -22,6 +22,7 @@ from streams.adapters.definition_store import Past
 from streams.adapters.embedded_log import LogCourier, LogSink
 from streams.adapters.file_lock import ProcessLock
 from streams.adapters.log_folder import LOG_FOLDER, SINGLE, LogFolder
+from streams.adapters.log_reader import PartitionReader
 from streams.adapters.log_writer import SEGMENT_BYTES, PartitionWriter
 from streams.adapters.memory_sinks import NullSink
 from streams.runtime.definitions import DefinitionsFollower, follow_definitions
@@ -31,22 +32,24 @@ from streams.runtime.embedded.retention import trim_topics
 from streams.runtime.embedded.work import PartitionWork, Step
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
+from streams.runtime.ledger_key import ledger_key
 from streams.runtime.past_reading import signing_key
 from streams.runtime.past_status import StatusTeller
 from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Record, Run
 from streams.runtime.refusal_log import RefusalLog
-from streams.runtime.shard_run import ShardRun
+from streams.runtime.shard_run import ShardRun, shard_deletions
 from streams.runtime.turns import take_turns_often
 from streams.runtime.web_views import serve_views
 from streams.runtime.worker_health import health, registry
-from streams.runtime.worker_stores import WorkerJob, WorkerStores, words_about_names
+from streams.runtime.worker_stores import LedgerSource, WorkerJob, WorkerStores, words_about_names
 
 BATCH_CHUNKS: Final = 64
 MODELS_SEGMENT_BYTES: Final = 8 << 20
 """Segments of models are small: only the latest of each prediction is needed."""
 TRIM_S: Final = 60.0
+DELETIONS_READ: Final = 10_000
 
 
 def run_embedded_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> None:
@@ -68,7 +71,10 @@ def run_embedded_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], Non
 
 def _work(job: WorkerJob, url: str, folder: LogFolder, wanted: DefinitionsFollower, say: Callable[[str], None]) -> None:
     settings = job.settings
-    stores = WorkerStores(url, job.place, job.catalog, shards=settings.shards, learners=1, catalog=wanted.catalog)
+    ledger = LedgerSource(ledger_key(job.place, url, has_log=True), partial(_deletions_of, folder))
+    stores = WorkerStores(
+        url, job.place, job.catalog, shards=settings.shards, learners=1, catalog=wanted.catalog, ledger=ledger
+    )
     if (words := words_about_names(wanted.catalog, settings.shards)) is not None:
         say(words)
     try:
@@ -292,11 +298,25 @@ class EmbeddedWorker:
         """The offset from which on the records of a partition are still needed here; None for none of them."""
         if topic == "models":
             return min(self.models.offsets.values(), default=0)
+        if topic == "deletions":
+            return 0  # who was deleted must be known for ever
         works = {"events": self.scoring, "examples": self.learning}.get(topic)
         if works is None:
             return None
         run = works.known_runs().get(number)
         return 0 if run is None else run.position.offset
+
+
+def _deletions_of(folder: LogFolder, shard: int) -> Iterator[tuple[str, bytes]]:
+    """Who was deleted of a shard, as the log has it. Raises BrokerError."""
+    reader = PartitionReader(folder.partition("deletions", 0))
+    try:
+        place = reader.begin
+        while entries := reader.read(place, DELETIONS_READ):
+            yield from shard_deletions(((entry.key, entry.value) for entry in entries), shard)
+            place = entries[-1].offset + 1
+    finally:
+        reader.close()
 
 
 async def _until_set(stopping: asyncio.Event) -> None:

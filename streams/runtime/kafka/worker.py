@@ -11,8 +11,9 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import faust
@@ -21,6 +22,8 @@ from faust.app.base import BootStrategy
 from faust.web.base import BlueprintManager
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from config.settings import Settings
+from streams.adapters.event_history import kafka_records
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
@@ -32,14 +35,15 @@ from streams.runtime.kafka.past_lead import PastJob
 from streams.runtime.kafka.reporting import ReportingService
 from streams.runtime.kafka.scoring import ScoringService
 from streams.runtime.latest_models import LatestModels
+from streams.runtime.ledger_key import ledger_key
 from streams.runtime.past_status import StatusTeller
 from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Run
-from streams.runtime.shard_run import Ports
+from streams.runtime.shard_run import Ports, shard_deletions
 from streams.runtime.turns import take_turns_often
 from streams.runtime.worker_health import health, registry
-from streams.runtime.worker_stores import WorkerJob, WorkerStores, words_about_names
+from streams.runtime.worker_stores import LedgerSource, WorkerJob, WorkerStores, words_about_names
 
 _LOG: Final = logging.getLogger(__name__)
 GRACE_S: Final = 3.0
@@ -101,6 +105,7 @@ class Worker:
             shards=job.settings.shards,
             learners=EXAMPLES_PARTITIONS,
             catalog=wanted.catalog,
+            ledger=LedgerSource(ledger_key(job.place, url), partial(_deletions_of, job.settings)),
         )
         self.publisher: KafkaPublisher
         self._teller = StatusTeller(url, job.place.prefix)
@@ -206,6 +211,11 @@ class Worker:
 
     def _ports(self, *, learners: bool = False) -> Ports:
         return self.stores.ports(self.publisher, self.publisher, learners=learners)
+
+
+def _deletions_of(settings: Settings, shard: int) -> Iterator[tuple[str, bytes]]:
+    """Who was deleted of a shard, as the log has it. Raises BrokerError."""
+    return shard_deletions(((r.key, r.value) for r in kafka_records(settings, "deletions")), shard)
 
 
 def tell_left_errors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

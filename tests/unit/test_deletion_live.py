@@ -1,0 +1,178 @@
+"""Users who are deleted on a live stream: through a run, its store, and the log that remembers them."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from config.errors import StoreError
+from config.loader import loads
+from streams.adapters.memory_sinks import ListSink
+from streams.adapters.memory_store import MemoryServer, MemoryStore
+from streams.api.segment_calls import Arrival, take_batch
+from streams.commit import Patience
+from streams.core.dead_letters import is_about
+from streams.core.ledger import ledger_name
+from streams.ports import Identity, Message
+from streams.runtime.ledger_key import KEY_FILE, ledger_key
+from streams.runtime.place import Place
+from streams.runtime.records import Record
+from streams.runtime.shard_run import Ports, ShardRun, shard_deletions
+
+START_S = 1_704_067_200.0
+KEY = b"k" * 32
+CATALOG = loads("""
+version: 1
+name: live
+features: {events: [View, Order]}
+remember: {Order: {properties: [item]}}
+predictions:
+  orders: {name: Orders, goal: {did: Order}, window: 6h}
+segments:
+  seen: {name: Seen, filter: {event: View, count: {min: 1}}}
+""")
+
+
+def record(kind: str, user: str, at_s: float, number: int, **more: Any) -> bytes:
+    when = datetime.fromtimestamp(START_S + at_s, UTC).isoformat()
+    return msgspec.json.encode({"type": kind, "userId": user, "timestamp": when, "messageId": f"m{number}", **more})
+
+
+class Courier:
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+
+    def send(self, messages: Sequence[Message]) -> None:
+        self.sent += messages
+
+    def of(self, topic: str) -> list[Message]:
+        return [message for message in self.sent if message.topic == topic]
+
+
+class World:
+    """One shard; its log and what it says outlive its store."""
+
+    def __init__(self) -> None:
+        self.server, self.sink, self.courier = MemoryServer(), ListSink(), Courier()
+        self.run = self.start()
+
+    def start(self, key: bytes = KEY) -> ShardRun:
+        store = MemoryStore(self.server)
+        store.prepare(1, Identity(catalog="c"))
+
+        def deletions(shard: int) -> Iterable[tuple[str, bytes]]:
+            return shard_deletions(((m.key.encode(), m.data) for m in self.courier.of("deletions")), shard)
+
+        ports = Ports(
+            store,
+            self.sink,
+            self.courier,
+            Patience(lambda _: None),
+            lambda: f"g{len(self.courier.sent)}",
+            ledger_key=key,
+            deletions=deletions,
+        )
+        self.run = ShardRun(CATALOG, ports, shard=0, shards=1, source="events-0")
+        self.run.assign()
+        return self.run
+
+    def take(self, *values: bytes) -> None:
+        at = self.run.position.offset
+        self.run.step([Record(at + n, START_S + 1e6, value) for n, value in enumerate(values)], {}, None)
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        return [json.loads(data) for data in self.sink.published]
+
+
+def visit(user: str, at_s: float, number: int) -> bytes:
+    return record("track", user, at_s, number, event="View")
+
+
+def test_exits_go_out_and_the_store_holds_a_hash_and_nothing_else() -> None:
+    world = World()
+    order = record("track", "ann", 1.0, 2, event="Order", properties={"item": "book"})
+    world.take(visit("ann", 0.0, 1), order, visit("bob", 2.0, 3), b'{"type": "track", "userId": "ann"}')
+    world.take(record("delete", "ann", 3.0, 4), visit("ann", 2.5, 5))
+    last = world.told[-1]
+    assert (last["subject"], last["causationid"], last["data"]["origin"]) == ("ann", "m4", "deleted")
+    assert (last["data"]["score"], last["data"]["reasons"], last["data"]["in_segment"]) == (None, [], False)
+    stored = world.server.shards[0]
+    assert list(stored.rows) == ["bob"]
+    assert stored.remembered == {}
+    assert list(stored.deleted) == [ledger_name(KEY, "ann")]
+    assert all(not is_about(data, "ann") for data in stored.dead_letters)
+    assert [json.loads(data)["reason"] for data in stored.dead_letters] == ["deleted_user"]
+    assert world.run.counts.refused_by["deleted_user"] == 1
+    (message,) = world.courier.of("deletions")
+    assert message.key == f"0:{ledger_name(KEY, 'ann')}"
+    assert world.run.users == 1
+
+
+def test_a_store_that_was_made_anew_brings_nobody_back_without_the_record() -> None:
+    world = World()
+    world.take(visit("ann", 0.0, 1), record("delete", "ann", 3.0, 2))
+    world.server = MemoryServer()
+    world.start()
+    world.take(visit("ann", 1.0, 3), visit("bob", 1.0, 4))
+    assert list(world.server.shards[0].rows) == ["bob"]
+    assert list(world.server.shards[0].deleted) == [ledger_name(KEY, "ann")]
+    world.take(visit("ann", 10.0, 5))
+    assert sorted(world.server.shards[0].rows) == ["ann", "bob"]
+    ids = [event["id"] for event in world.told]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_deletion_that_is_sent_again_does_not_end_the_life_after_it() -> None:
+    world = World()
+    deletion = record("delete", "ann", 3.0, 2)
+    world.take(visit("ann", 0.0, 1), deletion, visit("ann", 4.0, 3), deletion)
+    assert list(world.server.shards[0].rows) == ["ann"]
+
+
+def test_a_key_of_the_ingest_role_cannot_delete() -> None:
+    item = {"type": "delete", "userId": "ann", "timestamp": "2024-01-01T00:00:00Z"}
+    body = json.dumps({"batch": [item, {**item, "type": "Delete"}, {**item, "type": "track", "event": "View"}]})
+    taken = take_batch(body.encode(), Arrival(START_S, lambda: "made"))
+    assert [json.loads(data)["type"] for _, data in taken.records] == ["Delete", "track"]
+    assert [unusable.index for unusable in taken.unusable] == [0, 1]
+    twice = b'{"batch": [{"type": "track", "type": "delete", "userId": "ann", "event": "View"}]}'
+    assert take_batch(twice, Arrival(START_S, lambda: "made")).records == []
+
+
+def test_the_key_is_made_once_for_its_owner_alone_and_kept(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    key = ledger_key(place, "")
+    path = tmp_path / KEY_FILE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert ledger_key(place, "") == key
+    assert list(tmp_path.iterdir()) == [path]
+    other = ledger_key(Place(tmp_path, deletion_secret="x" * 32), "")
+    assert len({key, other}) == 2
+    path.write_text("short")
+    with pytest.raises(StoreError, match="is no key"):
+        ledger_key(place, "")
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_it"),
+    [
+        (b'{"userId": "ann"}', True),
+        (b'{"userId": "anna"}', False),
+        (b'{"properties": {"friend": ["ann"]}}', True),
+        (b'{"userId": "ann", broken', True),
+        (b"ann,2024-05-31,12", True),
+        (b"joann,2024-05-31,12", False),
+        (b"anna\xff", False),
+        (b"x;ann;\xff", True),
+    ],
+)
+def test_dead_letters_are_about_whom_they_name(raw: bytes, is_it: bool) -> None:
+    assert is_about(raw, "ann") == is_it
