@@ -43,6 +43,8 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "exportMembers": ("GET", "/v1/segments/{segment_id}/export"),
     "findUsers": ("GET", "/v1/users"),
     "getUser": ("GET", "/v1/users/{user_id}"),
+    "deleteUser": ("DELETE", "/v1/users/{user_id}"),
+    "getDeletion": ("GET", "/v1/deletions/{user_id}"),
     "listTransitions": ("GET", "/v1/transitions"),
     "listLikelihoods": ("GET", "/v1/likelihoods"),
     "stream": ("GET", "/v1/stream"),
@@ -283,6 +285,14 @@ class Client:
     def user(self, user_id: str) -> dict[str, Any]:
         """Scores, segments and everything else that is stored of a user."""
         return dict(self.call("getUser", {"user_id": user_id}))
+
+    def delete_user(self, user_id: str) -> dict[str, Any]:
+        """Delete a user for good; `deletion` tells when it is done."""
+        return dict(self._change("deleteUser", {"user_id": user_id}, None).data)
+
+    def deletion(self, user_id: str) -> dict[str, Any]:
+        """When the user was deleted. Raises ApiError (404) where that is not known."""
+        return dict(self.call("getDeletion", {"user_id": user_id}))
 
     def segments(self) -> list[dict[str, Any]]:
         """All segments, with their sizes."""

@@ -19,6 +19,8 @@ from config.errors import StoreIncompatible
 from config.store_address import hide_password
 from streams.adapters.redis_keys import LEARNERS, ShardKeys, shard_keys, store_meta
 from streams.adapters.redis_nodes import Nodes, open_nodes
+from streams.adapters.redis_traces import scanned_keys, times_in
+from streams.core.ledger import ledger_name
 from streams.core.partition import shard_of
 from streams.ports import FORMAT
 
@@ -121,6 +123,25 @@ class RedisReader:
         if not holds_store(url, prefix=prefix + LEARNERS, timeout_s=timeout_s):
             return None
         return RedisReader(url, prefix=prefix + LEARNERS, timeout_s=timeout_s)
+
+    def deletion(self, user: str, key: bytes) -> bytes | None:
+        """What the ledger knows of a deleted user (`streams.core.ledger.Deleted`); `key`: the ledger's secret."""
+        keys = self._keys[shard_of(user, self.info.shards)]
+        found: bytes | None = self._nodes.ask("HGET", keys.deleted, ledger_name(key, user))
+        return found
+
+    def traces(self, user: str) -> list[str]:
+        """Keys that hold the user, each with how often, of all that this Tideline has in the store.
+
+        Looks at every key: fields and members by their names, entries of streams and what is waiting by what they say.
+        """
+        found: list[str] = []
+        for wire in self._nodes.primaries():
+            for key in scanned_keys(wire, self._prefix):
+                times = times_in(wire, key, user)
+                if times:
+                    found.append(f"{key.decode()}: {times}")
+        return sorted(found)
 
     def user(self, user: str) -> UserView:
         """Everything about one user."""

@@ -12,6 +12,7 @@ from streams.api.audiences import add_audiences
 from streams.api.auth import Authenticator
 from streams.api.definer import Definer
 from streams.api.definitions import add_definitions
+from streams.api.deletions import add_deletions
 from streams.api.distribution import add_distribution
 from streams.api.drivers import add_drivers
 from streams.api.estimate import add_estimate
@@ -66,7 +67,8 @@ def create_app(services: Services) -> FastAPI:
     add_drivers(app, services.stored, authenticator)
     add_segments(app, services.stored, authenticator)
     add_sizes(app, services, authenticator)
-    add_users(app, services.stored, authenticator)
+    add_users(app, services, authenticator)
+    add_deletions(app, services, authenticator)
     add_user_search(app, services, everyone, authenticator)
     add_likelihoods(app, services.stored, everyone, authenticator)
     add_stream(app, services, authenticator, metrics)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.core.decode import DELETE_TYPE
 from streams.core.event_time import EARLIEST_S, LATEST_S, time_reader
 from streams.core.events import DeadReason
 from streams.core.fields import admit_json, event_name, message_id, user_id
@@ -70,7 +71,7 @@ class Taken:
     made_ids: list[tuple[int, str]] = field(default_factory=list)
     """(index, message id) of events that came without one"""
     unusable: list[Unusable] = field(default_factory=list)
-    """These are among the records: nothing that was sent is lost."""
+    """These are among the records, but for deletions: nothing else that was sent is lost."""
     ignored: dict[str, int] = field(default_factory=dict)
     """type -> calls that are never used, which are in no record."""
 
@@ -121,8 +122,22 @@ def _take_item(taken: Taken, index: int, item: bytes, whole: Fields, arrival: Ar
             _merge(fields, whole, name)
         _put(taken, index, fields, whole, arrival)
     except Refused as refused:
-        taken.records.append((_key(fields), _as_it_came(fields, item, arrival)))
+        # What is no event goes into the log and becomes a dead letter there; a deletion would be one, for any key.
+        if not _deletes(item):
+            taken.records.append((_key(fields), _as_it_came(fields, item, arrival)))
         taken.unusable.append(Unusable(index, refused.reason.value, refused.detail))
+
+
+class _Kind(msgspec.Struct):
+    type: Any = None
+
+
+def _deletes(item: bytes) -> bool:
+    """Whether the worker would take it for a deletion; it reads the type as this does."""
+    try:
+        return bool(msgspec.json.decode(item, type=_Kind).type == DELETE_TYPE)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arrival) -> None:

@@ -30,6 +30,7 @@ from streams.api.services import ApiOptions, Services
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 from streams.ports import EventLog, TransitionLog
+from streams.runtime.ledger_key import ledger_key
 from streams.runtime.place import Place, join_place
 
 _STOP_S: Final = 20
@@ -67,7 +68,8 @@ def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
         try:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
-            asyncio.run(_serve(job, _Stores(keys, stored, definitions, webhooks), listener, say))
+            key = ledger_key(job.place, url, has_log=job.settings.api_log == "embedded")
+            asyncio.run(_serve(job, _Stores(keys, stored, definitions, webhooks, key), listener, say))
         finally:
             webhooks.close()
             keys.close()
@@ -120,6 +122,7 @@ class _Stores(NamedTuple):
     stored: StoreReads
     definitions: RedisDefinitions
     webhooks: RedisDeliveries
+    ledger_key: bytes
 
 
 async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Callable[[str], None]) -> None:
@@ -136,6 +139,7 @@ async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Cal
             stores.webhooks,
             history,
             options_of(job.settings),
+            stores.ledger_key,
             version=version("tideline"),
             streams=OpenStreams(job.settings.api_streams),
         )

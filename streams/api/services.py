@@ -58,6 +58,8 @@ class Services:
     webhooks: RedisDeliveries
     history: EventHistory
     options: ApiOptions = field(default_factory=ApiOptions)
+    ledger_key: bytes = b""
+    """The secret under which deleted users are remembered (`streams.core.ledger`)."""
     version: str = "0"
     wall: Callable[[], float] = time.time
     """Seconds since 1970 UTC."""

@@ -8,7 +8,8 @@ from config.errors import CatalogMoved, NotStored
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.keys import Role
-from streams.api.stored import StoreReads
+from streams.api.problems import Kind, Problem
+from streams.api.services import Services
 from streams.api.views import (
     EventCountView,
     MembershipView,
@@ -17,10 +18,11 @@ from streams.api.views import (
     UserView,
     time_text,
 )
+from streams.core.ledger import Deleted
 from streams.runtime.lookup import UserDetail, UserPrediction, look_up
 
 
-def add_users(app: FastAPI, stored: StoreReads, authenticator: Authenticator) -> None:
+def add_users(app: FastAPI, services: Services, authenticator: Authenticator) -> None:
     """Add the routes of users."""
 
     # An id may hold slashes.
@@ -29,20 +31,25 @@ def add_users(app: FastAPI, stored: StoreReads, authenticator: Authenticator) ->
         tags=["users"],
         operation_id="getUser",
         summary="A user: scores with their reasons, segments, events",
-        responses=problems(404, 422),
+        responses=problems(404, 410, 422),
         **access(authenticator, Role.READ),
     )
     def one_user(user_id: str) -> UserView:
         try:
-            return _one_user(stored, user_id)
+            return _one_user(services, user_id)
         except CatalogMoved:  # a shard has taken up other definitions since its state was read
-            return _one_user(stored, user_id)
+            return _one_user(services, user_id)
 
 
-def _one_user(stored: StoreReads, user_id: str) -> UserView:
+def _one_user(services: Services, user_id: str) -> UserView:
+    stored = services.stored
     with stored.reader() as reader:
         state = stored.state_of_user(reader, user_id)
         detail = None if state is None else look_up(reader, state, user_id)
+        deletion = reader.deletion(user_id, services.ledger_key) if detail is None else None
+    if deletion is not None:
+        when = time_text(Deleted.of(deletion).at_s)
+        raise Problem(Kind.GONE, "the user was deleted", deleted_at=when)
     if detail is None:
         raise NotStored(f"nobody has seen a user {user_id[:100]!r}; ids are as in the events")
     return user_view(detail)

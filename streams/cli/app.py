@@ -12,6 +12,7 @@ from streams.cli import (
     api,
     catalog,
     definitions,
+    deletion,
     deliver,
     demo,
     evaluate,
@@ -88,11 +89,13 @@ _add(worker.worker, RUN, worker.EXAMPLES)
 _add(api.api, RUN, api.EXAMPLES)
 _add(deliver.deliver, RUN, deliver.EXAMPLES)
 _add(simulate.simulate, RUN, simulate.EXAMPLES)
+_add(deletion.delete_user, RUN, deletion.DELETE_EXAMPLES)
 _add(look.predictions, LOOK, look.PREDICTIONS_EXAMPLES)
 _add(segment.segment, LOOK, segment.EXAMPLES)
 _add(transitions.transitions, LOOK, transitions.EXAMPLES)
 _add(look.user, LOOK, look.USER_EXAMPLES)
 _add(look.dead_letters, LOOK, look.DEAD_LETTERS_EXAMPLES)
+_add(deletion.traces, LOOK, deletion.TRACES_EXAMPLES)
 _add(store.store, LOOK, store.EXAMPLES)
 _add(kafka.topics, KAFKA, kafka.TOPICS_EXAMPLES)
 _add(kafka.produce, KAFKA, kafka.PRODUCE_EXAMPLES)

@@ -104,7 +104,9 @@ def find_place(store: str | None, data_dir: Path | None) -> tuple[Place, ModelCo
         from models.rivermodels import SignedPickle  # with river, which takes two seconds to import
 
         codec = SignedPickle(settings.signing_key.get_secret_value().encode())
-    return Place(settings.data_dir, settings.redis_url, settings.key_prefix, _wait_for(settings)), codec
+    secret = None if settings.deletion_key is None else settings.deletion_key.get_secret_value()
+    place = Place(settings.data_dir, settings.redis_url, settings.key_prefix, _wait_for(settings), secret)
+    return place, codec
 
 
 def warn_if_open(folder: Path) -> None:

@@ -1,0 +1,113 @@
+"""A user of a service is deleted over HTTP: done, provable, and in no key of the store any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from streams.adapters.log_reader import PartitionReader
+from streams.adapters.redis_reader import RedisReader
+from streams.api.keys import Role
+from streams.api.stored import STATE_S
+from streams.core.ledger import Deleted
+from tests.integration.service_world import SHARDS, ServiceWorld, service
+from tests.unit.api_world import ApiWorld
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceWorld]:
+    with service(tmp_path_factory.mktemp("service")) as world:
+        yield world
+
+
+@pytest.fixture
+def api(world: ServiceWorld) -> Iterator[ApiWorld]:
+    api = ApiWorld(store_url=world.url)
+    yield api
+    api.stored.close()
+
+
+def ask(api: ApiWorld, method: str, path: str, role: Role = Role.WRITE, key: str | None = None) -> httpx.Response:
+    named = {} if key is None else {"Idempotency-Key": key}
+    return api.ask(method, path, headers=api.headers(role) | named)
+
+
+def work(world: ServiceWorld, api: ApiWorld) -> None:
+    """What the API has put into the log so far comes to the shards, once."""
+    records = [msgspec.json.decode(data) for _, data in api.log.records]
+    api.log.records.clear()
+    world.take(records)
+    api.now_s += STATE_S + 1.0
+
+
+def test_a_member_is_deleted_and_leaves_nothing(world: ServiceWorld, api: ApiWorld) -> None:
+    with closing(RedisReader(world.url)) as reader:
+        user = next(reader.members("week"))
+        assert reader.traces(user)
+        answer = ask(api, "DELETE", f"/v1/users/{user}")
+        assert answer.status_code == 202, answer.text
+        asked = answer.json()
+        assert asked["status_url"] == f"/v1/deletions/{user}"
+        assert ask(api, "GET", asked["status_url"], Role.READ).status_code == 404  # not yet
+        told = {event["id"] for event in _transitions(world)}
+        work(world, api)
+        proof = ask(api, "GET", asked["status_url"], Role.READ)
+        assert proof.status_code == 200, proof.text
+        found: dict[str, Any] = proof.json()
+        assert (found["deleted_at"], found["lives"], found["is_back"]) == ("2026-05-28T20:26:40Z", 1, False)
+        gone = ask(api, "GET", f"/v1/users/{user}", Role.READ)
+        assert (gone.status_code, gone.json()["deleted_at"]) == (410, "2026-05-28T20:26:40Z")
+        exits = [event for event in _transitions(world) if event["id"] not in told and event["subject"] == user]
+        # Until then time has passed for the user, too: two years.
+        last = {event["data"]["segment_id"]: event["data"] for event in exits}
+        assert not any(data["in_segment"] for data in last.values())
+        assert last["away"]["origin"] == "deleted"
+        _commit_all(world)
+        assert reader.traces(user) == []
+        data = reader.deletion(user, b"")
+        assert data is not None
+        assert Deleted.of(data).lives == 1
+
+
+def test_sent_again_with_its_idempotency_key_it_is_one_deletion(api: ApiWorld) -> None:
+    first = ask(api, "DELETE", "/v1/users/a%2Fb", key="one").json()
+    again = ask(api, "DELETE", "/v1/users/a%2Fb", key="one").json()
+    other = ask(api, "DELETE", "/v1/users/a%2Fc", key="one").json()
+    assert first == again
+    assert first["user_id"] == "a/b"
+    assert first["message_id"] != other["message_id"]
+    api.log.records.clear()
+
+
+def test_an_id_that_no_event_can_have_is_refused(api: ApiWorld) -> None:
+    answer = ask(api, "DELETE", f"/v1/users/{'x' * 600}")
+    assert answer.status_code == 422, answer.text
+
+
+def test_nobody_who_was_never_deleted_has_a_proof(api: ApiWorld) -> None:
+    assert ask(api, "GET", "/v1/deletions/user-1", Role.READ).status_code == 404
+
+
+def _commit_all(world: ServiceWorld) -> None:
+    """Every shard makes two commits, so that what was published has left its outbox."""
+    names = [f"n{number}" for number in range(40)]
+    for round_ in range(2):
+        stamp = f"2026-05-28T21:0{round_}:00Z"
+        world.take([{"type": "identify", "userId": name, "timestamp": stamp} for name in names])
+
+
+def _transitions(world: ServiceWorld) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for number in range(SHARDS):
+        reader = PartitionReader(world.folder.partition("segment-events", number))
+        entries = reader.read(reader.begin, 10_000_000, 1 << 40)
+        found += [msgspec.json.decode(entry.value) for entry in entries]
+        reader.close()
+    return found
