@@ -34,6 +34,7 @@ class Taken(NamedTuple):
     """By which the shard goes."""
     log_time_s: float
     price: float = 0.0
+    deletes: bool = False
 
 
 class Seen(NamedTuple):
@@ -52,7 +53,7 @@ def read_taken(value: bytes, log_time_s: float, max_ahead_s: float) -> Taken | N
     if told is None:
         return None
     time_s = told.time_s if told.time_s <= log_time_s + max_ahead_s else log_time_s
-    return Taken(told.user, told.name, time_s, log_time_s, told.price)
+    return Taken(told.user, told.name, time_s, log_time_s, told.price, told.deletes)
 
 
 def step_problem(before: Tick, after: Tick, accepted: Sequence[Taken]) -> str | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from tests.sim.audit_deletions import Left, follows, forgotten_problems, left_problems, may_be_erased
 from tests.sim.audit_examples import example_problems, label_problems, late_goals, waiting_problems
 from tests.sim.audit_models import learner_problems, shard_problems
 from tests.sim.audit_time import Taken, Tick, end_problem, read_taken, seen, step_problem
@@ -94,6 +95,8 @@ class Held:
     outbox: Sequence[bytes]
     messages: Sequence[tuple[str, str, bytes]]
     dead_letters: Sequence[bytes]
+    rows: Collection[str] = ()
+    remembered: Collection[str] = ()
 
 
 class Auditor:
@@ -114,6 +117,7 @@ class Auditor:
         self._chunks: dict[tuple[str, int, int, str], bytes] = {}
         self._versions: dict[str, dict[int, bytes]] = {}
         self._dead: set[bytes] = set()
+        self._deletions: set[bytes] = set()
         self._offsets: list[dict[str, int]] = [{} for _ in sources]
         self._taken: list[list[Taken | None]] = [[] for _ in sources]
         self._sorting = [Sorting(name, p, len(sources), rules.most_users) for p, name in enumerate(sources)]
@@ -124,15 +128,12 @@ class Auditor:
 
     def on_record(self, partition: int, offset: int, value: bytes, log_time_s: float) -> None:
         """A record of the events: remember where the cause of a transition may stand, and what moves the clock."""
-        is_accepted = self._sorting[partition].take(offset, value)
-        taken = read_taken(value, log_time_s, self._rules.max_ahead_s) if is_accepted else None
-        self._taken[partition].append(taken)
-        try:
-            body = json.loads(value)
-        except ValueError:
-            return
-        cause = body.get("messageId") if isinstance(body, dict) else None
-        self._offsets[partition].setdefault(f"position:{offset}" if cause is None else cause, offset)
+        taken = read_taken(value, log_time_s, self._rules.max_ahead_s)
+        is_accepted = self._sorting[partition].take(offset, value, math.nan if taken is None else taken.time_s)
+        self._taken[partition].append(taken if is_accepted else None)
+        if is_accepted:  # one that was refused may come again when a deletion has made room
+            cause = json.loads(value).get("messageId")
+            self._offsets[partition][f"position:{offset}" if cause is None else cause] = offset
 
     def on_claim(self, place: Place, epoch: int, generation: str) -> None:
         book = self.books.setdefault(place, Book())
@@ -223,7 +224,7 @@ class Auditor:
             self._fail(f"shard {shard}: sequence {sequence} of {user} in {segment} goes the wrong way")
         key = generation, shard, user, segment
         last = self._heads.get(key, 0 if generation == book.generations[0] else None)
-        if last is not None and sequence != last + 1:
+        if last is not None and not follows(sequence, last):
             self._fail(f"shard {shard}: {user} in {segment}: sequence {sequence} of {generation} follows {last}")
         self._heads[key] = sequence
 
@@ -236,6 +237,8 @@ class Auditor:
             self._check_chunk(place, generation, read_chunk(data), data)
         if topic == "dead-letters":
             self._dead.add(data)
+        if topic == "deletions":
+            self._deletions.add(data)
         if topic == "models":
             versions = self._versions.setdefault(key, {})
             version = read_models(data)[0].version
@@ -263,6 +266,7 @@ class Auditor:
                 self._check_records(place[1], stored, memories[place[1]].counters)
                 self._check_transitions(place[1], stored)
                 self._check_scores(place[1], stored)
+                self._check_deletions(place[1], stored, memories[place[1]])
             self._check_messages(place, stored)
         for p in range(len(self.logs[EXAMPLES])):
             self._check_learner(p, held[EXAMPLES, p])
@@ -285,7 +289,13 @@ class Auditor:
     def _check_examples(self, shard: int, memory: Memory) -> None:
         """What was handed out, and what waits, are the examples that the records make."""
         rules, commits, chunks = self._rules, self.books[EVENTS, shard].commits, self._chunks_of(shard)
-        accepted = list(seen([commit.tick for commit in commits], self._taken[shard]))
+        taken = list(seen([commit.tick for commit in commits], self._taken[shard]))
+        until_s = {gone.user: gone.until_s for gone in self._sorting[shard].found.gone}
+        accepted = [  # what a deleted user has done need not be an example any more
+            each._replace(has_moved=each.has_moved and each.record.time_s > until_s.get(each.record.user, -math.inf))
+            for each in taken
+            if not each.record.deletes
+        ]
         late, counted = late_goals(rules, chunks, accepted), memory.counters["late_goals"]
         self.checked["late goals"] += late
         if counted != late:
@@ -296,6 +306,21 @@ class Auditor:
             self.checked["labels"] += sum(example[3] for chunk in mine for example in chunk.examples)
             self._fail_with(shard, example_problems(rules, prediction, mine, memory, accepted=accepted))
             self._fail_with(shard, label_problems(rules, prediction, mine, accepted=accepted))
+
+    def _check_deletions(self, shard: int, stored: Held, memory: Memory) -> None:
+        wanted = self._sorting[shard].found
+        self.checked["deletions"] += len(wanted.gone)
+        left = Left(stored.rows, stored.remembered, stored.scores, stored.members)
+        self._fail_with(shard, left_problems(left, wanted.users))
+        commits = self.books[EVENTS, shard].commits
+        firsts = [0, *(commit.offset for commit in commits)]
+        chunks = [
+            (first, read_chunk(data))
+            for first, commit in zip(firsts, commits, strict=False)
+            for topic, _, data in commit.messages
+            if topic == EXAMPLES
+        ]
+        self._fail_with(shard, forgotten_problems(chunks, memory, wanted.gone))
 
     def _chunks_of(self, shard: int) -> list[Chunk]:
         """In the order of the commits that stand."""
@@ -326,19 +351,20 @@ class Auditor:
         accepted = [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]
         if accepted != wanted.accepted:
             self._fail(f"shard {shard}: {len(accepted)} accepted, not {len(wanted.accepted)} in the log's order")
-        if (counted["events"], counted["duplicates"]) != (len(accepted), wanted.duplicates):
+        if (counted["events"], counted["duplicates"]) != (len(accepted) - len(wanted.deletions), wanted.duplicates):
             self._fail(f"shard {shard}: it counted {counted['events']}, {counted['duplicates']}, not {wanted}")
         self._check_dead(shard, stored, wanted)
         if len(values) != len(accepted) + wanted.duplicates + len(wanted.dead):
             self._fail(f"shard {shard}: {len(values)} records, of which some are unaccounted for")
 
     def _check_dead(self, shard: int, stored: Held, wanted: Expected) -> None:
-        letters = [json.loads(data) for data in stored.dead_letters]
-        if [letter["position"] for letter in letters] != list(wanted.dead):
-            self._fail(
-                f"shard {shard}: dead letters of {[letter['position'] for letter in letters]}, not {wanted.dead}"
-            )
-        for letter in letters:
+        letters = {letter["position"]: letter for letter in map(json.loads, stored.dead_letters)}
+        erased = may_be_erased(self.logs[EVENTS][shard], wanted.dead, wanted.deletions)
+        if list(letters) != [offset for offset in wanted.dead if offset in letters or offset not in erased]:
+            self._fail(f"shard {shard}: dead letters of {list(letters)}, not {wanted.dead}")
+        if left := [at for at in letters if at in erased and letters[at].get("raw") != ""]:
+            self._fail(f"shard {shard}: dead letters of somebody who was deleted: {left}")
+        for letter in letters.values():
             reason = wanted.dead[letter["position"]]
             if reason and letter["reason"] != reason:
                 self._fail(f"shard {shard}: {letter['position']} is dead for {letter['reason']}, not {reason}")
@@ -366,7 +392,7 @@ class Auditor:
         for data in transitions:
             event = json.loads(data)
             user, segment, sequence = event["subject"], event["data"]["segment_id"], int(event["sequence"])
-            if sequence != sequences.get((user, segment), 0) + 1:
+            if not follows(sequence, sequences.get((user, segment), 0)):
                 self._fail(f"shard {shard}: {user} in {segment}: {sequence} follows {sequences.get((user, segment))}")
             sequences[user, segment] = sequence
             (members.setdefault(segment, set()).add if sequence % 2 else members[segment].discard)(user)
@@ -394,6 +420,7 @@ class Auditor:
         sent = {(EXAMPLES, data) for partition in self.logs[EXAMPLES] for data in partition}
         sent |= {("models", data) for data in self.logs["models"][0]}
         sent |= {("dead-letters", data) for data in self._dead}
+        sent |= {("deletions", data) for data in self._deletions}
         numbers: dict[str, int] = {}
         for commit in self.books[place].commits:
             for topic, key, data in commit.messages:

@@ -8,8 +8,9 @@ shard's state, whose layout is the product's own: streams/core/state.py.
 from __future__ import annotations
 
 import json
+import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -76,6 +77,7 @@ class Told:
     """None for traits."""
     price: float
     """0 for none."""
+    deletes: bool = False
 
 
 @lru_cache(maxsize=4_096)
@@ -85,14 +87,23 @@ def read_event(value: bytes) -> Told | None:
         body = json.loads(value.decode())
     except ValueError:
         return None
-    if not isinstance(body, dict) or body.get("type") not in ("track", "identify") or not body.get("userId"):
+    if not isinstance(body, dict) or body.get("type") not in ("track", "identify", "delete") or not body.get("userId"):
         return None
     try:
         time_s = datetime.fromisoformat(body["timestamp"]).timestamp()
     except (KeyError, ValueError):
         return None
     price = (body.get("properties") or {}).get("price") or 0.0
-    return Told(body["userId"], body.get("messageId"), time_s, body.get("event"), price)
+    return Told(body["userId"], body.get("messageId"), time_s, body.get("event"), price, body["type"] == "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A user who was there and was deleted by the record at `offset`; events up to `until_s` are refused."""
+
+    offset: int
+    user: str
+    until_s: float
 
 
 @dataclass(slots=True)
@@ -104,6 +115,11 @@ class Expected:
     duplicates: int
     dead: dict[int, str]
     """Offset -> the reason, "" for any."""
+    deletions: list[tuple[int, str]] = field(default_factory=list)
+    """Offset and user of those that are accepted, also of users who were not there."""
+    gone: list[Gone] = field(default_factory=list)
+    users: set[str] = field(default_factory=set)
+    """Who is there."""
 
 
 class Sorting:
@@ -113,28 +129,47 @@ class Sorting:
         self._source, self._partition, self._shards, self._most_users = source, partition, shards, most_users
         self.found = Expected([], 0, {})
         self._known: set[int] = set()
-        self._users: set[str] = set()
+        self._latest_s: dict[str, float] = {}
+        self._deleted: dict[str, tuple[float, float]] = {}
+        """Of users, when they were deleted and up to when their events are refused."""
 
-    def take(self, offset: int, value: bytes) -> bool:
-        """The next record; whether it is accepted."""
+    def take(self, offset: int, value: bytes, time_s: float) -> bool:
+        """The next record, of `time_s` by which the shard goes; whether it is accepted."""
         found, told = self.found, read_event(value)
         if told is None:
             found.dead[offset] = ""
             return False
-        if told.user not in self._users and shard_of(told.user, self._shards) != self._partition:
+        if told.user not in found.users and shard_of(told.user, self._shards) != self._partition:
             found.dead[offset] = "wrong_partition"
             return False
-        if told.user not in self._users and len(self._users) >= self._most_users:
+        at_s, until_s = self._deleted.get(told.user, (-math.inf, -math.inf))
+        if not told.deletes and time_s <= until_s:
+            found.dead[offset] = "deleted_user"
+            return False
+        if not told.deletes and told.user not in found.users and len(found.users) >= self._most_users:
             found.dead[offset] = "too_many_users"
             return False
         hashed = place_hash(self._source, offset) if told.message_id is None else message_hash(told.message_id)
-        if hashed in self._known:
+        if hashed in self._known or (told.deletes and time_s <= at_s):
             found.duplicates += 1
             return False
         self._known.add(hashed)
-        self._users.add(told.user)
         found.accepted.append(hashed)
+        if told.deletes:
+            self._delete(told.user, offset, time_s, until_s)
+        else:
+            found.users.add(told.user)
+            self._latest_s[told.user] = max(time_s, self._latest_s.get(told.user, -math.inf))
         return True
+
+    def _delete(self, user: str, offset: int, time_s: float, until_s: float) -> None:
+        found = self.found
+        found.deletions.append((offset, user))
+        until_s = max(until_s, time_s, self._latest_s.pop(user, -math.inf))
+        self._deleted[user] = time_s, until_s
+        if user in found.users:
+            found.users.remove(user)
+            found.gone.append(Gone(offset, user, until_s))
 
 
 def position_of(data: bytes | None) -> int:

@@ -18,6 +18,8 @@ from tests.sim.catalogs import draw_catalog
 from tests.sim.evidence import shard_of
 
 START_S = 1_704_240_000.0  # 2024-01-03T00:00:00Z
+DELETED = 0.03
+"""The share of records that delete their user."""
 NAMES = ("View", "View", "View", "Cart", "Order", "Return", "Ping", None)
 """None is an identify."""
 
@@ -149,7 +151,16 @@ def _noise(chance: random.Random, arrival: Arrival, shards: int, drawn: Counter[
     return [arrival]
 
 
+def _deletion(user: str, number: int, at_s: float) -> bytes:
+    when = datetime.fromtimestamp(at_s, UTC).isoformat()
+    body = {"type": "delete", "userId": user, "timestamp": when, "messageId": f"d{number}"}
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
 def _record(chance: random.Random, user: str, number: int, at_s: float, drawn: Counter[str]) -> bytes:
+    if chance.random() < DELETED:
+        drawn["deletion"] += 1
+        return _deletion(user, number, at_s - chance.choice([0.0, 0.0, 5_000.0]))
     name = chance.choice(NAMES)
     shift = chance.choices(["none", "disorder", "far_future"], [85, 10, 5])[0]
     if shift != "none":

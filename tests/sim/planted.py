@@ -284,6 +284,16 @@ PLANTED: dict[str, Planted] = {
         found_as=r"Violation: .*(examples are lost|chunks are not those)",
         patches=planted_steps.lost_examples,
     ),
+    "kept_examples": Planted(
+        "a deletion keeps pending examples",
+        found_as=r"Violation: .*(who was deleted|examples of no event)",
+        patches=planted_steps.kept_examples,
+    ),
+    "kept_users": Planted(
+        "a load forgets who was deleted",
+        found_as=r"Violation: ",
+        patches=planted_steps.kept_users,
+    ),
     "lost_goals": Planted(
         "a load forgets which goals pending examples have reached",
         found_as=r"Violation: .*(a label is false|chunks are not those)",

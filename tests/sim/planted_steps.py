@@ -9,12 +9,14 @@ from dataclasses import fields, replace
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import numpy as np
 
 from models.examples import ExampleChunk
+from models.labels import NOBODY
 from streams.core.events import BadEvent, Event
-from streams.core.saving import Saver
-from streams.core.shard import Shard
+from streams.core.saving import SHARD_BLOB, Saver
+from streams.core.shard import Shard, Stop
 from streams.core.state import LABELLED_HOUR
 from streams.runtime.records import Position
 from streams.runtime.shard_run import ShardRun
@@ -116,6 +118,35 @@ def _goals_not_seen(is_not_seen: Callable[[Shard, float], bool]) -> AbstractCont
                 events.bits[e] = 0
 
     return _instead("streams.core.shard.Shard.feed", blind)
+
+
+def kept_examples() -> AbstractContextManager[Any]:
+    """What waits of a user stays as it was when the user is deleted."""
+    run = Shard.run
+
+    def keeping(shard: Shard, until_s: float = math.nan, *, may_save: bool = False) -> Stop:
+        q = shard.pending
+        columns = [getattr(q, name) for name in ("row", "x", "served", "category", "crossed", "by_goals", "seen")]
+        before = [column.copy() for column in columns]
+        stop = run(shard, until_s, may_save=may_save)
+        emptied = (q.row == NOBODY) & (before[0] != NOBODY)
+        for column, was in zip(columns, before, strict=True):
+            column[emptied] = was[emptied]
+        return stop
+
+    return _instead("streams.core.shard.Shard.run", keeping)
+
+
+def kept_users() -> AbstractContextManager[Any]:
+    """A load does not know who was deleted."""
+    load = Saver.load
+
+    def forgetful(saver: Saver, *saved: Any) -> None:
+        blobs, rows, appended, remembered, _ = saved
+        small = msgspec.msgpack.decode(blobs[SHARD_BLOB]) | {"ledger": ""}
+        load(saver, {**blobs, SHARD_BLOB: msgspec.msgpack.encode(small)}, rows, appended, remembered)
+
+    return _instead("streams.core.saving.Saver.load", forgetful)
 
 
 def lost_goals() -> AbstractContextManager[Any]:

@@ -16,7 +16,16 @@ BLOCK = 25
 
 FAULTS = {
     # of the traffic
-    *("delayed", "disorder", "duplicate", "far_future", "undecodable", "without_message_id", "wrong_partition"),
+    *(
+        "delayed",
+        "disorder",
+        "duplicate",
+        "far_future",
+        "undecodable",
+        "without_message_id",
+        "wrong_partition",
+        "deletion",
+    ),
     # of the cluster and the clock
     *("rebalance: let go", "rebalance: the old owner does not know", "rebalance: came back", "restart", "pause"),
     *("a zombie works", "a zombie learns", "clock jumps forward", "clock jumps back", "time passes in silence"),
@@ -40,7 +49,7 @@ FAULTS = {
 RARE = (624,)
 """A seed beyond those with what comes about once in two hundred: a zombie whose server was restored meanwhile."""
 
-CHECKS = ("clocks", "waiting", "examples", "labels", "late goals", "models", "distributions")
+CHECKS = ("clocks", "waiting", "examples", "labels", "late goals", "models", "distributions", "deletions")
 """Of the end of a run: each must have had something to judge."""
 
 _done: dict[int, Result] = {}
