@@ -54,7 +54,7 @@ class ExampleChunk:
     time_s: npt.NDArray[np.float64]
     """[n] time of the moment, seconds since 1970 UTC."""
     user: npt.NDArray[np.uint64]
-    """[n] hash of the user id."""
+    """[n] keyed hash of the user id (`streams.core.ledger.cluster_id`): tells users apart, names nobody."""
     kind: npt.NDArray[np.uint8]
     """[n] KIND_EVENT, KIND_SILENT, or KIND_CROSSING (judged, never learned)."""
     weight: npt.NDArray[np.float32]

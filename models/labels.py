@@ -10,7 +10,8 @@ to hand out for prediction p; the smallest of them is the tail. When the ring is
 keep rate of the more numerous kind halves, the survivors move to the newest end. Newest numbers stay, so
 that a log of saved examples can be replayed without knowing where the tail was.
 
-Examples of a user who is deleted are emptied where they lie: their places go on to their turn, and nobody learns them.
+Examples of a user who is deleted are emptied where they lie: their places go on to their turn or to the bound, and
+nobody learns them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ NEXT, SAVED, DROPPED, REPLACED, N_SIZE = range(5)
 MAX_THINNING_OPS = 4096
 NOBODY = const(-1)
 """The row of an example that was emptied."""
-EMPTIED = const(-1)
-"""In the place of the kind among the thinnings: examples of one user were emptied."""
+EMPTIED, CLEARED = const(-1), const(-2)
+"""In the place of the kind among the thinnings: examples of one user were emptied; all that are empty have gone."""
+CLEARS_AT = const(8)
+"""At the bound, one part in so many that is empty is room enough."""
 MOST_HALVINGS = 60
 
 
@@ -43,8 +46,8 @@ class Pending(NamedTuple):
     [capacity]; of crossings: `crossed` bits of the predictions
     that crossed, `by_goals` of those whose goal caused it, `by_an_event` [capacity]; `served` [capacity, 3,
     predictions]: model logit (NaN outside the audience), heuristic, score; `category` [capacity, predictions].
-    `due` [predictions]; `n` counters; `rates` [kinds]; `thinned` [ops, 3]: kind, rate and the sequence at which the
-    saved part then ended; or EMPTIED, the user's order and that sequence.
+    `due` [predictions]; `n` counters; `rates` [kinds]; `thinned` [ops, 3]: kind (or CLEARED), rate and the sequence at
+    which the saved part then ended; or EMPTIED, the user's order and that sequence.
     """
 
     x: F32
@@ -208,13 +211,21 @@ def matured_until(q: Pending, s: LabelSpec, p: int, now_s: float) -> int:
 
 
 @jit
+def is_kept(q: Pending, at: int, kind: int, rate: float) -> bool:
+    """Whether the example at a place of the ring outlasts a thinning."""
+    if q.row[at] == NOBODY:
+        return False
+    return bool(q.kind[at] != kind or q.rate[at] <= rate or outlasts(q.halvings[at], rate))
+
+
+@jit
 def thin(q: Pending, head: I64, kind: int, rate: float) -> None:
-    """Keep of `kind` only what hashes below `rate`; survivors move to the newest end, links are renewed."""
+    """Keep of `kind` only what hashes below `rate`, and nothing that was emptied (CLEARED: that alone goes); survivors
+    move to the newest end, links are renewed.
+    """
     capacity = q.time_s.shape[0]
     tail = tail_of(q)
-    for seq in range(tail, q.n[NEXT]):
-        if q.row[seq % capacity] != NOBODY:
-            head[q.row[seq % capacity]] = -1
+    _unlink(q, head, tail)
     put = q.n[NEXT] - 1
     saved = q.n[SAVED]
     due = q.due.copy()
@@ -223,8 +234,7 @@ def thin(q: Pending, head: I64, kind: int, rate: float) -> None:
         q.due[p] = q.n[NEXT]
     for seq in range(q.n[NEXT] - 1, tail - 1, -1):
         at = seq % capacity
-        keep = q.kind[at] != kind or q.rate[at] <= rate or outlasts(q.halvings[at], rate)
-        if keep:
+        if is_kept(q, at, kind, rate):
             if q.kind[at] == kind and q.rate[at] > rate:
                 q.rate[at] = rate
             move_example(q, at, put % capacity)
@@ -234,15 +244,22 @@ def thin(q: Pending, head: I64, kind: int, rate: float) -> None:
                 if seq >= due[p]:
                     q.due[p] = put
             put -= 1
-        else:
+        elif q.row[at] != NOBODY:
             q.n[DROPPED] += 1
     q.n[SAVED] = saved_put
     for seq in range(put + 1, q.n[NEXT]):
         at = seq % capacity
-        i = q.row[at]
-        if i != NOBODY:
-            q.previous[at] = head[i]
-            head[i] = seq
+        q.previous[at] = head[q.row[at]]
+        head[q.row[at]] = seq
+
+
+@jit
+def _unlink(q: Pending, head: I64, tail: int) -> None:
+    """Nobody has an example any more."""
+    capacity = q.time_s.shape[0]
+    for seq in range(tail, q.n[NEXT]):
+        if q.row[seq % capacity] != NOBODY:
+            head[q.row[seq % capacity]] = -1
 
 
 @jit
@@ -321,12 +338,22 @@ def move_example(q: Pending, source: int, target: int) -> None:
 
 @jit
 def make_room(q: Pending, head: I64) -> None:
-    """Halve the keep rate of the most numerous kind until the ring has room for one more."""
+    """Make room for one more where the ring is full: what was emptied goes, and the keep rate of the most numerous kind
+    halves, unless enough was empty.
+    """
     capacity = q.time_s.shape[0]
     while q.n[NEXT] - tail_of(q) >= capacity:
         counts = np.zeros(KINDS, np.int64)
+        empty = 0
         for seq in range(tail_of(q), q.n[NEXT]):
-            counts[q.kind[seq % capacity]] += 1
+            if q.row[seq % capacity] == NOBODY:
+                empty += 1
+            else:
+                counts[q.kind[seq % capacity]] += 1
+        if empty > 0 and empty * CLEARS_AT >= capacity:
+            thin(q, head, CLEARED, 1.0)
+            _note_op(q, CLEARED, 1.0)
+            continue
         kind = 0
         for other in range(1, KINDS):
             if counts[other] > counts[kind]:

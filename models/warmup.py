@@ -29,7 +29,7 @@ A model that stays clearly worse stays warming. The comparison is made at the en
 only when goals have grown by a tenth: 20,000 rows are sorted each time, and the fewer looks there are,
 the less often chance alone lets a model through. What has left warm-up never comes back.
 
-Bounds: 20,000 rows of 21 bytes and 10 `min_goals` user hashes per warming prediction; nothing after it.
+Bounds: 20,000 rows of 21 bytes and 10 `min_goals` hashes of users per warming prediction; nothing after it.
 """
 
 import math
@@ -294,8 +294,10 @@ def compare(y: U8, model: F32, heuristic: F32, user: U64, weight: F32) -> Compar
     weights = weight.astype(np.float64)
     model_auc, model_influence = _auc_with_influence(goal, model, weights)
     heuristic_auc, heuristic_influence = _auc_with_influence(goal, heuristic, weights)
-    _, cluster = np.unique(user, return_inverse=True)
-    sums = np.bincount(cluster, weights=model_influence - heuristic_influence)
+    _, first, cluster = np.unique(user, return_index=True, return_inverse=True)
+    # In the order of their first rows: sums must not depend on the hashes, which differ with the key.
+    place = np.argsort(np.argsort(first))
+    sums = np.bincount(place[cluster], weights=model_influence - heuristic_influence)
     clusters = len(sums)
     variance = clusters / max(clusters - 1, 1) * float(np.sum(sums * sums))
     return Comparison(model_auc, heuristic_auc, math.sqrt(variance))

@@ -37,6 +37,7 @@ class Message(NamedTuple):
     key: str
     """Messages with the same key stay in order; in a compacted topic the last of them is kept."""
     data: bytes
+    """Nothing, in a compacted topic, takes back what the key has said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +121,12 @@ class CommitBatch:
     """(user, remembered properties); None removes them."""
     deleted: list[tuple[str, bytes | None]] = field(default_factory=list)
     """(keyed hash of a user who was deleted, what is known of that); None forgets it."""
+    merged: frozenset[str] = frozenset()
+    """Those of `deleted` that the log of deletions has said."""
     deleted_users: list[str] = field(default_factory=list)
     """Users who were deleted: dead letters about them that are kept are erased."""
+    id_fields: tuple[str, ...] = ()
+    """Where dead letters in JSON say whom they are about (`streams.core.dead_letters`)."""
     removed_users: list[str] = field(default_factory=list)
     """Deletes row and remembered properties. Scores, index and memberships are removed by their own lists."""
     replaces: Replaced | None = None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as replace_
 
 from config.errors import Fenced, StoreIncompatible
-from streams.core.dead_letters import letter_is_about
+from streams.core.dead_letters import Named
 from streams.ports import (
     Claim,
     CommitBatch,
@@ -216,7 +216,8 @@ def _forget_deleted(stored: MemoryShard, batch: CommitBatch) -> None:
         if data is None:
             stored.deleted.pop(name, None)
     if batch.deleted_users:
-        stored.dead_letters = [one for one in stored.dead_letters if not letter_is_about(one, batch.deleted_users)]
+        named = Named(batch.deleted_users, batch.id_fields)
+        stored.dead_letters = [one for one in stored.dead_letters if not named.in_letter(one)]
 
 
 def _replace(stored: MemoryShard) -> None:

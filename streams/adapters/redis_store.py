@@ -17,7 +17,7 @@ from streams.adapters.redis_pack import command, on_members, set_fields, set_sco
 from streams.adapters.redis_server import inspect_all, promise, weakest
 from streams.adapters.redis_wire import Wire, refusal
 from streams.commit import Patience, patiently
-from streams.core.dead_letters import letter_is_about
+from streams.core.dead_letters import Named
 from streams.ports import (
     Claim,
     CommitBatch,
@@ -255,7 +255,7 @@ class RedisStore:
     def commit(self, claim: Claim, batch: CommitBatch, trim: int | None) -> None:
         check_batch(batch)
         keys = self._keys(claim.shard)
-        body = [*self._erasures(keys, batch.deleted_users), *self._body(keys, batch, trim)]
+        body = [*self._erasures(keys, batch), *self._body(keys, batch, trim)]
         wire = self._nodes.of(keys.meta)
         if batch.replaces is not None:
             body = [*self._replacing(wire, claim, keys, batch), *body]
@@ -387,10 +387,11 @@ class RedisStore:
             command(b"HSET", keys.meta, *[text for pair in meta for text in pair]),
         ]
 
-    def _erasures(self, keys: ShardKeys, users: Sequence[str]) -> Iterator[bytes]:
+    def _erasures(self, keys: ShardKeys, batch: CommitBatch) -> Iterator[bytes]:
         """Dead letters about deleted users go. Only the owner of the shard writes others, so none comes meanwhile."""
-        letters = self._stream_after(keys.dead, -1) if users else ()
-        gone = [place.decode() for place, fields in letters if letter_is_about(fields[1], users)]
+        letters = self._stream_after(keys.dead, -1) if batch.deleted_users else ()
+        named = Named(batch.deleted_users, batch.id_fields)
+        gone = [place.decode() for place, fields in letters if named.in_letter(fields[1])]
         yield from on_members(b"XDEL", keys.dead, gone)
 
     def _streams(self, keys: ShardKeys, batch: CommitBatch, trim: int | None) -> Iterator[bytes]:

@@ -40,7 +40,7 @@ def seal_gathered(n: Any) -> Any:
 
 
 @jit
-def _gather(q: Pending, s: LabelSpec, key: U64, crossings: I64, p: int, until: int, out: Gathered) -> int:
+def _gather(q: Pending, s: LabelSpec, clusters: U64, crossings: I64, p: int, until: int, out: Gathered) -> int:
     """Copy what is due into `out`, judge crossings on the way; the number of examples copied."""
     capacity = q.time_s.shape[0]
     n = 0
@@ -61,7 +61,7 @@ def _gather(q: Pending, s: LabelSpec, key: U64, crossings: I64, p: int, until: i
             out.x[n, j] = q.x[at, j]
         out.y[n] = label
         out.time_s[n] = q.time_s[at]
-        out.user[n] = key[q.row[at]]
+        out.user[n] = clusters[q.row[at]]
         out.kind[n] = q.kind[at]
         out.weight[n] = 1.0 / q.rate[at]
         out.logit[n] = q.served[at, 0, p]
@@ -74,9 +74,21 @@ def _gather(q: Pending, s: LabelSpec, key: U64, crossings: I64, p: int, until: i
 
 
 def gather_chunk(
-    sealed: Sealed, q: Pending, key: U64, crossings: I64, p: int, until: int, *, number: int, previous: int, shard: int
+    sealed: Sealed,
+    q: Pending,
+    clusters: U64,
+    crossings: I64,
+    p: int,
+    until: int,
+    *,
+    number: int,
+    previous: int,
+    shard: int,
 ) -> ExampleChunk:
-    """The examples of prediction `p` before sequence `until` as chunk `number` of `shard` (possibly empty)."""
+    """The examples of prediction `p` before sequence `until` as chunk `number` of `shard` (possibly empty).
+
+    `clusters`: by row, what stands for the user in them.
+    """
     size = until - int(q.due[p])
     out = Gathered(
         x=np.empty((size, q.x.shape[1]), np.float32),
@@ -90,7 +102,7 @@ def gather_chunk(
         score=np.empty(size, np.float32),
         category=np.empty(size, np.uint8),
     )
-    n = int(_gather(sealed["pending"], sealed["labels"], key, crossings, p, until, seal_gathered(out)))
+    n = int(_gather(sealed["pending"], sealed["labels"], clusters, crossings, p, until, seal_gathered(out)))
     likelihood = expit(out.logit[:n].astype(np.float64)).astype(np.float32)
     return ExampleChunk(
         prediction=p,

@@ -1,18 +1,28 @@
-"""Which dead letters are about a user, so that they can go when the user is deleted."""
+"""Which dead letters are about a user, so that they can go when the user is deleted.
+
+Each is read once, however many users are asked for.
+"""
 
 from __future__ import annotations
 
 import base64
+import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
+from config.catalog import Catalog, NdjsonInput
 from streams.core.events import BadEvent
 
-_WORD: Final = rb"[^\s,;:\"'{}\[\]()<>=&|/\\]"
+_ID_FIELDS: Final = ("userId", "anonymousId", "user")
+"""Where JSON records name their user; `user` in those that are written down as an `Event`."""
+_BYTE: Final = rb"[^\s,;:\"'{}\[\]()<>=&|/\\]"
 """What an id may stand beside in text that is no JSON and still be another one."""
+_WORDS: Final = re.compile(_BYTE + rb"+")
+_ESCAPE: Final = re.compile(rb"\\u[0-9a-fA-F]{4}")
 
 
 class _Letter(msgspec.Struct):
@@ -21,17 +31,55 @@ class _Letter(msgspec.Struct):
     raw_base64: str = ""
 
 
-def is_about(raw: bytes, user: str) -> bool:
-    """Whether the bytes of a record name the user: as any text in a JSON document, or else as a word of its own.
+def id_fields(catalog: Catalog) -> tuple[str, ...]:
+    """Dotted paths at which JSON records name their user, in whatever form they come."""
+    mapped = (catalog.input.user,) if isinstance(catalog.input, NdjsonInput) else ()
+    return (*_ID_FIELDS, *mapped)
 
-    A bit too much rather than too little: what only mentions the user is about the user, too.
+
+class Named:
+    """Finds who of `users` is named by records. `fields`: dotted paths of what holds ids in JSON records; with none,
+    whoever stands anywhere is named.
     """
-    try:
-        return _names(msgspec.json.decode(raw), user)
-    except (msgspec.DecodeError, RecursionError):
-        pass
-    spellings = {user.encode("utf-8", "surrogatepass"), _escaped(user)}
-    return any(re.search(rb"(?<!%b)%b(?!%b)" % (_WORD, re.escape(text), _WORD), raw) for text in spellings if text)
+
+    def __init__(self, users: Iterable[str], fields: Iterable[str] = ()) -> None:
+        self.users = frozenset(users)
+        self._paths = [field.split(".") for field in fields]
+        self._by_word = _by_rarest_word(self.users)
+
+    def in_record(self, raw: bytes) -> frozenset[str]:
+        """Who the bytes of a record are about.
+
+        In a JSON object that is whoever stands where ids do, and if nobody does, whoever is named anywhere: rather too
+        much than too little. In other bytes it is everybody whose id is a word of its own.
+        """
+        if not self.users:
+            return frozenset()
+        try:
+            value = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            return self._in_text(raw)
+        ids = {_text_of(_at(value, path)) for path in self._paths} - {""}
+        return self.users & (ids or set(_texts(value)))
+
+    def in_letter(self, letter: bytes) -> frozenset[str]:
+        """Who a dead letter as it is stored (`BadEvent.to_json`) is about."""
+        try:
+            found = msgspec.json.decode(letter, type=_Letter)
+        except msgspec.DecodeError:  # none of ours, but about somebody all the same
+            return self.in_record(letter)
+        raw = base64.b64decode(found.raw_base64) if found.raw is None else found.raw.encode()
+        return self.in_record(raw) if raw else frozenset()
+
+    def _in_text(self, raw: bytes) -> frozenset[str]:
+        text = _ESCAPE.sub(lambda found: found[0].lower(), raw)
+        words = {b"", *_WORDS.findall(text)} & self._by_word.keys()
+        return frozenset(user for word in words for alone, user in self._by_word[word] if alone.search(text))
+
+
+def is_about(raw: bytes, user: str) -> bool:
+    """Whether bytes name the user anywhere."""
+    return bool(Named([user]).in_record(raw))
 
 
 def without_bytes(bad: BadEvent) -> BadEvent:
@@ -39,26 +87,50 @@ def without_bytes(bad: BadEvent) -> BadEvent:
     return BadEvent(bad.reason, "its bytes went with a deleted user", bad.position, b"", bad.source)
 
 
-def letter_is_about(letter: bytes, users: Sequence[str]) -> bool:
-    """Whether a dead letter as it is stored (`BadEvent.to_json`) is about one of these users."""
-    try:
-        found = msgspec.json.decode(letter, type=_Letter)
-    except msgspec.DecodeError:  # none of ours, but about somebody all the same
-        return any(is_about(letter, user) for user in users)
-    raw = base64.b64decode(found.raw_base64) if found.raw is None else found.raw.encode()
-    return any(is_about(text, user) for user in users for text in (raw, found.detail.encode()))
+def _by_rarest_word(users: Iterable[str]) -> dict[bytes, list[tuple[re.Pattern[bytes], str]]]:
+    """Where bytes are no JSON, an id is looked for only where one of its words stands: the one that the fewest of these
+    ids have. By that word ("" for an id without any): how the id stands alone, and whose it is.
+    """
+    spellings = [(spelling, user) for user in users for spelling in {_plain(user), _escaped(user)} - {b""}]
+    words = [set(_WORDS.findall(spelling)) for spelling, _ in spellings]
+    times = Counter(word for some in words for word in some)
+    found: dict[bytes, list[tuple[re.Pattern[bytes], str]]] = {}
+    for (spelling, user), some in zip(spellings, words, strict=True):
+        alone = re.compile(rb"(?<!%b)%b(?!%b)" % (_BYTE, re.escape(spelling), _BYTE))
+        found.setdefault(min(some, key=lambda word: (times[word], word), default=b""), []).append((alone, user))
+    return found
+
+
+def _plain(user: str) -> bytes:
+    return user.encode("utf-8", "surrogatepass")
 
 
 def _escaped(user: str) -> bytes:
     """As ASCII JSON writes it, without the quotes."""
-    return "".join(c if " " <= c < "\x7f" else f"\\u{ord(c):04x}" for c in user if ord(c) < 0x10000).encode()
+    return json.dumps(user)[1:-1].encode()
 
 
-def _names(value: Any, user: str) -> bool:
+def _at(value: Any, path: list[str]) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _text_of(value: Any) -> str:
+    """An id as it would be read; "" for what is none."""
     if isinstance(value, str):
-        return value == user
+        return value
+    return f"{value}" if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """All texts and numbers in a JSON value."""
     if isinstance(value, dict):
-        return any(_names(inner, user) for pair in value.items() for inner in pair)
-    if isinstance(value, list):
-        return any(_names(inner, user) for inner in value)
-    return isinstance(value, int | float) and not isinstance(value, bool) and f"{value}" == user
+        for key, inner in value.items():
+            yield key
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+    else:
+        yield _text_of(value)

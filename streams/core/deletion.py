@@ -8,12 +8,15 @@ from models.jit import const, jit
 from models.labels import empty_examples
 from models.layout import FIRST_T, LAST_T, LIFE, SCORED_T
 from models.scales import NONE, bin_of
+from streams.core.free_numbers import give_back
 from streams.core.history import NO_BUCKET
 from streams.core.moment import touch
 from streams.core.queue import unschedule
 from streams.core.state import (
     CHANGED,
     DELETED,
+    DELETION,
+    END_OF_LIFE,
     FREE,
     LIFE_STEP,
     N_DELETED,
@@ -43,13 +46,14 @@ _NO_CATEGORY = const(255)
 
 
 @jit
-def delete_user(s: State, i: int, time_s: float, event: int) -> None:
-    """Delete the user of row `i` at `time_s`, as event `event` of the batch asks for.
+def delete_user(s: State, i: int, time_s: float, event: int) -> int:
+    """Delete the user of row `i` at `time_s`, as event `event` of the batch asks for; END_OF_LIFE or DELETION.
 
     The row stays the user's until that is saved. Of a user who is not there only the time is noted.
     """
     until_s = time_s
-    if s.rows.t[i, FIRST_T] != 0.0:
+    is_there = s.rows.t[i, FIRST_T] != 0.0
+    if is_there:
         until_s = max(until_s, s.rows.t[i, LAST_T])
         _exit_all(s, i, time_s, event)
         _leave_population(s, i)
@@ -57,16 +61,17 @@ def delete_user(s: State, i: int, time_s: float, event: int) -> None:
         unschedule(s.queue, i)
         _clear_history(s, i)
         _clear_row(s, i)
-        s.users.free[s.si[FREE]] = s.users.order[i]
+        give_back(s.users.free, s.si[FREE], s.users.order[i])
         s.si[FREE] += 1
         s.si[USERS] -= 1
         s.si[N_DELETED] += 1
-        s.si[CHANGED] = 1
         touch(s, i)
         for p in range(s.c.predictions):
             s.users.dirty[i] |= _INDEX_BITS << np.uint64(p)
     s.users.deleted_at[i] = max(s.users.deleted_at[i], time_s)
     s.users.deleted_until[i] = max(s.users.deleted_until[i], until_s)
+    s.si[CHANGED] = 1  # the next whole hour is worked: the ledger keeps its bound then
+    return END_OF_LIFE if is_there else DELETION
 
 
 @jit

@@ -29,6 +29,7 @@ from models.layout import EPOCH, FIRST_T, LAST_T, SCORED_T, VERSION
 from models.scales import bin_of
 from streams.core.dedupe import known, remember
 from streams.core.deletion import delete_user
+from streams.core.free_numbers import take_smallest
 from streams.core.history import DAY_BUCKETS, HOUR_BUCKETS, HOUR_S, HOURS, record_history
 from streams.core.moment import (
     apply_step,
@@ -52,7 +53,6 @@ from streams.core.state import (
     CHANGED,
     CLOCK,
     DECAY,
-    DELETION,
     DONE,
     EXTERNAL_ROW,
     FIRST_STEP,
@@ -70,6 +70,7 @@ from streams.core.state import (
     MODEL_NEEDED,
     MOMENT,
     N_AHEAD,
+    N_DELETIONS_SKIPPED,
     N_DUPLICATES,
     N_EVENTS,
     N_LATE,
@@ -400,11 +401,11 @@ def _keep_example(s: State, i: int, time_s: float) -> None:
 
 @jit
 def _next_order(s: State) -> int:
-    """The order of a new user: that of the user deleted last whose place is free, or the next one."""
+    """The order of a new user: the smallest that nobody has, of a deleted user or the next one."""
     if s.si[FREE] == 0:
         return s.si[USERS]  # all that were ever given are in use
     s.si[FREE] -= 1
-    return s.users.free[s.si[FREE]]
+    return take_smallest(s.users.free, s.si[FREE] + 1)
 
 
 @jit
@@ -457,11 +458,7 @@ def _refuse(s: State, batch: Events, e: int) -> bool:
     i = batch.row[e]
     time_s = _clocked(s, batch, e)
     if batch.deletes[e]:
-        # One that is no later than another says nothing new, and may not end the life that came after that.
-        if time_s <= s.users.deleted_at[i] or known(s.dedupe, batch.message[e]):
-            s.si[N_DUPLICATES] += 1
-            return True
-        return False
+        return _says_nothing_new(s, i, batch.message[e], time_s)
     if time_s <= s.users.deleted_until[i]:
         batch.outcome[e] = OF_DELETED
         return True
@@ -470,6 +467,18 @@ def _refuse(s: State, batch: Events, e: int) -> bool:
         return True
     if known(s.dedupe, batch.message[e]):
         s.si[N_DUPLICATES] += 1
+        return True
+    return False
+
+
+@jit
+def _says_nothing_new(s: State, i: int, message: np.uint64, time_s: float) -> bool:
+    """Whether a deletion is known: itself, or one that is no earlier, which may not end the life that came after it."""
+    if known(s.dedupe, message):
+        s.si[N_DUPLICATES] += 1
+        return True
+    if time_s <= s.users.deleted_at[i]:
+        s.si[N_DELETIONS_SKIPPED] += 1
         return True
     return False
 
@@ -501,8 +510,7 @@ def run(s: State, batch: Events, until_s: float) -> int:
         if batch.deletes[e]:
             if awaits_review(s, batch.row[e]):  # first: what is told must not depend on how far the review is
                 review(s, batch.row[e])
-            delete_user(s, batch.row[e], time_s, e)
-            batch.outcome[e] = DELETION
+            batch.outcome[e] = delete_user(s, batch.row[e], time_s, e)
         else:
             if not take_event(s, batch, e, time_s):
                 return MODEL_NEEDED

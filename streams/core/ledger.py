@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 NAME_BYTES: Final = 16
 KEY_BYTES: Final = 32
+NO_KEY: Final = b""
+"""Of runs that tell nobody whom they know."""
 _STORED: Final = struct.Struct("<ddI")
-
 
 KeySource = bytes | Callable[[], bytes]
 """A secret, or where it comes from when it is needed first."""
@@ -50,19 +51,28 @@ def ledger_name(key: bytes, user: str) -> str:
     return blake2b(user.encode("utf-8", "surrogatepass"), key=key, digest_size=NAME_BYTES).hexdigest()
 
 
+def cluster_id(key: bytes, user: str) -> int:
+    """By which a learner tells users apart: 64 bits of BLAKE2b under `key`, so that its examples name nobody."""
+    data = user.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, key=key, digest_size=8, person=b"examples").digest(), "little")
+
+
 class Ledger:
-    """The deleted users of a shard, at most `most`; beyond that those whose deletion is longest ago are forgotten.
+    """The deleted users of a shard, `most` of them for ever.
 
     `key` is a secret of at most 64 bytes: without it nobody can try ids out.
     """
 
-    def __init__(self, key: KeySource = b"", most: int = 1) -> None:
+    def __init__(self, key: KeySource = NO_KEY, most: int = 1) -> None:
         self.key_source = key
         self.most = most
         self.forgotten = 0
         """How many had to go because of the bound."""
+        self.forgotten_lives = 0
+        """The most lives of anybody who had to go. Who is not known may be one of them, and goes on behind that."""
         self._known: dict[str, Deleted] = {}
         self._changed: dict[str, None] = {}
+        self._merged: set[str] = set()
 
     @cached_property
     def key(self) -> bytes:
@@ -78,14 +88,21 @@ class Ledger:
         return len(self._known)
 
     def find(self, user: str) -> Deleted | None:
-        """What is known of a user; None who was never deleted."""
+        """What is known of a user; None who was never deleted, or was forgotten."""
         if not self._known:
             return None
         return self._known.get(ledger_name(self.key, user))
 
-    def note(self, user: str, deleted: Deleted) -> None:
-        """A user was deleted; it is the newest entry now."""
-        self._put(ledger_name(self.key, user), deleted)
+    def lives_before(self, deleted: Deleted | None) -> int:
+        """How many lives the next one of a user comes after, or more; `deleted` as `find` gave it."""
+        return max(self.forgotten_lives, 0 if deleted is None else deleted.lives)
+
+    def note(self, user: str, at_s: float, until_s: float, *, ended: int) -> None:
+        """A user was deleted: `ended` is the number of the life that ended (from 1 on), 0 for none."""
+        name = ledger_name(self.key, user)
+        lives = 0 if name not in self._known else self._known[name].lives
+        self._put(name, Deleted(at_s, until_s, max(lives, ended)))
+        self._merged.discard(name)
 
     def merge(self, name: str, data: bytes) -> None:
         """Take what another ledger of the same key has kept of a user, as far as it says more."""
@@ -93,28 +110,46 @@ class Ledger:
         joined = theirs if mine is None else mine.joined(theirs)
         if joined != mine:
             self._put(name, joined)
+            self._merged.add(name)
+
+    def copy(self) -> list[tuple[str, bytes]]:
+        """All that is known, for `merge`."""
+        return [(name, deleted.to_bytes()) for name, deleted in self._known.items()]
 
     def adopt(self, other: Ledger) -> None:
         """Take over all that another one of the same key has, which is not used any more."""
-        self._known, self._changed = other._known, other._changed
+        self._known, self._changed, self._merged = other._known, other._changed, other._merged
+        self.forgotten, self.forgotten_lives = other.forgotten, other.forgotten_lives
 
     def load(self, name: str, data: bytes) -> None:
         """Take back what `drain` gave."""
         self._known[name] = Deleted.of(data)
 
-    def drain(self) -> list[tuple[str, bytes | None]]:
-        """What changed since the last call, by hash; None for what was forgotten."""
+    def trim(self) -> bool:
+        """Where there are more than `most`, the oldest go until an eighth is free; whether any did.
+
+        Those of whom no life has ended go first: no id depends on them. An eighth, because to find them takes a look
+        at all.
+        """
+        if len(self._known) <= self.most:
+            return False
+        by_age = sorted(self._known, key=lambda name: (self._known[name].lives > 0, self._known[name].at_s, name))
+        for name in by_age[: len(by_age) - (self.most - self.most // 8)]:
+            self.forgotten_lives = max(self.forgotten_lives, self._known.pop(name).lives)
+            self._changed[name] = None
+            self._merged.discard(name)
+            self.forgotten += 1
+        return True
+
+    def drain(self) -> tuple[list[tuple[str, bytes | None]], frozenset[str]]:
+        """What changed since the last call, by hash, None for what was forgotten; and which of these were merged, so
+        that others know them already.
+        """
         known = ((name, self._known.get(name)) for name in self._changed)
         changed = [(name, None if found is None else found.to_bytes()) for name, found in known]
-        self._changed = {}
-        return changed
+        merged, self._changed, self._merged = frozenset(self._merged), {}, set()
+        return changed, merged
 
     def _put(self, name: str, deleted: Deleted) -> None:
-        self._known.pop(name, None)
         self._known[name] = deleted
         self._changed[name] = None
-        while len(self._known) > self.most:
-            oldest = min(self._known, key=lambda one: (self._known[one].at_s, one))
-            del self._known[oldest]
-            self._changed[oldest] = None
-            self.forgotten += 1

@@ -25,9 +25,9 @@ from models.labels import (
     LabelSpec,
     Pending,
     empty_chain,
+    is_kept,
     mark_goals,
     move_example,
-    outlasts,
     tail_of,
 )
 from streams.core.state import GoalMarks, Users
@@ -220,9 +220,9 @@ def _thin_saved(q: Pending, kind: int, rate: float, old_end: int, end: int) -> N
     put = end - 1
     for seq in range(old_end - 1, max(-1, old_end - 1 - capacity), -1):
         at = seq % capacity
+        if not is_kept(q, at, kind, rate):
+            continue
         if q.kind[at] == kind and q.rate[at] > rate:
-            if not outlasts(q.halvings[at], rate):
-                continue
             q.rate[at] = rate
         move_example(q, at, put % capacity)
         put -= 1

@@ -175,7 +175,7 @@ class _Users:
                 into[self._rows, place[shared]] = add(into[self._rows, place[shared]], source[self._rows, column])
 
     def _carry_history(self) -> None:
-        """Buckets by name; the arrays behind them are taken over as they are."""
+        """Buckets by name; the arrays behind them are taken over as they are, and places without an owner are free."""
         old, new = self._old.users, self._new.users
         slot = np.full((len(new.buffer), len(self._new.catalog.history)), -1, np.int32)
         names = {name: j for j, name in enumerate(self._old.catalog.history)}
@@ -183,7 +183,7 @@ class _Users:
             if name in names:
                 slot[self._rows, j] = old.history.slot[self._rows, names[name]]
         new.history = old.history._replace(slot=slot)
-        new.slots = old.slots
+        new.use_slots(old.slots)
         if self._past is not None:
             wanted = [n for n in self._new.catalog.history if n not in names or n in self._past.counted]
             self._fetch_history(self._past.shard.users, wanted)

@@ -16,12 +16,13 @@ from models.jit import I32
 from models.labels import EMPTIED, NEXT, SAVED, tail_of
 from models.layout import FIRST_T
 from models.snapshot import ModelCodec, Snapshot
+from streams.core.dead_letters import id_fields
 from streams.core.dedupe import remember_all
 from streams.core.live_scores import take_scores
 from streams.core.pending_log import PREFIX as PENDING_PREFIX
 from streams.core.pending_log import PendingLog, PendingReplay, take_chunk, wants_whole_ring
 from streams.core.shard import Shard, WentLive
-from streams.core.state import EPOCH_NOW, FREE, GOALS, TOUCHED, TURN_EPOCH, UNSAVED_OUT, USERS, Population
+from streams.core.state import FREE, GOALS, TOUCHED, UNSAVED_OUT, USERS, Population
 from streams.ports import CommitBatch
 
 SHARD_BLOB, VOCABULARY_BLOB, POPULATION_BLOB, SNAPSHOT_BLOB = "shard", "vocabulary", "population", "snapshot"
@@ -68,7 +69,9 @@ class Saver:
         batch.dead_letters = [bad.to_json() for bad in shard.dead]
         shard.dead = []
         batch.remembered = shard.remembered.drain()
-        batch.deleted, batch.deleted_users, shard.deleted_users = shard.ledger.drain(), shard.deleted_users, []
+        batch.deleted, batch.merged = shard.ledger.drain()
+        batch.deleted_users, shard.deleted_users = shard.deleted_users, []
+        batch.id_fields = id_fields(shard.catalog)
         batch.blobs[SHARD_BLOB] = msgspec.msgpack.encode(self._small_state())
         population = b"".join(array.tobytes() for array in shard.population)
         if population != self._population:
@@ -193,7 +196,7 @@ class Saver:
             "chunks": shard.chunk_numbers.tolist(),
             "user_days": shard.user_days.tolist(),
             "ledger": shard.ledger.mark,
-            "free": shard.users.users.free[: shard.si[FREE]].tolist(),
+            "forgotten": [shard.ledger.forgotten, shard.ledger.forgotten_lives],
             "announced": [
                 part.tolist() for part in (shard.definitions.segments.epoch, shard.definitions.segments.announced)
             ],
@@ -226,6 +229,7 @@ class Saver:
                 "the ledger of deleted users was written under another key. "
                 "Set TIDELINE_DELETION_KEY to the first one, or put its file deletion.key back."
             )
+        shard.ledger.forgotten, shard.ledger.forgotten_lives = small["forgotten"]
         for chunk in rows:
             for user, data in chunk:
                 shard.users.load_row(user, data)
@@ -245,20 +249,19 @@ class Saver:
     def _load_small_state(self, small: dict[str, Any]) -> None:
         shard, q = self.shard, self.shard.pending
         si, sf = small["si"], np.frombuffer(small["sf"])
-        shard.si[EPOCH_NOW] = si[EPOCH_NOW]
-        shard.si[TURN_EPOCH] = si[
-            EPOCH_NOW
-        ]  # stores of before reviews end here, and everybody had a turn for everything
         shard.si[: len(si)], shard.sf[: len(sf)] = si, sf
         shard.use_limits()
         # Parts of pending examples name users by their order, also those who are not there any more.
-        shard.users.reserve(int(shard.si[USERS] + shard.si[FREE]))
-        shard.users.users.free[: shard.si[FREE]] = small["free"]
+        ever = int(shard.si[USERS] + shard.si[FREE])
+        shard.users.reserve(ever)
+        if shard.users.give_free_numbers(ever) != shard.si[FREE]:
+            raise StoreIncompatible(
+                f"{int(shard.si[USERS]):,} users are counted, but there are other rows. Rebuild the store."
+            )
         shard.chunk_numbers[:] = small["chunks"]
         shard.user_days[:] = small["user_days"]
         segments = shard.definitions.segments
-        if "announced" in small:  # stores of before catalogs could change have none
-            segments.epoch[:], segments.announced[:] = small["announced"]
+        segments.epoch[:], segments.announced[:] = small["announced"]
         shard.remembered.too_large = small["remembered_too_large"]
         q.due[:], q.n[:], q.rates[:] = small["due"], small["n"], small["rates"]
         self._log.load(small["log"], small["log_next"])

@@ -25,19 +25,19 @@ import numpy as np
 from config.catalog import Catalog
 from models.examples import ExampleChunk
 from models.features import features_at
-from models.jit import F64, I64, U8
+from models.jit import F64, I64, U8, U64
 from models.labels import DROPPED, NEXT, Pending, allocate_pending, matured_until, tail_of
 from models.layout import FIRST_T, LIFE, SCORED_T
 from models.scales import percentile_table
 from models.snapshot import BINS, Likelihood, PredictionSnapshot, Snapshot, Status
 from streams.core import kernel
 from streams.core.chunks import gather_chunk
-from streams.core.dead_letters import is_about, without_bytes
+from streams.core.dead_letters import Named, id_fields, without_bytes
 from streams.core.dedupe import allocate_dedupe
 from streams.core.definitions import Definitions, compile_definitions
 from streams.core.encode import Encoded, Encoder
 from streams.core.events import BadEvent, Event
-from streams.core.ledger import Deleted, KeySource, Ledger
+from streams.core.ledger import KeySource, Ledger
 from streams.core.moment import touch
 from streams.core.partition import shard_of
 from streams.core.remembered import Remembered
@@ -51,6 +51,7 @@ from streams.core.state import (
     COUNTERS,
     DELETION,
     DONE,
+    END_OF_LIFE,
     EPOCH_NOW,
     GOALS,
     HOUR,
@@ -168,6 +169,8 @@ class Shard:
         self.marks_before: list[GoalMarks] = []
         self.dead: list[BadEvent] = []
         self.deleted_users: list[str] = []  # since the last save
+        self._deleted_at: dict[str, int] = {}  # positions of deletions, until dead letters have been looked through
+        self._id_fields = id_fields(catalog)
         self.snapshot_is_new = False
         self.needs_snapshot = False
         self._model = self._model_of(self.snapshot)
@@ -206,6 +209,7 @@ class Shard:
                 continue
             self._drain()
             if code == HOUR_DUE:
+                self._trim_ledger()
                 return Stop.HOUR
             if code == SAVE_DUE:
                 return Stop.SAVE
@@ -231,11 +235,11 @@ class Shard:
         for p, until in enumerate(due):
             if until == q.due[p] and not every:
                 continue
-            key, crossings = self.users.users.key, self.population.crossings
+            clusters, crossings = self._clusters(p, until), self.population.crossings
             # By the hour: whoever comes to it again, after a restart from an older copy, gives the same number to it.
             number, previous = self.hour * CHUNK_PARTS, int(self.chunk_numbers[p])
             chunk = gather_chunk(
-                self.sealed, q, key, crossings, p, until, number=number, previous=previous, shard=self.number
+                self.sealed, q, clusters, crossings, p, until, number=number, previous=previous, shard=self.number
             )
             if len(chunk) or every:
                 parts = chunk.parts(max(1, CHUNK_BYTES // (4 * chunk.x.shape[1])))
@@ -248,6 +252,12 @@ class Shard:
             self.si[LABELLED_HOUR] = self.si[HOUR]
             self.si[CHANGED] = 0
         return chunks
+
+    def _clusters(self, p: int, until: int) -> U64:
+        """Who is told apart by which number, with all who have examples of prediction `p` before sequence `until`."""
+        q = self.pending
+        self.users.name_clusters(q.row[np.arange(int(q.due[p]), until) % len(q.row)])
+        return self.users.clusters
 
     def _recover_rates(self) -> None:
         q = self.pending
@@ -412,6 +422,11 @@ class Shard:
         return float(self.sf[CLOCK])
 
     @property
+    def reached_s(self) -> float:
+        """At a stop: up to when time was let pass. What is due at that very minute may still have to happen."""
+        return max(self.clock_s, 60.0 * int(self.si[MINUTE]), 3_600.0 * self.hour)
+
+    @property
     def lead_s(self) -> float:
         """The largest lead of the accepted events and deletions of the batch in hand: how far their time is past their
         log time, and -inf for none. No lead is larger than `time.max_ahead_s`.
@@ -419,7 +434,7 @@ class Shard:
         e = self._batch.events
         is_ahead = e.time_s > e.log_time_s + self.sf[MAX_AHEAD_S]  # moved back to its log time
         leads_s = np.where(is_ahead, 0.0, e.time_s - e.log_time_s)
-        is_taken = (e.outcome == ACCEPTED) | (e.outcome == DELETION)
+        is_taken = (e.outcome == ACCEPTED) | (e.outcome >= DELETION)
         return float(leads_s[is_taken].max(initial=-math.inf))
 
     @property
@@ -446,6 +461,7 @@ class Shard:
         counted["users"] = int(self.si[USERS])
         counted["pending_examples"] = int(q.n[NEXT] - tail_of(self.sealed["pending"]))
         counted["dropped_examples"] = int(q.n[DROPPED])
+        counted["deletions_forgotten"] = self.ledger.forgotten
         counted["remembered_too_large"] = self.remembered.too_large
         return counted
 
@@ -577,14 +593,16 @@ class Shard:
                 self._note_event(e, noted)
         self._noted_events = last
         self.dead += sorted(noted, key=lambda bad: bad.position)
+        if self._deleted_at:
+            self._erase_letters()
 
     def _note_event(self, e: int, noted: list[BadEvent]) -> None:
         event = self._items[self._batch.item[e]]
         outcome = self._batch.events.outcome[e]
         if not isinstance(event, Event):
             return
-        if outcome == DELETION:
-            self._note_deletion(event, int(self._batch.events.row[e]), noted)
+        if outcome >= DELETION:
+            self._note_deletion(event, int(self._batch.events.row[e]), was_there=outcome == END_OF_LIFE)
         elif outcome == OF_DELETED:
             noted.append(self.encoder.of_deleted(event))
         elif outcome == NO_ROOM:
@@ -592,19 +610,41 @@ class Shard:
         elif outcome == ACCEPTED and self.catalog.remember:
             self.remembered.take(event, self._clocked(event))
 
-    def _note_deletion(self, event: Event, row: int, noted: list[BadEvent]) -> None:
+    def _note_deletion(self, event: Event, row: int, *, was_there: bool) -> None:
         """What the loop does not see of the user goes as well; what remains is a hash and when it was."""
         users = self.users
-        lives = int(users.rows.u[row, LIFE])
-        deleted = Deleted(float(users.users.deleted_at[row]), float(users.users.deleted_until[row]), lives)
-        self.ledger.note(event.user, deleted)
+        at_s, until_s = float(users.users.deleted_at[row]), float(users.users.deleted_until[row])
+        self.ledger.note(event.user, at_s, until_s, ended=int(users.rows.u[row, LIFE]) if was_there else 0)
         users.note_deleted(row)
         self.remembered.forget_user(event.user)
-        self.dead = [without_bytes(bad) if is_about(bad.raw, event.user) else bad for bad in self.dead]
-        for k, bad in enumerate(noted):
-            if bad.position < event.position and is_about(bad.raw, event.user):
-                noted[k] = without_bytes(bad)
         self.deleted_users.append(event.user)
+        self._deleted_at[event.user] = event.position
+
+    def _erase_letters(self) -> None:
+        """Dead letters that are about somebody who was deleted after them go out without bytes."""
+        named = Named(self._deleted_at, self._id_fields)
+        for k, bad in enumerate(self.dead):
+            if bad.raw and any(bad.position < self._deleted_at[user] for user in named.in_record(bad.raw)):
+                self.dead[k] = without_bytes(bad)
+        self._deleted_at = {}
+
+    def release_unsaved(self) -> None:
+        """Take back the rows of deleted users of whom nothing is stored, and leave nothing of them to be saved."""
+        table = self.users.users
+        touched = table.touched[: self.si[TOUCHED]]
+        kept = touched[self.users.rows.t[touched, FIRST_T] != 0.0]
+        table.dirty[touched] = 0
+        table.dirty[kept] = 1
+        touched[: len(kept)] = kept
+        self.si[TOUCHED] = len(kept)
+        self.changed_members = {}
+        self.users.release_unused()
+
+    def _trim_ledger(self) -> None:
+        """At a whole hour, so that it does not matter how the input was cut."""
+        self.note_items()
+        if self.ledger.trim():
+            self.users.look_up_deleted()
 
     def _clocked(self, event: Event) -> float:
         """The event's time as the loop took it: moved back to its log time when it was too far ahead of that."""

@@ -43,9 +43,10 @@ LIFE_STEP = const(10**10)
 """What is published as a sequence is more by so much for every life that a deletion has ended."""
 
 # What became of an event.
-DUPLICATE, ACCEPTED, NO_ROOM, OF_DELETED, DELETION = (const(n) for n in range(5))
+DUPLICATE, ACCEPTED, NO_ROOM, OF_DELETED, DELETION, END_OF_LIFE = (const(n) for n in range(6))
+"""DELETION of somebody who was not there, END_OF_LIFE of one who was."""
 
-# Integer scalars of the loop (`State.si`).
+# Integer scalars of the loop (`State.si`). They are stored: new ones come last.
 (
     NEXT_EVENT,  # next event of the batch
     MINUTE,  # last whole minute whose looks have all happened
@@ -77,16 +78,17 @@ DUPLICATE, ACCEPTED, NO_ROOM, OF_DELETED, DELETION = (const(n) for n in range(5)
     N_CROSSINGS,
     USERS,  # users with an accepted event
     USERS_LIMIT,
-    FREE,  # orders of deleted users, in `Users.free`, for the next new ones
-    N_DELETED,
     TARGETS,  # bits of the predictions that segments may use now: live in status and access
     TURN_EPOCH,  # users scored before it have their turn still to come: a prediction went live
     REVIEW_NEXT,  # order of the first user who has yet to be judged by changed definitions
     REVIEW_END,  # order behind the last one
     REVIEW_EPOCH,  # that the change has begun
     REVIEW_MINUTE,  # last whole minute at the change
+    FREE,  # orders of deleted users, in `Users.free`, for the next new ones
+    N_DELETED,
+    N_DELETIONS_SKIPPED,
     SI_SIZE,
-) = range(39)
+) = range(40)
 COUNTERS = {
     "events": N_EVENTS,
     "duplicates": N_DUPLICATES,
@@ -97,6 +99,7 @@ COUNTERS = {
     "looks_recorded": N_RECORDED,
     "crossings": N_CROSSINGS,
     "deleted_users": N_DELETED,
+    "deletions_skipped": N_DELETIONS_SKIPPED,
 }
 
 # Float scalars (`State.sf`).
@@ -116,7 +119,7 @@ ENTERED, UNDONE_DAY, UNDONE_WEEK, JUDGED, REACHED, STATS_SIZE = range(6)
 class Users(NamedTuple):
     """Per row, not saved with it: `key` hash of the id, `order` of the users' first accepted events, `head` newest
     pending example, `dirty` bits, `touched` rows; `deleted_at` and `deleted_until` as the ledger knows them (-inf:
-    never). `free`: orders to be used again, the next one last; its length is FREE.
+    never). `free`: orders to be used again, a heap of FREE of them (`streams.core.free_numbers`).
 
     A row is given when a record is decoded, the order when its event is accepted: only the second is the same however
     the input is cut.
@@ -252,7 +255,9 @@ class Events(NamedTuple):
     trait_column: I64
     trait_value: F64
     deletes: U8
-    outcome: U8  # set by the loop: ACCEPTED, DUPLICATE, NO_ROOM for one user more, OF_DELETED, or DELETION once done
+    outcome: (
+        U8  # set by the loop: ACCEPTED, DUPLICATE, NO_ROOM for one user more, OF_DELETED, or how a deletion was done
+    )
 
 
 class State(NamedTuple):

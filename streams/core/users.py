@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
+from models.jit import I32, U64
 from models.layout import FIRST_T, LIFE, Layout
+from streams.core.free_numbers import unused
 from streams.core.history import DAY_BUCKETS, HOUR_BUCKETS, NO_BUCKET, History
-from streams.core.ledger import Ledger
+from streams.core.ledger import Ledger, cluster_id
 from streams.core.queue import allocate_queue
 from streams.core.state import Users
 
@@ -32,7 +34,7 @@ BUCKETS = np.dtype(  # the buckets of one name, as stored behind the row
 
 
 def user_key(user: str) -> int:
-    """The 64-bit hash of a user id from which phases and sampling follow."""
+    """The 64-bit hash of a user id from which phases and sampling follow; it is told to nobody."""
     return xxh3_64_intdigest(user.encode("utf-8", "surrogatepass"), seed=_USER_SEED)
 
 
@@ -46,12 +48,14 @@ class UserTable:
         self.ids: list[str] = []
         self.buffer, self.rows = layout.allocate(_FIRST_ROWS)
         self.users = _allocate_users(_FIRST_ROWS)
+        self.clusters: U64 = np.zeros(_FIRST_ROWS, np.uint64)  # 0 for what was not asked for yet
         self.queue = allocate_queue(_FIRST_ROWS, self.users.order)
         self.history = _allocate_history(_FIRST_ROWS, history_names, 1)
         self.slots = 0
         self._free_slots: list[int] = []
         self._new: list[int] = []  # rows that may belong to nobody when a batch is done
         self._free: list[int] = []
+        self._known_to_ledger: set[int] = set()  # rows
         self.grown = False
 
     def __len__(self) -> int:
@@ -80,6 +84,8 @@ class UserTable:
                 continue
             del self._row_of[self.ids[row]]
             self.ids[row] = ""
+            self._known_to_ledger.discard(row)
+            self.clusters[row] = 0
             self.buffer[row] = 0
             slots = self.history.slot[row]
             self._free_slots += slots[slots >= 0].tolist()
@@ -88,14 +94,22 @@ class UserTable:
         self._new = unsaved
 
     def note_deleted(self, row: int) -> None:
-        """The user of this row was deleted: it is taken back once that is saved."""
+        """The user of this row was deleted, as the ledger knows: it is taken back once that is saved."""
         self._new.append(row)
+        self._known_to_ledger.add(row)
 
     def reserve(self, rows: int) -> None:
         """Have room for so many rows, and give those that belong to nobody to the next new users."""
         while len(self.buffer) < rows:
             self._grow()
         self._free = [row for row, user in enumerate(self.ids) if not user][::-1]
+
+    def give_free_numbers(self, end: int) -> int:
+        """Note which of the orders below `end`, all that were ever given, nobody has; how many."""
+        rows = np.flatnonzero(self.rows.t[: len(self.ids), FIRST_T] != 0.0)
+        free = unused(self.users.order[rows], end)
+        self.users.free[: len(free)] = free
+        return len(free)
 
     def find(self, user: str) -> int | None:
         """The row of a known user."""
@@ -110,13 +124,36 @@ class UserTable:
         self.ids[row] = user
         self._row_of[user] = row
         self.users.key[row] = user_key(user)
-        deleted = self.ledger.find(user)
+        self._look_up(row)
+
+    def _look_up(self, row: int) -> None:
+        """What the ledger knows of the row's user. Who is there goes on with the life that it is."""
+        deleted = self.ledger.find(self.ids[row])
         self.users.deleted_at[row] = -np.inf if deleted is None else deleted.at_s
         self.users.deleted_until[row] = -np.inf if deleted is None else deleted.until_s
-        self.rows.u[row, LIFE] = 0 if deleted is None else deleted.lives
+        if self.rows.t[row, FIRST_T] == 0.0:
+            self.rows.u[row, LIFE] = self.ledger.lives_before(deleted)
+        if deleted is not None:
+            self._known_to_ledger.add(row)
+        else:
+            self._known_to_ledger.discard(row)
+
+    def look_up_deleted(self) -> None:
+        """To be called when the ledger has forgotten somebody: rows that were given before are as those given now."""
+        for row in self._known_to_ledger | set(self._new):
+            if self.ids[row]:
+                self._look_up(row)
+
+    def name_clusters(self, rows: I32) -> None:
+        """Have `clusters` of these rows; a negative one is nobody's."""
+        unnamed = rows[rows >= 0]
+        unnamed = unnamed[self.clusters[unnamed] == 0]
+        for row in np.unique(unnamed).tolist():
+            self.clusters[row] = cluster_id(self.ledger.key, self.ids[row])
 
     def _grow(self) -> None:
         old = len(self.buffer)
+        self.clusters = np.concatenate([self.clusters, np.zeros(old, np.uint64)])
         buffer, self.rows = self._layout.allocate(2 * old)
         buffer[:old] = self.buffer
         self.buffer = buffer
@@ -145,6 +182,14 @@ class UserTable:
             self.slots += 1
         self.history.slot[row, name] = slot
         return slot
+
+    def use_slots(self, slots: int) -> None:
+        """`slots` places of `history` are somebody's, or were: those that are not are free, with nothing in them."""
+        h = self.history
+        free = unused(h.slot[h.slot >= 0], slots)
+        h.newest_hour[free] = h.newest_day[free] = NO_BUCKET
+        h.hours[free] = h.days[free] = 0
+        self.slots, self._free_slots = slots, free.tolist()
 
     def _grow_history(self) -> None:
         old = self.history

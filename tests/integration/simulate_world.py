@@ -15,7 +15,7 @@ from models.examples import KIND_EVENT, KIND_SILENT, ExampleChunk
 from models.metrics import expected_over_observed, roc_auc
 from streams.core.decode import build_decoder
 from streams.core.events import Event
-from streams.core.users import user_key
+from streams.core.ledger import cluster_id
 from streams.runtime.lockstep import LockStep
 from streams.simulate.pacing import AtOnce
 from streams.simulate.records import Record, user_id
@@ -126,7 +126,7 @@ def _examples(records: list[Record]) -> list[ExampleChunk]:
 
 def _truth(plan: Plan, keys: npt.NDArray[np.uint64], time_s: F64) -> tuple[F64, F64]:
     """True and best likelihood at these moments."""
-    number = {user_key(user_id(user)): user for user in range(plan.users)}
+    number = {cluster_id(b"", user_id(user)): user for user in range(plan.users)}
     user = np.array([number[key] for key in keys.tolist()], np.int64)
     ms = np.round((time_s - START_S) * 1_000.0).astype(np.int64)
     traffic = Traffic(build_shop(), plan.users, seed=plan.seed, arrive_s=plan.arrive_s)

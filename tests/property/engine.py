@@ -17,6 +17,7 @@ from models.labels import example_hash
 from streams.adapters.memory_store import MemoryServer, MemoryShard, MemoryStore
 from streams.core.events import BadEvent, Event
 from streams.core.kernel import look_phase, week_minute
+from streams.core.ledger import ledger_name
 from streams.core.users import user_key
 from streams.ports import CommitBatch, Identity
 from streams.runtime.lockstep import LockStep
@@ -33,6 +34,7 @@ def shard_hashes() -> Hashes:
         look_phase=lambda user: float(look_phase(np.uint64(user_key(user)))),
         week_phase=lambda user: (int(week_minute(np.uint64(user_key(user)))) - 0.5) / WEEK_MINUTES,  # rounded up to it
         keep=lambda user, time_s: float(example_hash(np.uint64(user_key(user)), time_s)),
+        ledger=lambda user: ledger_name(b"", user),
     )
 
 

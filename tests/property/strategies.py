@@ -270,15 +270,16 @@ def tighten(catalog: Catalog, **limits: int) -> Catalog:
 
 
 def tight_catalogs() -> st.SearchStrategy[Catalog]:
-    """Catalogs whose bounds on pending examples, remembered message ids and users are reached by the logs here."""
+    """Catalogs whose bounds on pending examples, message ids, users and deleted users are reached by the logs here."""
     return st.builds(
-        lambda catalog, pending, dedupe, users: tighten(
-            catalog, pending_examples=pending, dedupe_ids=dedupe, users=users
+        lambda catalog, pending, dedupe, users, deleted: tighten(
+            catalog, pending_examples=pending, dedupe_ids=dedupe, users=users, deleted_users=deleted
         ),
         catalogs(),
         st.integers(4, 40),
         st.sampled_from([1, 3, 20, 1_000]),
         st.sampled_from([MAX_USERS, 3]),
+        st.sampled_from([1, 1, 2, 8]),
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from config.catalog import Catalog
 from models.layout import FIRST_T
-from streams.core.users import user_key
+from streams.core.ledger import cluster_id
 from streams.runtime.lockstep import LockStep
 from tests.property.engine import Driver, Outcome, seconds, shard_hashes
 from tests.property.strategies import batches, cuts, inputs, scenarios, tight_catalogs
@@ -74,7 +74,7 @@ def check_examples(catalog: Catalog, outcome: Outcome, reference: RunResult) -> 
         for (chunk, n), example in zip(rows, wanted, strict=True):
             assert KINDS[chunk.kind[n]] == example["kind"]
             assert chunk.time_s[n] == example["time_s"]
-            assert int(chunk.user[n]) == user_key(example["user"])
+            assert int(chunk.user[n]) == cluster_id(b"", example["user"])
             assert chunk.y[n] == example["label"]
             assert chunk.weight[n] == example["weight"]
             named = dict(zip(names, chunk.x[n].tolist(), strict=True))

@@ -15,8 +15,8 @@ from models.scales import bin_of
 from models.snapshot import Status
 from streams.core.decode import build_decoder
 from streams.core.events import BadEvent, DeadReason, Event
+from streams.core.ledger import cluster_id
 from streams.core.shard import Shard, Stop
-from streams.core.users import user_key
 from tests.property.engine import Driver
 
 T0, DAY_S = 1_704_240_000.0, 86_400.0
@@ -39,8 +39,8 @@ def test_examples_keep_their_users_over_a_restart_when_a_users_first_event_was_a
     driver.restart()
     driver.take([event("c", T0 + 60, 3), event("a", T0 + 3 * DAY_S, 4)])
     handed = {(int(u), int(y)) for chunk in driver.outcome.chunks for u, y in zip(chunk.user, chunk.y, strict=True)}
-    assert (user_key("c"), 1) in handed
-    assert {user for user, _ in handed} <= {user_key("a"), user_key("c")}
+    assert (cluster_id(b"", "c"), 1) in handed
+    assert {user for user, _ in handed} <= {cluster_id(b"", "a"), cluster_id(b"", "c")}
 
 
 @pytest.mark.parametrize("value", ["1e39", "-1e300", "1e13"])

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from config.catalog import Catalog, Segment
 from config.errors import StoreIncompatible
-from models.labels import NEXT, NOBODY, tail_of
+from models.labels import EVENT, NEXT, NOBODY, tail_of
 from models.layout import FIRST_T
 from streams.adapters.memory_store import MemoryShard, MemoryStore
 from streams.core.events import BadEvent, DeadReason, Event
-from streams.core.ledger import Deleted, ledger_name
+from streams.core.ledger import Deleted, cluster_id, ledger_name
 from streams.core.shard import Shard
-from streams.core.users import user_key
 from streams.ports import Identity
 from streams.runtime.lockstep import LockStep
 from tests.live_after import live_after
@@ -30,7 +29,7 @@ from tests.property.test_core import compare, drive, same_bits
 from tests.property.test_core_regressions import T0, catalog, event
 from tests.property.test_saves import CrashingRun, with_limits, without_empty
 from tests.reference.memberships import LIFE, fold
-from tests.reference.reference_shard import Input
+from tests.reference.reference_shard import Advance, Input
 
 pytestmark = pytest.mark.timeout(900)
 Case = tuple[Catalog, list[Input], int]
@@ -127,7 +126,7 @@ def test_nothing_is_left_and_no_id_comes_again(case: Case, data: st.DataObject) 
     check_unused_rows(shard)
     before = len(driver.outcome.chunks)
     driver.take([event("somebody else", last_s + 90 * 86_400.0, 5_001)])
-    late = [chunk for chunk in driver.outcome.chunks[before:] if int(user_key(user)) in chunk.user.tolist()]
+    late = [chunk for chunk in driver.outcome.chunks[before:] if cluster_id(b"", user) in chunk.user.tolist()]
     assert late == []
     assert all(t["data"]["user_id"] != user for t in driver.outcome.decoded()[told:])
     ids = [t["id"] for t in driver.outcome.decoded()]
@@ -213,12 +212,72 @@ def test_dead_letters_of_the_user_go() -> None:
     assert [(one["position"], one["raw"]) for one in letters] == [(3, other.decode()), (5, "")]
 
 
-def test_the_ledger_forgets_the_longest_ago_beyond_its_bound() -> None:
+HOUR_S = 3_600.0
+
+
+def test_the_ledger_forgets_the_longest_ago_at_the_next_whole_hour() -> None:
     driver = Driver(tighten(catalog(), deleted_users=2), 1, store=True)
-    driver.take([deletion(f"u{n}", T0 + n, n + 1) for n in range(4)])
+    driver.take([event(f"u{n}", T0, n + 1) for n in range(4)])
+    driver.take([deletion(f"u{n}", T0 + n + 1, n + 11) for n in range(4)])
     ledger = driver.engine.shard.ledger
+    assert len(ledger) == 4
+    driver.take([Advance(T0 + HOUR_S)])
     assert (len(ledger), ledger.forgotten) == (2, 2)
     assert set(driver.stored().deleted) == {ledger_name(b"", "u2"), ledger_name(b"", "u3")}
+
+
+def test_who_was_forgotten_comes_back_with_ids_that_were_never_used() -> None:
+    segment = {"name": "Seen", "filter": {"event": "Order", "count": {"min": 1}}}
+    with_segment = catalog().model_copy(update={"segments": {"seen": Segment.model_validate(segment)}})
+    driver = Driver(tighten(with_segment, deleted_users=1), 1, store=True)
+    driver.take([event("ann", T0, 1), deletion("ann", T0 + 1.0, 2), event("ann", T0 + 2.0, 3)])
+    # She is in the batch in which she is forgotten: her row was given before.
+    driver.take(
+        [
+            deletion("ann", T0 + 3.0, 4),
+            deletion("bob", T0 + 4.0, 5),
+            event("bob", T0 + 5.0, 6),
+            deletion("bob", T0 + 6.0, 7),
+            event("cem", T0 + HOUR_S, 8),
+            event("ann", T0 + 2.5, 9),
+        ]
+    )
+    driver.restart()
+    driver.take([event("dan", T0 + HOUR_S + 1.0, 10)])
+    told = [t for t in driver.outcome.decoded() if t["data"]["in_segment"]]
+    assert [(t["subject"], int(t["sequence"]) // LIFE) for t in told] == [
+        ("ann", 0),
+        ("ann", 1),
+        ("bob", 0),
+        ("cem", 2),
+        ("ann", 2),
+        ("dan", 2),
+    ]
+    assert len({t["id"] for t in driver.outcome.decoded()}) == len(driver.outcome.decoded())
+
+
+def test_what_a_commit_saves_does_not_grow_with_the_deleted() -> None:
+    driver = Driver(catalog(), 1, store=True)
+    driver.take([event(f"u{n}", T0, n + 1) for n in range(3_000)])
+    driver.take([deletion(f"u{n}", T0 + 1.0, n + 10_001) for n in range(3_000) if n % 3])
+    assert len(driver.stored().blobs["shard"]) < 3_000
+    driver.restart()
+    driver.take([event(f"new{n}", T0 + 2.0, n + 20_001) for n in range(3)])
+    users = driver.engine.shard.users
+    rows = [users.find(f"new{n}") for n in range(3)]
+    assert [int(users.users.order[row]) for row in rows if row is not None] == [1, 2, 4], "the smallest are given again"
+
+
+def test_examples_of_the_deleted_make_room_for_those_of_the_living() -> None:
+    driver = Driver(tighten(catalog(), pending_examples=16), 1, store=True)
+    driver.take([event("ann", T0 + n, n + 1) for n in range(8)])
+    driver.take([deletion("ann", T0 + 10.0, 20), *(event("bob", T0 + 11.0 + n, n + 21) for n in range(12))])
+    q = driver.engine.shard.pending
+    assert q.rates.tolist() == [1.0, 1.0, 1.0]
+    driver.restart()
+    driver.take([event("cem", T0 + 4 * 86_400.0, 50)])
+    handed = [(chunk.user == cluster_id(b"", "bob")) & (chunk.kind == EVENT) for chunk in driver.outcome.chunks]
+    assert sum(int(of_bob.sum()) for of_bob in handed) == 12
 
 
 def test_sequences_of_another_life_begin_past_a_multiple() -> None:

@@ -21,6 +21,7 @@ from config.loader import loads
 from models.examples import KIND_CROSSING, KIND_EVENT, KIND_SILENT, ExampleChunk
 from streams.core.events import Event
 from streams.core.kernel import week_minute
+from streams.core.ledger import cluster_id
 from streams.core.users import user_key
 from tests.property.accepted import accept
 from tests.property.engine import Driver, groups
@@ -74,7 +75,7 @@ class Watched:
         self._users: dict[int, str] = {}
 
     def take(self, items: Sequence[Input]) -> None:
-        self._users |= {user_key(item.user): item.user for item in items if isinstance(item, Event)}
+        self._users |= {cluster_id(b"", item.user): item.user for item in items if isinstance(item, Event)}
         for group in groups(items):
             if isinstance(group, Advance):
                 self.engine.take((), group.time_s)

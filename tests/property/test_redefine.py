@@ -15,6 +15,7 @@ from streams.core.shard import Shard
 from tests.property.engine import Driver
 from tests.property.strategies import START_S, catalogs, inputs, scenarios, tight_catalogs
 from tests.property.test_core import same_bits
+from tests.property.test_core_regressions import T0, catalog, event
 from tests.reference.reference_shard import Advance, Input
 
 pytestmark = pytest.mark.timeout(900)
@@ -172,3 +173,17 @@ def archived(catalog: Catalog, segment: str, prediction: str) -> Catalog:
     segments[segment] = segments[segment].model_copy(update={"archived": True})
     predictions[prediction] = predictions[prediction].model_copy(update={"archived": True})
     return catalog.model_copy(update={"segments": segments, "predictions": predictions})
+
+
+def test_places_of_buckets_that_nobody_needs_are_given_again() -> None:
+    with_history = catalog().model_copy(update={"history": ("Order", "View")})
+    without = with_history.model_copy(update={"history": ("View",)})
+    driver = taken(with_history, [event(f"u{n}", T0 + n, n + 1, "Order") for n in range(40)], 1)
+    slots = driver.engine.shard.users.slots
+    for n in range(3):
+        driver.redefine(without)
+        driver.redefine(with_history)
+        driver.take([event(f"u{k}", T0 + 60.0 * n + 60.0 + k, 1_000 * n + k + 100, "Order") for k in range(40)])
+        history = driver.engine.shard.users.history
+        assert driver.engine.shard.users.slots == slots
+        assert history.hours.sum() == 40, "nothing is left of what was counted before"

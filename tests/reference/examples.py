@@ -79,7 +79,7 @@ class PendingExamples:
         return False
 
     def empty(self, user: str) -> None:
-        """Nobody gets the user's examples any more; their places go on to their turn."""
+        """Nobody gets the user's examples any more; their places go on to their turn, or until room is needed."""
         for example in self.examples:
             if example.user == user:
                 example.user, example.audience = "", set()
@@ -101,7 +101,13 @@ class PendingExamples:
         return example.hash < self.rates[example.kind]
 
     def _thin(self) -> None:
-        """Halve the rate of the most numerous kind (the first of equals) and let those of it go that it leaves out."""
+        """What was emptied goes. Unless that was an eighth of the places, the rate of the most numerous kind (the first
+        of equals) halves, too, and those of it go that it leaves out.
+        """
+        empty = sum(not example.user for example in self.examples)
+        self.examples = [example for example in self.examples if example.user]
+        if empty and empty >= self.limit / 8:
+            return
         waiting = {kind: sum(e.kind == kind for e in self.examples) for kind in self.rates}
         thinned = max(waiting, key=lambda kind: waiting[kind])
         self.rates[thinned] /= 2.0

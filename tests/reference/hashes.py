@@ -28,7 +28,8 @@ def _keep(user: str, time_s: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Hashes:
-    """Three numbers in [0, 1): f of a user (looks), g of a user (weekly examples), and that of an example (sampling).
+    """Three numbers in [0, 1): f of a user (looks), g of a user (weekly examples), and that of an example (sampling);
+    and the name of a user in the ledger of those who were deleted.
 
     The defaults are the reference's own; a comparison passes those of the shard that it compares.
     """
@@ -36,3 +37,4 @@ class Hashes:
     look_phase: Callable[[str], float] = _look_phase
     week_phase: Callable[[str], float] = _week_phase
     keep: Callable[[str, float], float] = _keep
+    ledger: Callable[[str], str] = str

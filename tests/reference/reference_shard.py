@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from typing import Any
 
 import msgspec
@@ -149,36 +150,50 @@ class ReferenceShard:
         self.counters: Counter[str] = Counter()
         self.deleted: dict[str, Deletion] = {}
         self.free: list[int] = []
+        self.lives: dict[str, int] = {}
+        """How many a user's life comes after, or more."""
+        self.forgotten_lives = 0
 
     # --- inputs ---
 
     def take(self, item: Input) -> None:
         """One input."""
-        if isinstance(item, Event):
-            self.columns.reserve(item)
         if isinstance(item, BadEvent):
             self.counters["bad"] += 1
         elif isinstance(item, Advance):
             if self.clock is not None:
                 self._pass_time(item.time_s)
-        elif item.deletes and self._clocked(item) <= self.deleted.get(item.user, NEVER).at_s:
-            self.counters["duplicates"] += 1
-        elif not item.deletes and self._clocked(item) <= self.deleted.get(item.user, NEVER).until_s:
-            self.counters["deleted_user"] += 1
-        elif not item.deletes and item.user not in self.users and len(self.users) >= self.catalog.limits.users:
-            self.counters["too_many_users"] += 1
-        elif item.message_hash in self.accepted_set:
-            self.counters["duplicates"] += 1
         else:
-            self._remember_hash(item.message_hash)
-            if item.time_s != self._clocked(item):
-                item = msgspec.structs.replace(item, time_s=item.log_time_s)
-                self.counters["moved_back"] += 1
-            self._pass_time(item.time_s)
-            if item.deletes:
-                self._delete(item)
+            self.columns.reserve(item)
+            refused = self._refused(item)
+            if refused is not None:
+                self.counters[refused] += 1
             else:
-                self._event(item)
+                self._accept(item)
+
+    def _refused(self, event: Event) -> str | None:
+        """What counts an event or deletion of which nothing comes."""
+        deletion = self.deleted.get(event.user, NEVER)
+        if event.deletes:
+            if event.message_hash in self.accepted_set:
+                return "duplicates"
+            return "deletions_skipped" if self._clocked(event) <= deletion.at_s else None
+        if self._clocked(event) <= deletion.until_s:
+            return "deleted_user"
+        if event.user not in self.users and len(self.users) >= self.catalog.limits.users:
+            return "too_many_users"
+        return "duplicates" if event.message_hash in self.accepted_set else None
+
+    def _accept(self, event: Event) -> None:
+        self._remember_hash(event.message_hash)
+        if event.time_s != self._clocked(event):
+            event = msgspec.structs.replace(event, time_s=event.log_time_s)
+            self.counters["moved_back"] += 1
+        self._pass_time(event.time_s)
+        if event.deletes:
+            self._delete(event)
+        else:
+            self._event(event)
 
     def _clocked(self, event: Event) -> float:
         ahead = event.time_s > event.log_time_s + self.catalog.time.max_ahead_s
@@ -187,6 +202,7 @@ class ReferenceShard:
     def _delete(self, event: Event) -> None:
         before = self.deleted.get(event.user, NEVER)
         until_s, lives = max(event.time_s, before.until_s), before.lives
+        self.recorded = True
         user = self.users.pop(event.user, None)
         if user is not None:
             now_s = max(event.time_s, user.row.last_t, user.said.scored_t)
@@ -194,11 +210,19 @@ class ReferenceShard:
                 if user.said.memberships[segment.id].inside:
                     self.transitions.append(self._deleted_exit(segment, user, now_s, event))
             self.pending.empty(event.user)
-            self.free.append(user.row.index)
-            self.recorded = True
+            heappush(self.free, user.row.index)
             self.counters["deleted_users"] += 1
-            until_s, lives = max(until_s, user.row.last_t), lives + 1
+            until_s, lives = max(until_s, user.row.last_t), self.lives[event.user] + 1
         self.deleted[event.user] = Deletion(event.time_s, until_s, lives)
+
+    def _trim_ledger(self) -> None:
+        """Beyond the bound the oldest are forgotten until an eighth is free; those of whom no life has ended first."""
+        limit = self.catalog.limits.deleted_users
+        if len(self.deleted) <= limit:
+            return
+        ages = {user: (one.lives > 0, one.at_s, self.hashes.ledger(user)) for user, one in self.deleted.items()}
+        for user in sorted(ages, key=lambda one: ages[one])[: len(ages) - limit + limit // 8]:
+            self.forgotten_lives = max(self.forgotten_lives, self.deleted.pop(user).lives)
 
     def _deleted_exit(self, segment: SegmentRule, user: User, now_s: float, event: Event) -> dict[str, Any]:
         membership = user.said.memberships[segment.id]
@@ -219,8 +243,9 @@ class ReferenceShard:
         self._count_late_goal(event)
         known = event.user in self.users
         if not known:
-            row = Row(event.user, self.free.pop() if self.free else len(self.users), self.columns.half_lives)
+            row = Row(event.user, heappop(self.free) if self.free else len(self.users), self.columns.half_lives)
             self.users[event.user] = User(row, self._nothing_said())
+            self.lives[event.user] = max(self.forgotten_lives, self.deleted.get(event.user, NEVER).lives)
         user = self.users[event.user]
         in_order = not known or event.time_s >= max(user.row.last_t, user.said.scored_t)
         now_s = max(event.time_s, user.row.last_t, user.said.scored_t) if known else event.time_s
@@ -284,6 +309,7 @@ class ReferenceShard:
         return math.floor(known_s / HOUR_S) * HOUR_S + HOUR_S
 
     def _hour(self, hour_s: float) -> None:
+        self._trim_ledger()
         handed_out = False
         for id_ in self.predictions:
             handed = self._hand_out(id_, hour_s)
@@ -476,7 +502,7 @@ class ReferenceShard:
             "user": user,
             "segment": segment.id,
             "in_segment": membership.inside,
-            "sequence": LIFE * self.deleted.get(user, NEVER).lives + membership.sequence,
+            "sequence": LIFE * self.lives[user] + membership.sequence,
             "time_s": step.now_s,
             "origin": "audience" if left_audience and not membership.inside else origin,
             "prediction": only,

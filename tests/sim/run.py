@@ -23,6 +23,7 @@ from streams.runtime.latest_models import model_key
 from streams.runtime.shard_run import ShardRun
 from tests.live_after import live_after
 from tests.sim.auditor import EVENTS, EXAMPLES, Held, Place, Violation
+from tests.sim.evidence import user_hash
 from tests.sim.plan import STILL, Plan, draw_plan
 from tests.sim.planted import NONE, Planted
 from tests.sim.rules import Memory
@@ -111,7 +112,8 @@ def _memory(shard: Shard, now_s: float) -> Memory:
             heads_s[name] = float(q.time_s[first % size])
         at = np.arange(first, end) % size
         at = at[~np.isnan(q.served[at, 0, p])]
-        keys, times, kinds = users.users.key[q.row[at]].tolist(), q.time_s[at].tolist(), q.kind[at].tolist()
+        keys = [user_hash(users.ids[row]) for row in q.row[at].tolist()]
+        times, kinds = q.time_s[at].tolist(), q.kind[at].tolist()
         waiting[name] = list(zip(keys, times, kinds, strict=True))
         inside = users.rows.b[: len(users), c.b_audience + p] != 0
         ranks[name] = users.rows.f[: len(users), c.f_z + p][inside].astype(np.float64)

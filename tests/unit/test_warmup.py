@@ -204,6 +204,13 @@ def test_the_comparison_agrees_with_a_bootstrap_over_users(users: int, count: in
     assert found.standard_error == pytest.approx(error, rel=0.15)
 
 
+def test_the_comparison_does_not_depend_on_the_hashes_of_users() -> None:
+    y, model, heuristic, user, weight = clustered(3, 400, 3_000)
+    renamed = np.random.default_rng(4).permutation(2**20)[user].astype(np.uint64)
+    one, other = (compare(y, model, heuristic, users, weight) for users in (user, renamed))
+    assert one == other, "to the last bit: another key is no other run"
+
+
 def test_the_interval_treats_users_and_not_rows_as_independent() -> None:
     y, model, heuristic, user, weight = clustered(14, 300, 500)
     once = compare(y, model, heuristic, user, weight)

@@ -17,7 +17,7 @@ from models.jit import F64
 from models.snapshot import Likelihood
 from streams.adapters.files import FileLog
 from streams.core.events import Event
-from streams.core.users import user_key
+from streams.core.ledger import NO_KEY, cluster_id
 from streams.runtime.evaluation.bgnbd import GoalHistory
 from streams.runtime.evaluation.compare import Progress, Report, evaluate
 from streams.runtime.evaluation.peers import check_peers, history_event
@@ -97,7 +97,7 @@ def _look(log: FileLog, catalog: Catalog, names: set[str]) -> _Seen:
     for items in log.batches(0, catalog.limits.batch_events):
         for item in items:
             if isinstance(item, Event):
-                key = user_key(item.user)
+                key = cluster_id(NO_KEY, item.user)
                 seen.users.add(key)
                 seen.times_s.append(item.time_s)
                 if item.name in names:
