@@ -312,13 +312,23 @@ class ShardRun:
             self._take(items, math.nan, lambda: self._commit(self._within(records, before_s)))
             position = self._within(records, before_s)
         if now_s is not None and not math.isnan(until_s := self._time_now(position, now_s)):
-            # All of `records` is taken, so a commit in the middle of this stands behind them. The clock moves at
-            # the end only: a load from such a commit lets the same time pass, and finds most of it worked.
-            self._take([], until_s, lambda: self._commit(position))
+            # All of `records` is taken, so a commit in the middle of this stands behind them.
+            self._take([], until_s, lambda: self._commit_within(position, now_s - until_s))
             position = Position(position.offset, now_s)
         self._reached = position
         if records or self._has_effects():
             self._commit(position)
+
+    def _commit_within(self, position: Position, behind_s: float) -> None:
+        """A commit while time passes, as if that had been let pass up to there and no further.
+
+        Whoever goes on from it may find other records than this run would have: what was labelled before them has to be
+        before them by the clock, too. `behind_s`: how far the clock is behind the wall clock.
+        """
+        reached_s = self.shard.reached_s
+        if self.shard.run(reached_s) is not Stop.DONE:
+            raise RuntimeError(f"shard {self.number}: there is an hour to work before one that is worked")
+        self._commit(Position(position.offset, reached_s + behind_s))
 
     def _go_on_under(self, catalog: Catalog) -> None:
         """All of the state goes over to another catalog, in one commit; what is new in it begins empty.

@@ -17,6 +17,7 @@ from streams.adapters.memory_sinks import ListCourier, ListSink
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.commit import Patience
 from streams.ports import Identity, Message, OutboxEntry
+from streams.runtime import shard_run
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.records import Record
 from streams.runtime.shard_run import Ports, ShardRun
@@ -161,6 +162,27 @@ def test_time_that_passed_and_was_saved_does_not_pass_again_after_a_restart() ->
     second.assign()
     second.step([], {}, T0 + 7_300.0)
     assert second.shard.clock_s == T0 + 7_300.0
+
+
+def test_a_commit_within_a_silence_stands_at_the_time_that_it_has_let_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the simulator: labels were stored of hours that the stored clock had yet to come to."""
+    monkeypatch.setattr(shard_run, "COMMIT_CHUNK_BYTES", 0)
+    server, away = MemoryServer(), Away()
+    first = run_on(server, away)
+    first.assign()
+    first.step([record(0, T0, T0 + 5.0)], {}, None)
+    away.is_away = True
+    with pytest.raises(BrokerUnavailable):  # in the commit of the first hour of which labels are known
+        first.step([], {}, T0 + 9 * 3_600.0)
+    second = run_on(server, Away())
+    second.assign()
+    assert second.position.log_time_s == second.shard.clock_s + 5.0
+    assert T0 < second.shard.clock_s == second.shard.hour * 3_600.0
+    second.step([record(1, T0 + 1_800.0, second.position.log_time_s)], {}, None)
+    assert second.shard.counters()["late_goals"] == 1
+    assert second.shard.clock_s == second.shard.hour * 3_600.0
+    second.step([], {}, T0 + 9 * 3_600.0)
+    assert second.shard.clock_s == T0 + 9 * 3_600.0 - 5.0
 
 
 def test_a_start_that_cannot_publish_the_outbox_is_no_start() -> None:
