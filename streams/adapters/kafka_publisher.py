@@ -18,7 +18,7 @@ from config.errors import BrokerError, BrokerUnavailable, Stopped, TopicsDiffer
 from config.settings import Settings
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_producer import close_producer, discard_producer, open_producer
-from streams.adapters.kafka_topics import PINNED
+from streams.adapters.kafka_topics import COMPACTED, PINNED
 from streams.core.partition import shard_of
 from streams.ports import Message, OutboxEntry
 
@@ -36,7 +36,7 @@ class _Record(NamedTuple):
 
     topic: str
     key: bytes | None
-    value: bytes
+    value: bytes | None
     headers: Headers
     partition: int | None = None
 
@@ -118,7 +118,8 @@ class KafkaPublisher:
     def _record(self, message: Message) -> _Record:
         topic = self._settings.topic(message.topic)  # type: ignore[arg-type]  # the ports do not know kinds of topics
         partition = shard_of(message.key, PINNED[message.topic]) if message.topic in PINNED else None
-        return _Record(topic, message.key.encode() or None, message.data, [], partition)
+        value = message.data or None if message.topic in COMPACTED else message.data
+        return _Record(topic, message.key.encode() or None, value, [], partition)
 
     def _wait(self, sending: Coroutine[Any, Any, None]) -> None:
         try:

@@ -17,13 +17,14 @@ from streams.ports import Message
 class NotedBatch:
     """Has room for two records."""
 
-    def __init__(self) -> None:
-        self.records = 0
+    def __init__(self, values: list[bytes | None]) -> None:
+        self.records, self._values = 0, values
 
-    def append(self, **_record: Any) -> Any:
+    def append(self, *, value: bytes | None, **_record: Any) -> Any:
         if self.records == 2:
             return None
         self.records += 1
+        self._values.append(value)
         return object()
 
 
@@ -33,12 +34,13 @@ class NotingProducer:
     def __init__(self, count: int) -> None:
         self._count = count
         self.sent: list[tuple[str, int]] = []
+        self.values: list[bytes | None] = []
 
     async def partitions_for(self, _topic: str) -> set[int]:
         return set(range(self._count))
 
     def create_batch(self) -> Any:
-        return NotedBatch()
+        return NotedBatch(self.values)
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Any:
         self.sent += [(topic, partition)] * batch.records
@@ -51,6 +53,10 @@ class NotingProducer:
 
 def sent(count: int, messages: list[Message]) -> list[tuple[str, int]]:
     """Topic and partition of each, when topics have `count` partitions."""
+    return producer_of(count, messages).sent
+
+
+def producer_of(count: int, messages: list[Message]) -> NotingProducer:
     producer = NotingProducer(count)
 
     class Publisher(KafkaPublisher):
@@ -61,7 +67,7 @@ def sent(count: int, messages: list[Message]) -> list[tuple[str, int]]:
         await asyncio.to_thread(Publisher(load_settings()).send, messages)
 
     asyncio.run(publish())
-    return producer.sent
+    return producer
 
 
 def test_chunks_and_models_stay_where_they_are_read() -> None:
@@ -73,6 +79,11 @@ def test_chunks_and_models_stay_where_they_are_read() -> None:
     ((topic, partition),) = sent(2, [Message("dead-letters", "", b"x")])
     assert topic == "tideline.dead-letters"
     assert partition in {0, 1}
+
+
+def test_nothing_is_a_tombstone_where_the_latest_of_a_key_is_kept() -> None:
+    messages = [Message("deletions", "0::ab", b""), Message("deletions", "0::cd", b"x"), Message("examples", "p", b"")]
+    assert producer_of(8, messages).values == [None, b"x", b""]
 
 
 def test_a_topic_that_was_made_anew_with_too_few_is_named() -> None:
