@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class MemoryPast:
-    """As `RedisPast`; several workers may share one. `standing` is what shards would store."""
+    """As `RedisPast`; several workers may share one. `standing` and `ledgers` are what shards would store."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -35,6 +35,7 @@ class MemoryPast:
         self._joined: dict[int, Joined] = {}
         self.parts: dict[tuple[str, str, int], tuple[bytes, float]] = {}
         self.standing: dict[int, Standing] = {}
+        self.ledgers: dict[int, dict[str, bytes]] = {}
 
     def read(self) -> Board:
         return Board(self._now(self._lease), self._now(self._offer), dict(self._joined), self._now(self._failed))
@@ -89,6 +90,9 @@ class MemoryPast:
 
     def standings(self, shards: int) -> list[Standing]:
         return [self.standing.get(shard, Standing(None, None)) for shard in range(shards)]
+
+    def deleted(self, shard: int) -> list[tuple[str, bytes]]:
+        return list(self.ledgers.get(shard, {}).items())
 
     def close(self) -> None:
         """Nothing is open."""

@@ -100,6 +100,9 @@ class PastStore(Protocol):
     def standings(self, shards: int) -> list[Standing]:
         """Of every shard."""
 
+    def deleted(self, shard: int) -> list[tuple[str, bytes]]:
+        """Deleted users as the ledger of a shard has them: keyed hash and what is known."""
+
     def close(self) -> None: ...
 
 

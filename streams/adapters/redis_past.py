@@ -141,6 +141,11 @@ class RedisPast:
         keys = [shard_keys(self._prefix, shard).state for shard in range(shards)]
         return [Standing(*self._nodes.ask("HMGET", key, "catalog", "since")) for key in keys]
 
+    def deleted(self, shard: int) -> list[tuple[str, bytes]]:
+        """See `PastStore`."""
+        flat = self._nodes.ask("HGETALL", shard_keys(self._prefix, shard).deleted)
+        return [(name.decode(), data) for name, data in zip(flat[::2], flat[1::2], strict=True)]
+
     def close(self) -> None:
         """See `PastStore`."""
         self._nodes.close()

@@ -12,7 +12,7 @@ more than an hour ahead, and the same log gives the same models. No transition c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from models.learner import Learner, prediction_specs
 from models.snapshot import BINS, ModelCodec, Status
 from streams.core.decode import SegmentDecoder
 from streams.core.events import BadEvent, Event
+from streams.core.ledger import KeySource
 from streams.core.message_hash import id_hash, place_hash
 from streams.core.saving import Saver
 from streams.core.shard import CHUNK_PARTS, Shard, Stop
@@ -46,9 +47,11 @@ class PastShard(msgspec.Struct, array_like=True, frozen=True):
     remembered: list[tuple[str, bytes]]
     deleted: list[tuple[str, bytes]]
 
-    def load(self, catalog: Catalog, *, shard: int, shards: int, codec: ModelCodec | None) -> Shard:
+    def load(
+        self, catalog: Catalog, *, shard: int, shards: int, codec: ModelCodec | None, ledger_key: KeySource = b""
+    ) -> Shard:
         """The shard itself, where it stood when it was learned from."""
-        loaded = Shard(catalog, shard=shard, shards=shards, generation="past")
+        loaded = Shard(catalog, shard=shard, shards=shards, generation="past", ledger_key=ledger_key)
         if self.blobs:
             parts = sorted(self.appended.items(), key=lambda part: int(part[0].partition(":")[2]))
             Saver(loaded, codec).load(self.blobs, [self.rows], parts, [self.remembered], [self.deleted])
@@ -72,13 +75,36 @@ class PastLearner(msgspec.Struct, array_like=True, frozen=True):
     """Prediction -> shard -> its distribution, as int64."""
 
 
+class Gone(NamedTuple):
+    """Who was deleted before a log is read: nothing is learned of them."""
+
+    key: KeySource = b""
+    """The secret of the ledgers."""
+    known: Sequence[Sequence[tuple[str, bytes]]] = ()
+    """Per shard what its ledger knows (`Ledger.copy`)."""
+
+
+NOBODY_GONE: Final = Gone()
+
+
 class HistoryRun:
     """Shards and learner of a catalog over logs from their beginning. `source(n)` is what shard n calls partition n."""
 
     def __init__(
-        self, catalog: Catalog, *, shards: int, source: Callable[[int], str], codec: ModelCodec | None = None
+        self,
+        catalog: Catalog,
+        *,
+        shards: int,
+        source: Callable[[int], str],
+        codec: ModelCodec | None = None,
+        gone: Gone = NOBODY_GONE,
     ) -> None:
-        self.shards = [Shard(catalog, shard=n, shards=shards, generation="past") for n in range(shards)]
+        self.shards = [
+            Shard(catalog, shard=n, shards=shards, generation="past", ledger_key=gone.key) for n in range(shards)
+        ]
+        for shard, known in zip(self.shards, gone.known, strict=False):
+            for name, data in known:
+                shard.ledger.merge(name, data)
         # With several shards no names are found; with one its learner knows columns by their places alone.
         self.learner = Learner(prediction_specs(catalog), Vocabulary(catalog).feature_names(), codec)
         self.offsets = [0] * shards
@@ -175,9 +201,12 @@ def _is_counted(shard: Shard, p: int, serves: Sequence[str]) -> bool:
 
 
 def forget_effects(shard: Shard) -> None:
-    """Nobody is told anything, and all of it is saved at the end."""
-    shard.transitions, shard.dead, shard.marks_before, shard.deleted_users = [], [], [], []
+    """Nobody is told anything, and all of it is saved at the end: users who are gone by then never were."""
+    shard.transitions, shard.dead, shard.marks_before = [], [], []
     shard.si[GOALS] = 0
+    if shard.deleted_users:
+        shard.deleted_users = []
+        shard.release_unsaved()
 
 
 def counts_of(data: bytes) -> I64:

@@ -20,7 +20,7 @@ from config.catalog import Catalog
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.owned_process import OwnedProcess
-from streams.runtime.history import HistoryRun
+from streams.runtime.history import Gone, HistoryRun
 from streams.runtime.records import Record
 
 TELL_S: Final = 0.5
@@ -57,15 +57,16 @@ class PastLog(Protocol):
 
 
 def read_history(
-    catalog: Catalog, log: PastLog, source: Callable[[int], str], *, folder: Path, codec: ModelCodec | None
+    catalog: Catalog, log: PastLog, source: Callable[[int], str], *, folder: Path, codec: ModelCodec | None, gone: Gone
 ) -> HistoryRun:
-    """All of the log under `catalog`, up to where little is left. `source`: as shards call their partitions.
+    """All of the log under `catalog`, up to where little is left. `source`: as shards call their partitions. `gone`: of
+    whom nothing may be learned.
 
     What it reads is at least what the log has when it begins. Raises BrokerError.
     """
     os.nice(NICENESS)
     begins = log.begins()
-    run = HistoryRun(catalog, shards=len(begins), source=source, codec=codec)
+    run = HistoryRun(catalog, shards=len(begins), source=source, codec=codec, gone=gone)
     run.begin_at(begins)
     teller = _Teller(folder / _PROGRESS, sum(begins))
     for _ in range(ROUNDS):

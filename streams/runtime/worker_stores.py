@@ -79,6 +79,11 @@ class WorkerStores:
         """The worker has to stop: nobody waits for a store or a log that is away."""
         self._leaving.set()
 
+    @property
+    def ledger_key(self) -> bytes:
+        """The secret under which deleted users are remembered."""
+        return self._ledger.key
+
     def check(self) -> str:
         """Prepare the store; what its settings promise. Raises StoreError."""
         promises = self._open(self._place.patience, learners=False, goes_on=True).promises()

@@ -130,3 +130,10 @@ def test_how_shards_stand_is_read(redis_world: RedisWorld) -> None:
     redis_world.client.hset(f"{redis_world.prefix}:{{1}}:state", mapping={"catalog": b"{}", "since": b"{1}"})
     with closing(RedisPast(redis_world.url, prefix=redis_world.prefix)) as store:
         assert [tuple(one) for one in store.standings(2)] == [(None, None), (b"{}", b"{1}")]
+
+
+def test_who_was_deleted_is_read(redis_world: RedisWorld) -> None:
+    redis_world.client.hset(f"{redis_world.prefix}:{{1}}:deleted", mapping={"ab": b"\x00\xff", "cd": b"2"})
+    with closing(RedisPast(redis_world.url, prefix=redis_world.prefix)) as store:
+        assert store.deleted(0) == []
+        assert sorted(store.deleted(1)) == [("ab", b"\x00\xff"), ("cd", b"2")]

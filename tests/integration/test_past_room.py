@@ -42,7 +42,7 @@ def test_a_past_that_does_not_fit_into_the_store_is_taken_out_again(tmp_path: Pa
         assert epoch is not None
         task = Task(
             catalog=b"", digest="d", settings={}, store=server.url, prefix="tl", id="x", epoch=epoch,
-            predictions=[], folder="",
+            predictions=[], folder="", ledger_key=b"",
         )  # fmt: skip
         with pytest.raises(StoreFull):
             offer_to(past, task, cast("Any", LargeRun()))

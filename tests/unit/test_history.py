@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from unittest.mock import patch
 
 import msgspec
@@ -11,17 +12,19 @@ import pytest
 
 from benchmarks._warmup import ShortWarmup
 from config.catalog import Catalog
+from models.learner import Learner
 from models.pipeline import CompiledLogistic
 from models.snapshot import Status
 from streams.core.decode import SegmentDecoder
+from streams.core.ledger import cluster_id, ledger_name
 from streams.core.message_hash import id_hash, place_hash
 from streams.core.shard import Shard
-from streams.runtime.history import HistoryRun, PastLearner, PastShard
+from streams.runtime.history import NOBODY_GONE, Gone, HistoryRun, PastLearner, PastShard
 from streams.runtime.joining import JoiningLearner, JoiningShard
 from streams.runtime.lockstep import LockStep
 from streams.runtime.records import Record
 from tests.unit.test_live_redefine import AFTER, Service, run
-from tests.unit.test_live_runs import LOG_S, SHARDS, traffic
+from tests.unit.test_live_runs import LOG_S, SHARDS, START_S, event, traffic
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +50,8 @@ def lock_step(catalog: Catalog, values: Sequence[bytes]) -> LockStep:
     return engine
 
 
-def history(catalog: Catalog, logs: Sequence[Sequence[bytes]]) -> HistoryRun:
-    found = HistoryRun(catalog, shards=len(logs), source=lambda n: f"events-{n}")
+def history(catalog: Catalog, logs: Sequence[Sequence[bytes]], gone: Gone = NOBODY_GONE) -> HistoryRun:
+    found = HistoryRun(catalog, shards=len(logs), source=lambda n: f"events-{n}", gone=gone)
     told: list[int] = []
     whole = [records(log) for log in logs]
     found.run(lambda n, offset, most: whole[n][offset : offset + most], [len(log) for log in logs], told.append)
@@ -85,6 +88,43 @@ def test_several_shards_learn_every_example_once_and_are_never_an_hour_apart() -
     found = past.learned()
     assert set(found.serves) == {"views", "orders"}
     assert {name: set(counts) for name, counts in found.counts.items()} == {"views": {0, 1, 2}, "orders": {0, 1, 2}}
+
+
+KEY = b"k" * 32
+
+
+def deletion(user: str, time_s: float, number: int) -> bytes:
+    when = datetime.fromtimestamp(time_s, UTC).isoformat()
+    return msgspec.json.encode({"type": "delete", "userId": user, "timestamp": when, "messageId": f"d{number}"})
+
+
+def test_nothing_is_learned_of_a_user_who_was_deleted_before_the_log_is_read() -> None:
+    values = [*together(1_200), deletion("user-7", START_S + 1_300 * 60.0, 1)]
+    live = history(AFTER, [values], Gone(KEY))
+    known = live.shards[0].ledger.copy()
+    assert [name for name, _ in known] == [ledger_name(KEY, "user-7")]
+    learned: list[int] = []
+    with patch.object(Learner, "learn", autospec=True, side_effect=lambda _, chunk: learned.extend(chunk.user)):
+        past = history(AFTER, [values], Gone(KEY, [known]))
+    assert cluster_id(KEY, "user-8") in learned
+    assert cluster_id(KEY, "user-7") not in learned
+    assert past.shards[0].users.find("user-7") is None
+    stored = msgspec.msgpack.encode([past.shard_state(0), past.learned()])
+    assert b"user-8" in stored
+    assert b"user-7" not in stored
+    assert ledger_name(b"", "user-7").encode() not in stored
+
+
+def test_rows_of_users_who_are_deleted_on_the_way_are_given_again() -> None:
+    values = [
+        value
+        for n in range(3_000)
+        for value in (event(f"user-{n}", "View", START_S + n, n), deletion(f"user-{n}", START_S + n + 0.5, n))
+    ]
+    (shard,) = history(AFTER, [values]).shards
+    assert shard.counters()["deleted_users"] == 3_000
+    assert len(shard.users) < 2_100, "a batch of them"
+    assert history(AFTER, [values]).shard_state(0).rows == []
 
 
 @dataclass

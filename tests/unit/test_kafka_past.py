@@ -66,7 +66,8 @@ class TwoWorkers(Service):
         self.shared.shards = self.servers[0].shards
 
     def worker(self, number: int) -> KafkaPasts:
-        job = PastJob(load_settings(shards=SHARDS), "redis://nowhere", "tl", self.live[number], None, self.told.append)
+        settings, live = load_settings(shards=SHARDS), self.live[number]
+        job = PastJob(settings, "redis://nowhere", "tl", live, None, self.told.append, b"")
         return KafkaPasts(job, lambda: self.runs(number), lambda: {0: self.learner} if number == 0 else {})
 
     def runs(self, number: int) -> dict[int, Run]:
@@ -293,7 +294,7 @@ def test_shards_wait_for_the_learners_of_all_partitions(monkeypatch: pytest.Monk
     service.round(12)
     epoch = service.shared.take("another one")
     assert epoch is not None
-    task = Task(b"", service.workers[0]._digest_of(AFTER), {}, "", "tl", "one", epoch, ["orders", "views"], "")
+    task = Task(b"", service.workers[0]._digest_of(AFTER), {}, "", "tl", "one", epoch, ["orders", "views"], "", b"")
     assert offer_to(service.shared, task, history(AFTER, [log[:9] for log in LOGS]))
     worker = service.workers[0]
 

@@ -43,7 +43,9 @@ _READER: Final = "streams.runtime.embedded.read_past"
 
 @dataclass(frozen=True, slots=True)
 class PastJob:
-    """`folder` is where results lie meanwhile; `key` signs models; `tell` shows how far it is."""
+    """`folder` is where results lie meanwhile; `key` signs models; `tell` shows how far it is;
+    `ledger_key` is the secret under which deleted users are known.
+    """
 
     log: LogFolder
     folder: Path
@@ -51,6 +53,7 @@ class PastJob:
     codec: ModelCodec | None
     key: bytes | None
     tell: Callable[[Past], None]
+    ledger_key: bytes
 
 
 @dataclass(slots=True)
@@ -115,7 +118,8 @@ class EmbeddedPasts(PastThread):
         except FileNotFoundError as error:
             raise Fenced(f"shard {shard}: what was read of the past is not wanted any more") from error
         state = msgspec.msgpack.decode(data, type=PastShard)
-        return state.load(catalog, shard=shard, shards=self._job.log.shards, codec=self._job.codec)
+        shards, codec, key = self._job.log.shards, self._job.codec, self._job.ledger_key
+        return state.load(catalog, shard=shard, shards=shards, codec=codec, ledger_key=key)
 
     def _records(self, shard: int, start: int, end: int) -> Iterator[Sequence[Record]]:
         reader = PartitionReader(self._job.log.partition("events", shard))
@@ -146,7 +150,8 @@ class EmbeddedPasts(PastThread):
                 self._withdraw()
         elif self._found is None and self.are_coming:
             wanted = frozenset(name for since in waiting for name in since.predictions)
-            self._read(catalog, frozenset(name for name in wanted if name in catalog.predictions))
+            deleted = [run.shard.ledger.copy() for run in sorted(runs, key=lambda run: run.number)]
+            self._read(catalog, frozenset(name for name in wanted if name in catalog.predictions), deleted)
 
     def _withdraw(self) -> None:
         self._found = None
@@ -156,13 +161,19 @@ class EmbeddedPasts(PastThread):
         progress = progress or Progress(0, 0)
         self._job.tell(Past(phase, sorted(predictions), progress.done, progress.of, time.time()))
 
-    def _read(self, catalog: Catalog, predictions: frozenset[str]) -> None:
+    def _read(self, catalog: Catalog, predictions: frozenset[str], deleted: list[list[tuple[str, bytes]]]) -> None:
         """In a process, until it has ended or is not wanted any more."""
         job = self._job
         self._withdraw()
         job.folder.mkdir(parents=True, mode=0o700)
         task = Task(
-            catalog.model_dump_json(by_alias=True).encode(), str(job.log.path), job.log.shards, str(job.folder), job.key
+            catalog=catalog.model_dump_json(by_alias=True).encode(),
+            log=str(job.log.path),
+            shards=job.log.shards,
+            folder=str(job.folder),
+            key=job.key,
+            ledger_key=job.ledger_key,
+            deleted=deleted,
         )
         _LOG.info("the log is read from its beginning for %s", ", ".join(sorted(predictions)) or "new event names")
         log = job.folder.parent / "past.log"

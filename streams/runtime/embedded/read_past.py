@@ -14,6 +14,7 @@ import msgspec
 from config.catalog import Catalog
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
+from streams.runtime.history import Gone
 from streams.runtime.past_reading import codec_of, read_history, write_whole
 from streams.runtime.records import Record
 
@@ -29,6 +30,9 @@ class Task(msgspec.Struct):
     """Where the results go; nobody else may read it."""
     key: bytes | None
     """Signs models that are not numbers."""
+    ledger_key: bytes
+    deleted: list[list[tuple[str, bytes]]]
+    """Per shard what its ledger knows of deleted users."""
 
 
 class EmbeddedPastLog:
@@ -55,7 +59,8 @@ def main() -> None:
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task)
     folder, log = Path(task.folder), EmbeddedPastLog(LogFolder(Path(task.log), task.shards))
     catalog = Catalog.model_validate_json(task.catalog)
-    run = read_history(catalog, log, lambda n: f"events-{n}", folder=folder, codec=codec_of(task.key))
+    gone, codec = Gone(task.ledger_key, task.deleted), codec_of(task.key)
+    run = read_history(catalog, log, lambda n: f"events-{n}", folder=folder, codec=codec, gone=gone)
     write_whole(folder / "learner", msgspec.msgpack.encode(run.learned()))
     for n in range(task.shards):
         write_whole(folder / f"shard-{n}", msgspec.msgpack.encode(run.shard_state(n)))

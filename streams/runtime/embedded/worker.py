@@ -134,10 +134,9 @@ class EmbeddedWorker:
     ) -> None:
         self.job = job
         self._wanted = wanted
-        self.pasts = EmbeddedPasts(
-            PastJob(folder, job.place.data_dir / FOLDER, wanted, job.codec, signing_key(job.settings), tell),
-            self._shard_runs,
-        )
+        place, key = job.place.data_dir / FOLDER, signing_key(job.settings)
+        past_job = PastJob(folder, place, wanted, job.codec, key, tell, stores.ledger_key)
+        self.pasts = EmbeddedPasts(past_job, self._shard_runs)
         self._folder = folder
         self._stores = stores
         self._writers = {place: self._writer(*place) for place in folder.all_partitions()}

@@ -117,7 +117,8 @@ class KafkaPasts(PastThread):
 
     def _load(self, state: bytes, shard: int, catalog: Catalog) -> Shard:
         past = msgspec.msgpack.decode(state, type=PastShard)
-        return past.load(catalog, shard=shard, shards=self._job.settings.shards, codec=self._job.codec)
+        shards, codec, key = self._job.settings.shards, self._job.codec, self._job.ledger_key
+        return past.load(catalog, shard=shard, shards=shards, codec=codec, ledger_key=key)
 
     def _records(self, shard: int, start: int, end: int) -> Iterator[Sequence[Record]]:
         """Raises Fenced where Kafka does not answer: whoever takes the shard anew waits for that."""

@@ -37,7 +37,9 @@ _READER: Final = "streams.runtime.kafka.read_past"
 
 @dataclass(frozen=True, slots=True)
 class PastJob:
-    """What a worker follows. `url` and `prefix`: of the store; `tell` shows how far the past is."""
+    """What a worker follows. `url` and `prefix`: of the store; `tell` shows how far the past is;
+    `ledger_key` is the secret under which deleted users are known.
+    """
 
     settings: Settings
     url: str
@@ -45,6 +47,7 @@ class PastJob:
     wanted: Wanted
     codec: ModelCodec | None
     tell: Callable[[Past], None]
+    ledger_key: bytes
 
 
 class PastLead:
@@ -142,6 +145,7 @@ class PastLead:
                 epoch=epoch,
                 predictions=predictions,
                 folder=str(folder),
+                ledger_key=job.ledger_key,
             )
         )
 

@@ -18,7 +18,7 @@ from config.errors import BrokerUnavailable, StoreFull, StoreUnavailable
 from config.settings import load_settings
 from streams.adapters.past_store import Offer, PastStore
 from streams.adapters.redis_past import RedisPast
-from streams.runtime.history import HistoryRun
+from streams.runtime.history import Gone, HistoryRun
 from streams.runtime.kafka.past_log import kafka_past_log
 from streams.runtime.past_reading import codec_of, read_history, signing_key
 
@@ -46,6 +46,7 @@ class Task(msgspec.Struct):
     predictions: list[str]
     folder: str
     """Where it says how far it is; nobody else may read it."""
+    ledger_key: bytes
 
 
 def main() -> int:
@@ -62,9 +63,11 @@ def main() -> int:
 def _work(task: Task) -> None:
     catalog, settings = Catalog.model_validate_json(task.catalog), load_settings(**task.settings)
     topic = settings.topic("events")
+    with closing(RedisPast(task.store, prefix=task.prefix)) as store:
+        gone = Gone(task.ledger_key, [store.deleted(shard) for shard in range(settings.shards)])
     with kafka_past_log(settings) as log:
-        codec = codec_of(signing_key(settings))
-        run = read_history(catalog, log, lambda n: f"{topic}-{n}", folder=Path(task.folder), codec=codec)
+        codec, folder = codec_of(signing_key(settings)), Path(task.folder)
+        run = read_history(catalog, log, lambda n: f"{topic}-{n}", folder=folder, codec=codec, gone=gone)
     with closing(RedisPast(task.store, prefix=task.prefix)) as store:
         offer_to(store, task, run)
 

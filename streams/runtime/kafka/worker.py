@@ -109,7 +109,8 @@ class Worker:
         )
         self.publisher: KafkaPublisher
         self._teller = StatusTeller(url, job.place.prefix)
-        past_job = PastJob(job.settings, url, job.place.prefix, wanted, job.codec, self._teller.tell)
+        key = self.stores.ledger_key
+        past_job = PastJob(job.settings, url, job.place.prefix, wanted, job.codec, self._teller.tell, key)
         self.pasts = KafkaPasts(past_job, self._shard_runs, self._learner_runs)
 
     def _shard_runs(self) -> Mapping[int, Run]:
