@@ -274,9 +274,11 @@ class Settings(BaseSettings):
 
     deletion_key: SecretStr | None = Field(
         default=None,
-        description="Under it deleted users are remembered, as keyed hashes (32 characters or more); every worker and "
-        "API has the same. Without it one is made at the first start: `deletion.key` in a data directory with a log or "
-        "a store, and in the store where both are elsewhere. It is never logged.",
+        description="Under it deleted users are remembered, as keyed hashes (32 characters or more). All workers and "
+        "APIs of a service have the same, for good: it cannot be rotated, and under another one nobody is known again, "
+        "so that is refused. Where the log or the store is in the data directory it may be left out: one is made in "
+        "`deletion.key` there, to be kept as well as the log. Where both are elsewhere (Kafka) it has to be set. It is "
+        "never logged.",
     )
 
     @field_validator("redis_url")

@@ -47,6 +47,8 @@ class Identity:
     `input` is the digest of the first file that is replayed, None for an endless input. Which others were read behind
     it is part of the shard's state, as it grows with the run.
     `predictions` and `segments` are written down for readers and not compared (the catalog's digest covers them).
+    `ledger` is the mark of the secret under which deleted users are remembered; "" for one that is not known yet,
+    which goes with any.
     `goes_on`: another catalog is no reason to refuse; whoever loads a shard goes on under its own.
     """
 
@@ -54,6 +56,7 @@ class Identity:
     input: str | None = None
     predictions: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()
+    ledger: str = ""
     format: int = FORMAT
     goes_on: bool = field(default=False, compare=False)
 

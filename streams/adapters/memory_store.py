@@ -83,6 +83,10 @@ class MemoryStore:
 
     def _put_identity(self, shards: int, identity: Identity, *, replace: bool) -> None:
         made_for = self.server.made_for
+        if made_for is not None and not identity.ledger:
+            identity = replace_(identity, ledger=made_for[1].ledger)
+        if made_for is not None and not made_for[1].ledger:
+            made_for = made_for[0], replace_(made_for[1], ledger=identity.ledger)
         if made_for is not None and _compared(*made_for) != _compared(shards, identity):
             same_but_catalog = _compared(shards, replace_(identity, catalog=made_for[1].catalog)) == _compared(
                 *made_for
@@ -256,6 +260,7 @@ def _compared(shards: int, identity: Identity) -> dict[str, int | str | None]:
         "shards": shards,
         "catalog": identity.catalog,
         "input": identity.input,
+        "ledger": identity.ledger,
     }
 
 

@@ -40,12 +40,6 @@ def past_key(prefix: str) -> bytes:
     return f"{prefix}:past".encode()
 
 
-def deletion_key(prefix: str) -> bytes:
-    """Where the secret of the ledger of deleted users is, if no setting has it. Raises ValueError for a bad prefix."""
-    store_meta(prefix)
-    return f"{prefix}:deletion-key".encode()
-
-
 @dataclass(frozen=True, slots=True)
 class PastKeys:
     """The keys of what several workers share while one of them reads the past; all but parts have one hash tag."""

@@ -46,6 +46,8 @@ class StoreInfo:
     input: str | None
     predictions: tuple[str, ...]
     segments: tuple[str, ...]
+    ledger: str = ""
+    """The mark of the secret under which deleted users are remembered; "" where that is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,13 @@ class RedisReader:
         return RedisReader(url, prefix=prefix + LEARNERS, timeout_s=timeout_s)
 
     def deletion(self, user: str, key: bytes) -> bytes | None:
-        """What the ledger knows of a deleted user (`streams.core.ledger.Deleted`); `key`: the ledger's secret."""
+        """What the ledger knows of a deleted user (`streams.core.ledger.Deleted`); `key`: the ledger's secret.
+
+        Raises StoreIncompatible for another secret than the one of the store, under which nobody would be known.
+        """
+        if key and self.info.ledger and self.info.ledger != ledger_name(key, ""):
+            words = "it remembers deleted users under another TIDELINE_DELETION_KEY; set the first one"
+            raise StoreIncompatible(f"the store cannot be asked who was deleted: {words}")
         keys = self._keys[shard_of(user, self.info.shards)]
         found: bytes | None = self._nodes.ask("HGET", keys.deleted, ledger_name(key, user))
         return found
@@ -353,6 +361,7 @@ def _store_info(nodes: Nodes, url: str, prefix: str) -> StoreInfo:
         input=fields["input"] or None,
         predictions=tuple(fields["predictions"].split()),
         segments=tuple(fields["segments"].split()),
+        ledger=fields.get("ledger", ""),
     )
 
 

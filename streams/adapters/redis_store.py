@@ -41,6 +41,11 @@ _PARTS = b"parts"
 """The field of `ShardKeys.staging` that counts the parts; no key has this name."""
 _OTHER_STORE = "Use another store or key prefix, or start with what it was made for."
 _OTHER_FILE = "Another start has gone on with another catalog file: start all with one file, or use another key prefix."
+_OTHER_KEY = (
+    "These are marks of TIDELINE_DELETION_KEY, under which deleted users are remembered: set the first one, or put its "
+    "file deletion.key back. It cannot be changed: under another one nobody who was deleted is known again."
+)
+_ADVICE = {b"catalog": _OTHER_FILE, b"ledger": _OTHER_KEY}
 _REPLACING = b"replacing"
 """The field that marks an identity while another one takes its place."""
 
@@ -145,7 +150,7 @@ class RedisStore:
         for _ in range(_CLAIM_ATTEMPTS):
             meta = self._nodes.of(self._meta_key)
             found = _watch_all(meta, self._meta_key)
-            if found == {**wanted, **names}:
+            if found == {**found, **wanted, **names} and _REPLACING not in found:
                 meta.exchange([_UNWATCH])
                 return
             differing = _differences(found, wanted) if found else []
@@ -425,10 +430,8 @@ class RedisStore:
             f"{name.decode()} {found.get(name, b'').decode() or 'none'}, not {wanted[name].decode() or 'none'}"
             for name in differing
         ]
-        raise StoreIncompatible(
-            f"{self._meta_key.decode()} says the store was made for {'; '.join(words)}. "
-            + (_OTHER_FILE if differing == [b"catalog"] else _OTHER_STORE)
-        )
+        advice = _ADVICE.get(differing[0], _OTHER_STORE) if len(differing) == 1 else _OTHER_STORE
+        raise StoreIncompatible(f"{self._meta_key.decode()} says the store was made for {'; '.join(words)}. {advice}")
 
     def _check_claim(self, claim: Claim) -> None:
         """Raises Fenced if the claim does not hold any more."""
@@ -525,6 +528,8 @@ def _identity_fields(shards: int, identity: Identity) -> tuple[dict[bytes, bytes
         b"catalog": identity.catalog.encode(),
         b"input": (identity.input or "").encode(),
     }
+    if identity.ledger:
+        compared[b"ledger"] = identity.ledger.encode()
     names = {
         b"predictions": " ".join(identity.predictions).encode(),
         b"segments": " ".join(identity.segments).encode(),
@@ -533,7 +538,12 @@ def _identity_fields(shards: int, identity: Identity) -> tuple[dict[bytes, bytes
 
 
 def _differences(found: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> list[bytes]:
-    return [name for name, value in wanted.items() if found.get(name, b"") != value]
+    """Where no secret was known yet, any will do."""
+    return [
+        name
+        for name, value in wanted.items()
+        if found.get(name, b"") != value and not (name == b"ledger" and name not in found)
+    ]
 
 
 def _removals(keys: ShardKeys, batch: CommitBatch) -> Iterator[bytes]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from typing import Annotated, Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel, Field
 
 from config.errors import BrokerError, BrokerUnavailable, NotStored
 from streams.api.auth import Authenticator, access
+from streams.api.definer import Definer
 from streams.api.definition_requests import IdempotencyKey
 from streams.api.document import problems
 from streams.api.keys import Caller, Role
@@ -24,6 +25,8 @@ from streams.core.fields import user_id as checked_user_id
 from streams.core.ledger import Deleted
 from streams.core.refusal import Refused
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class DeletionAsked(BaseModel):
     """The log has the deletion: it will be done, in its place among the user's events."""
@@ -31,8 +34,10 @@ class DeletionAsked(BaseModel):
     user_id: str
     message_id: str
     """Of the record; the same for a request that is sent again with its Idempotency-Key."""
+    asked_at: str
+    """The time of the record. Events of the user up to it are refused once it is done."""
     status_url: str
-    """Where it can be read that it is done."""
+    """Where it can be read that this request is done: 404 until then."""
 
 
 class DeletionView(BaseModel):
@@ -49,7 +54,13 @@ class DeletionView(BaseModel):
     """Later events have made a new user of this id."""
 
 
-def add_deletions(app: FastAPI, services: Services, authenticator: Authenticator) -> None:
+AskedAt = Annotated[
+    datetime | None,
+    Query(description="`asked_at` of a request: the answer is 404 until that one is done, not only an earlier one."),
+]
+
+
+def add_deletions(app: FastAPI, services: Services, definer: Definer, authenticator: Authenticator) -> None:
     """Add the routes of deletions."""
 
     @app.delete(
@@ -64,16 +75,16 @@ def add_deletions(app: FastAPI, services: Services, authenticator: Authenticator
     async def delete(request: Request, user_id: str, idempotency_key: IdempotencyKey = None) -> DeletionAsked:
         user = _checked(user_id)
         caller: Caller = request.state.caller
-        message_id = _message_id(caller.key_id, idempotency_key, user, services.new_id)
-        record = _record(user, message_id, services.wall())
+        asked = await definer.run(lambda: _ask(services, user, caller.key_id, idempotency_key))
         try:
-            await services.log.append([(user, record)])
+            await services.log.append([(user, _record(user, asked))])
         except BrokerError as error:
             if isinstance(error, BrokerUnavailable):
                 raise
             raise Problem(Kind.LOG_REFUSES, "the log of events does not take this; its operator has to act") from error
-        status_url = f"/v1/deletions/{quote(user, safe='')}"
-        return DeletionAsked(user_id=user, message_id=message_id, status_url=status_url)
+        asked_at = _text_of(asked.at_ms)
+        status_url = f"/v1/deletions/{quote(user, safe='')}?asked_at={asked_at}"
+        return DeletionAsked(user_id=user, message_id=asked.message_id, asked_at=asked_at, status_url=status_url)
 
     @app.get(
         "/v1/deletions/{user_id:path}",
@@ -83,7 +94,7 @@ def add_deletions(app: FastAPI, services: Services, authenticator: Authenticator
         responses=problems(404, 422),
         **access(authenticator, Role.READ),
     )
-    def one_deletion(user_id: str) -> DeletionView:
+    def one_deletion(user_id: str, asked_at: AskedAt = None) -> DeletionView:
         user = _checked(user_id)
         with services.stored.reader() as reader:
             data = reader.deletion(user, services.ledger_key)
@@ -91,6 +102,9 @@ def add_deletions(app: FastAPI, services: Services, authenticator: Authenticator
         if data is None:
             raise NotStored(f"no deletion of {user[:100]!r} is known; one that was just asked for takes a moment")
         deleted = Deleted.of(data)
+        if asked_at is not None and _ms_of(deleted.at_s) < _asked_ms(asked_at):
+            words = f"an earlier deletion of {user[:100]!r} is done, and not yet the one that was asked for then"
+            raise NotStored(words)
         return DeletionView(
             user_id=user,
             deleted_at=_time(deleted.at_s),
@@ -100,6 +114,39 @@ def add_deletions(app: FastAPI, services: Services, authenticator: Authenticator
         )
 
 
+class _Asked(NamedTuple):
+    message_id: str
+    at_ms: int
+    """Time of the record, in milliseconds since 1970."""
+
+
+def _ask(services: Services, user: str, key_id: str, idempotency_key: str | None) -> _Asked:
+    """The record's id and time.
+
+    The shard takes a deletion that is not later than one it has done for the same. So it is later, also when the clock
+    of the API that asked for that one is ahead of ours. And a request that is sent again has the time of the first
+    one, under which it is done.
+    """
+    at_ms = int(services.wall() * 1_000)
+    done_ms = _done_ms(services, user)
+    if done_ms is not None:
+        at_ms = max(at_ms, done_ms + 1)
+    if idempotency_key is None:
+        return _Asked(services.new_id(), at_ms)
+    digest = _digest(key_id, idempotency_key, user, secret=services.ledger_key)
+    return _Asked(f"tl-{digest}", services.deletion_requests.first_asked(digest, at_ms))
+
+
+def _done_ms(services: Services, user: str) -> int | None:
+    """The time of the user's latest deletion; None where none is known, or nothing is stored yet."""
+    try:
+        with services.stored.reader() as reader:
+            data = reader.deletion(user, services.ledger_key)
+    except Problem:  # nothing is stored yet
+        return None
+    return None if data is None else _ms_of(Deleted.of(data).at_s)
+
+
 def _checked(user: str) -> str:
     try:
         return checked_user_id(user)
@@ -107,21 +154,34 @@ def _checked(user: str) -> str:
         raise Problem(Kind.INVALID_PARAMETERS, refused.detail) from refused
 
 
-def _message_id(key_id: str, idempotency_key: str | None, user: str, new_id: Callable[[], str]) -> str:
+def _digest(*parts: str, secret: bytes) -> str:
     """The shard knows a message by its id and takes it once: that is all that a request sent again needs."""
-    if idempotency_key is None:
-        return new_id()
-    parts = (key_id, idempotency_key, user)
-    digest = blake2b(digest_size=16)
+    digest = blake2b(digest_size=16, key=secret)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(4, "big") + data)
-    return f"tl-{digest.hexdigest()}"
+    return digest.hexdigest()
 
 
-def _record(user: str, message_id: str, now_s: float) -> bytes:
-    now = datetime.fromtimestamp(now_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return msgspec.json.encode({"type": DELETE_TYPE, "userId": user, "messageId": message_id, "timestamp": now})
+def _record(user: str, asked: _Asked) -> bytes:
+    return msgspec.json.encode(
+        {"type": DELETE_TYPE, "userId": user, "messageId": asked.message_id, "timestamp": _text_of(asked.at_ms)}
+    )
+
+
+def _text_of(at_ms: int) -> str:
+    at = _EPOCH + timedelta(milliseconds=at_ms)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _ms_of(time_s: float) -> int:
+    """Whole milliseconds, rounded down; what a float of a whole one has lost does not count."""
+    return round(time_s * 1_000_000) // 1_000
+
+
+def _asked_ms(asked_at: datetime) -> int:
+    aware = asked_at if asked_at.tzinfo is not None else asked_at.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _time(time_s: float) -> str:

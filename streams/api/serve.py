@@ -24,6 +24,7 @@ from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.redis_api_keys import RedisApiKeys
 from streams.adapters.redis_definitions import RedisDefinitions
+from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.app import create_app
 from streams.api.services import ApiOptions, Services
@@ -56,8 +57,10 @@ class ApiJob:
 def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests in hand.
 
-    Raises StoreError, BrokerError, TopicsDiffer (a log of another number of partitions), TidelineError (the port).
+    Raises StoreError, BrokerError, TopicsDiffer (a log of another number of partitions), TidelineError (the port),
+    SettingsError.
     """
+    key = ledger_key(job.place, has_log=job.settings.api_log == "embedded")
     with listening(job.settings) as listener, join_place(job.place) as url:
         keys = RedisApiKeys(url, prefix=job.place.prefix)
         stored = StoreReads(url, prefix=job.place.prefix, codec=job.codec)
@@ -65,12 +68,14 @@ def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
             url, prefix=job.place.prefix, history=job.settings.api_history, wait_for=job.place.wait_for
         )
         webhooks = RedisDeliveries(url, prefix=job.place.prefix)
+        deletion_requests = RedisDeletionRequests(url, prefix=job.place.prefix)
         try:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
-            key = ledger_key(job.place, url, has_log=job.settings.api_log == "embedded")
-            asyncio.run(_serve(job, _Stores(keys, stored, definitions, webhooks, key), listener, say))
+            stores = _Stores(keys, stored, definitions, webhooks, deletion_requests, key)
+            asyncio.run(_serve(job, stores, listener, say))
         finally:
+            deletion_requests.close()
             webhooks.close()
             keys.close()
             stored.close()
@@ -122,6 +127,7 @@ class _Stores(NamedTuple):
     stored: StoreReads
     definitions: RedisDefinitions
     webhooks: RedisDeliveries
+    deletion_requests: RedisDeletionRequests
     ledger_key: bytes
 
 
@@ -137,6 +143,7 @@ async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Cal
             transitions,
             stores.definitions,
             stores.webhooks,
+            stores.deletion_requests,
             history,
             options_of(job.settings),
             stores.ledger_key,

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from streams.adapters.definition_store import DefinitionStore
 from streams.adapters.event_history import EventHistory
+from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.auth import KeyStore
 from streams.api.stored import StoreReads
@@ -56,6 +57,7 @@ class Services:
     transitions: TransitionLog
     definitions: DefinitionStore
     webhooks: RedisDeliveries
+    deletion_requests: RedisDeletionRequests
     history: EventHistory
     options: ApiOptions = field(default_factory=ApiOptions)
     ledger_key: bytes = b""

@@ -8,29 +8,34 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from config.errors import StoreError
-from streams.adapters.redis_secret import shared_deletion_key
-from streams.commit import patiently
+from config.errors import SettingsError, StoreError
 from streams.core.ledger import KEY_BYTES
 from streams.runtime.place import Place
 
 KEY_FILE: Final = "deletion.key"
 _SECRET_BYTES: Final = 32
+_NEEDED: Final = (
+    "TIDELINE_DELETION_KEY is not set: under it deleted users are remembered, so that nothing brings them back. With a "
+    "log or a store elsewhere it has to be given: 32 characters or more, the same for every worker and API of the "
+    "service, kept for good (openssl rand -hex 32 makes one)"
+)
 
 
-def ledger_key(place: Place, url: str, *, has_log: bool = False) -> bytes:
-    """The key, of KEY_BYTES. `url`: the address of the place's server, which runs; `has_log`: the data directory holds
-    the log of events.
+def ledger_key(place: Place, *, has_log: bool = False) -> bytes:
+    """The key, of KEY_BYTES. `has_log`: the data directory holds the log of events.
 
-    Without a setting it is a file in a data directory that holds the log, or the store, and it outlives that; where
-    both are elsewhere, the store keeps it. Raises StoreError.
+    Without a setting it is the file in the data directory. That is made where log or store are in that directory: it
+    outlives both. Where both are elsewhere nobody makes a key of his own: workers on other machines would have others,
+    and who begins with a new store would know nobody who was deleted. Raises SettingsError then, and StoreError for a
+    file that cannot be read or made.
     """
+    path = place.data_dir / KEY_FILE
     if place.deletion_secret is not None:
         secret = place.deletion_secret.encode()
-    elif has_log or place.url is None:
-        secret = _of_file(place.data_dir / KEY_FILE)
+    elif has_log or place.url is None or path.exists():
+        secret = _of_file(path)
     else:
-        secret = patiently(place.patience, lambda: shared_deletion_key(url, prefix=place.prefix))
+        raise SettingsError(_NEEDED)
     return blake2b(secret, digest_size=KEY_BYTES).digest()
 
 

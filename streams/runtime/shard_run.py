@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -35,6 +35,7 @@ from streams.core.state import USERS
 from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Replaced, Sink, Store
 from streams.runtime.about import about_blobs
 from streams.runtime.definitions import FixedCatalog, Wanted
+from streams.runtime.deletion_log import KnownDeletions, deletion_key, mark_of
 from streams.runtime.history import forget_effects
 from streams.runtime.joining import JoiningShard, NoPasts, Pasts
 from streams.runtime.latest_models import model_key
@@ -67,8 +68,9 @@ class Ports:
     before. Raises BrokerUnavailable (try again), BrokerError, or Fenced when the partition is another worker's."""
     ledger_key: bytes = b""
     """The secret under which deleted users are remembered (`streams.core.ledger`)."""
-    deletions: Callable[[int], Iterable[tuple[str, bytes]]] = lambda _: ()
-    """Who was deleted of a shard, as the log has it; asked where the store knows nothing. Raises BrokerError."""
+    deletions: Callable[[int], KnownDeletions] = lambda _: KnownDeletions()
+    """Who was deleted of a shard, as the log has it; asked where the store knows nothing. Raises BrokerError, and
+    StoreIncompatible for a log that was written under another secret."""
     name: Callable[[Catalog], None] = lambda _: None
     """Tells readers of the store which predictions and segments there are. Raises StoreError."""
     turn: Turn = field(default_factory=Turn)
@@ -87,6 +89,8 @@ class Counts:
     loads: int = 0
     set_back: int = 0
     """Loads of a store that had gone back in time."""
+    deletions_unreadable: int = 0
+    """Records of the log of deletions that were passed over, for a store that was made anew."""
     refused_by: dict[str, int] = field(default_factory=dict)
     """`refused` by reason."""
     refused_last: dict[str, BadEvent] = field(default_factory=dict)
@@ -218,7 +222,9 @@ class ShardRun:
             shard = Shard(catalog, shard=self.number, shards=self._shards, generation=claim.generation, ledger_key=key)
             saver = Saver(shard, self._codec)
             if not loaded.blobs:  # a store that was made anew brings nobody back
-                for name, data in self._ports.deletions(self.number):
+                found = self._ports.deletions(self.number)
+                self.counts.deletions_unreadable += found.unreadable
+                for name, data in found.known:
                     shard.ledger.merge(name, data)
             if loaded.blobs:
                 saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered, loaded.deleted)
@@ -496,8 +502,9 @@ class ShardRun:
             batch.blobs.update(about_blobs(self.catalog) | self.since.blobs())
         batch.messages, self._chunks, self._chunk_bytes = self._chunks, [], 0
         batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
+        mark = mark_of(ports.ledger_key)
         batch.messages += [
-            Message("deletions", deletion_key(self.number, name), data) for name, data in batch.deleted if data
+            Message("deletions", deletion_key(self.number, mark, name), data) for name, data in batch.deleted if data
         ]
         with ports.turn.given_up():
             self._store(batch)
@@ -536,19 +543,6 @@ class ShardRun:
         self.counts.commits += 1
         self.counts.transitions += len(batch.outbox)
         self.counts.chunks += sum(message.topic == "examples" for message in batch.messages)
-
-
-def deletion_key(shard: int, name: str) -> str:
-    """The key of a record of the topic of deletions, about who stands as `name` in the ledger of a shard."""
-    return f"{shard}:{name}"
-
-
-def shard_deletions(records: Iterable[tuple[bytes | None, bytes | None]], shard: int) -> Iterator[tuple[str, bytes]]:
-    """From keys and values of that topic: who was deleted of a shard, as its ledger names them."""
-    for key, value in records:
-        number, _, name = (key or b"").decode().partition(":")
-        if value and number == str(shard):
-            yield name, bytes(value)
 
 
 def replace_source(item: BadEvent, source: str) -> BadEvent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from config.catalog import Catalog, EventLimit
@@ -17,6 +17,7 @@ from streams.adapters.redis_store import RedisStore
 from streams.commit import Patience, patiently
 from streams.core.definitions import segment_ids_of
 from streams.ports import Courier, Identity, Sink, Store
+from streams.runtime.deletion_log import KnownDeletions, mark_of
 from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
@@ -37,7 +38,7 @@ class LedgerSource:
     """What shards need to know who was deleted: the secret of the ledger, and how the log is asked for a shard's."""
 
     key: bytes = b""
-    deletions: Callable[[int], Iterable[tuple[str, bytes]]] = lambda _: ()
+    deletions: Callable[[int], KnownDeletions] = lambda _: KnownDeletions()
 
 
 class WorkerStores:
@@ -63,10 +64,10 @@ class WorkerStores:
         self._place = place
         self._limit = catalog.limits.dead_letters
         self._digest = catalog_digest(file)
+        self._ledger = ledger or LedgerSource()
         self._identity = self._named(catalog)
         self._shards = {False: shards, True: learners}
         self._stores: list[Store] = []
-        self._ledger = ledger or LedgerSource()
         self._leaving = threading.Event()
         self._patience = Patience(self._rest)
 
@@ -92,7 +93,12 @@ class WorkerStores:
 
     def _named(self, catalog: Catalog) -> Identity:
         """What the store is made for; the file decides whether two starts mean the same, names are for readers."""
-        return Identity(catalog=self._digest, predictions=tuple(catalog.predictions), segments=segment_ids_of(catalog))
+        return Identity(
+            catalog=self._digest,
+            predictions=tuple(catalog.predictions),
+            segments=segment_ids_of(catalog),
+            ledger=mark_of(self._ledger.key),
+        )
 
     def ports(self, sink: Sink, courier: Courier, *, learners: bool = False) -> Ports:
         """For one run, with a store of its own. Raises StoreError, Stopped."""

@@ -17,6 +17,7 @@ from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_log import MemoryLog
 from streams.adapters.redis_api_keys import KeyRecord, KeyState
+from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.app import create_app
 from streams.api.keys import Role, make_key
@@ -71,6 +72,7 @@ class ApiWorld:
     history: MemoryHistory = field(default_factory=MemoryHistory)
     store_url: str = "unix:///no/such/socket"
     prefix: str = "tl"
+    ledger_key: bytes = b""
     reads: type[StoreReads] = StoreReads
     now_s: float = 0.0
     """Of the clock that never goes back."""
@@ -91,6 +93,8 @@ class ApiWorld:
                 stored=self.stored,
                 transitions=self.transitions,
                 webhooks=self.webhooks,
+                deletion_requests=RedisDeletionRequests(self.store_url, prefix=self.prefix),
+                ledger_key=self.ledger_key,
                 streams=self.streams,
                 definitions=self.definitions,
                 history=self.history,

@@ -25,7 +25,7 @@ def test_a_worker_answers_three_paths(tmp_path: Path) -> None:
 
     async def paths() -> set[str]:
         wanted = DefinitionsFollower(LiveCatalog(CATALOG, MemoryDefinitions()))
-        app = Worker(job, "redis://127.0.0.1:1/0", wanted)._make_app()
+        app = Worker(job, "redis://127.0.0.1:1/0", b"k" * 32, wanted)._make_app()
         return {route.resource.canonical for route in (await app.web.wsgi()).router.routes()}
 
     assert asyncio.run(paths()) == {"/healthz", "/readyz", "/metrics"}

@@ -26,6 +26,7 @@ from streams.adapters.log_reader import PartitionReader
 from streams.adapters.log_writer import SEGMENT_BYTES, PartitionWriter
 from streams.adapters.memory_sinks import NullSink
 from streams.runtime.definitions import DefinitionsFollower, follow_definitions
+from streams.runtime.deletion_log import KnownDeletions, mark_of, shard_deletions
 from streams.runtime.embedded.models import ModelsFollower
 from streams.runtime.embedded.past import FOLDER, EmbeddedPasts, PastJob
 from streams.runtime.embedded.retention import trim_topics
@@ -39,7 +40,7 @@ from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Record, Run
 from streams.runtime.refusal_log import RefusalLog
-from streams.runtime.shard_run import ShardRun, shard_deletions
+from streams.runtime.shard_run import ShardRun
 from streams.runtime.turns import take_turns_often
 from streams.runtime.web_views import serve_views
 from streams.runtime.worker_health import health, registry
@@ -71,7 +72,8 @@ def run_embedded_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], Non
 
 def _work(job: WorkerJob, url: str, folder: LogFolder, wanted: DefinitionsFollower, say: Callable[[str], None]) -> None:
     settings = job.settings
-    ledger = LedgerSource(ledger_key(job.place, url, has_log=True), partial(_deletions_of, folder))
+    key = ledger_key(job.place, has_log=True)
+    ledger = LedgerSource(key, partial(_deletions_of, folder, mark_of(key)))
     stores = WorkerStores(
         url, job.place, job.catalog, shards=settings.shards, learners=1, catalog=wanted.catalog, ledger=ledger
     )
@@ -306,13 +308,18 @@ class EmbeddedWorker:
         return 0 if run is None else run.position.offset
 
 
-def _deletions_of(folder: LogFolder, shard: int) -> Iterator[tuple[str, bytes]]:
-    """Who was deleted of a shard, as the log has it. Raises BrokerError."""
+def _deletions_of(folder: LogFolder, mark: str, shard: int) -> KnownDeletions:
+    """Who was deleted of a shard, as the log has it. Raises BrokerError, StoreIncompatible."""
+    return shard_deletions(_deletion_records(folder), shard, mark)
+
+
+def _deletion_records(folder: LogFolder) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of the log of deletions, as they came."""
     reader = PartitionReader(folder.partition("deletions", 0))
     try:
         place = reader.begin
         while entries := reader.read(place, DELETIONS_READ):
-            yield from shard_deletions(((entry.key, entry.value) for entry in entries), shard)
+            yield from ((entry.key, entry.value) for entry in entries)
             place = entries[-1].offset + 1
     finally:
         reader.close()

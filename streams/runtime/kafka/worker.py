@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -28,6 +28,7 @@ from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
 from streams.runtime.definitions import DefinitionsFollower, follow_definitions
+from streams.runtime.deletion_log import KnownDeletions, mark_of, shard_deletions
 from streams.runtime.kafka.learning import LearningService
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.past import KafkaPasts
@@ -40,7 +41,7 @@ from streams.runtime.past_status import StatusTeller
 from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Run
-from streams.runtime.shard_run import Ports, shard_deletions
+from streams.runtime.shard_run import Ports
 from streams.runtime.turns import take_turns_often
 from streams.runtime.worker_health import health, registry
 from streams.runtime.worker_stores import LedgerSource, WorkerJob, WorkerStores, words_about_names
@@ -77,11 +78,12 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
     `say` is told what an operator has to know at the start. Raises SettingsError, TopicsDiffer, BrokerError,
     StoreError, ModelError: with each, starting again is safe.
     """
+    key = ledger_key(job.place)
     require_topics(job.settings)
     get_ready(watcher)
     take_turns_often()
     with open_place(job.place) as url, follow_definitions(url, job.place.prefix, job.catalog) as wanted:
-        worker = Worker(job, url, wanted)
+        worker = Worker(job, url, key, wanted)
         if (words := words_about_names(wanted.catalog, job.settings.shards)) is not None:
             say(words)
         try:
@@ -92,9 +94,9 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
 
 
 class Worker:
-    """One worker process. `url`: of the store; `wanted` is followed as long as it runs."""
+    """One worker process. `url`: of the store; `key`: of who was deleted; `wanted` is followed as long as it runs."""
 
-    def __init__(self, job: WorkerJob, url: str, wanted: DefinitionsFollower) -> None:
+    def __init__(self, job: WorkerJob, url: str, key: bytes, wanted: DefinitionsFollower) -> None:
         self.job = job
         self.wanted = wanted
         self.settings = job.settings
@@ -105,7 +107,7 @@ class Worker:
             shards=job.settings.shards,
             learners=EXAMPLES_PARTITIONS,
             catalog=wanted.catalog,
-            ledger=LedgerSource(ledger_key(job.place, url), partial(_deletions_of, job.settings)),
+            ledger=LedgerSource(key, partial(_deletions_of, job.settings, mark_of(key))),
         )
         self.publisher: KafkaPublisher
         self._teller = StatusTeller(url, job.place.prefix)
@@ -214,9 +216,9 @@ class Worker:
         return self.stores.ports(self.publisher, self.publisher, learners=learners)
 
 
-def _deletions_of(settings: Settings, shard: int) -> Iterator[tuple[str, bytes]]:
-    """Who was deleted of a shard, as the log has it. Raises BrokerError."""
-    return shard_deletions(((r.key, r.value) for r in kafka_records(settings, "deletions")), shard)
+def _deletions_of(settings: Settings, mark: str, shard: int) -> KnownDeletions:
+    """Who was deleted of a shard, as the log has it. Raises BrokerError, StoreIncompatible."""
+    return shard_deletions(((r.key, r.value) for r in kafka_records(settings, "deletions")), shard, mark)
 
 
 def tell_left_errors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
