@@ -141,12 +141,13 @@ class RedisReader:
     def traces(self, user: str) -> list[str]:
         """Keys that hold the user, each with how often, of all that this Tideline has in the store.
 
-        Looks at every key: fields and members by their names, entries of streams and what is waiting by what they say.
+        Looks at every key: fields and members by their names, entries of streams, what is waiting and what was read of
+        the past by what they say.
         """
         found: list[str] = []
         for wire in self._nodes.primaries():
             for key in scanned_keys(wire, self._prefix):
-                times = times_in(wire, key, user)
+                times = times_in(wire, self._nodes, key, user)
                 if times:
                     found.append(f"{key.decode()}: {times}")
         return sorted(found)

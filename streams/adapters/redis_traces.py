@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from streams.adapters.redis_wire import Wire
 from streams.core.dead_letters import is_about
@@ -13,6 +15,14 @@ _SCAN: Final = 1_000
 _PAGE: Final = 500
 _OF_USERS: Final = re.compile(rb":(rows|remember|scores:.*|index:.*|members:.*)$")
 """Keys whose fields or members are users, and whose values name no other."""
+_PART_OF_PAST: Final = re.compile(rb"(.*:past:.+:)([0-9]+)")
+"""Keys of what was read of the log (`past_store.cut`); whoever is in it stands there as msgpack."""
+
+
+class _Asked(Protocol):
+    """All servers: each key is asked for where it is."""
+
+    def ask(self, verb: str, key: bytes, *rest: bytes | str | int) -> Any: ...
 
 
 def scanned_keys(wire: Wire, prefix: str) -> Iterator[bytes]:
@@ -27,21 +37,34 @@ def scanned_keys(wire: Wire, prefix: str) -> Iterator[bytes]:
             return
 
 
-def times_in(wire: Wire, key: bytes, user: str) -> int:
-    """How often a key names the user. Strings are counters and packed numbers, and name nobody."""
-    kind = wire.ask("TYPE", key)
+def times_in(wire: Wire, nodes: _Asked, key: bytes, user: str) -> int:
+    """How often a key on the server of `wire` names the user.
+
+    Strings are counters and packed numbers, and name nobody; but for those of the past.
+    """
+    kind, times = wire.ask("TYPE", key), 0
     if kind == b"stream":
-        return sum(is_about(data, user) for data in _stream_values(wire, key))
-    if kind == b"list":
-        return sum(is_about(data, user) for data in wire.ask("LRANGE", key, 0, -1))
-    if kind == b"set":
-        return int(wire.ask("SISMEMBER", key, user.encode()))
-    if kind == b"zset":
-        return int(wire.ask("ZSCORE", key, user.encode()) is not None)
-    if kind == b"hash":
-        named = int(wire.ask("HEXISTS", key, user.encode()))
-        return named if _OF_USERS.search(key) else named + sum(is_about(data, user) for data in _hash_values(wire, key))
-    return 0
+        times = sum(is_about(data, user) for data in _stream_values(wire, key))
+    elif kind == b"list":
+        times = sum(is_about(data, user) for data in wire.ask("LRANGE", key, 0, -1))
+    elif kind == b"set":
+        times = int(wire.ask("SISMEMBER", key, user.encode()))
+    elif kind == b"zset":
+        times = int(wire.ask("ZSCORE", key, user.encode()) is not None)
+    elif kind == b"hash":
+        times = int(wire.ask("HEXISTS", key, user.encode()))
+        if not _OF_USERS.search(key):
+            times += sum(is_about(data, user) for data in _hash_values(wire, key))
+    elif kind == b"string" and (part := _PART_OF_PAST.fullmatch(key)):
+        times = _times_in_part(nodes, part[1], int(part[2]), msgspec.msgpack.encode(user))
+    return times
+
+
+def _times_in_part(nodes: _Asked, base: bytes, number: int, text: bytes) -> int:
+    """How often the text begins in part `number`; its end may be in the next one, which another server may have."""
+    part = nodes.ask("GET", b"%b%d" % (base, number)) or b""
+    behind = nodes.ask("GETRANGE", b"%b%d" % (base, number + 1), 0, len(text) - 2) or b""
+    return int((part + behind).count(text))
 
 
 def _stream_values(wire: Wire, key: bytes) -> Iterator[bytes]:

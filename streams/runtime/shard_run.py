@@ -89,6 +89,8 @@ class Counts:
     loads: int = 0
     set_back: int = 0
     """Loads of a store that had gone back in time."""
+    deletions: int = 0
+    """Users who were deleted, whether or not anything was stored of them."""
     deletions_unreadable: int = 0
     """Records of the log of deletions that were passed over, for a store that was made anew."""
     refused_by: dict[str, int] = field(default_factory=dict)
@@ -510,6 +512,9 @@ class ShardRun:
             self._store(batch)
         self._note(batch, position)
         self.counts.refuse(letters)
+        self.counts.deletions += len(batch.deleted_users)
+        if batch.deleted_users:  # their exits are out: with one commit more they leave the outbox, however idle it is
+            self._commit(position)
 
     def _store(self, batch: CommitBatch) -> None:
         """One commit, told and published."""

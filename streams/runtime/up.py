@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from streams.adapters.log_folder import LOG_FOLDER
-from streams.runtime.ledger_key import ledger_key
-from streams.runtime.place import Place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.supervisor import Part, Supervisor
 from streams.runtime.up_parts import ApiPart, DeliverPart, KafkaPart, StorePart, UpJob, WorkerPart
@@ -26,8 +24,6 @@ def run_up(
     Raises what a first start raises: BrokerError, StoreError, ModelError, TopicsDiffer, each with what to do.
     """
     get_ready(watcher)
-    if job.with_kafka and job.settings.deletion_key is None:
-        ledger_key(Place(job.data_dir))  # made, for worker and API: with the store's address alone they would refuse
     store, kafka = StorePart(job.data_dir), KafkaPart(job, say) if job.with_kafka else None
     worker, api = WorkerPart(job, store, kafka), ApiPart(job, store, kafka)
     services = (worker, api, DeliverPart(job, store, kafka))

@@ -19,6 +19,8 @@ from streams.adapters.kafka_server import EmbeddedKafka
 from streams.adapters.kafka_topics import require_topics
 from streams.adapters.owned_process import OwnedProcess
 from streams.adapters.valkey_server import EmbeddedValkey
+from streams.runtime.ledger_key import ledger_key
+from streams.runtime.place import Place
 
 _STOP_S: Final = 30.0
 _START_S: Final = 120.0
@@ -76,11 +78,17 @@ class KafkaPart:
 
     def __init__(self, job: UpJob, say: Callable[[str], None]) -> None:
         self._settings = job.settings
+        self._data_dir = job.data_dir
         self._server = EmbeddedKafka(job.data_dir / "kafka", cache_dir=job.cache_dir, port=job.kafka_port, say=say)
         self.address = ""
 
     def start(self, stopping: threading.Event) -> None:
-        """See `Part`; topics that are missing are made. Kafka itself takes some seconds, which are waited for."""
+        """See `Part`; topics that are missing are made. Kafka itself takes some seconds, which are waited for.
+
+        So is the key of who was deleted: worker and API get the store's address, and would refuse without it.
+        """
+        if self._settings.deletion_key is None:
+            ledger_key(Place(self._data_dir))
         self.address = self._server.start()
         if stopping.is_set():
             return

@@ -73,6 +73,8 @@ _COUNTERS = {
     "tideline_transitions": ("Transitions that were published.", "transitions"),
     "tideline_chunks": ("Chunks of labelled examples that were sent to learners.", "chunks"),
     "tideline_shard_loads": ("How often the state of a shard was loaded from the store.", "loads"),
+    "tideline_deletions": ("Users who were deleted, whether or not anything was stored of them.", "deletions"),
+    "tideline_deletions_unreadable": ("Records of the log of deletions that were passed over.", "deletions_unreadable"),
     "tideline_store_set_backs": ("How often the store was found to have gone back in time.", "set_back"),
 }
 

@@ -236,6 +236,29 @@ def test_a_store_takes_the_names_of_a_later_start(world: World) -> None:
     world.open().prepare(2, replace(IDENTITY, predictions=("another",), segments=()))
 
 
+def test_the_secret_of_the_ledger_is_for_good_once_it_is_known(world: World) -> None:
+    store = prepared(world)  # a run that has deleted nobody knows none yet
+    store.commit(taken(store), full_batch(), None)
+    world.open().prepare(2, replace(IDENTITY, ledger="aa"))
+    prepared(world)
+    for goes_on in (False, True):
+        with pytest.raises(StoreIncompatible, match="ledger"):
+            world.open().prepare(2, replace(IDENTITY, ledger="bb", goes_on=goes_on))
+    again = world.open()
+    again.prepare(2, replace(IDENTITY, catalog="other", ledger="aa", goes_on=True))
+    again.commit(taken(again), full_batch(2), None)
+    with pytest.raises(StoreIncompatible, match="ledger"):
+        world.open().prepare(2, replace(IDENTITY, catalog="other", ledger="bb"))
+
+
+def test_another_secret_of_a_store_in_redis_is_refused_with_what_to_do(redis_world: RedisWorld) -> None:
+    store = redis_world.open()
+    store.prepare(2, replace(IDENTITY, ledger="aa"))
+    store.commit(taken(store), full_batch(), None)
+    with pytest.raises(StoreIncompatible, match=r"ledger aa, not bb\. .*TIDELINE_DELETION_KEY.*set the first one"):
+        redis_world.open().prepare(2, replace(IDENTITY, ledger="bb", goes_on=True))
+
+
 @pytest.mark.parametrize("shard", [-1, 2])
 def test_only_prepared_shards_can_be_claimed(world: World, shard: int) -> None:
     with pytest.raises(StoreIncompatible):

@@ -116,6 +116,7 @@ class KafkaWorld:
         """Settings for it, with topics and a group that nobody else has."""
         own = f"t{secrets.token_hex(4)}."
         found = {"kafka_bootstrap_servers": self.bootstrap, "kafka_topic_prefix": own, "kafka_group": own}
+        found["deletion_key"] = own * 4
         return load_settings(**found | others)
 
     def listener(self, name: str) -> str:

@@ -27,9 +27,10 @@ from streams.runtime.learner_run import LearnerRun
 from streams.runtime.place import Place
 from streams.runtime.records import Record
 from streams.runtime.shard_run import ShardRun
-from streams.runtime.worker_stores import WorkerStores
+from streams.runtime.worker_stores import LedgerSource, WorkerStores
 
 SHARDS = 3
+LEDGER_KEY = b"secret of who was deleted"
 USERS = 300
 START_S = datetime(2024, 3, 1, tzinfo=UTC).timestamp()
 DAYS = 30
@@ -77,7 +78,8 @@ class ServiceWorld:
         self._chunks: list[Record] = []
         self._learned = 0
         self._numbers = count(1)
-        self._stores = WorkerStores(url, Place(data_dir, url, "tl"), CATALOG, shards=SHARDS, learners=1)
+        ledger, place = LedgerSource(LEDGER_KEY), Place(data_dir, url, "tl")
+        self._stores = WorkerStores(url, place, CATALOG, shards=SHARDS, learners=1, ledger=ledger)
         self._stores.check()
         self.sinks = [
             LogSink(folder, PartitionWriter(folder))

@@ -79,7 +79,9 @@ def valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
 
 @pytest.fixture
 def world(kafka: EmbeddedKafka, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[WorkerWorld]:
-    settings = load_settings(kafka_bootstrap_servers=kafka.bootstrap, redis_url=valkey.url, shards=SHARDS)
+    settings = load_settings(
+        kafka_bootstrap_servers=kafka.bootstrap, redis_url=valkey.url, shards=SHARDS, deletion_key="k" * 32
+    )
     world = WorkerWorld(settings, tmp_path)
     world.make_topics()
     yield world

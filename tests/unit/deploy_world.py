@@ -17,7 +17,7 @@ import dockerfile
 
 from tests.conftest import ROOT
 
-PASSWORDS = {"VALKEY_PASSWORD": "sesame", "GRAFANA_PASSWORD": "dashboards"}
+PASSWORDS = {"VALKEY_PASSWORD": "sesame", "GRAFANA_PASSWORD": "dashboards", "TIDELINE_DELETION_KEY": "d" * 32}
 """What has to be set before anything starts."""
 
 WORKER_PORT, API_PORT = 6066, 8080

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from config.errors import StoreError
+from config.errors import SettingsError, StoreError, StoreIncompatible
 from config.loader import loads
 from streams.adapters.memory_sinks import ListSink
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.api.segment_calls import Arrival, take_batch
 from streams.commit import Patience
 from streams.core.dead_letters import is_about
-from streams.core.ledger import ledger_name
+from streams.core.ledger import Deleted, ledger_name
 from streams.ports import Identity, Message
+from streams.runtime.deletion_log import KnownDeletions, mark_of, shard_deletions
 from streams.runtime.ledger_key import KEY_FILE, ledger_key
 from streams.runtime.place import Place
 from streams.runtime.records import Record
-from streams.runtime.shard_run import Ports, ShardRun, shard_deletions
+from streams.runtime.shard_run import Ports, ShardRun
 
 START_S = 1_704_067_200.0
 KEY = b"k" * 32
@@ -67,8 +69,9 @@ class World:
         store = MemoryStore(self.server)
         store.prepare(1, Identity(catalog="c"))
 
-        def deletions(shard: int) -> Iterable[tuple[str, bytes]]:
-            return shard_deletions(((m.key.encode(), m.data) for m in self.courier.of("deletions")), shard)
+        def deletions(shard: int) -> KnownDeletions:
+            records = ((m.key.encode(), m.data) for m in self.courier.of("deletions"))
+            return shard_deletions(records, shard, mark_of(key))
 
         ports = Ports(
             store,
@@ -112,8 +115,11 @@ def test_exits_go_out_and_the_store_holds_a_hash_and_nothing_else() -> None:
     assert [json.loads(data)["reason"] for data in stored.dead_letters] == ["deleted_user"]
     assert world.run.counts.refused_by["deleted_user"] == 1
     (message,) = world.courier.of("deletions")
-    assert message.key == f"0:{ledger_name(KEY, 'ann')}"
+    assert message.key == f"0:{mark_of(KEY)}:{ledger_name(KEY, 'ann')}"
     assert world.run.users == 1
+    assert world.run.counts.deletions == 1
+    assert stored.outbox == []  # not even the exit waits there for a commit that may not come for long
+    assert stored.messages == []
 
 
 def test_a_store_that_was_made_anew_brings_nobody_back_without_the_record() -> None:
@@ -128,6 +134,41 @@ def test_a_store_that_was_made_anew_brings_nobody_back_without_the_record() -> N
     assert sorted(world.server.shards[0].rows) == ["ann", "bob"]
     ids = [event["id"] for event in world.told]
     assert len(ids) == len(set(ids))
+
+
+def test_a_store_that_was_made_anew_with_another_key_is_refused_and_with_the_first_one_goes_on() -> None:
+    world = World()
+    world.take(visit("ann", 0.0, 1), record("delete", "ann", 3.0, 2))
+    world.server = MemoryServer()
+    with pytest.raises(StoreIncompatible, match=r"another TIDELINE_DELETION_KEY.*Set the first one"):
+        world.start(b"x" * 32)
+    world.start()
+    world.take(visit("ann", 1.0, 3))
+    assert world.server.shards[0].rows == {}
+
+
+def test_records_of_the_log_of_deletions_that_nobody_can_read_stop_nothing() -> None:
+    world = World()
+    world.take(visit("ann", 0.0, 1), record("delete", "ann", 3.0, 2))
+    (good,) = world.courier.of("deletions")
+    bad = [("", good.data), ("0:ab", good.data), (good.key, b"short"), (good.key + "x", good.data), ("\xe9", b"?")]
+    infinite = Deleted(math.inf, 1.0, 1).to_bytes()
+    world.courier.sent += [Message("deletions", key, data) for key, data in [*bad, (good.key, infinite)]]
+    world.server = MemoryServer()
+    run = world.start()
+    assert run.counts.deletions_unreadable == 6
+    world.take(visit("ann", 1.0, 3))
+    assert world.server.shards[0].rows == {}
+
+
+def test_of_a_user_who_is_in_the_log_several_times_all_is_known_in_any_order() -> None:
+    key = f"0:{mark_of(KEY)}:{ledger_name(KEY, 'ann')}".encode()
+    other = f"1:{mark_of(b'x' * 32)}:{ledger_name(KEY, 'ann')}".encode()
+    first, second = Deleted(1.0, 5.0, 1), Deleted(3.0, 4.0, 2)
+    for records in ([first, second], [second, first]):
+        log = [(key, one.to_bytes()) for one in records]
+        found = shard_deletions([*log, (key, None), (None, b""), (other, first.to_bytes())], 0, mark_of(KEY))
+        assert found == KnownDeletions(((ledger_name(KEY, "ann"), Deleted(3.0, 5.0, 2).to_bytes()),), 0)
 
 
 def test_a_deletion_that_is_sent_again_does_not_end_the_life_after_it() -> None:
@@ -149,16 +190,21 @@ def test_a_key_of_the_ingest_role_cannot_delete() -> None:
 
 def test_the_key_is_made_once_for_its_owner_alone_and_kept(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    key = ledger_key(place, "")
+    key = ledger_key(place)
     path = tmp_path / KEY_FILE
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert ledger_key(place, "") == key
+    assert ledger_key(place) == key
     assert list(tmp_path.iterdir()) == [path]
-    other = ledger_key(Place(tmp_path, deletion_secret="x" * 32), "")
+    other = ledger_key(Place(tmp_path, deletion_secret="x" * 32))
     assert len({key, other}) == 2
+    elsewhere = Place(tmp_path / "none", url="redis://store:6379/0")
+    with pytest.raises(SettingsError, match=r"TIDELINE_DELETION_KEY is not set.*openssl rand -hex 32"):
+        ledger_key(elsewhere)
+    assert not elsewhere.data_dir.exists()
+    assert ledger_key(Place(tmp_path, url="redis://store:6379/0")) == key  # as `tideline up --kafka` has it
     path.write_text("short")
     with pytest.raises(StoreError, match="is no key"):
-        ledger_key(place, "")
+        ledger_key(place)
 
 
 @pytest.mark.parametrize(

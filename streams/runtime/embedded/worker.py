@@ -25,6 +25,7 @@ from streams.adapters.log_folder import LOG_FOLDER, SINGLE, LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.adapters.log_writer import SEGMENT_BYTES, PartitionWriter
 from streams.adapters.memory_sinks import NullSink
+from streams.runtime.aof_rewriting import rewrite_after_deletions
 from streams.runtime.definitions import DefinitionsFollower, follow_definitions
 from streams.runtime.deletion_log import KnownDeletions, mark_of, shard_deletions
 from streams.runtime.embedded.models import ModelsFollower
@@ -232,14 +233,16 @@ class EmbeddedWorker:
             loop.add_signal_handler(number, stopping.set)
         views = await self._show()
         tasks: list[asyncio.Future[None]] = [asyncio.wrap_future(future) for future in self._start()]
-        tasks += [asyncio.create_task(self._trim_now_and_then()), asyncio.create_task(_until_set(stopping))]
+        rewriting = rewrite_after_deletions(self.job.place, self._shard_runs)
+        own = [asyncio.create_task(each) for each in (self._trim_now_and_then(), rewriting, _until_set(stopping))]
+        tasks += own
         try:
             at = f"http://{self.job.settings.web_host}:{self.job.settings.web_port}"
             say(f"Working. {at}/readyz says when all is caught up.")
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stop()
-            for task in tasks[-2:]:
+            for task in own:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             await views.cleanup()

@@ -27,6 +27,7 @@ from streams.adapters.event_history import kafka_records
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
+from streams.runtime.aof_rewriting import rewrite_after_deletions
 from streams.runtime.definitions import DefinitionsFollower, follow_definitions
 from streams.runtime.deletion_log import KnownDeletions, mark_of, shard_deletions
 from streams.runtime.kafka.learning import LearningService
@@ -147,6 +148,7 @@ class Worker:
         for service in self.services:
             service.on_failure = note_failure
         freezing = asyncio.create_task(self._freeze())
+        rewriting = asyncio.create_task(rewrite_after_deletions(self.job.place, self._shard_runs))
         for looking in (self.wanted.start(self.models.use), self.pasts.start()):
             following = asyncio.wrap_future(looking)
             following.add_done_callback(lambda done: note_failure(error) if (error := done.exception()) else None)
@@ -160,6 +162,7 @@ class Worker:
             note_failure(error)
         finally:
             freezing.cancel()
+            rewriting.cancel()
             self.wanted.stop()
             self.pasts.stop()
             await self._stop(app)
