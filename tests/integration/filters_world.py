@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,7 +78,10 @@ def definition(id_: str, filter_: Mapping[str, Any], **more: Any) -> dict[str, A
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """What every user did, as the partitions of a log say it: each message once, in the order of arrival."""
+    """What every user did, as the partitions of a log say it: each message once, in the order of arrival.
+
+    A user who was deleted has no history, until something later than that comes.
+    """
 
     of: Mapping[str, Sequence[Event]]
 
@@ -85,6 +89,7 @@ class Histories:
     def read(cls, log: Sequence[Sequence[Logged]]) -> Histories:
         """From all records of the topic of events."""
         decoder, found, seen = SegmentDecoder(loads(CATALOG)), dict[str, list[Event]](), set[tuple[int, int]]()
+        gone_until_s: dict[str, float] = {}
         for shard, records in enumerate(log):
             for record in records:
                 place = place_hash(id_hash(f"events-{shard}"), record.offset)
@@ -92,8 +97,14 @@ class Histories:
                 if not isinstance(event, Event) or (shard, event.message_hash) in seen:
                     continue
                 assert event.time_s <= record.time_s, "none is of the future"
+                if event.time_s <= gone_until_s.get(event.user, -math.inf):
+                    continue  # refused before all else
                 seen.add((shard, event.message_hash))
-                found.setdefault(event.user, []).append(event)
+                if event.deletes:
+                    own = [one.time_s for one in found.pop(event.user, ())]
+                    gone_until_s[event.user] = max([event.time_s, *own])
+                else:
+                    found.setdefault(event.user, []).append(event)
         return cls(found)
 
     def members(
@@ -139,6 +150,15 @@ def ticks(shards: int, at_s: float) -> list[Sent]:
         }
         found.append((user, msgspec.json.encode(body)))
     return found
+
+
+def deletions(users: Iterable[str], at_s: float) -> list[Sent]:
+    """Each of them is deleted at this time."""
+    when = datetime.fromtimestamp(at_s, UTC).isoformat()
+    bodies = {
+        user: {"type": "delete", "userId": user, "messageId": f"gone-{user}", "timestamp": when} for user in users
+    }
+    return [(user, msgspec.json.encode(body)) for user, body in bodies.items()]
 
 
 def behind(records: Sequence[Sent], at_s: float) -> list[Sent]:

@@ -1,4 +1,4 @@
-"""Filters over a running service equal brute force over its log: as events come, windows pass, and edits are made.
+"""Filters over a running service equal brute force over its log: events come, windows pass, users go, edits are made.
 
 One table of filters, on the embedded runtime and on a real Kafka with three workers.
 """
@@ -24,6 +24,7 @@ from tests.integration.filters_world import (
     Histories,
     behind,
     definition,
+    deletions,
     parsed,
     ticks,
 )
@@ -141,6 +142,9 @@ def test_every_filter_holds_for_whom_the_whole_log_says(service: Service) -> Non
     at_s = check(service, current, "made", quiet_s=0.0)
     service.send(behind(traffic[first:second], at_s + AHEAD_S))
     at_s = check(service, current, "as events come", quiet_s=0.0)
+    gone = sorted(members(service, "lately"))[::3] + sorted(members(service, "never"))[::9]
+    service.send(deletions(gone, at_s + AHEAD_S))
+    at_s = check(service, current, "some are deleted, of whom some come back later", quiet_s=0.0)
     define_all(service, {id_: definition(id_, filter_) for id_, filter_ in EDITS.items()})
     current |= EDITS
     service.send(behind(traffic[second:], at_s + AHEAD_S))
@@ -198,6 +202,7 @@ def check_transitions(service: Service, ids: Sequence[str]) -> None:
         ("live", True),
         ("live", False),
         ("decay", True),
+        ("deleted", False),
         ("decay", False),
         ("definition_change", True),
         ("definition_change", False),
