@@ -290,9 +290,13 @@ class Client:
         """Delete a user for good; `deletion` tells when it is done."""
         return dict(self._change("deleteUser", {"user_id": user_id}, None).data)
 
-    def deletion(self, user_id: str) -> dict[str, Any]:
-        """When the user was deleted. Raises ApiError (404) where that is not known."""
-        return dict(self.call("getDeletion", {"user_id": user_id}))
+    def deletion(self, user_id: str, asked_at: str | None = None) -> dict[str, Any]:
+        """When the user was deleted; with the `asked_at` of a request, once that one is done.
+
+        Raises ApiError (404) where that is not known.
+        """
+        query = {} if asked_at is None else {"asked_at": asked_at}
+        return dict(self.call("getDeletion", {"user_id": user_id}, query))
 
     def segments(self) -> list[dict[str, Any]]:
         """All segments, with their sizes."""

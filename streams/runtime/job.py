@@ -186,7 +186,7 @@ def _run(job: Job, url: str, log: FileLog, remembered_ids: int, watcher: Watcher
             codec=job.codec,
             about=about,
             watcher=watcher,
-            ledger_key=lambda: ledger_key(job.place),
+            ledger_key=lambda: ledger_key(job.place, has_log=True),
         )
         return replay.run()
 

@@ -22,7 +22,7 @@ _NEEDED: Final = (
 
 
 def ledger_key(place: Place, *, has_log: bool = False) -> bytes:
-    """The key, of KEY_BYTES. `has_log`: the data directory holds the log of events.
+    """The key, of KEY_BYTES. `has_log`: the log of events is in the data directory, or files are replayed by it.
 
     Without a setting it is the file in the data directory. That is made where log or store are in that directory: it
     outlives both. Where both are elsewhere nobody makes a key of his own: workers on other machines would have others,
