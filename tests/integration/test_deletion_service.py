@@ -52,7 +52,7 @@ def work(world: ServiceWorld, api: ApiWorld) -> None:
 
 def test_a_member_is_deleted_and_leaves_nothing(world: ServiceWorld, api: ApiWorld) -> None:
     with closing(RedisReader(world.url)) as reader:
-        user = next(reader.members("week"))
+        user = next(one for one in reader.members("week") if one.startswith("user-"))
         assert reader.traces(user)
         answer = ask(api, "DELETE", f"/v1/users/{user}")
         assert answer.status_code == 202, answer.text
@@ -83,14 +83,14 @@ def test_a_member_is_deleted_and_leaves_nothing(world: ServiceWorld, api: ApiWor
 def test_whom_an_api_with_a_fast_clock_has_deleted_another_api_deletes_again(
     world: ServiceWorld, api: ApiWorld
 ) -> None:
-    api.now_s = 3_600.0
-    fast = ask(api, "DELETE", "/v1/users/twice").json()
-    assert "asked_at" in fast, fast
-    work(world, api)
+    ahead = ApiWorld(store_url=world.url, ledger_key=LEDGER_KEY)
+    ahead.now_s = 3_600.0
+    fast = ask(ahead, "DELETE", "/v1/users/twice").json()
+    work(world, ahead)
+    ahead.stored.close()
     came = {"type": "track", "event": "View", "userId": "twice", "timestamp": "2026-05-28T21:30:00Z", "messageId": "tw"}
     world.take([came])
-    api.now_s = 120.0
-    slow = ask(api, "DELETE", "/v1/users/twice").json()
+    slow = ask(api, "DELETE", "/v1/users/twice", key="of-its-own").json()
     assert (fast["asked_at"], slow["asked_at"]) == ("2026-05-28T21:26:40.000Z", "2026-05-28T21:26:40.001Z")
     assert ask(api, "GET", fast["status_url"], Role.READ).json()["is_back"]
     assert ask(api, "GET", slow["status_url"], Role.READ).status_code == 404

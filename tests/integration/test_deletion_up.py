@@ -185,7 +185,7 @@ def test_who_is_deleted_is_gone_through_restart_and_rebuild_and_comes_back_as_so
         assert not [t for t in anew if t.data["user_id"] == "bob"]
         events = {one["name"]: one["total"] for one in service.client.user("ann")["events"]}
         assert events == {"Product Viewed": 1, "Order Completed": 1}
-    assert len({t.id for t in service.told()}) == len(service.told())
+        assert len({t.id for t in service.told()}) == len(service.told())
 
 
 def delete_both(service: Service) -> None:
