@@ -40,7 +40,7 @@ def deletion_key(shard: int, mark: str, name: str) -> str:
 
 
 def shard_deletions(records: Iterable[tuple[bytes | None, bytes | None]], shard: int, mark: str) -> KnownDeletions:
-    """From keys and values of all records of the log. Records without a value say nothing.
+    """From keys and values of all records of the log; one without a value says that the user is forgotten.
 
     Raises StoreIncompatible where a record of the shard was made under another secret: nobody in it could be known
     again. A record that cannot be read stops nothing: it is logged and counted.
@@ -48,10 +48,11 @@ def shard_deletions(records: Iterable[tuple[bytes | None, bytes | None]], shard:
     known: dict[str, Deleted] = {}
     unreadable = 0
     for key, value in records:
-        if not value:
-            continue
         found = None if key is None else _KEY.fullmatch(key)
-        if found is None or not _is_readable(bytes(value)):
+        if found is not None and not value:
+            if int(found[1]) == shard:
+                known.pop(found[3].decode(), None)
+        elif found is None or not _is_readable(bytes(value or b"")):
             unreadable += 1
         elif int(found[1]) == shard:
             if found[2].decode() != mark:

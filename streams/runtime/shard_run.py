@@ -31,7 +31,7 @@ from streams.core.questions import questions_of
 from streams.core.redefine import Past, redefined
 from streams.core.saving import Saver
 from streams.core.shard import Shard, Stop
-from streams.core.state import USERS
+from streams.core.state import N_DELETIONS_SKIPPED, USERS
 from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Replaced, Sink, Store
 from streams.runtime.about import about_blobs
 from streams.runtime.definitions import FixedCatalog, Wanted
@@ -180,6 +180,11 @@ class ShardRun:
     def users(self) -> int:
         """How many the shard holds."""
         return int(self.shard.si[USERS])
+
+    @property
+    def deletions_skipped(self) -> int:
+        """Deletions that were no later than one that was done, since the store was made."""
+        return int(self.shard.si[N_DELETIONS_SKIPPED])
 
     def assign(self, witness: Witness | None = None) -> Position:
         """Take the shard: a new epoch, the state of the last commit, and what the outbox still held published.
@@ -506,7 +511,8 @@ class ShardRun:
         batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
         mark = mark_of(ports.ledger_key)
         batch.messages += [
-            Message("deletions", deletion_key(self.number, mark, name), data) for name, data in batch.deleted if data
+            Message("deletions", deletion_key(self.number, mark, name), data or b"")  # without data it is forgotten
+            for name, data in batch.deleted
         ]
         with ports.turn.given_up():
             self._store(batch)

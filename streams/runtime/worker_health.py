@@ -104,13 +104,18 @@ class _WorkerCollector(Collector):
         yield letters
         lag = GaugeMetricFamily("tideline_lag_records", "Records that are still to be read.", labels=_BY_PARTITION)
         users = GaugeMetricFamily("tideline_users", "Users of a shard.", labels=_BY_PARTITION)
+        skipped = CounterMetricFamily(
+            "tideline_deletions_skipped", "Deletions that are no later than one that was done.", labels=_BY_PARTITION
+        )
         for number, partition in sorted(self._scoring.partitions.items()):
             lag.add_metric([str(number)], partition.lag)
             shard = partition.run
-            if isinstance(shard, ShardRun) and (count := _users(shard)) is not None:
-                users.add_metric([str(number)], count)
+            if isinstance(shard, ShardRun) and (counts := _counts(shard)) is not None:
+                users.add_metric([str(number)], counts[0])
+                skipped.add_metric([str(number)], counts[1])
         yield lag
         yield users
+        yield skipped
         behind = GaugeMetricFamily(
             "tideline_learner_lag_chunks", "Chunks that are still to be learned.", labels=_BY_PARTITION
         )
@@ -129,9 +134,12 @@ class _WorkerCollector(Collector):
         yield refused
 
 
-def _users(shard: ShardRun) -> int | None:
-    """None where nothing is loaded; its own thread may drop it at any time, also while it is looked at here."""
+def _counts(shard: ShardRun) -> tuple[int, int] | None:
+    """Users, and deletions that were skipped since the store was made.
+
+    None where nothing is loaded; its own thread may drop it at any time, also while it is looked at here.
+    """
     try:
-        return shard.users
+        return shard.users, shard.deletions_skipped
     except RuntimeError:
         return None

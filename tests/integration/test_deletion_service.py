@@ -54,7 +54,7 @@ def test_a_member_is_deleted_and_leaves_nothing(world: ServiceWorld, api: ApiWor
     with closing(RedisReader(world.url)) as reader:
         user = next(one for one in reader.members("week") if one.startswith("user-"))
         assert reader.traces(user)
-        answer = ask(api, "DELETE", f"/v1/users/{user}")
+        answer = ask(api, "DELETE", f"/v1/users/{user}", key="member")
         assert answer.status_code == 202, answer.text
         asked = answer.json()
         assert asked["status_url"] == f"/v1/deletions/{user}?asked_at=2026-05-28T20:26:40.000Z"
@@ -85,7 +85,7 @@ def test_whom_an_api_with_a_fast_clock_has_deleted_another_api_deletes_again(
 ) -> None:
     ahead = ApiWorld(store_url=world.url, ledger_key=LEDGER_KEY)
     ahead.now_s = 3_600.0
-    fast = ask(ahead, "DELETE", "/v1/users/twice").json()
+    fast = ask(ahead, "DELETE", "/v1/users/twice", key="fast").json()
     work(world, ahead)
     ahead.stored.close()
     came = {"type": "track", "event": "View", "userId": "twice", "timestamp": "2026-05-28T21:30:00Z", "messageId": "tw"}

@@ -167,8 +167,9 @@ def test_of_a_user_who_is_in_the_log_several_times_all_is_known_in_any_order() -
     first, second = Deleted(1.0, 5.0, 1), Deleted(3.0, 4.0, 2)
     for records in ([first, second], [second, first]):
         log = [(key, one.to_bytes()) for one in records]
-        found = shard_deletions([*log, (key, None), (None, b""), (other, first.to_bytes())], 0, mark_of(KEY))
+        found = shard_deletions([(key, None), *log, (other, first.to_bytes())], 0, mark_of(KEY))
         assert found == KnownDeletions(((ledger_name(KEY, "ann"), Deleted(3.0, 5.0, 2).to_bytes()),), 0)
+        assert shard_deletions([*log, (key, b"")], 0, mark_of(KEY)) == KnownDeletions(), "forgotten"
 
 
 def test_a_deletion_that_is_sent_again_does_not_end_the_life_after_it() -> None:

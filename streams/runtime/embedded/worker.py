@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -313,10 +313,11 @@ class EmbeddedWorker:
 
 def _deletions_of(folder: LogFolder, mark: str, shard: int) -> KnownDeletions:
     """Who was deleted of a shard, as the log has it. Raises BrokerError, StoreIncompatible."""
-    return shard_deletions(_deletion_records(folder), shard, mark)
+    with closing(_deletion_records(folder)) as records:
+        return shard_deletions(records, shard, mark)
 
 
-def _deletion_records(folder: LogFolder) -> Iterator[tuple[bytes, bytes]]:
+def _deletion_records(folder: LogFolder) -> Generator[tuple[bytes, bytes], None, None]:
     """Keys and values of the log of deletions, as they came."""
     reader = PartitionReader(folder.partition("deletions", 0))
     try:

@@ -12,7 +12,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -221,7 +221,8 @@ class Worker:
 
 def _deletions_of(settings: Settings, mark: str, shard: int) -> KnownDeletions:
     """Who was deleted of a shard, as the log has it. Raises BrokerError, StoreIncompatible."""
-    return shard_deletions(((r.key, r.value) for r in kafka_records(settings, "deletions")), shard, mark)
+    with closing(kafka_records(settings, "deletions")) as records:  # its client would keep the process from ending
+        return shard_deletions(((record.key, record.value) for record in records), shard, mark)
 
 
 def tell_left_errors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
