@@ -233,6 +233,7 @@ class ShardRun:
                 self.counts.deletions_unreadable += found.unreadable
                 for name, data in found.known:
                     shard.ledger.merge(name, data)
+                shard.ledger.trim()  # before anything is taken: the log may have more than there is room for
             if loaded.blobs:
                 saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered, loaded.deleted)
             self.since = Since.of(loaded.blobs)
@@ -513,6 +514,7 @@ class ShardRun:
         batch.messages += [
             Message("deletions", deletion_key(self.number, mark, name), data or b"")  # without data it is forgotten
             for name, data in batch.deleted
+            if name not in batch.merged
         ]
         with ports.turn.given_up():
             self._store(batch)

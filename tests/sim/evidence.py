@@ -112,6 +112,7 @@ class Expected:
     accepted: list[int]
     """Hashes, in the order of the log."""
     duplicates: int
+    """Also deletions that are no later than one that was done."""
     dead: dict[int, str]
     """Offset -> the reason, "" for any."""
     deletions: list[tuple[int, str]] = field(default_factory=list)

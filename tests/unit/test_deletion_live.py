@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from config.catalog import Catalog
 from config.errors import SettingsError, StoreError, StoreIncompatible
 from config.loader import loads
 from streams.adapters.memory_sinks import ListSink
@@ -27,6 +28,7 @@ from streams.runtime.ledger_key import KEY_FILE, ledger_key
 from streams.runtime.place import Place
 from streams.runtime.records import Record
 from streams.runtime.shard_run import Ports, ShardRun
+from tests.property.strategies import tighten
 
 START_S = 1_704_067_200.0
 KEY = b"k" * 32
@@ -61,7 +63,8 @@ class Courier:
 class World:
     """One shard; its log and what it says outlive its store."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalog: Catalog = CATALOG) -> None:
+        self.catalog = catalog
         self.server, self.sink, self.courier = MemoryServer(), ListSink(), Courier()
         self.run = self.start()
 
@@ -82,7 +85,7 @@ class World:
             ledger_key=key,
             deletions=deletions,
         )
-        self.run = ShardRun(CATALOG, ports, shard=0, shards=1, source="events-0")
+        self.run = ShardRun(self.catalog, ports, shard=0, shards=1, source="events-0")
         self.run.assign()
         return self.run
 
@@ -130,10 +133,29 @@ def test_a_store_that_was_made_anew_brings_nobody_back_without_the_record() -> N
     world.take(visit("ann", 1.0, 3), visit("bob", 1.0, 4))
     assert list(world.server.shards[0].rows) == ["bob"]
     assert list(world.server.shards[0].deleted) == [ledger_name(KEY, "ann")]
+    assert len(world.courier.of("deletions")) == 1, "the log has said it, and is not told again"
     world.take(visit("ann", 10.0, 5))
     assert sorted(world.server.shards[0].rows) == ["ann", "bob"]
     ids = [event["id"] for event in world.told]
     assert len(ids) == len(set(ids))
+
+
+def test_the_log_forgets_whom_the_ledger_forgets_and_a_new_store_keeps_the_bound() -> None:
+    world = World(tighten(CATALOG, deleted_users=1))
+    world.take(record("delete", "ann", 3.0, 1), record("delete", "bob", 4.0, 2))
+    world.take(visit("cem", 4_000.0, 3))
+    names = {user: f"0:{mark_of(KEY)}:{ledger_name(KEY, user)}" for user in ("ann", "bob")}
+    assert [(m.key, bool(m.data)) for m in world.courier.of("deletions")] == [
+        (names["ann"], True),
+        (names["bob"], True),
+        (names["ann"], False),
+    ]
+    world.courier.sent.append(Message("deletions", names["ann"], Deleted(1.0, 1.0, 0).to_bytes()))
+    world.server = MemoryServer()
+    world.start()
+    world.take(visit("dan", 4_001.0, 4))
+    assert list(world.server.shards[0].deleted) == [ledger_name(KEY, "bob")]
+    assert (world.courier.of("deletions")[-1].key, world.courier.of("deletions")[-1].data) == (names["ann"], b"")
 
 
 def test_a_store_that_was_made_anew_with_another_key_is_refused_and_with_the_first_one_goes_on() -> None:
