@@ -10,6 +10,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import cached_property
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +24,7 @@ _ID_FIELDS: Final = ("userId", "anonymousId", "user")
 _BYTE: Final = rb"[^\s,;:\"'{}\[\]()<>=&|/\\]"
 """What an id may stand beside in text that is no JSON and still be another one."""
 _WORDS: Final = re.compile(_BYTE + rb"+")
+MOST_WORDS: Final = 64
 _ESCAPE: Final = re.compile(rb"\\u[0-9a-fA-F]{4}")
 
 
@@ -45,7 +48,7 @@ class Named:
     def __init__(self, users: Iterable[str], fields: Iterable[str] = ()) -> None:
         self.users = frozenset(users)
         self._paths = [field.split(".") for field in fields]
-        self._by_word = _by_rarest_word(self.users)
+        self._alone: dict[bytes, re.Pattern[bytes]] = {}
 
     def in_record(self, raw: bytes) -> frozenset[str]:
         """Who the bytes of a record are about.
@@ -59,8 +62,7 @@ class Named:
             value = msgspec.json.decode(raw)
         except (msgspec.DecodeError, RecursionError):
             return self._in_text(raw)
-        ids = {_text_of(_at(value, path)) for path in self._paths} - {""}
-        return self.users & (ids or set(_texts(value)))
+        return self.users & (_ids(value, self._paths) or set(_texts(value)))
 
     def in_letter(self, letter: bytes) -> frozenset[str]:
         """Who a dead letter as it is stored (`BadEvent.to_json`) is about."""
@@ -74,7 +76,28 @@ class Named:
     def _in_text(self, raw: bytes) -> frozenset[str]:
         text = _ESCAPE.sub(lambda found: found[0].lower(), raw)
         words = {b"", *_WORDS.findall(text)} & self._by_word.keys()
-        return frozenset(user for word in words for alone, user in self._by_word[word] if alone.search(text))
+        return frozenset(
+            user for word in words for spelling, user in self._by_word[word] if self._stands(spelling, text)
+        )
+
+    @cached_property
+    def _by_word(self) -> dict[bytes, list[tuple[bytes, str]]]:
+        return _by_rarest_word(self.users)
+
+    def _stands(self, spelling: bytes, text: bytes) -> bool:
+        """Whether it is there as a word of its own."""
+        if spelling not in self._alone:
+            self._alone[spelling] = re.compile(rb"(?<!%b)%b(?!%b)" % (_BYTE, re.escape(spelling), _BYTE))
+        return self._alone[spelling].search(text) is not None
+
+
+def ids_in(raw: bytes, fields: Iterable[str]) -> set[str]:
+    """What may be an id in the bytes of a record; at most MOST_WORDS where nothing stands where ids do."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return {found[0].decode("utf-8", "replace") for found in islice(_WORDS.finditer(raw), MOST_WORDS)}
+    return _ids(value, [field.split(".") for field in fields]) or set(islice(_texts(value), MOST_WORDS))
 
 
 def is_about(raw: bytes, user: str) -> bool:
@@ -87,17 +110,16 @@ def without_bytes(bad: BadEvent) -> BadEvent:
     return BadEvent(bad.reason, "its bytes went with a deleted user", bad.position, b"", bad.source)
 
 
-def _by_rarest_word(users: Iterable[str]) -> dict[bytes, list[tuple[re.Pattern[bytes], str]]]:
+def _by_rarest_word(users: Iterable[str]) -> dict[bytes, list[tuple[bytes, str]]]:
     """Where bytes are no JSON, an id is looked for only where one of its words stands: the one that the fewest of these
-    ids have. By that word ("" for an id without any): how the id stands alone, and whose it is.
+    ids have. By that word ("" for an id without any): how the id is written, and whose it is.
     """
     spellings = [(spelling, user) for user in users for spelling in {_plain(user), _escaped(user)} - {b""}]
     words = [set(_WORDS.findall(spelling)) for spelling, _ in spellings]
     times = Counter(word for some in words for word in some)
-    found: dict[bytes, list[tuple[re.Pattern[bytes], str]]] = {}
-    for (spelling, user), some in zip(spellings, words, strict=True):
-        alone = re.compile(rb"(?<!%b)%b(?!%b)" % (_BYTE, re.escape(spelling), _BYTE))
-        found.setdefault(min(some, key=lambda word: (times[word], word), default=b""), []).append((alone, user))
+    found: dict[bytes, list[tuple[bytes, str]]] = {}
+    for written, some in zip(spellings, words, strict=True):
+        found.setdefault(min(some, key=lambda word: (times[word], word), default=b""), []).append(written)
     return found
 
 
@@ -108,6 +130,11 @@ def _plain(user: str) -> bytes:
 def _escaped(user: str) -> bytes:
     """As ASCII JSON writes it, without the quotes."""
     return json.dumps(user)[1:-1].encode()
+
+
+def _ids(value: Any, paths: Iterable[list[str]]) -> set[str]:
+    """What stands in a JSON value where ids do."""
+    return {_text_of(_at(value, path)) for path in paths} - {""}
 
 
 def _at(value: Any, path: list[str]) -> Any:

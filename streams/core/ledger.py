@@ -84,6 +84,11 @@ class Ledger:
         """By which the key is known again; "" as long as nobody stands here, when any key will do."""
         return ledger_name(self.key, "") if self._known else ""
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether `drain` would give anything."""
+        return bool(self._changed)
+
     def __len__(self) -> int:
         return len(self._known)
 
@@ -113,8 +118,8 @@ class Ledger:
             self._merged.add(name)
 
     def copy(self) -> list[tuple[str, bytes]]:
-        """All that is known, for `merge`."""
-        return [(name, deleted.to_bytes()) for name, deleted in self._known.items()]
+        """All that is known, for `merge`. Another thread may ask; RuntimeError if it was changed at that moment."""
+        return [(name, deleted.to_bytes()) for name, deleted in list(self._known.items())]
 
     def adopt(self, other: Ledger) -> None:
         """Take over all that another one of the same key has, which is not used any more."""

@@ -32,7 +32,7 @@ from models.scales import percentile_table
 from models.snapshot import BINS, Likelihood, PredictionSnapshot, Snapshot, Status
 from streams.core import kernel
 from streams.core.chunks import gather_chunk
-from streams.core.dead_letters import Named, id_fields, without_bytes
+from streams.core.dead_letters import Named, id_fields, ids_in, without_bytes
 from streams.core.dedupe import allocate_dedupe
 from streams.core.definitions import Definitions, compile_definitions
 from streams.core.encode import Encoded, Encoder
@@ -271,7 +271,8 @@ class Shard:
     @property
     def has_effects(self) -> bool:
         """Whether a save would store more than that time has passed."""
-        return bool(self.si[TOUCHED] or self.transitions or self.dead or self.snapshot_is_new or self.deleted_users)
+        told = self.transitions or self.dead or self.deleted_users
+        return bool(self.si[TOUCHED] or told or self.snapshot_is_new or self.ledger.has_changed)
 
     def serves(self, p: int) -> bool:
         """Whether prediction `p` is scored by its model here (and `counts` are of that), not yet by the heuristic."""
@@ -592,7 +593,7 @@ class Shard:
             for e in range(self._noted_events, last):
                 self._note_event(e, noted)
         self._noted_events = last
-        self.dead += sorted(noted, key=lambda bad: bad.position)
+        self.dead += sorted(map(self._kept, noted), key=lambda bad: bad.position)
         if self._deleted_at:
             self._erase_letters()
 
@@ -627,6 +628,13 @@ class Shard:
             if bad.raw and any(bad.position < self._deleted_at[user] for user in named.in_record(bad.raw)):
                 self.dead[k] = without_bytes(bad)
         self._deleted_at = {}
+
+    def _kept(self, bad: BadEvent) -> BadEvent:
+        """A dead letter as it is kept: without bytes where it names somebody who was deleted before it came."""
+        if not (len(self.ledger) and bad.raw):
+            return bad
+        is_known = any(self.ledger.find(name) is not None for name in ids_in(bad.raw, self._id_fields))
+        return without_bytes(bad) if is_known else bad
 
     def release_unsaved(self) -> None:
         """Take back the rows of deleted users of whom nothing is stored, and leave nothing of them to be saved."""

@@ -215,6 +215,20 @@ def test_dead_letters_of_the_user_go() -> None:
 HOUR_S = 3_600.0
 
 
+def test_dead_letters_that_come_later_keep_no_bytes_of_the_deleted() -> None:
+    driver = Driver(catalog(), 1, store=True)
+    driver.take([event("ann", T0, 1), deletion("ann", T0 + 1.0, 2)])
+    raws = [
+        b'{"userId": "ann", "type": 1}',
+        b'{"userId": "bob", "friend": "ann"}',
+        b"ann;5;\xff",
+        b'{"user_id": "ann"}',
+    ]
+    driver.take([BadEvent(DeadReason.BAD_EVENT, "no text", 3 + n, raw) for n, raw in enumerate(raws)])
+    letters = [msgspec.json.decode(letter) for letter in driver.stored().dead_letters]
+    assert [(one["position"], one["raw"]) for one in letters] == [(3, ""), (4, raws[1].decode()), (5, ""), (6, "")]
+
+
 def test_the_ledger_forgets_the_longest_ago_at_the_next_whole_hour() -> None:
     driver = Driver(tighten(catalog(), deleted_users=2), 1, store=True)
     driver.take([event(f"u{n}", T0, n + 1) for n in range(4)])

@@ -140,6 +140,15 @@ def test_a_store_that_was_made_anew_brings_nobody_back_without_the_record() -> N
     assert len(ids) == len(set(ids))
 
 
+def test_a_new_store_has_who_was_deleted_before_anything_comes() -> None:
+    world = World()
+    world.take(record("delete", "ann", 3.0, 1))
+    world.server = MemoryServer()
+    world.start().step([], {}, START_S)
+    assert list(world.server.shards[0].deleted) == [ledger_name(KEY, "ann")]
+    assert len(world.courier.of("deletions")) == 1
+
+
 def test_the_log_forgets_whom_the_ledger_forgets_and_a_new_store_keeps_the_bound() -> None:
     world = World(tighten(CATALOG, deleted_users=1))
     world.take(record("delete", "ann", 3.0, 1), record("delete", "bob", 4.0, 2))

@@ -150,7 +150,10 @@ class EmbeddedPasts(PastThread):
                 self._withdraw()
         elif self._found is None and self.are_coming:
             wanted = frozenset(name for since in waiting for name in since.predictions)
-            deleted = [run.shard.ledger.copy() for run in sorted(runs, key=lambda run: run.number)]
+            try:
+                deleted = [run.shard.ledger.copy() for run in sorted(runs, key=lambda run: run.number)]
+            except RuntimeError:  # it is being loaded, or changed: the next look finds it
+                return
             self._read(catalog, frozenset(name for name in wanted if name in catalog.predictions), deleted)
 
     def _withdraw(self) -> None:
