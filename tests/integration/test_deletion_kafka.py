@@ -30,7 +30,7 @@ from tests.integration.simulate_world import simulated
 from tests.integration.worker_evidence import read_topic
 from tests.integration.worker_world import START_MS, Producer, Sent, WorkerProcess, WorkerWorld, await_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
 SHARDS = 4
 START_S = START_MS / 1_000
 DAY_S = 86_400.0
@@ -172,7 +172,7 @@ def anew(world: WorkerWorld, gone: list[str], back: list[str], late: Sequence[Se
             others.model_copy(update={"deletion_key": secret, "key_prefix": name}), world.catalog, world.folder, name
         )
         world.workers[name] = worker
-        assert worker.process.wait(120) == code, worker.words()
+        assert worker.process.wait(240) == code, worker.words()
         assert words in " ".join(worker.words().split())
     worker = WorkerProcess(others, world.catalog, world.folder, "anew")
     world.workers["anew"] = worker
@@ -185,7 +185,7 @@ def anew(world: WorkerWorld, gone: list[str], back: list[str], late: Sequence[Se
         others.model_copy(update={"deletion_key": SecretStr("x" * 40)}), world.catalog, world.folder, "again"
     )
     world.workers["again"] = again
-    assert again.process.wait(120) == 4, again.words()
+    assert again.process.wait(240) == 4, again.words()
     assert "set the first one" in " ".join(again.words().split())
 
 
