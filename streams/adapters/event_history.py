@@ -92,6 +92,8 @@ def kafka_records(settings: Settings, kind: TopicKind) -> Generator[Any, None, N
     kafka, topic = kafka_python(), settings.topic(kind)
     with groupless_consumer(settings) as consumer:
         places = [kafka.TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
+        if not places:  # nobody must take that for a topic without records
+            raise BrokerUnavailable(f"Kafka does not tell of the topic {topic}: is it being made, or gone?")
         consumer.assign(places)
         consumer.seek_to_beginning(*places)
         yield from _up_to(consumer, consumer.end_offsets(places))

@@ -1,4 +1,7 @@
-"""When a deletion was asked for that may be asked for again under one name. `docs/redis.md` describes the keys."""
+"""When deletions were asked for: one clock for all APIs, and the same time for what is asked again under one name.
+
+`docs/redis.md` describes the keys. They have one hash tag, so that each question is one step, also in a cluster.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,49 @@ from streams.adapters.redis_keys import api_key
 from streams.adapters.redis_nodes import open_nodes
 
 KEPT_S: Final = 86_400
+MOST_AHEAD_MS: Final = 60_000
+
+# KEYS: of the user, of the request. ARGV: this clock, the earliest time, how far this clock may be ahead or nothing,
+# whether the request has a name, seconds that it stays. Times are milliseconds.
+_ASK: Final = """
+local before = ARGV[4] == '1' and redis.call('GET', KEYS[2])
+if before then return before end
+local time = redis.call('TIME')
+local ahead = tonumber(ARGV[1]) - (time[1] * 1000 + math.floor(time[2] / 1000))
+if ARGV[3] ~= '' and ahead > tonumber(ARGV[3]) then return false end
+local last = tonumber(redis.call('GET', KEYS[1]) or '-1')
+local at = string.format('%.0f', math.max(tonumber(ARGV[1]), tonumber(ARGV[2]), last + 1))
+redis.call('SET', KEYS[1], at, 'EX', ARGV[5])
+if ARGV[4] == '1' then redis.call('SET', KEYS[2], at, 'EX', ARGV[5]) end
+return at
+"""
 
 
 class RedisDeletionRequests:
     """The times below a prefix. May be used by several threads."""
 
-    def __init__(self, url: str, *, prefix: str = "tl", timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, url: str, *, prefix: str = "tl", timeout_s: float = 5.0, most_ahead_ms: int | None = MOST_AHEAD_MS
+    ) -> None:
+        """`most_ahead_ms`: so far may a clock be ahead of the store's; None for any."""
         self._nodes = open_nodes(url, timeout_s=timeout_s)
         self._lock = threading.Lock()
         self._prefix = prefix
+        self._most_ahead = "" if most_ahead_ms is None else str(most_ahead_ms)
 
-    def first_asked(self, name: str, now_ms: int) -> int:
-        """When the request of that name came first, in milliseconds since 1970: now, or within the last day.
+    def asked_at(self, user: str, request: str | None, now_ms: int, earliest_ms: int = 0) -> int | None:
+        """The time under which a deletion is asked for, in milliseconds since 1970: later than any before of the user.
 
-        `name` is a hash that says nothing of a user. Raises StoreUnavailable, StoreError.
+        `user` and `request` are hashes that say nothing of anybody; a request that came within the last day is answered
+        with its first time. `now_ms` is the caller's clock. None where that is too far ahead of the store's: a shard
+        would move such a deletion back, and nobody could tell when it is done. Raises StoreUnavailable.
         """
-        key = api_key(self._prefix, f"deletion:{name}")
+        names = (f"user:{user}", f"request:{request or ''}")
+        keys = [api_key(self._prefix, f"{{deletions}}:{name}") for name in names]
+        given = [now_ms, earliest_ms, self._most_ahead, int(request is not None), KEPT_S]
         with self._lock:
-            self._nodes.ask("SET", key, now_ms, "NX", "EX", KEPT_S)
-            found = self._nodes.ask("GET", key)
-        return now_ms if found is None else int(found)
+            found = self._nodes.of(keys[0]).ask("EVAL", _ASK, len(keys), *keys, *given)
+        return None if found is None else int(found)
 
     def close(self) -> None:
         """Give the connections back."""

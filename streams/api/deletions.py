@@ -19,7 +19,6 @@ from streams.api.document import problems
 from streams.api.keys import Caller, Role
 from streams.api.problems import Kind, Problem
 from streams.api.services import Services
-from streams.api.views import time_text
 from streams.core.decode import DELETE_TYPE
 from streams.core.fields import user_id as checked_user_id
 from streams.core.ledger import Deleted
@@ -33,7 +32,7 @@ class DeletionAsked(BaseModel):
 
     user_id: str
     message_id: str
-    """Of the record; the same for a request that is sent again with its Idempotency-Key."""
+    """Of the record; the same for a request that is sent again within a day with its Idempotency-Key."""
     asked_at: str
     """The time of the record. Events of the user up to it are refused once it is done."""
     status_url: str
@@ -49,7 +48,7 @@ class DeletionView(BaseModel):
     refused_until: str
     """Events of the user up to this time are refused, wherever they come from."""
     lives: int = Field(ge=0)
-    """How often something was there to be deleted."""
+    """How often something was there to be deleted; at least, where the ledger had to forget users at its bound."""
     is_back: bool
     """Later events have made a new user of this id."""
 
@@ -107,8 +106,8 @@ def add_deletions(app: FastAPI, services: Services, definer: Definer, authentica
             raise NotStored(words)
         return DeletionView(
             user_id=user,
-            deleted_at=_time(deleted.at_s),
-            refused_until=_time(deleted.until_s),
+            deleted_at=_text_of(_ms_of(deleted.at_s)),
+            refused_until=_text_of(_ms_of(deleted.until_s)),
             lives=deleted.lives,
             is_back=is_back,
         )
@@ -123,18 +122,20 @@ class _Asked(NamedTuple):
 def _ask(services: Services, user: str, key_id: str, idempotency_key: str | None) -> _Asked:
     """The record's id and time.
 
-    The shard takes a deletion that is not later than one it has done for the same. So it is later, also when the clock
-    of the API that asked for that one is ahead of ours. And a request that is sent again has the time of the first
-    one, under which it is done.
+    The shard takes a deletion that is not later than one it has done for the same. So it is later than all that were
+    done or asked for, also where the clock of the API that did was ahead of ours. And a request that is sent again has
+    the time of the first one, under which it is done. Raises `Problem` where our own clock is far ahead.
     """
-    at_ms = int(services.wall() * 1_000)
-    done_ms = _done_ms(services, user)
-    if done_ms is not None:
-        at_ms = max(at_ms, done_ms + 1)
-    if idempotency_key is None:
+    secret, now_ms, done_ms = services.ledger_key, int(services.wall() * 1_000), _done_ms(services, user)
+    request = None if idempotency_key is None else _digest(key_id, idempotency_key, user, secret=secret)
+    earliest_ms = 0 if done_ms is None else done_ms + 1
+    at_ms = services.deletion_requests.asked_at(_digest(user, secret=secret), request, now_ms, earliest_ms)
+    if at_ms is None:
+        words = "the clock of this API is more than a minute ahead of the store's; its operator has to set it"
+        raise Problem(Kind.UNAVAILABLE, words, headers={"Retry-After": "60"})
+    if request is None:
         return _Asked(services.new_id(), at_ms)
-    digest = _digest(key_id, idempotency_key, user, secret=services.ledger_key)
-    return _Asked(f"tl-{digest}", services.deletion_requests.first_asked(digest, at_ms))
+    return _Asked(f"tl-{_digest(request, str(at_ms), secret=secret)}", at_ms)
 
 
 def _done_ms(services: Services, user: str) -> int | None:
@@ -155,7 +156,7 @@ def _checked(user: str) -> str:
 
 
 def _digest(*parts: str, secret: bytes) -> str:
-    """The shard knows a message by its id and takes it once: that is all that a request sent again needs."""
+    """A name that nobody else can make from the parts."""
     digest = blake2b(digest_size=16, key=secret)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -182,9 +183,3 @@ def _ms_of(time_s: float) -> int:
 def _asked_ms(asked_at: datetime) -> int:
     aware = asked_at if asked_at.tzinfo is not None else asked_at.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(milliseconds=1)
-
-
-def _time(time_s: float) -> str:
-    text = time_text(time_s)
-    assert text is not None, "a deletion has a time"
-    return text

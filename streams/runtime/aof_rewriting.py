@@ -16,46 +16,57 @@ from streams.runtime.records import Run
 from streams.runtime.shard_run import ShardRun
 
 _LOG: Final = logging.getLogger(__name__)
+FIRST_S: Final = 60.0
+"""After the start; shards are loaded by then, or their turn comes later."""
 REWRITE_S: Final = 600.0
 """So often at most: a rewrite writes all of the store anew."""
 _TIMEOUT_S: Final = 30.0
 
 
 async def rewrite_after_deletions(
-    place: Place, runs: Callable[[], Mapping[int, Run]], every_s: float = REWRITE_S
+    place: Place, runs: Callable[[], Mapping[int, Run]], first_s: float = FIRST_S, every_s: float = REWRITE_S
 ) -> None:
     """As long as it is not cancelled: have the file rewritten when users were deleted since the last time.
 
-    A server that is not the one of the data directory is somebody else's, who decides that. What was deleted before
-    this start may be in the file still: where anybody ever was, it begins with a rewrite.
+    A server that is not the one of the data directory is somebody else's, who decides that. What was deleted before a
+    shard was loaded here may be in the file still: where anybody ever was, it is rewritten once.
     """
-    done: int | None = None
+    done: dict[int, int] = {}
+    is_asked = False
+    await asyncio.sleep(first_s)
     while True:
+        if is_asked and await asyncio.to_thread(_has_failed, place):
+            done.clear()
+        counted = _counted(runs())
+        if any(shard not in done or count > done[shard] for shard, count in counted.items()):
+            is_asked = await asyncio.to_thread(_rewrite, place)
+            done |= counted if is_asked else {}
         await asyncio.sleep(every_s)
-        deleted, ever = _counted(runs())
-        if done is None:
-            done = -1 if ever else 0
-        if deleted > done and await asyncio.to_thread(_rewrite, place):
-            done = deleted
 
 
-def _counted(runs: Mapping[int, Run]) -> tuple[int, bool]:
-    """Users who were deleted since the start, and whether the store knows of any at all."""
-    shards = [run for run in runs.values() if isinstance(run, ShardRun)]
-    return sum(run.counts.deletions for run in shards), any(_knows_deleted(run) for run in shards)
+def _counted(runs: Mapping[int, Run]) -> dict[int, int]:
+    """Users who were deleted since the start, by shard; only shards of which anybody ever was."""
+    shards = {number: run for number, run in runs.items() if isinstance(run, ShardRun)}
+    return {number: run.counts.deletions for number, run in shards.items() if _knows_deleted(run)}
 
 
 def _knows_deleted(run: ShardRun) -> bool:
     try:
-        return len(run.shard.ledger) > 0
+        return bool(run.counts.deletions) or len(run.shard.ledger) > 0
     except RuntimeError:  # not loaded; its own thread may drop it at any time
         return False
 
 
-def _rewrite(place: Place) -> bool:
-    """Whether there is nothing left to do."""
+def _own_server(place: Place) -> str | None:
+    """The address of the data directory's server, if that is the store's."""
     address = running_server(place.data_dir) if place.data_dir.is_dir() else None
-    if address is None or place.url not in (None, address):
+    return address if place.url in (None, address) else None
+
+
+def _rewrite(place: Place) -> bool:
+    """Whether nothing is left to be asked for."""
+    address = _own_server(place)
+    if address is None:
         return True
     try:
         with closing(Wire(address, timeout_s=_TIMEOUT_S)) as wire:
@@ -64,3 +75,21 @@ def _rewrite(place: Place) -> bool:
         _LOG.warning("the store's file still holds users who were deleted, and is rewritten later: %s", error)
         return False
     return True
+
+
+def _has_failed(place: Place) -> bool:
+    """Whether the server says that it could not rewrite its file."""
+    address = _own_server(place)
+    if address is None:
+        return False
+    try:
+        with closing(Wire(address, timeout_s=_TIMEOUT_S)) as wire:
+            is_ok = b"aof_last_bgrewrite_status:ok" in wire.ask("INFO", "persistence")
+    except StoreError as error:
+        _LOG.warning("it is not known whether the store's file still holds users who were deleted: %s", error)
+        return True
+    if not is_ok:
+        _LOG.warning(
+            "the store could not rewrite its file, which still holds users who were deleted: is its disk full?"
+        )
+    return not is_ok

@@ -52,12 +52,12 @@ def shard_deletions(records: Iterable[tuple[bytes | None, bytes | None]], shard:
         if found is not None and not value:
             if int(found[1]) == shard:
                 known.pop(found[3].decode(), None)
-        elif found is None or not _is_readable(bytes(value or b"")):
+        elif found is None or (deleted := _read(value)) is None:
             unreadable += 1
         elif int(found[1]) == shard:
             if found[2].decode() != mark:
                 raise StoreIncompatible(_OTHER_KEY)
-            name, deleted = found[3].decode(), Deleted.of(bytes(value))
+            name = found[3].decode()
             known[name] = deleted.joined(known.get(name, deleted))
     if unreadable:
         _LOG.warning(
@@ -74,9 +74,10 @@ _OTHER_KEY: Final = (
 )
 
 
-def _is_readable(value: bytes) -> bool:
+def _read(value: bytes | None) -> Deleted | None:
+    """None for what nobody can read."""
     try:
-        found = Deleted.of(value)
+        found = Deleted.of(bytes(value or b""))
     except struct.error:
-        return False
-    return math.isfinite(found.at_s) and math.isfinite(found.until_s)
+        return None
+    return found if math.isfinite(found.at_s) and math.isfinite(found.until_s) else None

@@ -45,7 +45,7 @@ def _of_file(path: Path) -> bytes:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _make(path)
-        secret = path.read_bytes()
+        secret = path.read_bytes().strip()  # an editor may have put a line end there
     except OSError as error:
         raise StoreError(f"{path}: the key of the ledger of deleted users cannot be kept ({error.strerror})") from error
     if len(secret) < _SECRET_BYTES:

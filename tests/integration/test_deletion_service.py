@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -13,13 +14,14 @@ import redis
 
 from config.errors import StoreIncompatible
 from streams.adapters.log_reader import PartitionReader
+from streams.adapters.redis_deletion_requests import KEPT_S, MOST_AHEAD_MS
 from streams.adapters.redis_past import RedisPast
 from streams.adapters.redis_reader import RedisReader
 from streams.api.keys import Role
 from streams.api.stored import STATE_S
 from streams.core.ledger import Deleted
 from tests.integration.service_world import LEDGER_KEY, SHARDS, ServiceWorld, service
-from tests.unit.api_world import ApiWorld
+from tests.unit.api_world import NOW_S, ApiWorld
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -64,7 +66,7 @@ def test_a_member_is_deleted_and_leaves_nothing(world: ServiceWorld, api: ApiWor
         proof = ask(api, "GET", asked["status_url"], Role.READ)
         assert proof.status_code == 200, proof.text
         found: dict[str, Any] = proof.json()
-        assert (found["deleted_at"], found["lives"], found["is_back"]) == ("2026-05-28T20:26:40Z", 1, False)
+        assert (found["deleted_at"], found["lives"], found["is_back"]) == ("2026-05-28T20:26:40.000Z", 1, False)
         gone = ask(api, "GET", f"/v1/users/{user}", Role.READ)
         assert (gone.status_code, gone.json()["deleted_at"]) == (410, "2026-05-28T20:26:40Z")
         exits = [event for event in _transitions(world) if event["id"] not in told and event["subject"] == user]
@@ -97,7 +99,64 @@ def test_whom_an_api_with_a_fast_clock_has_deleted_another_api_deletes_again(
     work(world, api)
     found = ask(api, "GET", slow["status_url"], Role.READ).json()
     assert (found["is_back"], found["lives"]) == (False, 1)
-    assert found["refused_until"] == "2026-05-28T21:30:00Z"
+    assert found["refused_until"] == "2026-05-28T21:30:00.000Z"
+
+
+def test_two_requests_that_are_both_not_done_yet_are_two_deletions(world: ServiceWorld, api: ApiWorld) -> None:
+    ahead = ApiWorld(store_url=world.url, ledger_key=LEDGER_KEY)
+    ahead.now_s = 60.0
+    first = ask(ahead, "DELETE", "/v1/users/in-flight", key="a").json()
+    second = ask(api, "DELETE", "/v1/users/in-flight", key="b").json()
+    assert (first["asked_at"], second["asked_at"]) == ("2026-05-28T20:27:40.000Z", "2026-05-28T20:27:40.001Z")
+    came = {
+        "type": "track",
+        "event": "View",
+        "userId": "in-flight",
+        "timestamp": "2026-05-28T20:30:00Z",
+        "messageId": "f",
+    }
+    work(world, ahead)
+    world.take([came])
+    ahead.stored.close()
+    work(world, api)
+    assert not ask(api, "GET", second["status_url"], Role.READ).json()["is_back"]
+
+
+def test_a_name_for_a_request_is_forgotten_after_a_day_and_stands_for_a_new_deletion_then(
+    world: ServiceWorld, api: ApiWorld
+) -> None:
+    first = ask(api, "DELETE", "/v1/users/monthly", key="the-same").json()
+    work(world, api)
+    store = redis.Redis.from_url(world.url)
+    kept = store.keys("tl:api:{deletions}:request:*")
+    assert kept
+    assert all(0 < store.ttl(key) <= KEPT_S for key in [*kept, *store.keys("tl:api:{deletions}:user:*")])
+    store.delete(*kept, *store.keys("tl:api:{deletions}:user:*"))
+    store.close()
+    came = {
+        "type": "track",
+        "event": "View",
+        "userId": "monthly",
+        "timestamp": "2026-06-28T20:30:00Z",
+        "messageId": "mo",
+    }
+    world.take([came])
+    api.now_s += 40 * 86_400.0
+    again = ask(api, "DELETE", "/v1/users/monthly", key="the-same").json()
+    assert again["message_id"] != first["message_id"]
+    work(world, api)
+    found = ask(api, "GET", again["status_url"], Role.READ).json()
+    assert (found["lives"], found["is_back"]) == (1, False)
+
+
+def test_an_api_whose_clock_is_far_ahead_asks_for_no_deletion(world: ServiceWorld) -> None:
+    ahead = ApiWorld(store_url=world.url, ledger_key=LEDGER_KEY, most_ahead_ms=MOST_AHEAD_MS)
+    for ahead_s, status in [(-400.0, 202), (0.0, 202), (400.0, 503)]:
+        ahead.now_s = time.time() - NOW_S + ahead_s
+        answer = ask(ahead, "DELETE", "/v1/users/early")
+        assert answer.status_code == status, answer.text
+    assert len(ahead.log.records) == 2
+    ahead.stored.close()
 
 
 def test_a_request_that_is_sent_again_later_is_done_when_the_first_one_is(world: ServiceWorld, api: ApiWorld) -> None:

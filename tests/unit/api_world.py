@@ -73,6 +73,8 @@ class ApiWorld:
     store_url: str = "unix:///no/such/socket"
     prefix: str = "tl"
     ledger_key: bytes = b""
+    most_ahead_ms: int | None = None
+    """How far the clock for deletions may be ahead of the store's; the one here has nothing to do with that."""
     reads: type[StoreReads] = StoreReads
     now_s: float = 0.0
     """Of the clock that never goes back."""
@@ -93,7 +95,9 @@ class ApiWorld:
                 stored=self.stored,
                 transitions=self.transitions,
                 webhooks=self.webhooks,
-                deletion_requests=RedisDeletionRequests(self.store_url, prefix=self.prefix),
+                deletion_requests=RedisDeletionRequests(
+                    self.store_url, prefix=self.prefix, most_ahead_ms=self.most_ahead_ms
+                ),
                 ledger_key=self.ledger_key,
                 streams=self.streams,
                 definitions=self.definitions,

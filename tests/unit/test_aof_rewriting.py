@@ -35,7 +35,7 @@ async def looks(place: Place, world: World, looks: int) -> None:
             enough.set()
         return {0: world.run}
 
-    task = asyncio.create_task(rewrite_after_deletions(place, runs, every_s=0.01))  # type: ignore[arg-type]
+    task = asyncio.create_task(rewrite_after_deletions(place, runs, first_s=0.0, every_s=0.01))  # type: ignore[arg-type]
     async with asyncio.timeout(WITHIN_S):
         await enough.wait()
     task.cancel()

@@ -149,6 +149,9 @@ class Worker:
             service.on_failure = note_failure
         freezing = asyncio.create_task(self._freeze())
         rewriting = asyncio.create_task(rewrite_after_deletions(self.job.place, self._shard_runs))
+        rewriting.add_done_callback(
+            lambda done: note_failure(error) if not done.cancelled() and (error := done.exception()) else None
+        )
         for looking in (self.wanted.start(self.models.use), self.pasts.start()):
             following = asyncio.wrap_future(looking)
             following.add_done_callback(lambda done: note_failure(error) if (error := done.exception()) else None)
