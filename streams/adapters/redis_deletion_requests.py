@@ -51,7 +51,7 @@ class RedisDeletionRequests:
         """
         names = (f"user:{user}", f"request:{request or ''}")
         keys = [api_key(self._prefix, f"{{deletions}}:{name}") for name in names]
-        given = [now_ms, earliest_ms, self._most_ahead, int(request is not None), KEPT_S]
+        given: list[bytes | str | int] = [now_ms, earliest_ms, self._most_ahead, int(request is not None), KEPT_S]
         with self._lock:
             found = self._nodes.of(keys[0]).ask("EVAL", _ASK, len(keys), *keys, *given)
         return None if found is None else int(found)
