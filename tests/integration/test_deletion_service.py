@@ -54,7 +54,7 @@ def work(world: ServiceWorld, api: ApiWorld) -> None:
 
 def test_a_member_is_deleted_and_leaves_nothing(world: ServiceWorld, api: ApiWorld) -> None:
     with closing(RedisReader(world.url)) as reader:
-        user = next(one for one in reader.members("week") if one.startswith("user-"))
+        user = next(one for one in reader.members("from_a") if one.startswith("user-"))
         assert reader.traces(user)
         answer = ask(api, "DELETE", f"/v1/users/{user}", key="member")
         assert answer.status_code == 202, answer.text
