@@ -25,7 +25,9 @@ from streams.commit import Patience
 from streams.core import saving
 from streams.core.decode import build_decoder
 from streams.core.events import DEAD_LETTER_BYTES, BadEvent, DeadReason, Event
+from streams.core.ledger import NO_KEY, cluster_id
 from streams.core.shard import Shard
+from streams.core.users import user_key
 from streams.runtime.replay import Replay, Totals
 from tests.property.accepted import accept
 from tests.property.engine import Driver, seconds, shard_hashes
@@ -142,8 +144,9 @@ def test_examples_beyond_the_bound_are_left_out_by_their_hash_and_counted(log: l
     assert free.dropped == 0
     assert len(tight.handed) + tight.waiting + tight.dropped == len(free.handed) + free.waiting
     assert {row[:2] for row in tight.handed} <= {row[:2] for row in free.handed}
+    keys = {cluster_id(NO_KEY, item.user): user_key(item.user) for item in items if isinstance(item, Event)}
     for user, time_s, weight in tight.handed:
-        assert weight == 1.0 or example_hash(np.uint64(user), time_s) < 1.0 / weight
+        assert weight == 1.0 or example_hash(np.uint64(keys[user]), time_s) < 1.0 / weight
     if free.waiting > bound:
         assert tight.dropped > 0
 
