@@ -26,6 +26,8 @@ _BYTE: Final = rb"[^\s,;:\"'{}\[\]()<>=&|/\\]"
 _WORDS: Final = re.compile(_BYTE + rb"+")
 MOST_WORDS: Final = 64
 _ESCAPE: Final = re.compile(rb"\\u[0-9a-fA-F]{4}")
+_NOT_READ: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Broken JSON, text that is no UTF-8, and what is nested so deeply that it cannot be walked through."""
 
 
 class _Letter(msgspec.Struct):
@@ -60,15 +62,15 @@ class Named:
             return frozenset()
         try:
             value = msgspec.json.decode(raw)
-        except (msgspec.DecodeError, RecursionError):
+            return self.users & (_ids(value, self._paths) or set(_texts(value)))
+        except _NOT_READ:
             return self._in_text(raw)
-        return self.users & (_ids(value, self._paths) or set(_texts(value)))
 
     def in_letter(self, letter: bytes) -> frozenset[str]:
         """Who a dead letter as it is stored (`BadEvent.to_json`) is about."""
         try:
             found = msgspec.json.decode(letter, type=_Letter)
-        except msgspec.DecodeError:  # none of ours, but about somebody all the same
+        except _NOT_READ:  # none of ours, but about somebody all the same
             return self.in_record(letter)
         raw = base64.b64decode(found.raw_base64) if found.raw is None else found.raw.encode()
         return self.in_record(raw) if raw else frozenset()
@@ -95,9 +97,9 @@ def ids_in(raw: bytes, fields: Iterable[str]) -> set[str]:
     """What may be an id in the bytes of a record; at most MOST_WORDS where nothing stands where ids do."""
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+        return _ids(value, [field.split(".") for field in fields]) or set(islice(_texts(value), MOST_WORDS))
+    except _NOT_READ:
         return {found[0].decode("utf-8", "replace") for found in islice(_WORDS.finditer(raw), MOST_WORDS)}
-    return _ids(value, [field.split(".") for field in fields]) or set(islice(_texts(value), MOST_WORDS))
 
 
 def is_about(raw: bytes, user: str) -> bool:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from streams.core.dead_letters import Named, id_fields
+from streams.core.dead_letters import Named, id_fields, ids_in
 from streams.core.events import BadEvent, DeadReason, bad_event
 from tests.property.test_core_regressions import catalog
 
@@ -25,6 +25,10 @@ FIELDS = id_fields(catalog())
         (b'{"userId": "ann", "x": bro', "ann"),
         (b"5,ann,2024-05-31", "5 ann"),
         (b"joann,15,\xff", ""),
+        (b"\xff\xfe,ann", "ann"),
+        (b'"\xff ann"', "ann"),
+        (b'{"userId": "\xe9", "name": "ann"}', "ann"),
+        *((b"[" * deep + b'"ann"' + b"]" * deep, "ann") for deep in (70, 300, 800, 900, 950, 980, 5_000)),
         (b"", ""),
     ],
 )
@@ -57,6 +61,15 @@ def test_stored_letters_are_read_through_and_emptied_ones_are_about_nobody() -> 
     assert named.in_letter(bad_event(DeadReason.BAD_EVENT, "", 1, b"ann,\xff").to_json()) == {"ann"}
     assert named.in_letter(BadEvent(DeadReason.DELETED_USER, "ann", 1, b"").to_json()) == set()
     assert named.in_letter(b"no letter of ours: bob") == {"bob"}
+
+
+def test_what_may_be_an_id_is_found_in_bytes_of_any_kind() -> None:
+    for raw in (
+        b"\xff ann",
+        b'"\xff ann"',
+        *(b"[" * deep + b'"ann"' + b"]" * deep for deep in (70, 900, 950, 980, 5_000)),
+    ):
+        assert "ann" in ids_in(raw, FIELDS)
 
 
 def test_a_thousand_users_and_ten_thousand_letters_take_a_moment() -> None:
