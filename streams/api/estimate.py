@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from config.catalog import Filter
 from config.errors import NotKept
+from config.written import written
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.everyone import Everyone
@@ -140,7 +141,7 @@ def add_estimate(app: FastAPI, stored: StoreReads, everyone: Everyone, authentic
                     estimate = of_filter(pages, states, tree, p)
             except NotKept as error:
                 raise Problem(Kind.CANNOT_ESTIMATE, str(error)) from error
-        given = tree.model_dump(mode="json", by_alias=True, exclude_none=True)
+        given = written(tree)
         segment = SegmentToBeView(filter=given, possible=not reasons, reasons=reasons)
         return _view(prediction_id, estimate, as_of_s=as_of_s, segment=segment, past=_NOT_KEPT)
 
@@ -173,7 +174,7 @@ def _segment_of_range(
         return SegmentToBeView(filter=None, possible=False, reasons=[_EMPTY])
     tree = range_filter(name, low, high, category)
     reasons = why_no_segment(states, tree)
-    given = tree.model_dump(mode="json", by_alias=True, exclude_none=True)
+    given = written(tree)
     return SegmentToBeView(filter=given, possible=not reasons, reasons=reasons)
 
 

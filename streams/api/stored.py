@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from config.catalog import Catalog
 from config.errors import CatalogMoved, StoreIncompatible, StoreUnavailable
 from models.learner import Learner
 from models.snapshot import ModelCodec
@@ -36,6 +37,19 @@ class _Cached:
     looked_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """What the learners have, by the numbers that predictions have in a catalog."""
+
+    learner: Learner | None
+    catalog: Catalog
+    read_s: float
+
+
+def _are_same(one: Catalog, other: Catalog) -> bool:
+    return one is other or (one == other and list(one.predictions) == list(other.predictions))
+
+
 class StoreReads:
     """May be used by several threads; connects at the first use."""
 
@@ -55,8 +69,7 @@ class StoreReads:
         self._idle: list[tuple[RedisReader, float]] = []
         self._states: dict[int, _Cached] = {}
         self._loading = threading.Lock()
-        self._learner: tuple[Learner | None, float] | None = None
-        """What the learners have, and when it was read."""
+        self._learned: _Learned | None = None
 
     @contextmanager
     def reader(self) -> Iterator[RedisReader]:
@@ -96,10 +109,10 @@ class StoreReads:
         state = states[0].state
         with self._loading:
             now_s = self._clock()
-            if self._learner is None or now_s - self._learner[1] >= LEARNER_S:
-                self._learner = self._read_learner(reader, state), now_s
-            learner = self._learner[0]
-        return state if learner is None else replace(state, learner=learner)
+            known = self._learned
+            if known is None or now_s - known.read_s >= LEARNER_S or not _are_same(known.catalog, state.catalog):
+                known = self._learned = _Learned(self._read_learner(reader, state), state.catalog, now_s)
+        return state if known.learner is None else replace(state, learner=known.learner)
 
     def _read_learner(self, reader: RedisReader, state: StoredState) -> Learner | None:
         """None where a run learns itself: its own state has it."""

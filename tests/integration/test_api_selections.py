@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from config.catalog import Catalog, Segment
+from streams.api.stored import STATE_S
 from streams.runtime.definitions import FixedCatalog
 from tests.integration.service_world import ServiceWorld
 from tests.integration.test_api_estimates import PATH, get, post, said
@@ -26,9 +27,9 @@ SELECTIONS: dict[str, Any] = {
 }
 
 
-def go_on_under(world: ServiceWorld, api: ApiWorld, catalog: Catalog) -> None:
-    """All shards, in a turn without events in which no time passes."""
-    api.now_s += 60.0  # what it remembers of the shards is old
+def go_on_under(world: ServiceWorld, api: ApiWorld, catalog: Catalog, *, after_s: float = 60.0) -> None:
+    """All shards, in a turn without events in which no time passes. `after_s`: what the API remembers is so old."""
+    api.now_s += after_s
     for run in world.shards:
         run._wanted = FixedCatalog(catalog)
         run.step([], world.models, None)
@@ -52,6 +53,27 @@ def test_its_size_is_the_estimate(world: ServiceWorld, api: ApiWorld) -> None:
     assert {name: size(api, name) for name in SELECTIONS} == estimates
     assert min(estimates.values()) > 5
     assert [run.shard.clock_s for run in world.shards] == clocks_s
+
+
+def test_a_prediction_is_there_at_once_and_others_keep_what_is_theirs(world: ServiceWorld, api: ApiWorld) -> None:
+    now = world.shards[0].catalog
+    before = get(api, "/v1/predictions")["items"]
+    quality = get(api, f"{PATH}/quality")
+    new = now.predictions["orders_2d"].model_copy(update={"name": "New", "window_s": 3 * 86_400.0})
+    go_on_under(world, api, now.model_copy(update={"predictions": {"new_3d": new, **now.predictions}}), after_s=STATE_S)
+    after = get(api, "/v1/predictions")["items"]
+    assert [each["id"] for each in after] == ["new_3d", *(each["id"] for each in before)]
+    assert after[1:] == before
+    assert get(api, f"{PATH}/quality") == quality
+    go_on_under(world, api, now, after_s=STATE_S)
+    assert get(api, "/v1/predictions")["items"] == before
+
+
+def test_a_filter_that_was_estimated_can_be_saved_as_it_was_answered(api: ApiWorld) -> None:
+    for name, tree in SELECTIONS.items():
+        answered = post(api, {"filter": tree}).json()["segment"]["filter"]
+        kept = Segment.model_validate({"name": name, "filter": answered}).filter
+        assert kept == Segment.model_validate({"name": name, "filter": tree}).filter
 
 
 def test_other_edges_make_other_categories_of_the_same_scores(world: ServiceWorld, api: ApiWorld) -> None:
