@@ -34,6 +34,8 @@ class Outcome:
     """Of the answer; None if there was none."""
     wait_s: float | None = None
     """What the other side asked for (Retry-After)."""
+    is_unknown: bool = False
+    """Whether the other side may have taken it, though nobody said so: no answer, or a connection that broke."""
 
 
 class _CheckedResolver(AbstractResolver):
@@ -105,12 +107,15 @@ class Sender:
                 return _judged(answer.status, answer.headers.get("Retry-After"), answer.headers.get("Date"))
         except AddressRefused as refused:
             return Outcome(False, f"not sent: {refused}")
+        except aiohttp.ConnectionTimeoutError:
+            return Outcome(False, "not reached in time")
         except TimeoutError:
-            return Outcome(False, "no answer in time")
+            return Outcome(False, "no answer in time", is_unknown=True)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if (refused_by := _refused_in(error)) is not None:
                 return Outcome(False, f"not sent: {refused_by}")
-            return Outcome(False, f"not reached ({type(error).__name__})")
+            is_unknown = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL)
+            return Outcome(False, f"not reached ({type(error).__name__})", is_unknown=is_unknown)
 
     async def close(self) -> None:
         """Cut all connections."""

@@ -1,0 +1,112 @@
+"""E-mail by SMTP. One connection a message: a mail server that is slow or gone holds up nothing but its own."""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+from typing import Final
+
+from streams.runtime.channels.parcel import Parcel
+from streams.runtime.deliveries.sender import Outcome
+
+_PARTS: Final = ("subject", "body")
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """Where mail is handed in."""
+
+    host: str
+    port: int
+    security: str
+    """tls (from the start), starttls, or none (a server on this machine)."""
+    user: str | None = None
+    password: str | None = None
+    timeout_s: float = 20.0
+
+    def __repr__(self) -> str:
+        return f"MailServer({self.host}:{self.port})"  # never a password into a log
+
+
+class MailChannel:
+    """A message has the parts `subject` and `body`, `body_html` if it likes, and `unsubscribe_url` for one click."""
+
+    at_once = 1
+    knows_ids = False
+
+    def __init__(self, server: MailServer, sender: str) -> None:
+        """`sender`: what stands in From, such as `Shop <news@shop.example>`."""
+        self._server = server
+        self._sender = sender
+
+    async def deliver(self, parcels: Sequence[Parcel]) -> list[Outcome]:
+        """See `Channel`."""
+        return list(await asyncio.gather(*(asyncio.to_thread(self._hand_in, parcel) for parcel in parcels)))
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _hand_in(self, parcel: Parcel) -> Outcome:
+        try:
+            mail = mail_of(parcel, self._sender)
+        except (ValueError, MessageError) as error:
+            return Outcome(False, f"not sent: {error}")
+        is_handed_over = False
+        try:
+            with self._connect() as connection:
+                is_handed_over = True  # from here on nobody knows, unless the server says so
+                connection.send_message(mail)
+        except smtplib.SMTPRecipientsRefused as refused:
+            code = next(iter(refused.recipients.values()))[0]
+            return Outcome(False, f"the address was refused ({code})", code)
+        except smtplib.SMTPResponseException as answered:
+            return Outcome(False, f"answered {answered.smtp_code}", answered.smtp_code)
+        except (smtplib.SMTPException, OSError) as error:
+            return Outcome(False, f"not handed in ({type(error).__name__})", is_unknown=is_handed_over)
+        return Outcome(True, "answered 250", 250)
+
+    def _connect(self) -> smtplib.SMTP:
+        server = self._server
+        context = ssl.create_default_context()
+        connection: smtplib.SMTP
+        if server.security == "tls":
+            connection = smtplib.SMTP_SSL(server.host, server.port, timeout=server.timeout_s, context=context)
+        else:
+            connection = smtplib.SMTP(server.host, server.port, timeout=server.timeout_s)
+            if server.security == "starttls":
+                connection.starttls(context=context)
+        if server.user is not None and server.password is not None:
+            connection.login(server.user, server.password)
+        return connection
+
+
+def mail_of(parcel: Parcel, sender: str) -> EmailMessage:
+    """A parcel as a mail. Raises ValueError for an address or header that cannot be one, or a missing part."""
+    missing = [part for part in _PARTS if part not in parcel.texts]
+    if missing:
+        raise ValueError(f"a mail needs the part {missing[0]}")
+    address = Address(addr_spec=parcel.address or "")
+    if not address.domain or not address.username:
+        raise ValueError("the address is none")
+    mail = EmailMessage()
+    mail["From"] = sender
+    mail["To"] = address
+    mail["Subject"] = " ".join(parcel.texts["subject"].split())  # a line break in a title is none in a header
+    mail["Date"] = format_datetime(datetime.fromtimestamp(parcel.at_s, UTC))
+    domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
+    mail["Message-ID"] = f"<{parcel.id}@{domain}>"
+    if "unsubscribe_url" in parcel.texts:
+        mail["List-Unsubscribe"] = f"<{parcel.texts['unsubscribe_url'].strip()}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    mail.set_content(parcel.texts["body"])
+    if "body_html" in parcel.texts:
+        mail.add_alternative(parcel.texts["body_html"], subtype="html")
+    return mail
