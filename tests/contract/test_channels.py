@@ -164,7 +164,7 @@ class MailWorld:
             found.append(
                 (f"zoë-{to[3:].partition('@')[0]}", mail["Message-ID"][1:].partition("@")[0], body.get_content())
             )
-        return [(user, id_, text.rstrip()) for user, id_, text in found]
+        return [(user, id_, text.replace("\r\n", "\n").rstrip()) for user, id_, text in found]
 
 
 @dataclass
@@ -321,6 +321,8 @@ def test_a_gateway_does_not_know_what_became_of_a_call() -> None:
         {"address": "nobody"},
         {"address": "@b.example"},
         {"address": ""},
+        {"address": '"a b"@b.example'},
+        {"address": "a@" + "b" * 300},
         {"texts": {"unsubscribe_url": "https://x.example/\nBcc: all@b.example"}},
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import smtplib
 import ssl
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from streams.runtime.channels.parcel import Parcel
 from streams.runtime.deliveries.sender import Outcome
 
 _PARTS: Final = ("subject", "body")
+_ADDRESS: Final = re.compile(r"[^\s@<>()\[\],;:\"\\]{1,64}@[^\s@<>()\[\],;:\"\\]{1,255}")
+"""One address, and nothing that a header could take for the end of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,11 @@ def mail_of(parcel: Parcel, sender: str) -> EmailMessage:
     missing = [part for part in _PARTS if part not in parcel.texts]
     if missing:
         raise ValueError(f"a mail needs the part {missing[0]}")
-    address = Address(addr_spec=parcel.address or "")
-    if not address.domain or not address.username:
+    if not _ADDRESS.fullmatch(parcel.address or ""):
         raise ValueError("the address is none")
     mail = EmailMessage()
     mail["From"] = sender
-    mail["To"] = address
+    mail["To"] = Address(addr_spec=parcel.address or "")
     mail["Subject"] = " ".join(parcel.texts["subject"].split())  # a line break in a title is none in a header
     mail["Date"] = format_datetime(datetime.fromtimestamp(parcel.at_s, UTC))
     domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"

@@ -36,6 +36,10 @@ class Delivery(msgspec.Struct):
     """What came of the last attempt."""
     lists: bool | None = None
     """Of an audience: whether the user is on the list when this has arrived."""
+    expires_s: float = inf
+    """Of a message: from then on it is not sent any more."""
+    is_marked: bool = False
+    """Of a message to somebody who knows no ids: an attempt was begun, and its end is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,20 @@ class Pace:
         pause_s = min(self.limits.longest_pause_s, self.limits.first_pause_s * 2.0 ** (delivery.attempts - 1))
         delivery.due_s = now_s + max(_jittered(pause_s, rng), 0.0 if wait_s is None else wait_s)
         return False
+
+    def put_off(self, delivery: Delivery, due_s: float) -> None:
+        """It is not sent now, for no fault of the endpoint."""
+        self._land(delivery)
+        delivery.due_s = due_s
+
+    def drop(self, delivery: Delivery) -> None:
+        """It is not sent any more, for no fault of the endpoint; one on its way is let go."""
+        self._flying.discard(delivery.id)
+        del self._waiting[delivery.id]
+
+    def of_user(self, user: str) -> list[Delivery]:
+        """What waits of a user, in order, and what is on its way."""
+        return [delivery for delivery in self._waiting.values() if delivery.user == user]
 
     def _land(self, delivery: Delivery) -> None:
         self._flying.remove(delivery.id)
