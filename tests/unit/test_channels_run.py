@@ -1,0 +1,171 @@
+"""A channel at work: what is stored before what, second looks, several in one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from streams.campaigns.effects import Note, Purge, Send
+from streams.campaigns.question import Wait, Withhold
+from streams.runtime.channels.desk import Step, Taken
+from streams.runtime.channels.parcel import Parcel
+from streams.runtime.channels.run import ChannelRun, Tools
+from streams.runtime.deliveries.pace import Delivery, Limits
+from streams.runtime.deliveries.sender import Outcome
+from tests.unit.test_channels_desk import FINE, LOST, NOW_S, send
+
+LIMITS = Limits(at_once=200, trip_after=10**6)
+
+
+@dataclass
+class MemoryDesk:
+    """Keeps what is stored, and when, beside what the other side was asked."""
+
+    story: list[str]
+    taken: Taken = field(default_factory=Taken)
+    waiting: dict[str, Delivery] = field(default_factory=dict)
+    ids: set[str] = field(default_factory=set)
+    unknown: list[str] = field(default_factory=list)
+
+    async def load(self, _channel: str) -> tuple[Taken, list[Delivery]]:
+        waiting = sorted(self.waiting.values(), key=lambda delivery: delivery.number)
+        return deepcopy(self.taken), deepcopy(waiting)
+
+    async def known(self, _channel: str, ids: Collection[str]) -> set[str]:
+        return self.ids & set(ids)
+
+    async def step(self, _channel: str, taken: Taken, step: Step) -> None:
+        self.taken = deepcopy(taken)
+        for delivery in step.drop:
+            self.waiting.pop(delivery.id, None)
+        self.waiting |= {delivery.id: deepcopy(delivery) for delivery in step.put}
+        self.ids |= set(step.ids)
+        self.unknown += [delivery.id for delivery in step.unknown]
+        self.story.append("stored" + "".join(f" {each.id}:{'marked' if each.is_marked else ''}" for each in step.put))
+
+
+@dataclass
+class Other:
+    """The other side."""
+
+    story: list[str]
+    outcome: Outcome = FINE
+    at_once: int = 50
+    knows_ids: bool = False
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def deliver(self, parcels: Sequence[Parcel]) -> list[Outcome]:
+        self.story.append("asked " + " ".join(parcel.id for parcel in parcels))
+        self.arrived.set()
+        return [self.outcome] * len(parcels)
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class Shop:
+    """One run, its store, the other side, and what was told."""
+
+    verdicts: dict[str, Withhold | Wait] = field(default_factory=dict)
+    now_s: float = NOW_S
+    story: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.desk = MemoryDesk(self.story)
+        self.other = Other(self.story)
+
+    def run(self) -> ChannelRun:
+        tools = Tools(self.desk, self._recheck, self._tell, lambda: self.now_s, Random(1), LIMITS)
+        return ChannelRun("it", self.other, tools)
+
+    async def _recheck(self, sends: Sequence[Send], channel: str) -> list[Withhold | Wait | None]:
+        self.story.append("looked again at " + " ".join(each.id for each in sends))
+        assert channel == "it"
+        return [self.verdicts.get(each.id) for each in sends]
+
+    async def _tell(self, notes: Sequence[Note]) -> None:
+        self.story.append("told")
+        self.notes += notes
+
+
+def worked(shop: Shop, found: Sequence[Send | Purge], until: Callable[[Shop], Awaitable[Any]] | None = None) -> Shop:
+    """Take these in, and work until the other side was asked (or `until`)."""
+
+    async def go() -> None:
+        shop.other.arrived = asyncio.Event()
+        run = shop.run()
+        await run.open()
+        await run.take(found)
+        work = asyncio.create_task(run.run())
+        async with asyncio.timeout(10.0):
+            await (shop.other.arrived.wait() if until is None else until(shop))
+            run.stop()
+            await work
+
+    asyncio.run(go())
+    return shop
+
+
+def test_a_mark_is_stored_before_the_attempt_and_gone_behind_it() -> None:
+    shop = worked(Shop(), [send(1)])
+    assert shop.story == ["stored", "stored id-1:", "stored id-1:marked", "asked id-1", "stored"]
+    assert (shop.desk.waiting, shop.desk.taken.counts) == ({}, {"arrived": 1})
+
+
+def test_many_go_in_one_call_and_two_of_one_user_in_two() -> None:
+    several = [send(number, f"user-{number}") for number in range(1, 61)]
+    shop = worked(Shop(), [*several, send(61, "user-1")], until=all_gone)
+    assert [len(line.split()) - 1 for line in shop.story if line.startswith("asked")] == [50, 10, 1]
+
+
+async def all_gone(shop: Shop) -> None:
+    while shop.desk.waiting:
+        await asyncio.sleep(0)
+
+
+def test_an_attempt_whose_end_is_not_known_is_left_to_a_person() -> None:
+    shop = Shop()
+    shop.other.outcome = LOST
+    worked(shop, [send(1)])
+    assert (shop.desk.unknown, shop.desk.waiting) == (["id-1"], {})
+
+
+def test_after_a_stop_in_the_middle_of_an_attempt_it_is_not_made_again() -> None:
+    shop = Shop()
+    worked(shop, [send(1)])
+    marked = Delivery("id-9", "bo", b"", 9, NOW_S, is_marked=True)
+    shop.desk.waiting["id-9"] = marked
+    worked(shop, [send(2)])
+    assert shop.desk.unknown == ["id-9"]
+    assert "id-9" not in " ".join(line for line in shop.story if line.startswith("asked"))
+
+
+def test_late_messages_are_looked_at_again_and_what_is_dropped_is_told_first() -> None:
+    shop = Shop(now_s=NOW_S + 120.0)
+    shop.verdicts = {"id-1": Withhold("goal"), "id-2": Wait("behind", NOW_S + 180.0)}
+    worked(shop, [send(1), send(2, "bo"), send(3, "cy")])
+    assert (
+        shop.story[2:]
+        == [
+            "looked again at id-1 id-2 id-3",
+            "told",
+            "stored id-3:marked id-2:",
+            "asked id-3",
+            "stored",
+        ]
+        or shop.story[4] == "stored id-2: id-3:marked"
+    )
+    assert [(note.event, note.properties["why"]) for note in shop.notes] == [("Tideline Message Dropped", "goal")]
+    assert list(shop.desk.waiting) == ["id-2"]
+
+
+def test_a_message_that_is_said_again_after_it_arrived_is_not_sent_again() -> None:
+    shop = worked(Shop(), [send(1)])
+    shop.story.clear()
+    worked(shop, [send(1, generation="h"), send(2, "bo", generation="h")])
+    assert [line for line in shop.story if line.startswith("asked")] == ["asked id-2"]
