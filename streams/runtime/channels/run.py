@@ -19,7 +19,7 @@ from streams.runtime.deliveries.pace import Delivery, Limits, Pace
 from streams.runtime.deliveries.sender import Outcome
 
 Recheck = Callable[[Sequence[Send], str], Awaitable[Sequence[Withhold | Wait | None]]]
-"""Of late messages and a channel: what speaks against each (`campaigns.recheck`), by facts of now. Raises StoreError."""
+"""Of late messages and a channel: what speaks against each (`campaigns.recheck`), by facts of now. StoreError."""
 Tell = Callable[[Sequence[Note]], Awaitable[None]]
 """Puts notes into the log of events, and returns when they are acknowledged. Raises BrokerError."""
 
