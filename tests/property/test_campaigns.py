@@ -93,11 +93,13 @@ def _generous(rng: Random) -> Campaign:
     """One that sends whenever it can, so that its users get many offers."""
     offer = {"unit": "percent", "prediction": "p", "edges": [30, 60], "values": [20, 10, 0], "order_value": 40.0}
     return campaign(
-        trigger="both",
+        trigger=rng.choice(["both", {"event": "Cart"}]),
+        segment=rng.choice(["s", "t"]),
         max_trigger_age="10d",
         offer=offer | {"fixed_for": rng.choice(["1h", "12h", "2d", "5d"])},
         capped=False,
         quiet_hours="none",
+        rate=rng.choice([None, {"sends": 1, "per": "day"}]),
     )
 
 
