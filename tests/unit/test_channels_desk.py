@@ -114,15 +114,16 @@ def test_who_knows_ids_is_told_again_and_who_does_not_is_not() -> None:
 def test_what_was_surely_refused_is_tried_again_and_then_given_up() -> None:
     it = desk(knows_ids=False)
     it.take_in([send(1, expires_s=1e12)], ())
-    now_s, fates = NOW_S, []
+    now_s, fates, given_up = NOW_S, [], list[Delivery]()
     for _ in range(4):
         batch, step = it.start(now_s)
         (delivery,) = [*batch.ready, *batch.late]
         it.admit(step, delivery)
         fates.append(it.settle(step, delivery, REFUSED, now_s, Random(1)))
+        given_up += step.dead
         now_s += 10_000.0
     assert fates == ["again", "again", "again", "dead"]
-    assert ids(step.dead) == ["id-1"]
+    assert ids(given_up) == ["id-1"]
 
 
 def test_an_attempt_whose_user_was_deleted_meanwhile_leaves_nothing() -> None:

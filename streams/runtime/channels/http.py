@@ -123,7 +123,7 @@ class BrazeChannel:
 
 
 def _recipient(parcel: Parcel) -> dict[str, Any]:
-    told = {**parcel.texts, "tideline_message_id": parcel.id, "tideline_campaign": parcel.campaign}
+    told: dict[str, Any] = {**parcel.texts, "tideline_message_id": parcel.id, "tideline_campaign": parcel.campaign}
     if parcel.offer is not None:
         told |= {"offer_value": parcel.offer["value"], "offer_unit": parcel.offer["unit"]}
     return {"external_user_id": parcel.user, "send_to_existing_only": True, "trigger_properties": told}

@@ -33,7 +33,10 @@ class Parcel(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, send: Send, channel: str) -> Parcel:
         """What a message is for one of its channels. Raises KeyError for another."""
-        offer = None if send.offer is None else {"value": send.offer.value, "unit": send.offer.unit}
+        given = send.offer
+        offer: dict[str, float | str] | None = None
+        if given is not None:
+            offer = {"value": given.value, "unit": given.unit}
         return cls(
             send.id,
             send.user,
