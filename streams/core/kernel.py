@@ -39,6 +39,7 @@ from streams.core.moment import (
     finish_moment,
     in_any_audience,
     judge_crossings,
+    judged_until,
     moved_enough,
     review,
     score_step,
@@ -162,8 +163,11 @@ def next_week(last_s: float, own: int, minute: int) -> int:
 
 
 @jit
-def _next_change(s: State, i: int, minute: int) -> int:
-    """The first minute after `minute` at which a filter can change by time alone, or a very large number."""
+def _next_change(s: State, i: int, minute: int, awaits: bool) -> int:
+    """The first minute after `minute` at which a filter can change by time alone, or a very large number.
+
+    `awaits`: a review of the row is still to come, and may begin a wish.
+    """
     best = 1 << 60
     since = s.conditions.since
     for j in range(since.shape[0]):
@@ -180,8 +184,8 @@ def _next_change(s: State, i: int, minute: int) -> int:
         if column < 0:
             continue
         since_s = s.rows.t[i, column]
-        if np.isnan(since_s) and s.segments.epoch[g] == s.si[REVIEW_EPOCH] and awaits_review(s, i):
-            since_s = s.sf[REVIEW_CLOCK]  # the review may begin a wish, however late it comes
+        if np.isnan(since_s) and awaits and s.segments.epoch[g] == s.si[REVIEW_EPOCH]:
+            since_s = s.sf[REVIEW_CLOCK]  # however late the review comes
         if not np.isnan(since_s):
             due = _up_to_minute(since_s + s.segments.dwell_s[g])
             if minute < due < best:
@@ -209,18 +213,36 @@ def _next_bucket_end(s: State, i: int, name: int, unit_: int, buckets: int, minu
 
 
 @jit
-def reschedule(s: State, i: int) -> None:
-    """Put row `i` into the queue at its next due minute after the current one."""
-    minute = s.si[MINUTE]
+def _due_after(s: State, i: int, minute: int, awaits: bool) -> int:
+    """The first minute after `minute` at which row `i` is looked at; `awaits` as in `_next_change`."""
     last = s.rows.t[i, LAST_T]
     due = next_look(last, look_phase(s.users.key[i]), minute)
     due = min(due, next_week(last, week_minute(s.users.key[i]), minute))
-    due = min(due, _next_change(s, i, minute))
+    due = min(due, _next_change(s, i, minute, awaits))
     if s.rows.u[i, EPOCH] < s.si[TURN_EPOCH]:
         turn = s.si[BACKFILL_START] + s.users.order[i] // s.si[BACKFILL_RATE]
         if turn > minute:
             due = min(due, turn)
-    schedule(s.queue, i, due)
+    return due
+
+
+@jit
+def reschedule(s: State, i: int) -> None:
+    """Put row `i` into the queue at its next due minute after the current one."""
+    schedule(s.queue, i, _due_after(s, i, s.si[MINUTE], awaits_review(s, i)))
+
+
+@jit
+def _is_due(s: State, i: int, minute: int) -> bool:
+    """Whether row `i`, which stands in the queue for `minute`, has a look then; it is reviewed first.
+
+    While it awaited its review, it stood there for every change that the review may begin or end. A look more than the
+    user would have had after a review at once could record a score that nobody else has seen.
+    """
+    if s.si[PHASE] != 0 or not awaits_review(s, i):
+        return True
+    review(s, i)
+    return _due_after(s, i, minute - 1, NO) <= minute
 
 
 @jit
@@ -256,8 +278,6 @@ def _wait_for_model(s: State, i: int, phase: int) -> bool:
 def look(s: State, i: int, minute: int) -> bool:
     """Visit a silent user at a whole minute; false when a model outside has to answer first."""
     time_s = minute * 60.0
-    if s.si[PHASE] == 0 and awaits_review(s, i):
-        review(s, i)
     two = _is_behind(s, i)
     scored = s.rows.t[i, SCORED_T]
     if s.si[PHASE] == 0:
@@ -271,9 +291,10 @@ def look(s: State, i: int, minute: int) -> bool:
     s.si[N_LOOKS] += 1
     weekly = minute % WEEK_MINUTES == week_minute(s.users.key[i]) and time_s - s.rows.t[i, LAST_T] >= DAY_S
     first_changes = False
+    judged = judged_until(s, i)
     if two:
         score_step(s, i, FIRST_STEP, scored, NO)
-        first_changes = decide_segments(s, i, FIRST_STEP, scored, time_s, NO, ALL_SEGMENTS)
+        first_changes = decide_segments(s, i, FIRST_STEP, judged, time_s, NO, ALL_SEGMENTS)
     score_step(s, i, SECOND_STEP, time_s, two)
     # After a first step that changes nothing the second one decides from the same memberships now and when applied.
     changes = first_changes or decide_segments(s, i, SECOND_STEP, time_s, time_s, NO, ALL_SEGMENTS)
@@ -281,7 +302,7 @@ def look(s: State, i: int, minute: int) -> bool:
         s.si[N_RECORDED] += 1
         if two:
             origin = _first_origin(s, i)
-            apply_step(s, i, FIRST_STEP, scored, time_s, origin, NO_BITS, NO_EVENT, first_changes, ALL_SEGMENTS)
+            apply_step(s, i, FIRST_STEP, judged, time_s, origin, NO_BITS, NO_EVENT, first_changes, ALL_SEGMENTS)
         apply_step(s, i, SECOND_STEP, time_s, time_s, DECAY, NO_BITS, NO_EVENT, changes, ALL_SEGMENTS)
         finish_moment(s, i, time_s)
         if weekly and in_any_audience(s, SECOND_STEP):
@@ -335,7 +356,7 @@ def tick(s: State, time_s: float) -> int:
             if not has_room(s):
                 return OUT_FULL
             i = wide(s.queue.heap[0])
-            if not look(s, i, minute):
+            if _is_due(s, i, minute) and not look(s, i, minute):
                 return MODEL_NEEDED
             reschedule(s, i)
         if s.si[MAY_SAVE] and save_is_due(s):
@@ -436,8 +457,8 @@ def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
         if two:
             scored = s.rows.t[i, SCORED_T]
             score_step(s, i, FIRST_STEP, scored, NO)
-            origin = _first_origin(s, i)
-            apply_step(s, i, FIRST_STEP, scored, moment_s, origin, NO_BITS, NO_EVENT, YES, ALL_SEGMENTS)
+            judged, origin = judged_until(s, i), _first_origin(s, i)
+            apply_step(s, i, FIRST_STEP, judged, moment_s, origin, NO_BITS, NO_EVENT, YES, ALL_SEGMENTS)
         _update_user(s, batch, e, i, time_s)
         features_at(s.rows, s.c, s.features, i, moment_s, s.scratch.x[1])
         if _wait_for_model(s, i, OF_EVENT):
@@ -568,9 +589,12 @@ def review_until(s: State, by_order: I64, end: int) -> None:
     """Review users up to order `end`, as far as the buffers have room and no save is due; `by_order`: their rows."""
     while s.si[REVIEW_NEXT] < end and has_room(s) and not save_is_due(s):
         i = by_order[s.si[REVIEW_NEXT]]
-        if i >= 0 and awaits_review(s, i) and review(s, i):
-            reschedule(s, i)
+        awaits = i >= 0 and awaits_review(s, i)
+        if awaits:
+            review(s, i)
         s.si[REVIEW_NEXT] += 1
+        if awaits:
+            reschedule(s, i)
 
 
 @jit

@@ -398,6 +398,18 @@ def awaits_review(s: State, i: int) -> bool:
 
 
 @jit
+def judged_until(s: State, i: int) -> float:
+    """Up to when time has passed for the segments of row `i`: its last moment, or a change of definitions since.
+
+    What a review has found is not taken back by judging once more as of before the change.
+    """
+    scored = s.rows.t[i, SCORED_T]
+    if s.users.order[i] < s.si[REVIEW_END] and s.rows.u[i, EPOCH] < s.si[REVIEW_EPOCH]:
+        return max(scored, s.si[REVIEW_MINUTE] * 60.0)
+    return scored
+
+
+@jit
 def review(s: State, i: int) -> bool:
     """Judge the segments that a change of definitions has made or changed; true when anything changes.
 
@@ -405,14 +417,13 @@ def review(s: State, i: int) -> bool:
     do it twice changes nothing the second time.
     """
     epoch = s.si[REVIEW_EPOCH]
-    time_s = max(s.rows.t[i, SCORED_T], s.si[REVIEW_MINUTE] * 60.0)
+    time_s = judged_until(s, i)
     moved = _take_served(s, i, time_s)
     changes = decide_segments(s, i, FIRST_STEP, time_s, s.sf[REVIEW_CLOCK], NO, epoch)
     if not moved and not changes:
         return False
     features_at(s.rows, s.c, s.features, i, time_s, s.scratch.x[0])  # for the reasons
     apply_step(s, i, FIRST_STEP, time_s, s.sf[REVIEW_CLOCK], DEFINITION_CHANGE, NO_BITS, NO_EVENT, changes, epoch)
-    s.si[CHANGED] = 1
     touch(s, i)
     return True
 

@@ -375,6 +375,7 @@ class Shard:
         self.si[REVIEW_END] = self.users.users.order[rows].max(initial=-1) + 1
         self.si[REVIEW_EPOCH], self.si[REVIEW_MINUTE] = self.si[EPOCH_NOW], self.si[MINUTE]
         self.sf[REVIEW_CLOCK] = self.sf[CLOCK]
+        self.si[CHANGED] = 1  # by the change itself: which hours have work must not depend on when users are reviewed
 
     @property
     def is_reviewing(self) -> bool:
