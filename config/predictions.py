@@ -128,5 +128,8 @@ class Segment(Model):
     """Who is in it."""
     min_dwell_s: Duration = Field(default=0.0, alias="min_dwell")
     """How long a change must last before it counts."""
+    # Left out of dumps while it is the default, as `archived` is.
+    entry: Literal["now", "crossings"] = Field(default="now", exclude_if=lambda value: value == "now")
+    """now: who fulfils the filter when it is made or changed enters then. crossings: not before having left it."""
     archived: bool = Field(default=False, exclude_if=lambda value: not value)
     """true: nobody is in it; it stays as a definition, and can be restored."""

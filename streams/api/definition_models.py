@@ -12,6 +12,7 @@ class EntryView(BaseModel):
 
     current_members: str = Field(
         description="`enter_now`: who fulfils the filter now enters, too; `wait`: nobody yet, as `words` says; "
+        "`crossings`: only who leaves it and comes back; "
         "`none`: nobody.",
         examples=["enter_now"],
     )

@@ -162,6 +162,7 @@ def _view(reader: RedisReader, state: StoredState, name: str) -> SegmentView:
         name=definitions.segment_names[definitions.segment_ids.index(name)],
         members=reader.member_count(name),
         predictions=list(predictions_of_segment(state.catalog, name)),
+        entry=state.catalog.segments[name].entry if name in state.catalog.segments else "now",
     )
 
 

@@ -74,6 +74,11 @@ def entry_of(view: DefinitionsView, states: list[StoredState], id_: str) -> Entr
     """Who enters a segment, and when."""
     if view.whole.segments[id_].archived:
         return EntryView(current_members="none", words="nobody is in an archived segment")
+    if view.whole.segments[id_].entry == "crossings":
+        words = (
+            "only future crossings count: who fulfils the filter now enters after having left it"
+        )
+        return EntryView(current_members="crossings", words=words)
     waiting = [name for name in _predictions_below(view, id_) if not _serves(states, name)]
     if waiting:
         words = f"members enter when {', '.join(waiting)} says likelihoods: it is warming up, or learns from history"

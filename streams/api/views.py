@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -70,6 +70,10 @@ class SegmentView(BaseModel):
     name: str
     members: int
     predictions: list[str] = Field(description="Those on which it rests.")
+    entry: Literal["now", "crossings"] = Field(
+        description="Whether who fulfilled the filter when it was made, or changed, entered then, or had to leave it "
+        "first: `members` does not count those who still wait."
+    )
 
 
 class SegmentList(BaseModel):

@@ -187,6 +187,7 @@ def _segment_table(
         dwell[g] = catalog.segments[name].min_dwell_s
         if dwell[g] > 0 and not catalog.segments[name].archived:  # whose members leave at once
             column[g] = layout.columns.t_wanted + int((dwell[own:g] > 0).sum())
+    crossings = [0] * own + [catalog.segments[name].entry == "crossings" for name in custom]
     only = np.where(uses.sum(axis=1) == 1, uses.argmax(axis=1), -1).astype(np.int64)
     bits = [int(np.bitwise_or.reduce(prediction_bits[row.astype(bool)], initial=np.uint64(0))) for row in uses]
     return SegmentTable(
@@ -198,6 +199,7 @@ def _segment_table(
         bits=np.array(bits, np.uint64),
         dwell_s=dwell,
         dwell_column=column,
+        crossings=np.array(crossings, np.uint8),
         epoch=np.zeros(n, np.int64),
         announced=np.zeros(n, np.int64),
     )

@@ -291,17 +291,16 @@ def look(s: State, i: int, minute: int) -> bool:
     s.si[N_LOOKS] += 1
     weekly = minute % WEEK_MINUTES == week_minute(s.users.key[i]) and time_s - s.rows.t[i, LAST_T] >= DAY_S
     first_changes = False
-    judged = judged_until(s, i)
+    judged, origin = judged_until(s, i), _first_origin(s, i)
     if two:
         score_step(s, i, FIRST_STEP, scored, NO)
-        first_changes = decide_segments(s, i, FIRST_STEP, judged, time_s, NO, ALL_SEGMENTS)
+        first_changes = decide_segments(s, i, FIRST_STEP, judged, time_s, origin, NO, ALL_SEGMENTS)
     score_step(s, i, SECOND_STEP, time_s, two)
     # After a first step that changes nothing the second one decides from the same memberships now and when applied.
-    changes = first_changes or decide_segments(s, i, SECOND_STEP, time_s, time_s, NO, ALL_SEGMENTS)
+    changes = first_changes or decide_segments(s, i, SECOND_STEP, time_s, time_s, DECAY, NO, ALL_SEGMENTS)
     if weekly or changes or s.rows.u[i, EPOCH] < s.si[TURN_EPOCH] or moved_enough(s, i):
         s.si[N_RECORDED] += 1
         if two:
-            origin = _first_origin(s, i)
             apply_step(s, i, FIRST_STEP, judged, time_s, origin, NO_BITS, NO_EVENT, first_changes, ALL_SEGMENTS)
         apply_step(s, i, SECOND_STEP, time_s, time_s, DECAY, NO_BITS, NO_EVENT, changes, ALL_SEGMENTS)
         finish_moment(s, i, time_s)

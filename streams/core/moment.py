@@ -65,6 +65,7 @@ from streams.core.state import (
     UNKNOWN,
     UNSAVED_OUT,
     VERSION_NOW,
+    WAITS,
     YES,
     State,
 )
@@ -139,8 +140,8 @@ def _heuristic(s: State, i: int, p: int, time_s: float) -> float:
 
 
 @jit
-def _wanted(s: State, i: int, g: int, step: int, time_s: float) -> bool:
-    """Whether row `i` fulfils segment `g`, min_dwell left aside."""
+def _wanted(s: State, i: int, g: int, step: int, time_s: float, inside: bool) -> bool:
+    """Whether row `i` fulfils segment `g`, min_dwell left aside; `inside`: it did so before."""
     k = s.scratch
     if s.segments.uses[g] & ~np.uint64(s.si[TARGETS]):
         return False
@@ -148,7 +149,7 @@ def _wanted(s: State, i: int, g: int, step: int, time_s: float) -> bool:
         return k.category[step, s.segments.prediction[g]] == s.segments.category[g]
     if _is_outside(s, g, step):
         return False
-    widen = k.widen[1] if k.before[g] else k.widen[0]
+    widen = k.widen[1] if inside else k.widen[0]
     return holds(
         s.programs,
         s.segments.program[g],
@@ -176,42 +177,54 @@ def _is_outside(s: State, g: int, step: int) -> bool:
 
 
 @jit
-def decide_segments(s: State, i: int, step: int, time_s: float, stamp_s: float, write: bool, epoch: int) -> bool:
+def _hold_back(
+    s: State, i: int, g: int, want: bool, inside: bool, time_s: float, stamp_s: float, write: bool
+) -> tuple[bool, bool]:
+    """Whether row `i` is to be in segment `g` by its `min_dwell`, and whether a held-back wish begins or ends."""
+    column = s.segments.dwell_column[g]
+    if column < 0:
+        return want, False
+    since = s.rows.t[i, column]
+    held = not np.isnan(since)
+    if want == inside or (held and time_s - since >= s.segments.dwell_s[g]):
+        if write:
+            s.rows.t[i, column] = np.nan
+        return want, held
+    if not held and write:
+        s.rows.t[i, column] = stamp_s
+    return inside, not held
+
+
+@jit
+def decide_segments(
+    s: State, i: int, step: int, time_s: float, stamp_s: float, origin: int, write: bool, epoch: int
+) -> bool:
     """Decide all memberships of row `i` into `scratch.member`; true when any of them or a held-back wish changes.
 
     `time_s` is when filters are evaluated and up to when a wish must have lasted, `stamp_s` when a new wish is noticed:
     so a held-back change falls due by time, not by a snapshot. With `write`, wishes are stored. `epoch`: only segments
     of that change of definitions, by what was published; ALL_SEGMENTS otherwise.
+
+    Where only crossings count, nobody enters by a step of `origin` BACKFILL or DEFINITION_CHANGE: such a user waits, as
+    a member of whom nobody is told, and has left as a member does before entering counts.
     """
     k = s.scratch
     changed = False
     for g in range(s.c.segments):
         k.before[g] = s.rows.u[i, s.c.u_sequence + g] & np.uint32(1)
-        inside = k.before[g] != 0
+        waits = s.segments.crossings[g] != 0 and s.rows.b[i, s.c.b_cause + g] == WAITS
+        inside = k.before[g] != 0 or waits
         if epoch != ALL_SEGMENTS and s.segments.epoch[g] != epoch:
-            k.member[g] = inside
+            k.member[g] = k.before[g]
             continue
-        want = _wanted(s, i, g, step, time_s) and (epoch == ALL_SEGMENTS or not _awaits_turn(s, i, g))
-        column = s.segments.dwell_column[g]
-        if column >= 0:
-            since = s.rows.t[i, column]
-            if want == inside:
-                if not np.isnan(since):
-                    changed = True
-                    if write:
-                        s.rows.t[i, column] = np.nan
-            elif np.isnan(since):
-                changed = True
-                want = inside
-                if write:
-                    s.rows.t[i, column] = stamp_s
-            elif time_s - since >= s.segments.dwell_s[g]:
-                if write:
-                    s.rows.t[i, column] = np.nan
-            else:
-                want = inside
-        if want != inside:
-            changed = True
+        want = _wanted(s, i, g, step, time_s, inside) and (epoch == ALL_SEGMENTS or not _awaits_turn(s, i, g))
+        silent = want and not inside and _begins_to_wait(s, i, g, origin)
+        want, wishes = _hold_back(s, i, g, want, inside or silent, time_s, stamp_s, write)
+        changed = changed or wishes or want != inside
+        if waits or silent:
+            if write:
+                s.rows.b[i, s.c.b_cause + g] = WAITS if want else NONE
+            want = False
         k.member[g] = want
     return changed
 
@@ -237,7 +250,7 @@ def apply_step(
     for p in range(s.c.predictions):
         k.previous[p] = s.rows.b[i, s.c.b_category + p]
     if may_change:
-        decide_segments(s, i, step, time_s, stamp_s, YES, epoch)
+        decide_segments(s, i, step, time_s, stamp_s, origin, YES, epoch)
         for entering in range(2):
             for g in range(s.c.segments):
                 if k.member[g] != k.before[g] and k.member[g] == entering:
@@ -269,6 +282,14 @@ def _awaits_turn(s: State, i: int, g: int) -> bool:
         if (s.segments.uses[g] >> np.uint64(p)) & np.uint64(1) and s.rows.u[i, EPOCH] < s.model.epoch[p]:
             return True
     return False
+
+
+@jit
+def _begins_to_wait(s: State, i: int, g: int, origin: int) -> bool:
+    """Whether row `i`, which fulfils segment `g` now, is not told to enter it, because that would be no crossing."""
+    if not s.segments.crossings[g]:
+        return False
+    return origin == DEFINITION_CHANGE or (origin == BACKFILL and _awaits_turn(s, i, g))
 
 
 @jit
@@ -419,7 +440,7 @@ def review(s: State, i: int) -> bool:
     epoch = s.si[REVIEW_EPOCH]
     time_s = judged_until(s, i)
     moved = _take_served(s, i, time_s)
-    changes = decide_segments(s, i, FIRST_STEP, time_s, s.sf[REVIEW_CLOCK], NO, epoch)
+    changes = decide_segments(s, i, FIRST_STEP, time_s, s.sf[REVIEW_CLOCK], DEFINITION_CHANGE, NO, epoch)
     if not moved and not changes:
         return False
     features_at(s.rows, s.c, s.features, i, time_s, s.scratch.x[0])  # for the reasons

@@ -18,7 +18,7 @@ import numpy as np
 
 from config.catalog import Catalog, CategoryFilter, LikelihoodFilter, Prediction, ScoreFilter, Segment, walk
 from models.jit import F64, I64
-from models.scales import bin_of, likelihood_of
+from models.scales import NONE, bin_of, likelihood_of
 from models.snapshot import PredictionSnapshot, Snapshot, Status
 from streams.core.carry_pending import carry_pending
 from streams.core.dedupe import remember_all
@@ -37,7 +37,7 @@ from streams.core.row_names import (
     row_keys,
 )
 from streams.core.shard import Shard, WentLive
-from streams.core.state import BACKFILL, DEFINITION_CHANGE, EPOCH_NOW, TOUCHED
+from streams.core.state import BACKFILL, DEFINITION_CHANGE, EPOCH_NOW, TOUCHED, WAITS
 from streams.core.users import UserTable
 from streams.core.vocabulary import BUCKET
 
@@ -119,6 +119,7 @@ class _Users:
             if self._past is not None:
                 self._copy_past(keys, self._past.shard)
             self._copy_old(keys, frozenset() if self._past is None else self._past.counted)
+        self._end_waiting()
         self._give_up_names(keys)
         self._carry_history()
 
@@ -161,6 +162,12 @@ class _Users:
 
     def _recoded(self, trait: str, values: F64, other: Shard) -> F64:
         return self._new.vocabulary.recoded(trait, values, other.vocabulary)
+
+    def _end_waiting(self) -> None:
+        """Who waits to leave a segment before entering it, and need not any more."""
+        first, crossings = self._new.definitions.layout.columns.b_cause, self._new.definitions.segments.crossings
+        causes = self._new.users.rows.b[:, first : first + len(crossings)]
+        causes[(causes == WAITS) & (crossings == 0)] = NONE
 
     def _give_up_names(self, keys: Mapping[str, list[Key]]) -> None:
         """What was counted of names without a column now goes to the shared one."""

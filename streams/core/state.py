@@ -35,6 +35,8 @@ UNKNOWN = const(-1)
 EVERYBODY = const(-1)
 ALL_SEGMENTS = const(-1)
 CAUSES = ("goal", "event", "silence", "other")
+WAITS = const(254)
+"""In place of the cause of an entry: who fulfils a segment that counts crossings only, and was not told to enter."""
 
 # Why the loop came back.
 DONE, HOUR_DUE, OUT_FULL, MODEL_NEEDED, SAVE_DUE = range(5)
@@ -157,7 +159,7 @@ class SegmentTable(NamedTuple):
     """Definitions per segment: a category of `prediction` (-1: a filter); `uses`: bits, `only`: the one or -1.
 
     At the change of definitions that began `epoch` it was new, or had changed; who is in it or out of it by that change
-    is told with the origin `announced`.
+    is told with the origin `announced`. `crossings`: 1 where nobody enters by a change or by going live.
     """
 
     prediction: I64
@@ -168,6 +170,7 @@ class SegmentTable(NamedTuple):
     bits: U64
     dwell_s: F64
     dwell_column: I64
+    crossings: U8
     epoch: I64
     announced: I64
 

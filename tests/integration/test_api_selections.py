@@ -76,6 +76,21 @@ def test_a_filter_that_was_estimated_can_be_saved_as_it_was_answered(api: ApiWor
         assert kept == Segment.model_validate({"name": name, "filter": tree}).filter
 
 
+def test_with_entry_crossings_nobody_is_in_it_until_they_cross(world: ServiceWorld, api: ApiWorld) -> None:
+    tree = SELECTIONS["warm"]
+    estimate = post(api, {"filter": tree}).json()["users"]
+    made = Segment.model_validate({"name": "Later", "filter": tree, "entry": "crossings"})
+    now = world.shards[0].catalog
+    go_on_under(world, api, now.model_copy(update={"segments": {**now.segments, "later": made}}))
+    view = get(api, "/v1/segments/later")
+    assert (view["members"], view["entry"]) == (0, "crossings")
+    assert post(api, {"filter": tree}).json()["users"] == estimate > 5
+    at_once = made.model_copy(update={"entry": "now"})
+    go_on_under(world, api, now.model_copy(update={"segments": {**now.segments, "later": at_once}}))
+    view = get(api, "/v1/segments/later")
+    assert (view["members"], view["entry"]) == (estimate, "now")
+
+
 def test_other_edges_make_other_categories_of_the_same_scores(world: ServiceWorld, api: ApiWorld) -> None:
     now = world.shards[0].catalog
     prediction = now.predictions["orders_2d"]

@@ -179,6 +179,7 @@ def _segment_filters(
     return trees(st.one_of(leaves))
 
 
+_entries = _sometimes(st.just({"entry": "crossings"}), {})
 _dwells = _sometimes(st.sampled_from(DWELLS).map(lambda d: {"min_dwell": d}), {}, of=2)
 
 
@@ -211,7 +212,7 @@ def _segments(draw: st.DrawFn, live: Sequence[str], history: Sequence[str], most
     for name in names:
         others = [*segments, *(f"{p}.{category}" for p in live for category in ("low", "high"))]
         filters = _segment_filters(tuple(live), tuple(sorted(history)), tuple(others))
-        segments[name] = {"name": f"Segment {name}", "filter": draw(filters)} | draw(_dwells)
+        segments[name] = {"name": f"Segment {name}", "filter": draw(filters)} | draw(_dwells) | draw(_entries)
     # A segment may name one that stands further down in the file.
     order = draw(st.permutations(names))
     return {name: segments[name] for name in order}

@@ -338,6 +338,7 @@ def _plain(text: str) -> Catalog:
         prediction["hysteresis"] = 0
     for segment in data["segments"].values():
         segment.pop("min_dwell", None)
+        segment.pop("entry", None)
     return loads(to_yaml(data))
 
 

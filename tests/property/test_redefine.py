@@ -133,7 +133,7 @@ def _of_facts(catalog: Catalog, name: str) -> bool:
     """Whether a segment depends on nothing but what was counted and when."""
     segment = catalog.segments[name]
     of_others = any(hasattr(node, "prediction") or hasattr(node, "segment") for node in walk(segment.filter))
-    return not of_others and segment.min_dwell_s == 0
+    return not of_others and segment.min_dwell_s == 0 and segment.entry == "now"
 
 
 def _tracks(catalog: Catalog) -> tuple[Any, ...]:

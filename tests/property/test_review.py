@@ -53,7 +53,8 @@ def test_a_new_segment_has_who_was_selected_before_it_was_made(
     scenario: tuple[Catalog, list[Input], int], data: st.DataObject
 ) -> None:
     catalog, log, live_after = scenario
-    names = [n for n, one in catalog.segments.items() if one.min_dwell_s == 0 and is_free(catalog, n)]
+    free = {n: one for n, one in catalog.segments.items() if is_free(catalog, n) and one.min_dwell_s == 0}
+    names = [n for n, one in free.items() if one.entry == "now"]
     assume(names)
     added = data.draw(st.sampled_from(names))
     driver = Driver(without_segment(catalog, added), live_after, store=True)
@@ -182,6 +183,83 @@ def test_what_a_review_has_found_is_not_taken_back_by_a_newer_model() -> None:
     assert driver.engine.shard.counters()["looks_recorded"] > 0, "a newer model has been seen"
     told = [(t["subject"], t["data"]["origin"], t["data"]["in_segment"]) for t in driver.outcome.decoded()]
     assert told == [("a", "backfill", True)]
+
+
+def plan(user: str, after_s: float, number: int, value: str) -> Event:
+    at_s = START_S + after_s
+    return Event(user, None, at_s, np.nan, number, {"plan": value}, None, number, at_s)
+
+
+def test_who_fulfils_a_new_segment_of_crossings_has_to_leave_it_before_entering() -> None:
+    known = "known: {name: Known, filter: {trait: plan, exists: true}}"
+    team = "team: {name: Team, filter: {trait: plan, equals: team}, entry: %s}"
+    driver = Driver(small(segments=known), 1_000, store=True)
+    driver.take([plan("a", 0, 1, "team"), plan("b", 1, 2, "team"), plan("c", 2, 3, "free")])
+    driver.catalog = small(segments=f"{known}, {team % 'crossings'}")
+    driver.redefine(driver.catalog)
+    driver.take([plan("a", 60, 4, "team"), plan("c", 61, 5, "team"), plan("d", 62, 6, "team"), order("b", 63, 7)])
+    driver.restart()
+    assert members(driver.engine.shard, "team") == {"c", "d"}, "of the others it was true before"
+    driver.take([plan("a", 70, 8, "free"), plan("a", 71, 9, "team")])
+    assert members(driver.engine.shard, "team") == {"a", "c", "d"}
+    told = [(t["subject"], t["data"]["origin"]) for t in driver.outcome.decoded() if t["data"]["segment_id"] == "team"]
+    assert told == [("c", "live"), ("d", "live"), ("a", "live")]
+    driver.redefine(small(segments=f"{known}, {team % 'now'}"))
+    assert members(driver.engine.shard, "team") == {"a", "b", "c", "d"}
+    assert driver.outcome.decoded()[-1]["data"]["origin"] == "definition_change"
+
+
+COMPARED = ("in_segment", "origin", "score", "previous_score", "likelihood", "category", "previous_category")
+
+
+def only_crossings(told: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Entries and exits of one user, without entries that are no crossings and the exits that end them."""
+    kept: list[tuple[Any, ...]] = []
+    leaves_unseen = False
+    for transition in told:
+        data = transition["data"]
+        if data["in_segment"]:
+            leaves_unseen = data["origin"] in ("backfill", "definition_change")
+        if not leaves_unseen:
+            kept.append((transition["time"], *(data[name] for name in COMPARED)))
+    return kept
+
+
+@slow
+@given(scenarios(min_events=8), st.data())
+def test_a_segment_of_crossings_is_one_without_entries_by_a_change_or_by_going_live(
+    scenario: tuple[Catalog, list[Input], int], data: st.DataObject
+) -> None:
+    catalog, log, live_after = scenario
+    names = [name for name in catalog.segments if is_free(catalog, name)]
+    assume(names)
+    name = data.draw(st.sampled_from(names))
+    first, second = with_entry(catalog, name, "now"), with_entry(edited(catalog, data), name, "now")
+    if data.draw(st.booleans()):
+        first = without_segment(first, name)
+    cut = data.draw(st.integers(0, len(log)))
+    later = [*log[cut:], *data.draw(inputs(max_events=4)), Advance(START_S + data.draw(WAITS))]
+    now, crossings = (
+        Driver(with_entry(first, name, entry), live_after, store=entry == "crossings") for entry in ("now", "crossings")
+    )
+    for driver, entry in ((now, "now"), (crossings, "crossings")):
+        driver.take(log[:cut])
+        driver.redefine(with_entry(second, name, entry))
+        driver.take(later)
+    found, wanted = by_user(crossings), by_user(now)
+    assert {k: v for k, v in found.items() if k[1] != name} == {k: v for k, v in wanted.items() if k[1] != name}
+    of_name = {user for user, segment in (*found, *wanted) if segment == name}
+    for user in of_name:
+        told = [(t["time"], *(t["data"][field] for field in COMPARED)) for t in found[user, name]]
+        assert told == only_crossings(wanted[user, name]), user
+
+
+def with_entry(catalog: Catalog, name: str, entry: str) -> Catalog:
+    """The catalog with a segment of this entry, and no dwell that would put an entry off until it looks like one."""
+    if name not in catalog.segments:
+        return catalog
+    one = catalog.segments[name].model_copy(update={"entry": entry, "min_dwell_s": 0.0})
+    return catalog.model_copy(update={"segments": {**catalog.segments, name: one}})
 
 
 WAITS = st.sampled_from([0.0, 61.0, 7_200.0, 30 * 86_400.0])

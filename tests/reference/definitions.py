@@ -36,12 +36,16 @@ class PredictionRule:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRule:
-    """One segment; `uses` are the predictions it depends on, through other segments too."""
+    """One segment; `uses` are the predictions it depends on, through other segments too.
+
+    `crossings`: nobody enters because a prediction went live.
+    """
 
     id: str
     filter: dict[str, Any]
     min_dwell_s: float
     uses: tuple[str, ...]
+    crossings: bool = False
 
 
 def prediction_rules(catalog: Catalog) -> list[PredictionRule]:
@@ -90,7 +94,9 @@ def segment_rules(catalog: Catalog) -> list[SegmentRule]:
                 uses = dict.fromkeys(leaf["prediction"] for leaf in leaves(definition) if "prediction" in leaf)
                 for name in needed:
                     uses |= dict.fromkeys(rules[name].uses)
-                rules[id_] = SegmentRule(id_, definition, segment.min_dwell_s, tuple(uses))
+                rules[id_] = SegmentRule(
+                    id_, definition, segment.min_dwell_s, tuple(uses), segment.entry == "crossings"
+                )
                 del waiting[id_]
                 break
         else:

@@ -41,11 +41,15 @@ Input = Event | BadEvent | Advance
 
 @dataclass(slots=True)
 class Membership:
-    """One user in one segment. `differs_since` is when the filter began to say otherwise, while that is held back."""
+    """One user in one segment. `differs_since` is when the filter began to say otherwise, while that is held back.
+
+    `unseen`: in it as far as the filter goes, but only crossings count, and there was none.
+    """
 
     sequence: int = 0
     entered_at: float | None = None
     differs_since: float | None = None
+    unseen: bool = False
 
     @property
     def inside(self) -> bool:
@@ -436,9 +440,14 @@ class ReferenceShard:
         members = {id_: membership.inside for id_, membership in said.memberships.items()}
         changed = []
         for segment in self.segments:
-            wanted = self._wanted(segment, row, said, members, step.at_s)
             membership = said.memberships[segment.id]
-            if wanted == membership.inside:
+            fulfilled = membership.inside or membership.unseen
+            wanted = self._wanted(segment, row, said, members, fulfilled, step.at_s)
+            if segment.crossings and wanted and not fulfilled and step.went_live & set(segment.uses):
+                membership.unseen, membership.differs_since = True, None
+                said.wishes += 1
+                continue
+            if wanted == fulfilled:
                 said.wishes += membership.differs_since is not None
                 membership.differs_since = None
                 continue
@@ -448,6 +457,10 @@ class ReferenceShard:
             # By the state that is judged: a new snapshot looks at the past, so nothing falls due in its step.
             if segment.min_dwell_s == 0 or step.at_s - membership.differs_since >= segment.min_dwell_s:
                 membership.differs_since = None
+                if membership.unseen:
+                    membership.unseen = False
+                    said.wishes += 1
+                    continue
                 membership.sequence += 1
                 if membership.inside:
                     membership.entered_at = step.now_s
@@ -479,13 +492,15 @@ class ReferenceShard:
     def _is_live(self, prediction: str) -> bool:
         return self._has_model(prediction) and self.predictions[prediction].published
 
-    def _wanted(self, segment: SegmentRule, row: Row, said: Said, members: dict[str, bool], at_s: float) -> bool:
+    def _wanted(
+        self, segment: SegmentRule, row: Row, said: Said, members: dict[str, bool], fulfilled: bool, at_s: float
+    ) -> bool:
         """What the segment's filter says; false while something it uses is not live."""
         if not all(self._is_live(id_) for id_ in segment.uses):
             return False
         if not all(said.answers[id_].audience for id_ in segment.uses):
             return False
-        widen = {id_: self.predictions[id_].hysteresis for id_ in segment.uses if members[segment.id]}
+        widen = {id_: self.predictions[id_].hysteresis for id_ in segment.uses if fulfilled}
         return evaluate(segment.filter, Facts(row.log, row.traits, at_s, said.answers, members, widen, self.margins))
 
     def _transition(

@@ -45,7 +45,7 @@ SEGMENTS: dict[str, dict[str, Any]] = {
 def of_prediction(name: str) -> dict[str, dict[str, Any]]:
     """Segments that use the scores of prediction `name`."""
     return {
-        "upper": {"name": "Upper", "filter": {"prediction": name, "score": {"min": 60}}},
+        "upper": {"name": "Upper", "filter": {"prediction": name, "score": {"min": 60}}, "entry": "crossings"},
         "not_low": {
             "name": "Not low for a while",
             "filter": {"not": {"segment": f"{name}.low"}},

@@ -221,6 +221,10 @@ def test_who_enters_a_new_segment_is_told(world: World) -> None:
     found = world.make("segment", "buyers", {"name": "Buyers", "filter": {"event": "Order", "count": {"min": 1}}})
     assert found["entry"]["current_members"] == "enter_now"
     assert "at once" in found["entry"]["words"]
+    later = {"name": "Later", "filter": {"event": "Order", "count": {"min": 1}}, "entry": "crossings"}
+    found = world.make("segment", "later", later)
+    assert found["entry"]["current_members"] == "crossings"
+    assert found["definition"]["entry"] == "crossings"
     world.make("prediction", "returns", RETURNS)
     found = world.make("segment", "loyal", LOYAL | {"filter": {"all": [{"segment": "buyers"}, LOYAL["filter"]]}})
     assert found["entry"]["current_members"] == "wait"
