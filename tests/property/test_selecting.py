@@ -71,7 +71,8 @@ def test_the_program_over_arrays_is_the_program_over_one_user(
 def without_memory(catalog: Catalog) -> Catalog:
     """The same, but that memberships follow from what is true now alone."""
     predictions = {k: p.model_copy(update={"hysteresis": 0.0}) for k, p in catalog.predictions.items()}
-    segments = {k: s.model_copy(update={"min_dwell_s": 0.0}) for k, s in catalog.segments.items()}
+    updates = {"min_dwell_s": 0.0, "entry": "now"}
+    segments = {k: s.model_copy(update=updates) for k, s in catalog.segments.items()}
     return catalog.model_copy(update={"predictions": predictions, "segments": segments})
 
 
