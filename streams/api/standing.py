@@ -75,9 +75,7 @@ def entry_of(view: DefinitionsView, states: list[StoredState], id_: str) -> Entr
     if view.whole.segments[id_].archived:
         return EntryView(current_members="none", words="nobody is in an archived segment")
     if view.whole.segments[id_].entry == "crossings":
-        words = (
-            "only future crossings count: who fulfils the filter now enters after having left it"
-        )
+        words = "only future crossings count: who fulfils the filter now enters after having left it"
         return EntryView(current_members="crossings", words=words)
     waiting = [name for name in _predictions_below(view, id_) if not _serves(states, name)]
     if waiting:

@@ -226,7 +226,7 @@ def only_crossings(told: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 @slow
-@given(scenarios(min_events=8), st.data())
+@given(st.one_of(scenarios(min_events=8), scenarios(min_events=8, deletions=True, users=5)), st.data())
 def test_a_segment_of_crossings_is_one_without_entries_by_a_change_or_by_going_live(
     scenario: tuple[Catalog, list[Input], int], data: st.DataObject
 ) -> None:
