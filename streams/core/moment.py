@@ -439,7 +439,7 @@ def review(s: State, i: int) -> bool:
     """
     epoch = s.si[REVIEW_EPOCH]
     time_s = judged_until(s, i)
-    moved = _take_served(s, i, time_s)
+    moved = _take_served(s, i)
     changes = decide_segments(s, i, FIRST_STEP, time_s, s.sf[REVIEW_CLOCK], DEFINITION_CHANGE, NO, epoch)
     if not moved and not changes:
         return False
@@ -450,9 +450,13 @@ def review(s: State, i: int) -> bool:
 
 
 @jit
-def _take_served(s: State, i: int, time_s: float) -> bool:
-    """What is recorded of row `i` as its first step; where a prediction was edited, by its new edges and audience."""
+def _take_served(s: State, i: int) -> bool:
+    """What is recorded of row `i` as its first step; where a prediction was edited, by its new edges and audience.
+
+    The audience is that of the last moment, as everything that is served; it is another one where it was archived.
+    """
     k, rows, c = s.scratch, s.rows, s.c
+    scored_s = s.rows.t[i, SCORED_T]
     moved = False
     for p in range(c.predictions):
         inside = rows.b[i, c.b_audience + p] != 0
@@ -460,7 +464,7 @@ def _take_served(s: State, i: int, time_s: float) -> bool:
         category = before
         score = np.float64(rows.f[i, c.f_score + p])
         if s.segments.epoch[3 * p] == s.si[REVIEW_EPOCH] and inside:
-            inside = s.predictions.audience[p] == EVERYBODY or _in_audience(s, i, p, FIRST_STEP, time_s)
+            inside = s.predictions.audience[p] == EVERYBODY or _in_audience(s, i, p, FIRST_STEP, scored_s)
             category = NONE
             if inside:
                 category = next_category(before, score, s.predictions.edges[p], s.predictions.hysteresis[p])

@@ -185,6 +185,18 @@ def test_what_a_review_has_found_is_not_taken_back_by_a_newer_model() -> None:
     assert told == [("a", "backfill", True)]
 
 
+def test_an_edit_takes_nobody_out_of_the_audience_before_their_next_look() -> None:
+    asked = "kind: churn, goal: {did_not: Order}, window: 1h"
+    text = "{version: 1, name: small, predictions: {p: {name: Leaves, %s%s}}}"
+    driver = Driver(loads(text % (asked, "")), 1_000)
+    # Late, so the end of the lookback was past when the next look was set.
+    late = Event("a", "Order", START_S + HOUR_S, np.nan, 2, None, None, 2, START_S + 10 * HOUR_S)
+    driver.take([order("b", 0, 1), Advance(START_S + 10 * HOUR_S), late])
+    before = rows_of(driver, "f")["a"]
+    driver.redefine(loads(text % (asked, ", categories: {medium: 20, high: 40}")))
+    assert rows_of(driver, "f")["a"] == before
+
+
 def plan(user: str, after_s: float, number: int, value: str) -> Event:
     at_s = START_S + after_s
     return Event(user, None, at_s, np.nan, number, {"plan": value}, None, number, at_s)
