@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.core.partition import shard_of
+from streams.runtime.ledger_key import KEY_FILE
 from streams.simulate.drills import Shares
 from streams.simulate.run import Plan
 from tests.conftest import ROOT
@@ -228,7 +230,10 @@ def test_a_log_that_is_another_one_is_refused(world: EmbeddedWorld, traffic: lis
     world.produce(traffic[:500])
     world.await_end(worker)
     worker.stop()
-    other = world.start(data_dir=world.folder / "elsewhere")
+    elsewhere = world.folder / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    shutil.copy2(world.data_dir / KEY_FILE, elsewhere)  # without it that is what is told
+    other = world.start(data_dir=elsewhere)
     assert other.process.wait(120.0) == 6
     assert "the topic ends at 0: it is another topic than the one that was read" in other.words()
 
