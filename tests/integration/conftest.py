@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.adapters.valkey_server import EmbeddedValkey
 from tests.integration.service_world import ServiceWorld, service
 from tests.integration.shop_world import Shop, run_shop
 from tests.unit.api_world import ApiWorld
@@ -25,6 +26,13 @@ def own_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     data = tmp_path_factory.mktemp("own") / "data"
     shutil.copytree(shop.job.place.data_dir, data, ignore=shutil.ignore_patterns("*.sock", "valkey.address"))
     return replace(shop, job=replace(shop.job, place=replace(shop.job.place, data_dir=data)))
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    """A server of its own for a file of tests."""
+    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
 
 
 @pytest.fixture

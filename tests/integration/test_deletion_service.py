@@ -20,16 +20,10 @@ from streams.adapters.redis_reader import RedisReader
 from streams.api.keys import Role
 from streams.api.stored import STATE_S
 from streams.core.ledger import Deleted
-from tests.integration.service_world import LEDGER_KEY, SHARDS, ServiceWorld, service
+from tests.integration.service_world import LEDGER_KEY, SHARDS, ServiceWorld
 from tests.unit.api_world import NOW_S, ApiWorld
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceWorld]:
-    with service(tmp_path_factory.mktemp("service")) as world:
-        yield world
 
 
 @pytest.fixture

@@ -29,12 +29,6 @@ def traffic() -> list[Sent]:
     return simulated(Plan(users=250, days=20, start_ms=START_MS, seed=7, arrive_days=5))
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
-    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
 @pytest.fixture
 def world(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[EmbeddedWorld]:
     world = EmbeddedWorld(load_settings(redis_url=valkey.url, shards=SHARDS), tmp_path)

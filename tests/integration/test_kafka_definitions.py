@@ -30,7 +30,15 @@ from tests.integration.definitions_world import (
 from tests.integration.kafka_world import KafkaWorld
 from tests.integration.simulate_world import simulated
 from tests.integration.worker_evidence import read_topic
-from tests.integration.worker_world import START_MS, Producer, Sent, WorkerProcess, WorkerWorld, await_until
+from tests.integration.worker_world import (
+    START_MS,
+    Producer,
+    Sent,
+    WorkerProcess,
+    WorkerWorld,
+    await_until,
+    emptied_world,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SHARDS = 6
@@ -44,19 +52,11 @@ def traffic() -> list[Sent]:
     return simulated(Plan(users=300, days=20, start_ms=START_MS, seed=11, arrive_days=5))
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
-    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
 @pytest.fixture
 def world(kafka_world: KafkaWorld, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[WorkerWorld]:
-    world = WorkerWorld(kafka_world.settings(shards=SHARDS, redis_url=valkey.url), tmp_path)
-    world.store.flushall()
-    world.make_topics()
-    yield world
-    world.close()
+    with emptied_world(kafka_world.settings(shards=SHARDS, redis_url=valkey.url), tmp_path) as world:
+        world.make_topics()
+        yield world
 
 
 def produce(world: WorkerWorld, records: list[Sent]) -> None:

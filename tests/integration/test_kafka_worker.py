@@ -38,6 +38,7 @@ from tests.integration.worker_world import (
     WorkerProcess,
     WorkerWorld,
     await_until,
+    emptied_world,
     with_strays,
 )
 
@@ -55,19 +56,10 @@ def traffic() -> list[Sent]:
     return with_strays(found, SHARDS, every=97)
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
-    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
 @pytest.fixture
 def world(kafka_world: KafkaWorld, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[WorkerWorld]:
-    settings = kafka_world.settings(shards=SHARDS, redis_url=valkey.url)
-    world = WorkerWorld(settings, tmp_path)
-    world.store.flushall()
-    yield world
-    world.close()
+    with emptied_world(kafka_world.settings(shards=SHARDS, redis_url=valkey.url), tmp_path) as world:
+        yield world
 
 
 def test_every_event_is_accounted_for_over_kill_9_and_sigterm(world: WorkerWorld, traffic: list[Sent]) -> None:

@@ -42,12 +42,6 @@ DAY_S = 86_400.0
 ARCHIVED = "paying"
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
-    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
 class Service(Protocol):
     """A runtime with its workers."""
 

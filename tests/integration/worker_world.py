@@ -12,7 +12,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,17 @@ class WorkerWorld:
             return [found[place] for place in places]
         finally:
             consumer.close()
+
+
+@contextmanager
+def emptied_world(settings: Settings, folder: Path) -> Iterator[WorkerWorld]:
+    """One on a store that others have used before, with nothing in it."""
+    world = WorkerWorld(settings, folder)
+    world.store.flushall()
+    try:
+        yield world
+    finally:
+        world.close()
 
 
 def with_strays(records: Sequence[Sent], shards: int, *, every: int) -> list[Sent]:

@@ -5,7 +5,7 @@ one whose other side is dead holds up nobody else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -17,6 +17,7 @@ from streams.runtime.channels.desk import Desk, Step, Taken, calls_of, send_of
 from streams.runtime.channels.parcel import Channel, Parcel
 from streams.runtime.deliveries.pace import Delivery, Limits, Pace
 from streams.runtime.deliveries.sender import Outcome
+from streams.runtime.deliveries.waiting import until_something
 
 Recheck = Callable[[Sequence[Send], str], Awaitable[Sequence[Withhold | Wait | None]]]
 """Of late messages and a channel: what speaks against each (`campaigns.recheck`), by facts of now. StoreError."""
@@ -91,7 +92,9 @@ class ChannelRun:
                 for call in [] if self._is_stopping else await self._begin(now_s):
                     parcels = [Parcel.of(send_of(delivery), self.id) for delivery in call]
                     flying[asyncio.create_task(self._channel.deliver(parcels))] = call
-                await self._pause(flying, inf if self._is_stopping else self.desk.pace.next_s(now_s) - now_s)
+                await until_something(
+                    self._changed, flying, inf if self._is_stopping else self.desk.pace.next_s(now_s) - now_s
+                )
                 for task in [task for task in flying if task.done()]:
                     await self._settle(flying.pop(task), task.result())
         finally:
@@ -131,12 +134,3 @@ class ChannelRun:
 
     async def _store(self, step: Step) -> None:
         await self._tools.store.step(self.id, self.desk.taken, step)
-
-    async def _pause(self, flying: Mapping[asyncio.Task[list[Outcome]], object], pause_s: float) -> None:
-        """Until an attempt ends, there is something new, or it is time."""
-        changed = asyncio.create_task(self._changed.wait())
-        try:
-            timeout = None if pause_s == inf else max(0.0, pause_s)
-            await asyncio.wait([changed, *flying], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()

@@ -18,6 +18,7 @@ from streams.ports import Crossing, Kept, TransitionLog
 from streams.runtime.deliveries.pace import Breaker, Delivery, Limits, Pace
 from streams.runtime.deliveries.sender import Outcome, Sender
 from streams.runtime.deliveries.signing import signed_headers
+from streams.runtime.deliveries.waiting import until_something
 from streams.runtime.wanted_crossings import WantedCrossings, head_of
 
 _LOG: Final = logging.getLogger(__name__)
@@ -221,7 +222,9 @@ class EndpointRun:
                 now_s = self._tools.wall()
                 for delivery in [] if self._is_stopping else self.pace.start(now_s):
                     flying[asyncio.create_task(self._attempt(delivery))] = delivery
-                await self._pause(flying, inf if self._is_stopping else self.pace.next_s(now_s) - now_s)
+                await until_something(
+                    self._changed, flying, inf if self._is_stopping else self.pace.next_s(now_s) - now_s
+                )
                 done = [(flying.pop(task), task.result()) for task in list(flying) if task.done()]
                 if done:
                     await self._settle(done)
@@ -229,15 +232,6 @@ class EndpointRun:
             for task in flying:
                 task.cancel()
             await asyncio.gather(*flying, return_exceptions=True)
-
-    async def _pause(self, flying: Mapping[asyncio.Task[Outcome], Delivery], pause_s: float) -> None:
-        """Until an attempt ends, there is something new, or it is time."""
-        changed = asyncio.create_task(self._changed.wait())
-        try:
-            timeout = None if pause_s == inf else max(0.0, pause_s)
-            await asyncio.wait([changed, *flying], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
         assert self._secrets is not None, "loaded before anything is sent"
