@@ -33,6 +33,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 return_large_blocks()  # hundreds of shards come and go here
 
+KAFKA_GROUP = "kafka"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -48,6 +49,24 @@ def need(present: object, what: str, how_to_get: str) -> None:
     """Go on only if `present` is true; else as in `missing`."""
     if not present:
         missing(what, how_to_get)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """How several processes share the tests (`-n 2 --dist loadgroup`): in groups, and the long groups first.
+
+    A file's tests stay together, as their fixtures are made once; so do all that use the shared Kafka: there is one.
+    """
+    group_of = {item: _group(item) for item in items}
+    slow = {group for item, group in group_of.items() if item.get_closest_marker("slow")}
+    for item, group in group_of.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (group_of[item] != KAFKA_GROUP, group_of[item] not in slow))
+
+
+def _group(item: pytest.Item) -> str:
+    uses_kafka = "kafka_world" in getattr(item, "fixturenames", ()) or "[kafka" in item.nodeid
+    return KAFKA_GROUP if uses_kafka else item.nodeid.partition("::")[0]
 
 
 @pytest.fixture(autouse=True)
