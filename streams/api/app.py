@@ -25,6 +25,7 @@ from streams.api.metrics import ApiMetrics, Observed
 from streams.api.prediction_estimate import Estimator, add_prediction_estimate, audience_size
 from streams.api.predictions import add_predictions
 from streams.api.quality import add_quality
+from streams.api.read_predictions import PredictionReads
 from streams.api.segments import add_segments
 from streams.api.services import Services
 from streams.api.sizes import add_sizes
@@ -59,19 +60,20 @@ def create_app(services: Services) -> FastAPI:
     authenticator = Authenticator(services.keys, limiter, clock=services.clock, wall=services.wall)
     add_health(app, services, authenticator, metrics)
     add_ingest(app, services, authenticator, metrics, in_flight)
-    add_predictions(app, services.stored, authenticator)
+    definer = Definer(services.definitions, services.stored, services.wall)
+    reads = PredictionReads(services.definitions, lambda: definer.view().in_force.predictions)
+    add_predictions(app, services.stored, reads, authenticator)
     everyone = Everyone(services.stored, options.scan_s, clock=services.clock, wall=services.wall)
-    add_distribution(app, services.stored, everyone, authenticator)
-    add_estimate(app, services.stored, everyone, authenticator)
-    add_quality(app, services.stored, authenticator)
-    add_drivers(app, services.stored, authenticator)
+    add_distribution(app, services.stored, reads, everyone, authenticator)
+    add_estimate(app, services.stored, reads, everyone, authenticator)
+    add_quality(app, services.stored, reads, authenticator)
+    add_drivers(app, services.stored, reads, authenticator)
     add_segments(app, services.stored, authenticator)
     add_sizes(app, services, authenticator)
-    add_users(app, services, authenticator)
+    add_users(app, services, reads, authenticator)
     add_user_search(app, services, everyone, authenticator)
     add_likelihoods(app, services.stored, everyone, authenticator)
     add_stream(app, services, authenticator, metrics)
-    definer = Definer(services.definitions, services.stored, services.wall)
     add_deletions(app, services, definer, authenticator)
     audience = partial(audience_size, services.stored, everyone)
     estimator = Estimator(definer, services.history, audience, services.clock)

@@ -17,8 +17,8 @@ from streams.api.definition_requests import IdempotencyKey
 from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.once import REPLAYED, Once, once_of
-from streams.api.predictions import require
 from streams.api.problems import Kind, Problem
+from streams.api.read_predictions import require
 from streams.api.services import Services
 from streams.api.views import time_text
 from streams.api.webhook_views import URL_PATTERN, Circuit

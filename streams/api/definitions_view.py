@@ -16,9 +16,9 @@ from config.errors import CatalogError, Problem
 from config.in_force import in_force
 from config.written import written
 from streams.adapters.definition_store import Action, Change, Entry, Kept, Step, definitions_of
-from streams.api.predictions import require
 from streams.api.problems import Kind
 from streams.api.problems import Problem as Refusal
+from streams.api.read_predictions import require
 
 Source = Literal["file", "api"]
 

@@ -12,16 +12,16 @@ from models.quality import Bucket, Selection
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.everyone import Everyone
-from streams.api.judged_views import JudgedView, judged_view, status_of, why_nothing_is_judged
+from streams.api.judged_views import JudgedView, judged_view, why_nothing_is_judged
 from streams.api.keys import Role
-from streams.api.predictions import require
+from streams.api.read_predictions import PredictionReads, require
 from streams.api.stored import StoreReads
 from streams.api.views import time_text
 from streams.core.definitions import CATEGORIES
 from streams.runtime.past import by_likelihood
 from streams.runtime.score_table import LIKELIHOOD_EDGES, SCORE_BUCKETS, ScoreTable, Sums
 from streams.runtime.stored import StoredState
-from streams.runtime.summary import edges, status_word
+from streams.runtime.summary import edges
 
 
 class GroupView(BaseModel):
@@ -65,7 +65,9 @@ class DistributionView(BaseModel):
     not_judged: str | None = Field(description="Why no outcome is known; null where some are.")
 
 
-def add_distribution(app: FastAPI, stored: StoreReads, everyone: Everyone, authenticator: Authenticator) -> None:
+def add_distribution(
+    app: FastAPI, stored: StoreReads, reads: PredictionReads, everyone: Everyone, authenticator: Authenticator
+) -> None:
     """Add the route."""
 
     @app.get(
@@ -78,17 +80,15 @@ def add_distribution(app: FastAPI, stored: StoreReads, everyone: Everyone, authe
     )
     def distribution(prediction_id: str) -> DistributionView:
         with stored.reader() as reader:
-            require("prediction", prediction_id, stored.a_state(reader).catalog.predictions)
+            reads.standings([stored.a_state(reader)]).require(prediction_id)
             tables = everyone.tables(reader)
             judged = stored.with_learner(reader, tables.states)
         require("prediction", prediction_id, tables.tables)
-        states = [state for _, state in tables.states]
-        return _view(prediction_id, tables.tables[prediction_id], states, judged, tables.as_of_s)
+        status = reads.standings([state for _, state in tables.states]).status(prediction_id)
+        return _view(prediction_id, tables.tables[prediction_id], status, judged, tables.as_of_s)
 
 
-def _view(
-    name: str, table: ScoreTable, states: list[StoredState], judged: StoredState, as_of_s: float
-) -> DistributionView:
+def _view(name: str, table: ScoreTable, status: str, judged: StoredState, as_of_s: float) -> DistributionView:
     p = judged.definitions.prediction_ids.index(name)
     prediction = judged.catalog.predictions[name]
     past = judged.learner.predictions[p].quality.select()
@@ -97,7 +97,7 @@ def _view(
     has_likelihoods = bool(len(table.score)) and any(each.with_likelihood for each in table.by_score())
     return DistributionView(
         prediction_id=name,
-        status=status_word(judged.catalog, name, status_of(states, p)),
+        status=status,
         scale=prediction.scale,
         as_of=time_text(as_of_s) or "",
         audience=len(table.score),

@@ -13,11 +13,10 @@ from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.judged_views import latest_model
 from streams.api.keys import Role
-from streams.api.predictions import require
+from streams.api.read_predictions import PredictionReads, Standings
 from streams.api.stored import StoreReads
 from streams.runtime.drivers import Driver, drivers_of, likelihood_at_means
 from streams.runtime.stored import StoredState
-from streams.runtime.summary import status_word
 
 _WARMING = "the prediction warms up: its model is not in use yet"
 _NO_WEIGHTS = "the model is not a logistic regression of Tideline's own, so it has no weights that could be told"
@@ -48,7 +47,7 @@ class DriversView(BaseModel):
     reason: str | None = Field(description="Why there are none.")
 
 
-def add_drivers(app: FastAPI, stored: StoreReads, authenticator: Authenticator) -> None:
+def add_drivers(app: FastAPI, stored: StoreReads, reads: PredictionReads, authenticator: Authenticator) -> None:
     """Add the route."""
 
     @app.get(
@@ -63,23 +62,23 @@ def add_drivers(app: FastAPI, stored: StoreReads, authenticator: Authenticator) 
         with stored.reader() as reader:
             states = stored.shard_states(reader)
             judged = stored.with_learner(reader, states)
-        require("prediction", prediction_id, judged.catalog.predictions)
-        return _view(prediction_id, [state for _, state in states], judged, limit)
+        standings = reads.standings([state for _, state in states])
+        standings.require(prediction_id)
+        return _view(prediction_id, standings, judged, limit)
 
 
-def _view(name: str, states: list[StoredState], judged: StoredState, limit: int) -> DriversView:
+def _view(name: str, standings: Standings, judged: StoredState, limit: int) -> DriversView:
     p = judged.definitions.prediction_ids.index(name)
-    model = latest_model(states, p)
-    status = Status.WARMING if model is None else model.status
+    model = latest_model(standings.states, name)
     view = DriversView(
         prediction_id=name,
-        status=status_word(judged.catalog, name, status),
+        status=standings.status(name),
         model_version=0 if model is None else model.version,
         likelihood_at_means=None,
         drivers=None,
         reason=_WARMING,
     )
-    if model is None or status == Status.WARMING:
+    if model is None or model.status == Status.WARMING:
         return view
     found = drivers_of(judged, model, p, limit)
     if found is None:

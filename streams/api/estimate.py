@@ -15,8 +15,8 @@ from streams.api.document import problems
 from streams.api.everyone import Everyone
 from streams.api.judged_views import JudgedView, judged_view, why_nothing_is_judged
 from streams.api.keys import Role
-from streams.api.predictions import require
 from streams.api.problems import Kind, Problem
+from streams.api.read_predictions import PredictionReads, require
 from streams.api.stored import StoreReads
 from streams.api.views import time_text
 from streams.core.definitions import CATEGORIES
@@ -74,6 +74,7 @@ class EstimateView(BaseModel):
     """A selection as of now, seen from one prediction."""
 
     prediction_id: str = Field(examples=["orders_7d"])
+    status: str = Field(description="Of the prediction.", examples=["live"])
     as_of: str = Field(description="When the users were counted.", examples=["2026-05-28T20:26:40Z"])
     users: int = Field(description="Everybody who is selected: the size of a segment with this filter.")
     audience: int = Field(description="Users in the prediction's audience.")
@@ -90,7 +91,9 @@ class EstimateView(BaseModel):
     segment: SegmentToBeView
 
 
-def add_estimate(app: FastAPI, stored: StoreReads, everyone: Everyone, authenticator: Authenticator) -> None:
+def add_estimate(
+    app: FastAPI, stored: StoreReads, reads: PredictionReads, everyone: Everyone, authenticator: Authenticator
+) -> None:
     """Add the routes."""
 
     @app.get(
@@ -105,7 +108,7 @@ def add_estimate(app: FastAPI, stored: StoreReads, everyone: Everyone, authentic
         prediction_id: str, low: Low = 0.0, high: High = 100.0, category: CategoryName = None
     ) -> EstimateView:
         with stored.reader() as reader:
-            require("prediction", prediction_id, stored.a_state(reader).catalog.predictions)
+            reads.standings([stored.a_state(reader)]).require(prediction_id)
             tables = everyone.tables(reader)
             judged = stored.with_learner(reader, tables.states)
         require("prediction", prediction_id, tables.tables)
@@ -114,6 +117,7 @@ def add_estimate(app: FastAPI, stored: StoreReads, everyone: Everyone, authentic
         return _view(
             prediction_id,
             estimate,
+            status=reads.standings(states).status(prediction_id),
             as_of_s=tables.as_of_s,
             segment=_segment_of_range(states, prediction_id, low, high, category),
             past=_past_of_range(judged, prediction_id, low, high, category),
@@ -132,7 +136,8 @@ def add_estimate(app: FastAPI, stored: StoreReads, everyone: Everyone, authentic
         with stored.reader() as reader:
             states = stored.shard_states(reader)
             state = states[0].state
-            require("prediction", prediction_id, state.catalog.predictions)
+            standings = reads.standings([each for _, each in states])
+            standings.require(prediction_id)
             as_of_s = everyone.wall()
             p = state.definitions.prediction_ids.index(prediction_id)
             try:
@@ -143,16 +148,30 @@ def add_estimate(app: FastAPI, stored: StoreReads, everyone: Everyone, authentic
                 raise Problem(Kind.CANNOT_ESTIMATE, str(error)) from error
         given = written(tree)
         segment = SegmentToBeView(filter=given, possible=not reasons, reasons=reasons)
-        return _view(prediction_id, estimate, as_of_s=as_of_s, segment=segment, past=_NOT_KEPT)
+        return _view(
+            prediction_id,
+            estimate,
+            status=standings.status(prediction_id),
+            as_of_s=as_of_s,
+            segment=segment,
+            past=_NOT_KEPT,
+        )
 
 
 def _view(
-    name: str, estimate: Estimate, *, as_of_s: float, segment: SegmentToBeView, past: LastPeriodView | str
+    name: str,
+    estimate: Estimate,
+    *,
+    status: str,
+    as_of_s: float,
+    segment: SegmentToBeView,
+    past: LastPeriodView | str,
 ) -> EstimateView:
     inside, audience = estimate.inside, estimate.audience
     is_known = inside.with_likelihood > 0 or (audience.with_likelihood > 0 and not inside.users)
     return EstimateView(
         prediction_id=name,
+        status=status,
         as_of=time_text(as_of_s) or "",
         users=estimate.users,
         audience=audience.users,

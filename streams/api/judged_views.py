@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from models.quality import Bucket
-from models.snapshot import PredictionSnapshot, Status
+from models.snapshot import PredictionSnapshot
 from streams.api.views import time_text
 from streams.runtime.stored import StoredState, models_of
 from streams.runtime.summary import first_judged_s
@@ -24,16 +24,9 @@ def judged_view(bucket: Bucket) -> JudgedView:
     return JudgedView(moments=bucket.weight, mean_likelihood=bucket.mean_likelihood, actual_rate=bucket.actual_rate)
 
 
-def latest_model(states: list[StoredState], p: int) -> PredictionSnapshot | None:
-    """The latest model of prediction number `p` that a shard has in force; None before the first."""
-    name = states[0].definitions.prediction_ids[p]
-    return max((model for model, _ in models_of(states, name)), key=lambda each: each.version, default=None)
-
-
-def status_of(states: list[StoredState], p: int) -> Status:
-    """Of prediction number `p`, as of the shard with its latest model."""
-    model = latest_model(states, p)
-    return Status.WARMING if model is None else model.status
+def latest_model(states: list[StoredState], prediction: str) -> PredictionSnapshot | None:
+    """The latest model of a prediction that a shard has in force; None before the first."""
+    return max((model for model, _ in models_of(states, prediction)), key=lambda each: each.version, default=None)
 
 
 def why_nothing_is_judged(state: StoredState, p: int) -> str:

@@ -12,7 +12,7 @@ from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.everyone import Everyone
 from streams.api.keys import Role
-from streams.api.predictions import require
+from streams.api.read_predictions import require
 from streams.api.stored import StoreReads
 from streams.api.user_search import User
 from streams.api.views import time_text

@@ -11,14 +11,13 @@ from models.examples import KIND_CROSSING, KIND_EVENT, KIND_SILENT
 from models.quality import Bucket, Figures, Quality, Selection
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
-from streams.api.judged_views import JudgedView, judged_view, status_of, why_nothing_is_judged
+from streams.api.judged_views import JudgedView, judged_view, why_nothing_is_judged
 from streams.api.keys import Role
-from streams.api.predictions import require
+from streams.api.read_predictions import PredictionReads
 from streams.api.stored import StoreReads
 from streams.api.views import time_text
 from streams.runtime.past import joined
 from streams.runtime.stored import StoredState
-from streams.runtime.summary import status_word
 
 MAX_WEEKS = 520
 _NO_CAMPAIGNS = "no campaign says yet whom it has messaged, so treated and untouched users are not told apart"
@@ -85,7 +84,7 @@ class QualityView(BaseModel):
     not_judged: str | None = Field(description="Why nothing is judged; null where something is.")
 
 
-def add_quality(app: FastAPI, stored: StoreReads, authenticator: Authenticator) -> None:
+def add_quality(app: FastAPI, stored: StoreReads, reads: PredictionReads, authenticator: Authenticator) -> None:
     """Add the route."""
 
     @app.get(
@@ -100,17 +99,18 @@ def add_quality(app: FastAPI, stored: StoreReads, authenticator: Authenticator) 
         with stored.reader() as reader:
             states = stored.shard_states(reader)
             judged = stored.with_learner(reader, states)
-        require("prediction", prediction_id, judged.catalog.predictions)
-        return _view(prediction_id, [state for _, state in states], judged, weeks)
+        standings = reads.standings([state for _, state in states])
+        standings.require(prediction_id)
+        return _view(prediction_id, standings.status(prediction_id), judged, weeks)
 
 
-def _view(name: str, states: list[StoredState], judged: StoredState, weeks: int) -> QualityView:
+def _view(name: str, status: str, judged: StoredState, weeks: int) -> QualityView:
     p = judged.definitions.prediction_ids.index(name)
     learner = judged.learner.predictions[p]
     both = learner.quality.select()
     return QualityView(
         prediction_id=name,
-        status=status_word(judged.catalog, name, status_of(states, p)),
+        status=status,
         period="week",
         served_since=time_text(judged.served_from_s(p)),
         learned=learner.learned,

@@ -15,8 +15,8 @@ from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.pages import invalid_cursor, members_cursor, members_place
-from streams.api.predictions import require
 from streams.api.problems import Kind, Problem
+from streams.api.read_predictions import require
 from streams.api.stored import StoreReads
 from streams.api.views import MemberPage, MemberView, ScoreView, SegmentList, SegmentView, time_text
 from streams.runtime.members import Member, chosen_members, describe

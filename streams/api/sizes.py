@@ -15,7 +15,7 @@ from config.errors import NoLog
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.keys import Role
-from streams.api.predictions import require
+from streams.api.read_predictions import require
 from streams.api.services import Services
 from streams.api.user_search import LOOK_S, LOOKED_AT
 from streams.ports import Crossing

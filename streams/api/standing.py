@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from config.catalog import Prediction
+from config.definitions import Definition
 from config.definitions import Kind as What
 from config.dependents import references
 from config.written import written
@@ -10,14 +11,11 @@ from models.snapshot import Status
 from streams.adapters.definition_store import Past
 from streams.api.definition_models import DefinitionView, EntryView, LearningView
 from streams.api.definitions_view import DefinitionsView
-from streams.api.predictions import prediction_view
 from streams.api.problems import Kind, Problem
+from streams.api.read_predictions import Standings
 from streams.api.stored import StoreReads
 from streams.api.views import time_text
 from streams.runtime.stored import StoredState
-
-LEARNING = "learning from history"
-_GOING_ON = ("reading", "joining")
 
 
 def states_of(stored: StoreReads) -> list[StoredState]:
@@ -43,7 +41,7 @@ def definition_view(
         source=view.source(kind, id_),
         archived=found.archived,
         access=found.access if isinstance(found, Prediction) else None,
-        status=status_of(view, states, past, id_) if is_prediction else "archived" if found.archived else "defined",
+        status=_status(found, states, past, id_),
         learning=_learning(past, id_) if is_prediction and not found.archived else None,
         version=None if entry is None else entry.version,
         created_at=None if entry is None else time_text(entry.created_s),
@@ -54,14 +52,10 @@ def definition_view(
     )
 
 
-def status_of(view: DefinitionsView, states: list[StoredState], past: Past | None, id_: str) -> str:
-    """Where a prediction stands, in words."""
-    if view.whole.predictions[id_].archived:
-        return "archived"
-    is_known = bool(states) and all(id_ in state.catalog.predictions for state in states)
-    if not is_known or (past is not None and past.phase in _GOING_ON and id_ in past.predictions):
-        return LEARNING
-    return prediction_view(states, id_).status
+def _status(found: Definition, states: list[StoredState], past: Past | None, id_: str) -> str:
+    if isinstance(found, Prediction):
+        return Standings(states, past, {id_: found}).status(id_)
+    return "archived" if found.archived else "defined"
 
 
 def _learning(past: Past | None, id_: str) -> LearningView | None:

@@ -9,6 +9,7 @@ from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.problems import Kind, Problem
+from streams.api.read_predictions import PredictionReads, Standings
 from streams.api.services import Services
 from streams.api.views import (
     EventCountView,
@@ -22,7 +23,7 @@ from streams.core.ledger import Deleted
 from streams.runtime.lookup import UserDetail, UserPrediction, look_up
 
 
-def add_users(app: FastAPI, services: Services, authenticator: Authenticator) -> None:
+def add_users(app: FastAPI, services: Services, reads: PredictionReads, authenticator: Authenticator) -> None:
     """Add the routes of users."""
 
     # An id may hold slashes.
@@ -36,12 +37,12 @@ def add_users(app: FastAPI, services: Services, authenticator: Authenticator) ->
     )
     def one_user(user_id: str) -> UserView:
         try:
-            return _one_user(services, user_id)
+            return _one_user(services, reads, user_id)
         except CatalogMoved:  # a shard has taken up other definitions since its state was read
-            return _one_user(services, user_id)
+            return _one_user(services, reads, user_id)
 
 
-def _one_user(services: Services, user_id: str) -> UserView:
+def _one_user(services: Services, reads: PredictionReads, user_id: str) -> UserView:
     stored = services.stored
     with stored.reader() as reader:
         state = stored.state_of_user(reader, user_id)
@@ -50,19 +51,19 @@ def _one_user(services: Services, user_id: str) -> UserView:
     if deletion is not None:
         when = time_text(Deleted.of(deletion).at_s)
         raise Problem(Kind.GONE, "the user was deleted", deleted_at=when)
-    if detail is None:
+    if state is None or detail is None:
         raise NotStored(f"nobody has seen a user {user_id[:100]!r}; ids are as in the events")
-    return user_view(detail)
+    return user_view(detail, reads.standings_of_shard(state))
 
 
-def user_view(detail: UserDetail) -> UserView:
+def user_view(detail: UserDetail, standings: Standings) -> UserView:
     """A user as it is answered."""
     return UserView(
         user_id=detail.user,
         first_seen=time_text(detail.first_s),
         last_seen=time_text(detail.last_s),
         scored_at=time_text(detail.scored_s),
-        predictions=[_prediction(found) for found in detail.predictions],
+        predictions=[_prediction(found, standings.status(found.id)) for found in detail.predictions],
         segments=[
             MembershipView(id=found.id, name=found.name, since=time_text(found.since_s), entry_count=found.entry_count)
             for found in detail.segments
@@ -75,14 +76,14 @@ def user_view(detail: UserDetail) -> UserView:
     )
 
 
-def _prediction(found: UserPrediction) -> UserPredictionView:
+def _prediction(found: UserPrediction, status: str) -> UserPredictionView:
     return UserPredictionView(
         id=found.id,
         name=found.name,
         kind=found.kind,
         score_name=found.score_name,
         scale=found.scale,
-        status=found.status,
+        status=status,
         score=found.score,
         likelihood=found.likelihood,
         category=found.category,

@@ -50,7 +50,11 @@ class PredictionView(BaseModel):
     window_s: float = Field(description="Seconds within which the goal counts.")
     scale: str = Field(description="`percentile`: a score is a rank; `probability`: 100 times the likelihood.")
     access: str = Field(description="`live`, `preview` or `demo`.")
-    status: str = Field(description="`live`, `warming up`, and what its access adds.", examples=["live"])
+    status: str = Field(
+        description="`learning from history`, `warming up`, `going live` or `live`, and what its access adds "
+        "(`preview (scores shown, not targetable)`); or `archived`. All routes tell the same.",
+        examples=["live"],
+    )
     warm_up: WarmUpView | None = Field(description="How far its warm-up is; null once that is over.")
     audience: int = Field(description="Users with a score.")
     categories: list[CategoryView]

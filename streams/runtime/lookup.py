@@ -187,7 +187,7 @@ def _predictions(state: StoredState, row: _Row, scores: dict[str, Score]) -> lis
                 kind=prediction.kind,
                 score_name=score_name(prediction),
                 scale=prediction.scale,
-                status=status_word(state.catalog, name, Status.WARMING if snapshot is None else snapshot.status),
+                status=status_word(prediction, Status.WARMING if snapshot is None else snapshot.status),
                 score=score.score,
                 likelihood=score.likelihood,
                 category=score.category,

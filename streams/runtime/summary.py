@@ -283,9 +283,11 @@ def edges_of(summary: Summary) -> dict[str, tuple[float, ...]]:
     }
 
 
-def status_word(catalog: Catalog, prediction_id: str, status: Status) -> str:
-    """`live`, `warming up` and so on; for predictions that may only be looked at, what that means."""
-    access = catalog.predictions[prediction_id].access
+def status_word(prediction: Prediction, status: Status) -> str:
+    """`live`, `warming up` and so on; for predictions that may only be looked at, what that means; or `archived`."""
+    access = prediction.access
+    if prediction.archived:
+        return "archived"
     if access == "live":
         return _STATUS[status]
     return f"{access} (scores shown, not targetable)" if status == Status.LIVE else f"{access}, {_STATUS[status]}"
@@ -329,7 +331,7 @@ def _prediction(state: StoredState, p: int, name: str, prediction: Prediction) -
         window_s=prediction.window_s,
         scale=prediction.scale,
         access=prediction.access,
-        status=status_word(state.catalog, name, status),
+        status=status_word(prediction, status),
         warmup=warmup_of(state, p),
         live_since_s=state.served_from_s(p),
         first_judged_s=first_judged_s(state, p),

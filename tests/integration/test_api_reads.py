@@ -14,11 +14,12 @@ import msgspec
 import pytest
 
 from models.snapshot import Status
+from streams.adapters.definition_store import Past
 from streams.adapters.redis_reader import RedisReader, ScanPlace, ShardInfo, StaleScan
 from streams.api import warm_up
 from streams.api.keys import Role
 from streams.api.pages import members_cursor
-from streams.api.predictions import prediction_view
+from streams.api.read_predictions import Standings
 from streams.api.stored import STATE_S
 from streams.api.users import user_view
 from streams.api.views import time_text
@@ -89,6 +90,50 @@ def test_predictions_have_their_status_and_audience(api: ApiWorld, shop: Shop) -
     assert items[2]["warm_up"]["expected_at"] is None, "nobody buys a yacht"
 
 
+STATUS_ROUTES = ("", "/distribution", "/quality", "/drivers", "/estimate")
+
+
+def statuses(api: ApiWorld, id_: str) -> set[str]:
+    """What all routes of a prediction say of it, and the list."""
+    listed = {item["id"]: item["status"] for item in good(api, "/v1/predictions")["items"]}
+    return {listed[id_], *(good(api, f"/v1/predictions/{id_}{route}")["status"] for route in STATUS_ROUTES)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "phase", "status"),
+    [
+        ({}, None, "live"),
+        ({"access": "preview"}, None, "preview (scores shown, not targetable)"),
+        ({}, "joining", "learning from history"),
+        ({"archived": True}, None, "archived"),
+        ({"archived": True, "access": "demo"}, "reading", "archived"),
+    ],
+)
+def test_all_routes_say_the_same_of_where_a_prediction_stands(
+    api: ApiWorld, state: StoredState, changed: dict[str, Any], phase: str | None, status: str
+) -> None:
+    orders = state.catalog.predictions["orders_3d"].model_copy(update=changed)
+    predictions = {**state.catalog.predictions, "orders_3d": orders}
+    api.definitions.tell_file(state.catalog.model_copy(update={"predictions": predictions}))
+    if phase is not None:
+        api.definitions.learning = Past(phase, ["orders_3d"], 1, 2, 3.0)
+    assert statuses(api, "orders_3d") == {status}
+
+
+def test_what_no_shard_knows_yet_is_listed_and_has_nothing_to_show(api: ApiWorld) -> None:
+    made = {"id": "new", "name": "New", "goal": {"did": "Order Completed"}, "window": "2d"}
+    answer = api.ask("POST", "/v1/predictions", json=made, headers=api.headers(Role.WRITE))
+    assert answer.status_code == 201, answer.text
+    found = good(api, "/v1/predictions/new")
+    assert good(api, "/v1/predictions")["items"][-1] == found
+    assert (found["status"], found["audience"], found["warm_up"]) == ("learning from history", 0, None)
+    assert [category["users"] for category in found["categories"]] == [0, 0, 0]
+    for route in STATUS_ROUTES[1:]:
+        answer = get(api, f"/v1/predictions/new{route}")
+        assert problem(answer) == (404, "not-found")
+        assert "the prediction 'new' is learning from history and has no scores" in answer.json()["detail"]
+
+
 def test_a_warm_up_is_over_when_as_many_have_come_as_it_takes(
     state: StoredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +153,7 @@ def test_a_warm_up_is_over_when_as_many_have_come_as_it_takes(
 
 
 def test_shards_are_added_up(state: StoredState) -> None:
-    one, three = prediction_view([state], "orders_3d"), prediction_view([state, state, state], "orders_3d")
+    one, three = (Standings(states).view("orders_3d") for states in ([state], [state, state, state]))
     assert three.audience == 3 * one.audience > 0
     assert [c.users for c in three.categories] == [3 * c.users for c in one.categories]
 
@@ -126,7 +171,7 @@ def test_of_each_prediction_the_newest_model_counts_whichever_shard_has_it(state
         both = together(states).snapshot
         assert both is not None
         assert (both.version, both.predictions) == (snapshot.version + 1, (orders, *newer))
-        assert prediction_view(states, "orders_3d").status == "live"
+        assert Standings(states).status("orders_3d") == "live"
 
 
 def test_a_user_is_not_read_by_the_definitions_of_before(
@@ -152,7 +197,7 @@ def test_a_user_is_told_as_the_command_line_tells(api: ApiWorld, reader: RedisRe
     found = good(api, f"/v1/users/{user}")
     detail = look_up(reader, state, user)
     assert detail is not None
-    assert found == msgspec.json.decode(user_view(detail).model_dump_json())
+    assert found == msgspec.json.decode(user_view(detail, Standings([state])).model_dump_json())
     assert HIGH in [segment["id"] for segment in found["segments"]]
     (orders,) = [p for p in found["predictions"] if p["id"] == "orders_3d"]
     assert orders["category"] == "high"

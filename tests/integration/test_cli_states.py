@@ -107,9 +107,9 @@ def test_what_a_segment_rests_on() -> None:
 
 def test_the_status_says_what_a_preview_is_for() -> None:
     catalog = loads(CATALOG)
-    assert status_word(catalog, "buys_1d", Status.LIVE) == "live"
-    assert status_word(catalog, "looks_1d", Status.LIVE) == "preview (scores shown, not targetable)"
-    assert status_word(catalog, "looks_1d", Status.WARMING) == "preview, warming up"
+    assert status_word(catalog.predictions["buys_1d"], Status.LIVE) == "live"
+    assert status_word(catalog.predictions["looks_1d"], Status.LIVE) == "preview (scores shown, not targetable)"
+    assert status_word(catalog.predictions["looks_1d"], Status.WARMING) == "preview, warming up"
 
 
 def test_the_tables_of_a_run_explain_hysteresis(tmp_path: Path) -> None:

@@ -2,61 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pytest
 
 from config.errors import CatalogMoved
-from config.loader import loads
-from models.learner import Learner, prediction_specs
-from models.snapshot import BINS, PredictionSnapshot, Snapshot, Status
-from streams.api.predictions import prediction_view
-from streams.core.definitions import compile_definitions
-from streams.core.state import allocate_population
+from models.snapshot import Status
+from streams.api.read_predictions import Standings
 from streams.core.users import BUCKETS
-from streams.core.vocabulary import Vocabulary
 from streams.runtime.lookup import membership_since
-from streams.runtime.replay import Totals
-from streams.runtime.stored import StoredState, models_of, together
+from streams.runtime.stored import models_of, together
 from streams.runtime.stored_rows import StoredRows
-
-GOAL = {"a": "A", "b": "B", "c": "C"}
-
-
-def state_of(ids: str, count: int, versions: dict[str, int] | None = None, history: str = "") -> StoredState:
-    """A shard with `count` users in every audience, and the models of these versions in force."""
-    goals = ", ".join(f"{id_}: {{name: {id_}, goal: {{did: {GOAL[id_]}}}, window: 7d}}" for id_ in ids)
-    catalog = loads(f"{{version: 1, name: Shop, history: [A, B, C{history}], predictions: {{{goals}}}}}")
-    vocabulary = Vocabulary(catalog)
-    definitions = compile_definitions(catalog, vocabulary)
-    population = allocate_population(len(ids))
-    for p, id_ in enumerate(ids):
-        population.counts[p, "abc".index(id_)] = count
-        population.categories[p, "abc".index(id_)] = count
-    features = np.zeros(definitions.layout.columns.features)
-    snapshot = None
-    if versions is not None:
-        models = [PredictionSnapshot(Status.LIVE, features, 0.0, features, 9, 3, version=versions[id_]) for id_ in ids]
-        counts = np.full((len(ids), BINS), count)
-        snapshot = Snapshot(max(versions.values()), tuple(models), counts)
-    return StoredState(
-        catalog=catalog,
-        definitions=definitions,
-        vocabulary=vocabulary,
-        learner=Learner(prediction_specs(catalog), vocabulary.feature_names()),
-        snapshot=snapshot,
-        population=population,
-        user_days=np.array([100.0 * count + "abc".index(id_) for id_ in ids]),
-        counters={"events": count},
-        clock_s=math.nan,
-        looked_s=0.0,
-        served_epochs=(None,) * len(ids),
-        totals=Totals(),
-        run=None,
-        users=count,
-        members={},
-    )
+from tests.unit.stored_states import state_of
 
 
 @pytest.mark.parametrize("first", ["ab", "ba", "abc", "cab", "b", "c"])
@@ -71,7 +26,7 @@ def test_each_prediction_is_that_of_the_shards_that_know_it(first: str, second: 
         assert whole.population.counts[p].nonzero()[0].tolist() == [at]
         assert (whole.population.counts[p, at], whole.population.categories[p, at]) == (users, users)
         assert whole.user_days[p] == sum(100.0 * each.users + at for each in states if id_ in each.catalog.predictions)
-        assert prediction_view(states, id_).audience == users
+        assert Standings(states).view(id_).audience == users
     assert (states[0].users, states[0].population.counts.sum()) == (3, 3 * len(first)), "the shards stay as they are"
 
 

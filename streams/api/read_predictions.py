@@ -1,0 +1,131 @@
+"""Predictions as routes tell them: which there are, where they stand, how one is shown. No route finds out itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from config.catalog import Prediction, category_names
+from config.errors import NotStored
+from config.problems import closest
+from models.snapshot import Status
+from streams.adapters.definition_store import DefinitionStore, Past
+from streams.api.judged_views import latest_model
+from streams.api.views import CategoryView, PredictionView, time_text
+from streams.api.warm_up import warm_up_view
+from streams.core.definitions import CATEGORIES
+from streams.runtime.stored import StoredState, together
+from streams.runtime.summary import edges, score_name, status_word
+
+LEARNING: Final = "learning from history"
+_GOING_ON: Final = ("reading", "joining")
+_NOBODY: Final = (0,) * len(CATEGORIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """Where all predictions stand at one moment. Pure."""
+
+    states: list[StoredState]
+    """Of the shards that have committed."""
+    past: Past | None = None
+    """How far workers are with learning from history; None where they tell of nothing."""
+    defined: Mapping[str, Prediction] = field(default_factory=dict)
+    """As they are defined now. Shards take changes up within a second; for those that are not here theirs count."""
+
+    @property
+    def ids(self) -> list[str]:
+        """All of them: first those that shards know, in their order, then those that they do not know yet."""
+        known = list(self.states[0].catalog.predictions) if self.states else []
+        return list(dict.fromkeys([*known, *self.defined]))
+
+    def status(self, id_: str) -> str:
+        """In words (docs/api.md). Of a prediction in `ids`."""
+        prediction = self._prediction(id_)
+        is_going_on = self.past is not None and self.past.phase in _GOING_ON and id_ in self.past.predictions
+        if not prediction.archived and (is_going_on or not self._is_known(id_)):
+            return LEARNING
+        return status_word(prediction, self._model_status(id_))
+
+    def require(self, id_: str) -> None:
+        """Raises NotStored for what is no prediction, and for one of which shards have nothing to show yet."""
+        require("prediction", id_, self.ids)
+        if not all(id_ in state.catalog.predictions for state in self.states):
+            status = self.status(id_)
+            raise NotStored(
+                f"the prediction {id_!r} is {status} and has no scores; GET /v1/predictions/{id_} tells more"
+            )
+
+    def view(self, id_: str, judged: StoredState | None = None) -> PredictionView:
+        """One over all shards; `judged`: with all that the learners know, for how far its warm-up is.
+
+        Raises NotStored for one that there is not.
+        """
+        require("prediction", id_, self.ids)
+        prediction, borders = self._prediction(id_), edges(self._prediction(id_))
+        words = category_names(prediction.kind)
+        state = together(self.states)
+        is_known = id_ in state.catalog.predictions
+        p = list(state.catalog.predictions).index(id_) if is_known else -1
+        users = state.population.categories[p].tolist() if is_known else _NOBODY
+        # Learners that are not asked know nothing of its end.
+        warms_up = is_known and not prediction.archived and self._model_status(id_) == Status.WARMING
+        return PredictionView(
+            id=id_,
+            name=prediction.name,
+            kind=prediction.kind,
+            score_name=score_name(prediction),
+            window_s=prediction.window_s,
+            scale=prediction.scale,
+            access=prediction.access,
+            status=self.status(id_),
+            warm_up=warm_up_view(replace(judged, clock_s=state.clock_s), p)
+            if judged is not None and warms_up
+            else None,
+            audience=int(state.population.counts[p].sum()) if is_known else 0,
+            categories=[
+                CategoryView(id=category, name=words[k], low=borders[k], high=borders[k + 1], users=users[k])
+                for k, category in enumerate(CATEGORIES)
+            ],
+            clock=time_text(None if math.isnan(state.clock_s) else state.clock_s),
+        )
+
+    def _prediction(self, id_: str) -> Prediction:
+        found = self.defined.get(id_)
+        return self.states[0].catalog.predictions[id_] if found is None else found
+
+    def _is_known(self, id_: str) -> bool:
+        return bool(self.states) and all(id_ in state.catalog.predictions for state in self.states)
+
+    def _model_status(self, id_: str) -> Status:
+        model = latest_model(self.states, id_)
+        return Status.WARMING if model is None else model.status
+
+
+class PredictionReads:
+    """What routes ask for where predictions stand. May be used by several threads.
+
+    `defined` tells all predictions that are in force, as they are defined now.
+    """
+
+    def __init__(self, definitions: DefinitionStore, defined: Callable[[], Mapping[str, Prediction]]) -> None:
+        self._definitions = definitions
+        self._defined = defined
+
+    def standings(self, states: list[StoredState]) -> Standings:
+        """As of these states. Raises StoreError."""
+        return Standings(states, self._definitions.past(), self._defined())
+
+    def standings_of_shard(self, state: StoredState) -> Standings:
+        """As one shard has them, by the definitions that it works with. Raises StoreError."""
+        return Standings([state], self._definitions.past())
+
+
+def require(what: str, name: str, known: Iterable[str]) -> None:
+    """Raises NotStored for a name that does not exist, with one that is meant perhaps."""
+    known = list(known)
+    if name not in known:
+        near = closest(name, known)
+        raise NotStored(f"no {what} is called {name[:100]!r}." + (f" Did you mean {near}?" if near else ""))

@@ -1,0 +1,55 @@
+"""Where a prediction stands is found out in one place."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.errors import NotStored
+from streams.adapters.definition_store import Past
+from streams.api.read_predictions import Standings
+from streams.runtime.stored import StoredState
+from tests.unit.stored_states import state_of
+
+KNOWN, LIVE = state_of("ab", 3), state_of("ab", 3, {"a": 1, "b": 1})
+PREDICTION = KNOWN.catalog.predictions["a"]
+
+
+@pytest.mark.parametrize(
+    ("states", "past", "changed", "status"),
+    [
+        ([], None, {}, "learning from history"),
+        ([KNOWN, state_of("b", 3)], None, {}, "learning from history"),
+        ([LIVE], Past("reading", ["a"], 1, 2, 3.0), {}, "learning from history"),
+        ([LIVE], Past("joining", ["a"], 1, 2, 3.0), {"access": "preview"}, "learning from history"),
+        ([LIVE], Past("reading", ["b"], 1, 2, 3.0), {}, "live"),
+        ([LIVE], Past("done", ["a"], 2, 2, 3.0), {}, "live"),
+        ([LIVE], Past("failed", ["a"], 1, 2, 3.0), {}, "live"),
+        ([KNOWN], None, {}, "warming up"),
+        ([KNOWN, LIVE], None, {}, "live"),
+        ([KNOWN], None, {"access": "demo"}, "demo, warming up"),
+        ([LIVE], None, {"access": "demo"}, "demo (scores shown, not targetable)"),
+        ([LIVE], Past("reading", ["a"], 1, 2, 3.0), {"archived": True}, "archived"),
+        ([], None, {"archived": True, "access": "preview"}, "archived"),
+    ],
+)
+def test_the_status(states: list[StoredState], past: Past | None, changed: dict[str, object], status: str) -> None:
+    standings = Standings(states, past, {"a": PREDICTION.model_copy(update=changed)})
+    assert standings.status("a") == status
+
+
+def test_what_is_archived_or_unknown_to_shards_does_not_warm_up() -> None:
+    archived = PREDICTION.model_copy(update={"archived": True})
+    new = state_of("c", 1).catalog.predictions["c"]
+    standings = Standings([KNOWN], None, {"a": archived, "c": new})
+    assert standings.ids == ["a", "b", "c"]
+    assert [standings.view(id_, KNOWN).warm_up is None for id_ in standings.ids] == [True, False, True]
+    assert [standings.view(id_).audience for id_ in standings.ids] == [3, 3, 0]
+
+
+def test_what_has_nothing_to_show_is_told_by_where_it_stands() -> None:
+    standings = Standings([KNOWN], None, {"c": PREDICTION})
+    standings.require("a")
+    with pytest.raises(NotStored, match="'c' is learning from history and has no scores"):
+        standings.require("c")
+    with pytest.raises(NotStored, match="no prediction is called 'd'"):
+        standings.require("d")
