@@ -8,7 +8,7 @@ from math import inf
 
 from config.errors import Fenced
 from streams.campaigns.allowance import Grants, new_grant
-from streams.campaigns.ports import CampaignStore, Claim, Commit, Due, queue_order
+from streams.campaigns.ports import CampaignStore, Claim, Commit, Due, Seen, queue_order
 from streams.campaigns.state import unpack_book
 
 
@@ -22,6 +22,7 @@ class Partition:
     position: bytes | None = None
     state: bytes | None = None
     rows: dict[str, tuple[bytes, Due]] = field(default_factory=dict)
+    profiles: dict[str, bytes] = field(default_factory=dict)
     books: dict[str, bytes] = field(default_factory=dict)
     outbox: list[tuple[int, bytes]] = field(default_factory=list)
 
@@ -43,10 +44,12 @@ class MemoryCampaigns(CampaignStore):
         self._partitions: dict[int, Partition] = {}
         self.granted: dict[str, Granted] = {}
 
-    def claim(self, partition: int) -> Claim:
-        """See the port. Memory is set back by `set_back` alone, which changes the generation."""
+    def claim(self, partition: int, seen: Seen | None = None) -> Claim:
+        """See the port. Memory itself is set back by `set_back` alone, which changes the generation."""
         found = self._partitions.setdefault(partition, Partition())
         found.epoch += 1
+        if seen is not None and seen.generation == f"g{found.generation}" and found.number < seen.number:
+            found.generation += 1
         return Claim(partition, found.epoch, found.number, f"g{found.generation}", found.position)
 
     def state(self, claim: Claim) -> bytes | None:
@@ -58,6 +61,10 @@ class MemoryCampaigns(CampaignStore):
     def rows(self, claim: Claim, users: Iterable[str]) -> Mapping[str, bytes]:
         rows = self._owned(claim).rows
         return {user: rows[user][0] for user in users if user in rows}
+
+    def profiles(self, claim: Claim, users: Iterable[str]) -> Mapping[str, bytes]:
+        profiles = self._owned(claim).profiles
+        return {user: profiles[user] for user in users if user in profiles}
 
     def due(self, claim: Claim, until_s: float, limit: int) -> list[str]:
         rows = self._owned(claim).rows
@@ -79,6 +86,9 @@ class MemoryCampaigns(CampaignStore):
         for user in commit.rows_removed:
             found.rows.pop(user, None)
         found.rows |= commit.rows
+        for user in commit.profiles_removed:
+            found.profiles.pop(user, None)
+        found.profiles |= commit.profiles
         for campaign in commit.books_removed:
             found.books.pop(campaign, None)
         found.books |= commit.books
@@ -114,6 +124,7 @@ class MemoryCampaigns(CampaignStore):
             found.position,
             found.state,
             dict(found.rows),
+            dict(found.profiles),
             dict(found.books),
             list(found.outbox),
         )

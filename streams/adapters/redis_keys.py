@@ -10,8 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from streams.campaigns.ports import queue_order
+
 LEARNERS: Final = ":learn"
 """What the key prefix of the learners of workers ends with: they have a store of their own."""
+_LOT_CHARACTERS: Final = len(queue_order("", "", 0.0)[1])
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -148,3 +151,59 @@ def hook_keys(prefix: str) -> HookKeys:
     base = api_key(prefix, "{hooks}:")
     names = ("owner", "version", "endpoints", "secrets", "progress", "asked")
     return HookKeys(base, *(base + name.encode() for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignKeys:
+    """The keys of one partition of campaigns, with the hash tag of its shard; `--fresh` does not touch them."""
+
+    base: bytes
+    meta: bytes
+    rows: bytes
+    profiles: bytes
+    due: bytes
+    queued: bytes
+    books: bytes
+    outbox: bytes
+    wait: bytes
+
+    def queue(self, campaign: str) -> bytes:
+        """Who waits for the rate of a campaign."""
+        return b"%bqueue:%b" % (self.base, campaign.encode())
+
+
+def campaign_keys(prefix: str, partition: int) -> CampaignKeys:
+    """The keys of partition number `partition`. Raises ValueError for a bad prefix."""
+    store_meta(prefix)
+    base = f"{prefix}:campaigns:{{{partition}}}:".encode()
+    names = ("meta", "rows", "profiles", "due", "queued", "books", "outbox", "wait")
+    return CampaignKeys(base, *(base + name.encode() for name in names))
+
+
+def member_of_queue(campaign: str, user: str) -> str:
+    """A user in a queue: of those who wait since the same time, Redis has the smaller member first (`queue_order`)."""
+    return queue_order(campaign, user, 0.0)[1] + user
+
+
+def user_in_queue(member: str) -> str:
+    """The user of a member."""
+    return member[_LOT_CHARACTERS:]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedCampaignKeys:
+    """The keys of what all partitions of campaigns share; they have one hash tag."""
+
+    epochs: bytes
+    base: bytes
+
+    def grant(self, resource: str) -> bytes:
+        """What was granted of a budget, a rate, or the volume of an hour."""
+        return b"%bgrant:%b" % (self.base, resource.encode())
+
+
+def shared_campaign_keys(prefix: str) -> SharedCampaignKeys:
+    """Raises ValueError for a bad prefix."""
+    store_meta(prefix)
+    base = f"{prefix}:campaigns:{{shared}}:".encode()
+    return SharedCampaignKeys(base + b"epochs", base)

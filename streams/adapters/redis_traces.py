@@ -8,13 +8,16 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from streams.adapters.redis_keys import member_of_queue
 from streams.adapters.redis_wire import Wire
 from streams.core.dead_letters import is_about
 
 _SCAN: Final = 1_000
 _PAGE: Final = 500
-_OF_USERS: Final = re.compile(rb":(rows|remember|scores:.*|index:.*|members:.*)$")
+_OF_USERS: Final = re.compile(rb":(rows|remember|profiles|queued|scores:.*|index:.*|members:.*)$")
 """Keys whose fields or members are users, and whose values name no other."""
+_QUEUE: Final = re.compile(rb".*:campaigns:\{[0-9]+\}:queue:(.*)", re.DOTALL)
+"""Keys of users who wait for the rate of a campaign."""
 _PART_OF_PAST: Final = re.compile(rb"(.*:past:.+:)([0-9]+)")
 """Keys of what was read of the log (`past_store.cut`); whoever is in it stands there as msgpack."""
 
@@ -50,7 +53,9 @@ def times_in(wire: Wire, nodes: _Asked, key: bytes, user: str) -> int:
     elif kind == b"set":
         times = int(wire.ask("SISMEMBER", key, user.encode()))
     elif kind == b"zset":
-        times = int(wire.ask("ZSCORE", key, user.encode()) is not None)
+        queue = _QUEUE.fullmatch(key)
+        member = user if queue is None else member_of_queue(queue[1].decode(), user)
+        times = int(wire.ask("ZSCORE", key, member.encode()) is not None)
     elif kind == b"hash":
         times = int(wire.ask("HEXISTS", key, user.encode()))
         if not _OF_USERS.search(key):

@@ -16,6 +16,13 @@ from streams.campaigns.state import Row
 from streams.core.chance import digest
 
 
+class Seen(NamedTuple):
+    """A commit that is known, from outside of the store, to have been stored; kept where a set-back does not reach."""
+
+    generation: str
+    number: int
+
+
 class Claim(NamedTuple):
     """The right to write one partition, and where its last commit stood."""
 
@@ -28,6 +35,8 @@ class Claim(NamedTuple):
     """Changes when the store was rebuilt or set back."""
     position: bytes | None
     """As the last commit gave it."""
+    owner: str = ""
+    """Tells claims apart that have one epoch, because the store was set back between them."""
 
 
 class Due(NamedTuple):
@@ -60,6 +69,9 @@ class Commit:
     rows: Mapping[str, tuple[bytes, Due]] = field(default_factory=dict)
     """User -> row; due time and places in queues of the row before are gone with it."""
     rows_removed: Sequence[str] = ()
+    profiles: Mapping[str, bytes] = field(default_factory=dict)
+    """User -> what the log says of them (traits, latest times), beside and without a row."""
+    profiles_removed: Sequence[str] = ()
     books: Mapping[str, bytes] = field(default_factory=dict)
     """Campaign -> book."""
     books_removed: Sequence[str] = ()
@@ -74,8 +86,12 @@ class CampaignStore(Protocol):
     nothing; so does one after the store was set back.
     """
 
-    def claim(self, partition: int) -> Claim:
-        """Take the partition over. A new generation if its commit number is not the one last seen by its owner."""
+    def claim(self, partition: int, seen: Seen | None = None) -> Claim:
+        """Take the partition over. A new generation if the store was set back.
+
+        It was, if its last commit of the generation comes before the one that was `seen`, or before one that this
+        object has made.
+        """
 
     def state(self, claim: Claim) -> bytes | None:
         """As last committed; None before the first commit."""
@@ -85,6 +101,9 @@ class CampaignStore(Protocol):
 
     def rows(self, claim: Claim, users: Iterable[str]) -> Mapping[str, bytes]:
         """Of those users that have one, in one round trip."""
+
+    def profiles(self, claim: Claim, users: Iterable[str]) -> Mapping[str, bytes]:
+        """Likewise."""
 
     def due(self, claim: Claim, until_s: float, limit: int) -> list[str]:
         """Users who are due until then (included), by time and then name, at most so many."""

@@ -1,26 +1,32 @@
 """What every store of campaigns has to do: be owned by one at a time, store all or nothing, and find who is due.
 
-A new adapter adds its way of being made to `STORES`, and has passed when this does.
+A new adapter adds its way of being made to `store`, and has passed when this does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from contextlib import closing
 from math import inf
 
 import pytest
 
 from config.errors import Fenced
 from streams.adapters.memory_campaigns import MemoryCampaigns
-from streams.campaigns.ports import CampaignStore, Claim, Commit, Due, queue_order
+from streams.adapters.redis_campaigns import RedisCampaigns
+from streams.campaigns.ports import CampaignStore, Claim, Commit, Due, Seen, queue_order
 from streams.campaigns.state import Book, pack
+from tests.contract.worlds import RedisWorld
 
-STORES: Mapping[str, Callable[[], CampaignStore]] = {"memory": MemoryCampaigns}
 
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest) -> CampaignStore:
-    return STORES[request.param]()
+@pytest.fixture(params=["memory", "server", "cluster"])
+def store(request: pytest.FixtureRequest) -> Iterator[CampaignStore]:
+    if request.param == "memory":
+        yield MemoryCampaigns()
+        return
+    url = request.getfixturevalue(f"{request.param}_url")
+    with closing(RedisWorld(url)) as world, closing(RedisCampaigns(url, prefix=world.prefix)) as found:
+        yield found
 
 
 def due(next_s: float = inf, **queued: float) -> Due:
@@ -37,6 +43,7 @@ def test_a_partition_that_was_never_written_is_empty(store: CampaignStore) -> No
     assert (claim.partition, claim.number, claim.position) == (3, 0, None)
     assert store.state(claim) is None
     assert (store.books(claim), store.rows(claim, ["ann"]), store.outbox(claim)) == ({}, {}, [])
+    assert (store.profiles(claim, ["ann"]), store.rows(claim, [])) == ({}, {})
     assert (store.due(claim, 1e18, 10), store.queued(claim, "c", 10)) == ([], [])
 
 
@@ -95,6 +102,34 @@ def test_rows_and_books_are_replaced_and_removed(store: CampaignStore) -> None:
     assert (store.due(claim, 1e18, 10), store.queued(claim, "c", 10)) == ([], [])
 
 
+def test_profiles_are_kept_beside_rows(store: CampaignStore) -> None:
+    claim = store.claim(0)
+    store.commit(claim, commit(claim, 1, profiles={"ann": b"1", "zoë\n": b"\xff"}))
+    store.commit(claim, commit(claim, 2, rows={"ann": (b"row", due())}, profiles_removed=["ann", "nobody"]))
+    assert store.profiles(claim, ["ann", "zoë\n"]) == {"zoë\n": b"\xff"}
+    assert store.rows(claim, ["ann", "zoë\n"]) == {"ann": b"row"}
+
+
+def test_more_users_than_one_question_holds(store: CampaignStore) -> None:
+    claim = store.claim(0)
+    users = [f"user-{n}" for n in range(2_500)]
+    store.commit(claim, commit(claim, 1, rows={user: (user.encode(), due(5.0, c=1.0)) for user in users}))
+    assert store.rows(claim, users) == {user: user.encode() for user in users}
+    store.commit(claim, commit(claim, 2, rows_removed=users[:2_000], outbox=[b"x"] * 2_500))
+    assert store.due(claim, 5.0, 9_999) == sorted(users[2_000:])
+    assert sorted(store.queued(claim, "c", 9_999)) == sorted(users[2_000:])
+    assert store.outbox(claim) == [(2, b"x")] * 2_500
+
+
+def test_a_user_moves_from_queue_to_queue(store: CampaignStore) -> None:
+    claim = store.claim(0)
+    for number, queues in ((1, {"c": 1.0, "d": 1.0}), (2, {"d": 2.0, "e": 2.0}), (3, {"e": 3.0})):
+        store.commit(claim, commit(claim, number, rows={"ann": (b"", Due(inf, queues))}))
+        assert [name for name in "cde" if store.queued(claim, name, 5) == ["ann"]] == list(queues)
+    store.commit(claim, commit(claim, 4, rows={"ann": (b"", due())}))
+    assert store.queued(claim, "e", 5) == []
+
+
 def test_who_is_due_is_found_by_time_and_who_never_is_is_not(store: CampaignStore) -> None:
     claim = store.claim(0)
     times = {"a": 30.0, "b": 10.0, "c": 10.0, "d": inf, "e": 31.0, "f": 10.5}
@@ -145,6 +180,27 @@ def test_a_grant_is_found_again_by_the_next_owner(store: CampaignStore) -> None:
     assert store.grants(store.claim(0)).raise_to("r", 100, 60, 1e12) == 60
     assert store.grants(store.claim(1)).raise_to("r", 100, 60, 1e12) == 40
     assert store.grants(store.claim(0)).raise_to("r", 100, 1, 1e12) == 60
+
+
+def test_a_grant_may_be_as_large_as_a_budget(store: CampaignStore) -> None:
+    limit = 2**52  # hundredths
+    grants = store.grants(store.claim(0))
+    assert grants.raise_to("r", limit, limit - 1, inf) == limit - 1
+    assert store.grants(store.claim(1)).raise_to("r", limit, 5, inf) == 1
+
+
+def test_a_store_that_stands_before_what_was_seen_was_set_back(store: CampaignStore) -> None:
+    first = store.claim(0)
+    store.commit(first, commit(first))
+    assert store.grants(first).raise_to("r", 100, 60, 1e12) == 60
+    same = store.claim(0, Seen(first.generation, 1))
+    assert (same.generation, same.number) == (first.generation, 1)
+    assert store.claim(0, Seen("another", 9)).generation == first.generation
+    later = store.claim(0, Seen(first.generation, 2))
+    assert (later.generation != first.generation, later.number) == (True, 1)
+    # What was granted before counts as used: the commits that are lost may have used it.
+    assert store.grants(later).raise_to("r", 100, 60, 1e12) == 40
+    assert store.claim(0, Seen(first.generation, 2)).generation == later.generation
 
 
 def test_hours_come_from_every_partition_and_need_no_claim(store: CampaignStore) -> None:
