@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -43,8 +45,24 @@ Events in, predictions, users and segments out. Every route but `/healthz`, `/re
 _ALLOWED = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID", "X-Request-Id")
 
 
-def create_app(services: Services) -> FastAPI:
-    """The API on top of its services, which it neither opens nor closes."""
+class Parts(NamedTuple):
+    """What the routes of an app have in common, for those who add something to it."""
+
+    app: FastAPI
+    services: Services
+    authenticator: Authenticator
+    reads: PredictionReads
+    everyone: Everyone
+    definer: Definer
+    estimator: Estimator
+
+
+Extension = Callable[[Parts], None]
+"""Adds to an app what is no part of the API."""
+
+
+def create_app(services: Services, *extensions: Extension) -> FastAPI:
+    """The API on top of its services, which it neither opens nor closes, with what extends it."""
     app = FastAPI(
         title="Tideline",
         version=services.version,
@@ -83,6 +101,8 @@ def create_app(services: Services) -> FastAPI:
     add_audiences(app, services, authenticator)
     problems.install(app)
     document.install(app)
+    for extend in extensions:
+        extend(Parts(app, services, authenticator, reads, everyone, definer, estimator))
     _add_layers(app, services, metrics)
     return app
 

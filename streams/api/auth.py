@@ -91,6 +91,17 @@ class Authenticator:
             raise Problem(Kind.FORBIDDEN, f"this needs a key of the role {wanted}, and this one has {role}")
         return Caller(state.record.id, role, state.record.name)
 
+    async def known(self, key_id: str) -> Caller | None:
+        """Who has a key that was let in before; None if it was revoked since. Raises `Problem` beyond its rate.
+
+        Raises StoreError where the store is needed and does not answer.
+        """
+        state = await self._state(key_id)
+        if state is None or state.revoked_s is not None:
+            return None
+        self._limiter.check(key_id)
+        return Caller(key_id, Role(state.record.role), state.record.name)
+
     async def is_good(self, key_id: str) -> bool:
         """Whether a key that was let in still would be; for requests that go on for long. Raises StoreError."""
         state = await self._state(key_id)

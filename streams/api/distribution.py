@@ -79,13 +79,20 @@ def add_distribution(
         **access(authenticator, Role.READ),
     )
     def distribution(prediction_id: str) -> DistributionView:
-        with stored.reader() as reader:
-            reads.standings([stored.a_state(reader)]).require(prediction_id)
-            tables = everyone.tables(reader)
-            judged = stored.with_learner(reader, tables.states)
-        require("prediction", prediction_id, tables.tables)
-        status = reads.standings([state for _, state in tables.states]).status(prediction_id)
-        return _view(prediction_id, tables.tables[prediction_id], status, judged, tables.as_of_s)
+        return get_distribution(stored, reads, everyone, prediction_id)
+
+
+def get_distribution(
+    stored: StoreReads, reads: PredictionReads, everyone: Everyone, prediction_id: str
+) -> DistributionView:
+    """Of one prediction. Raises NotStored, `Problem`, StoreError."""
+    with stored.reader() as reader:
+        reads.standings([stored.a_state(reader)]).require(prediction_id)
+        tables = everyone.tables(reader)
+        judged = stored.with_learner(reader, tables.states)
+    require("prediction", prediction_id, tables.tables)
+    status = reads.standings([state for _, state in tables.states]).status(prediction_id)
+    return _view(prediction_id, tables.tables[prediction_id], status, judged, tables.as_of_s)
 
 
 def _view(name: str, table: ScoreTable, status: str, judged: StoredState, as_of_s: float) -> DistributionView:

@@ -59,12 +59,17 @@ def add_drivers(app: FastAPI, stored: StoreReads, reads: PredictionReads, authen
         **access(authenticator, Role.READ),
     )
     def drivers(prediction_id: str, limit: Limit = 20) -> DriversView:
-        with stored.reader() as reader:
-            states = stored.shard_states(reader)
-            judged = stored.with_learner(reader, states)
-        standings = reads.standings([state for _, state in states])
-        standings.require(prediction_id)
-        return _view(prediction_id, standings, judged, limit)
+        return get_drivers(stored, reads, prediction_id, limit)
+
+
+def get_drivers(stored: StoreReads, reads: PredictionReads, prediction_id: str, limit: int) -> DriversView:
+    """Of one prediction, at most so many. Raises NotStored, `Problem`, StoreError."""
+    with stored.reader() as reader:
+        states = stored.shard_states(reader)
+        judged = stored.with_learner(reader, states)
+    standings = reads.standings([state for _, state in states])
+    standings.require(prediction_id)
+    return _view(prediction_id, standings, judged, limit)
 
 
 def _view(name: str, standings: Standings, judged: StoredState, limit: int) -> DriversView:

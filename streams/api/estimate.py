@@ -107,21 +107,7 @@ def add_estimate(
     def of_scores(
         prediction_id: str, low: Low = 0.0, high: High = 100.0, category: CategoryName = None
     ) -> EstimateView:
-        with stored.reader() as reader:
-            reads.standings([stored.a_state(reader)]).require(prediction_id)
-            tables = everyone.tables(reader)
-            judged = stored.with_learner(reader, tables.states)
-        require("prediction", prediction_id, tables.tables)
-        estimate = of_range(tables.tables[prediction_id], low, high, category)
-        states = [state for _, state in tables.states]
-        return _view(
-            prediction_id,
-            estimate,
-            status=reads.standings(states).status(prediction_id),
-            as_of_s=tables.as_of_s,
-            segment=_segment_of_range(states, prediction_id, low, high, category),
-            past=_past_of_range(judged, prediction_id, low, high, category),
-        )
+        return estimate_range(stored, reads, everyone, prediction_id, low=low, high=high, category=category)
 
     @app.post(
         "/v1/predictions/{prediction_id}/estimate",
@@ -132,30 +118,64 @@ def add_estimate(
         **access(authenticator, Role.READ),
     )
     def of_any(prediction_id: str, request: EstimateRequest) -> EstimateView:
-        tree = request.filter
-        with stored.reader() as reader:
-            states = stored.shard_states(reader)
-            state = states[0].state
-            standings = reads.standings([each for _, each in states])
-            standings.require(prediction_id)
-            as_of_s = everyone.wall()
-            p = state.definitions.prediction_ids.index(prediction_id)
-            try:
-                reasons = why_no_segment([each for _, each in states], tree)
-                with everyone.scan(reader, states) as pages:
-                    estimate = of_filter(pages, states, tree, p)
-            except NotKept as error:
-                raise Problem(Kind.CANNOT_ESTIMATE, str(error)) from error
-        given = written(tree)
-        segment = SegmentToBeView(filter=given, possible=not reasons, reasons=reasons)
-        return _view(
-            prediction_id,
-            estimate,
-            status=standings.status(prediction_id),
-            as_of_s=as_of_s,
-            segment=segment,
-            past=_NOT_KEPT,
-        )
+        return estimate_filter(stored, reads, everyone, prediction_id, request.filter)
+
+
+def estimate_range(
+    stored: StoreReads,
+    reads: PredictionReads,
+    everyone: Everyone,
+    prediction_id: str,
+    *,
+    low: float = 0.0,
+    high: float = 100.0,
+    category: str | None = None,
+) -> EstimateView:
+    """Of a range of scores [low, high), closed at 100, or a category. Raises NotStored, `Problem`, StoreError."""
+    with stored.reader() as reader:
+        reads.standings([stored.a_state(reader)]).require(prediction_id)
+        tables = everyone.tables(reader)
+        judged = stored.with_learner(reader, tables.states)
+    require("prediction", prediction_id, tables.tables)
+    estimate = of_range(tables.tables[prediction_id], low, high, category)
+    states = [state for _, state in tables.states]
+    return _view(
+        prediction_id,
+        estimate,
+        status=reads.standings(states).status(prediction_id),
+        as_of_s=tables.as_of_s,
+        segment=_segment_of_range(states, prediction_id, low, high, category),
+        past=_past_of_range(judged, prediction_id, low, high, category),
+    )
+
+
+def estimate_filter(
+    stored: StoreReads, reads: PredictionReads, everyone: Everyone, prediction_id: str, tree: Filter
+) -> EstimateView:
+    """Of any filter, seen from one prediction. Raises NotStored, `Problem`, StoreError."""
+    with stored.reader() as reader:
+        states = stored.shard_states(reader)
+        state = states[0].state
+        standings = reads.standings([each for _, each in states])
+        standings.require(prediction_id)
+        as_of_s = everyone.wall()
+        p = state.definitions.prediction_ids.index(prediction_id)
+        try:
+            reasons = why_no_segment([each for _, each in states], tree)
+            with everyone.scan(reader, states) as pages:
+                estimate = of_filter(pages, states, tree, p)
+        except NotKept as error:
+            raise Problem(Kind.CANNOT_ESTIMATE, str(error)) from error
+    given = written(tree)
+    segment = SegmentToBeView(filter=given, possible=not reasons, reasons=reasons)
+    return _view(
+        prediction_id,
+        estimate,
+        status=standings.status(prediction_id),
+        as_of_s=as_of_s,
+        segment=segment,
+        past=_NOT_KEPT,
+    )
 
 
 def _view(

@@ -58,33 +58,38 @@ def add_likelihoods(app: FastAPI, stored: StoreReads, everyone: Everyone, authen
         **access(authenticator, Role.READ),
     )
     def likelihoods(user: User, prediction: Prediction, limit: Limit = 100) -> SaidList:
-        with stored.reader() as reader, everyone.turn() as check:
-            states = stored.shard_states(reader)
-            require("prediction", prediction, states[0].state.catalog.predictions)
-            shard = shard_of(user, reader.info.shards)
-            state = next((each for number, each in states if number == shard), None)
-            judged = stored.with_learner(reader, states)
-            since_s = judged.served_from_s(judged.definitions.prediction_ids.index(prediction))
-            found = None
-            if state is not None and prediction in state.catalog.predictions:
-                p = state.definitions.prediction_ids.index(prediction)
-                found = past_likelihoods(reader, state, user, p, since_s, check)
-            if state is None or found is None:
-                raise NotStored(f"nobody has seen a user {user[:100]!r}; ids are as in the events")
-        return SaidList(
-            user_id=user,
-            prediction_id=prediction,
-            items=[
-                SaidView(
-                    time=time_text(said.time_s) or "",
-                    moment=said.moment,
-                    likelihood=said.likelihood,
-                    score=said.score,
-                    category=said.category,
-                )
-                for said in found.said[-limit:]
-            ],
-            reaches_back_s=max(each.window_s for each in state.catalog.predictions.values()),
-            is_sampled=found.is_sampled,
-            complete=len(found.said) <= limit,
-        )
+        return list_likelihoods(stored, everyone, user, prediction, limit)
+
+
+def list_likelihoods(stored: StoreReads, everyone: Everyone, user: str, prediction: str, limit: int) -> SaidList:
+    """What was said of a user. Raises NotStored, `Problem`, StoreError."""
+    with stored.reader() as reader, everyone.turn() as check:
+        states = stored.shard_states(reader)
+        require("prediction", prediction, states[0].state.catalog.predictions)
+        shard = shard_of(user, reader.info.shards)
+        state = next((each for number, each in states if number == shard), None)
+        judged = stored.with_learner(reader, states)
+        since_s = judged.served_from_s(judged.definitions.prediction_ids.index(prediction))
+        found = None
+        if state is not None and prediction in state.catalog.predictions:
+            p = state.definitions.prediction_ids.index(prediction)
+            found = past_likelihoods(reader, state, user, p, since_s, check)
+        if state is None or found is None:
+            raise NotStored(f"nobody has seen a user {user[:100]!r}; ids are as in the events")
+    return SaidList(
+        user_id=user,
+        prediction_id=prediction,
+        items=[
+            SaidView(
+                time=time_text(said.time_s) or "",
+                moment=said.moment,
+                likelihood=said.likelihood,
+                score=said.score,
+                category=said.category,
+            )
+            for said in found.said[-limit:]
+        ],
+        reaches_back_s=max(each.window_s for each in state.catalog.predictions.values()),
+        is_sampled=found.is_sampled,
+        complete=len(found.said) <= limit,
+    )

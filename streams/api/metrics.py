@@ -83,7 +83,8 @@ class Observed:
         try:
             await self._app(scope, receive, named)
         finally:
-            route = getattr(scope.get("route"), "path_format", "none")
+            # An app within the app has a scope of its own, and tells its routes' templates in the state that both have.
+            route = scope["state"].get("route") or getattr(scope.get("route"), "path_format", "none")
             self._metrics.note(route, scope["method"], status, time.perf_counter() - started_s)
 
 

@@ -16,13 +16,6 @@ from streams.runtime.stored import StoredState
 def add_predictions(app: FastAPI, stored: StoreReads, reads: PredictionReads, authenticator: Authenticator) -> None:
     """Add the routes of predictions."""
 
-    def found() -> tuple[Standings, StoredState]:
-        """Where they stand, and all that the learners know."""
-        with stored.reader() as reader:
-            shards = stored.shard_states(reader)
-            judged = stored.with_learner(reader, shards)
-        return reads.standings([state for _, state in shards]), judged
-
     @app.get(
         "/v1/predictions",
         tags=["predictions"],
@@ -32,8 +25,7 @@ def add_predictions(app: FastAPI, stored: StoreReads, reads: PredictionReads, au
         **access(authenticator, Role.READ),
     )
     def all_predictions() -> PredictionList:
-        standings, judged = found()
-        return PredictionList(items=[standings.view(id_, judged) for id_ in standings.ids])
+        return list_predictions(stored, reads)
 
     @app.get(
         "/v1/predictions/{prediction_id}",
@@ -44,5 +36,24 @@ def add_predictions(app: FastAPI, stored: StoreReads, reads: PredictionReads, au
         **access(authenticator, Role.READ),
     )
     def one_prediction(prediction_id: str) -> PredictionView:
-        standings, judged = found()
-        return standings.view(prediction_id, judged)
+        return get_prediction(stored, reads, prediction_id)
+
+
+def list_predictions(stored: StoreReads, reads: PredictionReads) -> PredictionList:
+    """All predictions. Raises StoreError, and `Problem` where nothing is stored yet."""
+    standings, judged = _found(stored, reads)
+    return PredictionList(items=[standings.view(id_, judged) for id_ in standings.ids])
+
+
+def get_prediction(stored: StoreReads, reads: PredictionReads, prediction_id: str) -> PredictionView:
+    """One prediction. Raises NotStored, StoreError, and `Problem` where nothing is stored yet."""
+    standings, judged = _found(stored, reads)
+    return standings.view(prediction_id, judged)
+
+
+def _found(stored: StoreReads, reads: PredictionReads) -> tuple[Standings, StoredState]:
+    """Where they stand, and all that the learners know."""
+    with stored.reader() as reader:
+        shards = stored.shard_states(reader)
+        judged = stored.with_learner(reader, shards)
+    return reads.standings([state for _, state in shards]), judged

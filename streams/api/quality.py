@@ -96,12 +96,17 @@ def add_quality(app: FastAPI, stored: StoreReads, reads: PredictionReads, authen
         **access(authenticator, Role.READ),
     )
     def quality(prediction_id: str, weeks: Weeks = 26) -> QualityView:
-        with stored.reader() as reader:
-            states = stored.shard_states(reader)
-            judged = stored.with_learner(reader, states)
-        standings = reads.standings([state for _, state in states])
-        standings.require(prediction_id)
-        return _view(prediction_id, standings.status(prediction_id), judged, weeks)
+        return get_quality(stored, reads, prediction_id, weeks)
+
+
+def get_quality(stored: StoreReads, reads: PredictionReads, prediction_id: str, weeks: int) -> QualityView:
+    """Of one prediction, with at most so many weeks. Raises NotStored, `Problem`, StoreError."""
+    with stored.reader() as reader:
+        states = stored.shard_states(reader)
+        judged = stored.with_learner(reader, states)
+    standings = reads.standings([state for _, state in states])
+    standings.require(prediction_id)
+    return _view(prediction_id, standings.status(prediction_id), judged, weeks)
 
 
 def _view(name: str, status: str, judged: StoredState, weeks: int) -> QualityView:

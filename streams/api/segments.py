@@ -51,9 +51,7 @@ def add_segments(app: FastAPI, stored: StoreReads, authenticator: Authenticator)
         **access(authenticator, Role.READ),
     )
     def all_segments() -> SegmentList:
-        with stored.reader() as reader:
-            state = stored.a_state(reader)
-            return SegmentList(items=[_view(reader, state, name) for name in state.definitions.segment_ids])
+        return list_segments(stored)
 
     @app.get(
         "/v1/segments/{segment_id}",
@@ -64,8 +62,7 @@ def add_segments(app: FastAPI, stored: StoreReads, authenticator: Authenticator)
         **access(authenticator, Role.READ),
     )
     def one_segment(segment_id: str) -> SegmentView:
-        with stored.reader() as reader:
-            return _view(reader, _state_with(stored, reader, segment_id), segment_id)
+        return get_segment(stored, segment_id)
 
     @app.get(
         "/v1/segments/{segment_id}/members",
@@ -76,14 +73,7 @@ def add_segments(app: FastAPI, stored: StoreReads, authenticator: Authenticator)
         **access(authenticator, Role.READ),
     )
     def members(segment_id: str, limit: Limit = 100, cursor: Cursor = None) -> MemberPage:
-        with stored.reader() as reader:
-            state = _state_with(stored, reader, segment_id)
-            place = members_place(segment_id, cursor, reader.info.shards)
-            users, behind = _page(reader, segment_id, place, limit)
-            found = describe(reader, state, segment_id, users, state.catalog.predictions)
-            return MemberPage(
-                items=[member_view(each) for each in found], next_cursor=members_cursor(segment_id, behind)
-            )
+        return list_members(stored, segment_id, limit, cursor)
 
     @app.get(
         "/v1/segments/{segment_id}/export",
@@ -105,18 +95,48 @@ def add_segments(app: FastAPI, stored: StoreReads, authenticator: Authenticator)
         format: Format = "ndjson",  # noqa: A002  the parameter's name
         scores: Scores = None,
     ) -> StreamingResponse:
+        return export_members(stored, segment_id, format, scores)
+
+
+def list_segments(stored: StoreReads) -> SegmentList:
+    """All segments. Raises StoreError, and `Problem` where nothing is stored yet."""
+    with stored.reader() as reader:
+        state = stored.a_state(reader)
+        return SegmentList(items=[_view(reader, state, name) for name in state.definitions.segment_ids])
+
+
+def get_segment(stored: StoreReads, segment_id: str) -> SegmentView:
+    """One segment. Raises NotStored, `Problem`, StoreError."""
+    with stored.reader() as reader:
+        return _view(reader, _state_with(stored, reader, segment_id), segment_id)
+
+
+def list_members(stored: StoreReads, segment_id: str, limit: int, cursor: str | None) -> MemberPage:
+    """About `limit` members. Raises NotStored, `Problem` (for a cursor of something else, too), StoreError."""
+    with stored.reader() as reader:
+        state = _state_with(stored, reader, segment_id)
+        place = members_place(segment_id, cursor, reader.info.shards)
+        users, behind = _page(reader, segment_id, place, limit)
+        found = describe(reader, state, segment_id, users, state.catalog.predictions)
+        return MemberPage(items=[member_view(each) for each in found], next_cursor=members_cursor(segment_id, behind))
+
+
+def export_members(
+    stored: StoreReads, segment_id: str, form: Literal["ndjson", "csv"], scores: list[str] | None
+) -> StreamingResponse:
+    """A file of all members. Raises NotStored, `Problem`, StoreError."""
+    with stored.reader() as reader:
+        state = _state_with(stored, reader, segment_id)
+    predictions = _exported(state, scores)
+    lines = _LINES[form]
+
+    def content() -> Iterator[bytes]:
         with stored.reader() as reader:
-            state = _state_with(stored, reader, segment_id)
-        predictions = _exported(state, scores)
-        lines = _LINES[format]
+            users = chosen_members(reader, segment_id)
+            yield from lines(describe(reader, state, segment_id, users, predictions), predictions)
 
-        def content() -> Iterator[bytes]:
-            with stored.reader() as reader:
-                users = chosen_members(reader, segment_id)
-                yield from lines(describe(reader, state, segment_id, users, predictions), predictions)
-
-        name = {"Content-Disposition": f'attachment; filename="{segment_id}.{format}"'}
-        return StreamingResponse(content(), media_type=_MEDIA[format], headers=name)
+    name = {"Content-Disposition": f'attachment; filename="{segment_id}.{form}"'}
+    return StreamingResponse(content(), media_type=_MEDIA[form], headers=name)
 
 
 def member_view(member: Member) -> MemberView:

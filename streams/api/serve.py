@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final, NamedTuple
@@ -26,7 +26,7 @@ from streams.adapters.redis_api_keys import RedisApiKeys
 from streams.adapters.redis_definitions import RedisDefinitions
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
-from streams.api.app import create_app
+from streams.api.app import Extension, Parts, create_app
 from streams.api.services import ApiOptions, Services
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
@@ -54,7 +54,20 @@ class ApiJob:
     """Reads models that are stored as pickles."""
 
 
-def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
+ExtendedAt = Callable[[str, str], AbstractContextManager[Extension]]
+"""What extends the API, from the store's address and its key prefix; it is open as long as the API serves."""
+
+
+def nothing_more(_url: str, _prefix: str) -> AbstractContextManager[Extension]:
+    """The API alone."""
+    return nullcontext(_nothing)
+
+
+def _nothing(_parts: Parts) -> None:
+    """Adds nothing."""
+
+
+def run_api(job: ApiJob, say: Callable[[str], None], extended: ExtendedAt = nothing_more) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests in hand.
 
     Raises StoreError, BrokerError, TopicsDiffer (a log of another number of partitions), TidelineError (the port),
@@ -73,7 +86,8 @@ def run_api(job: ApiJob, say: Callable[[str], None]) -> None:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
             stores = _Stores(keys, stored, definitions, webhooks, deletion_requests, key)
-            asyncio.run(_serve(job, stores, listener, say))
+            with extended(url, job.place.prefix) as extension:
+                asyncio.run(_serve(job, stores, extension, listener, say))
         finally:
             deletion_requests.close()
             webhooks.close()
@@ -131,7 +145,9 @@ class _Stores(NamedTuple):
     ledger_key: bytes
 
 
-async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Callable[[str], None]) -> None:
+async def _serve(
+    job: ApiJob, stores: _Stores, extension: Extension, listener: socket.socket, say: Callable[[str], None]
+) -> None:
     log, check_log, transitions, history = _open_log(job)
     try:
         await check_log()
@@ -151,7 +167,7 @@ async def _serve(job: ApiJob, stores: _Stores, listener: socket.socket, say: Cal
             streams=OpenStreams(job.settings.api_streams),
         )
         config = uvicorn.Config(
-            create_app(services),
+            create_app(services, extension),
             http="httptools",
             loop="asyncio",
             ws="none",

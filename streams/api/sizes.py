@@ -100,23 +100,28 @@ def add_sizes(app: FastAPI, services: Services, authenticator: Authenticator) ->
         **access(authenticator, Role.READ),
     )
     async def sizes(segment_id: str) -> SizesView:
-        members = await run_in_threadpool(_members, services, segment_id)
-        view = SizesView(segment_id=segment_id, members=members, days=[], complete_from=None, reason=_NO_LOG)
-        try:
-            feed = await services.transitions.open()
-        except NoLog:
-            return view
-        try:
-            tail, days = Tail.of(await feed.kept(), LOOKED_AT), Days()
-            async for page in tail.pages(feed, LOOK_S):
-                await run_in_threadpool(days.take, page, segment_id)
-        finally:
-            await feed.close()
-        first = days.complete_from(tail)
-        if first is None:
-            return view
-        shown = days.sizes(members, first)
-        return view.model_copy(update={"days": shown, "complete_from": first.isoformat(), "reason": None})
+        return await get_sizes(services, segment_id)
+
+
+async def get_sizes(services: Services, segment_id: str) -> SizesView:
+    """Of one segment. Raises NotStored, StoreError, BrokerError."""
+    members = await run_in_threadpool(_members, services, segment_id)
+    view = SizesView(segment_id=segment_id, members=members, days=[], complete_from=None, reason=_NO_LOG)
+    try:
+        feed = await services.transitions.open()
+    except NoLog:
+        return view
+    try:
+        tail, days = Tail.of(await feed.kept(), LOOKED_AT), Days()
+        async for page in tail.pages(feed, LOOK_S):
+            await run_in_threadpool(days.take, page, segment_id)
+    finally:
+        await feed.close()
+    first = days.complete_from(tail)
+    if first is None:
+        return view
+    shown = days.sizes(members, first)
+    return view.model_copy(update={"days": shown, "complete_from": first.isoformat(), "reason": None})
 
 
 def _members(services: Services, segment: str) -> int:

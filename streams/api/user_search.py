@@ -68,9 +68,7 @@ def add_user_search(app: FastAPI, services: Services, everyone: Everyone, authen
         **access(authenticator, Role.READ),
     )
     def find(prefix: Prefix, limit: Limit = 20) -> FoundUsers:
-        with services.stored.reader() as reader, everyone.turn() as check:
-            found, is_complete = users_like(reader, prefix, limit, check)
-        return FoundUsers(items=[FoundUser(user_id=user) for user in found], complete=is_complete)
+        return find_users(services, everyone, prefix, limit)
 
     @app.get(
         "/v1/transitions",
@@ -81,17 +79,29 @@ def add_user_search(app: FastAPI, services: Services, everyone: Everyone, authen
         **access(authenticator, Role.READ),
     )
     async def transitions(user: User, limit: Limit = 20) -> TransitionList:
-        try:
-            feed = await services.transitions.open()
-        except NoLog:
-            return await run_in_threadpool(_stored, services.stored, user, limit)
-        try:
-            found = await latest_of(feed, user, limit)
-        finally:
-            await feed.close()
-        if found is not None:
-            return found
+        return await list_transitions(services, user, limit)
+
+
+def find_users(services: Services, everyone: Everyone, prefix: str, limit: int) -> FoundUsers:
+    """Users whose ids begin so. Raises `Problem`, StoreError."""
+    with services.stored.reader() as reader, everyone.turn() as check:
+        found, is_complete = users_like(reader, prefix, limit, check)
+    return FoundUsers(items=[FoundUser(user_id=user) for user in found], complete=is_complete)
+
+
+async def list_transitions(services: Services, user: str, limit: int) -> TransitionList:
+    """The latest of one user. Raises StoreError, BrokerError."""
+    try:
+        feed = await services.transitions.open()
+    except NoLog:
         return await run_in_threadpool(_stored, services.stored, user, limit)
+    try:
+        found = await latest_of(feed, user, limit)
+    finally:
+        await feed.close()
+    if found is not None:
+        return found
+    return await run_in_threadpool(_stored, services.stored, user, limit)
 
 
 def _stored(stored: StoreReads, user: str, limit: int) -> TransitionList:

@@ -36,10 +36,15 @@ def add_users(app: FastAPI, services: Services, reads: PredictionReads, authenti
         **access(authenticator, Role.READ),
     )
     def one_user(user_id: str) -> UserView:
-        try:
-            return _one_user(services, reads, user_id)
-        except CatalogMoved:  # a shard has taken up other definitions since its state was read
-            return _one_user(services, reads, user_id)
+        return get_user(services, reads, user_id)
+
+
+def get_user(services: Services, reads: PredictionReads, user_id: str) -> UserView:
+    """A user. Raises NotStored, StoreError, and `Problem` for one who was deleted."""
+    try:
+        return _one_user(services, reads, user_id)
+    except CatalogMoved:  # a shard has taken up other definitions since its state was read
+        return _one_user(services, reads, user_id)
 
 
 def _one_user(services: Services, reads: PredictionReads, user_id: str) -> UserView:

@@ -39,6 +39,7 @@ def api(
     """
     from config.settings import load_settings
     from streams.api.serve import ApiJob, run_api
+    from streams.console.app import console_at
 
     settings = load_settings(
         kafka_bootstrap_servers=kafka,
@@ -52,4 +53,8 @@ def api(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     console = err()
-    run_api(ApiJob(settings, place, codec), lambda words: console.print(words, markup=False, highlight=False))
+    run_api(
+        ApiJob(settings, place, codec),
+        lambda words: console.print(words, markup=False, highlight=False),
+        console_at,
+    )

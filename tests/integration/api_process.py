@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,11 +23,13 @@ from tests.integration.worker_world import await_until, environment
 class ApiProcess:
     """One API on the store of the settings. Use as a context manager; it ends with SIGTERM, and has to with code 0."""
 
-    def __init__(self, settings: Settings, folder: Path, port: int) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, port: int, *, program: Sequence[str] = (sys.executable, "-m", "streams")
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / "api.log"
         self._settings = settings
-        self._command = [sys.executable, "-m", "streams", "api", "--port", str(port), "--data-dir", str(folder)]
+        self._command = [*program, "api", "--port", str(port), "--data-dir", str(folder)]
         self.keys: dict[Role, str] = {}
 
     def __enter__(self) -> Self:

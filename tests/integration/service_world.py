@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from benchmarks._warmup import short_warmup
+from config.catalog import Catalog
 from config.loader import loads
 from models.layout import SCORED_T
 from models.snapshot import Snapshot
@@ -70,7 +71,7 @@ limits: {batch_events: 512}
 class ServiceWorld:
     """The runs, and where their store and log are. Nothing runs by itself."""
 
-    def __init__(self, url: str, data_dir: Path) -> None:
+    def __init__(self, url: str, data_dir: Path, catalog: Catalog = CATALOG) -> None:
         self.url = url
         self.data_dir = data_dir
         self.folder = LogFolder.make(data_dir / LOG_FOLDER, SHARDS)
@@ -79,7 +80,7 @@ class ServiceWorld:
         self._learned = 0
         self._numbers = count(1)
         ledger, place = LedgerSource(LEDGER_KEY), Place(data_dir, url, "tl")
-        self._stores = WorkerStores(url, place, CATALOG, shards=SHARDS, learners=1, ledger=ledger)
+        self._stores = WorkerStores(url, place, catalog, shards=SHARDS, learners=1, ledger=ledger)
         self._stores.check()
         self.sinks = [
             LogSink(folder, PartitionWriter(folder))
@@ -87,7 +88,7 @@ class ServiceWorld:
         ]
         self.shards = [
             ShardRun(
-                CATALOG,
+                catalog,
                 self._stores.ports(sink, self),
                 shard=n,
                 shards=SHARDS,
@@ -96,7 +97,7 @@ class ServiceWorld:
             for n, sink in enumerate(self.sinks)
         ]
         ports = self._stores.ports(self.sinks[0], self, learners=True)
-        self.learner = LearnerRun(CATALOG, ports, partition=0, every=SHARDS)
+        self.learner = LearnerRun(catalog, ports, partition=0, every=SHARDS)
         runs: tuple[ShardRun | LearnerRun, ...] = (*self.shards, self.learner)
         for run in runs:
             run.assign()
@@ -153,10 +154,10 @@ def shop_month(seed: int = 5) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def service(folder: Path) -> Iterator[ServiceWorld]:
+def service(folder: Path, catalog: Catalog = CATALOG) -> Iterator[ServiceWorld]:
     """A service that has worked its month, with a short warm-up, which readers in this process know as well."""
     with EmbeddedValkey(folder / "valkey") as server, short_warmup():
-        world = ServiceWorld(server.url, folder / "data")
+        world = ServiceWorld(server.url, folder / "data", catalog)
         events = shop_month()
         for first in range(0, len(events), 100):
             world.take(events[first : first + 100])

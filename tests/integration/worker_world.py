@@ -83,7 +83,7 @@ class WorkerProcess:
     ) -> None:
         """`data_dir` is one of its own if it is left out."""
         self.name = name
-        self.port = _free_port()
+        self.port = free_port()
         self.log = folder / f"{name}.log"
         command: list[object] = [sys.executable, "-m", "streams", "worker", "-c", catalog, "--port", self.port]
         command += ["--data-dir", data_dir or folder / name, *options]
@@ -157,7 +157,8 @@ def environment(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

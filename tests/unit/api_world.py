@@ -19,7 +19,7 @@ from streams.adapters.memory_log import MemoryLog
 from streams.adapters.redis_api_keys import KeyRecord, KeyState
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
-from streams.api.app import create_app
+from streams.api.app import Extension, create_app
 from streams.api.keys import Role, make_key
 from streams.api.services import ApiOptions, Services
 from streams.api.stored import StoreReads
@@ -76,6 +76,7 @@ class ApiWorld:
     most_ahead_ms: int | None = None
     """How far the clock for deletions may be ahead of the store's; the one here has nothing to do with that."""
     reads: type[StoreReads] = StoreReads
+    extensions: tuple[Extension, ...] = ()
     now_s: float = 0.0
     """Of the clock that never goes back."""
     app: FastAPI = field(init=False)
@@ -106,7 +107,8 @@ class ApiWorld:
                 wall=lambda: NOW_S + self.now_s,
                 clock=lambda: self.now_s,
                 new_id=lambda: f"made-{next(numbers)}",
-            )
+            ),
+            *self.extensions,
         )
         for role in Role:
             self.made[role] = self.new_key(role)

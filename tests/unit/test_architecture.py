@@ -21,6 +21,7 @@ LAYERS = (
     "streams.runtime",
     "streams.simulate",
     "streams.api",
+    "streams.console",
     "streams.cli",
 )
 # Modules of `streams` outside a folder: the names that core, adapters and runtimes share.

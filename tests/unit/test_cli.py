@@ -216,7 +216,7 @@ def test_without_kafka_all_parts_use_the_embedded_log_whatever_the_environment_s
 ) -> None:
     monkeypatch.setenv("TIDELINE_API_LOG", "kafka")
     found: list[str] = []
-    monkeypatch.setattr(importlib.import_module(module), name, lambda given, _: found.append(given.settings.api_log))
+    monkeypatch.setattr(importlib.import_module(module), name, lambda given, *_: found.append(given.settings.api_log))
     up = UpJob(load_settings(), tmp_path / "shop.yaml", tmp_path, tmp_path)
     assert run(*part(up, _Store(tmp_path), None).command())[0] == 0
     assert found == ["embedded"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,6 @@ from typing import Any
 
 from config.settings import Settings
 from models.snapshot import ModelCodec
-from streams.runtime.behind_log import BehindLog
 from streams.runtime.definitions import Wanted
 from streams.runtime.joining import Pasts
 from streams.runtime.kafka.partitions import PartitionedService
@@ -49,7 +47,7 @@ class ScoringService(PartitionedService):
         self._codec = codec
         self._pasts = pasts
         self._turn = Turn()
-        self._refusals, self._behind = RefusalLog(wanted.catalog), BehindLog()
+        self._refusals = RefusalLog(wanted.catalog)
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
@@ -74,4 +72,3 @@ class ScoringService(PartitionedService):
         assert isinstance(run, ShardRun)
         run.step(records, self._models.latest, now_s)
         self._refusals.tell(run)
-        self._behind.tell(run.number, run.arrived, time.monotonic())

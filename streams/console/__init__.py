@@ -1,0 +1,1 @@
+"""The console: pages for people, made by the API's process from what its routes read. docs/console.md describes it."""

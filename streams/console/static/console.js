@@ -1,0 +1,63 @@
+// What every page of the console does: times in the viewer's zone, and figures that take longer than the page.
+"use strict";
+
+const language = document.documentElement.lang;
+
+// --- times ------------------------------------------------------------------------------------------------------------
+
+const time_words = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+
+/** Show every <time data-time> below `root` in the zone of the viewer; the exact moment stays in its title. */
+function show_times(root) {
+  for (const element of root.querySelectorAll("time[data-time]")) {
+    const when = new Date(element.dateTime);
+    if (Number.isNaN(when.getTime())) continue;
+    element.title = element.dateTime;
+    element.textContent = time_words.format(when);
+  }
+}
+
+// --- figures ----------------------------------------------------------------------------------------------------------
+
+/** JSON from the console; goes to the sign-in page where the session has ended. Throws Error with words for people. */
+async function ask_console(address, signal) {
+  const answer = await fetch(address, { headers: { Accept: "application/json" }, signal });
+  if (answer.status === 401) {
+    window.location.reload();
+    throw new Error("");
+  }
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.error);
+  return found;
+}
+
+/** Fill the figures of a page that are asked for after it. */
+async function fill_figures(box) {
+  const places = box.querySelectorAll("[data-figure]");
+  let found;
+  try {
+    found = await ask_console(box.dataset.figures);
+  } catch (error) {
+    for (const place of places) place.textContent = "–";
+    const words = document.createElement("p");
+    words.className = "note";
+    words.setAttribute("role", "alert");
+    words.textContent = error.message || box.dataset.failed;
+    box.prepend(words);
+    return;
+  }
+  for (const place of places) {
+    const [name, figure] = place.dataset.figure.split(":");
+    const figures = found[name];
+    if (figures === undefined) {
+      place.textContent = "–";
+      continue;
+    }
+    place.textContent = figures[figure];
+    if (figure === "quality") place.dataset.band = figures.band;
+  }
+}
+
+window.tideline = { ask_console, language, show_times };
+show_times(document);
+for (const box of document.querySelectorAll("[data-figures]")) void fill_figures(box);
