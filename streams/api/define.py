@@ -75,7 +75,7 @@ class OneKind:
 
             return await self._definer.run(lambda: self._definer.change(ask_of(request, body, idempotency_key), work))
 
-        schema = document.new_schema(self._kind)
+        schema = document.body_schema(self._kind, is_new=True)
         self._route(
             "POST", f"/v1/{self._kind}s", create, "create{}", "Make a {}", (400, 408, 409, 413, 415, 422), schema
         )
@@ -90,8 +90,8 @@ class OneKind:
             )
 
         statuses = (400, 404, 408, 409, 412, 413, 415, 422, 428)
-        schema, example = document.definition_schema(self._kind), document.example_of(self._kind)
-        self._route("PUT", self._path, edit, "edit{}", "Change a {}", statuses, schema, example)
+        schema = document.body_schema(self._kind, is_new=False)
+        self._route("PUT", self._path, edit, "edit{}", "Change a {}", statuses, schema)
 
     def _add_switch(self, name: str, words: str, find: Callable[[DefinitionsView, What, str], list[Edit]]) -> None:
         id_of_path = self._id
@@ -172,11 +172,10 @@ class OneKind:
         words: str,
         statuses: tuple[int, ...],
         schema: dict[str, Any] | None = None,
-        example: dict[str, Any] | None = None,
     ) -> None:
         given = access(self._authenticator, Role.READ if method == "GET" else Role.WRITE)
         if schema is not None:
-            given["openapi_extra"] |= document.body(schema, example)
+            given["openapi_extra"] |= document.body(schema)
         good = 201 if operation.startswith("create") else 200
         self._app.add_api_route(
             path,

@@ -76,17 +76,22 @@ def catalog_schemas() -> dict[str, Any]:
 
 
 def definition_schema(kind: Kind) -> dict[str, Any]:
-    """What an edit takes: a definition as it stands in a catalog."""
+    """A definition as it stands in a catalog."""
     return {"$ref": f"#/components/schemas/{kind.capitalize()}"}
 
 
-def new_schema(kind: Kind) -> dict[str, Any]:
-    """What a creation takes: the same with its id, and for a segment the selection that it may be made from."""
+def body_schema(kind: Kind, *, is_new: bool) -> dict[str, Any]:
+    """What creations, edits and estimates take: the same with its id, and for a segment the selection that it may be
+    made from. A creation needs the id; to the others it may be sent as well.
+    """
     whole: dict[str, Any] = catalog_schemas()[kind.capitalize()]
     whole["properties"] = {"id": _ID, **whole["properties"]}
-    whole["required"] = ["id", *whole["required"]]
-    whole["title"] = f"New {kind}"
+    whole["title"] = f"{'New' if is_new else 'Any'} {kind}"
     whole["example"] = {"id": "returns_30d" if kind == "prediction" else "gone_quiet", **_EXAMPLES[kind]}
+    if is_new:
+        whole["required"] = ["id", *whole["required"]]
+    else:
+        del whole["example"]["id"]
     if kind == "segment":
         whole["properties"]["selection"] = SELECTION
         whole["required"].remove("filter")
@@ -111,14 +116,6 @@ def set_schema() -> dict[str, Any]:
     }
 
 
-def body(schema: dict[str, Any], example: dict[str, Any] | None = None) -> dict[str, Any]:
+def body(schema: dict[str, Any]) -> dict[str, Any]:
     """The part of an operation that says what body it takes."""
-    content: dict[str, Any] = {"schema": schema}
-    if example is not None:
-        content["example"] = example
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
-
-
-def example_of(kind: Kind) -> dict[str, Any]:
-    """A definition of a kind."""
-    return _EXAMPLES[kind]
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
+from typing import Any
 
-from config.base import ID_PATTERN, PATTERN_WORDS
 from config.catalog import Prediction
 from config.definitions import KINDS
 from config.definitions import Kind as What
 from config.errors import Problem as Wrong
 from config.written import written
 from streams.adapters.definition_store import Action
+from streams.api.definition_body import mapping, needed_id, read_body
 from streams.api.definition_models import Difference, Plan, PlannedChange
 from streams.api.definitions_view import DefinitionsView, Edit, group, invalid, read
 from streams.api.problems import Kind, Problem
 
-_SELECTION: Final = ("prediction", "min", "max", "category")
-
 
 def created(view: DefinitionsView, kind: What, data: Any) -> Edit:
     """A new definition, with its id in the data."""
-    id_, definition = _with_id(kind, data)
+    body = read_body(kind, data)
+    id_ = needed_id(body)
     if id_ in group(view.whole, kind):
         words = f"there is a {kind} {id_!r} already, defined by the {view.source(kind, id_)}; PUT changes one made here"
         raise Problem(Kind.EXISTS, words, id=id_)
-    if kind == "segment" and "selection" in definition:
-        definition = _selected(id_, definition)
-    return Edit(kind, id_, "create", read(kind, id_, definition))
+    return Edit(kind, id_, "create", read(kind, id_, body.definition))
 
 
 def edited(view: DefinitionsView, kind: What, id_: str, data: Any) -> list[Edit]:
-    """Another definition in the place of one; nothing where it is the same."""
+    """Another definition in the place of one; nothing where it is the same.
+
+    Access, and whether it is archived, stay where they are left out: other routes change them.
+    """
     before = view.editable(kind, id_)
-    after = read(kind, id_, data)
+    body = read_body(kind, data)
+    if body.id not in (None, id_):
+        raise invalid([Wrong(None, "id", repr(body.id), f"{id_!r}, as in the path: an id never changes")])
+    kept = {key: getattr(before, key) for key in ("access", "archived") if hasattr(before, key)}
+    after = read(kind, id_, kept | body.definition)
     if isinstance(before, Prediction) and isinstance(after, Prediction) and before.access != after.access:
         raise _elsewhere(kind, id_, "access", before.access, after.access, f"POST /v1/predictions/{id_}/access")
     if before.archived != after.archived:
@@ -83,37 +86,6 @@ def _with(definition: Any, **changed: Any) -> Any:
     return definition.model_copy(update=changed)
 
 
-def _with_id(kind: What, data: Any) -> tuple[str, dict[str, Any]]:
-    definition = dict(_mapping(f"{kind}s", data))
-    id_ = definition.pop("id", None)
-    if not isinstance(id_, str) or not re.fullmatch(ID_PATTERN, id_):
-        found = "nothing" if id_ is None else repr(id_)[:80]
-        raise invalid([Wrong(None, "id", found, PATTERN_WORDS[ID_PATTERN])])
-    return id_, definition
-
-
-def _selected(id_: str, definition: dict[str, Any]) -> dict[str, Any]:
-    """A segment with a filter in the place of its selection; another filter beside it has to hold, too."""
-    here = f"segments.{id_}.selection"
-    selection = _mapping(here, definition["selection"])
-    unknown = [key for key in selection if key not in _SELECTION]
-    given = {key: value for key, value in selection.items() if key in ("min", "max")}
-    if unknown:
-        raise invalid([Wrong(None, here, f"the unknown key {unknown[0][:80]!r}", f"one of {', '.join(_SELECTION)}")])
-    if bool(given) == ("category" in selection):
-        raise invalid([Wrong(None, here, f"the keys {', '.join(selection)}", "min, max or both; or category")])
-    filter_: dict[str, Any] = {key: selection[key] for key in ("prediction", "category") if key in selection}
-    filter_ |= {"score": given} if given else {}
-    rest = {key: value for key, value in definition.items() if key not in ("selection", "filter")}
-    return {**rest, "filter": {"all": [filter_, definition["filter"]]} if "filter" in definition else filter_}
-
-
-def _mapping(where: str, data: Any) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise invalid([Wrong(None, where, type(data).__name__, "an object")])
-    return data
-
-
 def _elsewhere(kind: What, id_: str, key: str, before: object, after: object, how: str) -> Problem:
     return invalid([Wrong(None, f"{kind}s.{id_}.{key}", f"{after!r}", f"{before!r}, as it is; {how} changes it")])
 
@@ -155,14 +127,14 @@ def planned(view: DefinitionsView, data: Any) -> tuple[Plan, list[Edit]]:
 
 
 def _wanted(data: Any) -> dict[What, dict[str, Any]]:
-    given = _mapping("", data)
+    given = mapping("", data)
     unknown = [key for key in given if key not in ("predictions", "segments")]
     if unknown or set(given) != {"predictions", "segments"}:
         found = f"the keys {', '.join(given)[:80] or 'of nothing'}"
         raise invalid([Wrong(None, "", found, "predictions and segments, as in a catalog")])
     return {
-        "prediction": _mapping("predictions", given["predictions"]),
-        "segment": _mapping("segments", given["segments"]),
+        "prediction": mapping("predictions", given["predictions"]),
+        "segment": mapping("segments", given["segments"]),
     }
 
 

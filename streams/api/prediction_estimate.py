@@ -22,6 +22,7 @@ from streams.adapters.event_history import EventHistory
 from streams.api import definition_document as document
 from streams.api.auth import Authenticator, access
 from streams.api.definer import Definer
+from streams.api.definition_body import UNNAMED, read_body
 from streams.api.definition_requests import read_json
 from streams.api.definitions_view import DefinitionsView, Edit, read
 from streams.api.document import problems
@@ -38,7 +39,6 @@ MAX_EVENTS: Final = 500_000
 """Of the log; reading so many takes some seconds."""
 MAX_S: Final = 10.0
 """Spent on it."""
-_ID: Final = "new"
 
 
 class LogView(BaseModel):
@@ -146,7 +146,7 @@ def add_prediction_estimate(
 ) -> None:
     """Add the route."""
     given = access(authenticator, Role.READ)
-    given["openapi_extra"] |= document.body(document.definition_schema("prediction"), document.example_of("prediction"))
+    given["openapi_extra"] |= document.body(document.body_schema("prediction", is_new=False))
 
     @app.post(
         "/v1/predictions/estimate",
@@ -187,11 +187,15 @@ def audience_size(stored: StoreReads, everyone: Everyone, tree: Filter | None) -
 
 
 def _prediction(view: DefinitionsView, data: Any) -> Prediction:
-    """Raises `Problem` as making it would, but for its id."""
-    id_ = next(name for name in (_ID, *(f"{_ID}_{n}" for n in range(100))) if name not in view.whole.predictions)
-    found = read("prediction", id_, data)
+    """Raises `Problem` as making it would, or changing it where there is one with its id that was made here."""
+    body = read_body("prediction", data)
+    known = view.whole.predictions
+    is_there = body.id in known and view.source("prediction", body.id) == "api"
+    free = (name for name in (UNNAMED, *(f"{UNNAMED}_{n}" for n in range(len(known)))) if name not in known)
+    id_ = body.id if body.id is not None and (is_there or body.id not in known) else next(free)
+    found = read("prediction", id_, body.definition)
     assert isinstance(found, Prediction)
-    view.changed([Edit("prediction", id_, "create", found)], "", 0.0)
+    view.changed([Edit("prediction", id_, "edit" if is_there else "create", found)], "", 0.0)
     return found
 
 

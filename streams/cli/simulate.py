@@ -37,6 +37,9 @@ EXAMPLES = (
 STOPPED = "What was written is whole records; the same command begins anew."
 MOST_USERS = 100_000_000
 KAFKA, LOG = "kafka", "log"
+FIRST_DAY = "2024-01-01"
+"""When files begin, so that the same options give the same bytes on any day."""
+DAY_MS = 86_400_000
 _EVERY_S = 10.0
 _LIVE_SLICE_MS = 1_000
 _SLICE_EVENTS = 40_000
@@ -58,7 +61,11 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
     days: Annotated[float, typer.Option("--days", min=0.0, help="Length in days of event time.")] = 30.0,
     start: Annotated[
         str | None,
-        typer.Option("--start", metavar="TIME", help="When it begins: ISO 8601 (UTC), or now (2024-01-01)."),
+        typer.Option(
+            "--start",
+            metavar="TIME",
+            help="When it begins: ISO 8601 (UTC), or now. Else kafka and log end now, and files begin 2024-01-01.",
+        ),
     ] = None,
     rate: Annotated[
         str,
@@ -66,7 +73,7 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
             "--rate", metavar="RATE", help="Events per second; max; or real: each at its own time (--start now)."
         ),
     ] = "max",
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Same seed, same bytes.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Same seed and --start, same bytes.")] = 1,
     truth: Annotated[
         Path | None,
         typer.Option("--truth", metavar="FILE", help="CSV of the true and the best possible likelihood per moment."),
@@ -103,7 +110,7 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options of the command
     plan = Plan(
         users=_whole(users),
         days=_positive("--days", days),
-        start_ms=_start_ms(start or ("now" if live else "2024-01-01")),
+        start_ms=_begin_ms(start, _positive("--days", days), to, live=live),
         seed=seed,
         shares=Shares(duplicates, late, bad),
         arrive_days=arrive_days,
@@ -148,10 +155,26 @@ def _positive(option: str, number: float) -> float:
     return number
 
 
+def _begin_ms(start: str | None, days: float, to: Path, *, live: bool) -> int:
+    """Milliseconds since 1970 UTC: what --start says; without it a service gets history that ends now.
+
+    Live events follow there: no time may lie between, and none of the history may be later than they are.
+    """
+    if start is not None:
+        return _start_ms(start)
+    if live or str(to) in (KAFKA, LOG):
+        return _now_ms() - (0 if live else round(days * DAY_MS))
+    return _start_ms(FIRST_DAY)
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1_000)
+
+
 def _start_ms(text: str) -> int:
     """Milliseconds since 1970 UTC."""
     if text == "now":
-        return round(time.time() * 1_000)
+        return _now_ms()
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

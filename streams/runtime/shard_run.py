@@ -34,6 +34,7 @@ from streams.core.shard import Shard, Stop
 from streams.core.state import N_DELETIONS_SKIPPED, USERS
 from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Replaced, Sink, Store
 from streams.runtime.about import about_blobs
+from streams.runtime.behind_log import Arrived
 from streams.runtime.definitions import FixedCatalog, Wanted
 from streams.runtime.deletion_log import KnownDeletions, deletion_key, mark_of
 from streams.runtime.history import forget_effects
@@ -130,6 +131,8 @@ class ShardRun:
         self.catalog = self._wanted.catalog
         self.number = shard
         self.counts = Counts()
+        self.arrived = Arrived()
+        """What the latest step brought."""
         self._shards = shards
         self._ports = ports
         self._source = source
@@ -299,7 +302,7 @@ class ShardRun:
         Whatever it raises, the memory is dropped: `assign` again. Raises what `commit_batch` raises.
         """
         try:
-            self._records = records
+            self._records, self.arrived = records, Arrived()
             self._go_over()
             with self._ports.turn.taken():
                 self._work(records, models, now_s)
@@ -323,6 +326,8 @@ class ShardRun:
         if records:
             items = [self._decode(record) for record in records]
             before_s = self.shard.clock_s
+            times_s = [item.time_s for item in items if isinstance(item, Event)]
+            self.arrived = Arrived.of(times_s, before_s, self.catalog.time.lateness_s)
             self._take(items, math.nan, lambda: self._commit(self._within(records, before_s)))
             position = self._within(records, before_s)
         if now_s is not None and not math.isnan(until_s := self._time_now(position, now_s)):

@@ -10,6 +10,7 @@ from pathlib import Path
 from streams.adapters.log_folder import LOG_FOLDER
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.supervisor import Part, Supervisor
+from streams.runtime.up_log import refuse_other_log
 from streams.runtime.up_parts import ApiPart, DeliverPart, KafkaPart, StorePart, UpJob, WorkerPart
 
 FirstKey = Callable[[str], str | None]
@@ -21,8 +22,10 @@ def run_up(
 ) -> None:
     """Run everything until `stopping` is set, then stop it in order.
 
-    Raises what a first start raises: BrokerError, StoreError, ModelError, TopicsDiffer, each with what to do.
+    Raises what a first start raises: BrokerError (also where the directory holds another kind of log), StoreError,
+    ModelError, TopicsDiffer, each with what to do.
     """
+    refuse_other_log(job.data_dir, with_kafka=job.with_kafka)
     get_ready(watcher)
     store, kafka = StorePart(job.data_dir), KafkaPart(job, say) if job.with_kafka else None
     worker, api = WorkerPart(job, store, kafka), ApiPart(job, store, kafka)

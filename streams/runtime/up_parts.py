@@ -21,6 +21,7 @@ from streams.adapters.owned_process import OwnedProcess
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.runtime.ledger_key import ledger_key
 from streams.runtime.place import Place
+from streams.runtime.up_log import KAFKA_FOLDER
 
 _STOP_S: Final = 30.0
 _START_S: Final = 120.0
@@ -79,7 +80,7 @@ class KafkaPart:
     def __init__(self, job: UpJob, say: Callable[[str], None]) -> None:
         self._settings = job.settings
         self._data_dir = job.data_dir
-        self._server = EmbeddedKafka(job.data_dir / "kafka", cache_dir=job.cache_dir, port=job.kafka_port, say=say)
+        self._server = EmbeddedKafka(job.data_dir / KAFKA_FOLDER, cache_dir=job.cache_dir, port=job.kafka_port, say=say)
         self.address = ""
 
     def start(self, stopping: threading.Event) -> None:

@@ -242,7 +242,10 @@ def test_a_test_says_what_is_wrong(api: ApiWorld) -> None:
     view = made(api, url="https://localhost/")
     status, found = ask(api, "POST", f"/v1/webhooks/{view['id']}/test")
     assert (status, found["delivered"]) == (200, False)
-    assert found["result"] == "not sent: the address is not one of the public internet"
+    assert found["result"] == (
+        "not sent: the address is not one of the public internet; "
+        "TIDELINE_WEBHOOKS_PRIVATE=true allows private addresses and plain http"
+    )
 
 
 def test_a_webhook_that_is_not_there_is_told(api: ApiWorld) -> None:

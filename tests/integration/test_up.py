@@ -108,7 +108,7 @@ def test_without_kafka_it_has_a_log_of_its_own_and_nothing_is_lost(tmp_path: Pat
 
     with running_without_kafka(tmp_path, port) as up:
         up.wait_for("tail segment-events")
-        tideline(None, "simulate", "--users", "150", "--days", "20", "--out", "log", *where)
+        tideline(None, "simulate", "--users", "150", "--days", "20", "--start", "2024-01-01", "--out", "log", *where)
         (worker,) = pids(f"streams worker .*--port {port} ")
         os.kill(worker, signal.SIGKILL)
         up.wait_for(r"The worker has ended \(status -9\)")

@@ -323,6 +323,69 @@ def test_access_is_one_of_three(world: World, data: Any) -> None:
     assert problem(answer) == (422, "invalid-definition")
 
 
+BODIES: list[tuple[str, dict[str, Any]]] = [
+    ("prediction", RETURNS),
+    ("prediction", RETURNS | {"access": "live"}),
+    ("prediction", RETURNS | {"access": "preview"}),
+    ("prediction", RETURNS | {"archived": False, "hysteresis": 3}),
+    ("segment", {"name": "Mine", "filter": {"segment": "top"}}),
+    ("segment", {"name": "Mine", "selection": {"prediction": "orders", "min": 70}, "min_dwell": "1h"}),
+    (
+        "segment",
+        {"name": "Mine", "selection": {"prediction": "orders", "category": "high"}, "filter": {"segment": "top"}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "definition"), BODIES)
+def test_what_makes_a_definition_changes_it_and_is_estimated_as_it_is(
+    world: World, kind: str, definition: dict[str, Any]
+) -> None:
+    body = {"id": "mine", **definition}
+    before = world.good("POST", "/v1/predictions/estimate", body) if kind == "prediction" else None
+    made = world.good("POST", f"/v1/{kind}s", body)
+    edited = world.good("PUT", f"/v1/{kind}s/mine", body, If_Match='"1"')
+    assert edited == made, "and nothing is to be done"
+    without_id = world.good("PUT", f"/v1/{kind}s/mine", definition, If_Match='"1"')
+    assert without_id == made
+    renamed = world.good("PUT", f"/v1/{kind}s/mine", body | {"name": "Other"}, If_Match='"1"')
+    assert renamed["definition"] == made["definition"] | {"name": "Other"}
+    if kind == "prediction":
+        for asked in (body, definition, body | {"id": "orders"}):
+            assert world.good("POST", "/v1/predictions/estimate", asked) == before
+
+
+@pytest.mark.parametrize("kind", ["prediction", "segment"])
+def test_an_edit_does_not_change_the_id(world: World, kind: str) -> None:
+    definition = dict(BODIES)[kind]
+    world.make(kind, "mine", definition)
+    answer = world.call("PUT", f"/v1/{kind}s/mine", {"id": "other", **definition}, If_Match="*")
+    assert problem(answer) == (422, "invalid-definition")
+    assert answer.json()["problems"] == [
+        {"path": "id", "found": "'other'", "expected": "'mine', as in the path: an id never changes"}
+    ]
+
+
+def test_what_an_edit_leaves_out_of_access_and_archived_stays(world: World) -> None:
+    world.make("prediction", "mine", RETURNS)
+    world.good("POST", "/v1/predictions/mine/access", {"access": "preview"})
+    world.good("POST", "/v1/predictions/mine/archive")
+    edited = world.good("PUT", "/v1/predictions/mine", RETURNS | {"name": "Other"}, If_Match="*")
+    assert (edited["definition"]["name"], edited["access"], edited["archived"]) == ("Other", "preview", True)
+
+
+def test_an_estimate_of_what_is_there_is_that_of_its_change(world: World) -> None:
+    """With as many as there may be, there is no room for one more; and what rests on it is looked at."""
+    for n in range(30):
+        world.make("prediction", f"p{n}", RETURNS)
+    asked = {"id": "p3", **RETURNS}
+    assert "warnings" in world.good("POST", "/v1/predictions/estimate", asked)
+    assert problem(world.call("POST", "/v1/predictions/estimate", RETURNS)) == (422, "invalid-definition")
+    world.make("segment", "edge", {"name": "Edge", "filter": {"prediction": "p3", "score": {"min": 8}}})
+    answer = world.call("POST", "/v1/predictions/estimate", asked | {"hysteresis": 10})
+    assert answer.json()["problems"][0]["path"] == "segments.edge.filter.score.min"
+
+
 def test_access_and_archived_are_not_changed_by_an_edit(world: World) -> None:
     world.make("prediction", "returns", RETURNS)
     for more, how in (({"access": "demo"}, "/access"), ({"archived": True}, "/archive")):

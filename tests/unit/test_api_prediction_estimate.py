@@ -117,8 +117,9 @@ def test_a_log_that_is_not_there_away_or_damaged_is_told(world: World) -> None:
     [
         (RETURNS | {"window": "91d"}, "whole hours"),
         (RETURNS | {"audience": {"event": "Order", "count": {"min": 1}, "within": "1d"}}, "under history"),
-        ({"id": "x", **RETURNS}, "one of name"),
-        ([], "a mapping"),
+        ({"id": "No", **RETURNS}, "letters"),
+        (RETURNS | {"goals": {}}, "one of name"),
+        ([], "an object"),
     ],
 )
 def test_a_prediction_that_could_not_be_made_is_refused(world: World, body: Any, words: str) -> None:

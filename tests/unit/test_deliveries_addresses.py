@@ -23,7 +23,7 @@ TAKEN = ["93.184.216.34", "8.8.8.8", "2606:2800:220:1:248:1893:25c8:1946", "::ff
 
 @pytest.mark.parametrize("address", REFUSED)
 def test_private_addresses_are_refused(address: str) -> None:
-    with pytest.raises(AddressRefused):
+    with pytest.raises(AddressRefused, match="TIDELINE_WEBHOOKS_PRIVATE=true allows private addresses"):
         check_address(address, allow_private=False)
     check_address(address, allow_private=True)
     host = f"[{address}]" if ":" in address else address
@@ -63,6 +63,6 @@ def test_what_is_no_place_is_refused(url: str) -> None:
 
 def test_plain_http_only_where_private_addresses_are_allowed() -> None:
     check_url("http://localhost:8000/x", allow_private=True)
-    with pytest.raises(AddressRefused):
+    with pytest.raises(AddressRefused, match=r"write https; TIDELINE_WEBHOOKS_PRIVATE=true allows .* plain http"):
         check_url("http://localhost:8000/x", allow_private=False)
     check_url("https://localhost/x", allow_private=False)  # a name is looked up when something is sent

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from streams.cli import simulate
 from streams.cli.app import app
 from tests.conftest import ROOT
 
+NOW_DAY = 20_600.25
+"""Of the days since 1970; 2024-01-01 is day 19,723."""
 SMALL = ("--users", "200", "--days", "12")
 
 
@@ -79,6 +82,26 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, args: tuple[str, str], w
     assert code == 2
     assert words in " ".join(err.replace("│", " ").split())
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("to", "more", "live", "days_ago"),
+    [
+        ("kafka", None, False, 12.0),
+        ("log", None, False, 12.0),
+        ("kafka", "now", False, 0.0),
+        ("log", None, True, 0.0),
+        ("shop.ndjson", None, True, 0.0),
+        ("log", "2024-02-01", False, NOW_DAY - 19_754),
+        ("shop.ndjson", None, False, NOW_DAY - 19_723),
+        ("-", None, False, NOW_DAY - 19_723),
+    ],
+)
+def test_a_service_gets_history_that_ends_now(
+    monkeypatch: pytest.MonkeyPatch, to: str, more: str | None, *, live: bool, days_ago: float
+) -> None:
+    monkeypatch.setattr("streams.cli.simulate.time.time", lambda: NOW_DAY * 86_400.0)
+    assert simulate._begin_ms(more, 12.0, Path(to), live=live) == round((NOW_DAY - days_ago) * 86_400_000)
 
 
 def test_json_beside_events_on_standard_output_is_refused() -> None:

@@ -18,6 +18,10 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 
 
+_ALLOWED: Final = "TIDELINE_WEBHOOKS_PRIVATE=true allows private addresses and plain http"
+"""What to set, for API and sender, on machines where that is wanted."""
+
+
 class AddressRefused(ValueError):
     """A delivery may not go there."""
 
@@ -57,7 +61,7 @@ def check_address(text: str, *, allow_private: bool) -> None:
     except ValueError as error:
         raise AddressRefused(f"{text[:60]!r} is no address") from error
     if (isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None) or not is_public(address):
-        raise AddressRefused("the address is not one of the public internet")
+        raise AddressRefused(f"the address is not one of the public internet; {_ALLOWED}")
 
 
 def check_url(url: str, *, allow_private: bool) -> None:
@@ -69,7 +73,9 @@ def check_url(url: str, *, allow_private: bool) -> None:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise AddressRefused("expected a URL such as https://hooks.example.org/tideline") from error
-    if parts.scheme not in (("https", "http") if allow_private else ("https",)) or not host or port == 0:
+    if parts.scheme == "http" and not allow_private:
+        raise AddressRefused(f"plain http is refused, write https; {_ALLOWED}")
+    if parts.scheme not in ("https", "http") or not host or port == 0:
         raise AddressRefused("expected a URL such as https://hooks.example.org/tideline")
     if parts.username is not None or parts.password is not None:
         raise AddressRefused("a login in the URL would be shown with it; deliveries are signed instead")

@@ -26,6 +26,7 @@ from streams.adapters.log_reader import PartitionReader
 from streams.adapters.log_writer import SEGMENT_BYTES, PartitionWriter
 from streams.adapters.memory_sinks import NullSink
 from streams.runtime.aof_rewriting import rewrite_after_deletions
+from streams.runtime.behind_log import BehindLog
 from streams.runtime.definitions import DefinitionsFollower, follow_definitions
 from streams.runtime.deletion_log import KnownDeletions, mark_of, shard_deletions
 from streams.runtime.embedded.models import ModelsFollower
@@ -154,7 +155,7 @@ class EmbeddedWorker:
         self._works = (*self.scoring.partitions.values(), *self.learning.partitions.values())
         self._loop: asyncio.AbstractEventLoop
         self._is_frozen = False
-        self._refusals = RefusalLog(job.catalog)
+        self._refusals, self._behind = RefusalLog(job.catalog), BehindLog()
 
     def _writer(self, topic: TopicKind, number: int) -> PartitionWriter:
         folder = self._folder.partition(topic, number)
@@ -194,6 +195,7 @@ class EmbeddedWorker:
         def step(records: Sequence[Record], now_s: float | None) -> None:
             run.step(records, self.models.latest, now_s)
             self._refusals.tell(run)
+            self._behind.tell(run.number, run.arrived, time.monotonic())
 
         return run, step
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 from config.settings import Settings
 from models.snapshot import ModelCodec
+from streams.runtime.behind_log import BehindLog
 from streams.runtime.definitions import Wanted
 from streams.runtime.joining import Pasts
 from streams.runtime.kafka.partitions import PartitionedService
@@ -47,7 +49,7 @@ class ScoringService(PartitionedService):
         self._codec = codec
         self._pasts = pasts
         self._turn = Turn()
-        self._refusals = RefusalLog(wanted.catalog)
+        self._refusals, self._behind = RefusalLog(wanted.catalog), BehindLog()
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
@@ -72,3 +74,4 @@ class ScoringService(PartitionedService):
         assert isinstance(run, ShardRun)
         run.step(records, self._models.latest, now_s)
         self._refusals.tell(run)
+        self._behind.tell(run.number, run.arrived, time.monotonic())
