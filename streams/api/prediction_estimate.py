@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
@@ -91,7 +91,14 @@ class PredictionEstimateView(BaseModel):
         description="When the first outcome is known: of the oldest event that is kept, after its window. Before the "
         "latest event: it is learned from history."
     )
-    enough_users_at: str | None = Field(description="When there will be `needed` users with the goal, at this rate.")
+    enough_users: Literal["at_once", "expected", "unknown"] = Field(
+        description="`at_once`: the history has `needed` users with the goal whose outcome is known, and it is learned "
+        "from; `expected`: at `enough_users_at`; `unknown`: nobody has reached it."
+    )
+    enough_users_at: str | None = Field(
+        description="When the outcomes of `needed` different users with the goal are known: by the history where it "
+        "has as many, else if it goes on at this rate. The model has to beat a plain rule besides."
+    )
     warnings: list[WarningView]
 
 
@@ -207,11 +214,9 @@ def _view(
     problem: str | None,
 ) -> PredictionEstimateView:
     needed = prediction_specs(catalog)[0].min_goals
-    first_label_s = None
-    if scan.first_s is not None:
-        closed_s = scan.first_s + prediction.window_s + catalog.time.lateness_s
-        first_label_s = (math.floor(closed_s / HOUR_S) + 1.0) * HOUR_S  # labels are handed out at whole hours
-    enough_s = _enough_s(scan, prediction, needed)
+    lateness_s = catalog.time.lateness_s
+    first_label_s = None if scan.first_s is None else _known_s(scan.first_s, prediction, lateness_s)
+    enough_s = _enough_s(scan, prediction, needed, lateness_s)
     parts = [
         PartView(event=atom.event, negated=atom.negated, events=count.events, users=count.users)
         for atom, count in zip(prediction.goal.atoms, scan.atoms, strict=True)
@@ -230,22 +235,39 @@ def _view(
         ),
         goal=GoalView(users=scan.goal_users, needed=needed, parts=parts),
         first_label=time_text(first_label_s),
+        enough_users=_enough_users(scan, enough_s),
         enough_users_at=time_text(enough_s),
         warnings=list(_warnings(prediction, scan, needed, audience[0])),
     )
 
 
-def _enough_s(scan: GoalScan, prediction: Prediction, needed: int) -> float | None:
-    """When so many users have reached the goal and it is known, if it goes on as it did."""
+def _known_s(moment_s: float, prediction: Prediction, lateness_s: float) -> float:
+    """When the outcome of a moment is handed out: at a whole hour behind its window."""
+    return (math.floor((moment_s + prediction.window_s + lateness_s) / HOUR_S) + 1.0) * HOUR_S
+
+
+def _enough_s(scan: GoalScan, prediction: Prediction, needed: int, lateness_s: float) -> float | None:
+    """When so many users have reached the goal and it is known: by the history, else if it goes on as it did."""
     if scan.first_s is None or scan.last_s is None or not scan.goal_users:
         return None
-    span_s = max(scan.last_s - scan.first_s, DAY_S)
-    return scan.first_s + span_s * max(1.0, needed / scan.goal_users) + prediction.window_s
+    had_s = scan.enough_s(needed)
+    if had_s is not None:
+        return _known_s(had_s, prediction, lateness_s)
+    # Who was quiet for a window was so before the last one of the history: in that nobody can have been.
+    blind_s = prediction.window_s if all(atom.negated for atom in prediction.goal.atoms) else 0.0
+    span_s = max(scan.last_s - scan.first_s - blind_s, DAY_S)
+    return _known_s(scan.first_s + span_s * needed / scan.goal_users, prediction, lateness_s)
+
+
+def _enough_users(scan: GoalScan, enough_s: float | None) -> Literal["at_once", "expected", "unknown"]:
+    if enough_s is None or scan.last_s is None:
+        return "unknown"
+    return "at_once" if enough_s <= scan.last_s else "expected"
 
 
 def _warnings(prediction: Prediction, scan: GoalScan, needed: int, audience: int | None) -> Iterator[WarningView]:
     window = format_duration(prediction.window_s)
-    longer = "" if prediction.window_s >= MAX_WINDOW_S else f", or a longer window than {window}"
+    other = _other_window(prediction)
     if not scan.events:
         yield WarningView(
             what="no events are kept to learn from",
@@ -261,9 +283,11 @@ def _warnings(prediction: Prediction, scan: GoalScan, needed: int, audience: int
                 + (", and the conditions" if atom.where else ""),
             )
     if scan.goal_users < needed:
+        looked = "" if scan.is_whole else "the oldest "
         yield WarningView(
-            what=f"{scan.goal_users:,} users have reached the goal in {scan.events:,} events; a model needs {needed:,}",
-            advice=f"take a broader goal (fewer conditions, or any of several events){longer}; until then scores "
+            what=f"{scan.goal_users:,} users have reached the goal in {looked}{scan.events:,} events; a model needs "
+            f"{needed:,}",
+            advice=f"take a broader goal (fewer conditions, or any of several events){other}; until then scores "
             "follow how often and how lately users were active",
         )
     if scan.first_s is not None and scan.last_s is not None and scan.last_s - scan.first_s < prediction.window_s:
@@ -275,3 +299,17 @@ def _warnings(prediction: Prediction, scan: GoalScan, needed: int, audience: int
         yield WarningView(
             what="nobody is in its audience now", advice="look at the audience (of churn: at goal and lookback)"
         )
+    elif audience is not None and audience < needed:
+        yield WarningView(
+            what=f"{audience:,} users are in its audience now; {needed:,} different ones have to reach the goal before "
+            "its model is used",
+            advice="take a broader audience (fewer conditions, or none); examples are only of users in it",
+        )
+
+
+def _other_window(prediction: Prediction) -> str:
+    """Advice for more users with the goal: more do something in a longer window, and more do not in a shorter one."""
+    window = format_duration(prediction.window_s)
+    if all(atom.negated for atom in prediction.goal.atoms):
+        return "" if prediction.window_s <= HOUR_S else f", or a shorter window than {window}"
+    return "" if prediction.window_s >= MAX_WINDOW_S else f", or a longer window than {window}"

@@ -34,20 +34,30 @@ class GoalScan:
     first_s: float | None
     last_s: float | None
     users: int
-    goal_users: int
-    """Users who have reached the goal at some time, at most: of `did`, who ever did it; of `did_not`, who had done it
-    and then did not for a whole window."""
+    reached_s: tuple[float, ...]
+    """When users first reached the goal, the earliest first, one time a user, at most: of `did` when they did it; of
+    `did_not` when they had done it for the last time before a whole window without. The outcome is known a window
+    later."""
     atoms: tuple[AtomCount, ...]
+
+    @property
+    def goal_users(self) -> int:
+        """Users who have reached the goal at some time, at most."""
+        return len(self.reached_s)
+
+    def enough_s(self, needed: int) -> float | None:
+        """When so many different users had reached it; None where fewer have."""
+        return self.reached_s[needed - 1] if needed <= len(self.reached_s) else None
 
 
 @dataclass(slots=True)
 class _User:
-    bits: int = 0
-    """Of the atoms whose event the user had."""
+    first_s: dict[int, float] = field(default_factory=dict)
+    """By the atoms whose event the user had, when the first one was,"""
     latest_s: dict[int, float] = field(default_factory=dict)
-    """Of those, when the latest one was."""
-    quiet: int = 0
-    """Of the atoms after whose event the user was quiet for a window."""
+    """and when the latest."""
+    quiet_s: dict[int, float] = field(default_factory=dict)
+    """By the atoms after whose event the user was quiet for a window, when the first such event was."""
 
 
 class _Counts:
@@ -80,34 +90,44 @@ class _Counts:
         for k in range(len(self._atoms)):
             if found >> k & 1:
                 self._events[k] += 1
-                if time_s - user.latest_s.get(k, math.inf) > self._prediction.window_s:
-                    user.quiet |= 1 << k
-                user.latest_s[k] = max(time_s, user.latest_s.get(k, -math.inf))
-        user.bits |= found
+                self._note(user, k, time_s)
+
+    def _note(self, user: _User, k: int, time_s: float) -> None:
+        latest_s = user.latest_s.get(k, math.inf)
+        if time_s - latest_s > self._prediction.window_s:
+            user.quiet_s[k] = min(latest_s, user.quiet_s.get(k, math.inf))
+        user.first_s[k] = min(time_s, user.first_s.get(k, math.inf))
+        user.latest_s[k] = max(time_s, user.latest_s.get(k, -math.inf))
 
     def result(self, *, is_whole: bool) -> GoalScan:
         users = self._users.values()
+        reached_s = sorted(time_s for time_s in map(self._reached_s, users) if time_s < math.inf)
         return GoalScan(
             events=self.taken,
             is_whole=is_whole,
             first_s=self._first_s if self.taken else None,
             last_s=self._last_s if self.taken else None,
             users=len(users),
-            goal_users=sum(map(self._has_goal, users)),
+            reached_s=tuple(reached_s),
             atoms=tuple(
-                AtomCount(self._events[k], sum(user.bits >> k & 1 for user in users)) for k in range(len(self._atoms))
+                AtomCount(self._events[k], sum(k in user.latest_s for user in users)) for k in range(len(self._atoms))
             ),
         )
 
-    def _has_goal(self, user: _User) -> bool:
-        held = [
-            self._was_quiet(user, k) if atom.negated else bool(user.bits >> k & 1) for k, atom in enumerate(self._atoms)
+    def _reached_s(self, user: _User) -> float:
+        """When a user first reached the goal; infinite for never."""
+        times_s = [
+            self._quiet_s(user, k) if atom.negated else user.first_s.get(k, math.inf)
+            for k, atom in enumerate(self._atoms)
         ]
-        return any(held) if self._prediction.goal.join == "any" else all(held)
+        return min(times_s) if self._prediction.goal.join == "any" else max(times_s)
 
-    def _was_quiet(self, user: _User, k: int) -> bool:
-        since_s = self._last_s - user.latest_s.get(k, math.inf)
-        return bool(user.quiet >> k & 1) or since_s > self._prediction.window_s
+    def _quiet_s(self, user: _User, k: int) -> float:
+        """The first event of an atom behind which there was none for a window; infinite for none."""
+        if k in user.quiet_s:
+            return user.quiet_s[k]
+        latest_s = user.latest_s.get(k, math.inf)
+        return latest_s if self._last_s - latest_s > self._prediction.window_s else math.inf
 
 
 def scan_goals(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from config.errors import BrokerError, BrokerUnavailable, NoLog
 from streams.adapters.event_history import PastEvent
 from streams.api import prediction_estimate
+from streams.api.definer import Definer
 from streams.api.keys import Role
+from streams.api.prediction_estimate import Estimator
 from tests.unit.test_api_definitions import RETURNS, World, problem
 from tests.unit.test_goal_scan import event
 
@@ -58,15 +61,58 @@ def test_a_goal_that_is_too_rare_is_told_with_advice(world: World) -> None:
     assert "50 users have reached the goal" in warning["what"]
     assert "broader goal" in warning["advice"]
     assert "longer window than 30d" in warning["advice"]
-    assert found["enough_users_at"] == "2024-05-08T00:00:00Z"  # twice the 49 days, and the window
+    assert (found["enough_users"], found["enough_users_at"]) == (
+        "expected",
+        "2024-05-08T01:00:00Z",  # twice the 49 days, and the window
+    )
     longest = estimate(world, [event("u", "Return", 0), event("u", "View", 95)], window="90d")
     assert "longer window" not in longest["warnings"][0]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("days", "goal", "enough", "at"),
+    [
+        # The 100th user on day 49.5, and a window of 30 days.
+        (100.0, {"did": "Return"}, "at_once", "2024-03-20T13:00:00Z"),
+        (70.0, {"did": "Return"}, "expected", "2024-03-20T13:00:00Z"),
+        # All come back a day later, and then not for a window.
+        (100.0, {"did_not": "Return"}, "at_once", "2024-03-21T13:00:00Z"),
+        # 59 users in the 30.5 days behind which a window has passed: 100 by day 51.7, known a window later.
+        (60.0, {"did_not": "Return"}, "expected", "2024-03-22T17:00:00Z"),
+    ],
+)
+def test_when_there_were_enough_users_by_the_history(
+    world: World, days: float, goal: dict[str, str], enough: str, at: str
+) -> None:
+    """Every twelve hours another user, for so many days."""
+    starts = [n / 2 for n in range(int(2 * days))]
+    events = [event(f"u{day}", "Return", day + later) for day in starts for later in (0, 1)]
+    found = estimate(world, sorted(events, key=lambda each: each.log_time_s), goal=goal)
+    assert (found["enough_users"], found["enough_users_at"]) == (enough, at)
+
+
+def test_of_what_is_not_done_a_shorter_window_is_advised(world: World) -> None:
+    events = [event(f"u{n}", "Return", n) for n in range(50)]
+    (warning,) = estimate(world, events, goal={"did_not": "Return"})["warnings"]
+    assert "19 users have reached the goal" in warning["what"]
+    assert "shorter window than 30d" in warning["advice"]
+
+
+@pytest.mark.parametrize(
+    ("audience", "words"),
+    [(0, "nobody is in its audience"), (99, "99 users are in its audience now; 100 different"), (100, None)],
+)
+def test_an_audience_that_is_too_small_is_told(audience: int, words: str | None, world: World) -> None:
+    world.history.records = [event(f"u{n}", "Return", n / 4) for n in range(200)]
+    definer = Definer(world.definitions, world.stored, time.time)
+    found = Estimator(definer, world.history, lambda _: (audience, None), time.monotonic).answer(RETURNS)
+    assert [warning.what[: len(words or "")] for warning in found.warnings] == ([] if words is None else [words])
 
 
 def test_a_goal_that_never_happened_is_told(world: World) -> None:
     found = estimate(world, [event("ann", "Order", day) for day in (0, 40)], goal={"did": "Retrun"})
     assert "no event 'Retrun' is among the 2" in found["warnings"][0]["what"]
-    assert found["enough_users_at"] is None
+    assert (found["enough_users"], found["enough_users_at"]) == ("unknown", None)
 
 
 def test_events_shorter_than_the_window_are_told(world: World) -> None:

@@ -79,6 +79,31 @@ def test_users_who_have_reached_it(catalog: Catalog, goal: dict[str, Any], users
     assert found(catalog, goal).goal_users == users
 
 
+@pytest.mark.parametrize(
+    ("goal", "days"),
+    [
+        ({"did": "Order"}, [0, 4]),
+        ({"did": "Order", "where": {"price": {"min": 100}}}, [3]),
+        ({"any": [{"did": "Order"}, {"did": "Return"}]}, [0, 4, 20]),
+        ({"did_not": "Order"}, [3, 4]),  # ann did until day 3, and not until day 20
+        ({"any": [{"did_not": "Order"}, {"did": "Return"}]}, [3, 4, 20]),
+        ({"all": [{"did": "View"}, {"did": "Return"}]}, [20]),
+        ({"did": "Nothing"}, []),
+    ],
+)
+def test_when_users_first_reached_it(catalog: Catalog, goal: dict[str, Any], days: list[int]) -> None:
+    scan = found(catalog, goal)
+    assert [(time_s - START_S) / DAY_S for time_s in scan.reached_s] == days
+    enough = [scan.enough_s(needed) for needed in range(1, len(days) + 2)]
+    assert enough == [*(START_S + day * DAY_S for day in days), None]
+
+
+def test_who_was_quiet_first_is_known_however_often_they_were_quiet(catalog: Catalog) -> None:
+    events = [event("ann", "Order", day) for day in (0, 5, 20, 40)]
+    assert found(catalog, {"did_not": "Order"}, events).reached_s == (START_S + 5 * DAY_S,)
+    assert found(catalog, {"did_not": "Order"}, events[:2]).reached_s == (), "the window has not passed yet"
+
+
 def test_who_does_it_within_every_window_never_leaves(catalog: Catalog) -> None:
     steady = [event("dan", "Order", day) for day in range(0, 30, 5)]
     assert found(catalog, {"did_not": "Order"}, steady).goal_users == 0
