@@ -50,8 +50,11 @@ compiled: install  ## Compile the engine into its cache, if it is not there
 demo: compiled  ## The whole job on real data, in a few minutes
 	@$(BIN)/tideline demo
 
+# Tests wait for servers and processes half of the time: two share the cores. JOBS=0 runs them in one process.
+JOBS ?= 2
+
 test: lint compiled  ## Everything that must hold: style, types, tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 test-fast: compiled  ## The tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow"

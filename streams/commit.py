@@ -6,12 +6,23 @@ contract suite of the stores (`tests/contract`) and the killed replays of `tests
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from config.errors import BrokerUnavailable, Fenced, StoreUnavailable
-from streams.ports import Claim, CommitBatch, Courier, Loaded, Sink, Store, outbox_entries
+from streams.ports import (
+    Carrier,
+    Claim,
+    CommitBatch,
+    Courier,
+    Loaded,
+    Message,
+    OutboxEntry,
+    Sink,
+    Store,
+    outbox_entries,
+)
 
 T = TypeVar("T")
 
@@ -89,12 +100,7 @@ def commit_batch(
     _store_once(store, claim, batch, trim, patience)
     if on_stored is not None:
         on_stored()
-    entries = outbox_entries(batch)
-    if entries:
-        patiently(patience, lambda: sink.publish(entries))
-    if batch.messages and courier is not None:
-        messages = batch.messages
-        patiently(patience, lambda: courier.send(messages))
+    _publish(sink, courier, outbox_entries(batch), batch.messages, patience)
     return batch.number
 
 
@@ -102,13 +108,28 @@ def publish_outbox(
     sink: Sink, claim: Claim, loaded: Loaded, patience: Patience, *, courier: Courier | None = None
 ) -> int:
     """On assignment: publish what may not have been published before the stop. Returns the first commit's `trim`."""
-    if loaded.outbox:
-        patiently(patience, lambda: sink.publish(loaded.outbox))
-    if loaded.messages:
-        if courier is None:
-            raise ValueError(f"shard {claim.shard} has messages to send, and nobody takes them")
-        patiently(patience, lambda: courier.send(loaded.messages))
+    if loaded.messages and courier is None:
+        raise ValueError(f"shard {claim.shard} has messages to send, and nobody takes them")
+    _publish(sink, courier, loaded.outbox, loaded.messages, patience)
     return claim.number
+
+
+def _publish(
+    sink: Sink,
+    courier: Courier | None,
+    entries: Sequence[OutboxEntry],
+    messages: Sequence[Message],
+    patience: Patience,
+) -> None:
+    """Step 3. Where both go the same way they travel together: neither has to be there before the other."""
+    if entries and messages and isinstance(sink, Carrier) and courier is sink:
+        carrier = sink
+        patiently(patience, lambda: carrier.carry(entries, messages))
+        return
+    if entries:
+        patiently(patience, lambda: sink.publish(entries))
+    if messages and courier is not None:
+        patiently(patience, lambda: courier.send(messages))
 
 
 def _store_once(store: Store, claim: Claim, batch: CommitBatch, trim: int | None, patience: Patience) -> None:

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isnan
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 FORMAT = 4
 """Version of everything that is stored (key layout and rows). Another version is refused, never guessed at."""
@@ -348,3 +348,11 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Release files and connections; everything published before is durable already."""
+
+
+@runtime_checkable
+class Carrier(Sink, Courier, Protocol):
+    """A sink that is a courier too, and waits once for both."""
+
+    def carry(self, entries: Sequence[OutboxEntry], messages: Sequence[Message]) -> None:
+        """As `publish` and `send` at the same time: after an exception any part of both may have arrived."""

@@ -84,7 +84,7 @@ def _partition(record: _Record, partitions: int) -> int:
 
 
 class KafkaPublisher:
-    """A `Sink` and a `Courier` for threads; the producer itself lives in the event loop it was opened in.
+    """A `Carrier` for threads; the producer itself lives in the event loop it was opened in.
 
     A producer that failed is closed and replaced, because after a lost record its sequence numbers have a gap.
     """
@@ -105,12 +105,17 @@ class KafkaPublisher:
         """See `Sink`. Raises BrokerUnavailable; BrokerError when it is refused or Kafka has been away for a minute;
         Stopped after `give_up`.
         """
-        topic = self._settings.topic("segment-events")
-        self._wait(self._send_all([_Record(topic, *binary_mode(data)) for _, data in entries]))
+        self.carry(entries, ())
 
     def send(self, messages: Sequence[Message]) -> None:
         """See `Courier`; raises as `publish`."""
-        self._wait(self._send_all([self._record(message) for message in messages]))
+        self.carry((), messages)
+
+    def carry(self, entries: Sequence[OutboxEntry], messages: Sequence[Message]) -> None:
+        """See `Carrier`; raises as `publish`."""
+        topic = self._settings.topic("segment-events")
+        transitions = [_Record(topic, *binary_mode(data)) for _, data in entries]
+        self._wait(self._send_all([*transitions, *map(self._record, messages)]))
 
     def close(self) -> None:
         """The producer is closed by `aclose`, in its own loop."""

@@ -163,16 +163,26 @@ class SimBroker:
         self.world, self.worker, self.place = world, worker, place
 
     def publish(self, entries: Sequence[OutboxEntry]) -> None:
-        taken, error = self._how_many("publish", len(entries))
-        for _, data in entries[:taken]:
-            self.world.publish(self.place, data)
-        if error is not None:
-            raise error
+        self._carry("publish", entries, ())
 
     def send(self, messages: Sequence[Message]) -> None:
-        taken, error = self._how_many("send", len(messages))
-        for message in messages[:taken]:
-            self.world.send(self.place, message)
+        self._carry("send", (), messages)
+
+    def carry(self, entries: Sequence[OutboxEntry], messages: Sequence[Message]) -> None:
+        self._carry("carry", entries, messages)
+
+    def _carry(self, call: str, entries: Sequence[OutboxEntry], messages: Sequence[Message]) -> None:
+        """In any order: of a part that is taken nobody knows how much are transitions and how much messages."""
+        goods: list[OutboxEntry | Message] = [*entries, *messages]
+        taken, error = self._how_many(call, len(goods))
+        if taken < len(goods) and entries and messages:
+            first = self.world.chance.randint(max(0, taken - len(messages)), min(taken, len(entries)))
+            goods = [*entries[:first], *messages[: taken - first]]
+        for good in goods[:taken]:
+            if isinstance(good, Message):
+                self.world.send(self.place, good)
+            else:
+                self.world.publish(self.place, good[1])
         if error is not None:
             raise error
 
