@@ -34,6 +34,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 return_large_blocks()  # hundreds of shards come and go here
 
 KAFKA_GROUP = "kafka"
+SHARED_KAFKA = pytest.param("kafka", marks=pytest.mark.xdist_group(KAFKA_GROUP))
+"""For a fixture that asks for `kafka_world` only where this is its parameter."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -65,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> str:
-    uses_kafka = "kafka_world" in getattr(item, "fixturenames", ()) or "[kafka" in item.nodeid
+    uses_kafka = item.get_closest_marker("xdist_group") or "kafka_world" in getattr(item, "fixturenames", ())
     return KAFKA_GROUP if uses_kafka else item.nodeid.partition("::")[0]
 
 
