@@ -1,0 +1,155 @@
+"""What a partition of campaigns makes of records of the two logs: inputs of the engine, and what profiles learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from math import inf
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from config.catalog import Catalog
+from streams.campaigns.inputs import Crossing, Deleted, Watched
+from streams.campaigns.merging import FromEvents, FromTransitions
+from streams.campaigns.plan import Plan
+from streams.core.decode import SegmentDecoder
+from streams.core.events import Event
+from streams.core.partition import shard_of
+
+
+class LogRecord(Protocol):
+    """One record of a partition of a log."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def log_time_s(self) -> float:
+        """When the log took it, seconds since 1970 UTC."""
+
+    @property
+    def value(self) -> bytes: ...
+
+
+class Shard(NamedTuple):
+    """Whose records are read."""
+
+    number: int
+    shards: int
+
+
+class Learned(NamedTuple):
+    """What a record says of a user beside what campaigns listen to."""
+
+    user: str
+    traits: Mapping[str, Any] | None
+    event: str | None
+    """One of which the latest time is asked for."""
+    at_s: float
+    is_gone: bool
+    """The user was deleted."""
+
+
+class _Said(msgspec.Struct):
+    """What is read of a record beyond what the shard's decoder reads."""
+
+    properties: dict[str, Any] | None = None
+    traits: dict[str, Any] | None = None
+
+
+class _TransitionData(msgspec.Struct):
+    segment_id: str
+    in_segment: bool
+    origin: str
+    caused_by_goal: bool
+
+
+class _Transition(msgspec.Struct):
+    id: str
+    type: str
+    subject: str
+    time: datetime
+    sequence: str
+    data: _TransitionData
+    causationid: str | None = None
+
+
+_SAID: Final = msgspec.json.Decoder(_Said)
+_TRANSITION: Final = msgspec.json.Decoder(_Transition)
+_KIND: Final = "tideline.segment."
+
+
+class Listener:
+    """For one plan and catalog. `generation` names the log of events: another one begins to count from 0 again."""
+
+    def __init__(self, plan: Plan, catalog: Catalog, shard: Shard, generation: str) -> None:
+        self._shard = shard
+        self._generation = generation
+        self._events = plan.events()
+        self._latest = plan.latest()
+        self._segments = plan.segments
+        self._decoder = SegmentDecoder(catalog)
+        self._max_ahead_s = catalog.time.max_ahead_s
+
+    def event(self, record: LogRecord) -> tuple[FromEvents, Learned | None]:
+        """Of a record that the shard has stored. What it refused, and what nobody listens to, only has its place."""
+        found = self._decoder.decode(record.value, record.offset, record.log_time_s, 0)
+        if not isinstance(found, Event) or not self._is_ours(found.user):
+            return FromEvents(record.offset, -inf, f"refused:{record.offset}", None), None
+        at_s = found.log_time_s if found.time_s > found.log_time_s + self._max_ahead_s else found.time_s
+        place = FromEvents(record.offset, at_s, found.cause_id, None)
+        if found.deletes:
+            return place._replace(says=Deleted(found.user)), Learned(found.user, None, None, at_s, is_gone=True)
+        watched, is_asked_for = self._events.get(found.name or ""), found.name in self._latest
+        if watched is None and not is_asked_for and b'"traits"' not in record.value:
+            return place, None
+        said = _said(record.value)
+        if watched is not None and found.name is not None:
+            known = said.properties or {}
+            properties = {name: known[name] for name in watched if name in known}
+            place = place._replace(says=self._watched(found, at_s, properties))
+        learned = Learned(found.user, said.traits, found.name if is_asked_for else None, at_s, is_gone=False)
+        return place, learned if is_asked_for or said.traits else None
+
+    def transition(self, record: LogRecord) -> tuple[FromTransitions, str | None]:
+        """Of a record, with its id: None for what others have written to the topic.
+
+        Of deletions the log of events tells, also of users who are in no segment.
+        """
+        try:
+            found = _TRANSITION.decode(record.value)
+            sequence = int(found.sequence)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+            return FromTransitions(record.offset, -inf, None, None), None
+        if not found.type.startswith(_KIND):
+            return FromTransitions(record.offset, -inf, None, None), None
+        at_s, data = found.time.timestamp(), found.data
+        says = None
+        if data.segment_id in self._segments and data.origin != "deleted" and self._is_ours(found.subject):
+            goal = data.caused_by_goal
+            says = Crossing(found.subject, data.segment_id, data.in_segment, sequence, at_s, data.origin, goal)
+        return FromTransitions(record.offset, at_s, found.causationid, says), found.id
+
+    def _watched(self, event: Event, at_s: float, properties: Mapping[str, Any]) -> Watched:
+        return Watched(
+            user=event.user,
+            event=event.name or "",
+            at_s=at_s,
+            shard=self._shard.number,
+            generation=self._generation,
+            number=event.position,
+            message_id=event.cause_id,
+            properties=properties,
+        )
+
+    def _is_ours(self, user: str) -> bool:
+        return self._shard.shards == 1 or shard_of(user, self._shard.shards) == self._shard.number
+
+
+def _said(value: bytes) -> _Said:
+    """The shard reads properties and traits one by one; what it takes may have something odd beside them."""
+    try:
+        return _SAID.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return _Said()

@@ -1,0 +1,429 @@
+"""One partition of campaigns over the ports alone: reads both logs, decides, commits, publishes.
+
+    run = CampaignRun(...)
+    run.assign()               # claim, load, publish what a stop left
+    run.step(now_s)            # who is due, turns of queues, members of scheduled campaigns, then a round of the logs
+    run.assign()               # after `Fenced`, and after any other failure
+
+A step is one commit at most, so that a stop waits for no more than that. It has no thread and no connection of its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Final, NamedTuple, Protocol, cast
+
+import msgspec
+
+from config.catalog import Catalog
+from streams.campaigns.allowance import Allowance
+from streams.campaigns.decide import rate_of
+from streams.campaigns.effects import Out, Place
+from streams.campaigns.engine import Engine
+from streams.campaigns.inputs import Due, Facts, Input, Member, Turn
+from streams.campaigns.listening import needs_facts, users_of
+from streams.campaigns.message import Messages
+from streams.campaigns.plan import Plan
+from streams.campaigns.ports import CampaignStore, Claim, Commit, Seen
+from streams.campaigns.ports import Due as StoredDue
+from streams.campaigns.profiles import Profile, pack_profile, unpack_profile, with_profile
+from streams.campaigns.question import Tools
+from streams.campaigns.schedule import done, due_times
+from streams.campaigns.state import (
+    HOUR_S,
+    Book,
+    Books,
+    State,
+    pack,
+    timers_until,
+    unpack_book,
+    unpack_row,
+    unpack_state,
+)
+from streams.campaigns.volume import usual_hours
+from streams.commit import Patience, patiently
+from streams.runtime.campaigns.listening import Learned, Listener, Shard
+from streams.runtime.campaigns.two_logs import Place as LogPlace
+from streams.runtime.campaigns.two_logs import TwoLogs
+
+USERS: Final = 500
+"""Users in one batch of those who are due, whose turn it is, or who are members."""
+UNSAVED: Final = 20_000
+"""So many events that concern nobody are read at most before it is stored how far that was."""
+
+
+class Defined(NamedTuple):
+    """What is in force: another object after every change."""
+
+    plan: Plan
+    catalog: Catalog
+
+
+class ShardFacts(Protocol):
+    """What the store of a shard says of its users. Raises StoreUnavailable."""
+
+    def use(self, plan: Plan) -> None:
+        """From now on as this plan needs it."""
+
+    def facts(self, users: Sequence[str], as_of_s: float) -> Mapping[str, Facts]:
+        """Of every user that is asked for, known or not; what the log alone says is not in it."""
+
+    def lives_s(self, users: Sequence[str]) -> Mapping[str, float]:
+        """Of those that the shard knows: up to when events are of an earlier life, which ended with a deletion."""
+
+    def members(self, segment: str, cursor: str, limit: int) -> tuple[list[str], str]:
+        """About so many members of a segment in this shard, and the cursor of the next page; "" at both ends."""
+
+
+class Outlet(Protocol):
+    """Where things go that campaigns put out."""
+
+    def publish(self, outs: Sequence[Out]) -> None:
+        """In order; durable when it returns. What was given before may be given again, with the same ids and numbers.
+
+        Raises BrokerUnavailable, StoreUnavailable (try again), BrokerError.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a run works on."""
+
+    store: CampaignStore
+    logs: TwoLogs
+    facts: ShardFacts
+    outlet: Outlet
+    patience: Patience
+    defined: Callable[[], Defined]
+    tell: Callable[[Seen], None] = lambda _: None
+    """Keeps, durably when it returns and where no set-back of the store reaches, what the next `assign` is given.
+    Nothing is published before. Raises BrokerUnavailable, BrokerError."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run has done since it was made; for metrics."""
+
+    inputs: int = 0
+    commits: int = 0
+    published: int = 0
+
+
+class _Clock(NamedTuple):
+    now_s: float
+    read_s: float
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one commit is made of, beside the engine's part."""
+
+    inputs: Sequence[Input]
+    place: LogPlace
+    as_of_s: float
+    learned: Sequence[Learned] = ()
+    scheduled: tuple[str, float] | None = None
+    """All members of this campaign have had their turn at this time."""
+
+
+_OUT: Final = msgspec.msgpack.Decoder(cast("Any", Out))
+
+
+class CampaignRun:
+    """See the module."""
+
+    def __init__(self, ports: Ports, shard: Shard) -> None:
+        self.counts = Counts()
+        self.place = LogPlace()
+        self.is_behind = True
+        """Whether there is more in the logs than was read."""
+        self._ports = ports
+        self._shard = shard
+        self._claim: Claim | None = None
+        self._number = 0
+        self._state = State()
+        self._books: dict[str, Book] = {}
+        self._allowance: Allowance | None = None
+        self._defined: Defined | None = None
+        self._listener: Listener | None = None
+        self._messages = Messages(())
+        self._usual: dict[str, Mapping[int, int]] = {}
+        self._usual_s = -inf
+        self._read_s = -inf
+        self._pages: dict[str, tuple[float, str]] = {}
+        """Scheduled campaign that is under way -> its time, and the cursor of its next page of members."""
+        self._saved = 0
+        """Offset of the events as last committed."""
+        self._tasks = deque([self._do_logs, self._do_waiting, self._do_scheduled])
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the memory is that of the last commit."""
+        return self._claim is not None
+
+    def assign(self, seen: Seen | None = None) -> None:
+        """Take the partition, load it, and publish what a stop left in the outbox.
+
+        `seen`: what was told last. Raises Fenced, StoreUnavailable, and what `publish` raises.
+        """
+        self.drop()
+        ports = self._ports
+        claim = patiently(ports.patience, lambda: ports.store.claim(self._shard.number, seen))
+        state = patiently(ports.patience, lambda: ports.store.state(claim))
+        books = patiently(ports.patience, lambda: ports.store.books(claim))
+        self._state = State() if state is None else unpack_state(state)
+        self._books = {id_: unpack_book(data) for id_, data in books.items()}
+        self._number = claim.number
+        self.place = ports.logs.begin(LogPlace.from_bytes(claim.position), is_first=claim.position is None)
+        self._saved, self._read_s = self.place.events, -inf
+        grants = ports.store.grants(claim)
+        self._allowance = Allowance(
+            self._state,
+            Books(self._books),
+            grants,
+            generation=claim.generation,
+            partitions=self._shard.shards,
+        )
+        self._publish(claim)
+        self._claim = claim
+
+    def drop(self) -> None:
+        """Forget the memory: it is not, or not known to be, that of the last commit."""
+        self._claim = self._allowance = self._defined = self._listener = None
+        self._pages = {}
+        self.is_behind = True
+
+    def step(self, now_s: float) -> bool:
+        """The next batch; False if there was nothing to do. `now_s`: the wall clock.
+
+        Whatever it raises, the memory is dropped: `assign` again. Raises what `assign` raises.
+        """
+        try:
+            self._use(self._ports.defined(), now_s)
+            clock = _Clock(now_s, timers_until(self._state, now_s, self._read_s))
+            # In turn: a million users who are due must not keep a crossing waiting. Of each user what is due is done
+            # before the next input in any case.
+            for _ in range(len(self._tasks)):
+                task = self._tasks[0]
+                self._tasks.rotate(-1)
+                if task(clock):
+                    return True
+            return False
+        except BaseException:
+            self.drop()
+            raise
+
+    # --- what there is to do -----------------------------------------------------------------------------------------
+
+    def _do_waiting(self, clock: _Clock) -> bool:
+        """Who is due, then whose turn it is."""
+        claim, store = self._owned(), self._ports.store
+        due = store.due(claim, clock.read_s, USERS)
+        if due:
+            self._batch(clock, self._of_store(clock, [Due(user) for user in due]))
+            return True
+        for id_ in self._plan.versions:
+            turns = self._turns(claim, id_, clock.now_s)
+            if turns:
+                self._batch(clock, self._of_store(clock, turns))
+                return True
+        return False
+
+    def _turns(self, claim: Claim, id_: str, now_s: float) -> list[Input]:
+        """Those who are first in a queue, as many as the rate has room for."""
+        rules = self._plan.rules(id_)
+        use = rate_of(id_, rules, now_s) if rules is not None else None
+        if use is None or not (heads := self._ports.store.queued(claim, id_, USERS)):
+            return []
+        self._allowance_now.books = Books(self._books)
+        return [Turn(user, id_) for user in heads[: self._allowance_now.room(use, now_s)]]
+
+    def _do_scheduled(self, clock: _Clock) -> bool:
+        """A page of the members of a scheduled campaign whose time has come."""
+        for id_, at_s in due_times(self._plan, Books(self._books), clock.now_s):
+            rules = self._plan.rules(id_)
+            assert rules is not None, "it is one of the plan"
+            begun_s, cursor = self._pages.get(id_, (at_s, ""))
+            if begun_s != at_s:  # it took so long that the next time has come
+                cursor = ""
+            users, cursor = self._ports.facts.members(rules.segment, cursor, USERS)
+            batch = self._of_store(clock, [Member(user, id_, at_s) for user in users])
+            batch.scheduled = (id_, at_s) if not cursor else None
+            if users or batch.scheduled is not None:
+                self._batch(clock, batch)
+            if cursor:
+                self._pages[id_] = (at_s, cursor)
+            else:
+                self._pages.pop(id_, None)
+            return True
+        return False
+
+    def _do_logs(self, clock: _Clock) -> bool:
+        """A round of both logs."""
+        assert self._listener is not None, "a plan is in use"
+        found = self._ports.logs.read(self.place, self._listener, clock.now_s)
+        has_moved = found.place != self.place
+        self.is_behind = has_moved or not found.is_idle
+        if found.inputs or found.learned or found.place.events - self._saved >= UNSAVED:
+            self._batch(clock, _Batch(found.inputs, found.place, found.as_of_s, found.learned))
+            self._saved = found.place.events
+        # Only from here on: what is due must not run ahead of what has just been read.
+        self.place, self._read_s = found.place, found.read_s
+        self._allowance_now.give_back_idle(clock.now_s)
+        return has_moved
+
+    def _of_store(self, clock: _Clock, inputs: Sequence[Input]) -> _Batch:
+        return _Batch(inputs, self.place, self._ports.logs.as_of_s(self.place, clock.now_s))
+
+    # --- a batch -----------------------------------------------------------------------------------------------------
+
+    def _batch(self, clock: _Clock, batch: _Batch) -> None:
+        """Read, decide, commit, publish, trim."""
+        claim, ports, inputs = self._owned(), self._ports, batch.inputs
+        state, books, allowance = self._state, Books(self._books), self._allowance_now
+        allowance.books = books
+        allowance.forget_over(clock.now_s)
+        stored = patiently(ports.patience, lambda: ports.store.rows(claim, users_of(inputs)))
+        rows = {user: unpack_row(data) for user, data in stored.items()}
+        asked = needs_facts(inputs, rows, self._plan, clock.read_s)
+        profiles = _Profiles(self._stored_profiles(claim, batch.learned, asked), self._plan.latest())
+        self._learn(profiles, batch.learned)
+        facts = self._facts(asked, profiles, batch)
+        tools = Tools(self._plan, books, allowance, self._messages.render, self._usual)
+        engine = Engine(tools, Place(self._shard.number, claim.generation), state, rows, facts)
+        engine.take(inputs, *clock)
+        if batch.scheduled is not None:
+            done(books, *batch.scheduled)
+        effects = engine.effects
+        self._number += 1
+        commit = Commit(
+            number=self._number,
+            position=batch.place.to_bytes(),
+            state=pack(state),
+            rows={user: (pack(rows[user]), StoredDue.of(rows[user])) for user in effects.changed},
+            rows_removed=list(effects.gone),
+            profiles=profiles.changed(),
+            profiles_removed=profiles.gone(),
+            books={id_: pack(self._books[id_]) for id_ in books.changed},
+            books_removed=list(books.gone),
+            outbox=[msgspec.msgpack.encode(each) for each in effects.out],
+        )
+        patiently(ports.patience, lambda: ports.store.commit(claim, commit))
+        self.counts.inputs += len(inputs)
+        self.counts.commits += 1
+        if effects.out:
+            self._publish(claim)
+
+    def _publish(self, claim: Claim) -> None:
+        """What the outbox holds; after a stop perhaps again."""
+        ports = self._ports
+        outbox = patiently(ports.patience, lambda: ports.store.outbox(claim))
+        if not outbox:
+            return
+        last = outbox[-1][0]
+        patiently(ports.patience, lambda: ports.tell(Seen(claim.generation, last)))
+        outs = [_OUT.decode(data) for _, data in outbox]
+        patiently(ports.patience, lambda: ports.outlet.publish(outs))
+        patiently(ports.patience, lambda: ports.store.trim(claim, last))
+        self.counts.published += len(outs)
+
+    def _stored_profiles(self, claim: Claim, learned: Sequence[Learned], asked: Sequence[str]) -> dict[str, Profile]:
+        users = dict.fromkeys([*(each.user for each in learned), *asked])
+        found = patiently(self._ports.patience, lambda: self._ports.store.profiles(claim, users))
+        return {user: unpack_profile(data) for user, data in found.items()}
+
+    def _learn(self, profiles: _Profiles, learned: Sequence[Learned]) -> None:
+        """What the shard has refused, because the user was deleted, is not learned either."""
+        users = dict.fromkeys(each.user for each in learned if not each.is_gone)
+        lives_s = patiently(self._ports.patience, lambda: self._ports.facts.lives_s(list(users))) if users else {}
+        for each in learned:
+            if each.is_gone or each.at_s > lives_s.get(each.user, inf):
+                profiles.learn(each)
+
+    def _facts(self, asked: Sequence[str], profiles: _Profiles, batch: _Batch) -> dict[str, Facts]:
+        if not asked:
+            return {}
+        ports = self._ports
+        found = patiently(ports.patience, lambda: ports.facts.facts(asked, batch.as_of_s))
+        return {user: with_profile(found[user], profiles.of(user), batch.place.since_s) for user in asked}
+
+    # --- what is in force --------------------------------------------------------------------------------------------
+
+    def _use(self, defined: Defined, now_s: float) -> None:
+        """What is defined now, and what is usual at this hour."""
+        if defined is not self._defined:
+            plan = defined.plan
+            self._defined = defined
+            self._messages = Messages(plan.messages())
+            self._ports.facts.use(plan)
+            self._ask_for(plan)
+            self._listener = Listener(plan, defined.catalog, self._shard, f"log{self.place.log}")
+            self._usual_s = -inf
+        if now_s - self._usual_s >= HOUR_S or now_s < self._usual_s:
+            hours = {id_: self._ports.store.hours(id_) for id_ in self._plan.versions}
+            usual = {id_: usual_hours(found, now_s) for id_, found in hours.items()}
+            self._usual = {id_: found for id_, found in usual.items() if found is not None}
+            self._usual_s = now_s
+
+    def _ask_for(self, plan: Plan) -> None:
+        """Since when the latest times of events are known: of one that is asked for from now on, from here on."""
+        known = self.place.since_s
+        since_s = {event: known.get(event, self.place.read_s) for event in plan.latest()}
+        self.place = msgspec.structs.replace(self.place, since_s=since_s)
+
+    @property
+    def _plan(self) -> Plan:
+        assert self._defined is not None, "a plan is in use"
+        return self._defined.plan
+
+    @property
+    def _allowance_now(self) -> Allowance:
+        assert self._allowance is not None, "assign comes first"
+        return self._allowance
+
+    def _owned(self) -> Claim:
+        if self._claim is None:
+            raise RuntimeError(f"partition {self._shard.number} of campaigns is not loaded")
+        return self._claim
+
+
+class _Profiles:
+    """Profiles of the users of a batch, and what becomes of them. `events`: of which the latest time is asked for."""
+
+    def __init__(self, stored: dict[str, Profile], events: frozenset[str]) -> None:
+        self._found = stored
+        self._events = events
+        self._changed: dict[str, None] = {}
+        self._gone: dict[str, None] = {}
+
+    def learn(self, learned: Learned) -> None:
+        """One record, in its order."""
+        user = learned.user
+        if learned.is_gone:
+            self._found.pop(user, None)
+            self._changed.pop(user, None)
+            self._gone[user] = None
+            return
+        profile = self._found.setdefault(user, Profile())
+        profile.keep(self._events)
+        if learned.traits is not None:
+            profile.identify(learned.traits)
+        if learned.event is not None:
+            profile.happened(learned.event, learned.at_s)
+        self._changed[user] = None
+        self._gone.pop(user, None)
+
+    def of(self, user: str) -> Profile | None:
+        """As it is now; None if nothing is known."""
+        return self._found.get(user)
+
+    def changed(self) -> dict[str, bytes]:
+        """To be stored."""
+        return {user: pack_profile(self._found[user]) for user in self._changed}
+
+    def gone(self) -> list[str]:
+        """To be deleted."""
+        return list(self._gone)
