@@ -131,12 +131,22 @@ class RedisReader:
 
         Raises StoreIncompatible for another secret than the one of the store, under which nobody would be known.
         """
-        if key and self.info.ledger and self.info.ledger != ledger_name(key, ""):
-            words = "it remembers deleted users under another TIDELINE_DELETION_KEY; set the first one"
-            raise StoreIncompatible(f"the store cannot be asked who was deleted: {words}")
+        self._refuse_other_ledger(key)
         keys = self._keys[shard_of(user, self.info.shards)]
         found: bytes | None = self._nodes.ask("HGET", keys.deleted, ledger_name(key, user))
         return found
+
+    def deletions(self, users: Sequence[str], key: bytes) -> list[bytes | None]:
+        """`deletion` of several users in order. StoreIncompatible also without a secret where one is used."""
+        if self.info.ledger and not key:
+            raise StoreIncompatible("who was deleted cannot be asked without TIDELINE_DELETION_KEY; set it here, too")
+        self._refuse_other_ledger(key)
+        return self._fields(lambda keys: keys.deleted, users, lambda user: ledger_name(key, user))
+
+    def _refuse_other_ledger(self, key: bytes) -> None:
+        if key and self.info.ledger and self.info.ledger != ledger_name(key, ""):
+            words = "it remembers deleted users under another TIDELINE_DELETION_KEY; set the first one"
+            raise StoreIncompatible(f"the store cannot be asked who was deleted: {words}")
 
     def traces(self, user: str) -> list[str]:
         """Keys that hold the user, each with how often, of all that this Tideline has in the store.
@@ -177,6 +187,10 @@ class RedisReader:
     def rows(self, users: Sequence[str]) -> list[bytes | None]:
         """The rows of users, in the same order; None for one that nobody has seen."""
         return self._fields(lambda keys: keys.rows, users)
+
+    def remembered(self, users: Sequence[str]) -> list[bytes | None]:
+        """Remembered properties of users as stored, in the same order; None for who has none."""
+        return self._fields(lambda keys: keys.remember, users)
 
     def each_row(self, shard: int) -> Iterator[list[tuple[str, bytes]]]:
         """All users of a shard with their rows, in pages and no order; a user may come twice while others come.
@@ -305,14 +319,19 @@ class RedisReader:
     def close(self) -> None:
         self._nodes.close()
 
-    def _fields(self, key: Callable[[ShardKeys], bytes], users: Sequence[str]) -> list[bytes | None]:
+    def _fields(
+        self,
+        key: Callable[[ShardKeys], bytes],
+        users: Sequence[str],
+        name: Callable[[str], str | bytes] = lambda user: user,
+    ) -> list[bytes | None]:
         """The fields of users in a hash that every shard has, in a command per shard."""
         places: dict[int, list[int]] = {}
         for place, user in enumerate(users):
             places.setdefault(shard_of(user, self.info.shards), []).append(place)
         found: list[bytes | None] = [None] * len(users)
         for shard, of_shard in places.items():
-            values = self._nodes.ask("HMGET", key(self._keys[shard]), *(users[place] for place in of_shard))
+            values = self._nodes.ask("HMGET", key(self._keys[shard]), *(name(users[place]) for place in of_shard))
             for place, value in zip(of_shard, values, strict=True):
                 found[place] = value
         return found
