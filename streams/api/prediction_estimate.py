@@ -299,7 +299,7 @@ def _warnings(prediction: Prediction, scan: GoalScan, needed: int, audience: int
         yield WarningView(
             what="nobody is in its audience now", advice="look at the audience (of churn: at goal and lookback)"
         )
-    elif audience is not None and audience < needed:
+    elif audience is not None and audience < needed and (prediction.audience is not None or scan.goal_users < needed):
         yield WarningView(
             what=f"{audience:,} users are in its audience now; {needed:,} different ones have to reach the goal before "
             "its model is used",

@@ -16,8 +16,9 @@ FEWEST: Final = 20
 """So many events that are behind are looked for before anything is said,"""
 SHARE: Final = 0.5
 """and so many of all that came: late events among others are usual."""
-LATEST: Final = 10_000
-"""About so many of the latest events are judged together."""
+LATEST: Final = 200
+"""So much do the events before a batch weigh beside it, however many there were: history is told of soon, and what one
+phone had kept while it was away is not taken for it."""
 EVERY_S: Final = 3_600.0
 """Nothing more is said of a shard for so long."""
 
@@ -41,8 +42,10 @@ class Arrived(NamedTuple):
 
 @dataclass(slots=True)
 class _Shard:
-    events: int = 0
+    recent: float = 0.0
+    recent_behind: float = 0.0
     behind: int = 0
+    """Of all, since it was told last; with the furthest of them."""
     furthest_s: float = 0.0
     told_s: float | None = None
 
@@ -65,19 +68,19 @@ class BehindLog:
     def note(self, number: int, arrived: Arrived, now_s: float) -> str | None:
         """What there is to say after a step of a shard; None for nothing. Pure."""
         found = self._shards.setdefault(number, _Shard())
-        if found.events >= LATEST:
-            found.events, found.behind, found.furthest_s = found.events // 2, found.behind // 2, 0.0
-        found.events += arrived.events
+        weight = min(1.0, LATEST / found.recent) if found.recent else 1.0
+        found.recent = weight * found.recent + arrived.events
+        found.recent_behind = weight * found.recent_behind + arrived.behind
         found.behind += arrived.behind
         found.furthest_s = max(found.furthest_s, arrived.furthest_s)
-        is_history = found.behind >= FEWEST and found.behind >= SHARE * found.events
+        is_history = found.recent_behind >= max(FEWEST, SHARE * found.recent)
         if not arrived.behind or not is_history or (found.told_s is not None and now_s - found.told_s < EVERY_S):
             return None
-        found.told_s = now_s
-        days = format_duration(DAY_S * max(1, round(found.furthest_s / DAY_S)))
+        behind, days = found.behind, format_duration(DAY_S * max(1, round(found.furthest_s / DAY_S)))
+        self._shards[number] = _Shard(found.recent, found.recent_behind, told_s=now_s)
         return (
-            f"shard {number}: {found.behind:,} of the latest {found.events:,} events are history, up to {days} behind "
-            "what came before them. They count in what users have done, but nothing is learned from their time, and "
-            "windows do not go back for them. What to do: send history first, then live events; here that means to "
-            "begin in another data directory, or topic and key prefix (docs/input.md, History first)"
+            f"shard {number}: {behind:,} events that came lately are history, up to {days} behind what came before "
+            "them. They count in what users have done, but windows that have closed stay closed: outcomes of that "
+            "time are judged without what is still to come of it. What to do: send history first, then live events; "
+            "here that means to begin in another data directory, or topic and key prefix (docs/input.md, History first)"
         )

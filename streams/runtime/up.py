@@ -57,9 +57,12 @@ def _where(job: UpJob, kafka: KafkaPart | None, worker: str, api: str, key: str 
             f"  API      {api}, {api}/openapi.json; what it says is in {job.data_dir / 'api.log'}",
             *_key_lines(job, key),
             f"  store    {job.data_dir}",
-            "Try, in another terminal:",
-            *_api_commands(api, key),
-            *(_kafka_commands(job, kafka.address) if kafka else _log_commands(job)),
+            "Try, in another terminal. First history, from the oldest event on; yours or that of a simulated shop:",
+            *(_kafka_history(job, kafka.address) if kafka else _log_history(job)),
+            "Then live events, and what comes of them; history that is sent behind them counts little:",
+            *_live_commands(api, key),
+            f"  tideline lag{_log_option(job, kafka)}",
+            f"  tideline tail segment-events --from-start{_log_option(job, kafka)}",
         ]
     )
 
@@ -79,7 +82,7 @@ def _key_lines(job: UpJob, key: str | None) -> list[str]:
     ]
 
 
-def _api_commands(api: str, key: str | None) -> list[str]:
+def _live_commands(api: str, key: str | None) -> list[str]:
     call = '{"userId": "ann", "event": "Order Completed", "properties": {"revenue": 12.5}}'
     return [
         f"  KEY={'...' if key is None else key}",
@@ -88,23 +91,24 @@ def _api_commands(api: str, key: str | None) -> list[str]:
     ]
 
 
-def _kafka_commands(job: UpJob, address: str) -> list[str]:
+def _log_option(job: UpJob, kafka: KafkaPart | None) -> str:
+    """What names the log to a command; for Kafka the settings do."""
+    return f" {_data_dir(job)}" if kafka is None else ""
+
+
+def _kafka_history(job: UpJob, address: str) -> list[str]:
     return [
         f"  export TIDELINE_KAFKA_BOOTSTRAP_SERVERS={address} TIDELINE_SHARDS={job.settings.shards}",
-        f"  tideline produce FILE -c {shlex.quote(str(job.catalog))}    (your events; or those of a simulated shop:)",
+        f"  tideline produce FILE -c {shlex.quote(str(job.catalog))}",
         "  tideline simulate --users 2000 --days 60 --out kafka",
-        "  tideline lag",
-        "  tideline tail segment-events --from-start",
     ]
 
 
-def _log_commands(job: UpJob) -> list[str]:
+def _log_history(job: UpJob) -> list[str]:
     where = _data_dir(job)
     return [
-        f"  tideline simulate --users 2000 --days 60 --out log {where}",
         f"  tideline produce FILE -c {shlex.quote(str(job.catalog))} {where}",
-        f"  tideline lag {where}",
-        f"  tideline tail segment-events --from-start {where}",
+        f"  tideline simulate --users 2000 --days 60 --out log {where}",
     ]
 
 

@@ -32,6 +32,6 @@ def refuse_other_log(data_dir: Path, *, with_kafka: bool) -> None:
         )
     again = "with --kafka again" if held == [KAFKA_FOLDER] else "without --kafka"
     raise BrokerError(
-        f"{data_dir} was begun with {_WORDS[held[0]]} as its log, and its events are there; {_WORDS[wanted]} beside it "
+        f"{data_dir} was begun with {_WORDS[held[0]]}, and its events are there; {_WORDS[wanted]} beside it "
         f"would begin empty while the store stays. Start it {again}, or begin in another --data-dir."
     )

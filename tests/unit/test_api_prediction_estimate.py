@@ -102,10 +102,16 @@ def test_of_what_is_not_done_a_shorter_window_is_advised(world: World) -> None:
     ("audience", "words"),
     [(0, "nobody is in its audience"), (99, "99 users are in its audience now; 100 different"), (100, None)],
 )
-def test_an_audience_that_is_too_small_is_told(audience: int, words: str | None, world: World) -> None:
+@pytest.mark.parametrize("is_chosen", [True, False])
+def test_an_audience_that_is_too_small_is_told(
+    audience: int, words: str | None, world: World, *, is_chosen: bool
+) -> None:
+    """Of everybody, the history has had enough users already, however few there are now."""
+    only = {"audience": {"event": "Cart", "since": {"max": "7d"}}} if is_chosen else {}
+    words = words if is_chosen or not audience else None
     world.history.records = [event(f"u{n}", "Return", n / 4) for n in range(200)]
     definer = Definer(world.definitions, world.stored, time.time)
-    found = Estimator(definer, world.history, lambda _: (audience, None), time.monotonic).answer(RETURNS)
+    found = Estimator(definer, world.history, lambda _: (audience, None), time.monotonic).answer(RETURNS | only)
     assert [warning.what[: len(words or "")] for warning in found.warnings] == ([] if words is None else [words])
 
 

@@ -16,13 +16,13 @@ def test_history_is_told_once_with_how_much_and_what_to_do() -> None:
     assert log.note(3, Arrived(1), 0.0) is None
     words = log.note(3, Arrived(1_000, 990, 58.2 * DAY_S), 1.0)
     assert words is not None
-    assert words.startswith("shard 3: 990 of the latest 1,001 events are history, up to 58d behind")
+    assert words.startswith("shard 3: 990 events that came lately are history, up to 58d behind")
     assert "history first" in words
     assert "docs/input.md, History first" in words
     assert [log.note(3, Arrived(1_000, 1_000, 60 * DAY_S), now_s) for now_s in (2.0, 3.0, EVERY_S)] == [None] * 3
     again = log.note(3, Arrived(500, 500, 60 * DAY_S), 1.0 + EVERY_S)
     assert again is not None
-    assert "60d behind" in again
+    assert again.startswith("shard 3: 3,500 events that came lately are history, up to 60d behind")
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,11 @@ def test_history_is_told_once_with_how_much_and_what_to_do() -> None:
         ([(1_000, 499)], False),
         ([(1_000, 500)], True),
         ([(100_000, 2_000)], False),
-        ([(LATEST, 0), (LATEST, LATEST)], True),  # live for long, then history
-        ([(10_000_000, 0), (LATEST, LATEST)], False),  # one batch was far too large to forget at once
-        ([(10_000_000, 0), *[(LATEST, LATEST)] * 12], True),
+        ([(29_000, 0), (300, 300)], True),  # live for long, then history
+        ([(29_000, 0), *[(10, 10)] * 30], True),
+        ([(29_000, 0), (30, 30), (29_000, 0), (30, 30)], False),  # what a phone had kept
+        ([(LATEST, 0), (LATEST, LATEST)], True),
+        ([(LATEST, 0), (LATEST - 1, LATEST - 1)], False),
         ([(40, 19), (0, 0)], False),
     ],
 )

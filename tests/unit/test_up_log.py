@@ -44,9 +44,9 @@ def test_a_new_directory_and_the_same_kind_are_fine(tmp_path: Path, held: tuple[
         (
             (LOG_FOLDER,),
             True,
-            r"begun with the embedded log .* Start it without --kafka, or begin in another",
+            r"begun with the embedded log, .* Start it without --kafka, or begin in another",
         ),
-        ((KAFKA_FOLDER,), False, r"begun with a Kafka .* Start it with --kafka again, or begin in another --data-dir"),
+        ((KAFKA_FOLDER,), False, r"begun with a Kafka, .* Start it with --kafka again, or begin in another --data-dir"),
         ((LOG_FOLDER, KAFKA_FOLDER), True, r"two logs, the embedded log and a Kafka, .* another --data-dir"),
         ((LOG_FOLDER, KAFKA_FOLDER), False, r"two logs, .* mv .*/log ELSEWHERE, or mv .*/kafka ELSEWHERE"),
     ],
