@@ -207,3 +207,23 @@ def shared_campaign_keys(prefix: str) -> SharedCampaignKeys:
     store_meta(prefix)
     base = f"{prefix}:campaigns:{{shared}}:".encode()
     return SharedCampaignKeys(base + b"epochs", base)
+
+
+@dataclass(frozen=True, slots=True)
+class DeskKeys:
+    """The keys of what channels of campaigns have taken in; one hash tag, so that a step is one transaction."""
+
+    owner: bytes
+    taken: bytes
+    base: bytes
+
+    def of(self, name: str, channel: str) -> bytes:
+        """What one channel has: `waiting`, `ids`, `dead`, `unknown`."""
+        return b"%b%b:%b" % (self.base, name.encode(), channel.encode())
+
+
+def desk_keys(prefix: str) -> DeskKeys:
+    """The keys of channels. Raises ValueError for a bad prefix."""
+    store_meta(prefix)
+    base = f"{prefix}:campaigns:{{desks}}:".encode()
+    return DeskKeys(base + b"owner", base + b"taken", base)

@@ -16,6 +16,7 @@ _SCAN: Final = 1_000
 _PAGE: Final = 500
 _OF_USERS: Final = re.compile(rb":(rows|remember|profiles|queued|scores:.*|index:.*|members:.*)$")
 """Keys whose fields or members are users, and whose values name no other."""
+_OF_CAMPAIGNS: Final = b":campaigns:{"
 _QUEUE: Final = re.compile(rb".*:campaigns:\{[0-9]+\}:queue:(.*)", re.DOTALL)
 """Keys of users who wait for the rate of a campaign."""
 _PART_OF_PAST: Final = re.compile(rb"(.*:past:.+:)([0-9]+)")
@@ -47,7 +48,7 @@ def times_in(wire: Wire, nodes: _Asked, key: bytes, user: str) -> int:
     """
     kind, times = wire.ask("TYPE", key), 0
     if kind == b"stream":
-        times = sum(is_about(data, user) for data in _stream_values(wire, key))
+        times = sum(_names(key, data, user) for data in _stream_values(wire, key))
     elif kind == b"list":
         times = sum(is_about(data, user) for data in wire.ask("LRANGE", key, 0, -1))
     elif kind == b"set":
@@ -59,10 +60,15 @@ def times_in(wire: Wire, nodes: _Asked, key: bytes, user: str) -> int:
     elif kind == b"hash":
         times = int(wire.ask("HEXISTS", key, user.encode()))
         if not _OF_USERS.search(key):
-            times += sum(is_about(data, user) for data in _hash_values(wire, key))
+            times += sum(_names(key, data, user) for data in _hash_values(wire, key))
     elif kind == b"string" and (part := _PART_OF_PAST.fullmatch(key)):
         times = _times_in_part(nodes, part[1], int(part[2]), msgspec.msgpack.encode(user))
     return times
+
+
+def _names(key: bytes, data: bytes, user: str) -> bool:
+    """Whether a value is about the user. What campaigns keep is msgpack, in which the id is a text of its own."""
+    return is_about(data, user) or (_OF_CAMPAIGNS in key and msgspec.msgpack.encode(user) in data)
 
 
 def _times_in_part(nodes: _Asked, base: bytes, number: int, text: bytes) -> int:

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
 
+import msgspec
 import pytest
 
 from config.errors import Fenced, StoreIncompatible, StoreUnavailable
@@ -17,6 +18,7 @@ from streams.adapters.redis_keys import campaign_keys, shared_campaign_keys
 from streams.adapters.redis_nodes import open_nodes
 from streams.adapters.redis_store import WaitFor
 from streams.adapters.redis_traces import scanned_keys, times_in
+from streams.campaigns.effects import Note
 from streams.campaigns.ports import CampaignStore, Claim, Commit, Due
 from tests.contract.cutting_proxy import REPLY, REQUEST, CuttingProxy
 from tests.contract.worlds import IDENTITY, RedisWorld
@@ -110,9 +112,11 @@ def test_erasing_the_store_leaves_what_campaigns_know(redis_world: RedisWorld, s
 def test_whoever_is_kept_is_found_as_a_trace(redis_world: RedisWorld, store: RedisCampaigns) -> None:
     claim = store.claim(0)
     commit(store, claim, 1, rows={"ann": (b"row", Due(5.0, {"c": 1.0}))}, profiles={"ann": b"1"})
-    commit(store, claim, 2, rows={"bo": (b"row", Due(5.0, {"c": 1.0}))})
-    assert traces(redis_world, "ann") == {"rows", "profiles", "due", "queued", "queue:c"}
+    note = Note("id", "ann", "Tideline Message Sent", 1.0, {})
+    commit(store, claim, 2, rows={"bo": (b"row", Due(5.0, {"c": 1.0}))}, outbox=[msgspec.msgpack.encode(note)])
+    assert traces(redis_world, "ann") == {"rows", "profiles", "due", "queued", "queue:c", "outbox"}
     commit(store, claim, 3, rows_removed=["ann"], profiles_removed=["ann"])
+    store.trim(claim, 3)
     assert traces(redis_world, "ann") == set()
     assert traces(redis_world, "bo") == {"rows", "due", "queued", "queue:c"}
 
