@@ -73,7 +73,7 @@ class Prediction(Model):
     scale: Literal["percentile", "probability"] = "percentile"
     """percentile: the score is the rank in the audience. probability: it is 100 times the likelihood."""
     access: Literal["live", "preview", "demo"] = "live"
-    """live: everything. preview and demo: can be looked at, never targeted."""
+    """live: everything. preview: scored once, to be looked at, never targeted. demo: of made-up data; it moves."""
     model: Annotated[
         Annotated[Literal["logistic"], Tag("~logistic")] | Annotated[RiverModel, Tag("~river")],
         Discriminator(
@@ -133,3 +133,11 @@ class Segment(Model):
     """now: who fulfils the filter when it is made or changed enters then. crossings: not before having left it."""
     archived: bool = Field(default=False, exclude_if=lambda value: not value)
     """true: nobody is in it; it stays as a definition, and can be restored."""
+    paused: bool = Field(default=False, exclude_if=lambda value: not value)
+    """true: it is archived because a prediction was taken back, and comes back with that."""
+
+    @model_validator(mode="after")
+    def _paused(self) -> Segment:
+        if self.paused and not self.archived:
+            raise refuse("archived: true beside paused: true (a paused segment is an archived one)")
+        return self

@@ -38,7 +38,7 @@ class Rows(NamedTuple):
 class Columns(NamedTuple):
     """Offsets into the views, as plain integers that compiled code takes as they are.
 
-    Sizes: names (with the shared bucket), half-lives, predictions, segments, traits, features.
+    Sizes: names (with the shared bucket), half-lives, predictions, segments, traits, features, kept reasons.
     """
 
     names: int
@@ -47,17 +47,20 @@ class Columns(NamedTuple):
     segments: int
     traits: int
     features: int
+    reasons: int
     t_entered: int  # t: entered_at per segment
     t_wanted: int  # t: since when a held-back change is wanted, per segment with min_dwell
     t_trait: int  # t: one number per trait
     u_sequence: int  # u: sequence per segment
     u_latest: int  # u: latest whole second per name, 0 never
+    u_reason: int  # u: code of a feature per kept reason, 0 for none
     f_count: int  # f: names x halves decayed counts
     f_total: int  # f: names totals
     f_value: int  # f: halves decayed sums
     f_money: int  # f: VALUE_LAST, VALUE_SUM, VALUE_N
     f_z: int  # f: rank value per prediction
     f_score: int  # f: score per prediction
+    f_reason: int  # f: contribution per kept reason
     b_category: int  # b: category per prediction
     b_audience: int  # b: 1 inside the audience
     b_cause: int  # b: cause of the last entry per segment
@@ -110,8 +113,11 @@ def build_layout(
     traits: int,
     features: int,
     has_value: bool,
+    reasons: int = 0,
 ) -> Layout:
-    """Lay out a row for the given sizes; `dwelling` is the number of segments with a `min_dwell`."""
+    """Lay out a row for the given sizes; `dwelling` is the number of segments with a `min_dwell`, `reasons` how many a
+    row keeps (`streams.core.frozen`).
+    """
     t_entered = T_HEAD
     t_wanted = t_entered + segments
     t_trait = t_wanted + dwelling
@@ -130,17 +136,20 @@ def build_layout(
         segments=segments,
         traits=traits,
         features=features,
+        reasons=reasons,
         t_entered=t_entered,
         t_wanted=t_wanted,
         t_trait=t_trait,
         u_sequence=u_sequence,
         u_latest=u_latest,
+        u_reason=u_latest + names,
         f_count=f_count,
         f_total=f_total,
         f_value=f_value,
         f_money=f_money,
         f_z=f_z,
         f_score=f_score,
+        f_reason=f_score + predictions,
         b_category=0,
         b_audience=predictions,
         b_cause=2 * predictions,
@@ -149,8 +158,8 @@ def build_layout(
     return Layout(
         columns,
         t_width=t_trait + traits,
-        u_width=u_latest + names,
-        f_width=f_score + predictions,
+        u_width=u_latest + names + reasons,
+        f_width=f_score + predictions + reasons,
         b_width=2 * predictions + segments,
     )
 

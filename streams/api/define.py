@@ -71,7 +71,7 @@ class OneKind:
 
             def work(view: DefinitionsView) -> Work:
                 edit = edits.created(view, self._kind, data)
-                return Work([edit], lambda after: self._told(after, edit.id, 201, []))
+                return Work([edit], lambda after: self._told(after, edit.id, 201, [edit]))
 
             return await self._definer.run(lambda: self._definer.change(ask_of(request, body, idempotency_key), work))
 
@@ -146,18 +146,22 @@ class OneKind:
             view.editable(self._kind, id_)
             check_match(if_match, view.etag_of(self._kind, id_), is_needed=is_needed)
             found = find(view)
-            too = [edit.id for edit in found if (edit.kind, edit.id) != (self._kind, id_)]
-            return Work(found, lambda after: self._told(after, id_, 200, too))
+            return Work(found, lambda after: self._told(after, id_, 200, found))
 
         return await self._definer.run(lambda: self._definer.change(ask_of(request, body, idempotency_key), work))
 
-    def _told(self, view: DefinitionsView, id_: str, status: int, archived_too: list[str] | None) -> Told:
-        """`archived_too`: None where nothing was changed."""
+    def _told(self, view: DefinitionsView, id_: str, status: int, done: list[Edit] | None) -> Told:
+        """`done`: None where nothing was asked to change."""
         view.get(self._kind, id_)  # before the states are read
         past = self._definer.store.past() if self._kind == "prediction" else None
         found = definition_view(view, states_of(self._stored), past, self._kind, id_)
-        if archived_too is not None:
-            found = ChangedView(**found.model_dump(), archived_too=archived_too)
+        if done is not None:
+            others = [edit for edit in done if (edit.kind, edit.id) != (self._kind, id_)]
+            found = ChangedView(
+                **found.model_dump(),
+                archived_too=[edit.id for edit in others if edit.action == "archive"],
+                restored_too=[edit.id for edit in others if edit.action == "restore"],
+            )
         headers = {"ETag": view.etag_of(self._kind, id_)}
         if status == 201:
             headers["Location"] = f"/v1/{self._kind}s/{id_}/definition"

@@ -37,7 +37,7 @@ class DefinitionView(BaseModel):
     access: str | None = Field(description="Predictions: `live`, `preview` or `demo`.")
     status: str = Field(
         description="`archived`; of predictions also `learning from history`, `warming up`, `live` and what access "
-        "adds; of segments else `defined`.",
+        "adds; of segments `paused` (archived until a prediction that was taken back is live again), else `defined`.",
         examples=["live"],
     )
     learning: LearningView | None = Field(description="Predictions that learn from history, once workers tell of it.")
@@ -52,7 +52,10 @@ class DefinitionView(BaseModel):
 class ChangedView(DefinitionView):
     """A definition after a change."""
 
-    archived_too: list[str] = Field(description="Segments made here that rested on it, and are archived with it now.")
+    archived_too: list[str] = Field(
+        description="Segments made here that rested on it, and are archived with it; `paused` if it was taken back."
+    )
+    restored_too: list[str] = Field(description="Paused segments that are back now that it is live again.")
 
 
 class ListedDefinition(BaseModel):

@@ -14,7 +14,7 @@ from streams.api.document import problems
 from streams.api.everyone import Everyone
 from streams.api.judged_views import JudgedView, judged_view, why_nothing_is_judged
 from streams.api.keys import Role
-from streams.api.read_predictions import PredictionReads, require
+from streams.api.read_predictions import PredictionReads, Standings, require
 from streams.api.stored import StoreReads
 from streams.api.views import time_text
 from streams.core.definitions import CATEGORIES
@@ -53,6 +53,9 @@ class DistributionView(BaseModel):
 
     prediction_id: str = Field(examples=["orders_7d"])
     status: str = Field(examples=["live"])
+    frozen_at: str | None = Field(
+        description="Previews: as of when everybody was scored for good; null until all shards have done it."
+    )
     scale: str = Field(description="Buckets of a `percentile` hold about equally many users: it is a rank.")
     as_of: str = Field(description="When the users were counted.", examples=["2026-05-28T20:26:40Z"])
     audience: int = Field(description="Users who are counted here.")
@@ -91,11 +94,11 @@ def get_distribution(
         tables = everyone.tables(reader)
         judged = stored.with_learner(reader, tables.states)
     require("prediction", prediction_id, tables.tables)
-    status = reads.standings([state for _, state in tables.states]).status(prediction_id)
-    return _view(prediction_id, tables.tables[prediction_id], status, judged, tables.as_of_s)
+    standings = reads.standings([state for _, state in tables.states])
+    return _view(prediction_id, tables.tables[prediction_id], standings, judged, tables.as_of_s)
 
 
-def _view(name: str, table: ScoreTable, status: str, judged: StoredState, as_of_s: float) -> DistributionView:
+def _view(name: str, table: ScoreTable, standings: Standings, judged: StoredState, as_of_s: float) -> DistributionView:
     p = judged.definitions.prediction_ids.index(name)
     prediction = judged.catalog.predictions[name]
     past = judged.learner.predictions[p].quality.select()
@@ -104,7 +107,8 @@ def _view(name: str, table: ScoreTable, status: str, judged: StoredState, as_of_
     has_likelihoods = bool(len(table.score)) and any(each.with_likelihood for each in table.by_score())
     return DistributionView(
         prediction_id=name,
-        status=status,
+        status=standings.status(name),
+        frozen_at=time_text(standings.frozen_at_s(name)),
         scale=prediction.scale,
         as_of=time_text(as_of_s) or "",
         audience=len(table.score),

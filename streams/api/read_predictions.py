@@ -20,6 +20,7 @@ from streams.runtime.stored import StoredState, together
 from streams.runtime.summary import edges, score_name, status_word
 
 LEARNING: Final = "learning from history"
+BEING_SCORED: Final = "preview, being scored"
 _GOING_ON: Final = ("reading", "joining")
 _NOBODY: Final = (0,) * len(CATEGORIES)
 
@@ -47,7 +48,22 @@ class Standings:
         is_going_on = self.past is not None and self.past.phase in _GOING_ON and id_ in self.past.predictions
         if not prediction.archived and (is_going_on or not self._is_known(id_)):
             return LEARNING
-        return status_word(prediction, self._model_status(id_))
+        status = self._model_status(id_)
+        if self._is_to_be_frozen(prediction) and status == Status.LIVE and self.frozen_at_s(id_) is None:
+            return BEING_SCORED
+        return status_word(prediction, status)
+
+    def frozen_at_s(self, id_: str) -> float | None:
+        """As of which event time everybody was scored for good, in the last shard that has; None before."""
+        if self._prediction(id_).access != "preview":
+            return None
+        found = [
+            state.frozen_s[list(state.catalog.predictions).index(id_)] if id_ in state.catalog.predictions else None
+            for state in self.states
+            if not math.isnan(state.clock_s)  # the others have nobody
+        ]
+        known = [at_s for at_s in found if at_s is not None]
+        return max(known) if known and len(known) == len(found) else None
 
     def require(self, id_: str) -> None:
         """Raises NotStored for what is no prediction, and for one of which shards have nothing to show yet."""
@@ -81,6 +97,7 @@ class Standings:
             scale=prediction.scale,
             access=prediction.access,
             status=self.status(id_),
+            frozen_at=time_text(self.frozen_at_s(id_)),
             warm_up=warm_up_view(replace(judged, clock_s=state.clock_s), p)
             if judged is not None and warms_up
             else None,
@@ -95,6 +112,11 @@ class Standings:
     def _prediction(self, id_: str) -> Prediction:
         found = self.defined.get(id_)
         return self.states[0].catalog.predictions[id_] if found is None else found
+
+    def _is_to_be_frozen(self, prediction: Prediction) -> bool:
+        """Not those of a replay, which ends by itself."""
+        is_live = any(state.run is None for state in self.states)
+        return is_live and prediction.access == "preview" and not prediction.archived
 
     def _is_known(self, id_: str) -> bool:
         return bool(self.states) and all(id_ in state.catalog.predictions for state in self.states)

@@ -55,7 +55,9 @@ def definition_view(
 def _status(found: Definition, states: list[StoredState], past: Past | None, id_: str) -> str:
     if isinstance(found, Prediction):
         return Standings(states, past, {id_: found}).status(id_)
-    return "archived" if found.archived else "defined"
+    if found.archived:
+        return "paused" if found.paused else "archived"
+    return "defined"
 
 
 def _learning(past: Past | None, id_: str) -> LearningView | None:

@@ -68,7 +68,7 @@ def user_view(detail: UserDetail, standings: Standings) -> UserView:
         first_seen=time_text(detail.first_s),
         last_seen=time_text(detail.last_s),
         scored_at=time_text(detail.scored_s),
-        predictions=[_prediction(found, standings.status(found.id)) for found in detail.predictions],
+        predictions=[_prediction(found, standings.status(found.id), detail.first_s) for found in detail.predictions],
         segments=[
             MembershipView(id=found.id, name=found.name, since=time_text(found.since_s), entry_count=found.entry_count)
             for found in detail.segments
@@ -81,7 +81,15 @@ def user_view(detail: UserDetail, standings: Standings) -> UserView:
     )
 
 
-def _prediction(found: UserPrediction, status: str) -> UserPredictionView:
+def _why_not_scored(found: UserPrediction, first_s: float) -> str | None:
+    if found.frozen_s is None or found.score is not None:
+        return None
+    if first_s > found.frozen_s:
+        return "the user came after everybody was scored for this preview"
+    return "the user was not known, or not in the audience, when everybody was scored for this preview"
+
+
+def _prediction(found: UserPrediction, status: str, first_s: float) -> UserPredictionView:
     return UserPredictionView(
         id=found.id,
         name=found.name,
@@ -93,6 +101,8 @@ def _prediction(found: UserPrediction, status: str) -> UserPredictionView:
         likelihood=found.likelihood,
         category=found.category,
         category_name=found.category_name,
+        frozen_at=time_text(found.frozen_s),
+        not_scored=_why_not_scored(found, first_s),
         lapsed_at=time_text(found.lapsed_s),
         reasons=[
             ReasonView(feature=r.feature, level=r.level, contribution=r.contribution, words=str(r))

@@ -55,6 +55,9 @@ class PredictionView(BaseModel):
         "(`preview (scores shown, not targetable)`); or `archived`. All routes tell the same.",
         examples=["live"],
     )
+    frozen_at: str | None = Field(
+        description="Previews: as of when everybody was scored for good; null until all shards have done it."
+    )
     warm_up: WarmUpView | None = Field(description="How far its warm-up is; null once that is over.")
     audience: int = Field(description="Users with a score.")
     categories: list[CategoryView]
@@ -129,6 +132,8 @@ class UserPredictionView(ScoreView):
     scale: str
     status: str
     category_name: str | None
+    frozen_at: str | None = Field(description="Previews: as of when the score is, and stays; null while it moves.")
+    not_scored: str | None = Field(description="Previews: why there is no score, where everybody else has one.")
     lapsed_at: str | None = Field(description="Churn only: since when the user is out of the audience.")
     reasons: list[ReasonView]
 

@@ -126,7 +126,7 @@ def _score_lines(found: UserPrediction) -> Text:
 
     from streams.runtime.progress import warmup_words
     from streams.runtime.transition_log import SMALLEST_SHOWN
-    from streams.runtime.words import percent, points, printable, rank
+    from streams.runtime.words import moment, percent, points, printable, rank
 
     text = Text.assemble("\n", (printable(found.name), "bold"), f" ({found.id}): ")
     if found.score is None:
@@ -140,7 +140,8 @@ def _score_lines(found: UserPrediction) -> Text:
     if found.category_name is not None:
         text.append(f", category {printable(found.category_name)}{_kept_words(found)}")
     if found.status != "live":
-        text.append(f"; {found.status}")
+        as_of = "" if found.frozen_s is None else f", as of {moment(found.frozen_s)}"
+        text.append(f"; {found.status}{as_of}")
     if found.warmup is not None:
         text.append(f": {warmup_words(found.warmup)}")
     for reason in (reason for reason in found.reasons if reason.strength >= SMALLEST_SHOWN):
@@ -153,6 +154,8 @@ def _outside_words(found: UserPrediction) -> str:
     from streams.runtime.words import moment, span
 
     if found.lapsed_s is None or found.lapsed_after_s is None:
+        if found.frozen_s is not None:
+            return f"no score: not in the audience when it was scored for good, on {moment(found.frozen_s)}"
         return "not in the audience"
     return (
         f"lapsed since {moment(found.lapsed_s)}: the last event of its goal was on {moment(found.lapsed_after_s)}, "

@@ -12,6 +12,7 @@ from models.features import FeatureSpec
 from models.jit import F64, I64, U8, U64
 from models.labels import LabelSpec
 from models.layout import Layout, build_layout
+from models.reasons import TOP
 from streams.core.filters import Programs, ProgramWriter, references, segments_in_order
 from streams.core.history import DAYS, HOUR_BUCKETS, HOUR_S, HOURS
 from streams.core.state import EVERYBODY, Conditions, PredictionTable, SegmentTable
@@ -66,6 +67,7 @@ def compile_definitions(catalog: Catalog, vocabulary: Vocabulary) -> Definitions
         traits=len(vocabulary.traits),
         features=len(vocabulary.feature_names()),
         has_value=catalog.value_property is not None,
+        reasons=TOP * sum(p.access == "preview" for p in catalog.predictions.values()),
     )
     prediction_bits = _prediction_bits(catalog)
     return Definitions(
@@ -140,6 +142,7 @@ def _prediction_table(catalog: Catalog, vocabulary: Vocabulary, audiences: list[
     predictions = list(catalog.predictions.values())
     names = [list(dict.fromkeys(vocabulary.known_column(a.event) for a in p.goal.atoms)) for p in predictions]
     negative = [p.kind == "churn" or all(a.negated for a in p.goal.atoms) for p in predictions]
+    previews = np.array([p.access == "preview" for p in predictions], np.bool_)
     return PredictionTable(
         edges=np.array([[p.categories.medium, p.categories.high] for p in predictions], np.float64),
         hysteresis=np.array([p.hysteresis for p in predictions], np.float64),
@@ -147,6 +150,8 @@ def _prediction_table(catalog: Catalog, vocabulary: Vocabulary, audiences: list[
         targets=np.array([p.access == "live" for p in predictions], np.uint8),
         sign=np.where(np.array(negative), -1.0, 1.0),
         external=np.zeros(len(predictions), np.uint8),
+        frozen=np.zeros(len(predictions), np.uint8),
+        reason=np.where(previews, TOP * (np.cumsum(previews) - 1), -1).astype(np.int64),
         audience=np.array(audiences, np.int64),
         first_name=np.cumsum([0] + [len(n) for n in names]).astype(np.int64),
         names=np.array([k for n in names for k in n], np.int64),

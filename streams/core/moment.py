@@ -74,18 +74,40 @@ from streams.core.state import (
 @jit
 def score_step(s: State, i: int, step: int, time_s: float, after_first: bool) -> None:
     """Score row `i` at `time_s` from `scratch.x[step]`; categories follow from step 0 when there was one."""
-    k = s.scratch
     for p in range(s.c.predictions):
-        inside = s.predictions.audience[p] == EVERYBODY or _in_audience(s, i, p, step, time_s)
-        k.audience[step, p] = inside
-        k.z[step, p] = np.nan
-        k.logit[step, p] = np.nan
-        k.score[step, p] = np.nan
-        k.likelihood[step, p] = np.nan
-        before = k.category[0, p] if after_first else s.rows.b[i, s.c.b_category + p]
-        k.category[step, p] = NONE
-        if inside:
-            _score_inside(s, i, p, step, time_s, before)
+        if s.predictions.frozen[p]:
+            _take_frozen(s, i, p, step)
+        else:
+            before = s.scratch.category[0, p] if after_first else s.rows.b[i, s.c.b_category + p]
+            score_one(s, i, p, step, time_s, before)
+
+
+@jit
+def score_one(s: State, i: int, p: int, step: int, time_s: float, before: int) -> None:
+    """The same of prediction `p` alone; `before`: the category until then."""
+    k = s.scratch
+    inside = s.predictions.audience[p] == EVERYBODY or _in_audience(s, i, p, step, time_s)
+    k.audience[step, p] = inside
+    k.z[step, p] = np.nan
+    k.logit[step, p] = np.nan
+    k.score[step, p] = np.nan
+    k.likelihood[step, p] = np.nan
+    k.category[step, p] = NONE
+    if inside:
+        _score_inside(s, i, p, step, time_s, before)
+
+
+@jit
+def _take_frozen(s: State, i: int, p: int, step: int) -> None:
+    """Whatever has happened since: what is recorded of row `i`, and nothing of a user who came later."""
+    k = s.scratch
+    inside = s.rows.b[i, s.c.b_audience + p] != 0
+    k.audience[step, p] = inside
+    k.z[step, p] = np.float64(s.rows.f[i, s.c.f_z + p])
+    k.logit[step, p] = np.nan  # nothing is learned of it
+    k.score[step, p] = np.float64(s.rows.f[i, s.c.f_score + p])
+    k.likelihood[step, p] = likelihood_of(k.z[step, p]) if inside else np.nan
+    k.category[step, p] = s.rows.b[i, s.c.b_category + p]
 
 
 @jit
@@ -256,7 +278,8 @@ def apply_step(
                 if k.member[g] != k.before[g] and k.member[g] == entering:
                     _transition(s, i, g, step, stamp_s, origin, bits, event)
     for p in range(s.c.predictions):
-        _record_score(s, i, p, step)
+        if not s.predictions.frozen[p]:
+            record_score(s, i, p, step)
 
 
 @jit
@@ -368,7 +391,8 @@ def _count_crossing(s: State, i: int, g: int, stamp_s: float, cause: int) -> int
 
 
 @jit
-def _record_score(s: State, i: int, p: int, step: int) -> None:
+def record_score(s: State, i: int, p: int, step: int) -> None:
+    """Prediction `p` of a step: its score and all that follows from it, F among that."""
     k = s.scratch
     rows, c = s.rows, s.c
     if rows.b[i, c.b_audience + p]:
@@ -494,9 +518,9 @@ def fill_example(s: State, i: int, at: int, time_s: float) -> None:
 
 @jit
 def in_any_audience(s: State, step: int) -> bool:
-    """Whether the moment lies in the audience of at least one prediction."""
+    """Whether the moment lies in the audience of at least one prediction that learns."""
     for p in range(s.c.predictions):
-        if s.scratch.audience[step, p]:
+        if s.scratch.audience[step, p] and not s.predictions.frozen[p]:
             return True
     return False
 

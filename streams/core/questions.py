@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
-from config.catalog import Catalog, RiverModel
+from config.catalog import Catalog, Prediction, RiverModel
 from streams.core.vocabulary import Vocabulary
 
 _SHOWN: Final = frozenset({"name", "categories", "hysteresis", "scale", "access", "archived"})
@@ -30,6 +30,21 @@ def questions_of(catalog: Catalog) -> dict[str, str]:
 
 
 def kept_predictions(old: Catalog, new: Catalog) -> tuple[str, ...]:
-    """Ids of the predictions that ask in the new catalog what they asked in the old one, in the new one's order."""
+    """Ids of the predictions that ask in the new catalog what they asked in the old one, in the new one's order.
+
+    Without previews that are another one now, or none any more: they have learned nothing since they were scored.
+    """
     before = questions_of(old)
-    return tuple(name for name, question in questions_of(new).items() if before.get(name) == question)
+    return tuple(
+        name
+        for name, question in questions_of(new).items()
+        if before.get(name) == question and _goes_on(old.predictions[name], new.predictions[name])
+    )
+
+
+def _goes_on(before: Prediction, after: Prediction) -> bool:
+    return before.access != "preview" or _without_name(before) == _without_name(after)
+
+
+def _without_name(prediction: Prediction) -> dict[str, Any]:
+    return prediction.model_dump(exclude={"name", "archived"})

@@ -231,6 +231,9 @@ def _carry_predictions(old: Shard, new: Shard, past: Past | None, kept: Collecti
             getattr(new.population, field)[p] = getattr(source.population, field)[their]
         new.chunk_numbers[p] = source.chunk_numbers[their]
         new.user_days[p] = source.user_days[their]
+        if source is old and _stays_frozen(old, new, name):
+            new.note_frozen(p, float(old.frozen_at_s[their]))
+            continue
         comes_back = source is old and _comes_back(old, new, name)
         if (source is not old or comes_back) and predictions[p].status != Status.WARMING:
             # Its rows hold what the model said, or nothing; memberships follow at the users' turns.
@@ -287,6 +290,12 @@ def _announce(old: Shard, new: Shard, counted: frozenset[str]) -> None:
         new.begin_review()
     if goes_live:
         new.begin_turns()
+
+
+def _stays_frozen(old: Shard, new: Shard, prediction: str) -> bool:
+    """Whether a preview is one as it was: who archives it gives its scores up."""
+    at_s = old.frozen_at_s[old.definitions.prediction_ids.index(prediction)]
+    return not np.isnan(at_s) and not new.catalog.predictions[prediction].archived
 
 
 def _comes_back(old: Shard, new: Shard, prediction: str) -> bool:

@@ -5,6 +5,7 @@ Arrays that derive from others (queue, dedupe table, links between examples, sco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -195,6 +196,7 @@ class Saver:
             "dedupe_next": self._dedupe_number,
             "chunks": shard.chunk_numbers.tolist(),
             "user_days": shard.user_days.tolist(),
+            "frozen": shard.frozen_at_s.tolist(),
             "ledger": shard.ledger.mark,
             "forgotten": [shard.ledger.forgotten, shard.ledger.forgotten_lives],
             "announced": [
@@ -260,6 +262,9 @@ class Saver:
             )
         shard.chunk_numbers[:] = small["chunks"]
         shard.user_days[:] = small["user_days"]
+        for p, at_s in enumerate(small.get("frozen", ())):  # without it: stored before there was such a thing
+            if not math.isnan(at_s):
+                shard.note_frozen(p, at_s)
         segments = shard.definitions.segments
         segments.epoch[:], segments.announced[:] = small["announced"]
         shard.remembered.too_large = small["remembered_too_large"]

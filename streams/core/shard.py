@@ -77,6 +77,7 @@ from streams.core.state import (
     SAVE_DUE,
     SAVE_OUT,
     SAVE_ROWS,
+    SECOND_STEP,
     SF_SIZE,
     SI_SIZE,
     TARGETS,
@@ -157,6 +158,8 @@ class Shard:
         self.snapshot = _first_snapshot(c.predictions, c.features)
         self.chunk_numbers: I64 = np.zeros(c.predictions, np.int64)
         self.user_days: F64 = np.zeros(c.predictions)
+        self.frozen_at_s: F64 = np.full(c.predictions, math.nan)
+        """As of which event time everybody was scored for good; NaN for predictions whose scores move."""
         self.went_live: dict[int, WentLive] = {}
         self.went_live_is_new = False
         self._by_order: I64 | None = None  # rows of the users, while they are reviewed
@@ -227,13 +230,15 @@ class Shard:
         chunks: list[ExampleChunk] = []
         now_s = self.hour * 3600.0
         q, d = self.pending, self.definitions
+        frozen = ~np.isnan(self.frozen_at_s)
+        q.due[frozen] = q.n[NEXT]  # it waits for nothing, and keeps nothing from being forgotten
         due = [
             int(matured_until(self.sealed["pending"], self.sealed["labels"], p, now_s))
             for p in range(len(d.prediction_ids))
         ]
         every = every and (bool(self.si[CHANGED]) or due != q.due.tolist())
         for p, until in enumerate(due):
-            if until == q.due[p] and not every:
+            if frozen[p] or (until == q.due[p] and not every):
                 continue
             clusters, crossings = self._clusters(p, until), self.population.crossings
             # By the hour: whoever comes to it again, after a restart from an older copy, gives the same number to it.
@@ -281,10 +286,15 @@ class Shard:
     def take_models(self, arrived: Mapping[int, Snapshot]) -> bool:
         """Put models that arrived one by one in force: prediction -> a snapshot of it alone; false if all are known.
 
-        To be called between two batches. While a prediction is being built, this shard ranks within its own users.
+        To be called between two batches. While a prediction is being built, this shard ranks within its own users. One
+        that is frozen keeps the model by which it was scored.
         """
         predictions, counts = list(self.snapshot.predictions), self.snapshot.counts.copy()
-        newer = [p for p, one in arrived.items() if one.predictions[0].version > predictions[p].version]
+        newer = [
+            p
+            for p, one in arrived.items()
+            if one.predictions[0].version > predictions[p].version and math.isnan(self.frozen_at_s[p])
+        ]
         for p in newer:
             predictions[p] = arrived[p].predictions[0]
             building = predictions[p].status == Status.BUILDING
@@ -362,6 +372,20 @@ class Shard:
         if len(then.weights):
             spec = seal_features(self.definitions.features._replace(named=then.named))
             kernel.rescore_all(self.sealed.state, spec, p, then.weights, then.bias, then.epoch, len(self.users))
+
+    def note_frozen(self, p: int, at_s: float) -> None:
+        """All that rows hold of prediction `p` is as of `at_s`, for everybody, and stays (`streams.core.frozen`)."""
+        self.frozen_at_s[p] = at_s
+        self.definitions.predictions.frozen[p] = 1
+        self.definitions.predictions.external[p] = 0
+        # Rows are what the model has said, whoever has not had a turn yet.
+        self.note_went_live(p, WentLive(0, np.zeros(0), 0.0, self.vocabulary.named.copy()))
+
+    def ask_model(self, p: int, row: int, time_s: float) -> None:
+        """Give the loop the logit of prediction `p`, of a model that it cannot run itself, for a second step."""
+        x = self.state.scratch.x[SECOND_STEP]
+        features_at(self.sealed["rows"], self.sealed["c"], self.sealed["features"], row, time_s, x)
+        self.state.scratch.given[SECOND_STEP, p] = _logit(self._outside[p].likelihood(x))
 
     def begin_turns(self) -> None:
         """Look at users who were scored before the epoch that has begun, in their order, from the next minute on."""
@@ -516,7 +540,11 @@ class Shard:
 
     def _use_models(self, snapshot: Snapshot) -> None:
         """Note which predictions have a model that the loop cannot run itself; the others come as weights."""
-        self._outside = {p: s.model for p, s in enumerate(snapshot.predictions) if s.model is not None}
+        self._outside = {
+            p: s.model
+            for p, s in enumerate(snapshot.predictions)
+            if s.model is not None and math.isnan(self.frozen_at_s[p])
+        }
         external = self.definitions.predictions.external
         external[:] = 0
         external[list(self._outside)] = 1

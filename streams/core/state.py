@@ -140,7 +140,8 @@ class Users(NamedTuple):
 class PredictionTable(NamedTuple):
     """Definitions per prediction.
 
-    `audience` is a program or EVERYBODY, `names` the heuristic's event columns from `first_name` on.
+    `audience` is a program or EVERYBODY, `names` the heuristic's event columns from `first_name` on. `frozen`: 1 where
+    scores stay as they are; `reason`: the first of the reasons that rows keep of it, -1 for none.
     """
 
     edges: F64
@@ -149,6 +150,8 @@ class PredictionTable(NamedTuple):
     targets: U8
     sign: F64
     external: U8
+    frozen: U8
+    reason: I64
     audience: I64
     first_name: I64
     names: I64

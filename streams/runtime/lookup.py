@@ -12,10 +12,11 @@ from config.catalog import Prediction, category_names
 from models.features import features_at
 from models.jit import F32
 from models.layout import FIRST_T, LAST_T, SCORED_T
-from models.reasons import Reason, reasons
-from models.snapshot import Status
+from models.reasons import TOP, Reason, reasons
+from models.snapshot import PredictionSnapshot, Status
 from streams.adapters.redis_reader import RedisReader, Score
 from streams.core.definitions import CATEGORIES
+from streams.core.frozen import kept_reasons
 from streams.runtime.stored import StoredState
 from streams.runtime.stored_rows import check_sizes
 from streams.runtime.summary import Warmup, score_name, status_word, warmup_of
@@ -47,6 +48,8 @@ class UserPrediction:
     """Churn only: since when the user is out of the audience, because the goal's event was too long ago."""
     lapsed_after_s: float | None
     """The time of that event."""
+    frozen_s: float | None
+    """A preview: as of which event time everybody was scored for good; None where the score moves."""
     warmup: Warmup | None
     """How far the prediction is on its way to being live; None once it is."""
     reasons: tuple[Reason, ...]
@@ -159,6 +162,13 @@ class _Row:
         }
         return {trait: value for trait, value in found.items() if value is not None}
 
+    def kept_reasons(self, p: int, snapshot: PredictionSnapshot) -> tuple[Reason, ...]:
+        """Those of the moment at which prediction number `p` was frozen."""
+        at = int(self._state.definitions.predictions.reason[p])
+        codes = self._rows.u[0, self._c.u_reason + at : self._c.u_reason + at + TOP]
+        contributions = self._rows.f[0, self._c.f_reason + at : self._c.f_reason + at + TOP]
+        return kept_reasons(codes, contributions, snapshot, self._state.vocabulary.feature_names())
+
     def features(self) -> F32:
         """float32[F] as they were when the user was scored."""
         x = np.zeros(self._c.features, np.float32)
@@ -177,9 +187,16 @@ def _predictions(state: StoredState, row: _Row, scores: dict[str, Score]) -> lis
         snapshot = None if state.snapshot is None else state.snapshot.predictions[p]
         live = snapshot is not None and snapshot.status != Status.WARMING
         why: tuple[Reason, ...] = ()
-        if snapshot is not None and live and score.score is not None and snapshot.model is None:
+        frozen_s = state.frozen_s[p]
+        if snapshot is not None and frozen_s is not None:
+            why = row.kept_reasons(p, snapshot)
+        elif snapshot is not None and live and score.score is not None and snapshot.model is None:
             why = reasons(snapshot.weights, snapshot.means, x, names)
-        lapsed_s = None if score.score is not None else _lapsed_s(prediction, latest, row.time(SCORED_T))
+        lapsed_s = (
+            None
+            if score.score is not None
+            else _lapsed_s(prediction, latest, row.time(SCORED_T) if frozen_s is None else frozen_s)
+        )
         result.append(
             UserPrediction(
                 id=name,
@@ -196,6 +213,7 @@ def _predictions(state: StoredState, row: _Row, scores: dict[str, Score]) -> lis
                 hysteresis=prediction.hysteresis,
                 lapsed_s=lapsed_s,
                 lapsed_after_s=None if lapsed_s is None else lapsed_s - prediction.lookback_s,
+                frozen_s=frozen_s,
                 warmup=warmup_of(state, p),
                 reasons=why,
             )

@@ -7,6 +7,7 @@ written for them. The form of what is read is that of `streams.core.pending_log`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -109,7 +110,9 @@ def past_likelihoods(
                 # A crossing at an event is a moment of its own to be judged, and says the same.
                 if said.moment != "crossing" or said.time_s not in found:
                     found[said.time_s] = said
-    said_in_order = sorted(found.values(), key=lambda said: said.time_s)
+    frozen_s = state.frozen_s[prediction]
+    until_s = math.inf if frozen_s is None else frozen_s  # later moments are those of other predictions
+    said_in_order = sorted((said for said in found.values() if said.time_s <= until_s), key=lambda said: said.time_s)
     return PastLikelihoods(said_in_order, is_sampled=min(waiting.rates) < 1.0)
 
 

@@ -20,10 +20,17 @@ from models.snapshot import Status
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.core import kernel
 from streams.core.events import Event
+from streams.core.frozen import freeze
 from streams.ports import Identity
 from streams.runtime.lockstep import LockStep
 
-_CATALOG = "{version: 1, name: compile, predictions: {orders: {name: Orders, goal: {did: Order}, window: 1h}}}"
+_CATALOG = """
+version: 1
+name: compile
+predictions:
+  orders: {name: Orders, goal: {did: Order}, window: 1h}
+  shown: {name: Orders to look at, goal: {did: Order}, window: 1h, access: preview}
+"""
 _START_S = 1_704_067_200.0
 WORDS = "Compiling the engine (at the first start and after an update, about a minute; then it is kept)"
 
@@ -77,8 +84,9 @@ def precompile() -> None:
     names = shard.vocabulary.feature_names()
     shard.writer.write(shard.out, 0, (), (), model.weights, model.weights, names)
     learned = engine.learner.snapshot(shard.hour, shard.counts())
-    first = replace(learned.predictions[0], status=Status.BUILDING)
-    shard.apply(replace(learned, predictions=(first,)))  # what going live runs
+    first = tuple(replace(one, status=Status.BUILDING) for one in learned.predictions)
+    shard.apply(replace(learned, predictions=first))  # what going live runs
+    freeze(shard, ("shown",))
     store = MemoryStore(MemoryServer())
     store.prepare(1, Identity(catalog="compile"))
     claim = store.claim(0, new_generation="0")

@@ -21,11 +21,12 @@ from typing import Final
 from config.catalog import Catalog
 from config.errors import Fenced
 from models.chunk_message import ChunkMessage
-from models.snapshot import ModelCodec, Snapshot
+from models.snapshot import ModelCodec, Snapshot, Status
 from streams.commit import Patience, commit_batch, patiently, publish_outbox
 from streams.core.decode import SegmentDecoder
 from streams.core.definitions import segment_ids_of
 from streams.core.events import BadEvent, Event, bad_event
+from streams.core.frozen import freeze
 from streams.core.message_hash import id_hash, place_hash
 from streams.core.questions import questions_of
 from streams.core.redefine import Past, redefined
@@ -318,6 +319,8 @@ class ShardRun:
         past = None if self.since.is_complete else self._pasts.of_shard(self.number, self.catalog)
         if past is not None and past.offset <= self._reached.offset and self.since.gains(past.predictions):
             self._join(past)
+        if due := self._due_to_freeze():
+            self._freeze(due)
 
     def _work(self, records: Sequence[Record], models: Mapping[str, Snapshot], now_s: float | None) -> None:
         self._review(BUSY_PARTS if records else IDLE_PARTS)
@@ -393,6 +396,37 @@ class ShardRun:
         self._replace(old, new, self.since.complete(predictions))
         _LOG.info("shard %d has taken over the past of %s", self.number, past.words)
 
+    def _due_to_freeze(self) -> list[str]:
+        """Previews that are to be scored for good: they have learned what there is, and rank among everybody."""
+        shard, awaited = self.shard, self._awaited()
+        if math.isnan(shard.clock_s):
+            return []
+        return [
+            name
+            for p, name in enumerate(shard.definitions.prediction_ids)
+            if self.catalog.predictions[name].access == "preview"
+            and not self.catalog.predictions[name].archived
+            and math.isnan(shard.frozen_at_s[p])
+            and shard.snapshot.predictions[p].status == Status.LIVE
+            and name not in awaited
+        ]
+
+    def _freeze(self, predictions: Collection[str]) -> None:
+        """In one commit, so that a stop leaves all scores of the shard as they were, or all as they stay."""
+        self._review(math.inf)
+        if self._has_effects():
+            self._commit(self._reached)
+        assert self._claim is not None, "assign comes first"
+        old = self.shard
+        new = redefined(old, self.catalog, generation=self._claim.generation)
+        freeze(new, predictions)
+        self._replace(old, new, self.since.without(predictions))
+        _LOG.info("shard %d has scored everybody for good: %s", self.number, ", ".join(predictions))
+
+    def _awaited(self) -> Collection[str]:
+        """Predictions whose past is still to come: nobody learns of them, and no earlier model serves them."""
+        return self.since.predictions.keys() if self._pasts.are_coming else ()
+
     def _run_past(self, shard: Shard, until_s: float, past: JoiningShard) -> None:
         """What is labelled since it was learned from goes to the learner."""
         while (stop := shard.run(until_s)) is not Stop.DONE:
@@ -428,9 +462,10 @@ class ShardRun:
 
     def _take_models(self, models: Mapping[str, Snapshot]) -> None:
         """Put in force what is newer; a model that was made under another catalog has its features in other places."""
-        shard, arrived = self.shard, {}
+        shard, arrived, awaited = self.shard, {}, self._awaited()
         for p, name in enumerate(shard.definitions.prediction_ids):
-            model = models.get(model_key(self._questions[p], name))
+            # Its key may hold one of before it was archived or edited, that knows what nobody here has counted.
+            model = None if name in awaited else models.get(model_key(self._questions[p], name))
             if model is not None and model.predictions[0].version > shard.snapshot.predictions[p].version:
                 arrived[p] = model.over(shard.vocabulary.feature_names())
         if arrived:
@@ -480,7 +515,7 @@ class ShardRun:
         shard.feed(items)
         while (stop := shard.run(until_s, may_save=True)) is not Stop.DONE:
             if stop is Stop.HOUR:
-                awaited = self.since.predictions.keys() if self._pasts.are_coming else ()
+                awaited = self._awaited()
                 self._hand_over(shard, [name for name in self.catalog.predictions if name not in awaited])
             if shard.save_is_due or self._chunk_bytes > COMMIT_CHUNK_BYTES:
                 save()

@@ -48,6 +48,11 @@ class Since(msgspec.Struct, frozen=True):
         """All that is counted is complete now, and these predictions are."""
         return Since({name: at_s for name, at_s in self.predictions.items() if name not in predictions})
 
+    def without(self, predictions: Collection[str]) -> Since:
+        """For these predictions nothing is awaited any more."""
+        kept = {name: at_s for name, at_s in self.predictions.items() if name not in predictions}
+        return Since(kept, self.events, self.history, self.traits)
+
     def gains(self, predictions: Collection[str]) -> bool:
         """Whether something becomes complete with a past in which these predictions are."""
         return bool(self.counted) or not self.predictions.keys().isdisjoint(predictions)

@@ -50,6 +50,7 @@ class _SmallState(msgspec.Struct):
     si: list[int]
     sf: bytes
     user_days: list[float]
+    frozen: list[float] = []
 
 
 class _WentLive(msgspec.Struct, array_like=True):
@@ -79,6 +80,8 @@ class StoredState:
     """Up to when all looks have happened, seconds since 1970 UTC; of one shard."""
     served_epochs: tuple[int | None, ...]
     """[P] the epoch from which on users of one shard have had their turn since a prediction went live; None: not yet"""
+    frozen_s: tuple[float | None, ...]
+    """[P] as of which event time, in seconds since 1970 UTC, everybody was scored for good; None where scores move."""
     totals: Totals
     run: Run | None
     """None where events come without an end, to workers."""
@@ -129,6 +132,7 @@ def state_of(
         clock_s=float(np.frombuffer(small.sf)[CLOCK]),
         looked_s=60.0 * small.si[MINUTE],
         served_epochs=_served_epochs(blobs.get(WENT_LIVE_BLOB), len(catalog.predictions)),
+        frozen_s=_frozen_s(small.frozen, len(catalog.predictions)),
         totals=Totals.of(blobs),
         run=stored_run(blobs),
         users=users,
@@ -167,6 +171,11 @@ def _blobs_of_learners(learners: RedisReader) -> list[dict[str, bytes]]:
 def _served_epochs(data: bytes | None, predictions: int) -> tuple[int | None, ...]:
     went_live = msgspec.msgpack.decode(data, type=dict[int, _WentLive]) if data else {}
     return tuple(went_live[p].epoch if p in went_live else None for p in range(predictions))
+
+
+def _frozen_s(stored: Sequence[float], predictions: int) -> tuple[float | None, ...]:
+    known = [None if math.isnan(at_s) else at_s for at_s in stored]
+    return tuple(known) if known else (None,) * predictions
 
 
 def read_state(reader: RedisReader, codec: ModelCodec | None = None) -> StoredState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -101,3 +102,22 @@ def is_complete(world: World, prediction: str) -> list[bool]:
         is_known = catalog is not None and prediction in msgspec.json.decode(catalog)["predictions"]
         found.append(is_known and not any(msgspec.json.decode(since).values()))
     return found
+
+
+def frozen(world: World, prediction: str) -> list[bool]:
+    """By shard: everybody was scored for good."""
+    found = []
+    for shard in range(world.settings.shards):
+        small, catalog = world.store.hmget(f"tl:{{{shard}}}:state", "shard", "catalog")
+        names = [] if catalog is None else list(msgspec.json.decode(catalog)["predictions"])
+        at_s = msgspec.msgpack.decode(small)["frozen"] if prediction in names else []
+        found.append(prediction in names and not math.isnan(at_s[names.index(prediction)]))
+    return found
+
+
+def scores(world: World, prediction: str) -> dict[str, bytes]:
+    """What is said of everybody, as it is stored."""
+    found: dict[bytes, bytes] = {}
+    for shard in range(world.settings.shards):
+        found |= world.store.hgetall(f"tl:{{{shard}}}:scores:{prediction}")
+    return {user.decode(): text for user, text in found.items()}

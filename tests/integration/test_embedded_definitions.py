@@ -15,7 +15,19 @@ from streams.adapters.redis_reader import RedisReader
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.runtime.stored import read_state
 from streams.simulate.run import Plan
-from tests.integration.definitions_world import ADDED, ORDERED, define, is_complete, knows, members, phase, who
+from tests.integration.definitions_world import (
+    ADDED,
+    ORDERED,
+    define,
+    frozen,
+    is_complete,
+    knows,
+    members,
+    phase,
+    scores,
+    told_once,
+    who,
+)
 from tests.integration.simulate_world import simulated
 from tests.integration.test_embedded_worker import SHARDS, EmbeddedWorld
 from tests.integration.worker_world import START_MS, Sent, WorkerProcess, await_until
@@ -161,3 +173,45 @@ def test_a_worker_that_is_killed_while_history_is_read_and_while_it_joins_reads_
     assert found["adds_1d"].missed == 0
     await_until(lambda: not (world.data_dir / "past").exists(), "what was read is gone", seconds=20.0)
     assert worker.stop() < 10.0
+
+
+def test_a_preview_is_scored_once_by_what_the_log_has_and_learns_anew_when_it_is_made_live(
+    world: EmbeddedWorld, traffic: list[Sent]
+) -> None:
+    worker = world.start_working()
+    world.produce(traffic[: 3 * len(traffic) // 4])
+    world.await_end(worker)
+    shown = {"name": "Looks within a day", "goal": {"did": "Product Viewed"}, "window": "24h", "access": "preview"}
+    define(world, "prediction", "again_1d", shown)
+    await_until(lambda: any(frozen(world, "again_1d")), "a shard has scored all", seconds=200.0, watched=[worker])
+    worker.kill()
+    worker = world.start_working()
+    await_until(lambda: all(frozen(world, "again_1d")), "everybody is scored", seconds=200.0, watched=[worker])
+    said, others = scores(world, "again_1d"), scores(world, "views_1d")
+    assert len(said) > 100
+    assert not [text for text in said.values() if b"null" in text]
+    world.produce(traffic)
+    world.await_end(worker)
+    assert scores(world, "views_1d") != others
+    assert scores(world, "again_1d") == said
+    worker.kill()
+    worker = world.start_working()
+    define(world, "prediction", "again_1d", shown | {"access": "live"})
+    await_until(lambda: not any(frozen(world, "again_1d")), "it is taken up", seconds=60.0, watched=[worker])
+    categories = ("again_1d.low", "again_1d.medium", "again_1d.high")
+    await_until(
+        lambda: all(is_complete(world, "again_1d")) and all(members(world, name) for name in categories),
+        "it has learned from the log, and its segments have members",
+        seconds=200.0,
+        watched=[worker],
+    )
+    assert worker.stop() < 10.0
+    first: dict[tuple[str, str], str] = {}
+    for body in told_once(world.read("segment-events")):
+        if body["prediction_id"] == "again_1d":
+            first.setdefault((body["user_id"], body["segment_id"]), body["origin"])
+    assert set(first.values()) >= {"backfill"}
+    with closing(RedisReader(str(world.settings.redis_url))) as reader:
+        found = {one.spec.id: one for one in read_state(reader).learner.predictions}
+    late, always = found["again_1d"], found["views_1d"]
+    assert (late.learned, late.goals) == (always.learned, always.goals), "both ask the same"

@@ -20,10 +20,12 @@ from tests.integration.definitions_world import (
     ORDERED,
     catalogs,
     define,
+    frozen,
     is_complete,
     knows,
     members,
     phase,
+    scores,
     told_once,
     who,
 )
@@ -178,3 +180,28 @@ def test_a_prediction_learns_from_what_kafka_has_kept_though_the_worker_that_rea
     entered = {body["origin"] for body in transitions if body["segment_id"] in category and body["in_segment"]}
     assert "backfill" in entered
     assert "Traceback" not in "".join(worker.words() for worker in left)
+
+
+def test_a_preview_is_scored_once_in_every_shard_though_a_worker_is_killed_meanwhile(
+    world: WorkerWorld, traffic: list[Sent]
+) -> None:
+    workers = start_all(world)
+    produce(world, traffic[: 3 * len(traffic) // 4])
+    world.await_end(seconds=240)
+    shown = {"name": "Looks within a day", "goal": {"did": "Product Viewed"}, "window": "24h", "access": "preview"}
+    define(world, "prediction", "again_1d", shown)
+    await_until(lambda: any(frozen(world, "again_1d")), "a shard has scored all", seconds=240.0, watched=workers)
+    workers.pop().kill()
+    await_until(lambda: all(frozen(world, "again_1d")), "everybody is scored", seconds=240.0, watched=workers)
+    said, others = scores(world, "again_1d"), scores(world, "views_1d")
+    assert len(said) > 100
+    assert not [text for text in said.values() if b"null" in text]
+    produce(world, traffic[3 * len(traffic) // 4 :])
+    world.await_end(seconds=240)
+    assert scores(world, "views_1d") != others
+    assert scores(world, "again_1d") == said
+    for worker in workers:
+        worker.stop()
+    told = told_once(read_topic(world.settings, "segment-events"))
+    assert "again_1d" not in {body["prediction_id"] for body in told}
+    assert "Traceback" not in "".join(worker.words() for worker in workers)

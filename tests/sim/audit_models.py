@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -32,13 +32,21 @@ class Stored(Protocol):
 
 
 def shard_problems(
-    rules: Rules, stored: Stored, memory: Memory, latest: Mapping[str, bytes], chunks: Mapping[str, Chunk]
+    rules: Rules,
+    stored: Stored,
+    memory: Memory,
+    latest: Mapping[str, bytes],
+    chunks: Mapping[str, Chunk],
+    frozen: Collection[str],
 ) -> Iterator[str]:
-    """Of one shard. `latest`: each prediction's last message to the models topic; `chunks`: the last that stand."""
+    """Of one shard. `latest`: each prediction's last message to the models topic; `chunks`: the last that stand.
+
+    What is `frozen` takes no model, and tells the learner nothing.
+    """
     names = list(rules.windows_s)
     in_force = read_models(stored.blobs["snapshot"]) if "snapshot" in stored.blobs else []
     for p, name in enumerate(names):
-        if (message := (rules.given or latest).get(name)) is not None:
+        if name not in frozen and (message := (rules.given or latest).get(name)) is not None:
             (wanted,) = read_models(message)
             if not in_force or in_force[p] != wanted:
                 yield f"{name}: model {wanted.version} is not in force, but {in_force[p].version if in_force else 0}"
@@ -50,7 +58,7 @@ def shard_problems(
         if not np.array_equal(population[p], histogram(memory.ranks[name])):
             yield f"{name}: the distribution is not that of the users"
         told = chunks.get(name)
-        is_latest = memory.is_settled and told is not None and told.of_model == serves
+        is_latest = memory.is_settled and name not in frozen and told is not None and told.of_model == serves
         if is_latest and told is not None and not np.array_equal(_counts(told), population[p]):
             yield f"{name}: the learner was told another distribution than that of the users"
 

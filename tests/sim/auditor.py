@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from tests.sim.audit_deletions import Left, follows, forgotten_problems, left_problems, may_be_erased
@@ -24,6 +24,7 @@ from tests.sim.evidence import (
     Sorting,
     position_of,
     read_chunk,
+    read_frozen,
     read_learned,
     read_models,
     transition_id,
@@ -56,6 +57,8 @@ class Commit:
     dead_letters: tuple[bytes, ...]
     tick: Tick = UNMOVED
     """Of a shard."""
+    frozen: Mapping[str, tuple[float, Mapping[str, bytes]]] = field(default_factory=dict)
+    """Prediction -> as of when everybody was scored for good, and what was said then, where this commit did it."""
 
 
 @dataclass(slots=True)
@@ -266,13 +269,14 @@ class Auditor:
                 self._check_records(place[1], stored, memories[place[1]].counters)
                 self._check_transitions(place[1], stored)
                 self._check_scores(place[1], stored)
+                self._check_frozen(place[1], stored)
                 self._check_deletions(place[1], stored, memories[place[1]])
             self._check_messages(place, stored)
         for p in range(len(self.logs[EXAMPLES])):
             self._check_learner(p, held[EXAMPLES, p])
         for shard, memory in memories.items():
             self._check_time(shard, memory, latest_now_s)
-            self._check_examples(shard, memory)
+            self._check_examples(shard, memory, self._frozen_of(held[EVENTS, shard]))
         self._check_models(held, memories)
 
     def _check_time(self, shard: int, memory: Memory, latest_now_s: float) -> None:
@@ -286,8 +290,8 @@ class Auditor:
         self.checked["waiting"] += memory.clock_s > taken_s
         self._fail_with(shard, waiting_problems(self._rules, memory, taken_s))
 
-    def _check_examples(self, shard: int, memory: Memory) -> None:
-        """What was handed out, and what waits, are the examples that the records make."""
+    def _check_examples(self, shard: int, memory: Memory, frozen: Collection[str]) -> None:
+        """What was handed out, and what waits, are the examples that the records make; of what is `frozen` some."""
         rules, commits, chunks = self._rules, self.books[EVENTS, shard].commits, self._chunks_of(shard)
         taken = list(seen([commit.tick for commit in commits], self._taken[shard]))
         until_s = {gone.user: gone.until_s for gone in self._sorting[shard].found.gone}
@@ -304,7 +308,8 @@ class Auditor:
             mine = [chunk for chunk in chunks if chunk.prediction == prediction]
             self.checked["examples"] += sum(each.has_moved for each in accepted)
             self.checked["labels"] += sum(example[3] for chunk in mine for example in chunk.examples)
-            self._fail_with(shard, example_problems(rules, prediction, mine, memory, accepted=accepted))
+            of_rule = replace(rules, keeps_examples=rules.keeps_examples and prediction not in frozen)
+            self._fail_with(shard, example_problems(of_rule, prediction, mine, memory, accepted=accepted))
             self._fail_with(shard, label_problems(rules, prediction, mine, accepted=accepted))
 
     def _check_deletions(self, shard: int, stored: Held, memory: Memory) -> None:
@@ -334,7 +339,9 @@ class Auditor:
         for shard, memory in memories.items():
             chunks = {chunk.prediction: chunk for chunk in self._chunks_of(shard)}
             self.checked["distributions"] += memory.is_settled * len(chunks)
-            self._fail_with(shard, shard_problems(self._rules, held[EVENTS, shard], memory, latest, chunks))
+            stored = held[EVENTS, shard]
+            frozen = self._frozen_of(stored)
+            self._fail_with(shard, shard_problems(self._rules, stored, memory, latest, chunks, frozen))
         for p, log in enumerate(self.logs[EXAMPLES]):
             self._fail_with(p, learner_problems(log, held[EXAMPLES, p], versions))
 
@@ -415,6 +422,24 @@ class Auditor:
             for category, members in segments.items():
                 if not members <= users.keys():
                     self._fail(f"shard {shard}: members of {prediction}.{category} have no score")
+
+    def _check_frozen(self, shard: int, stored: Held) -> None:
+        """What was said once, of everybody who was not deleted since, is what is said at the end; of nobody else."""
+        commits = self.books[EVENTS, shard].commits
+        gone = {each.user for each in self._sorting[shard].found.gone}
+        for name, at_s in self._frozen_of(stored).items():
+            first = next((commit.frozen[name] for commit in commits if name in commit.frozen), None)
+            self.checked["frozen"] += 1
+            if first is None or first[0] != at_s:
+                self._fail(f"shard {shard}: {name} is frozen as of {at_s}, and the commit says {first and first[0]}")
+            now = stored.scores.get(name, {})
+            if any(first[1].get(user) != data for user, data in now.items()):
+                self._fail(f"shard {shard}: scores of {name} have moved, which was frozen")
+            if left := set(first[1]) - set(now) - gone:
+                self._fail(f"shard {shard}: {sorted(left)} had a frozen score of {name}, and have none")
+
+    def _frozen_of(self, stored: Held) -> dict[str, float]:
+        return read_frozen(stored.blobs["shard"], list(self._rules.windows_s)) if "shard" in stored.blobs else {}
 
     def _check_messages(self, place: Place, stored: Held) -> None:
         """All messages that stand were sent, and every chunk names the one before it."""

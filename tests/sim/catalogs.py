@@ -74,6 +74,15 @@ def draw_catalog(chance: random.Random) -> Catalog:
     return catalog.model_copy(update={"limits": changed})
 
 
+def without_previews(catalog: Catalog) -> Catalog:
+    """When everybody is scored for a preview follows from how a worker cuts the log. A demo is no more targeted."""
+    demos = {
+        name: each.model_copy(update={"access": "demo"}) if each.access == "preview" else each
+        for name, each in catalog.predictions.items()
+    }
+    return catalog.model_copy(update={"predictions": demos})
+
+
 @cache
 def _recipe(number: int) -> Catalog:
     """One to three predictions and some segments."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -185,6 +186,12 @@ def log_time_of(data: bytes) -> float:
 def read_clock(state: bytes) -> float:
     """A shard's clock in its blob `shard`; NaN before the first event."""
     return float(struct.unpack_from("<d", msgspec.msgpack.decode(state)["sf"])[0])
+
+
+def read_frozen(state: bytes, predictions: Sequence[str]) -> dict[str, float]:
+    """Of a shard's blob `shard`: the predictions that were scored for good, and as of when."""
+    found = zip(predictions, msgspec.msgpack.decode(state)["frozen"], strict=True)
+    return {name: at_s for name, at_s in found if not math.isnan(at_s)}
 
 
 def read_population(data: bytes | None, predictions: int) -> Counts:

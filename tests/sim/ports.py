@@ -19,7 +19,7 @@ from streams.ports import Claim, CommitBatch, Identity, Loaded, Message, OutboxE
 from streams.runtime.witness import Witness
 from tests.sim.audit_time import Tick
 from tests.sim.auditor import Commit, Place
-from tests.sim.evidence import log_time_of, position_of, read_clock
+from tests.sim.evidence import log_time_of, position_of, read_clock, read_frozen
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -118,8 +118,17 @@ class SimStore:
                 tuple((m.topic, m.key, m.data) for m in batch.messages),
                 tuple(batch.dead_letters),
                 self._tick(claim, batch),
+                self._frozen(batch),
             ),
         )
+
+    def _frozen(self, batch: CommitBatch) -> dict[str, tuple[float, dict[str, bytes]]]:
+        """What is said of everybody by predictions that are frozen, where a commit has replaced all there is."""
+        if batch.replaces is None:
+            return {}
+        scores = self.store.server.shards[self.place[1]].scores
+        found = read_frozen(batch.blobs["shard"], list(self.world.plan.catalog.predictions))
+        return {name: (at_s, dict(scores.get(name, {}))) for name, at_s in found.items()}
 
     def _tick(self, claim: Claim, batch: CommitBatch) -> Tick:
         if "shard" not in batch.blobs:

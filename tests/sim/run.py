@@ -23,6 +23,7 @@ from streams.runtime.latest_models import model_key
 from streams.runtime.shard_run import ShardRun
 from tests.live_after import live_after
 from tests.sim.auditor import EVENTS, EXAMPLES, Held, Place, Violation
+from tests.sim.catalogs import without_previews
 from tests.sim.evidence import user_hash
 from tests.sim.plan import STILL, Plan, draw_plan
 from tests.sim.planted import NONE, Planted
@@ -52,6 +53,8 @@ def simulate(seed: int, planted: Planted = NONE) -> Result:
 
 def simulate_plan(plan: Plan, planted: Planted = NONE) -> Result:
     """The same with a plan."""
+    if plan.is_calm:
+        plan = replace(plan, catalog=without_previews(plan.catalog))
     with live_after(plan.live_after):
         names = Vocabulary(plan.catalog).feature_names()
         features = len(names)

@@ -82,6 +82,7 @@ def test_every_kind_of_fault_is_injected_and_something_comes_of_it() -> None:
     print("\n".join(f"{times:9,d}  {kind}" for kind, times in counted))  # noqa: T201  pytest -s
     assert {kind for kind in FAULTS if not faults[kind]} == set()
     assert {name for name in CHECKS if checked[name] < SEEDS // 2} == set()
+    assert checked["frozen"] > SEEDS // 10, "few catalogs have a preview"
     assert transitions > 10 * SEEDS
 
 

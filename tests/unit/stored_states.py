@@ -46,6 +46,7 @@ def state_of(ids: str, count: int, versions: dict[str, int] | None = None, histo
         clock_s=math.nan,
         looked_s=0.0,
         served_epochs=(None,) * len(ids),
+        frozen_s=(None,) * len(ids),
         totals=Totals(),
         run=None,
         users=count,

@@ -85,7 +85,7 @@ def test_a_prediction_is_made_read_and_known_to_workers(world: World) -> None:
     assert found["created_at"] == "2026-05-28T20:26:40Z"
     read = world.call("GET", "/v1/predictions/returns/definition", role=Role.READ)
     assert read.headers["etag"] == '"1"'
-    assert read.json() == {key: value for key, value in found.items() if key != "archived_too"}
+    assert read.json() == {key: value for key, value in found.items() if key not in ("archived_too", "restored_too")}
     assert list(world.definitions.read().predictions) == ["returns"]
 
 
@@ -289,9 +289,57 @@ def test_a_prediction_is_made_live_and_taken_back(world: World) -> None:
     world.make("segment", "loyal", LOYAL)
     found = world.good("POST", "/v1/predictions/returns/access", {"access": "preview"})
     assert (found["access"], found["archived_too"]) == ("preview", ["loyal"])
-    assert world.good("GET", "/v1/segments/loyal/definition")["status"] == "archived"
+    assert world.good("GET", "/v1/segments/loyal/definition")["status"] == "paused"
     history = world.good("GET", "/v1/definitions/history")["items"]
     assert [(item["id"], item["action"]) for item in history[:2]] == [("returns", "access"), ("loyal", "archive")]
+
+
+def test_what_was_paused_comes_back_with_the_last_prediction_on_which_it_rests(world: World) -> None:
+    for name in ("returns", "other"):
+        world.make("prediction", name, RETURNS)
+    both = {"all": [LOYAL["filter"], {"prediction": "other", "category": "high"}]}
+    world.make("segment", "loyal", LOYAL)
+    world.make("segment", "both", {"name": "Both", "filter": both})
+    world.make("segment", "deep", {"name": "Deep", "filter": {"not": {"segment": "loyal"}}})
+    world.make("segment", "by_hand", LOYAL)
+    world.good("POST", "/v1/segments/by_hand/archive")
+
+    def access(name: str, wanted: str) -> tuple[list[str], list[str]]:
+        found = world.good("POST", f"/v1/predictions/{name}/access", {"access": wanted})
+        return found["archived_too"], found["restored_too"]
+
+    assert access("returns", "preview") == (["loyal", "both", "deep"], [])
+    assert access("other", "demo") == ([], [])
+    assert access("returns", "live") == ([], ["loyal", "deep"])
+    assert access("other", "live") == ([], ["both"])
+    assert [id_ for id_, each in world.definitions.read().segments.items() if each.archived] == ["by_hand"]
+    assert access("returns", "preview") == (["loyal", "both", "deep"], [])
+    assert world.good("POST", "/v1/segments/loyal/archive")["status"] == "archived"
+    assert problem(world.call("POST", "/v1/segments/both/restore")) == (409, "not-targetable")
+    assert access("returns", "live") == ([], ["both"]), "deep rests on one that was archived by hand since"
+    assert world.good("GET", "/v1/segments/deep/definition")["status"] == "paused"
+
+
+def test_paused_is_not_changed_by_an_edit_and_goes_with_a_set_that_leaves_it_out(world: World) -> None:
+    world.make("prediction", "returns", RETURNS)
+    world.make("segment", "loyal", LOYAL)
+    world.good("POST", "/v1/predictions/returns/access", {"access": "preview"})
+    kept = world.good("GET", "/v1/segments/loyal/definition")["definition"]
+    assert (kept["archived"], kept["paused"]) == (True, True)
+    answer = world.call("PUT", "/v1/segments/loyal", {**kept, "paused": False}, If_Match="*")
+    assert problem(answer) == (422, "invalid-definition")
+    assert "/access" in answer.json()["detail"]
+    assert problem(world.call("POST", "/v1/segments", {"id": "x", **LOYAL, "paused": True})) == (
+        422,
+        "invalid-definition",
+    )
+    wanted = {"predictions": {"returns": RETURNS | {"access": "preview"}}, "segments": {"loyal": kept}}
+    assert world.good("POST", "/v1/definitions/plan", wanted)["changes"] == []
+    (change,) = world.good("POST", "/v1/definitions/plan", wanted | {"segments": {}})["changes"]
+    assert (change["id"], change["action"]) == ("loyal", "archive")
+    back = {"predictions": {"returns": RETURNS}, "segments": {"loyal": LOYAL}}
+    actions = [(each["id"], each["action"]) for each in world.good("POST", "/v1/definitions/plan", back)["changes"]]
+    assert actions == [("returns", "access"), ("loyal", "restore")]
 
 
 def test_what_the_file_rests_on_cannot_be_taken_back() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from config.errors import NotStored
 from streams.adapters.definition_store import Past
 from streams.api.read_predictions import Standings
+from streams.runtime.about import Run
 from streams.runtime.stored import StoredState
 from tests.unit.stored_states import state_of
 
@@ -35,6 +39,35 @@ PREDICTION = KNOWN.catalog.predictions["a"]
 def test_the_status(states: list[StoredState], past: Past | None, changed: dict[str, object], status: str) -> None:
     standings = Standings(states, past, {"a": PREDICTION.model_copy(update=changed)})
     assert standings.status("a") == status
+
+
+def frozen(at_s: float | None, clock_s: float = 9.0) -> StoredState:
+    """A shard that has scored everybody for good for its first prediction, a preview; or not yet."""
+    previews = {id_: each.model_copy(update={"access": "preview"}) for id_, each in LIVE.catalog.predictions.items()}
+    catalog = LIVE.catalog.model_copy(update={"predictions": previews})
+    return replace(LIVE, catalog=catalog, clock_s=clock_s, frozen_s=(at_s, None))
+
+
+@pytest.mark.parametrize(
+    ("states", "status", "frozen_at"),
+    [
+        ([frozen(5.0), frozen(7.0)], "preview (scores shown, not targetable)", "1970-01-01T00:00:07Z"),
+        ([frozen(5.0), frozen(None, math.nan)], "preview (scores shown, not targetable)", "1970-01-01T00:00:05Z"),
+        ([frozen(5.0), frozen(None)], "preview, being scored", None),
+    ],
+)
+def test_a_preview_is_frozen_when_all_shards_with_events_have_scored_everybody(
+    states: list[StoredState], status: str, frozen_at: str | None
+) -> None:
+    view = Standings(states).view("a")
+    assert (view.status, view.frozen_at) == (status, frozen_at)
+    live = PREDICTION.model_copy(update={"access": "live"})
+    assert Standings(states, None, {"a": live}).view("a").frozen_at is None, "it was made live a moment ago"
+
+
+def test_a_preview_of_a_replay_is_as_of_its_last_record() -> None:
+    replayed = replace(frozen(None), run=Run(()))
+    assert Standings([replayed]).view("a").status == "preview (scores shown, not targetable)"
 
 
 def test_what_is_archived_or_unknown_to_shards_does_not_warm_up() -> None:

@@ -47,6 +47,7 @@ def state_at(clock_s: float) -> StoredState:
         clock_s=clock_s,
         looked_s=clock_s,
         served_epochs=(None,),
+        frozen_s=(None,),
         totals=Totals(position=5),
         run=Run((InputFile("d", 5, 1, "x", 1, clock_s, START_S, clock_s),)),
         users=4,
