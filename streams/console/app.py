@@ -23,11 +23,14 @@ from streams.api.app import Extension, Parts
 from streams.api.keys import Role
 from streams.api.limits import Receive, Scope, Send
 from streams.api.problems import Kind, Problem, request_id_of
+from streams.api.today import Today
 from streams.console.cookies import LANGUAGE_COOKIE, SESSION_COOKIE, THEME_COOKIE
 from streams.console.language import chosen
 from streams.console.pages import TEXTS, Pages
+from streams.console.prediction import PredictionPages
 from streams.console.predictions import PredictionsPages
 from streams.console.routing import Handler
+from streams.console.segments import SegmentPages
 from streams.console.sessions import Sessions, SessionStore
 from streams.console.signing_in import SigningIn
 from streams.console.visit import BASE, Theme, Visit, form_of
@@ -85,8 +88,12 @@ class Console:
             self._page("/sign-out", signing.sign_out, Role.READ, "POST"),
             Route("/", _to_predictions),
         ]
-        for page in PredictionsPages(parts).routes():
-            self.routes.append(self._page(page.path, page.handler, page.role, page.method))
+        today = Today(parts.services)
+        groups = (PredictionsPages(parts, today), PredictionPages(parts), SegmentPages(parts, today))
+        self.routes += [
+            self._page(page.path, page.handler, page.role, page.method) for group in groups for page in group.routes()
+        ]
+        self.routes.append(self._page("/{rest:path}", _nothing_here, Role.READ, "GET"))
         self.app = Starlette(
             routes=self.routes,
             middleware=[Middleware(_Told)],
@@ -176,6 +183,11 @@ def _kind_of(error: Exception) -> tuple[Kind, int]:
     if isinstance(error, StoreUnavailable | StoreFull | BrokerError):
         return Kind.UNAVAILABLE, 503
     return Kind.INTERNAL, 500
+
+
+async def _nothing_here(_visit: Visit) -> Response:
+    """For those who have signed in: within the frame, from which they can go on."""
+    raise HTTPException(404)
 
 
 async def _to_predictions(_request: Request) -> Response:

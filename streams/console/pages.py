@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
@@ -30,7 +31,10 @@ class Place(NamedTuple):
     icon: str
 
 
-NAVIGATION: Final = (Place("/predictions", "nav_predictions", "predictions"),)
+NAVIGATION: Final = (
+    Place("/predictions", "nav_predictions", "predictions"),
+    Place("/segments", "nav_segments", "segments"),
+)
 
 
 class Pages:
@@ -47,6 +51,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._jinja.filters["date"] = date.fromisoformat
         self._jinja.filters["path"] = lambda text: quote(str(text), safe="")
 
     def render(self, visit: Visit, template: str, status: int, context: dict[str, Any]) -> Response:

@@ -42,9 +42,9 @@ class Learning(NamedTuple):
 class PredictionsPages:
     """The list, and its figures."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, today: Today) -> None:
         self._parts = parts
-        self._today = Today(parts.services)
+        self._today = today
 
     def routes(self) -> Iterator[PageRoute]:
         """What there is to be opened."""

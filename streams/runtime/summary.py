@@ -420,6 +420,12 @@ def _categories(state: StoredState, p: int, prediction: Prediction, both: Select
         )
 
 
+def entries_of(state: StoredState, p: int) -> tuple[Entries, ...]:
+    """How users came into each category of prediction number `p`, from low to high; `state` of all shards together."""
+    user_days = float(state.user_days[p])
+    return tuple(_entries(state.population.crossings[p, k], user_days) for k in range(len(CATEGORIES)))
+
+
 def _entries(counts: I64, user_days: float) -> Entries:
     """From [causes, STATS_SIZE]."""
     told = counts[[BY_GOAL, BY_EVENT, BY_SILENCE]].sum(axis=0)

@@ -16,7 +16,19 @@ from tests.integration.api_process import ApiProcess
 from tests.integration.console_world import CATALOG, PHONE, WIDE, Viewer, api_of, browser
 from tests.integration.service_world import ServiceWorld, service
 
-PAGES = {"predictions": "/predictions"}
+PAGES = {
+    "predictions": "/predictions",
+    "prediction": "/predictions/orders_2d",
+    "churn": "/predictions/churn_4d",
+    "likelihood": "/predictions/orders_2d?view=likelihood",
+    "preview": "/predictions/shown_2d",
+    "segments": "/segments",
+    "segment": "/segments/mixed",
+    "segment-of-category": "/segments/churn_4d.high",
+    "segment-new": "/segments/new?prediction=orders_2d&min=60&max=90",
+    "nothing": "/nothing",
+}
+NOT_FOUND = "error: Failed to load resource: the server responded with a status of 404 (Not Found)"
 LOOKS = [("en", "light", WIDE), ("fr", "dark", WIDE), ("fr", "light", PHONE), ("en", "dark", PHONE)]
 
 
@@ -63,6 +75,7 @@ def test_every_page_is_for_everybody(
             viewer.check()
             viewer.picture(name, tmp_path)
             assert_own_language(viewer)
+        viewer.complaints.remove(NOT_FOUND)
         viewer.page.click(".account button")
         expect(viewer.page.locator("#key")).to_be_focused()
         viewer.check()
@@ -105,3 +118,61 @@ def test_cards_show_what_the_api_says(served: ApiProcess, chromium: Browser) -> 
             expect(card).to_contain_text(f"{view['audience']}\u00a0users")
             expected = served.get(f"/v1/predictions/{view['id']}/estimate")["expected"]
             assert abs(float(card.locator(".big").inner_text()) - expected) <= 0.5
+
+
+def test_the_slider_estimates_while_it_moves_and_asks_once_when_it_rests(served: ApiProcess, chromium: Browser) -> None:
+    with Viewer(chromium, served) as viewer:
+        page = viewer.open("/predictions/orders_2d")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/estimate?" in request.url else None)
+        expect(page.locator("[data-told=rank]")).to_have_text("Top 25%")
+        thumb = page.locator("[data-end=low]")
+        box = thumb.bounding_box()
+        assert box is not None
+        x, y = box["x"] + 11 + (box["width"] - 22) * 0.75, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x - (box["width"] - 22) * 0.35, y, steps=20)
+        expect(page.locator("[data-told=users]")).to_contain_text("≈")
+        assert asked == [], "no request per pixel"
+        low = thumb.input_value()
+        assert 35 <= float(low) <= 45
+        page.mouse.up()
+        expect(page.locator("[data-told=users]")).not_to_contain_text("≈")
+        assert len(asked) == 1
+        told = served.get(f"/v1/predictions/orders_2d/estimate?min={low}&max=100")
+        expect(page.locator("[data-told=users]")).to_have_text(str(told["users"]))
+        assert page.url.endswith(f"?min={low}&max=100"), "it can be shared"
+        thumb.press("ArrowRight")
+        expect(page.locator("[data-told=users]")).not_to_contain_text("≈")
+        assert float(thumb.input_value()) == float(low) + 1
+        page.get_by_role("button", name="Medium").click()
+        medium = served.get("/v1/predictions/orders_2d/estimate?category=medium")["users"]
+        expect(page.locator("[data-told=users]")).to_have_text(str(medium))
+        expect(page.locator("[data-told=rank]")).to_have_text("Ranks 50 to 75")
+        page.reload()
+        expect(page.locator("[data-pick=medium]")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_segment_is_made_from_the_slider(served: ApiProcess, chromium: Browser) -> None:
+    with Viewer(chromium, served) as viewer:
+        page = viewer.open("/predictions/orders_2d?min=60&max=90")
+        page.get_by_role("link", name="Create a segment").click()
+        page.get_by_label("Name").fill("Nearly there")
+        page.get_by_role("button", name="Create a segment").click()
+        page.wait_for_url("**/console/segments/nearly_there")
+        expect(page.locator("h1")).to_have_text("Nearly there")
+        definition = served.get("/v1/segments/nearly_there/definition")
+        assert definition["definition"]["filter"]["score"] == {"min": 60.0, "max": 90.0}
+        page.get_by_role("link", name="Archive").click()
+        viewer.check()
+        page.get_by_role("button", name="Archive").click()
+        page.wait_for_url("**/console/segments")
+        assert served.get("/v1/segments/nearly_there/definition")["archived"]
+
+
+def test_nothing_is_made_of_a_preview(served: ApiProcess, chromium: Browser) -> None:
+    with Viewer(chromium, served) as viewer:
+        page = viewer.open("/predictions/shown_2d")
+        expect(page.get_by_role("button", name="Create a segment")).to_be_disabled()
+        expect(page.locator("#against")).to_contain_text("it is a preview on your own data")

@@ -60,4 +60,7 @@ async function fill_figures(box) {
 
 window.tideline = { ask_console, language, show_times };
 show_times(document);
+for (const box of document.querySelectorAll("[data-reload]")) {
+  window.setTimeout(() => window.location.reload(), Number(box.dataset.reload));
+}
 for (const box of document.querySelectorAll("[data-figures]")) void fill_figures(box);

@@ -1,0 +1,235 @@
+"""One prediction: how its audience spreads over the score, what a selection of it comes to, and how far to trust it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple
+
+from starlette.responses import JSONResponse, Response
+
+from streams.api.app import Parts
+from streams.api.distribution import DistributionView, RangeView, get_distribution
+from streams.api.drivers import DriversView, get_drivers
+from streams.api.estimate import EstimateView, estimate_range
+from streams.api.keys import Role
+from streams.api.predictions import get_prediction
+from streams.api.quality import QualityView, get_quality
+from streams.api.views import PredictionView
+from streams.console import charts
+from streams.console.feature_words import feature_words
+from streams.console.pages import TEXTS
+from streams.console.prediction_words import KindWord, kind_of, shares_of, stage_of
+from streams.console.routing import PageRoute
+from streams.console.selection import Selection, hints_against, selection_of
+from streams.console.visit import Visit
+from streams.runtime.stored import together
+from streams.runtime.summary import Entries, entries_of
+
+_WEEKS: Final = 26
+_DRIVERS: Final = 12
+
+
+class Spread(NamedTuple):
+    """The chart over the score, or over the likelihood."""
+
+    ranges: list[RangeView]
+    users: list[charts.Bar]
+    users_top: float
+    likelihood: str
+    """A path; so is the next."""
+    rate: str
+    rate_top: float
+
+
+class Weeks(NamedTuple):
+    """Quality by week: paths on an axis from 0 to 100."""
+
+    served: str
+    baseline: str
+    first: str
+    """Days, as texts."""
+    last: str
+
+
+class Calibration(NamedTuple):
+    """What was said against what happened, both on an axis from 0 to `top`."""
+
+    points: str
+    top: float
+
+
+class DriverRow(NamedTuple):
+    """One feature in words."""
+
+    words: str
+    direction: Literal["raises", "lowers"]
+    factor: float
+    """What one standard deviation more multiplies the odds by."""
+    width: float
+    """Of its bar, against the strongest: to 1000."""
+
+
+class PredictionPages:
+    """The page, and the estimates that its slider asks for."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._stored = parts.services.stored
+        self._reads = parts.reads
+
+    def routes(self) -> Iterator[PageRoute]:
+        """What there is to be opened."""
+        yield PageRoute("/predictions/{id}", "GET", Role.READ, self.show)
+        yield PageRoute("/predictions/{id}/estimate", "GET", Role.READ, self.estimate)
+
+    def show(self, visit: Visit) -> Response:
+        """The page. Raises NotStored, `Problem`, StoreError."""
+        view = get_prediction(self._stored, self._reads, visit.path("id"))
+        kind, stage = kind_of(view), stage_of(view)
+        common: dict[str, Any] = {"view": view, "kind": kind, "stage": stage, "shares": shares_of(view)}
+        if stage in ("learning from history", "archived") or not view.audience:
+            return visit.render("prediction_bare.html", **common)
+        spread = get_distribution(self._stored, self._reads, self._parts.everyone, view.id)
+        quality = get_quality(self._stored, self._reads, view.id, _WEEKS)
+        drivers = get_drivers(self._stored, self._reads, view.id, _DRIVERS)
+        selection = selection_of(visit.query, view)
+        is_by_likelihood = visit.query.get("view") == "likelihood" and bool(spread.by_likelihood)
+        return visit.render(
+            "prediction.html",
+            **common,
+            distribution=spread,
+            spread=_spread(spread, by_likelihood=is_by_likelihood),
+            is_by_likelihood=is_by_likelihood,
+            buckets=json.dumps([[r.low, r.high, r.users, r.mean_likelihood] for r in spread.by_score]),
+            words=json.dumps(_words(visit, kind)),
+            selection=selection,
+            estimate=_estimate_words(visit, view, self._estimate(view.id, selection)),
+            against=hints_against(visit, view, stage),
+            quality=quality,
+            weeks=_weeks(visit, quality),
+            calibration=_calibration(quality),
+            entries=self._entries(view.id),
+            drivers=_drivers(visit, drivers),
+            model=drivers.model_version,
+        )
+
+    def estimate(self, visit: Visit) -> Response:
+        """What a selection comes to, as texts. Raises NotStored, `Problem`, StoreError."""
+        view = get_prediction(self._stored, self._reads, visit.path("id"))
+        found = self._estimate(view.id, selection_of(visit.query, view))
+        return JSONResponse(_estimate_words(visit, view, found))
+
+    def _estimate(self, id_: str, selection: Selection) -> EstimateView:
+        low, high = (0.0, 100.0) if selection.category else (selection.low, selection.high)
+        return estimate_range(
+            self._stored, self._reads, self._parts.everyone, id_, low=low, high=high, category=selection.category
+        )
+
+    def _entries(self, id_: str) -> list[tuple[str, Entries]]:
+        """How users came into each category, the highest first."""
+        with self._stored.reader() as reader:
+            state = together(self._stored.states(reader))
+        if id_ not in state.catalog.predictions:
+            return []  # it was changed meanwhile; the next look shows it
+        found = entries_of(state, state.definitions.prediction_ids.index(id_))
+        return list(zip(("high", "medium", "low"), reversed(found), strict=True))
+
+
+# --- what is selected -------------------------------------------------------------------------------------------------
+
+
+def _words(visit: Visit, kind: KindWord) -> dict[str, str]:
+    """What the slider's script says."""
+    t = TEXTS[visit.language]
+    return {
+        "top": t.rank_top[kind],
+        "bottom": t.rank_bottom[kind],
+        "between": t.rank_between,
+        "everybody": t.rank_everybody,
+        "scores": t.rank_scores,
+        "about": t.about,
+    }
+
+
+def _estimate_words(visit: Visit, view: PredictionView, found: EstimateView) -> dict[str, str]:
+    t, f = TEXTS[visit.language], visit.format
+    share = found.in_audience / found.audience if found.audience else None
+    rate = found.expected / found.in_audience if found.expected is not None and found.in_audience else None
+    words = {
+        "users": f.number(found.users),
+        "share": t.of_audience.format(share=f.percent(share), audience=f.number(found.audience)),
+        "expected": f.amount(found.expected),
+        "expected_not": f.amount(found.expected_not),
+        "rate": t.mean_likelihood.format(rate=f.percent(rate)),
+        "past": t.last_period_none,
+    }
+    past = found.last_period
+    if past is not None and past.actual_rate is not None:
+        words["past"] = t.last_period[kind_of(view)].format(
+            rate=f.percent(past.actual_rate), said=f.percent(past.mean_likelihood)
+        )
+    return words
+
+
+# --- charts -----------------------------------------------------------------------------------------------------------
+
+
+def _spread(view: DistributionView, *, by_likelihood: bool) -> Spread:
+    ranges = view.by_likelihood if by_likelihood else view.by_score
+    xs = charts.middles(len(ranges))
+    rates = [each.judged.actual_rate for each in ranges]
+    said = [each.mean_likelihood for each in ranges]
+    users_top, rate_top = charts.top_of([each.users for each in ranges]), charts.top_of([*rates, *said])
+    return Spread(
+        ranges=ranges,
+        users=charts.bars([each.users for each in ranges], users_top),
+        users_top=users_top,
+        likelihood=charts.line(xs, said, rate_top),
+        rate=charts.dots(list(zip(xs, rates, strict=True)), rate_top),
+        rate_top=rate_top,
+    )
+
+
+def _weeks(visit: Visit, quality: QualityView) -> Weeks | None:
+    """None where there are fewer than two weeks: one is no course."""
+    weeks = quality.events.weeks
+    if len(weeks) < 2:
+        return None
+    xs = charts.ends(len(weeks))
+    days = [visit.format.day(datetime.fromisoformat(weeks[place].start).date()) for place in (0, -1)]
+    return Weeks(
+        served=charts.line(xs, [_positive(week.served.lift_quality) for week in weeks], 100.0),
+        baseline=charts.line(xs, [_positive(week.baseline.lift_quality) for week in weeks], 100.0),
+        first=days[0],
+        last=days[1],
+    )
+
+
+def _positive(value: float | None) -> float | None:
+    """Worse than a random order is drawn as one."""
+    return None if value is None else max(value, 0.0)
+
+
+def _calibration(quality: QualityView) -> Calibration | None:
+    groups = [g for g in quality.events.calibration if g.mean_likelihood is not None and g.actual_rate is not None]
+    if not groups:
+        return None
+    top = charts.top_of([value for g in groups for value in (g.mean_likelihood, g.actual_rate)])
+    points = [(round(charts.SIZE * (g.mean_likelihood or 0.0) / top, 2), g.actual_rate) for g in groups]
+    return Calibration(charts.dots(points, top), top)
+
+
+def _drivers(visit: Visit, view: DriversView) -> list[DriverRow]:
+    t, found = TEXTS[visit.language], view.drivers or []
+    strongest = max((driver.strength for driver in found), default=1.0) or 1.0
+    return [
+        DriverRow(
+            words=feature_words(t, visit.format, driver.feature, high=True),
+            direction=driver.direction,
+            factor=driver.odds_factor,
+            width=round(charts.SIZE * driver.strength / strongest, 1),
+        )
+        for driver in found
+    ]

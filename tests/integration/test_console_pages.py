@@ -1,0 +1,193 @@
+"""Pages of the console over the store of a shop, without a browser: they say what the API says, and forms do it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from typing import Any
+
+import httpx
+import pytest
+
+from config.written import written
+from streams.adapters.definition_store import Past
+from streams.adapters.memory_feed import MemoryTransitionLog
+from streams.adapters.memory_sessions import MemorySessions
+from streams.api.keys import Role
+from streams.console.app import console
+from streams.console.cookies import SESSION_COOKIE
+from streams.console.sessions import Session
+from streams.console.visit import BASE
+from streams.runtime.place import join_place
+from tests.integration.shop_world import Shop
+from tests.unit.api_world import NOW_S, ApiWorld
+
+HIGH = "orders_3d.high"
+
+
+@pytest.fixture(scope="module")
+def url(shop: Shop) -> Iterator[str]:
+    with join_place(shop.job.place) as url:
+        yield url
+
+
+@pytest.fixture
+def api(url: str) -> Iterator[ApiWorld]:
+    transitions = MemoryTransitionLog(1)
+    world = ApiWorld(store_url=url, transitions=transitions, extensions=(console(MemorySessions()),))
+    yield world
+    world.stored.close()
+
+
+class Person:
+    """Somebody who has signed in, without a browser."""
+
+    def __init__(self, api: ApiWorld, role: Role = Role.WRITE) -> None:
+        self.api = api
+        answer = api.ask("POST", f"{BASE}/sign-in", data={"key": api.made[role]})
+        self._session = answer.cookies[SESSION_COOKIE]
+        self._headers = {"cookie": f"{SESSION_COOKIE}={self._session}", "accept-language": "en"}
+
+    def get(self, path: str, **params: str) -> httpx.Response:
+        return self.api.ask("GET", BASE + path, params=params or None, headers=self._headers)
+
+    def page(self, path: str, **params: str) -> str:
+        """The words of a page, without its marks."""
+        answer = self.get(path, **params)
+        assert answer.status_code == 200, answer.text
+        text = unescape(re.sub(r"<[^>]+>", " ", answer.text))
+        return re.sub(r"[ \n]+", " ", text)
+
+    def post(self, path: str, **form: str) -> httpx.Response:
+        data = {"token": Session(self._session, "").token, **form}
+        return self.api.ask("POST", BASE + path, data=data, headers=self._headers)
+
+    def told(self, path: str) -> Any:
+        """What the API says."""
+        return self.api.ask("GET", path, headers=self.api.headers(Role.READ)).json()
+
+
+@pytest.fixture
+def person(api: ApiWorld) -> Person:
+    return Person(api)
+
+
+def test_a_card_of_what_warms_up_shows_how_far_it_is(person: Person) -> None:
+    text = person.page("/predictions")
+    warm = person.told("/v1/predictions/rare_7d")["warm_up"]
+    assert f"{warm['users_with_goal']} of {warm['needed']} users with the goal" in text
+    assert "nobody has reached the goal so far" in text
+    assert "Orders within <3> days" in text
+    assert "Churn Risk Category" in text
+
+
+def test_figures_of_cards_are_those_of_the_api(person: Person) -> None:
+    found = person.get("/predictions/figures").json()
+    assert found.keys() == {"orders_3d", "churn_5d", "rare_7d"}
+    expected = person.told("/v1/predictions/orders_3d/estimate")["expected"]
+    assert abs(float(found["orders_3d"]["expected"]) - expected) <= 0.5
+    band = person.told("/v1/predictions/orders_3d/quality")["events"]["served"]["band"]
+    assert (found["orders_3d"]["band"], found["orders_3d"]["quality"].lower()) == (band, band)
+    assert (found["rare_7d"]["expected"], found["rare_7d"]["band"]) == ("–", "unknown")
+
+
+def test_learning_from_history_shows_its_progress(api: ApiWorld, person: Person) -> None:
+    api.definitions.tell_past(Past("reading", ["orders_3d"], 250, 1_000, NOW_S))
+    text = person.page("/predictions")
+    assert "Learning from history" in text
+    assert "250 of 1,000 events read" in text
+    assert "being replayed" in person.page("/predictions/orders_3d")
+    api.definitions.tell_past(Past("failed", ["orders_3d"], 250, 1_000, NOW_S))
+    assert "The history could not be read" in person.page("/predictions")
+
+
+def test_a_prediction_shows_what_the_api_says_of_a_selection(person: Person) -> None:
+    text = person.page("/predictions/orders_3d", min="60", max="90")
+    told = person.told("/v1/predictions/orders_3d/estimate?min=60&max=90")
+    assert f"Users {told['users']} " in text
+    assert f"of {told['audience']}" in text
+    exact = person.get("/predictions/orders_3d/estimate", min="60", max="90").json()
+    assert exact["users"] == str(told["users"])
+    by_category = person.get("/predictions/orders_3d/estimate", category="low").json()
+    assert by_category["users"] == str(person.told("/v1/predictions/orders_3d/estimate?category=low")["users"])
+    assert "Churn Risk Score" in person.page("/predictions/churn_5d")
+    assert "Nothing can be judged yet" in person.page("/predictions/rare_7d")
+    assert "mean likelihood" in person.page("/predictions/orders_3d", view="likelihood")
+    assert person.get("/predictions/nope").status_code == 404
+
+
+def test_a_key_that_may_only_look_is_offered_nothing_else_and_gets_nothing_else(api: ApiWorld) -> None:
+    reader = Person(api, Role.READ)
+    assert "Your key may only look" in reader.page("/predictions/orders_3d")
+    form = {"prediction": "orders_3d", "category": "high", "name": "Buyers"}
+    assert reader.get("/segments/new", prediction="orders_3d").status_code == 403
+    assert reader.post("/segments", **form).status_code == 403
+    assert reader.post("/segments/keen/archive").status_code == 403
+    assert api.definitions.kept().entries == ()
+
+
+def test_a_segment_is_made_of_a_selection_and_archived_again(api: ApiWorld, person: Person) -> None:
+    made = person.post("/segments", prediction="orders_3d", min="62.5", max="100", name="  Likely   buyers ")
+    assert (made.status_code, made.headers["location"]) == (303, f"{BASE}/segments/likely_buyers")
+    (entry,) = api.definitions.kept().entries
+    assert (entry.kind, entry.id) == ("segment", "likely_buyers")
+    assert entry.definition == {
+        "name": "Likely buyers",
+        "filter": {"prediction": "orders_3d", "score": {"min": 62.5, "max": 100.0}},
+        **{key: entry.definition[key] for key in entry.definition if key not in ("name", "filter")},
+    }
+    assert "workers have taken it up" in person.page("/segments/likely_buyers")
+    assert "Likely buyers" in person.page("/segments")
+    again = person.post("/segments", prediction="churn_5d", category="high", name="Likely buyers", entry="crossings")
+    assert again.headers["location"] == f"{BASE}/segments/likely_buyers_2"
+    second = api.definitions.kept().entries[1].definition
+    assert second["filter"] == {"prediction": "churn_5d", "category": ["high"]}
+    assert second["entry"] == "crossings"
+    assert "Archive “Likely buyers”?" in person.page("/segments/likely_buyers/archive")
+    assert person.post("/segments/likely_buyers/archive").status_code == 303
+    assert "archived" in person.page("/segments/likely_buyers")
+
+
+def test_what_is_wrong_with_a_new_segment_is_told_beside_it(api: ApiWorld, person: Person) -> None:
+    for name in ("", "   ", "x" * 101):
+        answer = person.post("/segments", prediction="orders_3d", min="10", max="20", name=name)
+        assert answer.status_code == 422
+        assert "Give it a name" in answer.text
+        assert 'name="min" value="10.0"' in answer.text
+    assert person.post("/segments", prediction="nope", category="high", name="x").status_code == 404
+    assert person.post("/segments/keen/archive").status_code == 409
+    assert api.definitions.kept().entries == ()
+
+
+def test_a_segment_shows_its_members_filter_and_file(person: Person) -> None:
+    text = person.page(f"/segments/{HIGH}")
+    told = person.told(f"/v1/segments/{HIGH}")
+    assert "Orders within <3> days: category High" in text
+    members = {item["user_id"] for item in person.told(f"/v1/segments/{HIGH}/members?limit=1000")["items"]}
+    assert len(members) == told["members"]
+    shown = set[str]()
+    cursor: str | None = ""
+    while cursor is not None:
+        page = person.get(f"/segments/{HIGH}{cursor}").text
+        shown |= set(re.findall(r'<tr><th scope="row">(?:<a[^>]*>)?(u\d+)<', page))
+        more = re.search(r'class="button" href="(\?cursor=[^"]+)"', page)
+        cursor = None if more is None else more[1]
+    assert shown == members
+    file = person.get(f"/segments/{HIGH}/export").text.splitlines()
+    assert (len(file), file[0].startswith("user_id,")) == (told["members"] + 1, True)
+    assert len(person.get(f"/segments/{HIGH}/export", format="ndjson").text.splitlines()) == told["members"]
+    assert "Looked twice within two days" in person.page("/segments")
+    assert person.get("/segments/nope").status_code == 404
+    assert person.get(f"/segments/{HIGH}", cursor="nonsense").status_code == 404
+
+
+def test_nothing_is_made_of_a_preview(api: ApiWorld, person: Person, shop: Shop) -> None:
+    catalog = shop.job.catalog
+    shown = catalog.predictions["orders_3d"].model_copy(update={"access": "preview"})
+    api.definitions.tell_file(catalog.model_copy(update={"predictions": {**catalog.predictions, "orders_3d": shown}}))
+    text = person.page("/predictions/orders_3d")
+    assert "nobody can be targeted by them" in text
+    assert person.get("/segments/new", prediction="orders_3d", category="high").status_code == 409
+    assert person.post("/segments", prediction="orders_3d", category="high", name="x").status_code == 409
+    assert written(shown)["access"] == "preview"
