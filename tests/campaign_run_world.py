@@ -135,7 +135,7 @@ class FakeShard:
     def at(self) -> ShardAt:
         return ShardAt(self.stored, self._pending[-1][0] if self._pending else None)
 
-    # --- `ShardFacts` ------------------------------------------------------------------------------------------------
+    # --- `FactsReader` ------------------------------------------------------------------------------------------------
 
     def use(self, plan: Plan) -> None:
         """Everything is known."""

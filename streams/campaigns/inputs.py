@@ -27,17 +27,18 @@ class Crossing(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """An event that a campaign or journey waits for, published by the user's shard into the same partition."""
+    """An event that a campaign or journey waits for, as the user's shard has taken it."""
 
     user: str
     event: str
     at_s: float
     shard: int
     generation: str
+    """Names the log: another one when it was made anew."""
     number: int
-    """Grows with every record of the shard and generation; a repetition has the same."""
+    """The place in the log of that shard and generation; a repetition has the same."""
     message_id: str
-    """Of the event: the same whenever it is said again, also under another generation."""
+    """Of the event: the same whenever it is said again, also at another place."""
     properties: Mapping[str, Any] = {}
     """Those of `Plan.events()`."""
     more: bool = False

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from streams.campaigns.allowance import Grants
 from streams.campaigns.inputs import Facts
+from streams.campaigns.plan import Plan
 from streams.campaigns.state import Row
 from streams.core.chance import digest
 
@@ -128,13 +129,19 @@ class CampaignStore(Protocol):
 
 
 class FactsReader(Protocol):
-    """What the stores of shards say of users."""
+    """What the store of a shard says of its users. All methods raise StoreUnavailable."""
 
-    def facts(self, users: Sequence[str]) -> Mapping[str, Facts]:
-        """Of every user that is asked for, known or not, as `Plan` needs them, in one round trip. StoreUnavailable."""
+    def use(self, plan: Plan) -> None:
+        """From now on as this plan needs it."""
+
+    def facts(self, users: Sequence[str], as_of_s: float) -> Mapping[str, Facts]:
+        """Of every user that is asked for, known or not; what the log alone says (`profiles`) is not in it."""
+
+    def lives_s(self, users: Sequence[str]) -> Mapping[str, float]:
+        """Of those that the shard knows: up to when events are of an earlier life, which ended with a deletion."""
 
     def members(self, segment: str, cursor: str, limit: int) -> tuple[list[str], str]:
-        """About so many members of a segment, and the cursor of the next page; both cursors of the ends are empty.
+        """About so many members of a segment in this shard, and the cursor of the next page; "" at both ends.
 
         Whoever is in it from beginning to end comes at least once, others perhaps, some twice.
         """

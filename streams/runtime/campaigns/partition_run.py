@@ -27,7 +27,7 @@ from streams.campaigns.inputs import Due, Facts, Input, Member, Turn
 from streams.campaigns.listening import needs_facts, users_of
 from streams.campaigns.message import Messages
 from streams.campaigns.plan import Plan
-from streams.campaigns.ports import CampaignStore, Claim, Commit, Seen
+from streams.campaigns.ports import CampaignStore, Claim, Commit, FactsReader, Seen
 from streams.campaigns.ports import Due as StoredDue
 from streams.campaigns.profiles import Profile, pack_profile, unpack_profile, with_profile
 from streams.campaigns.question import Tools
@@ -62,22 +62,6 @@ class Defined(NamedTuple):
     catalog: Catalog
 
 
-class ShardFacts(Protocol):
-    """What the store of a shard says of its users. Raises StoreUnavailable."""
-
-    def use(self, plan: Plan) -> None:
-        """From now on as this plan needs it."""
-
-    def facts(self, users: Sequence[str], as_of_s: float) -> Mapping[str, Facts]:
-        """Of every user that is asked for, known or not; what the log alone says is not in it."""
-
-    def lives_s(self, users: Sequence[str]) -> Mapping[str, float]:
-        """Of those that the shard knows: up to when events are of an earlier life, which ended with a deletion."""
-
-    def members(self, segment: str, cursor: str, limit: int) -> tuple[list[str], str]:
-        """About so many members of a segment in this shard, and the cursor of the next page; "" at both ends."""
-
-
 class Outlet(Protocol):
     """Where things go that campaigns put out."""
 
@@ -94,7 +78,7 @@ class Ports:
 
     store: CampaignStore
     logs: TwoLogs
-    facts: ShardFacts
+    facts: FactsReader
     outlet: Outlet
     patience: Patience
     defined: Callable[[], Defined]

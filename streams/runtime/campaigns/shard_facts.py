@@ -54,7 +54,7 @@ class _Known(NamedTuple):
 
 
 class StoredShardFacts:
-    """See `partition_run.ShardFacts`. One thread at a time. `clock`: seconds that never go back.
+    """See `campaigns.ports.FactsReader`. One thread at a time. `clock`: seconds that never go back.
 
     `open_reader` raises StoreIncompatible where there is no store yet; so does every method then.
     """
