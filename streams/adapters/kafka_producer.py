@@ -52,9 +52,20 @@ async def close_producer(producer: Any, within_s: float = _CLOSE_S) -> None:
 
 
 async def discard_producer(producer: Any) -> None:
-    """End it without another attempt: what it holds was given up, and must not come behind what is sent again."""
+    """End it without another attempt: what it holds was given up, and must not come behind what is sent again.
+
+    Whoever waits for a record in it hears so at once, by a KafkaError, and may send it by another producer.
+    """
     sender = producer._sender  # noqa: SLF001  `stop` would let it send all it holds first
     if sender.sender_task is not None:
         with suppress(TimeoutError):  # then what it was about is cancelled
             await asyncio.wait_for(sender.close(), timeout=_DISCARD_S)
+    _fail_all(producer._message_accumulator)  # noqa: SLF001  the client does so only for a sender that failed by itself
     await producer.stop()
+
+
+def _fail_all(accumulator: Any) -> None:
+    """Nobody sends the batches any more."""
+    accumulator.fail_all(KafkaError("the producer was given up after another record had failed in it"))
+    for batch in [batch for batches in accumulator._batches.values() for batch in batches]:  # noqa: SLF001
+        batch._drain_waiter.exception()  # noqa: SLF001  looked at: most have nobody who waits for room behind them
