@@ -30,7 +30,7 @@ FAULTS = {
     *("rebalance: let go", "rebalance: the old owner does not know", "rebalance: came back", "restart", "pause"),
     *("a zombie works", "a zombie learns", "clock jumps forward", "clock jumps back", "time passes in silence"),
     *("models read late", "crash after an error"),
-    *(f"crash before {call}" for call in ("claim", "load", "rows", "commit", "publish", "send", "tell")),
+    *(f"crash before {call}" for call in ("claim", "load", "rows", "commit", "publish", "send", "carry", "tell")),
     # of the store
     *(f"store {call}: {word}" for call in ("claim", "commit", "confirm") for word in ("request", "reply")),
     *("store load: request", "store load: part", "store commit: late", "store commit: full"),
@@ -40,7 +40,7 @@ FAULTS = {
     # of the broker
     *(
         f"broker {call}: {word}"
-        for call in ("publish", "send", "tell")
+        for call in ("publish", "send", "carry", "tell")
         for word in ("refused", "part", "reply", "full")
     ),
 }
