@@ -147,6 +147,8 @@ class ShardRun:
         """Of the predictions, in the order of the catalog."""
         self._chunks: list[Message] = []
         self._chunk_bytes = 0
+        self._just_joined = frozenset[str]()
+        """Predictions whose past was read up to where this shard stood at that time."""
         self._records: Sequence[Record] = ()
         """Of the batch in hand."""
         self._claim: Claim | None = None
@@ -291,6 +293,7 @@ class ShardRun:
     def drop(self) -> None:
         """Forget the memory: what it holds is not, or not known to be, that of the last commit."""
         self._shard = self._saver = None
+        self._just_joined = frozenset()
         self._chunks, self._chunk_bytes = [], 0
 
     # --- one batch --------------------------------------------------------------------------------------------------
@@ -304,7 +307,7 @@ class ShardRun:
         """
         try:
             self._records, self.arrived = records, Arrived()
-            self._go_over()
+            self._go_over(is_at_end=now_s is not None)
             with self._ports.turn.taken():
                 self._work(records, models, now_s)
             self.counts.records += len(records)
@@ -312,14 +315,14 @@ class ShardRun:
             self.drop()
             raise
 
-    def _go_over(self) -> None:
-        """What is rare and waits for servers for long: others compute meanwhile."""
+    def _go_over(self, *, is_at_end: bool) -> None:
+        """What is rare and waits for servers for long: others compute meanwhile. `is_at_end`: of the log."""
         if self._wanted.catalog is not self.catalog:
             self._go_on_under(self._wanted.catalog)
         past = None if self.since.is_complete else self._pasts.of_shard(self.number, self.catalog)
         if past is not None and past.offset <= self._reached.offset and self.since.gains(past.predictions):
             self._join(past)
-        if due := self._due_to_freeze():
+        if due := [name for name in self._due_to_freeze() if is_at_end or name in self._just_joined]:
             self._freeze(due)
 
     def _work(self, records: Sequence[Record], models: Mapping[str, Snapshot], now_s: float | None) -> None:
@@ -394,10 +397,14 @@ class ShardRun:
         joined = Past(shard, is_whole=False, predictions=predictions, counted=self.since.counted)
         new = redefined(old, self.catalog, generation=self._claim.generation, past=joined)
         self._replace(old, new, self.since.complete(predictions))
+        self._just_joined = predictions
         _LOG.info("shard %d has taken over the past of %s", self.number, past.words)
 
     def _due_to_freeze(self) -> list[str]:
-        """Previews that are to be scored for good: they have learned what there is, and rank among everybody."""
+        """Previews that are ready to be scored for good: they have learned what there is, and rank among everybody.
+
+        Who reads history first is ready long before its end, and would be scored as of years ago.
+        """
         shard, awaited = self.shard, self._awaited()
         if math.isnan(shard.clock_s):
             return []

@@ -26,7 +26,7 @@ from streams.core.shard import Shard
 from streams.runtime.lockstep import LockStep
 from streams.runtime.shard_run import ShardRun
 from tests.unit.test_history import MemoryPasts, lock_step, together
-from tests.unit.test_live_redefine import Service, Stops
+from tests.unit.test_live_redefine import Service, Stop, Stops
 from tests.unit.test_live_runs import LOG_S, SHARDS, START_S, event, iso, traffic
 
 TEXT = """
@@ -59,13 +59,25 @@ def started(catalog: Catalog, **given: Any) -> Service:
     return service
 
 
-def go_on(service: Service, rounds: range, of: int = 30, events: int = 2_400) -> None:
+def go_on(service: Service, rounds: range, of: int = 30, events: int = 2_400, *, rests: bool = True) -> None:
     logs = traffic(events)
     size = max(map(len, logs)) // of + 1
     for round_ in rounds:
         for shard, log in enumerate(logs):
             service.work(shard, log[: size * (round_ + 1)])
+            if rests:
+                rest(service, shard)
         service.learn()
+
+
+def rest(service: Service, shard: int) -> None:
+    """The log has nothing more, and no time passes meanwhile."""
+    while True:
+        try:
+            service.shards[shard].step([], service.models.latest, LOG_S)
+            return
+        except Stop:
+            service.shards[shard] = service.start_shard(shard)
 
 
 def said(service: Service, prediction: str) -> dict[str, Any]:
@@ -115,6 +127,16 @@ def test_a_preview_that_is_ready_is_scored_once_and_learns_nothing_more() -> Non
     assert (frozen(service), service.learned()["shown"], shown_chunks(service)) == (at_s, learned, sent)
     assert said(service, "orders") != orders
     assert told_of(service) == {"orders", None}
+
+
+def test_history_is_read_to_its_end_before_anybody_is_scored_for_good() -> None:
+    service = started(SHOWN)
+    go_on(service, range(30), rests=False)
+    assert {status(run) for run in service.shards} == {Status.LIVE}
+    assert np.isnan(frozen(service)).all()
+    for shard in range(SHARDS):
+        rest(service, shard)
+    assert frozen(service) == [run.shard.clock_s for run in service.shards]
 
 
 def test_a_stop_at_any_step_of_freezing_leaves_what_was_or_what_stays() -> None:
@@ -189,7 +211,7 @@ def test_what_is_taken_back_leaves_its_segments_and_is_scored_once_by_what_it_ha
     service.turn(*EVERYBODY, to=SHOWN)
     for _ in range(2):
         for run in service.shards:
-            run.step([], service.models.latest, None)
+            run.step([], service.models.latest, LOG_S)
     exits = [t["data"] for t in service.transitions()[told:]]
     assert {(t["prediction_id"], t["in_segment"], t["origin"]) for t in exits} == {
         ("shown", False, "definition_change")
