@@ -100,7 +100,7 @@ class KafkaFeed:
         except KafkaError as error:
             raise _told(error, self._settings) from error
         return [
-            Crossing(place.partition, record.offset, _data(record.headers, record.value))
+            Crossing(place.partition, record.offset, data_of(record.headers, record.value))
             for place, found in records.items()
             for record in found
         ]
@@ -115,7 +115,7 @@ def partition_bytes(partitions: int) -> int:
     return max(PARTITION_BYTES, FETCH_BYTES // partitions)
 
 
-def _data(headers: Sequence[tuple[str, bytes | None]], value: bytes | None) -> bytes:
+def data_of(headers: Sequence[tuple[str, bytes | None]], value: bytes | None) -> bytes:
     """Anybody may have written the record; its offset has to be told all the same."""
     try:
         return structured_mode(headers, value or b"null")
