@@ -72,18 +72,8 @@ def add_deletions(app: FastAPI, services: Services, definer: Definer, authentica
         **access(authenticator, Role.WRITE),
     )
     async def delete(request: Request, user_id: str, idempotency_key: IdempotencyKey = None) -> DeletionAsked:
-        user = _checked(user_id)
         caller: Caller = request.state.caller
-        asked = await definer.run(lambda: _ask(services, user, caller.key_id, idempotency_key))
-        try:
-            await services.log.append([(user, _record(user, asked))])
-        except BrokerError as error:
-            if isinstance(error, BrokerUnavailable):
-                raise
-            raise Problem(Kind.LOG_REFUSES, "the log of events does not take this; its operator has to act") from error
-        asked_at = _text_of(asked.at_ms)
-        status_url = f"/v1/deletions/{quote(user, safe='')}?asked_at={asked_at}"
-        return DeletionAsked(user_id=user, message_id=asked.message_id, asked_at=asked_at, status_url=status_url)
+        return await delete_user(services, definer, user_id, caller.key_id, idempotency_key)
 
     @app.get(
         "/v1/deletions/{user_id:path}",
@@ -111,6 +101,23 @@ def add_deletions(app: FastAPI, services: Services, definer: Definer, authentica
             lives=deleted.lives,
             is_back=is_back,
         )
+
+
+async def delete_user(
+    services: Services, definer: Definer, user_id: str, key_id: str, idempotency_key: str | None = None
+) -> DeletionAsked:
+    """Put a deletion into the log, for somebody with that key. Raises `Problem`, StoreError, BrokerUnavailable."""
+    user = _checked(user_id)
+    asked = await definer.run(lambda: _ask(services, user, key_id, idempotency_key))
+    try:
+        await services.log.append([(user, _record(user, asked))])
+    except BrokerError as error:
+        if isinstance(error, BrokerUnavailable):
+            raise
+        raise Problem(Kind.LOG_REFUSES, "the log of events does not take this; its operator has to act") from error
+    asked_at = _text_of(asked.at_ms)
+    status_url = f"/v1/deletions/{quote(user, safe='')}?asked_at={asked_at}"
+    return DeletionAsked(user_id=user, message_id=asked.message_id, asked_at=asked_at, status_url=status_url)
 
 
 class _Asked(NamedTuple):

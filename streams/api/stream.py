@@ -86,27 +86,44 @@ def add_stream(app: FastAPI, services: Services, authenticator: Authenticator, m
     ) -> Response:
         if len(segment) > MAX_SEGMENTS:
             raise Problem(Kind.INVALID_PARAMETERS, f"segment: {MAX_SEGMENTS} of them at most")
-        asked = None if not last_event_id else positions_of(last_event_id)
         wanted = WantedCrossings(frozenset(segment), prediction, user, direction, frozenset(origin))
         key_id = request.state.caller.key_id
-        streams.take_place(key_id)
-        feed: TransitionFeed | None = None
-        try:
-            feed = await services.transitions.open()
-            beginning = await _beginning(feed, asked, from_start=begin == "start")
-        except BaseException as error:
-            streams.give_place(key_id)
-            if feed is not None:
-                await feed.close()
-            if isinstance(error, NoLog):
-                words = "there are no transitions yet: nothing has made their log"
-                raise Problem(Kind.UNAVAILABLE, words, headers={"Retry-After": "10"}) from error
-            raise
-        return StreamResponse(feed, beginning, wanted, streams, key_id, lambda: authenticator.is_good(key_id))
+        latest = None if begin == "start" else 0
+        return await open_stream(services, authenticator, key_id, wanted, latest=latest, last_event_id=last_event_id)
 
 
-async def _beginning(feed: TransitionFeed, asked: list[int] | None, *, from_start: bool) -> Beginning:
+async def open_stream(
+    services: Services,
+    authenticator: Authenticator,
+    key_id: str,
+    wanted: WantedCrossings,
+    *,
+    latest: int | None,
+    last_event_id: str | None = None,
+) -> Response:
+    """An endless answer to somebody with that key: behind the last id, else with the `latest` of each partition.
+
+    None of them: from the oldest that is kept. Raises `Problem`, BrokerError.
+    """
+    asked = None if not last_event_id else positions_of(last_event_id)
+    services.streams.take_place(key_id)
+    feed: TransitionFeed | None = None
+    try:
+        feed = await services.transitions.open()
+        beginning = await _beginning(feed, asked, latest)
+    except BaseException as error:
+        services.streams.give_place(key_id)
+        if feed is not None:
+            await feed.close()
+        if isinstance(error, NoLog):
+            words = "there are no transitions yet: nothing has made their log"
+            raise Problem(Kind.UNAVAILABLE, words, headers={"Retry-After": "10"}) from error
+        raise
+    return StreamResponse(feed, beginning, wanted, services.streams, key_id, lambda: authenticator.is_good(key_id))
+
+
+async def _beginning(feed: TransitionFeed, asked: list[int] | None, latest: int | None) -> Beginning:
     kept = await feed.kept()
     if asked is not None:
         return where_to_go_on(asked, kept)
-    return Beginning([part.begin if from_start else part.end for part in kept])
+    return Beginning([part.begin if latest is None else max(part.begin, part.end - latest) for part in kept])

@@ -26,6 +26,7 @@ from streams.api.problems import Kind, Problem, request_id_of
 from streams.api.today import Today
 from streams.console.cookies import LANGUAGE_COOKIE, SESSION_COOKIE, THEME_COOKIE
 from streams.console.language import chosen
+from streams.console.live import LivePages
 from streams.console.pages import TEXTS, Pages
 from streams.console.prediction import PredictionPages
 from streams.console.predictions import PredictionsPages
@@ -33,6 +34,7 @@ from streams.console.routing import Handler
 from streams.console.segments import SegmentPages
 from streams.console.sessions import Sessions, SessionStore
 from streams.console.signing_in import SigningIn
+from streams.console.users import UserPages
 from streams.console.visit import BASE, Theme, Visit, form_of
 
 _LOG: Final = logging.getLogger(__name__)
@@ -89,7 +91,13 @@ class Console:
             Route("/", _to_predictions),
         ]
         today = Today(parts.services)
-        groups = (PredictionsPages(parts, today), PredictionPages(parts), SegmentPages(parts, today))
+        groups = (
+            PredictionsPages(parts, today),
+            PredictionPages(parts),
+            SegmentPages(parts, today),
+            LivePages(parts),
+            UserPages(parts),
+        )
         self.routes += [
             self._page(page.path, page.handler, page.role, page.method) for group in groups for page in group.routes()
         ]

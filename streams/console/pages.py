@@ -34,6 +34,8 @@ class Place(NamedTuple):
 NAVIGATION: Final = (
     Place("/predictions", "nav_predictions", "predictions"),
     Place("/segments", "nav_segments", "segments"),
+    Place("/live", "nav_live", "live"),
+    Place("/users", "nav_users", "users"),
 )
 
 

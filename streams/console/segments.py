@@ -31,6 +31,7 @@ from streams.console.filter_words import FilterWords, Line
 from streams.console.pages import TEXTS
 from streams.console.prediction_words import kind_of, stage_of
 from streams.console.routing import PageRoute
+from streams.console.segment_words import segment_name
 from streams.console.selection import hints_against, selection_of
 from streams.console.visit import Visit
 
@@ -137,7 +138,7 @@ class SegmentPages:
         return visit.render(
             "segment.html",
             view=view,
-            name=_name(visit, definitions.whole, view.id, view.name),
+            name=segment_name(TEXTS[visit.language], definitions.whole, view.id, view.name),
             is_archived=definition is not None and definition.archived,
             is_own=is_own,
             is_taken_up=sizes is not None,
@@ -271,22 +272,10 @@ def _may_be_targeted(catalog: Catalog, id_: str) -> bool:
     return prediction is None or prediction.access == "live"
 
 
-def _name(visit: Visit, catalog: Catalog, id_: str, name: str) -> str:
-    """As its author called it; that of a category in the language of the visitor."""
-    prediction, dot, category = id_.partition(".")
-    known = catalog.predictions.get(prediction)
-    if not dot or known is None:
-        return name
-    kind = "churn" if known.kind == "churn" else "event"
-    return TEXTS[visit.language].segment_of_category.format(
-        prediction=known.name, category=TEXTS[visit.language].categories[f"{kind}.{category}"]
-    )
-
-
 def _filter(visit: Visit, catalog: Catalog, id_: str) -> Line:
     names = {key: segment.name for key, segment in catalog.segments.items()}
     names |= {
-        f"{key}.{category}": _name(visit, catalog, f"{key}.{category}", key)
+        f"{key}.{category}": segment_name(TEXTS[visit.language], catalog, f"{key}.{category}", key)
         for key in catalog.predictions
         for category in ("low", "medium", "high")
     }

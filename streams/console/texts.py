@@ -205,6 +205,60 @@ class Texts:
     came_in: str
     went_out: str
 
+    # live and users
+    nav_live: str
+    live_lead: str
+    live_states: Words
+    live_directions: Words
+    live_direction: str
+    live_both: str
+    live_all_segments: str
+    live_empty: str
+    live_why: str
+    live_when: str
+    pause: str
+    resume: str
+    filter_apply: str
+    origins: Words
+    by_goal_itself: str
+    nav_users: str
+    users_lead: str
+    users_find: str
+    search: str
+    users_found: str
+    users_more: str
+    users_nobody: str
+    first_seen: str
+    last_seen: str
+    user_rank: Words
+    user_score: Words
+    user_likelihood: str
+    user_lapsed: str
+    user_outside: str
+    user_reasons: str
+    user_course: str
+    user_segments: str
+    user_segments_none: str
+    since_small: str
+    user_events: str
+    event: str
+    times: str
+    last_time: str
+    other_events: str
+    user_traits: str
+    user_remembered: str
+    user_timeline: str
+    user_timeline_none: str
+    user_delete: str
+    user_delete_question: str
+    user_delete_help: str
+    user_delete_again: str
+    user_delete_wrong: str
+    user_leaving: str
+
+    # previews
+    frozen: str
+
 
 def all_texts(texts: Texts) -> Iterator[str]:
     """Every text of a language, also those within others."""

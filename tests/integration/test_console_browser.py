@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -14,7 +16,7 @@ from streams.console.texts_english import ENGLISH
 from streams.console.texts_french import FRENCH
 from tests.integration.api_process import ApiProcess
 from tests.integration.console_world import CATALOG, PHONE, WIDE, Viewer, api_of, browser
-from tests.integration.service_world import ServiceWorld, service
+from tests.integration.service_world import DAYS, START_S, ServiceWorld, service
 
 PAGES = {
     "predictions": "/predictions",
@@ -26,6 +28,10 @@ PAGES = {
     "segment": "/segments/mixed",
     "segment-of-category": "/segments/churn_4d.high",
     "segment-new": "/segments/new?prediction=orders_2d&min=60&max=90",
+    "live": "/live",
+    "users": "/users?q=user-1",
+    "user": "/users/one?id=user-220",
+    "user-delete": "/users/delete?id=user-220",
     "nothing": "/nothing",
 }
 NOT_FOUND = "error: Failed to load resource: the server responded with a status of 404 (Not Found)"
@@ -176,3 +182,41 @@ def test_nothing_is_made_of_a_preview(served: ApiProcess, chromium: Browser) -> 
         page = viewer.open("/predictions/shown_2d")
         expect(page.get_by_role("button", name="Create a segment")).to_be_disabled()
         expect(page.locator("#against")).to_contain_text("it is a preview on your own data")
+
+
+def test_crossings_show_up_as_they_happen_and_wait_while_it_is_paused(
+    world: ServiceWorld, served: ApiProcess, chromium: Browser
+) -> None:
+    with Viewer(chromium, served) as viewer:
+        page = viewer.open("/live?user=newcomer")
+        state = page.locator("[data-live-state]")
+        expect(state).to_have_text("Live")
+        expect(page.locator("[data-live-empty]")).to_be_visible()
+        world.take([viewed("newcomer", 1), viewed("newcomer", 2)])
+        row = page.locator("tr", has=page.get_by_role("link", name="Looked twice within two days"))
+        expect(row).to_contain_text("Entered")
+        expect(row).to_contain_text("an event")
+        page.get_by_role("button", name="Pause").click()
+        shown = page.locator(".crossings tbody tr").count()
+        world.take([{**viewed("newcomer", 3), "event": "Order"}, *(viewed("newcomer", n) for n in range(4, 60))])
+        expect(state).to_contain_text("Paused (")
+        assert page.locator(".crossings tbody tr").count() == shown
+        viewer.check()
+        page.get_by_role("button", name="Go on").click()
+        expect(state).to_have_text("Live")
+        assert page.locator(".crossings tbody tr").count() > shown
+        page.get_by_role("link", name="newcomer").first.click()
+        expect(page.locator("h1")).to_have_text("newcomer")
+        viewer.check()
+
+
+def viewed(user: str, number: int) -> dict[str, Any]:
+    """A visit, some minutes after the month of the service."""
+    time_s = START_S + DAYS * 86_400 + 60 * number
+    return {
+        "type": "track",
+        "userId": user,
+        "event": "View",
+        "messageId": f"live-{user}-{number}",
+        "timestamp": datetime.fromtimestamp(time_s, UTC).isoformat(),
+    }

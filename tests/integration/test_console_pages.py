@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from config.errors import BrokerUnavailable
 from config.written import written
 from streams.adapters.definition_store import Past
 from streams.adapters.memory_feed import MemoryTransitionLog
@@ -19,6 +20,7 @@ from streams.console.app import console
 from streams.console.cookies import SESSION_COOKIE
 from streams.console.sessions import Session
 from streams.console.visit import BASE
+from streams.core.decode import DELETE_TYPE
 from streams.runtime.place import join_place
 from tests.integration.shop_world import Shop
 from tests.unit.api_world import NOW_S, ApiWorld
@@ -191,3 +193,60 @@ def test_nothing_is_made_of_a_preview(api: ApiWorld, person: Person, shop: Shop)
     assert person.get("/segments/new", prediction="orders_3d", category="high").status_code == 409
     assert person.post("/segments", prediction="orders_3d", category="high", name="x").status_code == 409
     assert written(shown)["access"] == "preview"
+
+
+def test_users_are_found_by_their_ids(person: Person) -> None:
+    told = person.told("/v1/users?id=u12&limit=50")["items"]
+    found = re.findall(r'users/one\?id=([^"&]+)"', person.get("/users", q="u12").text)
+    assert set(found) == {user["user_id"] for user in told}
+    assert "Nobody's id begins so" in person.page("/users", q="nobody")
+    assert "Nobody's id begins so" not in person.page("/users", q=" ")
+
+
+def test_a_user_shows_what_the_api_says(person: Person) -> None:
+    text = person.page("/users/one", id="u12")
+    told = person.told("/v1/users/u12")
+    for prediction in told["predictions"]:
+        if prediction["score"] is not None:
+            assert f"{prediction['name']} {prediction['score']:.0f} " in text
+    for event in told["events"]:
+        name = "all other events" if event["name"] == "*" else event["name"]
+        assert f"{name} {event['total']} " in text
+    assert told["traits"]["country"] in text
+    crossings = person.told("/v1/transitions?user=u12&limit=30")["items"]
+    shown = re.findall(r"(Entered|Left) ", text.partition("Latest crossings")[2])
+    assert shown == ["Entered" if each["data"]["in_segment"] else "Left" for each in crossings]
+    assert "Likelihood over time Orders within <3> days" in text
+    assert "Likelihood over time No order for 5 days" in person.page("/users/one", id="u12", prediction="churn_5d")
+    assert person.get("/users/one", id="nobody").status_code == 404
+
+
+def test_a_user_is_deleted_only_by_somebody_who_may_and_means_it(api: ApiWorld, person: Person) -> None:
+    reader = Person(api, Role.READ)
+    assert reader.get("/users/delete", id="u12").status_code == 403
+    assert reader.post("/users/delete", id="u12", again="u12").status_code == 403
+    assert "Delete this user" not in reader.page("/users/one", id="u12")
+    assert "Delete “u12” for good?" in person.page("/users/delete", id="u12")
+    wrong = person.post("/users/delete", id="u12", again="u1")
+    assert (wrong.status_code, "This is another id" in wrong.text) == (422, True)
+    assert person.post("/users/delete", id="", again="").status_code == 404
+    assert api.events() == []
+    done = person.post("/users/delete", id="u12", again="u12")
+    assert done.headers["location"] == f"{BASE}/users/one?id=u12&deleting=1"
+    (event,) = api.events()
+    assert (event["userId"], event["type"]) == ("u12", DELETE_TYPE)
+    assert "The deletion is asked for" in person.page("/users/one", id="u12", deleting="1")
+
+
+def test_live_offers_every_segment_and_keeps_its_filter(person: Person) -> None:
+    text = person.get("/live", segment=HIGH, direction="exited", user="a&b").text
+    assert f'<option value="{HIGH}" selected>' in text
+    assert '<option value="exited" selected>' in text
+    assert f"/live/stream?segment={HIGH}&amp;direction=exited&amp;user=a%26b" in text
+    assert person.get("/live", direction="sideways").status_code == 200
+
+
+def test_a_stream_that_cannot_be_had_is_told(api: ApiWorld, person: Person) -> None:
+    api.transitions.failure = BrokerUnavailable("kafka://inside:9092 does not answer")
+    answer = person.get("/live/stream")
+    assert (answer.status_code, "inside" in answer.text) == (503, False)
