@@ -313,6 +313,24 @@ def test_a_scheduled_campaign_reaches_every_member_once_across_a_stop() -> None:
     assert [each.user for each in world.receiver.sends] == users
 
 
+def test_a_scheduled_campaign_that_is_edited_on_its_way_begins_again_with_its_members() -> None:
+    at_s = NOW_S + HOUR_S
+    trigger = {"at": datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M"), "timezone": "UTC"}
+    plan = plan_of({"c": campaign(trigger=trigger)})
+    world = World(plan)
+    users = [f"user{n}" for n in range(7)]
+    enter(world, *users)
+    world.settle()
+    world.now_s = at_s + 60.0
+    while len(world.receiver.sends) < 3:
+        world.shard.store()
+        world.steps(1)
+    enter(world, "another", at_s=world.now_s)  # stands before those who have had it
+    world.define(plan_of({"c": campaign(trigger=trigger, name="Edited")}))
+    world.settle()
+    assert sorted(each.user for each in world.receiver.sends) == ["another", *users]
+
+
 def test_a_rate_lets_through_so_many_a_minute() -> None:
     world = World(plan_of({"c": campaign(rate={"sends": 2, "per": "minute"})}))
     enter(world, *(f"user{n}" for n in range(5)))

@@ -341,6 +341,7 @@ class CampaignRun:
         if defined is not self._defined:
             plan = defined.plan
             self._defined = defined
+            self._pages = {}  # a cursor may be one in the members of another segment
             self._messages = Messages(plan.messages())
             self._ports.facts.use(plan)
             self._ask_for(plan)
