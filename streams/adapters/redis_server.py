@@ -12,6 +12,11 @@ from streams.adapters.redis_wire import Wire
 OLDEST_REDIS = (7, 0)
 OLDEST_VALKEY = (8, 0)
 OLDEST_REDIS_WITH_WAITAOF = (7, 2)
+_WRITES = {
+    "aof_last_write_status": "its append-only file",
+    "aof_last_bgrewrite_status": "a new append-only file",
+    "rdb_last_bgsave_status": "a dump",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,35 @@ class ServerFacts:
             raise StoreIncompatible("the server cannot wait for its disk: it runs with appendonly no")
         if self.product == "Redis" and _version(self.version) < OLDEST_REDIS_WITH_WAITAOF:
             raise StoreIncompatible(f"Redis {self.version} cannot wait for its disk: 7.2 or later is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCondition:
+    """How a server is at the moment. Sizes are bytes, 0 for one that is not told; `clock_s` since 1970 UTC."""
+
+    used_bytes: int
+    max_bytes: int
+    """Its `maxmemory`; 0 for no bound."""
+    machine_bytes: int
+    policy: str
+    """What it does when its memory is full (`maxmemory-policy`)."""
+    unwritten: tuple[str, ...]
+    """What it could not write to its disk at the last try."""
+    clock_s: float
+
+
+def condition(wire: Wire) -> ServerCondition:
+    """Ask the server how it is. Raises StoreError."""
+    info = _fields(wire.ask("INFO"))
+    seconds, microseconds = wire.ask("TIME")
+    return ServerCondition(
+        used_bytes=int(info.get("used_memory", "0")),
+        max_bytes=int(info.get("maxmemory", "0")),
+        machine_bytes=int(info.get("total_system_memory", "0")),
+        policy=info.get("maxmemory_policy", "noeviction"),
+        unwritten=tuple(words for field, words in _WRITES.items() if info.get(field, "ok") != "ok"),
+        clock_s=int(seconds) + int(microseconds) / 1e6,
+    )
 
 
 def inspect_server(wire: Wire) -> ServerFacts:

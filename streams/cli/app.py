@@ -15,6 +15,7 @@ from streams.cli import (
     deletion,
     deliver,
     demo,
+    doctor,
     evaluate,
     kafka,
     keys,
@@ -97,6 +98,7 @@ _add(look.user, LOOK, look.USER_EXAMPLES)
 _add(look.dead_letters, LOOK, look.DEAD_LETTERS_EXAMPLES)
 _add(deletion.traces, LOOK, deletion.TRACES_EXAMPLES)
 _add(store.store, LOOK, store.EXAMPLES)
+_add(doctor.doctor, LOOK, doctor.EXAMPLES)
 _add(kafka.topics, KAFKA, kafka.TOPICS_EXAMPLES)
 _add(kafka.produce, KAFKA, kafka.PRODUCE_EXAMPLES)
 _add(kafka.tail, KAFKA, kafka.TAIL_EXAMPLES)

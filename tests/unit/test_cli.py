@@ -69,6 +69,7 @@ def test_all_commands_are_there() -> None:
         "delete-user",
         "deliver",
         "demo",
+        "doctor",
         "evaluate",
         "export",
         "keys create",
