@@ -34,6 +34,7 @@ from streams.console.routing import Handler
 from streams.console.segments import SegmentPages
 from streams.console.sessions import Sessions, SessionStore
 from streams.console.signing_in import SigningIn
+from streams.console.system import SystemPages
 from streams.console.users import UserPages
 from streams.console.visit import BASE, Theme, Visit, form_of
 
@@ -97,6 +98,7 @@ class Console:
             SegmentPages(parts, today),
             LivePages(parts),
             UserPages(parts),
+            SystemPages(parts),
         )
         self.routes += [
             self._page(page.path, page.handler, page.role, page.method) for group in groups for page in group.routes()

@@ -36,6 +36,7 @@ NAVIGATION: Final = (
     Place("/segments", "nav_segments", "segments"),
     Place("/live", "nav_live", "live"),
     Place("/users", "nav_users", "users"),
+    Place("/system", "nav_system", "system"),
 )
 
 

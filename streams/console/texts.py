@@ -259,6 +259,28 @@ class Texts:
     # previews
     frozen: str
 
+    # the system
+    nav_system: str
+    system_lead: str
+    events_worked: str
+    events_per_second: str
+    rate_later: str
+    up_to_date: str
+    behind: str
+    latest_event_short: str
+    shards: str
+    shards_help: str
+    shard: str
+    commits: str
+    takeovers: str
+    counted: str
+    counters: Words
+    refused: str
+    refused_help: str
+    refused_none: str
+    latest_records: str
+    refusals: Told
+
 
 def all_texts(texts: Texts) -> Iterator[str]:
     """Every text of a language, also those within others."""

@@ -229,7 +229,7 @@ FRENCH: Final = Texts(
     model_learned="Exemples appris",
     model_goals="dont avec l’objectif",
     model_since="Probabilités disponibles depuis le",
-    latest_event="Dernier événement :",
+    latest_event="Dernier événement",
     features={
         "sessions": "nombre de visites",
         "age": "temps depuis le premier événement",
@@ -379,4 +379,115 @@ FRENCH: Final = Texts(
     user_delete_wrong="Cet identifiant est différent. Saisissez-le exactement comme ci-dessus.",
     user_leaving="La suppression est demandée. Cette page l’indiquera dès qu’elle sera effectuée.",
     frozen="Elle a été calculée une seule fois et reste telle qu’au",
+    nav_system="Système",
+    system_lead="Si tout fonctionne, et ce qui n’a pas pu être utilisé.",
+    events_worked="Événements",
+    events_per_second="{n} par seconde",
+    rate_later="Le débit s’affiche dans quelques secondes",
+    up_to_date="à jour",
+    behind="il y a {period}",
+    latest_event_short="Dernier",
+    shards="Partitions",
+    shards_help="Chacune contient une partie des utilisateurs et est traitée par un seul processus à la fois.",
+    shard="Partition",
+    commits="Enregistrements",
+    takeovers="Reprises",
+    counted="Décompte",
+    counters={
+        "events": "événements utilisés",
+        "duplicates": "événements reçus deux fois, utilisés une seule",
+        "late_events": "événements arrivés en retard",
+        "moved_back": "événements datés dans le futur, ramenés au présent",
+        "looks": "réévaluations d’utilisateurs inactifs",
+        "category_changes": "changements de catégorie",
+        "deleted_users": "utilisateurs supprimés",
+    },
+    refused="Enregistrements inutilisables",
+    refused_help="La raison la plus fréquente d’abord, avec les derniers enregistrements encore conservés.",
+    refused_none="Tout ce qui a été reçu a pu être utilisé.",
+    latest_records="Afficher les derniers",
+    refusals={
+        "unreadable_json": (
+            "Ce n’est pas du JSON",
+            "Envoyez chaque enregistrement sous forme d’objet JSON. Si le fichier est un CSV, indiquez csv dans input.format.",
+        ),
+        "unreadable_csv": (
+            "Un guillemet est ouvert et n’est pas refermé",
+            "Doublez les guillemets à l’intérieur des cellules.",
+        ),
+        "not_an_object": ("Ce n’est pas un objet JSON", "Écrivez un objet JSON par ligne."),
+        "bad_encoding": (
+            "Ses caractères sont illisibles",
+            "Enregistrez le fichier en UTF-8 ; pour un CSV, indiquez son codage dans input.encoding.",
+        ),
+        "too_large": ("Il est trop volumineux", "Envoyez moins de données, ou faites augmenter limits.property_bytes."),
+        "too_deep": ("Son imbrication est trop profonde", "Envoyez un JSON moins imbriqué."),
+        "too_many_columns": (
+            "Il a trop de colonnes",
+            "Mettez entre guillemets les cellules contenant le séparateur, ou définissez input.delimiter.",
+        ),
+        "too_few_columns": (
+            "Il n’a pas assez de colonnes",
+            "Mettez entre guillemets les cellules contenant des fins de ligne, ou définissez input.delimiter.",
+        ),
+        "unknown_type": (
+            "Son type n’est pas pris en charge",
+            "Envoyez les pages vues et autres actions sous le type track.",
+        ),
+        "missing_user": (
+            "L’utilisateur n’est pas indiqué",
+            "Envoyez un userId avec chaque enregistrement, ou vérifiez le champ indiqué par input.user.",
+        ),
+        "bad_user": (
+            "L’identifiant de l’utilisateur est inutilisable",
+            "Écrivez les identifiants sous forme de texte de 512 octets au plus.",
+        ),
+        "missing_event": (
+            "L’événement n’est pas indiqué",
+            "Envoyez un nom avec chaque track, ou vérifiez le champ indiqué par input.event.",
+        ),
+        "bad_event": (
+            "Le nom de l’événement est inutilisable",
+            "Écrivez les noms d’événements sous forme de texte de 256 octets au plus.",
+        ),
+        "missing_time": (
+            "La date n’est pas indiquée",
+            "Envoyez un horodatage avec chaque enregistrement, ou vérifiez le champ indiqué par input.time.",
+        ),
+        "bad_time": ("La date est illisible", "Écrivez les dates sous la forme 2024-05-31T12:00:00Z."),
+        "time_out_of_range": (
+            "La date est hors limites",
+            "Les dates doivent se situer entre 1980 et 2100 : vérifiez leur unité.",
+        ),
+        "time_in_future": (
+            "La date est dans le futur",
+            "Vérifiez le fuseau horaire des enregistrements et l’horloge de l’émetteur.",
+        ),
+        "bad_value": (
+            "Sa valeur n’est pas un nombre",
+            "Écrivez les valeurs sous la forme 12.50, sans devise ni séparateur de milliers.",
+        ),
+        "bad_trait": (
+            "L’une de ses caractéristiques est inutilisable",
+            "Une caractéristique doit être un texte, un nombre, true ou false.",
+        ),
+        "bad_message_id": (
+            "L’identifiant du message est inutilisable",
+            "Écrivez les identifiants de message sous forme de texte ou de nombres entiers.",
+        ),
+        "bad_properties": ("Ses propriétés sont inutilisables", "Écrivez les propriétés sous forme d’objet JSON."),
+        "truncated_file": (
+            "La fin du fichier est endommagée",
+            "Copiez à nouveau le fichier ; les lignes précédentes ont été utilisées.",
+        ),
+        "wrong_partition": (
+            "Il se trouve dans la mauvaise partition",
+            "Produisez avec l’identifiant de l’utilisateur comme clé, réparti par murmur2.",
+        ),
+        "too_many_users": ("Le nombre maximal d’utilisateurs est atteint", "Faites augmenter limits.users."),
+        "deleted_user": (
+            "L’utilisateur a été supprimé",
+            "Rien à faire : l’événement n’est pas postérieur à la suppression.",
+        ),
+    },
 )

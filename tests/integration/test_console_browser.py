@@ -32,6 +32,7 @@ PAGES = {
     "users": "/users?q=user-1",
     "user": "/users/one?id=user-220",
     "user-delete": "/users/delete?id=user-220",
+    "system": "/system",
     "nothing": "/nothing",
 }
 NOT_FOUND = "error: Failed to load resource: the server responded with a status of 404 (Not Found)"

@@ -16,11 +16,16 @@ from streams.adapters.definition_store import Past
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_sessions import MemorySessions
 from streams.api.keys import Role
+from streams.api.problems import Kind
+from streams.api.views import time_text
 from streams.console.app import console
 from streams.console.cookies import SESSION_COOKIE
 from streams.console.sessions import Session
+from streams.console.texts_english import ENGLISH
+from streams.console.texts_french import FRENCH
 from streams.console.visit import BASE
 from streams.core.decode import DELETE_TYPE
+from streams.core.events import DeadReason
 from streams.runtime.place import join_place
 from tests.integration.shop_world import Shop
 from tests.unit.api_world import NOW_S, ApiWorld
@@ -250,3 +255,32 @@ def test_a_stream_that_cannot_be_had_is_told(api: ApiWorld, person: Person) -> N
     api.transitions.failure = BrokerUnavailable("kafka://inside:9092 does not answer")
     answer = person.get("/live/stream")
     assert (answer.status_code, "inside" in answer.text) == (503, False)
+
+
+def test_the_system_shows_what_was_worked_and_what_could_not_be_used(person: Person, shop: Shop) -> None:
+    text = person.page("/system")
+    summary = shop.outcome.summary
+    assert f"Users {summary.users} " in text
+    assert f"events used {summary.counters['events']:,} " in text
+    assert f"changes of category {summary.counters['category_changes']:,} " in text
+    for reason, count in summary.dead_letters.items():
+        words = ENGLISH.refusals[reason]
+        assert f"{words[0]} {count} {words[1]}" in text
+    assert '{"type": "track", "event": "Viewed", "timestamp": "2024-03-05T00:00:00Z"}' in text
+    figures = person.get("/system/figures").json()
+    assert figures["events"] == summary.counters["events"]
+    assert figures["clock"] == time_text(summary.clock_s)
+    assert "days ago" in figures["behind"].replace("\u00a0", " ")
+
+
+def test_every_reason_of_a_dead_letter_is_told_in_words() -> None:
+    for texts in (ENGLISH, FRENCH):
+        assert texts.refusals.keys() == {reason.value for reason in DeadReason}
+
+
+def test_errors_that_people_may_meet_are_told_in_words() -> None:
+    """What else the API may say is a bug of the console, and is told as one."""
+    known = {kind.slug for kind in Kind} | {"form"}
+    for texts in (ENGLISH, FRENCH):
+        assert texts.errors.keys() <= known
+        assert {"not-found", "forbidden", "unavailable", "internal", "gone", "overloaded"} <= texts.errors.keys()

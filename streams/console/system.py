@@ -1,0 +1,136 @@
+"""How the service does: what it has worked, how fast, its shards, and what it could not use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from starlette.responses import JSONResponse, Response
+
+from streams.adapters.redis_reader import RedisReader, ShardInfo
+from streams.api.app import Parts
+from streams.api.keys import Role
+from streams.api.views import time_text
+from streams.console.pages import TEXTS
+from streams.console.routing import PageRoute
+from streams.console.visit import Visit
+from streams.runtime.everybody import ShardState
+from streams.runtime.refusals import refused_records
+from streams.runtime.stored import StoredState, together
+
+_EXAMPLES: Final = 3
+_SHOWN: Final = 300
+"""So many characters of a refused record are shown."""
+_COUNTERS: Final = ("events", "duplicates", "late_events", "moved_back", "looks", "category_changes", "deleted_users")
+
+
+class ShardRow(NamedTuple):
+    """Where one shard stands."""
+
+    shard: int
+    users: int
+    commits: int
+    owner: int
+    """Grows whenever a worker takes the shard over."""
+    clock: str | None
+    events: int
+
+
+class Example(NamedTuple):
+    """One record that could not be used."""
+
+    place: str
+    record: str
+
+
+class RefusedRow(NamedTuple):
+    """One reason."""
+
+    words: tuple[str, str]
+    """What is wrong, and what to do."""
+    how_many: int
+    examples: list[Example]
+
+
+class SystemPages:
+    """The page, and its figures, which a script asks for again and again."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._stored = parts.services.stored
+        self._wall = parts.services.wall
+        self._clock = parts.services.clock
+
+    def routes(self) -> Iterator[PageRoute]:
+        """What there is to be opened."""
+        yield PageRoute("/system", "GET", Role.READ, self.show)
+        yield PageRoute("/system/figures", "GET", Role.READ, self.figures)
+
+    def show(self, visit: Visit) -> Response:
+        """The page. Raises `Problem` where nothing is stored yet, StoreError."""
+        with self._stored.reader() as reader:
+            shards = self._stored.shard_states(reader)
+            state = together([each for _, each in shards])
+            rows = _shards(reader.shard_infos(), shards)
+            refused = _refused(visit, reader, state)
+        return visit.render(
+            "system.html",
+            state=state,
+            clock=_time(state.clock_s),
+            behind=self._behind(visit, state),
+            rows=rows,
+            refused=refused,
+            counters=[(name, state.counters[_NAMES[name]]) for name in _COUNTERS if _NAMES[name] in state.counters],
+        )
+
+    def figures(self, visit: Visit) -> Response:
+        """What moves: events so far, at which moment, and how far the latest one is back. Raises as `show`."""
+        with self._stored.reader() as reader:
+            state = together(self._stored.states(reader))
+        return JSONResponse(
+            {
+                "events": state.counters["events"],
+                "at_s": self._clock(),
+                "behind": self._behind(visit, state),
+                "clock": _time(state.clock_s),
+            }
+        )
+
+    def _behind(self, visit: Visit, state: StoredState) -> str:
+        """How far the latest event is behind the wall clock, in words."""
+        t, f = TEXTS[visit.language], visit.format
+        if math.isnan(state.clock_s):
+            return f.number(None)
+        behind_s = self._wall() - state.clock_s
+        return t.up_to_date if behind_s < 60.0 else t.behind.format(period=f.duration(behind_s))
+
+
+_NAMES: Final = {name: "crossings" if name == "category_changes" else name for name in _COUNTERS}
+"""What the core calls the counters."""
+
+
+def _time(seconds: float) -> str | None:
+    return None if math.isnan(seconds) else time_text(seconds)
+
+
+def _shards(infos: list[ShardInfo], states: list[ShardState]) -> list[ShardRow]:
+    known = dict(states)
+    found = []
+    for info in infos:
+        state = known.get(info.shard)
+        clock = None if state is None else _time(state.clock_s)
+        events = 0 if state is None else state.counters["events"]
+        found.append(ShardRow(info.shard, info.users, info.number, info.epoch, clock, events))
+    return found
+
+
+def _refused(visit: Visit, reader: RedisReader, state: StoredState) -> list[RefusedRow]:
+    t = TEXTS[visit.language]
+    return [
+        RefusedRow(
+            words=t.refusals.get(each.reason, (each.reason, "")),
+            how_many=each.count,
+            examples=[Example(letter.place, letter.start(_SHOWN)) for letter in each.examples],
+        )
+        for each in refused_records(reader, state.totals, state.catalog, _EXAMPLES)
+    ]
