@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from streams.api.limits import InFlight, Receive, Scope, Send
+from streams.runtime.process_metrics import add_process
 
 _ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -46,15 +49,31 @@ class ApiMetrics:
             self.events.labels(result)
         in_hand = Gauge("tideline_api_in_flight_bytes", "Bytes of bodies that are in hand.", registry=self.registry)
         in_hand.set_function(lambda: in_flight.bytes)
+        add_process(self.registry)
 
     def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
         """One more figure, asked for when somebody looks."""
         Gauge(name, words, registry=self.registry).set_function(value)
 
+    def counter(self, name: str, words: str, value: Callable[[], float]) -> None:
+        """One more figure that only grows, asked for when somebody looks; `name` without `_total`."""
+        self.registry.register(_Counted(name, words, value))
+
     def note(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request."""
         self.requests.labels(route, method if method in _METHODS else "other", f"{status // 100}xx").inc()
         self.seconds.labels(route).observe(seconds)
+
+
+class _Counted(Collector):
+    """A counter that somebody else counts."""
+
+    def __init__(self, name: str, words: str, value: Callable[[], float]) -> None:
+        self._name, self._words, self._value = name, words, value
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus-client."""
+        yield CounterMetricFamily(self._name, self._words, value=self._value())
 
 
 class Observed:

@@ -50,10 +50,10 @@ def add_stream(app: FastAPI, services: Services, authenticator: Authenticator, m
     """Add the route of the stream."""
     streams = services.streams
     metrics.gauge("tideline_api_streams", "Streams of transitions that are open.", lambda: streams.count)
-    metrics.gauge(
+    metrics.counter(
         "tideline_api_streams_dropped", "Streams that were ended as nobody took them.", lambda: streams.dropped
     )
-    metrics.gauge(
+    metrics.counter(
         "tideline_api_streams_foreign",
         "Records that are no transitions, and were stepped over.",
         lambda: streams.foreign,

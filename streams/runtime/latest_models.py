@@ -51,7 +51,11 @@ class LatestModels:
 
     def versions(self) -> dict[str, int]:
         """Prediction -> version of its newest model."""
-        return {self._names[key]: one.version for key, one in self.latest.items()}
+        return {name: one.version for name, one in self.by_prediction().items()}
+
+    def by_prediction(self) -> dict[str, Snapshot]:
+        """Prediction -> its newest model."""
+        return {self._names[key]: one for key, one in self.latest.items()}
 
     def take(self, topic: str, records: Iterable[tuple[int, bytes | None, bytes | None]]) -> None:
         """The next records of the topic: (offset, key, value)."""

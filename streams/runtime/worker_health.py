@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
+from streams.runtime.process_metrics import add_process
 from streams.runtime.shard_run import ShardRun
 
 
@@ -62,6 +64,7 @@ def registry(scoring: Working, learning: Working, models: LatestModels) -> Colle
     """What `/metrics` shows."""
     found = CollectorRegistry()
     found.register(_WorkerCollector(scoring, learning, models))
+    add_process(found)
     return found
 
 
@@ -77,6 +80,27 @@ _COUNTERS = {
     "tideline_deletions_unreadable": ("Records of the log of deletions that were passed over.", "deletions_unreadable"),
     "tideline_store_set_backs": ("How often the store was found to have gone back in time.", "set_back"),
 }
+# name -> (help, key of `streams.core.shard.Shard.counters`)
+_COUNTED = {
+    "tideline_late_events": ("Events that were older than the latest one of their user.", "late_events"),
+    "tideline_moved_back_events": ("Events from the future, which were moved back to their log time.", "moved_back"),
+    "tideline_late_goals": ("Goal events after whose time a label was given without them.", "late_goals"),
+    "tideline_looks": ("Looks at silent users.", "looks"),
+    "tideline_category_changes": ("Users who changed from one category of a live prediction to another.", "crossings"),
+    "tideline_dropped_examples": ("Pending examples that were dropped for their bound.", "dropped_examples"),
+    "tideline_deletions_skipped": ("Deletions that are no later than one that was done.", "deletions_skipped"),
+}
+_HELD = {
+    "tideline_users": ("Users of a shard.", "users"),
+    "tideline_pending_examples": ("Examples that wait for their label.", "pending_examples"),
+}
+# name -> (help, attribute of `models.snapshot.PredictionSnapshot`)
+_OF_MODELS = {
+    "tideline_model_version": ("Of the newest model; grows with each.", "version"),
+    "tideline_model_examples": ("Examples that the newest model has learned.", "learned"),
+    "tideline_model_goals": ("Those of them whose goal happened.", "goals"),
+    "tideline_model_status": ("0 warming up, 1 going live, 2 live.", "status"),
+}
 
 
 class _WorkerCollector(Collector):
@@ -86,6 +110,7 @@ class _WorkerCollector(Collector):
         self._scoring = scoring
         self._learning = learning
         self._models = models
+        self._clock_s = time.time
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus-client."""
@@ -102,20 +127,8 @@ class _WorkerCollector(Collector):
             for reason, refused_records in sorted(run.counts.refused_by.copy().items()):  # its own thread may add to it
                 letters.add_metric([str(number), reason], refused_records)
         yield letters
-        lag = GaugeMetricFamily("tideline_lag_records", "Records that are still to be read.", labels=_BY_PARTITION)
-        users = GaugeMetricFamily("tideline_users", "Users of a shard.", labels=_BY_PARTITION)
-        skipped = CounterMetricFamily(
-            "tideline_deletions_skipped", "Deletions that are no later than one that was done.", labels=_BY_PARTITION
-        )
-        for number, partition in sorted(self._scoring.partitions.items()):
-            lag.add_metric([str(number)], partition.lag)
-            shard = partition.run
-            if isinstance(shard, ShardRun) and (counts := _counts(shard)) is not None:
-                users.add_metric([str(number)], counts[0])
-                skipped.add_metric([str(number)], counts[1])
-        yield lag
-        yield users
-        yield skipped
+        yield from self._places()
+        yield from self._shards()
         behind = GaugeMetricFamily(
             "tideline_learner_lag_chunks", "Chunks that are still to be learned.", labels=_BY_PARTITION
         )
@@ -129,17 +142,68 @@ class _WorkerCollector(Collector):
             if isinstance(learner, LearnerRun):
                 chunks.add_metric([str(number)], learner.refused_chunks)
         yield chunks
+        yield from self._learned()
+
+    def _places(self) -> Iterator[Metric]:
+        """How far the partitions are, that are worked now."""
+        lag = GaugeMetricFamily("tideline_lag_records", "Records that are still to be read.", labels=_BY_PARTITION)
+        age = GaugeMetricFamily(
+            "tideline_lag_seconds", "Age of the latest committed record, 0 where all are read.", labels=_BY_PARTITION
+        )
+        for number, partition in sorted(self._scoring.partitions.items()):
+            records = partition.lag
+            lag.add_metric([str(number)], records)
+            shard = partition.run
+            taken_s = shard.position.log_time_s if isinstance(shard, ShardRun) else 0.0
+            if not records:
+                age.add_metric([str(number)], 0.0)
+            elif taken_s:  # before the first commit nobody knows
+                age.add_metric([str(number)], max(0.0, self._clock_s() - taken_s))
+        yield lag
+        yield age
+
+    def _shards(self) -> Iterator[Metric]:
+        """What the shards that are loaded have counted since their store was made."""
+        loaded = {
+            str(number): counted
+            for number, partition in sorted(self._scoring.partitions.items())
+            if isinstance(partition.run, ShardRun) and (counted := _counters(partition.run)) is not None
+        }
+        events = CounterMetricFamily("tideline_events", "Events that were looked at.", labels=("partition", "result"))
+        for number, counted in loaded.items():
+            events.add_metric([number, "accepted"], counted["events"])
+            events.add_metric([number, "duplicate"], counted["duplicates"])
+        yield events
+        for name, (words, key) in _COUNTED.items():
+            counter = CounterMetricFamily(name, words, labels=_BY_PARTITION)
+            for number, counted in loaded.items():
+                counter.add_metric([number], counted[key])
+            yield counter
+        for name, (words, key) in _HELD.items():
+            gauge = GaugeMetricFamily(name, words, labels=_BY_PARTITION)
+            for number, counted in loaded.items():
+                gauge.add_metric([number], counted[key])
+            yield gauge
+
+    def _learned(self) -> Iterator[Metric]:
+        """The newest model of every prediction, as this process knows it."""
         refused = CounterMetricFamily("tideline_models_refused", "Models in the log that could not be used.")
         refused.add_metric([], self._models.refused)
         yield refused
+        newest = {name: one.predictions[0] for name, one in sorted(self._models.by_prediction().items())}
+        for name, (words, attribute) in _OF_MODELS.items():
+            gauge = GaugeMetricFamily(name, words, labels=("prediction",))
+            for prediction, model in newest.items():
+                gauge.add_metric([prediction], float(getattr(model, attribute)))
+            yield gauge
 
 
-def _counts(shard: ShardRun) -> tuple[int, int] | None:
-    """Users, and deletions that were skipped since the store was made.
+def _counters(shard: ShardRun) -> dict[str, int] | None:
+    """By the names of `Shard.counters`.
 
     None where nothing is loaded; its own thread may drop it at any time, also while it is looked at here.
     """
     try:
-        return shard.users, shard.deletions_skipped
+        return shard.shard.counters()
     except RuntimeError:
         return None

@@ -106,7 +106,7 @@ def test_a_client_that_reads_nothing_is_let_go_and_costs_little(tmp_path: Path) 
             for start in range(0, 20_000, 1_000):
                 put(folder, 0, *range(start, start + 1_000))
             assert memory_mb(api) < 400.0
-            await_until(lambda: metric(api, "tideline_api_streams_dropped") == 1.0, "it is dropped", seconds=60.0)
+            await_until(lambda: metric(api, "tideline_api_streams_dropped_total") == 1.0, "it is dropped", seconds=60.0)
             assert metric(api, "tideline_api_streams") == 0.0
             had = sum(1 for block in readable(stream) if block.get("event") == "transition")
             assert had < 20_000

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Gauge, Metric
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from config.settings import Settings
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.ports import TransitionLog
 from streams.runtime.deliveries.audience import Members, StoredMembers
+from streams.runtime.deliveries.endpoint_run import Counts
 from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
 from streams.runtime.deliveries.service import DeliveryService
 from streams.runtime.place import Place, join_place
+from streams.runtime.process_metrics import add_process
 from streams.runtime.web_views import serve_views
 
 _SILENT_S: Final = 15.0
@@ -77,15 +81,30 @@ async def _show(settings: Settings, service: DeliveryService) -> web.AppRunner:
 
 def _registry(service: DeliveryService) -> CollectorRegistry:
     registry = CollectorRegistry()
+    registry.register(_Attempts(service.counts))
+    add_process(registry)
 
     def show(name: str, words: str, value: Callable[[], float]) -> None:
         Gauge(f"tideline_webhooks_{name}", words, registry=registry).set_function(value)
 
-    show("delivered", "Deliveries that arrived since the start.", lambda: service.counts.delivered)
-    show("failed", "Attempts that failed since the start.", lambda: service.counts.failed)
-    show("dead", "Deliveries that were given up since the start.", lambda: service.counts.dead)
-    show("missed", "Transitions that the log did not keep long enough.", lambda: service.counts.missed)
     show("waiting", "Deliveries that wait.", service.waiting)
     show("open_circuits", "Webhooks to which nothing is sent at the moment.", service.open_circuits)
     show("owner", "1 if this process delivers, 0 if it stands by.", lambda: float(service.is_owner))
     return registry
+
+
+class _Attempts(Collector):
+    """What came of all attempts of this process."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus-client."""
+        for name, words, number in (
+            ("delivered", "Deliveries that arrived.", self._counts.delivered),
+            ("failed", "Attempts that failed.", self._counts.failed),
+            ("dead", "Deliveries that were given up.", self._counts.dead),
+            ("missed", "Transitions that the log did not keep long enough.", self._counts.missed),
+        ):
+            yield CounterMetricFamily(f"tideline_webhooks_{name}", words, value=number)
