@@ -124,6 +124,8 @@ class Step:
     """Users who are on the list elsewhere from now on,"""
     unlisted: list[str] = field(default_factory=list)
     """and who are not any more."""
+    crowded_out: list[str] | None = None
+    """Dead letters that make room for those of this step; found, and counted, when it is made first."""
 
 
 def dead_field(number: int, delivery_id: str) -> str:
@@ -323,14 +325,15 @@ class RedisDeliveries:
     def step(self, owner: str, endpoint_id: str, step: Step) -> None:
         """Store all of it, or nothing. Raises Fenced if `owner` does not own the deliveries any more."""
         keys = self._keys
-        dropped = self._dead_to_drop(endpoint_id, step)
-        step.progress.dead_dropped += len(dropped)
+        if step.crowded_out is None:
+            step.crowded_out = self._dead_to_drop(endpoint_id, step)
+            step.progress.dead_dropped += len(step.crowded_out)
         waiting, dead, recent = (keys.of(name, endpoint_id) for name in ("waiting", "dead", "recent"))
         body = [self._hset(keys.progress, endpoint_id, step.progress)]
         body += [command(b"HSET", waiting, name.encode(), data) for name, data in step.put.items()]
         body += [command(b"HDEL", waiting, name.encode()) for name in step.drop]
         body += [command(b"HSET", dead, name.encode(), data) for name, data in step.dead.items()]
-        body += [command(b"HDEL", dead, name.encode()) for name in dropped]
+        body += [command(b"HDEL", dead, name.encode()) for name in step.crowded_out]
         body += [command(b"HDEL", keys.of("redriven", endpoint_id), name.encode()) for name in step.redriven]
         listed = keys.of("listed", endpoint_id)
         body += [command(b"SADD", listed, user.encode()) for user in step.listed]

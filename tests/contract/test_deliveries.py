@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from config.errors import BrokerUnavailable, StoreError, StoreFull, StoreIncompatible
 from streams.adapters.memory_feed import MemoryTransitionLog
-from streams.adapters.redis_deliveries import Endpoint, Progress, RedisDeliveries, Secrets
+from streams.adapters.redis_deliveries import Endpoint, Progress, RedisDeliveries, Secrets, Step
+from streams.runtime.deliveries import endpoint_run
 from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
 from streams.runtime.deliveries.service import DeliveryService
@@ -321,6 +323,118 @@ def test_what_the_log_has_not_kept_is_counted(store: RedisDeliveries) -> None:
     run(doing)
 
 
+REFUSALS = [StoreFull("OOM"), StoreFull("MISCONF"), StoreIncompatible("CLUSTERDOWN"), StoreError("the server refuses")]
+
+
+class Refusing(RedisDeliveries):
+    """Refuses the next claim, or the next step of a kind, as a server that is full or half there."""
+
+    def __init__(self, world: RedisWorld) -> None:
+        super().__init__(world.url, prefix=world.prefix)
+        self.next_claim: StoreError | None = None
+        self.next_step: tuple[Callable[[Step], bool], StoreError] | None = None
+        self.refused = 0
+
+    def step(self, owner: str, endpoint_id: str, step: Step) -> None:
+        if self.next_step is not None and self.next_step[0](step):
+            error, self.next_step = self.next_step[1], None
+            self.refused += 1
+            raise error
+        super().step(owner, endpoint_id, step)
+
+    def claim(self, owner: str, lease_s: float) -> bool:
+        if self.next_claim is not None:
+            error, self.next_claim = self.next_claim, None
+            self.refused += 1
+            raise error
+        return super().claim(owner, lease_s)
+
+
+@pytest.fixture
+def refusing(redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[Refusing]:
+    monkeypatch.setattr(endpoint_run, "_AGAIN_S", 0.01)
+    found = Refusing(redis_world)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=str)
+@pytest.mark.parametrize("kind", ["put", "drop"])
+def test_a_store_that_refuses_a_step_loses_no_transition(refusing: Refusing, kind: str, error: StoreError) -> None:
+    async def doing() -> None:
+        log = MemoryTransitionLog()
+        async with Inbox() as inbox:
+            hook(refusing, inbox)
+            refusing.next_step = (lambda step: bool(getattr(step, kind))), error
+            async with delivering(refusing, log):
+                log.put(0, crossing(1))
+                await inbox.until(lambda: inbox.ids() == [1])
+                log.put(0, crossing(2))
+                await inbox.until(lambda: inbox.ids() == [1, 2])
+                await stored(lambda: refusing.progress("wh_1").delivered == 2)
+        assert refusing.refused == 1
+        assert (refusing.waiting("wh_1"), refusing.progress("wh_1").positions) == ([], [2])
+
+    run(doing)
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=str)
+def test_a_store_that_refuses_the_lease_is_waited_for(refusing: Refusing, error: StoreError) -> None:
+    async def doing() -> None:
+        log = MemoryTransitionLog()
+        async with Inbox() as inbox:
+            hook(refusing, inbox)
+            async with delivering(refusing, log):
+                log.put(0, crossing(1))
+                await inbox.until(lambda: inbox.ids() == [1])
+                await stored(lambda: refusing.progress("wh_1").delivered == 1)
+                refusing.next_claim = error
+                await stored(lambda: refusing.refused == 1)
+                log.put(0, crossing(2))
+                await inbox.until(lambda: inbox.ids() == [1, 2])
+
+    run(doing)
+
+
+def test_a_store_that_never_let_in_ends_the_service(refusing: Refusing) -> None:
+    async def doing() -> None:
+        refusing.next_claim = StoreIncompatible("the server refuses the password")
+        async with asyncio.timeout(PATIENCE_S):
+            sender = Sender(allow_private=True, timeout_s=5.0)
+            service = DeliveryService(refusing, MemoryTransitionLog(), sender, members=MemoryMembers())
+            with pytest.raises(StoreIncompatible):
+                await service.run()
+            await sender.close()
+
+    run(doing)
+
+
+def test_what_is_missed_is_counted_once_though_the_log_fails_then(refusing: Refusing) -> None:
+    async def doing() -> None:
+        log = MemoryTransitionLog()
+        for number in range(10):
+            log.put(0, crossing(number, f"user-{number}"))
+        log.forget(0, 4)
+
+        def fail_to_read(step: Step) -> bool:
+            log.failure = BrokerUnavailable("the log cannot be read now") if step.progress.missed else None
+            return False
+
+        async with Inbox() as inbox:
+            hook(refusing, inbox)
+            refusing.next_step = fail_to_read, StoreFull("never raised")
+            async with delivering(refusing, log) as service:
+                await stored(lambda: log.failure is not None)
+                await stored(lambda: log.open_feeds == 0)
+                refusing.next_step, log.failure = None, None
+                await inbox.until(lambda: len(inbox.taken) == 6)
+                assert service.counts.missed == 4
+                await stored(lambda: refusing.progress("wh_1").delivered == 6)
+            assert refusing.progress("wh_1").missed == 4
+
+    run(doing)
+
+
 def test_endpoints_come_and_go_while_it_runs(store: RedisDeliveries) -> None:
     async def doing() -> None:
         log = MemoryTransitionLog()
@@ -425,6 +539,20 @@ def test_a_comparison_puts_right_what_was_given_up(store: RedisDeliveries) -> No
                 await stored(lambda: store.listed_count("au_1") == 0 and store.progress("au_1").compared == 3)
                 assert store.progress("au_1").differing == 0
             assert inbox.users() == set()
+
+    run(doing)
+
+
+def test_a_store_that_refuses_a_step_leaves_no_comparison_out(refusing: Refusing) -> None:
+    async def doing() -> None:
+        shop = Shop(1)
+        async with List() as inbox:
+            audience(refusing, inbox, shop.log)
+            shop.members.users |= {"ann", "bob"}
+            refusing.next_step = (lambda step: step.progress.compared == 1), StoreFull("OOM")
+            async with delivering(refusing, shop.log, QUICK, shop.members):
+                await stored(lambda: is_settled(refusing, shop))
+            assert (inbox.users(), refusing.refused) == ({"ann", "bob"}, 1)
 
     run(doing)
 

@@ -120,6 +120,15 @@ def test_what_is_kept_is_bounded(owned: RedisDeliveries) -> None:
     assert owned.recent("wh_1")[0] == sent[-1]
 
 
+def test_a_step_that_is_repeated_counts_what_it_drops_once(owned: RedisDeliveries) -> None:
+    owned.step("me", "wh_1", Step(Progress(), dead={dead_field(number, "d"): b"x" for number in range(DEAD_KEPT)}))
+    step = Step(owned.progress("wh_1"), dead={dead_field(DEAD_KEPT, "d"): b"x"})
+    with pytest.raises(Fenced):
+        owned.step("another", "wh_1", step)
+    owned.step("me", "wh_1", step)
+    assert (owned.dead_count("wh_1"), owned.progress("wh_1").dead_dropped) == (DEAD_KEPT, 1)
+
+
 def test_archived_ones_are_forgotten_some_day(owned: RedisDeliveries, redis_world: RedisWorld) -> None:
     owned.step("me", "wh_1", Step(Progress(), put={"a": b"1"}, dead={dead_field(1, "b"): b"2"}))
     for number in range(ARCHIVED_KEPT + 1):

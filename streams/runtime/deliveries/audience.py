@@ -17,8 +17,9 @@ from hashlib import blake2b
 from typing import Any, Final, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
-from streams.adapters.redis_deliveries import Endpoint, Secrets, Step
+from streams.adapters.redis_deliveries import Endpoint, Progress, Secrets, Step
 from streams.adapters.redis_reader import RedisReader
 from streams.ports import Crossing
 from streams.runtime.deliveries.endpoint_run import EndpointRun, Tools, stored_deliveries
@@ -79,12 +80,14 @@ class AudienceRun(EndpointRun):
         await super().refresh()
         self._asked = await asyncio.to_thread(self._tools.store.asked, self.endpoint.id)
 
-    async def _deliveries(self, crossings: Sequence[Crossing], now_s: float) -> list[Delivery]:
+    async def _deliveries(self, crossings: Sequence[Crossing], progress: Progress, now_s: float) -> list[Delivery]:
         heads = [head for crossing in crossings if (head := head_of(crossing.data)) is not None]
         wanted = [(head.subject, head.data.in_segment) for head in heads if head.data.segment_id == self._segment]
-        return await self._differences(wanted, now_s)
+        return await self._differences(wanted, progress, now_s)
 
-    async def _differences(self, wanted: Sequence[tuple[str, bool]], now_s: float) -> list[Delivery]:
+    async def _differences(
+        self, wanted: Sequence[tuple[str, bool]], progress: Progress, now_s: float
+    ) -> list[Delivery]:
         """What has to be sent so that it will be as is wanted, in order."""
         known = {user: bool(delivery.lists) for user, delivery in self.pace.latest().items()}
         users = list(dict.fromkeys(user for user, _ in wanted if user not in known))
@@ -94,12 +97,12 @@ class AudienceRun(EndpointRun):
         for user, is_in in wanted:
             if known[user] != is_in:
                 known[user] = is_in
-                found.append(self._change(user, is_in, now_s))
+                found.append(self._change(user, is_in, progress, now_s))
         return found
 
-    def _change(self, user: str, is_in: bool, now_s: float) -> Delivery:
-        number = self._progress.number
-        self._progress.number += 1
+    def _change(self, user: str, is_in: bool, progress: Progress, now_s: float) -> Delivery:
+        number = progress.number
+        progress.number += 1
         id_ = blake2b(f"{self.endpoint.id}:{number}".encode(), digest_size=16).hexdigest()
         body = body_of(self.endpoint, id_, user, is_in=is_in, now_s=now_s)
         return Delivery(id_, user, body, number, now_s, lists=is_in)
@@ -117,7 +120,7 @@ class AudienceRun(EndpointRun):
         asked = self._asked
         if asked <= self._progress.compared:
             return
-        self._progress.differing = 0
+        differing = self._progress.differing  # these are put right; who is given up meanwhile may not be
         pages = self._members.pages(self._segment)
         while (page := await asyncio.to_thread(next, pages, None)) is not None:
             await self._want([(user, True) for user in page])
@@ -128,9 +131,9 @@ class AudienceRun(EndpointRun):
             await self._want([(user, False) for user, is_in in zip(listed, flags, strict=True) if not is_in])
             if not cursor:
                 break
-        self._progress.compared = asked
         async with self._storing:
-            await self._store(Step(self._progress))
+            left = self._progress.differing - differing
+            await self._store(Step(replace(self._progress, compared=asked, differing=left)))
         _LOG.info("audience %s: compared", self.endpoint.id)
 
     async def _want(self, wanted: Sequence[tuple[str, bool]]) -> None:
@@ -139,9 +142,10 @@ class AudienceRun(EndpointRun):
             await self._await_room()
             part, left = left[: self.pace.room], left[self.pace.room :]
             async with self._storing:
-                found = await self._differences(part, self._tools.wall())
+                progress = replace(self._progress)
+                found = await self._differences(part, progress, self._tools.wall())
                 if found:
-                    await self._store(Step(self._progress, put=stored_deliveries(found)))
+                    await self._store(Step(progress, put=stored_deliveries(found)))
                     self.pace.add(found)
             if found:
                 self._changed.set()

@@ -11,8 +11,9 @@ from random import Random
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from config.errors import BrokerError, Fenced, RecordsGone, StoreError, StoreUnavailable
+from config.errors import BrokerError, Fenced, RecordsGone, StoreError
 from streams.adapters.redis_deliveries import Endpoint, Progress, RedisDeliveries, Secrets, Sent, Step, dead_field
 from streams.ports import Crossing, Kept, TransitionLog
 from streams.runtime.deliveries.pace import Breaker, Delivery, Limits, Pace
@@ -78,6 +79,7 @@ class EndpointRun:
         self._tools = tools
         self._secrets: Secrets | None = None
         self._progress = Progress()
+        """As it is stored, and never further: a step has a copy of its own, and `_store` puts that here."""
         self._storing = asyncio.Lock()
         self._changed = asyncio.Event()
         """There is more to send, or room for more."""
@@ -110,18 +112,11 @@ class EndpointRun:
             chosen = list(again.items())[: self.pace.room]
             self.has_more_to_redrive = len(chosen) < len(again)
             if chosen:
-                found = [self._renewed(_DELIVERY.decode(data)) for _, data in chosen]
-                await self._store(
-                    Step(self._progress, put=stored_deliveries(found), redriven=[name for name, _ in chosen])
-                )
+                progress = replace(self._progress)
+                found = [_renewed(_DELIVERY.decode(data), progress) for _, data in chosen]
+                await self._store(Step(progress, put=stored_deliveries(found), redriven=[name for name, _ in chosen]))
                 self.pace.add(found)
                 self._changed.set()
-
-    def _renewed(self, delivery: Delivery) -> Delivery:
-        """A dead letter as it waits again: behind all others, with all its attempts."""
-        delivery.attempts, delivery.due_s, delivery.number = 0, 0.0, self._progress.number
-        self._progress.number += 1
-        return delivery
 
     async def _load(self) -> None:
         store, id_ = self._tools.store, self.endpoint.id
@@ -147,7 +142,7 @@ class EndpointRun:
         """Read on for as long as the log can be read."""
         feed = await self._tools.log.open()
         try:
-            positions = self._go_on(await feed.kept())
+            positions = await self._go_on(await feed.kept())
             feed.seek(positions)
             while True:
                 await self._before_reading()
@@ -155,7 +150,7 @@ class EndpointRun:
                 try:
                     found = await feed.read(min(READ_RECORDS, self.pace.room), _READ_S)
                 except RecordsGone:
-                    positions = self._go_on(await feed.kept())
+                    positions = await self._go_on(await feed.kept())
                     feed.seek(positions)
                     continue
                 for crossing in found:
@@ -164,18 +159,16 @@ class EndpointRun:
         finally:
             await feed.close()
 
-    def _go_on(self, kept: Sequence[Kept]) -> list[int]:
-        """Where to read on; what is not kept any more is counted."""
-        stored = self._progress.positions
-        if stored is None or len(stored) > len(kept) or any(p > k.end for p, k in zip(stored, kept, strict=False)):
-            return [part.begin for part in kept]  # the beginning, or a log that was made anew
-        stored = stored + [0] * (len(kept) - len(stored))  # partitions were added
-        missed = sum(max(0, part.begin - place) for place, part in zip(stored, kept, strict=True))
-        if missed:
-            _LOG.warning("webhook %s: %d transitions are not kept any more", self.endpoint.id, missed)
-            self._progress.missed += missed
-            self._tools.counts.missed += missed
-        return [max(place, part.begin) for place, part in zip(stored, kept, strict=True)]
+    async def _go_on(self, kept: Sequence[Kept]) -> list[int]:
+        """Where to read on; what is not kept any more is counted, once."""
+        async with self._storing:
+            positions, missed = _places(self._progress.positions, kept)
+            if missed:
+                _LOG.warning("webhook %s: %d transitions are not kept any more", self.endpoint.id, missed)
+                total = self._progress.missed + missed
+                await self._store(Step(replace(self._progress, positions=list(positions), missed=total)))
+                self._tools.counts.missed += missed
+        return positions
 
     async def _await_room(self) -> None:
         while not self.pace.room:
@@ -187,9 +180,9 @@ class EndpointRun:
         if positions == self._progress.positions:
             return
         async with self._storing:
-            found = await self._deliveries(crossings, self._tools.wall())
-            self._progress.positions = list(positions)
-            await self._store(Step(self._progress, put=stored_deliveries(found)))
+            progress = replace(self._progress, positions=list(positions))
+            found = await self._deliveries(crossings, progress, self._tools.wall())
+            await self._store(Step(progress, put=stored_deliveries(found)))
             self.pace.add(found)
         if found:
             self._changed.set()
@@ -197,8 +190,8 @@ class EndpointRun:
     async def _before_reading(self) -> None:
         """For what else is to be sent."""
 
-    async def _deliveries(self, crossings: Sequence[Crossing], now_s: float) -> list[Delivery]:
-        """What is to be sent of transitions."""
+    async def _deliveries(self, crossings: Sequence[Crossing], progress: Progress, now_s: float) -> list[Delivery]:
+        """What is to be sent of transitions; `progress` gives the numbers."""
         endpoint, found = self.endpoint, []
         wanted = WantedCrossings(
             segments=frozenset(endpoint.segments),
@@ -208,8 +201,8 @@ class EndpointRun:
         for crossing in crossings:
             head = head_of(crossing.data)
             if head is not None and wanted.fits(head) and head.id not in self.pace:
-                found.append(Delivery(head.id, head.subject, crossing.data, self._progress.number, now_s))
-                self._progress.number += 1
+                found.append(Delivery(head.id, head.subject, crossing.data, progress.number, now_s))
+                progress.number += 1
         return found
 
     # --- out ---------------------------------------------------------------------------------------------------------
@@ -244,18 +237,17 @@ class EndpointRun:
     async def _settle(self, done: Sequence[tuple[Delivery, Outcome]]) -> None:
         """Store what came of attempts."""
         async with self._storing:
-            step, now_s = Step(self._progress), self._tools.wall()
+            step, now_s = Step(replace(self._progress)), self._tools.wall()
             for delivery, outcome in done:
                 self._note(step, delivery, outcome, now_s)
-            breaker = self.pace.breaker
-            progress = self._progress
+            breaker, progress = self.pace.breaker, step.progress
             progress.failures_in_a_row, progress.openings = breaker.failures, breaker.openings
             progress.open_until_s, progress.last_s = breaker.open_until_s, now_s
             await self._store(step)
         self._changed.set()
 
     def _note(self, step: Step, delivery: Delivery, outcome: Outcome, now_s: float) -> None:
-        progress, counts = self._progress, self._tools.counts
+        progress, counts = step.progress, self._tools.counts
         progress.last_words = outcome.words
         if outcome.is_delivered:
             self.pace.arrived(delivery)
@@ -280,15 +272,38 @@ class EndpointRun:
         step.put[delivery.id] = msgspec.msgpack.encode(delivery)
 
     async def _store(self, step: Step) -> None:
-        """Once it is stored, however long that takes. Raises Fenced."""
+        """Once it is stored, however long that takes: what was sent, and what was read, is known nowhere else.
+
+        To be called while `_storing` is held. Raises Fenced.
+        """
         store = self._tools.store
         while True:
             try:
                 await asyncio.to_thread(store.step, self._tools.owner, self.endpoint.id, step)
-                return
-            except StoreUnavailable as error:
+            except Fenced:
+                raise
+            except StoreError as error:  # one that is full, or cannot write to its disk, takes the step later
                 _LOG.warning("webhook %s: %s", self.endpoint.id, error)
                 await asyncio.sleep(_AGAIN_S)
+            else:
+                self._progress = step.progress
+                return
+
+
+def _renewed(delivery: Delivery, progress: Progress) -> Delivery:
+    """A dead letter as it waits again: behind all others, with all its attempts."""
+    delivery.attempts, delivery.due_s, delivery.number = 0, 0.0, progress.number
+    progress.number += 1
+    return delivery
+
+
+def _places(stored: Sequence[int] | None, kept: Sequence[Kept]) -> tuple[list[int], int]:
+    """Where to read on in a log, and how many records that were to be read it has not kept."""
+    if stored is None or len(stored) > len(kept) or any(p > k.end for p, k in zip(stored, kept, strict=False)):
+        return [part.begin for part in kept], 0  # the beginning, or a log that was made anew
+    places = [*stored, *[0] * (len(kept) - len(stored))]  # partitions were added
+    missed = sum(max(0, part.begin - place) for place, part in zip(places, kept, strict=True))
+    return [max(place, part.begin) for place, part in zip(places, kept, strict=True)], missed
 
 
 def stored_deliveries(deliveries: Sequence[Delivery]) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from config.errors import Fenced, NotStored, StoreUnavailable
+from config.errors import Fenced, NotStored, StoreError, StoreFull, StoreUnavailable
 from streams.adapters.redis_deliveries import Endpoint, RedisDeliveries
 from streams.ports import TransitionLog
 from streams.runtime.deliveries.audience import AudienceRun, Members
@@ -75,13 +75,16 @@ class DeliveryService:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Own the deliveries whenever nobody else does."""
+        """Own the deliveries whenever nobody else does. Raises StoreError for a store that has never let this in."""
         while not self._stopping.is_set():
             try:
                 await self._own()
             except Fenced as error:
                 _LOG.warning("%s", error)
-            except StoreUnavailable as error:
+            except StoreError as error:
+                # Once it has answered, an operator is at work there; what is stored is gone on from afterwards.
+                if self.answered_s is None and not isinstance(error, StoreUnavailable | StoreFull):
+                    raise
                 _LOG.warning("%s", error)
                 await self._pause(1.0)
             finally:
