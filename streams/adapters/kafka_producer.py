@@ -67,5 +67,9 @@ async def discard_producer(producer: Any) -> None:
 def _fail_all(accumulator: Any) -> None:
     """Nobody sends the batches any more."""
     accumulator.fail_all(KafkaError("the producer was given up after another record had failed in it"))
-    for batch in [batch for batches in accumulator._batches.values() for batch in batches]:  # noqa: SLF001
-        batch._drain_waiter.exception()  # noqa: SLF001  looked at: most have nobody who waits for room behind them
+    queued = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    # Looked at here: few have somebody who waits for room behind them, and who has given up waits for nothing.
+    for batch in queued:
+        batch._drain_waiter.exception()  # noqa: SLF001
+    for batch in [*queued, *accumulator._pending_batches]:  # noqa: SLF001
+        batch.future.exception()

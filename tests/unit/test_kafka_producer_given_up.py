@@ -81,6 +81,22 @@ def test_the_other_sender_of_a_producer_that_is_given_up_hears_at_once() -> None
     assert told == []
 
 
+def test_what_nobody_waits_for_any_more_fails_without_a_word() -> None:
+    told: list[str] = []
+
+    async def publish() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["message"])))
+        producer = Held()
+        given_up = await producer.send_batch(producer.create_batch(), "tideline.examples", partition=0)
+        given_up.cancel()
+        await discard_producer(producer)
+        del given_up
+        gc.collect()
+
+    asyncio.run(publish())
+    assert told == []
+
+
 def test_nothing_is_taken_by_a_producer_that_was_given_up() -> None:
     async def publish() -> None:
         producer = Held()
