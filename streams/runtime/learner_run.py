@@ -235,7 +235,7 @@ class LearnerRun:
 
     def _learn(self, records: Sequence[Record], catalog: Catalog) -> None:
         batch = self._new_batch()
-        batch.position = Position(records[-1].offset + 1, records[-1].log_time_s).to_bytes()
+        batch.position = Position.behind(records[-1], records[-1].log_time_s).to_bytes()
         refused: list[tuple[int, Exception]] = []
         self._may_look = True
         if catalog is not self.catalog:

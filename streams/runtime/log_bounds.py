@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from typing import Final
+from zlib import crc32
 
 from config.errors import BrokerError
+from streams.runtime.records import Position, Record
 
 _LOG: Final = logging.getLogger(__name__)
 _ANEW: Final = "Begin anew with what is there by another TIDELINE_KEY_PREFIX."
@@ -43,3 +45,27 @@ def where_to_begin(place: str, offset: int, bounds: Bounds, *, accepts_gaps: boo
     if offset:
         _LOG.warning("%s begins at %d: what lies between is left out", where, bounds.begin)
     return bounds.begin
+
+
+def can_be_known(position: Position, bounds: Bounds) -> bool:
+    """Whether the last record that was worked is still to be found, so that `check_last` can be asked.
+
+    Not by a store of before it was kept, and not once retention has taken the record: then only the bounds tell.
+    """
+    return position.last_offset >= bounds.begin
+
+
+def check_last(place: str, position: Position, found: Record | None) -> None:
+    """`found` stands now where the last record was worked; None where nothing does.
+
+    Raises BrokerError when it is another one: the log was cut off before it, and has grown again since, or was made
+    anew. Those between where it was cut off and where the store stands would never be worked.
+    """
+    is_same = found is not None and found.offset == position.last_offset and crc32(found.value) == position.last_crc
+    if is_same:
+        return
+    raise BrokerError(
+        f"{place}: the record at offset {position.last_offset} is not the one that was worked there. The topic was "
+        "made anew, or has lost records and taken others in their place: some of those would never be worked. "
+        f"Bring the records back. {_ANEW}"
+    )

@@ -339,7 +339,7 @@ class ShardRun:
         if now_s is not None and not math.isnan(until_s := self._time_now(position, now_s)):
             # All of `records` is taken, so a commit in the middle of this stands behind them.
             self._take([], until_s, lambda: self._commit_within(position, now_s - until_s))
-            position = Position(position.offset, now_s)
+            position = position.at_time(now_s)
         self._reached = position
         if records or self._has_effects():
             self._commit(position)
@@ -353,7 +353,7 @@ class ShardRun:
         reached_s = self.shard.reached_s
         if self.shard.run(reached_s) is not Stop.DONE:
             raise RuntimeError(f"shard {self.number}: there is an hour to work before one that is worked")
-        self._commit(Position(position.offset, reached_s + behind_s))
+        self._commit(position.at_time(reached_s + behind_s))
 
     def _go_on_under(self, catalog: Catalog) -> None:
         """All of the state goes over to another catalog, in one commit; what is new in it begins empty.
@@ -495,8 +495,11 @@ class ShardRun:
     def _within(self, records: Sequence[Record], before_s: float) -> Position:
         """The position behind what has been taken of the batch; `before_s`: the clock at its start."""
         taken = self.shard.next_item
-        offset = records[taken].offset if taken < len(records) else records[-1].offset + 1
-        return Position(offset, self._wall_clock(before_s))
+        wall_s = self._wall_clock(before_s)
+        if taken == 0:
+            reached = self._reached
+            return Position(records[0].offset, wall_s, reached.last_offset, reached.last_crc)
+        return Position.behind(records[taken - 1], wall_s, records[taken].offset if taken < len(records) else None)
 
     def _wall_clock(self, before_s: float) -> float:
         """The wall clock of which the shard's clock is the image, 0 before the first event.

@@ -38,8 +38,8 @@ PATIENCE_S = 30.0
 class NotedRun:
     """Writes down its steps: (values, until when time passed)."""
 
-    def __init__(self, start: int) -> None:
-        self.position = Position(start)
+    def __init__(self, start: Position) -> None:
+        self.position = start
         self.set_backs = 0
         self.steps: list[tuple[list[bytes], float | None]] = []
         self.witnesses: list[Witness | None] = []
@@ -78,12 +78,12 @@ class Noted(PartitionedService):
         self,
         settings: Settings,
         *,
-        start: int = 0,
+        start: int | Position = 0,
         mistake: Exception | None = None,
         kind: TopicKind = "events",
     ) -> None:
         super().__init__(settings, kind, settings.kafka_group, wanted=4, batch=100)
-        self.begin = start
+        self.begin = start if isinstance(start, Position) else Position(start)
         self.mistake = mistake
         self.during_step: Callable[[], None] | None = None
         self.during_assign: Callable[[], None] | None = None
@@ -110,7 +110,7 @@ class Noted(PartitionedService):
             self.during_step()
         run.steps.append(([record.value for record in records], now_s))
         if records:
-            run.position = Position(records[-1].offset + 1, records[-1].log_time_s)
+            run.position = Position.behind(records[-1], records[-1].log_time_s)
 
     def run_of(self, number: int) -> NotedRun:
         run = self.known_runs()[number]
@@ -405,6 +405,60 @@ def test_a_checkpoint_behind_the_end_is_refused(settings: Settings, monkeypatch:
     assert isinstance(error, BrokerError)
     assert "stands at offset 1000, and the topic ends at 2" in str(error)
     assert noted.run_of(0).steps == []
+
+
+@pytest.mark.parametrize(("value", "is_known"), [(b"2", True), (b"another", False)])
+def test_a_topic_that_was_made_anew_and_has_grown_past_the_checkpoint_is_refused(
+    settings: Settings, value: bytes, is_known: bool
+) -> None:
+    send(settings, [b"%d" % n for n in range(6)])
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: bool(noted.failures or (noted.known_runs() and noted.run_of(0).values)), "goes on or not")
+
+    noted = running(work, lambda: Noted(settings, start=Position.behind(Record(2, 0.0, value), 0.0)))
+    if is_known:
+        assert (noted.failures, noted.run_of(0).values[:3]) == ([], [b"3", b"4", b"5"])
+        return
+    (error,) = noted.failures
+    assert isinstance(error, BrokerError)
+    assert "record at offset 2 is not the one that was worked there" in str(error)
+    assert noted.run_of(0).values == []
+
+
+@pytest.mark.parametrize("begins", [2, 3])
+def test_a_checkpoint_whose_last_record_is_gone_by_retention_is_gone_on_from(
+    kafka_world: KafkaWorld, settings: Settings, begins: int
+) -> None:
+    send(settings, [b"%d" % n for n in range(6)])
+    delete_before(kafka_world, settings, begins)
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: bool(noted.failures or (noted.known_runs() and noted.run_of(0).values)), "goes on or not")
+
+    noted = running(work, lambda: Noted(settings, start=Position.behind(Record(2, 0.0, b"2"), 0.0)))
+    assert (noted.failures, noted.run_of(0).values[:3]) == ([], [b"3", b"4", b"5"])
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_a_checkpoint_before_the_marker_of_a_transaction_is_gone_on_from(settings: Settings, is_marked: bool) -> None:
+    """Where a marker stands now in place of the last record, that one was lost."""
+
+    async def send_in_transaction() -> None:
+        arguments = {**aiokafka_arguments(settings), "transactional_id": "t"}
+        async with AIOKafkaProducer(**arguments) as producer, producer.transaction():
+            await producer.send_and_wait(settings.topic("events"), b"0", partition=0)
+
+    asyncio.run(send_in_transaction())  # the marker stands at 1
+    send(settings, [b"2"])
+    last = Record(0, 0.0, b"0") if is_marked else Record(1, 0.0, b"1")
+
+    async def work(noted: Noted) -> None:
+        await until(lambda: bool(noted.failures or (noted.known_runs() and noted.run_of(0).values)), "goes on or not")
+
+    noted = running(work, lambda: Noted(settings, start=Position.behind(last, 0.0)))
+    assert [isinstance(error, BrokerError) for error in noted.failures] == ([] if is_marked else [True])
+    assert noted.run_of(0).values == ([b"2"] if is_marked else [])
 
 
 @pytest.mark.parametrize("accepts", [False, True])

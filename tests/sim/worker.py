@@ -9,6 +9,8 @@ from models.snapshot import Snapshot
 from streams.commit import Patience
 from streams.ports import Identity
 from streams.runtime.learner_run import LearnerRun
+from streams.runtime.log_bounds import Bounds, can_be_known, check_last, where_to_begin
+from streams.runtime.records import Position
 from streams.runtime.shard_run import Ports, ShardRun
 from tests.sim.auditor import EVENTS, EXAMPLES, Place
 from tests.sim.ports import Crash, SimBroker
@@ -101,9 +103,18 @@ class Worker:
         world = self.world
         if place not in self.at:
             position = run.assign(world.witness(place)) if isinstance(run, ShardRun) else run.assign()
+            self._look_at_the_log(place, position)
             self.at[place] = world.planted.offset_after_assign(world, place, position.offset)
             return
         self._batch(place, run)
+
+    def _look_at_the_log(self, place: Place, position: Position) -> None:
+        """As the services do with the log in which they are to go on. Raises BrokerError."""
+        log = self.world.records[place[0]][place[1]]
+        name, bounds = f"{place[0]} {place[1]}", Bounds(0, len(log))
+        where_to_begin(name, position.offset, bounds, accepts_gaps=False)
+        if can_be_known(position, bounds):
+            check_last(name, position, log[position.last_offset])
 
     def _batch(self, place: Place, run: ShardRun | LearnerRun) -> None:
         world, start = self.world, self.at[place]

@@ -161,6 +161,23 @@ def test_a_run_hears_what_was_told_last(works: Works, folder: Path) -> None:
     assert (first.witnesses, second.witnesses) == ([None], [Witness("g", 9)])
 
 
+@pytest.mark.parametrize(("value", "is_known"), [(b"1", True), (b"2", False)])
+def test_a_log_that_was_made_anew_and_has_grown_is_not_read_on(
+    works: Works, folder: Path, value: bytes, is_known: bool
+) -> None:
+    append(folder, 0, 5)
+    run = FakeRun()
+    run.position = Position.behind(Record(1, 5.0, value), 5.0)
+    _, ended = works.start(run)
+    if is_known:
+        run.wait_for(3)
+        assert run.taken == [b"2", b"3", b"4"]
+        return
+    with pytest.raises(BrokerError, match="the record at offset 1 is not the one that was worked there"):
+        ended.result(PATIENCE_S)
+    assert run.taken == []
+
+
 def test_time_passes_while_nothing_comes(works: Works, folder: Path) -> None:
     append(folder, 0, 1)
     run = FakeRun()

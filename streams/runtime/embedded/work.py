@@ -20,7 +20,7 @@ from typing import Final
 from config.errors import Fenced, Stopped
 from streams.adapters.log_folder import read_told, write_told, write_worked
 from streams.adapters.log_reader import PartitionReader
-from streams.runtime.log_bounds import Bounds, where_to_begin
+from streams.runtime.log_bounds import Bounds, can_be_known, check_last, where_to_begin
 from streams.runtime.records import Record, Run
 from streams.runtime.steady_clock import SteadyClock
 from streams.runtime.witness import Witness
@@ -135,7 +135,11 @@ class PartitionWork:
                 position.offset,
             )
         bounds = Bounds(self._reader.begin, self._reader.end)
-        self._read_to = where_to_begin(self._place, position.offset, bounds, accepts_gaps=self._accepts_gaps)
+        begin = where_to_begin(self._place, position.offset, bounds, accepts_gaps=self._accepts_gaps)
+        if can_be_known(position, bounds):
+            (found,) = self._reader.read(position.last_offset, 1)
+            check_last(self._place, position, Record(found.offset, found.log_time_s, found.value))
+        self._read_to = begin
         self._tell()
         self.is_ready = True
         self._on_ready()

@@ -310,7 +310,8 @@ class EmbeddedWorker:
         if works is None:
             return None
         run = works.known_runs().get(number)
-        return 0 if run is None else run.position.offset
+        # The last one that was worked stays, too: by it the log is known again.
+        return 0 if run is None else max(0, run.position.offset - 1)
 
 
 def _deletions_of(folder: LogFolder, mark: str, shard: int) -> KnownDeletions:

@@ -27,10 +27,10 @@ from streams.adapters.kafka_arguments import aiokafka_arguments
 from streams.adapters.kafka_topics import partition_problems
 from streams.ports import Store
 from streams.runtime.kafka.group_memory import GroupMemory, RememberingConsumer
-from streams.runtime.kafka.log_bounds import ask_bounds
+from streams.runtime.kafka.log_bounds import ask_bounds, find_record
 from streams.runtime.kafka.reporting import ReportingService
-from streams.runtime.log_bounds import Bounds, where_to_begin
-from streams.runtime.records import Record, Run
+from streams.runtime.log_bounds import Bounds, can_be_known, check_last, where_to_begin
+from streams.runtime.records import Position, Record, Run
 from streams.runtime.steady_clock import SteadyClock
 from streams.runtime.witness import Witness
 
@@ -334,12 +334,25 @@ class PartitionedService(ReportingService):
         """Read on where the run stands. Raises BrokerError where that cannot be."""
         place, offset = self._place(partition.number), run.position.offset
         bounds = await self._bounds(partition, offset)
-        begin = where_to_begin(f"{place.topic} {place.partition}", offset, bounds, accepts_gaps=self.accepts_gaps)
+        name = f"{place.topic} {place.partition}"
+        begin = where_to_begin(name, offset, bounds, accepts_gaps=self.accepts_gaps)
+        await self._check_last(partition, run.position, bounds)
         partition.answer, partition.read_to, partition.end = None, begin, bounds.end
         self._answered_s = time.monotonic()
         if place in self.consumer.assignment():
             self.consumer.seek(place, begin)
             self.consumer.resume(place)
+
+    async def _check_last(self, partition: Partition, position: Position, bounds: Bounds) -> None:
+        """Raises BrokerError where another record stands now than the last one that was worked."""
+        place = self._place(partition.number)
+        if not can_be_known(position, bounds) or place not in self.consumer.assignment():
+            return
+        found = await self._ask(partition, find_record(self.consumer, place, position.last_offset))
+        if found is None:  # has retention taken it, just now?
+            bounds = await self._ask(partition, ask_bounds(self.consumer, place))
+        if can_be_known(position, bounds):
+            check_last(f"{place.topic} {place.partition}", position, found)
 
     async def _bounds(self, partition: Partition, offset: int) -> Bounds:
         place, deadline_s = self._place(partition.number), time.monotonic() + SETTLE_S
