@@ -7,10 +7,10 @@ contract suite of the stores (`tests/contract`) and the killed replays of `tests
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from config.errors import BrokerUnavailable, Fenced, StoreUnavailable
+from config.errors import BrokerUnavailable, Fenced, Stopped, StoreUnavailable
 from streams.ports import (
     Carrier,
     Claim,
@@ -45,6 +45,23 @@ class Patience:
         """Sleep before attempt number `attempt` (1 is the first repetition)."""
         pause_s = self.first_pause_s * self.growth ** (attempt - 1)
         self.sleep(min(pause_s, self.longest_pause_s))
+
+
+def until_let_go(patience: Patience, is_let_go: Callable[[], bool]) -> Patience:
+    """The same, for as long as what is waited for is still ours; then its pauses raise Stopped."""
+
+    def sleep(seconds: float) -> None:
+        stop_if_let_go(is_let_go)
+        patience.sleep(seconds)
+        stop_if_let_go(is_let_go)
+
+    return replace(patience, sleep=sleep)
+
+
+def stop_if_let_go(is_let_go: Callable[[], bool]) -> None:
+    """Raises Stopped when it is."""
+    if is_let_go():
+        raise Stopped("it was taken away before it was loaded")
 
 
 def patiently(patience: Patience, call: Callable[[], T]) -> T:

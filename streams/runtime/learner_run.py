@@ -21,7 +21,7 @@ from models.chunk_message import ChunkMessage
 from models.jit import I64
 from models.learner import Learner, prediction_specs
 from models.snapshot import BINS, ModelCodec, Snapshot, Status
-from streams.commit import commit_batch, patiently, publish_outbox
+from streams.commit import commit_batch, patiently, publish_outbox, until_let_go
 from streams.core.questions import kept_predictions, questions_of
 from streams.ports import MAX_MESSAGE_BYTES, Claim, CommitBatch, Loaded, Message
 from streams.runtime.about import CATALOG_BLOB, about_blobs
@@ -124,11 +124,12 @@ class LearnerRun:
 
     def _assign(self) -> Position:
         ports = self._ports
-        claim, loaded = patiently(ports.patience, self._load_once)
+        patience = until_let_go(ports.patience, ports.is_let_go)
+        claim, loaded = patiently(patience, self._load_once)
         if self._known_number is not None and claim.number < self._known_number:
             self.set_backs += 1
         self._claim, self._known_number = claim, claim.number
-        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
+        self._trim = publish_outbox(ports.sink, claim, loaded, patience, courier=ports.courier)
         self.position = Position.from_bytes(claim.position)
         return self.position
 

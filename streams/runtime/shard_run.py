@@ -13,16 +13,16 @@ from __future__ import annotations
 import logging
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from config.catalog import Catalog
 from config.errors import Fenced
 from models.chunk_message import ChunkMessage
 from models.snapshot import ModelCodec, Snapshot, Status
-from streams.commit import Patience, commit_batch, patiently, publish_outbox
+from streams.commit import Patience, commit_batch, patiently, publish_outbox, stop_if_let_go, until_let_go
 from streams.core.decode import SegmentDecoder
 from streams.core.definitions import segment_ids_of
 from streams.core.events import BadEvent, Event, bad_event
@@ -75,6 +75,8 @@ class Ports:
     StoreIncompatible for a log that was written under another secret."""
     name: Callable[[Catalog], None] = lambda _: None
     """Tells readers of the store which predictions and segments there are. Raises StoreError."""
+    is_let_go: Callable[[], bool] = lambda: False
+    """Whether the partition was taken away, so that nobody waits for it to be loaded any more."""
     turn: Turn = field(default_factory=Turn)
     """To compute; the same one for all whose threads would disturb each other."""
 
@@ -200,8 +202,8 @@ class ShardRun:
         is not known; where the store stands before it, it has gone back in time, and ids get a new generation.
 
         Raises Fenced (another worker took it at once; assign again if it is still ours), StoreUnavailable,
-        StoreIncompatible, and what `tell` and `publish_outbox` raise. The memory is dropped then: what the outbox
-        holds must be out before the next commit.
+        StoreIncompatible, Stopped (it was let go before it was loaded), and what `tell` and `publish_outbox` raise.
+        The memory is dropped then: what the outbox holds must be out before the next commit.
         """
         try:
             return self._assign(witness)
@@ -211,13 +213,14 @@ class ShardRun:
 
     def _assign(self, witness: Witness | None) -> Position:
         ports = self._ports
-        claim, loaded = patiently(ports.patience, lambda: self._load_once(witness))
+        patience = until_let_go(ports.patience, ports.is_let_go)
+        claim, loaded = patiently(patience, lambda: self._load_once(witness))
         # Before anything is published: a store that is set back while that fails has to be found out next time.
         self._claim = claim
         self._committed = self._known[claim.generation] = claim.number
         self.position = Position.from_bytes(claim.position)
-        self._tell(claim, claim.number)
-        self._trim = publish_outbox(ports.sink, claim, loaded, ports.patience, courier=ports.courier)
+        self._tell(claim, claim.number, patience)
+        self._trim = publish_outbox(ports.sink, claim, loaded, patience, courier=ports.courier)
         return self.position
 
     def _load_once(self, witness: Witness | None) -> tuple[Claim, Loaded]:
@@ -241,12 +244,20 @@ class ShardRun:
                     shard.ledger.merge(name, data)
                 shard.ledger.trim()  # before anything is taken: the log may have more than there is room for
             if loaded.blobs:
-                saver.load(loaded.blobs, loaded.rows, loaded.appended, loaded.remembered, loaded.deleted)
+                saver.load(
+                    loaded.blobs, self._while_ours(loaded.rows), loaded.appended, loaded.remembered, loaded.deleted
+                )
             self.since = Since.of(loaded.blobs)
             self._use(shard, saver)
             self._reached = Position.from_bytes(claim.position)
             self.counts.loads += 1
         return claim, loaded
+
+    def _while_ours(self, chunks: Iterator[list[Any]]) -> Iterator[list[Any]]:
+        """Loading may take longer than the group waits for us."""
+        for chunk in chunks:
+            stop_if_let_go(self._ports.is_let_go)
+            yield chunk
 
     def _use(self, shard: Shard, saver: Saver) -> None:
         """From now on this is the memory."""
@@ -596,9 +607,9 @@ class ShardRun:
         if batch.outbox or batch.messages:
             self._tell(self._claim, batch.number)
 
-    def _tell(self, claim: Claim, number: int) -> None:
+    def _tell(self, claim: Claim, number: int, patience: Patience | None = None) -> None:
         witness = Witness(claim.generation, number)
-        patiently(self._ports.patience, lambda: self._ports.tell(witness))
+        patiently(patience or self._ports.patience, lambda: self._ports.tell(witness))
 
     def _note(self, batch: CommitBatch, position: Position) -> None:
         self._committed = batch.number

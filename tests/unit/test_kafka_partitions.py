@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, cast
@@ -13,6 +14,7 @@ from aiokafka.errors import CommitFailedError, KafkaConnectionError, KafkaTimeou
 
 from config.errors import BrokerError, BrokerUnavailable, Fenced, StoreUnavailable, TopicsDiffer
 from config.settings import TopicKind, load_settings
+from streams.commit import Patience, patiently, until_let_go
 from streams.runtime.kafka import group_memory
 from streams.runtime.kafka.group_memory import RememberingConsumer
 from streams.runtime.kafka.partitions import PartitionedService
@@ -118,6 +120,39 @@ def test_partitions_are_let_go_while_the_client_answers_nobody() -> None:
         await consumer.asked.wait()
         await service.let_go([0, 1])
         assert not service.partitions
+        assert not service.failed.done()
+
+    run(test)
+
+
+class LoadingRun(FakeRun):
+    """Loads for as long as it is not let go."""
+
+    def __init__(self, is_let_go: Callable[[], bool]) -> None:
+        super().__init__()
+        self.begun, self.is_let_go = threading.Event(), is_let_go
+
+    def assign(self, witness: Witness | None = None) -> Position:  # noqa: ARG002
+        self.begun.set()
+        patience = until_let_go(Patience(time.sleep, attempts=10_000, longest_pause_s=0.01), self.is_let_go)
+        patiently(patience, self._load)
+        raise AssertionError("it is never loaded")
+
+    def _load(self) -> None:
+        raise StoreUnavailable("hangs")
+
+
+def test_a_partition_that_is_still_loading_is_let_go_and_comes_back() -> None:
+    async def test() -> None:
+        services: list[FakeService] = []
+        loading = LoadingRun(lambda: services[0].is_let_go(0))
+        services.append(service := FakeService(FakeConsumer(), lambda: loading))
+        for _ in range(2):
+            await service.take_over([0])
+            assert not service.is_let_go(0)
+            assert await asyncio.to_thread(loading.begun.wait, WITHIN_S)
+            loading.begun.clear()
+            await service.let_go([0])
         assert not service.failed.done()
 
     run(test)

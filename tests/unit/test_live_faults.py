@@ -5,18 +5,20 @@ noticed of a store that went back in time.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
+from typing import Any
 
 import pytest
 
-from config.errors import BrokerUnavailable
+from config.errors import BrokerUnavailable, Stopped, StoreUnavailable
 from config.loader import loads
 from streams.adapters.memory_sinks import ListCourier, ListSink
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.commit import Patience
-from streams.ports import Identity, Message, OutboxEntry
+from streams.ports import Claim, Identity, Loaded, Message, OutboxEntry
 from streams.runtime import shard_run
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.records import Record
@@ -78,6 +80,55 @@ def record(offset: int, event_s: float, log_s: float, user: str = "ann", event: 
         "messageId": str(offset),
     }
     return Record(offset, log_s, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("chunks_read", [0, 2])
+def test_a_shard_that_is_let_go_while_it_loads_is_not_loaded_to_the_end(chunks_read: int) -> None:
+    server, read = MemoryServer(), list[int]()
+
+    class Long(MemoryStore):
+        def load(self, claim: Claim) -> Loaded:
+            loaded = super().load(claim)
+            loaded.rows = self._many(loaded.rows)
+            return loaded
+
+        def _many(self, rows: Iterator[list[Any]]) -> Iterator[list[Any]]:
+            for n, chunk in enumerate([*rows, *([] for _ in range(100))]):
+                read.append(n)
+                yield chunk
+
+    first = run_on(server, Away())
+    first.assign()
+    first.step([record(0, T0, T0)], {}, None)
+    store = Long(server)
+    store.prepare(1, Identity(catalog="c"))
+    ports = replace(ports_on(server, Away()), store=store, is_let_go=lambda: len(read) > chunks_read)
+    run = ShardRun(CATALOG, ports, shard=0, shards=1, source="events-0")
+    with pytest.raises(Stopped):
+        run.assign()
+    assert not run.is_loaded
+    assert len(read) == chunks_read + 1
+
+
+def test_nobody_waits_for_a_store_that_is_away_once_a_shard_is_let_go() -> None:
+    slept: list[float] = []
+
+    class Down(MemoryStore):
+        def load(self, claim: Claim) -> Loaded:
+            raise StoreUnavailable(f"away: {claim.shard}")
+
+    patience = Patience(slept.append, attempts=30)
+    store = Down(MemoryServer())
+    store.prepare(1, Identity(catalog="c"))
+    ports = replace(
+        ports_on(MemoryServer(), Away()),
+        store=store,
+        patience=patience,
+        is_let_go=lambda: len(slept) == 3,
+    )
+    with pytest.raises(Stopped):
+        ShardRun(CATALOG, ports, shard=0, shards=1, source="events-0").assign()
+    assert len(slept) == 3
 
 
 def test_an_idle_shard_s_clock_keeps_pace_with_the_wall_clock() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from config.settings import Settings
@@ -48,7 +50,7 @@ class LearningService(PartitionedService):
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
-        ports = self._make_ports()
+        ports = replace(self._make_ports(), is_let_go=partial(self.is_let_go, number))
         self.stores[number] = ports.store
         return LearnerRun(
             self._live,

@@ -40,6 +40,8 @@ _LOG: Final = logging.getLogger(__name__)
 
 FETCH_MS: Final = 200
 SESSION_MS: Final = 10_000
+REBALANCE_MS: Final = 10_000
+"""A member that has not let go of its partitions by then is left out: the others would stand still with it."""
 HEARTBEAT_MS: Final = 500
 """Members learn of a rebalance with a heartbeat, and it ends when the last one has learned: this bounds the pause."""
 NEVER_MS: Final = 2**31 - 1
@@ -139,6 +141,8 @@ class PartitionedService(ReportingService):
         self._wanted = wanted
         self._batch = batch
         self._known: dict[int, Run] = {}
+        self._let_go_of: set[int] = set()
+        """Partitions that were revoked and not given back, for threads that still load them."""
         self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix=group)
         self._consumer: RememberingConsumer | None = None
         self._memory: GroupMemory | None = None
@@ -191,6 +195,7 @@ class PartitionedService(ReportingService):
             auto_offset_reset="none",  # where to begin is in the store, and what is gone has to be seen
             isolation_level="read_committed",
             session_timeout_ms=SESSION_MS,
+            rebalance_timeout_ms=REBALANCE_MS,
             heartbeat_interval_ms=HEARTBEAT_MS,
             max_poll_interval_ms=NEVER_MS,
             partition_assignment_strategy=[own_assignor()],
@@ -238,6 +243,7 @@ class PartitionedService(ReportingService):
             if (store := self.stores.get(number)) is not None:
                 store.close()  # it connects anew when it is used again
         for number in sorted(numbers):
+            self._let_go_of.discard(number)
             self.consumer.pause(self._place(number))  # until it is known from where to read
             self.partitions[number] = partition = Partition(number, self._known.get(number))
             partition.task = asyncio.create_task(self._work(partition), name=f"{self.group}-{number}")
@@ -259,6 +265,7 @@ class PartitionedService(ReportingService):
 
     async def _let_go(self, numbers: Sequence[int]) -> None:
         partitions = [self.partitions.pop(number) for number in numbers]
+        self._let_go_of.update(numbers)
         for partition in partitions:
             partition.stopping.set()
             if partition.is_asking and partition.task is not None:
@@ -482,6 +489,10 @@ class PartitionedService(ReportingService):
             await self.memory.tell_offsets({n: p.read_to for n, p in self.partitions.items() if p.is_ready})
         except (KafkaError, TimeoutError) as error:  # during a rebalance, say; the next one tells them
             _LOG.debug("offsets for dashboards were not taken: %s", error)
+
+    def is_let_go(self, number: int) -> bool:
+        """For a run, in its thread: whether the group waits for us to let the partition go."""
+        return number in self._let_go_of
 
     def tell(self, number: int, witness: Witness) -> None:
         """For a run, in its thread (`GroupMemory.tell`)."""

@@ -53,7 +53,12 @@ class ScoringService(PartitionedService):
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
-        ports = replace(self._make_ports(), tell=partial(self.tell, number), turn=self._turn)
+        ports = replace(
+            self._make_ports(),
+            tell=partial(self.tell, number),
+            is_let_go=partial(self.is_let_go, number),
+            turn=self._turn,
+        )
         self.stores[number] = ports.store
         return ShardRun(
             self._live,
