@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import closing, contextmanager
 from typing import Any, Final, Literal, cast
 
@@ -12,7 +12,6 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -21,7 +20,7 @@ from config.errors import BrokerError, NotStored, StoreFull, StoreUnavailable, T
 from streams.adapters.redis_sessions import RedisSessions
 from streams.api.app import Extension, Parts
 from streams.api.keys import Role
-from streams.api.limits import Receive, Scope, Send
+from streams.api.limits import Receive, Send
 from streams.api.problems import Kind, Problem, request_id_of
 from streams.api.today import Today
 from streams.console.cookies import LANGUAGE_COOKIE, SESSION_COOKIE, THEME_COOKIE
@@ -104,15 +103,11 @@ class Console:
             self._page(page.path, page.handler, page.role, page.method) for group in groups for page in group.routes()
         ]
         self.routes.append(self._page("/{rest:path}", _nothing_here, Role.READ, "GET"))
-        self.app = Starlette(
+        app = Starlette(
             routes=self.routes,
-            middleware=[Middleware(_Told)],
-            exception_handlers={
-                HTTPException: self._failed,
-                TidelineError: self._failed,
-                Exception: self._failed,
-            },
+            exception_handlers={HTTPException: self._failed, TidelineError: self._failed, Exception: self._failed},
         )
+        self.app = _Told(app)  # outside of all, so that the page of a bug has the headers, too
 
     # --- routes ------------------------------------------------------------------------------------------------------
 
@@ -163,8 +158,10 @@ class Console:
     async def _failed(self, request: Request, error: Exception) -> Response:
         """Any error, as a page that says what to do; for a script, as a text for the page that it is on."""
         kind, status = _kind_of(error)
-        if status >= 500:
-            _LOG.error("request %s: %s", request_id_of(request), error, exc_info=kind is Kind.INTERNAL and error)
+        if kind is Kind.INTERNAL:
+            _LOG.error("request %s failed", request_id_of(request), exc_info=error)
+        elif status >= 500:
+            _LOG.warning("request %s: %s", request_id_of(request), error)
         known: Visit | None = getattr(request.state, "visit", None)
         visit = self._visit(request) if known is None else known
         texts = TEXTS[visit.language]
@@ -221,7 +218,7 @@ class _Told:
     def __init__(self, app: Any) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         async def told(message: Any) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -217,6 +218,23 @@ def test_a_store_of_sessions_that_is_away_is_told(world: ConsoleWorld, monkeypat
     monkeypatch.setattr(world.sessions, "take_up", away)
     answer = world.ask("GET", "/predictions")
     assert (answer.status_code, "inside" in answer.text) == (503, False)
+
+
+def test_a_bug_is_logged_and_shows_nothing_of_the_inside(
+    world: ConsoleWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    world.sign_in(Role.READ)
+    monkeypatch.setattr(world.sessions, "take_up", broken)
+    with caplog.at_level(logging.ERROR):
+        answer = world.ask("GET", "/predictions")
+    assert (answer.status_code, "secret" in answer.text) == (500, False)
+    assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+    assert "secret detail" in caplog.text
+    assert answer.headers["x-request-id"] in caplog.text
+    assert answer.headers["x-request-id"] in answer.text
 
 
 def test_a_form_has_a_bound(world: ConsoleWorld) -> None:
