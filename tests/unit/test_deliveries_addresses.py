@@ -61,6 +61,23 @@ def test_what_is_no_place_is_refused(url: str) -> None:
     assert "secret@" not in str(refused.value)
 
 
+SAME_TO_THE_CLIENT = [
+    *["１２７.０.０.１", "127。0。0。1", "127．0．0．1", "①②⑦.0.0.1", "１２７.0.0.1.", "169.254.169.254。"],
+    *["１６９｡２５４｡１６９｡２５４", "10.0.0.𝟙", "[::ﬀff:127.0.0.1]", "２１３０７０６４３３", "%31%32%37.0.0.1"],
+]
+
+
+@pytest.mark.parametrize("host", SAME_TO_THE_CLIENT)
+def test_an_address_in_other_digits_and_dots_is_refused(host: str) -> None:
+    with pytest.raises(AddressRefused):
+        check_url(f"https://{host}:8443/x", allow_private=False)
+
+
+@pytest.mark.parametrize("host", ["bücher.example", "xn--bcher-kva.example", "例え.テスト", "x1.example.org."])
+def test_names_of_other_scripts_are_taken(host: str) -> None:
+    check_url(f"https://{host}/x", allow_private=False)
+
+
 def test_plain_http_only_where_private_addresses_are_allowed() -> None:
     check_url("http://localhost:8000/x", allow_private=True)
     with pytest.raises(AddressRefused, match=r"write https; TIDELINE_WEBHOOKS_PRIVATE=true allows .* plain http"):

@@ -135,6 +135,7 @@ def test_nobody_there_is_a_failure() -> None:
         *["https://127.0.0.1:{port}/", "https://[::1]:{port}/", "https://[::ffff:127.0.0.1]:{port}/"],
         *["https://localhost:{port}/", "https://2130706433:{port}/", "https://0x7f.1:{port}/", "https://127.1:{port}/"],
         *["https://0:{port}/", "https://017700000001:{port}/", "http://127.0.0.1:{port}/"],
+        *["https://１２７.０.０.１:{port}/", "https://127。0。0。1:{port}/", "https://①②⑦.0.0.1:{port}/"],
     ],
 )
 def test_private_addresses_are_refused_however_they_are_written(url: str) -> None:

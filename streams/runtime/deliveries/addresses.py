@@ -11,6 +11,8 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
+from yarl import URL
+
 MAX_URL: Final = 2_000
 _NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 """How the last part of a name never is. `127.1`, `0x7f000001` and `2130706433` are addresses to some programs."""
@@ -71,16 +73,26 @@ def check_url(url: str, *, allow_private: bool) -> None:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
+        called = URL(url).raw_host
     except ValueError as error:
         raise AddressRefused("expected a URL such as https://hooks.example.org/tideline") from error
     if parts.scheme == "http" and not allow_private:
         raise AddressRefused(f"plain http is refused, write https; {_ALLOWED}")
-    if parts.scheme not in ("https", "http") or not host or port == 0:
+    if parts.scheme not in ("https", "http") or not host or not called or port == 0:
         raise AddressRefused("expected a URL such as https://hooks.example.org/tideline")
     if parts.username is not None or parts.password is not None:
         raise AddressRefused("a login in the URL would be shown with it; deliveries are signed instead")
     if parts.fragment:
         raise AddressRefused("leave out what stands behind #: it is never sent")
+    for each in (host, called):
+        _check_host(each, allow_private=allow_private)
+
+
+def _check_host(host: str, *, allow_private: bool) -> None:
+    """Of a URL: as it is written, and as the client calls it, to which `１２７。0.0.1` is 127.0.0.1 and no name.
+
+    The client connects to what it takes for an address without looking anything up, so this is where that is judged.
+    """
     try:
         ipaddress.ip_address(host)
     except ValueError:
