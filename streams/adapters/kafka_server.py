@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import secrets
 import signal
 import socket
@@ -51,6 +52,8 @@ _START_S: Final = 120.0
 _POLL_S: Final = 0.02
 # Below the ports that systems give to outgoing connections: such a one could take a broker's port while it restarts.
 _PORTS: Final = range(20_000, 32_000)
+
+_CLUSTER_FILE: Final = "cluster.json"
 
 _LOGGING: Final = """
 appender.out.type = Console
@@ -91,6 +94,36 @@ class _Cluster(msgspec.Struct):
 
     cluster_id: str
     nodes: list[_Node]
+
+
+def kept_address(data_dir: Path) -> str | None:
+    """Where the Kafka of a directory listens while it runs, as `bootstrap` says; None where none was ever begun.
+
+    Raises BrokerError where that cannot be read.
+    """
+    path = data_dir / _CLUSTER_FILE
+    if not path.exists():
+        return None
+    nodes = [node for node in _read_cluster(path).nodes if node.listeners]
+    return ",".join(f"{HOST}:{next(iter(node.listeners.values()))}" for node in nodes)
+
+
+def kept_partitions(data_dir: Path, topic: str) -> int | None:
+    """How many partitions of a topic the Kafka of a directory has, which need not run; None for no such topic.
+
+    Kafka keeps a partition in the folder `TOPIC-NUMBER`; one that is being deleted has another end.
+    """
+    named = re.compile(re.escape(topic) + r"-([0-9]+)")
+    found = {int(name[1]) for path in data_dir.glob("*/data/*") if (name := named.fullmatch(path.name))}
+    return len(found) or None
+
+
+def _read_cluster(path: Path) -> _Cluster:
+    """Raises BrokerError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Cluster)
+    except (OSError, msgspec.DecodeError) as error:
+        raise BrokerError(f"{path} cannot be read: {error}") from error
 
 
 class EmbeddedKafka:
@@ -242,12 +275,9 @@ class EmbeddedKafka:
 
     def _plan(self) -> None:
         """Read `cluster.json`, or write it; ports that somebody else has taken meanwhile are exchanged."""
-        path = self.data_dir / "cluster.json"
+        path = self.data_dir / _CLUSTER_FILE
         if path.exists():
-            try:
-                cluster = msgspec.json.decode(path.read_bytes(), type=_Cluster)
-            except msgspec.DecodeError as error:
-                raise BrokerError(f"{path} cannot be read: {error}") from error
+            cluster = _read_cluster(path)
             if len(cluster.nodes) != self._count:
                 raise BrokerError(f"{self.data_dir} holds a Kafka of {len(cluster.nodes)} nodes, not {self._count}")
         else:

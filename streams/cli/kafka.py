@@ -67,14 +67,14 @@ LogDir = Annotated[
 def embedded_log(data_dir: Path | None, **others: object) -> LogFolder | None:
     """The log of `--data-dir`; None without it. Raises SettingsError beside options of Kafka, BrokerError for none."""
     from config.errors import SettingsError
-    from streams.adapters.log_folder import LogFolder
+    from streams.runtime.up_log import find_log
 
     if data_dir is None:
         return None
     for option, value in others.items():
         if value is not None:
             raise SettingsError(f"--data-dir is a log without Kafka: leave out --{option}, or --data-dir")
-    return LogFolder.find(data_dir)
+    return find_log(data_dir)
 
 
 def _settings(bootstrap: str | None) -> Settings:

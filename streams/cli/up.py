@@ -32,7 +32,10 @@ def up(
         ),
     ] = False,
     shards: Annotated[
-        int | None, typer.Option("--shards", min=1, help="Partitions of the events (1, or TIDELINE_SHARDS).")
+        int | None,
+        typer.Option(
+            "--shards", min=1, help="Partitions of the events (1, or TIDELINE_SHARDS; later those it was begun with)."
+        ),
     ] = None,
     data_dir: Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where everything is kept.")] = Path(
         ".tideline/up"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from streams.adapters.log_folder import LOG_FOLDER
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.supervisor import Part, Supervisor
-from streams.runtime.up_log import refuse_other_log
+from streams.runtime.up_log import refuse_other_log, with_kept_shards
 from streams.runtime.up_parts import ApiPart, DeliverPart, KafkaPart, StorePart, UpJob, WorkerPart
 
 FirstKey = Callable[[str], str | None]
@@ -26,6 +27,7 @@ def run_up(
     ModelError, TopicsDiffer, each with what to do.
     """
     refuse_other_log(job.data_dir, with_kafka=job.with_kafka)
+    job = replace(job, settings=with_kept_shards(job.settings, job.data_dir, with_kafka=job.with_kafka))
     get_ready(watcher)
     store, kafka = StorePart(job.data_dir), KafkaPart(job, say) if job.with_kafka else None
     worker, api = WorkerPart(job, store, kafka), ApiPart(job, store, kafka)

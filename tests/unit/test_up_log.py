@@ -8,12 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import BrokerError
+from config.errors import BrokerError, NoLog, TopicsDiffer
+from config.loader import load_catalog
 from config.settings import load_settings
+from streams.adapters.kafka_server import kept_address
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
+from streams.runtime.embedded.worker import run_embedded_worker
+from streams.runtime.place import Place
 from streams.runtime.up import run_up
-from streams.runtime.up_log import KAFKA_FOLDER, refuse_other_log
+from streams.runtime.up_log import KAFKA_FOLDER, find_log, refuse_other_log, with_kept_shards
 from streams.runtime.up_parts import UpJob
+from streams.runtime.worker_stores import WorkerJob
+
+SHOP = Path(__file__).parents[2] / "examples" / "shop" / "catalog.yaml"
 
 
 class NoSteps:
@@ -66,3 +73,81 @@ def test_nothing_is_started_or_made_beside_another_kind(tmp_path: Path, held: st
     with pytest.raises(BrokerError, match="another --data-dir"):
         run_up(job, lambda _: pytest.fail("no store"), NoSteps(), pytest.fail, threading.Event())
     assert [path.name for path in tmp_path.iterdir()] == [held]
+
+
+# --- what commands with --data-dir find -------------------------------------------------------------------------------
+
+CLUSTER = '{"cluster_id": "t", "nodes": [{"controller": 1, "listeners": {"PLAINTEXT": 20001, "SSL": 20002}}]}'
+
+
+def test_a_directory_with_a_kafka_says_its_address(tmp_path: Path) -> None:
+    hold(tmp_path, KAFKA_FOLDER)
+    with pytest.raises(BrokerError, match=r"is a Kafka: it was never started; `tideline up .* --kafka") as found:
+        find_log(tmp_path)
+    assert not isinstance(found.value, NoLog)
+    (tmp_path / KAFKA_FOLDER / "cluster.json").write_text(CLUSTER)
+    with pytest.raises(BrokerError, match=r"in place of --data-dir give --kafka 127\.0\.0\.1:20001; "):
+        find_log(tmp_path)
+
+
+def test_an_address_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cluster.json").write_text("{")
+    with pytest.raises(BrokerError, match=r"cluster\.json cannot be read"):
+        kept_address(tmp_path)
+
+
+def test_of_two_logs_none_is_taken(tmp_path: Path) -> None:
+    hold(tmp_path, LOG_FOLDER, KAFKA_FOLDER)
+    with pytest.raises(BrokerError, match="holds two logs"):
+        find_log(tmp_path)
+
+
+def test_the_log_that_is_there_is_found(tmp_path: Path) -> None:
+    with pytest.raises(NoLog):
+        find_log(tmp_path)
+    hold(tmp_path, LOG_FOLDER)
+    assert find_log(tmp_path).shards == 2
+
+
+# --- the number of shards of a directory ------------------------------------------------------------------------------
+
+
+def hold_partitions(data_dir: Path, with_kafka: bool) -> None:
+    """A log of two partitions."""
+    if not with_kafka:
+        hold(data_dir, LOG_FOLDER)
+        return
+    for name in ("tideline.events-0", "tideline.events-1", "tideline.events-2.1f-delete", "tideline.events-more-2"):
+        (data_dir / KAFKA_FOLDER / "1" / "data" / name).mkdir(parents=True)
+
+
+@pytest.mark.parametrize("with_kafka", [True, False])
+def test_the_directory_knows_its_number_of_shards(tmp_path: Path, with_kafka: bool) -> None:
+    new = with_kept_shards(load_settings(shards=5), tmp_path, with_kafka=with_kafka)
+    assert new.shards == 5
+    hold_partitions(tmp_path, with_kafka)
+    assert with_kept_shards(load_settings(), tmp_path, with_kafka=with_kafka).shards == 2
+    assert with_kept_shards(load_settings(shards=2), tmp_path, with_kafka=with_kafka).shards == 2
+
+
+@pytest.mark.parametrize("with_kafka", [True, False])
+def test_another_number_is_refused_before_anything_starts(tmp_path: Path, with_kafka: bool) -> None:
+    hold_partitions(tmp_path, with_kafka)
+    settings = load_settings(shards=3)
+    job = UpJob(settings, tmp_path / "none.yaml", tmp_path, tmp_path / "cache", with_kafka)
+    with pytest.raises(TopicsDiffer, match=r"begun with 2 shards, not 3: .* --shards 2 \(TIDELINE_SHARDS=2\)"):
+        run_up(job, lambda _: pytest.fail("no store"), NoSteps(), pytest.fail, threading.Event())
+
+
+def test_the_environment_asks_for_a_number_as_the_option_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold(tmp_path, LOG_FOLDER)
+    monkeypatch.setenv("TIDELINE_SHARDS", "1")
+    with pytest.raises(TopicsDiffer, match="begun with 2 shards, not 1"):
+        with_kept_shards(load_settings(), tmp_path, with_kafka=False)
+
+
+def test_an_embedded_worker_is_not_started_beside_a_kafka(tmp_path: Path) -> None:
+    hold(tmp_path, KAFKA_FOLDER)
+    job = WorkerJob(load_settings(), load_catalog(SHOP), Place(tmp_path))
+    with pytest.raises(BrokerError, match="with --kafka again"):
+        run_embedded_worker(job, NoSteps(), pytest.fail)

@@ -44,6 +44,7 @@ from streams.runtime.records import Record, Run
 from streams.runtime.refusal_log import RefusalLog
 from streams.runtime.shard_run import ShardRun
 from streams.runtime.turns import take_turns_often
+from streams.runtime.up_log import refuse_other_log
 from streams.runtime.web_views import serve_views
 from streams.runtime.worker_health import health, registry
 from streams.runtime.worker_stores import LedgerSource, WorkerJob, WorkerStores, words_about_names
@@ -62,6 +63,7 @@ def run_embedded_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], Non
     SettingsError: with each, starting again is safe.
     """
     data_dir, settings = job.place.data_dir, job.settings
+    refuse_other_log(data_dir, with_kafka=False)
     get_ready(watcher)
     take_turns_often()
     with (
