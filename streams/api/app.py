@@ -78,7 +78,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     authenticator = Authenticator(services.keys, limiter, clock=services.clock, wall=services.wall)
     add_health(app, services, authenticator, metrics)
     add_ingest(app, services, authenticator, metrics, in_flight)
-    definer = Definer(services.definitions, services.stored, services.wall)
+    definer = Definer(services.definitions, services.stored, services.wall, services.clock)
     reads = PredictionReads(services.definitions, lambda: definer.view().in_force.predictions)
     add_predictions(app, services.stored, reads, authenticator)
     everyone = Everyone(services.stored, options.scan_s, clock=services.clock, wall=services.wall)

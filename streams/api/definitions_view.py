@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from config.catalog import Catalog, Prediction
@@ -32,9 +33,9 @@ class Edit(NamedTuple):
     after: Definition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what is costly to find out is found out once
 class DefinitionsView:
-    """What is defined: by the catalog file, and by what is kept beside it."""
+    """What is defined: by the catalog file, and by what is kept beside it. May be used by several threads."""
 
     file: Catalog
     kept: Kept
@@ -48,12 +49,12 @@ class DefinitionsView:
         made = definitions_of(kept)
         return cls(file, kept, made, merged(file, made))
 
-    @property
+    @cached_property
     def etag(self) -> str:
         """Of everything together."""
         return f'"{self.kept.revision}-{_digest(written(self.file))}"'
 
-    @property
+    @cached_property
     def in_force(self) -> Catalog:
         """What shards work with: without archived definitions for which there is no room."""
         return in_force(self.file, self.whole, self.made.changed)
