@@ -1,0 +1,151 @@
+"""Prometheus' rules: read by its own tool, fired by what they are for, quiet without it, each with what to do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, need
+from tests.unit.test_metrics_page import described
+
+RULES = ROOT / "config/prometheus/rules/tideline.yml"
+GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+ALL = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in ALL if "alert" in rule}
+RECORDED = {rule["record"] for rule in ALL if "record" in rule}
+
+# A service that is well, for three hours: a value and its growth per minute.
+WELL = {
+    'up{job="tideline-worker",instance="w"}': (1, 0),
+    'tideline_lag_records{partition="0"}': (20_000, 0),
+    'tideline_commits_total{partition="0"}': (0, 60),
+    'tideline_records_total{partition="0"}': (0, 6_000),
+    'tideline_events_total{partition="0",result="accepted"}': (0, 6_000),
+    'tideline_dead_letters_total{partition="0",reason="unreadable_json"}': (0, 6),
+    'tideline_moved_back_events_total{partition="0"}': (0, 6),
+    'tideline_learner_lag_chunks{partition="0"}': (50, 0),
+    'tideline_dropped_examples_total{partition="0"}': (7, 0),
+    "tideline_models_refused_total": (1, 0),
+    'tideline_store_set_backs_total{partition="0"}': (1, 0),
+    'tideline_api_requests_total{status="2xx"}': (0, 600),
+    'tideline_api_requests_total{status="5xx"}': (0, 1),
+    'tideline_webhooks_owner{instance="a"}': (1, 0),
+    'tideline_webhooks_owner{instance="b"}': (0, 0),
+    "tideline_webhooks_waiting": (2_000, -1),
+    "tideline_webhooks_open_circuits": (0, 0),
+    "tideline_webhooks_dead_total": (3, 0),
+    "tideline_webhooks_missed_total": (3, 0),
+    'process_open_fds{job="tideline-api"}': (100, 0),
+    'process_max_fds{job="tideline-api"}': (1_000, 0),
+}
+# Of each alert, the one fault that it is for.
+FAULTS: dict[str, Mapping[str, tuple[int, float]]] = {
+    "TidelineDown": {'up{job="tideline-api",instance="a"}': (0, 0)},
+    "TidelineLagGrowing": {'tideline_lag_records{partition="0"}': (20_000, 100)},
+    "TidelineNoCommits": {'tideline_commits_total{partition="0"}': (900, 0)},
+    "TidelineLearnerStale": {'tideline_learner_lag_chunks{partition="1"}': (60, 0)},
+    "TidelineDeadLetters": {'tideline_dead_letters_total{partition="0",reason="wrong_partition"}': (0, 600)},
+    "TidelineClocksDiffer": {'tideline_moved_back_events_total{partition="0"}': (0, 90)},
+    "TidelineExamplesDropped": {'tideline_dropped_examples_total{partition="0"}': (0, 1)},
+    "TidelineModelsRefused": {"tideline_models_refused_total": (0, 1)},
+    "TidelineStoreSetBack": {'tideline_store_set_backs_total{partition="0"}': (0, 1)},
+    "TidelineApiErrors": {'tideline_api_requests_total{status="5xx"}': (0, 60)},
+    "TidelineNobodyDelivers": {'tideline_webhooks_owner{instance="a"}': (0, 0)},
+    "TidelineDeliveriesWaiting": {"tideline_webhooks_waiting": (2_000, 10)},
+    "TidelineWebhookAway": {"tideline_webhooks_open_circuits": (2, 0)},
+    "TidelineDeliveriesLost": {"tideline_webhooks_missed_total": (0, 1)},
+    "TidelineFilesShort": {'process_open_fds{job="tideline-api"}': (900, 0)},
+}
+EVENTUALLY = "170m"
+
+
+def promtool(*args: str | Path) -> None:
+    """Run it; fails with what it says."""
+    found = shutil.which("promtool")
+    need(found, "promtool", "apt-get install prometheus")
+    done = subprocess.run([str(found), *map(str, args)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def scenario(series: Mapping[str, tuple[int, float]], *expected: dict[str, Any]) -> dict[str, Any]:
+    inputs = [{"series": name, "values": f"{first}{growth:+}x180"} for name, (first, growth) in series.items()]
+    return {"interval": "1m", "input_series": inputs, "promql_expr_test": list(expected)}
+
+
+def firing(names: str, eval_time: str = EVENTUALLY) -> dict[str, Any]:
+    """Exactly these alerts fire, each once; `names` with commas between them."""
+    samples = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in filter(None, names.split(","))]
+    expr = 'count by (alertname) (ALERTS{alertstate="firing"})'
+    return {"expr": expr, "eval_time": eval_time, "exp_samples": samples}
+
+
+def run(tmp_path: Path, *scenarios: dict[str, Any]) -> None:
+    file = tmp_path / "rules_test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": list(scenarios)}))
+    promtool("test", "rules", file)
+
+
+def test_prometheus_reads_the_rules() -> None:
+    promtool("check", "rules", RULES)
+
+
+def test_a_service_that_is_well_raises_no_alert(tmp_path: Path) -> None:
+    run(tmp_path, scenario(WELL, firing("", "30m"), firing("")))
+
+
+def test_every_alert_fires_for_its_fault_and_no_other_does(tmp_path: Path) -> None:
+    assert FAULTS.keys() == ALERTS.keys()
+    run(
+        tmp_path,
+        *(
+            scenario({**WELL, **fault}, firing("", "1m"), firing(name))
+            for name, fault in FAULTS.items()
+            if "for" in ALERTS[name]
+        ),
+    )
+    run(tmp_path, *(scenario({**WELL, **fault}, firing(name)) for name, fault in FAULTS.items()))
+
+
+def test_workers_that_are_not_there_at_all_are_told(tmp_path: Path) -> None:
+    nobody = {name: values for name, values in WELL.items() if "tideline-worker" not in name}
+    run(tmp_path, scenario(nobody, firing("TidelineDown")))
+
+
+def test_the_api_without_errors_has_none(tmp_path: Path) -> None:
+    """No series at all of 5xx is a ratio of 0, and not of nothing."""
+    ratio = {"expr": "tideline:api_errors:ratio_rate5m", "eval_time": "30m"}
+    sample = {"labels": "tideline:api_errors:ratio_rate5m", "value": 0}
+    run(tmp_path, scenario({'tideline_api_requests_total{status="2xx"}': (0, 60)}, {**ratio, "exp_samples": [sample]}))
+
+
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.get("alert") or rule["record"])
+def test_rules_rest_on_metrics_that_are_exported(rule: dict[str, Any]) -> None:
+    known = described("Worker").keys() | described("API").keys() | described("Deliveries").keys()
+    named = set(re.findall(r"\b(?:tideline|process)_\w+", rule["expr"]))
+    assert named <= known
+    recorded = set(re.findall(r"\btideline:[\w:]+", rule["expr"]))
+    assert recorded <= RECORDED
+    assert named or recorded or "up{" in rule["expr"]
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_every_alert_has_a_section_that_says_what_to_do(name: str) -> None:
+    rule = ALERTS[name]
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    (section,) = re.findall(rf"^### {name}\n(.+?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert len(section.split()) > 20
+    assert rule["annotations"]["runbook"] == f"docs/operations.md#{name.lower()}"
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert rule["annotations"]["summary"]
+
+
+def test_no_section_is_about_an_alert_that_is_gone() -> None:
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^### (Tideline\w+)$", page, re.MULTILINE)) == ALERTS.keys()
