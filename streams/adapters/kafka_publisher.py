@@ -113,12 +113,16 @@ class KafkaPublisher:
 
     def carry(self, entries: Sequence[OutboxEntry], messages: Sequence[Message]) -> None:
         """See `Carrier`; raises as `publish`."""
-        topic = self._settings.topic("segment-events")
-        transitions = [_Record(topic, *binary_mode(data)) for _, data in entries]
-        self._wait(self._send_all([*transitions, *map(self._record, messages)]))
+        self._wait(self._send_all([*(self._transition(data) for _, data in entries), *map(self._record, messages)]))
 
     def close(self) -> None:
         """The producer is closed by `aclose`, in its own loop."""
+
+    def _transition(self, data: bytes) -> _Record:
+        """Beside the user's events, also when somebody adds partitions: else one of a user could overtake another."""
+        key, value, headers = binary_mode(data)
+        partition = _partition_of(key.decode(), self._settings.shards)
+        return _Record(self._settings.topic("segment-events"), key, value, headers, partition)
 
     def _record(self, message: Message) -> _Record:
         topic = self._settings.topic(message.topic)  # type: ignore[arg-type]  # the ports do not know kinds of topics

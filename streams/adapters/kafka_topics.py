@@ -170,10 +170,8 @@ def partition_problems(kind: TopicKind, name: str, wanted: int, found: int) -> l
     if kind == "events":
         words += f": one for each shard. Set {PREFIX}SHARDS={found}; or, as the number can never change once there "
         words += "is state, copy the events into a new topic"
-    elif kind == "models":
-        words += ": the order of models is that of one partition. Delete the topic, and make it again"
     elif found > wanted:
-        return []  # more do no harm: nothing depends on the number, or they stay empty (PINNED)
+        return []  # more do no harm: nothing depends on the number, or they stay empty (transitions, PINNED)
     else:
         words += f". Add some: kafka-topics.sh --alter --topic {name} --partitions {wanted}"
     return [words]

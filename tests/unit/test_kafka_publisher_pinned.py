@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 
 from config.errors import TopicsDiffer
-from config.settings import load_settings
+from config.settings import TopicKind, load_settings
 from streams.adapters.kafka_publisher import KafkaPublisher
+from streams.adapters.kafka_topics import partition_problems
 from streams.core.partition import shard_of
 from streams.ports import Message
 
@@ -79,6 +81,34 @@ def test_chunks_and_models_stay_where_they_are_read() -> None:
     ((topic, partition),) = sent(2, [Message("dead-letters", "", b"x")])
     assert topic == "tideline.dead-letters"
     assert partition in {0, 1}
+
+
+def transition(user: str) -> bytes:
+    names = ("specversion", "id", "source", "type", "time", "sequence")
+    return msgspec.json.encode({**dict.fromkeys(names, "x"), "subject": user, "partitionkey": user, "data": {}})
+
+
+def test_transitions_stay_where_their_users_are() -> None:
+    """A sequence of a user that goes over to an added partition could be read before what came earlier."""
+    users = [f"u{n}" for n in range(40)]
+    producer = NotingProducer(20)
+
+    class Publisher(KafkaPublisher):
+        async def open(self) -> Any:
+            return producer
+
+    async def publish() -> None:
+        publisher = Publisher(load_settings(shards=12))
+        await asyncio.to_thread(publisher.publish, [(str(n), transition(user)) for n, user in enumerate(users)])
+
+    asyncio.run(publish())
+    assert sorted(producer.sent) == sorted(("tideline.segment-events", shard_of(user, 12)) for user in users)
+
+
+def test_more_partitions_than_are_used_are_no_problem() -> None:
+    for kind, wanted in (("segment-events", 12), ("examples", 8), ("models", 1), ("deletions", 1)):
+        assert partition_problems(cast("TopicKind", kind), "a", wanted, wanted + 2) == []
+    assert partition_problems("events", "a", 12, 14)
 
 
 def test_nothing_is_a_tombstone_where_the_latest_of_a_key_is_kept() -> None:
