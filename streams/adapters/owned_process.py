@@ -110,8 +110,13 @@ class OwnedProcess:
 
     def last_words(self) -> str:
         """The end of what this run wrote into its log, for a message, without the frames of Java's stack traces."""
-        with self._log.open("rb") as text:
-            text.seek(max(self._log_start, self._log.stat().st_size - _LAST_BYTES))
+        try:
+            text = self._log.open("rb")
+        except FileNotFoundError:
+            return f"; its log {self._log} was taken away"
+        with text:
+            size = os.fstat(text.fileno()).st_size  # of what is there now: somebody may have begun a new one
+            text.seek(max(self._log_start if self._log_start <= size else 0, size - _LAST_BYTES))
             lines = text.read().decode(errors="replace").strip().splitlines()
         lines = [line for line in lines if not line.startswith("\tat ")]
         words = "\n  ".join(lines[-_LAST_LINES:] or ["(none)"])

@@ -87,24 +87,23 @@ class Supervisor:
             if kept.due_s is None:
                 words = kept.part.ended()
                 if words is not None:
-                    self._put_off(kept, f"{kept.part.name} has ended{words}")
+                    self._put_off(kept, f"{kept.part.name} has ended{words}", now_s - kept.started_s)
             elif now_s >= kept.due_s:
                 self._restart(kept, stopping)
 
-    def _put_off(self, kept: _Kept, words: str) -> None:
-        now_s = self._clock_s()
-        kept.pause_s = next_pause_s(kept.pause_s, now_s - kept.started_s)
-        kept.due_s = now_s + kept.pause_s
+    def _put_off(self, kept: _Kept, words: str, lived_s: float) -> None:
+        kept.pause_s = next_pause_s(kept.pause_s, lived_s)
+        kept.due_s = self._clock_s() + kept.pause_s
         self._say(f"{words}\nStarting {kept.part.name} again in {kept.pause_s:g} s.")
 
     def _restart(self, kept: _Kept, stopping: threading.Event) -> None:
-        kept.started_s = self._clock_s()
         try:
             kept.part.stop()
             kept.part.start(stopping)
-        except TidelineError as error:
-            self._put_off(kept, f"{kept.part.name} does not start: {error}")
+        except TidelineError as error:  # however long it took to fail, it has not lived
+            self._put_off(kept, f"{kept.part.name} does not start: {error}", 0.0)
             return
+        kept.started_s = self._clock_s()
         if stopping.is_set():
             return
         kept.due_s = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -18,11 +19,14 @@ class FakePart:
         self._log = log
         self.words: str | None = None
         self.failures: list[Exception] = []
+        self.begins: Callable[[], None] = lambda: None
+        """What happens while it starts."""
         self.stops_meanwhile = False
         """Ctrl-C comes while it starts."""
 
     def start(self, stopping: threading.Event) -> None:
         self._log.append(f"start {self.name}")
+        self.begins()
         if self.failures:
             raise self.failures.pop(0)
         self.words = None
@@ -97,6 +101,38 @@ def test_pauses_grow_while_it_does_not_stay() -> None:
         pauses.append(waited_s)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
     assert world.said[1] == "store does not start: still gone\nStarting store again in 2 s."
+
+
+def test_pauses_grow_also_where_a_start_takes_long_to_fail() -> None:
+    world = World()
+    world.supervisor.start(world.stopping)
+
+    def take_long() -> None:
+        world.now_s += 2.0 * STEADY_S
+
+    world.worker.begins, world.worker.words = take_long, ": gone"
+    world.worker.failures = [BrokerError("no answer")] * 3
+    world.pass_s(1.0)
+    for _ in range(3):
+        world.pass_s(LONGEST_PAUSE_S)
+    pauses = [line.rpartition(" in ")[2] for line in world.said]
+    assert pauses == ["1 s.", "2 s.", "4 s.", "8 s."]
+
+
+def test_what_took_long_to_start_and_ends_at_once_has_not_lived_long() -> None:
+    world = World()
+    world.supervisor.start(world.stopping)
+
+    def take_long() -> None:
+        world.now_s += 2.0 * STEADY_S
+
+    world.worker.begins = take_long
+    for _ in range(2):
+        world.worker.words = ": gone"
+        world.pass_s(1.0)
+        world.pass_s(LONGEST_PAUSE_S)
+    pauses = [line.rpartition(" in ")[2] for line in world.said if "ended" in line]
+    assert pauses == ["1 s.", "2 s."]
 
 
 def test_a_steady_life_is_forgiven() -> None:
