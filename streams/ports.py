@@ -118,7 +118,8 @@ class CommitBatch:
     outbox: list[bytes] = field(default_factory=list)
     """One transition each, in the order in which they are published."""
     messages: list[Message] = field(default_factory=list)
-    """What goes to other services; published behind the transitions, in this order, and kept until then as they are."""
+    """What goes to other services; published with the transitions, in this order, and kept until then as they are.
+    Which of both comes first is not said."""
     dead_letters: list[bytes] = field(default_factory=list)
     remembered: list[tuple[str, bytes | None]] = field(default_factory=list)
     """(user, remembered properties); None removes them."""

@@ -347,6 +347,16 @@ def test_the_store_of_a_partition_that_went_elsewhere_is_closed(kafka_world: Kaf
     asyncio.run(work())
 
 
+def test_a_client_that_has_stopped_fetching_is_heard_of(settings: Settings) -> None:
+    async def work(noted: Noted) -> None:
+        await until(lambda: noted.is_settled, "loaded")
+        noted.consumer._fetcher._fetch_task.cancel()
+        await until(lambda: bool(noted.failures), "heard of")
+
+    noted = running(work, lambda: Noted(settings))
+    assert "has stopped fetching" in str(noted.failures[0])
+
+
 def test_aborted_events_are_not_worked_and_the_end_is_found_behind_markers(settings: Settings) -> None:
     topic = settings.topic("events")
 

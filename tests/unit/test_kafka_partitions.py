@@ -31,6 +31,7 @@ class FakeConsumer:
         self.begin, self.end = begin, end
         self.asked = asyncio.Event()
         self.is_stopped = False
+        self.is_member = True
         self.failures = 0
         self.memory: tuple[int, str] | None = None
         """What the group remembers."""
@@ -243,6 +244,15 @@ def test_a_partition_of_another_member_fences_who_tells_of_it() -> None:
     errors = assigned(consumer, [WITNESS] * 3, then=nothing).errors
     assert [type(error) for error in errors] == [Fenced, BrokerUnavailable]
     assert consumer.memory == (0, WITNESS.to_text())
+
+
+def test_who_has_dropped_out_of_the_group_tells_nothing() -> None:
+    """Once all members have, Kafka takes offsets of everybody."""
+    consumer = FakeConsumer()
+    consumer.is_member = False
+    errors = assigned(consumer, [WITNESS], then=nothing).errors
+    assert [type(error) for error in errors] == [Fenced]
+    assert consumer.memory is None
 
 
 def test_a_kafka_that_takes_no_offset_is_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import time
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 BUSY_S: Final = 1.0
 """So long after a record others are expected."""
@@ -31,6 +32,13 @@ class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # the client has 
         """See aiokafka."""
         await super().start()
         self._fetcher._prefetch_backoff = HANDED_S  # noqa: SLF001  the client has no argument for it
+
+    def check_fetching(self) -> None:
+        """Raises KafkaError when the client's task that fetches has ended: nothing would come, and nobody hear why."""
+        fetching = self._fetcher.error_future
+        if fetching.done():
+            reason = None if fetching.cancelled() else fetching.exception()
+            raise KafkaError(f"the client has stopped fetching: {reason!r}") from reason
 
     async def records(self, place: TopicPartition, timeout_ms: int, most: int) -> list[Any]:
         """The next records of a partition, at most so many; none when none come in time. Raises what the client does.

@@ -28,6 +28,11 @@ TELL_S: Final = 2.0
 class RememberingConsumer(PromptConsumer):
     """A consumer that also reads what stands beside an offset, which the client's own `committed` leaves out."""
 
+    @property
+    def is_member(self) -> bool:
+        """Whether the group knows us, as far as is known here. A group without members takes offsets of everybody."""
+        return bool(self._coordinator.generation > 0)
+
     async def remembered(self, place: TopicPartition) -> tuple[int, str] | None:
         """The offset and the words beside it; None where the group knows of none. Raises KafkaError."""
         found = (await self._coordinator.fetch_committed_offsets([place])).get(place)
@@ -66,6 +71,8 @@ class GroupMemory:
         try:
             async with asyncio.timeout(TELL_S), self._lock:
                 offset, _ = self._told.get(number, (0, ""))
+                if not self._consumer.is_member:
+                    raise Fenced(f"{self._topic} {number} may be another member's: the group does not know us any more")
                 await self._commit({number: (offset, witness.to_text())})
         except (CommitFailedError, IllegalStateError) as error:
             raise Fenced(f"{self._topic} {number} is another member's of the group: {error}") from error

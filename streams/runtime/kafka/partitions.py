@@ -434,6 +434,7 @@ class PartitionedService(ReportingService):
         """One question for all partitions: how far behind they are shows while a step hangs, too."""
         if self._is_leaving:
             return
+        self.consumer.check_fetching()
         self._tell_who_hangs()
         if not self.consumer.assignment():
             # A worker without a partition fetches nothing, and would never hear that the group refuses it.
