@@ -169,7 +169,7 @@ def test_every_difference_is_told_with_what_to_do(
     assert "keeps records for 1 hours, and 168 are wanted" in words["segment-events"]
     assert "retention.ms=604800000" in words["segment-events"]
     assert "must have compact" in words["models"]
-    assert "partitions" not in words["models"], "more stay empty"
+    assert "2 partitions" not in words["models"], "more stay empty"
     assert "takes up to 1,000 bytes at once, and a record may be 8,388,608 long" in words["examples"]
     assert "up to 99,999 bytes at once, and records that go out together may be 524,288 long" in words["segment-events"]
     assert "max.message.bytes" not in words["events"]
