@@ -18,8 +18,8 @@ from streams.api.keys import Role
 from streams.api.limits import InFlight, check_media, read_body
 from streams.api.metrics import ApiMetrics
 from streams.api.problems import Kind, Problem
-from streams.api.segment_calls import IGNORED, Arrival, Taken, take_batch, take_call
-from streams.api.services import Services
+from streams.api.segment_calls import IGNORED, Arrival, Room, Taken, TooMuch, take_batch, take_call
+from streams.api.services import ApiOptions, Services
 from streams.core.events import DeadReason
 from streams.core.refusal import Refused
 
@@ -27,7 +27,11 @@ _MAX_PROBLEMS: Final = 20
 _NO_BODY: Final = (DeadReason.UNREADABLE_JSON, DeadReason.NOT_AN_OBJECT, DeadReason.BAD_ENCODING, DeadReason.TOO_DEEP)
 _SCHEMAS: Final = {"track": document.TRACK, "identify": document.IDENTIFY}
 
-Take = Callable[[bytes, Arrival], Taken]
+_SPREAD: Final = 16
+"""What is said of a whole batch may become so many times the largest batch, written into each of its records."""
+
+Take = Callable[[bytes, Arrival, Callable[[int], None]], Taken]
+"""The last is told of bytes that are made beyond those of the body, and may refuse."""
 
 
 def add_ingest(
@@ -57,22 +61,31 @@ def add_ingest(
     limits = services.options
     for kind, schema in _SCHEMAS.items():
         add(f"/v1/{kind}", kind, f"One {kind} call", schema, limits.event_bytes, _single(kind))
-    add("/v1/batch", "batch", "Many calls", document.BATCH, limits.batch_bytes, take_batch)
-    add("/v1/import", "import", "The same as /v1/batch", document.BATCH, limits.batch_bytes, take_batch)
+    add("/v1/batch", "batch", "Many calls", document.BATCH, limits.batch_bytes, _batch(limits))
+    add("/v1/import", "import", "The same as /v1/batch", document.BATCH, limits.batch_bytes, _batch(limits))
     for kind in IGNORED:
         words = f"Taken and ignored, so that SDKs work: a {kind} call"
         add(f"/v1/{kind}", kind, words, document.OTHER, limits.event_bytes, _ignored(kind))
 
 
 def _single(kind: str) -> Take:
-    def take(body: bytes, arrival: Arrival) -> Taken:
+    def take(body: bytes, arrival: Arrival, _take_bytes: Callable[[int], None]) -> Taken:
         return take_call(body, kind, arrival)
 
     return take
 
 
+def _batch(options: ApiOptions) -> Take:
+    most_bytes = min(_SPREAD * options.batch_bytes, options.in_flight_bytes // 2)
+
+    def take(body: bytes, arrival: Arrival, take_bytes: Callable[[int], None]) -> Taken:
+        return take_batch(body, arrival, Room(most_bytes, take_bytes))
+
+    return take
+
+
 def _ignored(kind: str) -> Take:
-    def take(body: bytes, _arrival: Arrival) -> Taken:
+    def take(body: bytes, _arrival: Arrival, _take_bytes: Callable[[int], None]) -> Taken:
         try:
             msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -99,14 +112,16 @@ class _Intake:
                     body = await read_body(request, limit_bytes, take_bytes)
             except TimeoutError as error:
                 raise Problem(Kind.TIMEOUT, "the body took too long to arrive") from error
-            taken = self._understood(body, take)
+            taken = self._understood(body, take, take_bytes)
             await self._append(taken)
         self._count(taken)
         return Response(msgspec.json.encode(_answer(taken)), media_type="application/json")
 
-    def _understood(self, body: bytes, take: Take) -> Taken:
+    def _understood(self, body: bytes, take: Take, take_bytes: Callable[[int], None]) -> Taken:
         try:
-            return take(body, Arrival(self._services.wall(), self._services.new_id))
+            return take(body, Arrival(self._services.wall(), self._services.new_id), take_bytes)
+        except TooMuch as error:
+            raise Problem(Kind.TOO_LARGE, str(error)) from error
         except Refused as refused:
             self._events.labels("refused").inc()
             kind = Kind.INVALID_BODY if refused.reason in _NO_BODY else Kind.INVALID_EVENT

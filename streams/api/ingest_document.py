@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
+from streams.api.segment_calls import MAX_ITEMS
+
 _OBJECT: Final = {"type": ["object", "null"]}
 _TEXT: Final = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 _TIME: Final = {
@@ -76,6 +78,7 @@ BATCH: Final[dict[str, Any]] = {
             "description": "Calls, each with its `type`: track and identify are used, page, screen, group and alias "
             "ignored. Whatever else is there becomes a dead letter, and does not hold up the others.",
             "type": "array",
+            "maxItems": MAX_ITEMS,
             "items": {},
         },
         "sentAt": {"description": "What the sender's clock said when it sent this."},

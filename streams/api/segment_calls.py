@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,10 @@ _READ: Final = ("properties", "traits")
 _IDS: Final = ("userId", "anonymousId", "event", "messageId")
 _NUMBER_STARTS: Final = frozenset(b"%c" % c for c in b"-0123456789")
 _SHARED: Final = ("context", "integrations")
+MAX_ITEMS: Final = 2_500
+"""Calls of a batch, as with Segment."""
+_ADDED_BYTES: Final = 256
+"""What a record has at most that neither its call nor its batch has said: times, and the id that is made up."""
 _NO_LIMIT: Final = 1 << 62
 
 _as_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -51,6 +55,19 @@ class Arrival:
 
     def __post_init__(self) -> None:
         self.text = _time_text(self.received_s)
+
+
+class TooMuch(ValueError):
+    """A batch has too many calls, or would become too many bytes."""
+
+
+class Room(NamedTuple):
+    """For what a batch becomes: what is said of all of it is written into the record of each of its calls."""
+
+    most_bytes: int
+    """That may be added to the calls of one batch."""
+    take: Callable[[int], None]
+    """Told of these bytes before any record is made; raises where there is no room for them now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +107,28 @@ def take_call(body: bytes, kind: str, arrival: Arrival) -> Taken:
     return taken
 
 
-def take_batch(body: bytes, arrival: Arrival) -> Taken:
+class _Whole:
+    """What is said of a batch, read once however many calls it holds for."""
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self._parsed: dict[str, Fields] = {}
+
+    def shared(self, name: str) -> Fields:
+        """An object, by its fields."""
+        if name not in self._parsed:
+            self._parsed[name] = _as_object(self.fields[name])
+        return self._parsed[name]
+
+    def added_bytes(self, count: int) -> int:
+        """What so many calls have more as records, at most."""
+        said = sum(len(bytes(self.fields.get(name, _NULL))) for name in (*_SHARED, "sentAt"))
+        return count * (said + _ADDED_BYTES)
+
+
+def take_batch(body: bytes, arrival: Arrival, room: Room) -> Taken:
     """Many calls. Raises `Refused` only where the body as a whole is no batch; a bad item goes into the log, too,
-    where the worker makes a dead letter of it.
+    where the worker makes a dead letter of it. Raises `TooMuch`, and what `room` raises, before anything is made.
     """
     whole = _fields(body)
     try:
@@ -101,13 +137,21 @@ def take_batch(body: bytes, arrival: Arrival) -> Taken:
         raise Refused(DeadReason.UNREADABLE_JSON, 'expected "batch" with a list of calls') from None
     for name in _SHARED:
         _check_object(whole, name)
+    if len(items) > MAX_ITEMS:
+        raise TooMuch(f"a batch may have {MAX_ITEMS:,} calls, and this has {len(items):,}")
+    said = _Whole(whole)
+    added = said.added_bytes(len(items))
+    if added > room.most_bytes:
+        words = "what is said of the whole batch holds for each of its calls, and would be"
+        raise TooMuch(f"{words} {added:,} bytes there; at most {room.most_bytes:,}: send fewer calls at once")
+    room.take(added)
     taken = Taken()
     for index, item in enumerate(items):
-        _take_item(taken, index, bytes(item), whole, arrival)
+        _take_item(taken, index, bytes(item), said, arrival)
     return taken
 
 
-def _take_item(taken: Taken, index: int, item: bytes, whole: Fields, arrival: Arrival) -> None:
+def _take_item(taken: Taken, index: int, item: bytes, whole: _Whole, arrival: Arrival) -> None:
     fields: Fields = {}
     try:
         admit_json(item, _NO_LIMIT)
@@ -120,7 +164,7 @@ def _take_item(taken: Taken, index: int, item: bytes, whole: Fields, arrival: Ar
             raise Refused(DeadReason.UNKNOWN_TYPE, "the type must be track or identify")
         for name in _SHARED:
             _merge(fields, whole, name)
-        _put(taken, index, fields, whole, arrival)
+        _put(taken, index, fields, whole.fields, arrival)
     except Refused as refused:
         # What is no event goes into the log and becomes a dead letter there; a deletion would be one, for any key.
         if not _deletes(item):
@@ -201,15 +245,15 @@ def _write_whole(fields: Fields, name: str) -> None:
         fields[name] = msgspec.Raw(_encode(str(int(float(raw)))))
 
 
-def _merge(fields: Fields, whole: Fields, name: str) -> None:
+def _merge(fields: Fields, whole: _Whole, name: str) -> None:
     """What is said of the whole batch holds for each of its items, unless the item says otherwise."""
-    shared, own = whole.get(name, _NULL), fields.get(name, _NULL)
+    shared, own = whole.fields.get(name, _NULL), fields.get(name, _NULL)
     if shared == _NULL:
         return
     if own == _NULL:
         fields[name] = shared
     elif bytes(own).startswith(b"{"):
-        fields[name] = msgspec.Raw(_encode({**_as_object(shared), **_as_object(own)}))
+        fields[name] = msgspec.Raw(_encode({**whole.shared(name), **_as_object(own)}))
 
 
 def _user(fields: Fields) -> tuple[str, Refused | None]:

@@ -137,6 +137,23 @@ def test_a_body_without_a_length_has_the_same_bound() -> None:
     assert problem(world.post("/v1/batch", content=chunks(10, 100), headers=JSON)) == (400, "invalid-body")
 
 
+def test_what_a_batch_becomes_has_a_bound_and_is_in_hand_like_a_body() -> None:
+    item = {"type": "track", **TRACK}
+    world = ApiWorld(ApiOptions(in_flight_bytes=1_000_000))
+    shared = {"context": {"text": "x" * 2_000}}
+    assert world.post("/v1/batch", {"batch": [item] * 200, **shared}).status_code == 200
+    assert problem(world.post("/v1/batch", {"batch": [item] * 400, **shared})) == (413, "too-large")
+    assert problem(world.post("/v1/batch", {"batch": [1] * 2_501})) == (413, "too-large")
+    assert len(world.log.records) == 200
+    small = ApiWorld(ApiOptions(in_flight_bytes=100_000))
+    body = {
+        "batch": [{"type": "track", **TRACK, "properties": {"text": "x" * 600}}] * 100,
+        "context": {"text": "x" * 100},
+    }
+    assert problem(small.post("/v1/batch", body)) == (503, "overloaded")
+    assert small.log.records == []
+
+
 def test_who_has_no_key_learns_nothing_of_sizes(world: ApiWorld) -> None:
     assert problem(world.ask("POST", "/v1/batch", content=b" " * 600_000, headers=JSON)) == (401, "unauthorized")
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.api.segment_calls import IGNORED, Arrival, Taken, take_batch, take_call
+from streams.api.segment_calls import IGNORED, MAX_ITEMS, Arrival, Room, Taken, TooMuch, take_batch, take_call
 from streams.core.decode import build_decoder
 from streams.core.events import BadEvent, DeadReason, Event
 from streams.core.refusal import Refused
@@ -19,6 +19,7 @@ from tests.unit.decode_world import SEGMENT, catalog
 RECEIVED_S = 1_780_000_000.0
 RECEIVED = "2026-05-28T20:26:40.000Z"
 DECODER = build_decoder(catalog(SEGMENT))
+ROOM = Room(1_000_000, lambda _: None)
 
 
 def arrival() -> Arrival:
@@ -33,7 +34,7 @@ def call(kind: str = "track", **fields: Any) -> tuple[str, dict[str, Any]]:
 
 
 def batch(*items: Any, **whole: Any) -> Taken:
-    return take_batch(json.dumps({"batch": items, **whole}).encode(), arrival())
+    return take_batch(json.dumps({"batch": items, **whole}).encode(), arrival(), ROOM)
 
 
 def records(taken: Taken) -> list[Any]:
@@ -202,7 +203,7 @@ def test_an_item_that_is_not_utf_8_or_too_deep_goes_alone() -> None:
     good = b'{"type":"track","userId":"bob","event":"X"}'
     deep = b'{"type":"track","userId":"ann","event":"X","properties":{"a":%b%b}}' % (b"[" * 300, b"]" * 300)
     odd = b'{"type":"track","userId":"\xff"}'
-    taken = take_batch(b'{"batch":[%b,%b,%b]}' % (good, deep, odd), arrival())
+    taken = take_batch(b'{"batch":[%b,%b,%b]}' % (good, deep, odd), arrival(), ROOM)
     assert [u.reason for u in taken.unusable] == ["too_deep", "bad_encoding"]
     assert [record for _, record in taken.records[1:]] == [deep, odd]
 
@@ -217,7 +218,31 @@ def test_an_item_that_is_not_utf_8_or_too_deep_goes_alone() -> None:
 )
 def test_what_is_no_batch_is_refused_as_a_whole(body: bytes) -> None:
     with pytest.raises(Refused):
-        take_batch(body, arrival())
+        take_batch(body, arrival(), ROOM)
+
+
+@pytest.mark.parametrize("item", [b"1", b"{}", b'{"type":"track","userId":"ann","event":"X"}'])
+def test_a_batch_has_so_many_calls_at_most(item: bytes) -> None:
+    def of(count: int) -> bytes:
+        return b'{"batch":[%b]}' % b",".join([item] * count)
+
+    assert len(take_batch(of(MAX_ITEMS), arrival(), ROOM).records) == MAX_ITEMS
+    with pytest.raises(TooMuch, match="2,500 calls, and this has 2,501"):
+        take_batch(of(MAX_ITEMS + 1), arrival(), ROOM)
+
+
+@pytest.mark.parametrize("name", ["context", "integrations", "sentAt"])
+def test_what_a_batch_says_of_its_calls_is_counted_as_often_as_it_is_written(name: str) -> None:
+    items = [{"type": "track", "userId": "ann", "event": "X", "messageId": "m", "context": {}}] * 100
+    said: Any = "s" * 10_000 if name == "sentAt" else {"said": "s" * 10_000}
+    body = json.dumps({"batch": items, name: said}).encode()
+    taken: list[int] = []
+    records = take_batch(body, arrival(), Room(2_000_000, taken.append)).records
+    made = sum(len(record) for _, record in records)
+    assert 1_000_000 < made < len(body) + taken[0] < 1_100_000
+    with pytest.raises(TooMuch, match="at most 900,000: send fewer calls at once"):
+        take_batch(body, arrival(), Room(900_000, taken.append))
+    assert len(taken) == 1, "nothing is taken for what is refused"
 
 
 @pytest.mark.parametrize(("item", "reason", "_key"), BAD_ITEMS[4:])

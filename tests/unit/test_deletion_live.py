@@ -18,7 +18,7 @@ from config.errors import SettingsError, StoreError, StoreIncompatible
 from config.loader import loads
 from streams.adapters.memory_sinks import ListSink
 from streams.adapters.memory_store import MemoryServer, MemoryStore
-from streams.api.segment_calls import Arrival, take_batch
+from streams.api.segment_calls import Arrival, Room, take_batch
 from streams.commit import Patience
 from streams.core.dead_letters import is_about
 from streams.core.ledger import Deleted, ledger_name
@@ -213,11 +213,12 @@ def test_a_deletion_that_is_sent_again_does_not_end_the_life_after_it() -> None:
 def test_a_key_of_the_ingest_role_cannot_delete() -> None:
     item = {"type": "delete", "userId": "ann", "timestamp": "2024-01-01T00:00:00Z"}
     body = json.dumps({"batch": [item, {**item, "type": "Delete"}, {**item, "type": "track", "event": "View"}]})
-    taken = take_batch(body.encode(), Arrival(START_S, lambda: "made"))
+    room = Room(1_000_000, lambda _: None)
+    taken = take_batch(body.encode(), Arrival(START_S, lambda: "made"), room)
     assert [json.loads(data)["type"] for _, data in taken.records] == ["Delete", "track"]
     assert [unusable.index for unusable in taken.unusable] == [0, 1]
     twice = b'{"batch": [{"type": "track", "type": "delete", "userId": "ann", "event": "View"}]}'
-    assert take_batch(twice, Arrival(START_S, lambda: "made")).records == []
+    assert take_batch(twice, Arrival(START_S, lambda: "made"), room).records == []
 
 
 def test_the_key_is_made_once_for_its_owner_alone_and_kept(tmp_path: Path) -> None:
