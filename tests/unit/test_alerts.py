@@ -118,11 +118,17 @@ def test_workers_that_are_not_there_at_all_are_told(tmp_path: Path) -> None:
     run(tmp_path, scenario(nobody, firing("TidelineDown")))
 
 
-def test_the_api_without_errors_has_none(tmp_path: Path) -> None:
-    """No series at all of 5xx is a ratio of 0, and not of nothing."""
-    ratio = {"expr": "tideline:api_errors:ratio_rate5m", "eval_time": "30m"}
-    sample = {"labels": "tideline:api_errors:ratio_rate5m", "value": 0}
-    run(tmp_path, scenario({'tideline_api_requests_total{status="2xx"}': (0, 60)}, {**ratio, "exp_samples": [sample]}))
+@pytest.mark.parametrize(
+    ("record", "series"),
+    [
+        ("tideline:api_errors:ratio_rate5m", 'tideline_api_requests_total{status="2xx"}'),
+        ("tideline:dead_letters:ratio_rate15m", 'tideline_records_total{partition="0"}'),
+    ],
+)
+def test_where_nothing_ever_failed_the_share_is_none_of_it(record: str, series: str, tmp_path: Path) -> None:
+    """A metric with no series at all is a ratio of 0, and not of nothing."""
+    sample = {"labels": record, "value": 0}
+    run(tmp_path, scenario({series: (0, 60)}, {"expr": record, "eval_time": "30m", "exp_samples": [sample]}))
 
 
 @pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.get("alert") or rule["record"])
