@@ -20,6 +20,7 @@ from streams.api.read_predictions import require
 from streams.api.stored import StoreReads
 from streams.api.views import MemberPage, MemberView, ScoreView, SegmentList, SegmentView, time_text
 from streams.runtime.members import Member, chosen_members, describe
+from streams.runtime.spreadsheet import harmless
 from streams.runtime.stored import StoredState
 from streams.runtime.summary import predictions_of_segment
 
@@ -217,12 +218,15 @@ def _json_lines(members: Iterator[Member], _predictions: Sequence[str]) -> Itera
 def _csv_lines(members: Iterator[Member], predictions: Sequence[str]) -> Iterator[bytes]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    # By itself the module puts no quotes around a carriage return, which readers take for the end of a line.
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     per_prediction = [f"{p}_{part}" for p in predictions for part in ("score", "likelihood", "category")]
     writer.writerow(["user_id", "since", "entry_count", *per_prediction])
     for number, member in enumerate(members, 1):
         scores = [member.scores.get(p) for p in predictions]
         cells = [c for s in scores for c in ((None,) * 3 if s is None else (s.score, s.likelihood, s.category))]
-        writer.writerow([member.user, time_text(member.since_s), member.entry_count, *cells])
+        row = quoting if "\r" in member.user else writer
+        row.writerow([harmless(member.user), time_text(member.since_s), member.entry_count, *cells])
         if number % _CHUNK == 0:
             yield text.getvalue().encode()
             text.seek(0)

@@ -30,7 +30,6 @@ EXAMPLES = (
     ("tideline segment orders_7d.high --all > users.txt", "every member, one id a line"),
 )
 _SHOWN = 10
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @guarded()
@@ -137,6 +136,7 @@ def _print_ids(ids: Iterable[str], *, as_json: bool) -> None:
 
 def _print_csv(members: Iterable[Member], predictions: Sequence[str], *, raw: bool) -> None:
     """On a terminal ids are escaped, so that none commands it; and unless `raw`, none commands a spreadsheet."""
+    from streams.runtime.spreadsheet import harmless
     from streams.runtime.words import printable
 
     to_people = sys.stdout.isatty()
@@ -149,7 +149,7 @@ def _print_csv(members: Iterable[Member], predictions: Sequence[str], *, raw: bo
         since = None if member.since_s is None else datetime.fromtimestamp(member.since_s, UTC)
         user = printable(member.user) if to_people else member.user
         cells: list[object] = [
-            user if raw else _harmless(user),
+            user if raw else harmless(user),
             None if since is None else since.isoformat(timespec="seconds").replace("+00:00", "Z"),
             member.entry_count,
         ]
@@ -157,11 +157,6 @@ def _print_csv(members: Iterable[Member], predictions: Sequence[str], *, raw: bo
             score = member.scores.get(prediction)
             cells += [None] * 3 if score is None else [score.score, score.likelihood, score.category]
         (quoting if "\r" in member.user else writer).writerow(cells)
-
-
-def _harmless(text: str) -> str:
-    """With an apostrophe before what a spreadsheet would take for a formula, which may send data elsewhere."""
-    return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
 def _as_dict(member: Member) -> dict[str, object]:
