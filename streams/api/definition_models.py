@@ -40,7 +40,9 @@ class DefinitionView(BaseModel):
         "adds; of segments `paused` (archived until a prediction that was taken back is live again), else `defined`.",
         examples=["live"],
     )
-    learning: LearningView | None = Field(description="Predictions that learn from history, once workers tell of it.")
+    learning: LearningView | None = Field(
+        description="Predictions that learn from history, once workers tell how much there is to read."
+    )
     version: int | None = Field(description="The revision that changed it last; null for those of the file.")
     created_at: str | None
     changed_at: str | None

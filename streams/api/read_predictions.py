@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from config.catalog import Prediction, category_names
+from config.catalog import Catalog, Prediction, category_names
 from config.errors import NotStored
 from config.problems import closest
 from models.snapshot import Status
@@ -16,6 +16,7 @@ from streams.api.judged_views import latest_model
 from streams.api.views import CategoryView, PredictionView, time_text
 from streams.api.warm_up import warm_up_view
 from streams.core.definitions import CATEGORIES
+from streams.core.questions import kept_predictions
 from streams.runtime.stored import StoredState, together
 from streams.runtime.summary import edges, score_name, status_word
 
@@ -45,8 +46,7 @@ class Standings:
     def status(self, id_: str) -> str:
         """In words (docs/api.md). Of a prediction in `ids`."""
         prediction = self._prediction(id_)
-        is_going_on = self.past is not None and self.past.phase in _GOING_ON and id_ in self.past.predictions
-        if not prediction.archived and (is_going_on or not self._is_known(id_)):
+        if not prediction.archived and self._is_learned(id_):
             return LEARNING
         status = self._model_status(id_)
         if self._is_to_be_frozen(prediction) and status == Status.LIVE and self.frozen_at_s(id_) is None:
@@ -68,7 +68,7 @@ class Standings:
     def require(self, id_: str) -> None:
         """Raises NotStored for what is no prediction, and for one of which shards have nothing to show yet."""
         require("prediction", id_, self.ids)
-        if not all(id_ in state.catalog.predictions for state in self.states):
+        if not self._is_known(id_):
             status = self.status(id_)
             raise NotStored(
                 f"the prediction {id_!r} is {status} and has no scores; GET /v1/predictions/{id_} tells more"
@@ -83,7 +83,7 @@ class Standings:
         prediction, borders = self._prediction(id_), edges(self._prediction(id_))
         words = category_names(prediction.kind)
         state = together(self.states)
-        is_known = id_ in state.catalog.predictions
+        is_known = self._is_known(id_)
         p = list(state.catalog.predictions).index(id_) if is_known else -1
         users = state.population.categories[p].tolist() if is_known else _NOBODY
         # Learners that are not asked know nothing of its end.
@@ -118,12 +118,33 @@ class Standings:
         is_live = any(state.run is None for state in self.states)
         return is_live and prediction.access == "preview" and not prediction.archived
 
+    def _is_learned(self, id_: str) -> bool:
+        """From history: shards are to take it up, wait for what is read (which they know before and after anybody
+        tells how far that is), or it is being read.
+        """
+        phase = self.past.phase if self.past is not None and id_ in self.past.predictions else None
+        if phase in _GOING_ON or not self._is_known(id_):
+            return True
+        # What could not be read is awaited still, and will not come: it learns from now on.
+        return phase != "failed" and any(id_ in state.awaited for state in self.states)
+
     def _is_known(self, id_: str) -> bool:
-        return bool(self.states) and all(id_ in state.catalog.predictions for state in self.states)
+        """Whether all shards answer what it asks now: scores of another goal or window are none of its own."""
+        prediction = self._prediction(id_)
+        return bool(self.states) and all(
+            id_ in state.catalog.predictions and _asks_the_same(state.catalog, id_, prediction) for state in self.states
+        )
 
     def _model_status(self, id_: str) -> Status:
         model = latest_model(self.states, id_)
         return Status.WARMING if model is None else model.status
+
+
+def _asks_the_same(catalog: Catalog, id_: str, prediction: Prediction) -> bool:
+    if catalog.predictions[id_] == prediction:
+        return True
+    changed = catalog.model_copy(update={"predictions": {**catalog.predictions, id_: prediction}})
+    return prediction.archived or id_ in kept_predictions(catalog, changed)
 
 
 class PredictionReads:

@@ -12,7 +12,7 @@ from streams.adapters.definition_store import Past
 from streams.api.definition_models import DefinitionView, EntryView, LearningView
 from streams.api.definitions_view import DefinitionsView
 from streams.api.problems import Kind, Problem
-from streams.api.read_predictions import Standings
+from streams.api.read_predictions import LEARNING, Standings
 from streams.api.stored import StoreReads
 from streams.api.views import time_text
 from streams.runtime.stored import StoredState
@@ -35,14 +35,15 @@ def definition_view(
     """One definition as it is answered. Raises NotStored."""
     found, entry = view.get(kind, id_), view.entry(kind, id_)
     is_prediction = isinstance(found, Prediction)
+    status = _status(found, states, past, id_)
     return DefinitionView(
         kind=kind,
         id=id_,
         source=view.source(kind, id_),
         archived=found.archived,
         access=found.access if isinstance(found, Prediction) else None,
-        status=_status(found, states, past, id_),
-        learning=_learning(past, id_) if is_prediction and not found.archived else None,
+        status=status,
+        learning=_learning(past, id_, status) if is_prediction and not found.archived else None,
         version=None if entry is None else entry.version,
         created_at=None if entry is None else time_text(entry.created_s),
         changed_at=None if entry is None else time_text(entry.changed_s),
@@ -60,9 +61,13 @@ def _status(found: Definition, states: list[StoredState], past: Past | None, id_
     return "defined"
 
 
-def _learning(past: Past | None, id_: str) -> LearningView | None:
+def _learning(past: Past | None, id_: str, status: str) -> LearningView | None:
     if past is None or past.phase == "done" or id_ not in past.predictions:
         return None
+    if past.phase == "reading" and not past.of:
+        return None  # the log has just been opened: nobody knows yet how much there is
+    if past.phase == "failed" and status == LEARNING:
+        return None  # that was an attempt before the latest change
     return LearningView(phase=past.phase, records=past.records, of=past.of)
 
 

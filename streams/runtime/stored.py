@@ -38,6 +38,7 @@ from streams.runtime.about import CATALOG_BLOB, Run, stored_catalog, stored_run
 from streams.runtime.hints import DeadLetter
 from streams.runtime.learned_features import FEATURES_BLOB, LearnedFeatures, learner_fields
 from streams.runtime.replay import Totals, catalog_digest
+from streams.runtime.since import Since
 
 _N = TypeVar("_N", np.int64, np.float64)
 
@@ -88,6 +89,8 @@ class StoredState:
     users: int
     members: dict[str, int]
     """segment -> users in it"""
+    awaited: frozenset[str] = frozenset()
+    """Ids of the predictions that one shard still learns from history: what it says of them is not theirs yet."""
 
     def served_from_s(self, p: int) -> float | None:
         """From when on prediction number `p` serves likelihoods, seconds since 1970 UTC; None while warming up."""
@@ -137,6 +140,7 @@ def state_of(
         run=stored_run(blobs),
         users=users,
         members=dict(members),
+        awaited=frozenset(Since.of(blobs).predictions),
     )
 
 

@@ -93,6 +93,10 @@ def test_progress_of_learning_from_history_is_told(world: World) -> None:
     world.make("prediction", "returns", RETURNS)
     path = "/v1/predictions/returns/definition"
     assert world.good("GET", path)["learning"] is None
+    world.definitions.learning = Past("reading", ["returns"], 0, 0, 1.0)
+    assert world.good("GET", path)["learning"] is None, "nobody knows yet of how many"
+    world.definitions.learning = Past("failed", ["returns"], 0, 0, 1.0)
+    assert world.good("GET", path)["learning"] is None, "an attempt before the latest change"
     world.definitions.learning = Past("reading", ["returns"], 70, 90, 1.0)
     found = world.good("GET", path)
     assert (found["status"], found["learning"]) == (

@@ -15,6 +15,7 @@ from streams.runtime.stored import StoredState
 from tests.unit.stored_states import state_of
 
 KNOWN, LIVE = state_of("ab", 3), state_of("ab", 3, {"a": 1, "b": 1})
+AWAITS = replace(KNOWN, awaited=frozenset({"a"}))
 PREDICTION = KNOWN.catalog.predictions["a"]
 
 
@@ -28,6 +29,14 @@ PREDICTION = KNOWN.catalog.predictions["a"]
         ([LIVE], Past("reading", ["b"], 1, 2, 3.0), {}, "live"),
         ([LIVE], Past("done", ["a"], 2, 2, 3.0), {}, "live"),
         ([LIVE], Past("failed", ["a"], 1, 2, 3.0), {}, "live"),
+        # Another question than shards answer, whatever is told of an earlier reading.
+        ([LIVE], Past("done", ["a"], 2, 2, 3.0), {"window_s": 86_400.0}, "learning from history"),
+        ([LIVE], None, {"name": "Another", "scale": "probability"}, "live"),
+        # Shards have taken it up, and nobody has told yet that the log is read, or what they have is older than that.
+        ([AWAITS, AWAITS], None, {}, "learning from history"),
+        ([AWAITS], Past("failed", ["a"], 1, 2, 3.0), {}, "warming up"),
+        ([AWAITS], Past("failed", ["b"], 1, 2, 3.0), {}, "learning from history"),
+        ([LIVE, AWAITS], Past("done", ["a"], 2, 2, 3.0), {}, "learning from history"),
         ([KNOWN], None, {}, "warming up"),
         ([KNOWN, LIVE], None, {}, "live"),
         ([KNOWN], None, {"access": "demo"}, "demo, warming up"),
@@ -77,6 +86,15 @@ def test_what_is_archived_or_unknown_to_shards_does_not_warm_up() -> None:
     assert standings.ids == ["a", "b", "c"]
     assert [standings.view(id_, KNOWN).warm_up is None for id_ in standings.ids] == [True, False, True]
     assert [standings.view(id_).audience for id_ in standings.ids] == [3, 3, 0]
+
+
+def test_another_question_has_none_of_the_scores_of_the_one_before() -> None:
+    other = PREDICTION.model_copy(update={"window_s": 86_400.0})
+    standings = Standings([LIVE], None, {"a": other})
+    view = standings.view("a")
+    assert (view.window_s, view.audience, {category.users for category in view.categories}) == (86_400.0, 0, {0})
+    with pytest.raises(NotStored, match="'a' is learning from history and has no scores"):
+        standings.require("a")
 
 
 def test_what_has_nothing_to_show_is_told_by_where_it_stands() -> None:
