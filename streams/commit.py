@@ -6,6 +6,7 @@ contract suite of the stores (`tests/contract`) and the killed replays of `tests
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -31,8 +32,9 @@ T = TypeVar("T")
 class Patience:
     """How long to wait for a store or a sink that does not answer: bounded attempts with growing pauses.
 
-    `sleep(seconds)` is passed in, so that tests keep the time. With the defaults the pauses add up to about
-    50 seconds: enough for a server that restarts and loads its data.
+    `sleep(seconds)` and `clock_s` are passed in, so that tests keep the time. With the defaults the pauses add up to
+    about 50 seconds: enough for a server that restarts and loads its data. Attempts that hang add to that: none
+    follows one that ends `most_s` or more after the first has failed.
     """
 
     sleep: Callable[[float], None]
@@ -40,6 +42,13 @@ class Patience:
     first_pause_s: float = 0.05
     growth: float = 1.6
     longest_pause_s: float = 2.0
+    most_s: float = math.inf
+    clock_s: Callable[[], float] = lambda: 0.0
+    """Monotonic; `most_s` needs one that goes."""
+
+    def is_over(self, failed_s: float) -> bool:
+        """Whether what has failed first at `failed_s` is not to be tried again."""
+        return self.clock_s() - failed_s >= self.most_s
 
     def pause(self, attempt: int) -> None:
         """Sleep before attempt number `attempt` (1 is the first repetition)."""
@@ -65,15 +74,19 @@ def stop_if_let_go(is_let_go: Callable[[], bool]) -> None:
 
 
 def patiently(patience: Patience, call: Callable[[], T]) -> T:
-    """`call()`, again after every `StoreUnavailable` and `BrokerUnavailable`, at most `patience.attempts` times.
+    """`call()`, again after every `StoreUnavailable` and `BrokerUnavailable`, as `patience` says.
 
     Only for calls that may be repeated: claim, load, confirm, publish, send; never for `Store.commit`.
     Raises the last of them.
     """
+    failed_s: float | None = None
     for attempt in range(1, patience.attempts):
         try:
             return call()
         except (StoreUnavailable, BrokerUnavailable):
+            failed_s = patience.clock_s() if failed_s is None else failed_s
+            if patience.is_over(failed_s):
+                raise
             patience.pause(attempt)
     return call()
 
@@ -155,12 +168,14 @@ def _store_once(store: Store, claim: Claim, batch: CommitBatch, trim: int | None
     A repetition is safe, because the store takes every number once. If the first attempt was carried out
     after all, at once or late, its repetition is refused, and `confirm` tells our own success from a stranger's.
     """
+    failed_s: float | None = None
     for attempt in range(1, patience.attempts + 1):
         try:
             store.commit(claim, batch, trim)
             return
         except StoreUnavailable:
-            if attempt == patience.attempts:
+            failed_s = patience.clock_s() if failed_s is None else failed_s
+            if attempt == patience.attempts or patience.is_over(failed_s):
                 raise
         except Fenced:
             if attempt > 1 and patiently(patience, lambda: store.confirm(claim, batch.number)):

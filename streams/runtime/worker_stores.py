@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from config.catalog import Catalog, EventLimit
 from config.errors import Stopped
@@ -21,6 +23,10 @@ from streams.runtime.deletion_log import KnownDeletions, mark_of
 from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
+
+AWAY_S: Final = 60.0
+"""A store or a log that has been away for so long is not asked again. A last question may hang as long as a connection
+may, beyond that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ class WorkerStores:
         self._shards = {False: shards, True: learners}
         self._stores: list[Store] = []
         self._leaving = threading.Event()
-        self._patience = Patience(self._rest)
+        self._patience = Patience(self._rest, most_s=AWAY_S, clock_s=time.monotonic)
 
     def _rest(self, seconds: float) -> None:
         """A pause in a wait for store or log. Raises Stopped when the worker has to stop."""
