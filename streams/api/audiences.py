@@ -96,7 +96,7 @@ class AudienceView(BaseModel):
 
 
 class AudienceWithSecret(AudienceView):
-    """An audience with the secret that its events are signed with, this once; null for `segment`."""
+    """An audience with the secret that its events are signed with, this once; null for `segment`, and a day later."""
 
     secret: str | None
 
@@ -193,7 +193,7 @@ class _Audiences:
         )
         found = await self._webhooks.add(endpoint, Secrets(secret), once)
         view = self.view(found.endpoint, None if found.is_again else found.progress).model_dump()
-        shown = None if isinstance(new, NewSegmentAudience) else found.secrets.current
+        shown = None if isinstance(new, NewSegmentAudience) else found.shown_secret(self._services.wall())
         return AudienceWithSecret(**view, secret=shown), found.is_again
 
     def _check_segment(self, segment_id: str) -> None:

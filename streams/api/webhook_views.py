@@ -66,7 +66,9 @@ class WebhookView(BaseModel):
 class WebhookWithSecret(WebhookView):
     """A webhook with its secret, this once."""
 
-    secret: str
+    secret: str | None = Field(
+        description="Null for a request that is sent again a day later, or after the secret was renewed."
+    )
 
 
 class WebhookList(BaseModel):

@@ -38,6 +38,8 @@ from streams.runtime.deliveries.signing import SECRET_BYTES, read_secret, write_
 
 MAX_WEBHOOKS: Final = 100
 OVERLAP_S: Final = 86_400.0
+SHOWN_S: Final = OVERLAP_S
+"""For so long the answer to a request that is sent again has its secret."""
 """So long a secret is good beside the one that took its place."""
 _DELIVERY: Final = msgspec.msgpack.Decoder(Delivery)
 
@@ -168,6 +170,11 @@ class Made(NamedTuple):
     is_again: bool
     """It was made before, by the same request."""
 
+    def shown_secret(self, now_s: float) -> str | None:
+        """The one that this request made; to who asks again it is shown for a day, and until there is another."""
+        is_its_own = self.secrets.previous is None
+        return self.secrets.current if is_its_own and now_s < self.endpoint.created_s + SHOWN_S else None
+
 
 class Webhooks:
     """What the routes do."""
@@ -216,7 +223,7 @@ class Webhooks:
         )
         made = await self.add(endpoint, Secrets(secret), once)
         view = self.view(made.endpoint, made.progress).model_dump()
-        return WebhookWithSecret(**view, secret=made.secrets.current), made.is_again
+        return WebhookWithSecret(**view, secret=made.shown_secret(self._services.wall())), made.is_again
 
     async def add(self, endpoint: Endpoint, secret: Secrets, once: Once | None) -> Made:
         """Store a new one, which is told of what comes from now on; its id is one of `new_id`.
@@ -273,16 +280,17 @@ class Webhooks:
 
     def renew(self, webhook_id: str, once: Once | None) -> tuple[WebhookWithSecret, bool]:
         """The one before is good for a while. And whether it was renewed before, by the same request."""
-        endpoint, until_s = self.live(webhook_id), self._services.wall() + OVERLAP_S
+        endpoint, now_s = self.live(webhook_id), self._services.wall()
         secret, asked = write_secret(secrets.token_bytes(SECRET_BYTES)), None if once is None else once.name
 
         def change(before: Secrets) -> Secrets | None:
             # Asked again it must not take the place of the one that receivers have to learn.
             is_again = asked is not None and before.asked == asked
-            return None if is_again else Secrets(secret, before.current, until_s, asked)
+            return None if is_again else Secrets(secret, before.current, now_s + OVERLAP_S, asked)
 
         found, is_new = self.store.change_secrets(webhook_id, change)
-        return WebhookWithSecret(**self.view(endpoint).model_dump(), secret=found.current), not is_new
+        shown = found.current if now_s < found.previous_until_s - OVERLAP_S + SHOWN_S else None
+        return WebhookWithSecret(**self.view(endpoint).model_dump(), secret=shown), not is_new
 
     async def test(self, webhook_id: str) -> TestResult:
         """From this process, past everything that waits."""

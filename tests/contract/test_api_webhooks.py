@@ -16,7 +16,7 @@ from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.redis_deliveries import Endpoint, Sent, Step, dead_field
 from streams.api.keys import Role
 from streams.api.services import ApiOptions
-from streams.api.webhooks import MAX_WEBHOOKS, OVERLAP_S
+from streams.api.webhooks import MAX_WEBHOOKS, OVERLAP_S, SHOWN_S
 from streams.runtime.deliveries.pace import Delivery
 from tests.contract.worlds import RedisWorld
 from tests.unit.api_world import NOW_S, ApiWorld
@@ -116,6 +116,32 @@ def test_a_secret_that_is_renewed_twice_by_one_request_is_renewed_once(api: ApiW
     assert (stored.current, stored.previous) == (first[1]["secret"], view["secret"])
     assert again(api, path, "once more", None)[1]["secret"] != stored.current
     assert api.webhooks.secrets(view["id"]).previous == stored.current
+
+
+@pytest.mark.parametrize("path", ["/v1/webhooks", "/v1/audiences"])
+def test_who_asks_again_is_shown_its_own_secret_only_and_for_a_day(
+    api: ApiWorld, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.api.audiences._Audiences._check_segment", lambda *_: None)
+    body = {"url": URL} | ({"segment_id": "s", "form": "webhook"} if path == "/v1/audiences" else {})
+    first = again(api, path, "mine", body)[1]
+    for age_s, is_shown in ((SHOWN_S - 1, True), (SHOWN_S, False)):
+        api.now_s = age_s
+        status, found, is_again = again(api, path, "mine", body)
+        assert (status, is_again, found["secret"]) == (201, True, first["secret"] if is_shown else None)
+
+
+def test_a_secret_that_was_renewed_is_not_shown_to_who_made_the_webhook(api: ApiWorld) -> None:
+    first = again(api, "/v1/webhooks", "mine", {"url": URL})[1]
+    path = f"/v1/webhooks/{first['id']}/secret"
+    renewed = again(api, path, "renew", None)[1]["secret"]
+    assert renewed != first["secret"]
+    assert again(api, "/v1/webhooks", "mine", {"url": URL})[1]["secret"] is None
+    assert again(api, path, "renew", None)[1]["secret"] == renewed
+    api.now_s = SHOWN_S
+    status, found, is_again = again(api, path, "renew", None)
+    assert (status, found["secret"], is_again) == (200, None, True)
+    assert api.webhooks.secrets(first["id"]).current == renewed
 
 
 def test_one_that_is_made_before_there_is_a_log_gets_all_of_it(api: ApiWorld) -> None:
