@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from config.errors import TopicsDiffer
@@ -23,6 +23,8 @@ LARGE_RECORD_BYTES: Final = 8 << 20
 
 BATCH_BYTES: Final = 512 << 10
 """Of records that go out together; a topic bounds whole batches. Half of what topics take unless somebody says less."""
+LIKE_EVENTS: Final = ("segment-events", "campaign-triggers")
+"""Kinds with as many partitions as the events: each shard writes into its own."""
 COMPACTED: Final = ("models", "deletions")
 """Kinds of which the last record of every key is kept, whatever its age."""
 
@@ -99,6 +101,7 @@ def check_topics(settings: Settings, *, create: bool = False) -> tuple[TopicFoun
     plans = plan_topics(settings)
     with clients(settings) as arguments, kafka_python().KafkaAdminClient(**arguments) as admin:
         known = set(admin.list_topics())
+        plans = _in_step_with_the_events(plans, admin, known)
         missing = [plan for plan in plans if plan.name not in known]
         if create and missing:
             _create(admin, missing)
@@ -109,6 +112,17 @@ def check_topics(settings: Settings, *, create: bool = False) -> tuple[TopicFoun
         configs = _configs(admin, sorted(described))
     made = {plan.name for plan in missing} if create else set()
     return tuple(_compare(plan, described.get(plan.name), configs.get(plan.name, {}), made) for plan in plans)
+
+
+def _in_step_with_the_events(plans: tuple[TopicPlan, ...], admin: Any, known: set[str]) -> tuple[TopicPlan, ...]:
+    """What is cut as the events are follows the events that are there: where their number is not the one that is set,
+    the setting is wrong, and nothing must be made or grown to it.
+    """
+    events = next(plan for plan in plans if plan.kind == "events")
+    if events.name not in known:
+        return plans
+    found = len(admin.describe_topics([events.name])[0]["partitions"])
+    return tuple(replace(plan, partitions=found) if plan.kind in LIKE_EVENTS else plan for plan in plans)
 
 
 def require_topics(settings: Settings, *, create: bool = False) -> None:
@@ -168,12 +182,13 @@ def partition_problems(kind: TopicKind, name: str, wanted: int, found: int) -> l
         return []
     words = f"has {found} partitions, and {wanted} are wanted"
     if kind == "events":
-        words += f": one for each shard. Set {PREFIX}SHARDS={found}; or, as the number can never change once there "
-        words += "is state, copy the events into a new topic"
+        words += f": one for each shard. Set {PREFIX}SHARDS={found} (or --shards {found}); or, as the number can never "
+        words += "change once there is state, copy the events into a new topic"
     elif found > wanted:
         return []  # more do no harm: nothing depends on the number, or they stay empty (transitions, PINNED)
     else:
-        words += f". Add some: kafka-topics.sh --alter --topic {name} --partitions {wanted}"
+        words += f". Add some: kafka-topics.sh --alter --topic {name} --partitions {wanted}; or without Kafka's own "
+        words += f"programs: python -m kafka.admin -b HOST:PORT partitions create -p {name}:{wanted}"
     return [words]
 
 

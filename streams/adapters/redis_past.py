@@ -155,5 +155,5 @@ class RedisPast:
         packed = [each if isinstance(each, bytes) else str(each).encode() for each in arguments]
         (reply,) = self._nodes.of(keys[0]).exchange([command(b"EVAL", script.encode(), b"4", *keys, *packed)])
         if isinstance(reply, ResponseError):
-            raise refusal(reply, "what workers share of the past") from reply
+            raise refusal(reply, "writing what workers share of the past to the store") from reply
         return reply

@@ -22,10 +22,15 @@ from streams.adapters.redis_pack import command
 
 _CLUSTER = "this is one node of a cluster; use redis+cluster://HOST:PORT,HOST:PORT as the address"
 
+_FULL = (
+    "the store is full, its server has reached its maxmemory. Give it more and start again: nothing is lost. Lowering "
+    "limits.users frees nothing of what is stored"
+)
+
 # The first word of a refusal -> what it is to us, and what to tell. A server that only passes through a state
 # (loading, a script that runs, a failover, lost replicas) counts as one that does not answer.
 _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
-    "OOM": (StoreFull, "the server has reached its maxmemory; give it more memory, or lower limits.users"),
+    "OOM": (StoreFull, _FULL),
     "MISCONF": (StoreFull, "the server cannot write to its disk and so takes no data"),
     "LOADING": (StoreUnavailable, "the server is still loading its data"),
     "BUSY": (StoreUnavailable, "the server is busy with a script"),
@@ -87,6 +92,7 @@ class Wire:
         """How often something was asked: who wants to go on where it stopped on this line sees whether nobody else has
         used it since."""
         self._connection: _Connection | None = None
+        self._has_answered = False
 
     def ask(self, *args: bytes | str | int) -> Any:
         """The reply to one command; a refusal is raised as a StoreError."""
@@ -110,7 +116,9 @@ class Wire:
             if on_same_line and not connection.is_connected:
                 raise StoreUnavailable(f"{self.name}: the connection was lost within a commit")
             connection.send_packed_command([b"".join(commands)], check_health=False)
-            return [_reply(connection) for _ in commands]
+            replies = [_reply(connection) for _ in commands]
+            self._has_answered = True
+            return replies
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             self.drop()
             raise StoreIncompatible(f"{self.name} refuses the login: {error}") from error
@@ -121,11 +129,18 @@ class Wire:
             self.drop()
             if _is_about_tls(error):
                 raise StoreIncompatible(f"{self.name} cannot be talked to by TLS: {error}") from error
-            raise StoreUnavailable(f"{self.name} does not answer: {error}") from error
+            raise StoreUnavailable(f"{self.name} does not answer: {self._why(error)}") from error
         except BaseException:
             # An interrupt between question and answer: the next reply would be taken for another question's.
             self.drop()
             raise
+
+    def _why(self, error: Exception) -> str:
+        """With what to look at where nobody has ever answered; an embedded server has an address that nobody wrote."""
+        if self._has_answered or self.name.startswith("unix:"):
+            return str(error)
+        words = "Does a Redis or Valkey run there, and is the address right (--store, or TIDELINE_REDIS_URL)?"
+        return f"{str(error).rstrip('.')}. {words}"
 
     @property
     def is_connected(self) -> bool:

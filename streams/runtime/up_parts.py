@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from config.errors import BrokerError, StoreError, TidelineError
+from config.errors import BrokerError, ConfigError, InputError, ModelError, StoreError, TidelineError
 from config.settings import Settings
 from streams.adapters.kafka_server import EmbeddedKafka
 from streams.adapters.kafka_topics import require_topics
@@ -26,6 +26,9 @@ from streams.runtime.up_log import KAFKA_FOLDER
 _STOP_S: Final = 30.0
 _START_S: Final = 120.0
 _POLL_S: Final = 0.1
+_EXIT_CODES: Final = frozenset(
+    kind.exit_code for kind in (ConfigError, InputError, StoreError, ModelError, BrokerError)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ class ServedPart:
             if process.ended.wait(_POLL_S):
                 break
         if process.ended.is_set():
-            raise TidelineError(f"the {word} has ended (status {process.status}){process.last_words()}")
+            raise _ended(f"the {word} has ended (status {process.status}){process.last_words()}", process.status)
 
     def ended(self) -> str | None:
         """See `Part`."""
@@ -201,6 +204,14 @@ class ServedPart:
         process, self._process = self._process, None
         if process is not None:
             process.stop(_STOP_S)
+
+
+def _ended(words: str, status: int | None) -> TidelineError:
+    """The error of a part that did not start: its own exit code says what is wrong, where it is one of ours."""
+    error = TidelineError(words)
+    if status in _EXIT_CODES:
+        error.exit_code = status
+    return error
 
 
 def _log_words(kafka: KafkaPart | None) -> tuple[str, ...]:

@@ -161,11 +161,13 @@ def test_every_difference_is_told_with_what_to_do(
     assert code == 6
     words = {kind: " ".join(topic["problems"]) for kind, topic in found.items()}
     assert "has 6 partitions, and 12 are wanted" in words["events"]
-    assert "TIDELINE_SHARDS=6" in words["events"]
+    assert "TIDELINE_SHARDS=6 (or --shards 6)" in words["events"]
     assert "must have delete" in words["events"]
     assert "has message.timestamp.type=CreateTime, and must have LogAppendTime" in words["events"]
     assert "message.timestamp.type" not in words["segment-events"]
-    assert "--partitions 12" in words["segment-events"]
+    assert "has 3 partitions, and 6 are wanted" in words["segment-events"]  # as many as there are of the events
+    assert "--partitions 6;" in words["segment-events"]
+    assert "(6 partitions)" in words["campaign-triggers"]
     assert "keeps records for 1 hours, and 168 are wanted" in words["segment-events"]
     assert "retention.ms=604800000" in words["segment-events"]
     assert "must have compact" in words["models"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
-from config.errors import BrokerError, StoreError
+from config.errors import BrokerError, SettingsError, StoreError, TidelineError
 from streams.runtime.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Supervisor, next_pause_s
+from streams.runtime.up_parts import Served, ServedPart, _ended
 
 
 class FakePart:
@@ -159,3 +161,35 @@ def test_a_stop_during_a_restart_is_heard() -> None:
     world.supervisor.run(world.stopping)
     assert world.log[2:] == ["stop store", "start store"]
     assert "store runs again." not in world.said
+
+
+# --- a part that is a command of Tideline -----------------------------------------------------------------------------
+
+
+class CommandPart(ServedPart):
+    """Runs what it was given."""
+
+    def __init__(self, log: Path, *words: str) -> None:
+        super().__init__(Served("command", "127.0.0.1", 0, "--port"), log)
+        self._words = words
+
+    def command(self) -> Sequence[str]:
+        return self._words
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("topics", "--kafka", "127.0.0.1:1"), BrokerError.exit_code),
+        (("topics", "--kafka", "no port"), SettingsError.exit_code),
+    ],
+)
+def test_a_part_that_does_not_start_gives_its_exit_code_on(tmp_path: Path, words: Sequence[str], code: int) -> None:
+    with pytest.raises(TidelineError, match=rf"the command has ended \(status {code}\); its last words") as found:
+        CommandPart(tmp_path / "log", *words).start(threading.Event())
+    assert found.value.exit_code == code
+
+
+@pytest.mark.parametrize("status", [None, 0, 1, -9, 77])
+def test_a_status_that_says_nothing_is_no_exit_code(status: int | None) -> None:
+    assert _ended("gone", status).exit_code == TidelineError.exit_code

@@ -79,8 +79,8 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
     `say` is told what an operator has to know at the start. Raises SettingsError, TopicsDiffer, BrokerError,
     StoreError, ModelError: with each, starting again is safe.
     """
-    key = ledger_key(job.place)
     require_topics(job.settings)
+    key = ledger_key(job.place)  # behind Kafka's answer: a start that fails leaves no key that a later one would use
     get_ready(watcher)
     take_turns_often()
     with open_place(job.place) as url, follow_definitions(url, job.place.prefix, job.catalog) as wanted:

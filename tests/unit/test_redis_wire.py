@@ -1,0 +1,71 @@
+"""What is told of a store that does not answer, is something else, or is full."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from redis.exceptions import ResponseError
+
+from config.errors import StoreFull, StoreUnavailable
+from streams.adapters.redis_wire import Wire, refusal
+
+
+@contextmanager
+def server(answers: int) -> Iterator[str]:
+    """Takes one connection, answers so many PINGs there, and closes it at the next; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            line, _ = listening.accept()
+            with line:
+                left = answers
+                while asked := line.recv(65_536):  # the client greets first
+                    left -= asked.count(b"PING")
+                    if left < 0:
+                        break
+                    line.sendall(b"+PONG\r\n" * asked.count(b"*"))
+            listening.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+        thread.join()
+
+
+def test_an_address_where_nobody_listens_asks_whether_it_is_right() -> None:
+    with pytest.raises(StoreUnavailable, match=r"run there, and is the address right \(--store, or TIDELINE_REDIS_URL"):
+        Wire("redis://127.0.0.1:1/0", timeout_s=5.0).ask("PING")
+
+
+def test_what_closes_the_line_at_the_first_word_may_be_no_redis() -> None:
+    with (
+        server(0) as url,
+        pytest.raises(StoreUnavailable, match="Does a Redis or Valkey run there"),
+    ):
+        Wire(url, timeout_s=5.0).ask("PING")
+
+
+def test_a_server_that_has_answered_has_the_right_address() -> None:
+    with server(1) as url:
+        wire = Wire(url, timeout_s=5.0)
+        assert wire.ask("PING") == b"PONG"
+        with pytest.raises(StoreUnavailable, match="does not answer") as found:
+            wire.ask("PING")
+    assert "address" not in str(found.value)
+
+
+def test_an_embedded_server_is_no_address_that_somebody_wrote() -> None:
+    with pytest.raises(StoreUnavailable, match="does not answer") as found:
+        Wire("unix:///no/such/socket", timeout_s=5.0).ask("PING")
+    assert "address" not in str(found.value)
+
+
+def test_a_full_store_is_told_what_helps() -> None:
+    full = refusal(ResponseError("OOM command not allowed when used memory > 'maxmemory'."), "writing")
+    assert isinstance(full, StoreFull)
+    assert "Give it more and start again" in str(full)
+    assert "frees nothing" in str(full)
