@@ -124,6 +124,10 @@ class Step:
     """Users who are on the list elsewhere from now on,"""
     unlisted: list[str] = field(default_factory=list)
     """and who are not any more."""
+    forgotten: list[str] = field(default_factory=list)
+    """Dead letters of users who were deleted, also those that were to be sent again,"""
+    forgotten_sent: list[Sent] = field(default_factory=list)
+    """and what has arrived of them."""
     crowded_out: list[str] | None = None
     """Dead letters that make room for those of this step; found, and counted, when it is made first."""
 
@@ -335,6 +339,9 @@ class RedisDeliveries:
         body += [command(b"HSET", dead, name.encode(), data) for name, data in step.dead.items()]
         body += [command(b"HDEL", dead, name.encode()) for name in step.crowded_out]
         body += [command(b"HDEL", keys.of("redriven", endpoint_id), name.encode()) for name in step.redriven]
+        for key in (dead, keys.of("redriven", endpoint_id)):
+            body += [command(b"HDEL", key, name.encode()) for name in step.forgotten]
+        body += [command(b"LREM", recent, b"0", msgspec.json.encode(each)) for each in step.forgotten_sent]
         listed = keys.of("listed", endpoint_id)
         body += [command(b"SADD", listed, user.encode()) for user in step.listed]
         body += [command(b"SREM", listed, user.encode()) for user in step.unlisted]

@@ -206,6 +206,27 @@ def test_what_never_arrives_is_a_dead_letter_and_can_be_sent_again(store: RedisD
     run(doing)
 
 
+def test_of_a_deleted_user_no_dead_letter_and_nothing_that_arrived_is_kept(store: RedisDeliveries) -> None:
+    async def doing() -> None:
+        log = MemoryTransitionLog()
+        async with Inbox() as inbox:
+            inbox.status = lambda event: 200 if int(event["id"], 16) % 2 else 400
+            hook(store, inbox, direction="entered")
+            async with delivering(store, log):
+                for number, user in enumerate(["ann", "ann", "bob", "bob"]):
+                    log.put(0, crossing(number, user))
+                await stored(lambda: store.dead_count("wh_1") == 2 and len(store.recent("wh_1")) == 2)
+                log.put(0, crossing(9, "ann", "other", in_segment=False, origin="deleted"))
+                await stored(lambda: store.progress("wh_1").positions == [5])
+                assert [sent.user for sent in store.recent("wh_1")] == ["bob"]
+                inbox.status = lambda _: 200
+                assert await asyncio.to_thread(store.redrive, "wh_1", None) == 1
+                await inbox.until(lambda: len(inbox.taken) == 3)
+        assert sorted(inbox.ids()) == [1, 2, 3], "ann's dead letter is not sent again"
+
+    run(doing)
+
+
 def test_a_dead_endpoint_costs_the_others_nothing_and_its_state_is_bounded(store: RedisDeliveries) -> None:
     async def doing() -> None:
         log = MemoryTransitionLog()

@@ -85,6 +85,15 @@ def test_dead_letters_are_sent_again_and_are_never_nowhere(owned: RedisDeliverie
     assert owned.redrive("wh_1", None) == 0
 
 
+def test_what_is_forgotten_is_neither_dead_nor_to_be_sent_again(owned: RedisDeliveries) -> None:
+    names = [dead_field(number, f"d{number}") for number in range(3)]
+    sent = [Sent(str(number), "ann", 1.0, 1, "answered 200") for number in range(2)]
+    owned.step("me", "wh_1", Step(Progress(), dead=dict.fromkeys(names, b"x"), recent=sent))
+    owned.redrive("wh_1", frozenset({"d0"}))
+    owned.step("me", "wh_1", Step(Progress(), forgotten=names[:2], forgotten_sent=sent[:1]))
+    assert (owned.redriven("wh_1"), list(owned.dead("wh_1")), owned.recent("wh_1")) == ({}, names[2:], sent[1:])
+
+
 def test_only_the_owner_makes_steps_and_there_is_one(owned: RedisDeliveries) -> None:
     assert not owned.claim("other", LEASE_S)
     assert owned.claim("me", LEASE_S), "a lease is kept"

@@ -107,8 +107,8 @@ class EndpointRun:
         """The definition or the secrets may have changed, or dead letters are to be sent again. Raises StoreError."""
         store, id_ = self._tools.store, self.endpoint.id
         self._secrets = await asyncio.to_thread(store.secrets, id_)
-        again = await asyncio.to_thread(store.redriven, id_)
         async with self._storing:
+            again = await asyncio.to_thread(store.redriven, id_)
             chosen = list(again.items())[: self.pace.room]
             self.has_more_to_redrive = len(chosen) < len(again)
             if chosen:
@@ -182,10 +182,23 @@ class EndpointRun:
         async with self._storing:
             progress = replace(self._progress, positions=list(positions))
             found = await self._deliveries(crossings, progress, self._tools.wall())
-            await self._store(Step(progress, put=stored_deliveries(found)))
+            step = Step(progress, put=stored_deliveries(found))
+            await self._forget(step, crossings)
+            await self._store(step)
             self.pace.add(found)
         if found:
             self._changed.set()
+
+    async def _forget(self, step: Step, crossings: Sequence[Crossing]) -> None:
+        """Of users who were deleted nothing is kept that is not still to be sent. Raises StoreError."""
+        heads = (head_of(crossing.data) for crossing in crossings)
+        users = {head.subject for head in heads if head is not None and head.data.origin == "deleted"}
+        if not users:
+            return
+        store, id_ = self._tools.store, self.endpoint.id
+        dead = await asyncio.to_thread(store.dead, id_) | await asyncio.to_thread(store.redriven, id_)
+        step.forgotten = [name for name, data in dead.items() if _DELIVERY.decode(data).user in users]
+        step.forgotten_sent = [sent for sent in await asyncio.to_thread(store.recent, id_) if sent.user in users]
 
     async def _before_reading(self) -> None:
         """For what else is to be sent."""
