@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from streams.api import document, problems
 from streams.api.audiences import add_audiences
 from streams.api.auth import Authenticator
+from streams.api.bodies import Bodies
 from streams.api.definer import Definer
 from streams.api.definitions import add_definitions
 from streams.api.deletions import add_deletions
@@ -73,6 +74,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     )
     options = services.options
     in_flight = InFlight(options.in_flight_bytes)
+    bodies = Bodies(options, in_flight)
     metrics = ApiMetrics(in_flight)
     limiter = RateLimiter(options.rate_per_s, options.rate_burst, services.clock)
     authenticator = Authenticator(services.keys, limiter, clock=services.clock, wall=services.wall)
@@ -83,7 +85,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     add_predictions(app, services.stored, reads, authenticator)
     everyone = Everyone(services.stored, options.scan_s, clock=services.clock, wall=services.wall)
     add_distribution(app, services.stored, reads, everyone, authenticator)
-    add_estimate(app, services.stored, reads, everyone, authenticator)
+    add_estimate(app, services.stored, reads, everyone, authenticator, bodies)
     add_quality(app, services.stored, reads, authenticator)
     add_drivers(app, services.stored, reads, authenticator)
     add_segments(app, services.stored, authenticator)
@@ -97,8 +99,8 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     estimator = Estimator(definer, services.history, audience, services.clock)
     add_prediction_estimate(app, estimator, authenticator, options)
     add_definitions(app, definer, services.stored, authenticator, options)
-    add_webhooks(app, services, authenticator)
-    add_audiences(app, services, authenticator)
+    add_webhooks(app, services, authenticator, bodies)
+    add_audiences(app, services, authenticator, bodies)
     problems.install(app)
     document.install(app)
     for extend in extensions:

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from config.errors import NotStored
 from streams.adapters.redis_deliveries import Endpoint, Progress, Secrets
 from streams.api.auth import Authenticator, access
+from streams.api.bodies import Bodies, described
 from streams.api.definition_requests import IdempotencyKey
 from streams.api.document import problems
 from streams.api.keys import Role
@@ -107,9 +108,10 @@ class AudienceList(BaseModel):
     items: list[AudienceView]
 
 
-def add_audiences(app: FastAPI, services: Services, authenticator: Authenticator) -> None:
+def add_audiences(app: FastAPI, services: Services, authenticator: Authenticator, bodies: Bodies) -> None:
     """Add the routes of audiences."""
     audiences = _Audiences(services)
+    wanted = bodies.of(NewAudience)
 
     def about(operation: str, summary: str, role: Role, *statuses: int) -> dict[str, Any]:
         return {
@@ -126,11 +128,12 @@ def add_audiences(app: FastAPI, services: Services, authenticator: Authenticator
         return AudienceList(items=[audiences.view(endpoint) for endpoint in found])
 
     words = "Keep a list elsewhere equal to a segment; its members are sent first"
-    about_create = about("createAudience", words, Role.WRITE, 400, 404, 409, 422)
+    about_create = about("createAudience", words, Role.WRITE, 400, 404, 408, 409, 413, 415, 422)
+    about_create["openapi_extra"] |= described(NewAudience)
 
     @app.post("/v1/audiences", status_code=201, **about_create)
     async def create(
-        request: Request, response: Response, new: NewAudience, idempotency_key: IdempotencyKey = None
+        request: Request, response: Response, new: NewAudience = wanted, idempotency_key: IdempotencyKey = None
     ) -> AudienceWithSecret:
         view, is_again = await audiences.create(new, once_of(request, idempotency_key, new))
         response.headers.update(REPLAYED if is_again else {})

@@ -53,6 +53,8 @@ SELECTION: Final[dict[str, Any]] = {
     "anyOf": [{"required": ["min"]}, {"required": ["max"]}, {"required": ["category"]}],
     "additionalProperties": False,
 }
+SCHEMAS: Final = "x-tideline-schemas"
+"""Where an operation has the schemas that its body refers to, until the document takes them from there."""
 ACCESS: Final[dict[str, Any]] = {
     "title": "Access",
     "type": "object",

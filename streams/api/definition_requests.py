@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -36,22 +37,24 @@ IdempotencyKey = Annotated[
 ]
 
 
-async def read_json(request: Request, options: ApiOptions) -> tuple[bytes, Any]:
-    """The body, and what it says. Raises `Problem`."""
+def _take_all(_count: int) -> None:
+    """Definitions are few: their bodies do not count among those of events."""
+
+
+async def read_json(
+    request: Request, options: ApiOptions, take: Callable[[int], None] = _take_all
+) -> tuple[bytes, Any]:
+    """The body, and what it says; `take` is told of its bytes before they are kept. Raises `Problem`."""
     check_media(request)
     try:
         async with asyncio.timeout(options.body_timeout_s):
-            body = await read_body(request, options.batch_bytes, _take_all)
+            body = await read_body(request, options.batch_bytes, take)
     except TimeoutError as error:
         raise Problem(Kind.TIMEOUT, "the body took too long to arrive") from error
     try:
         return body, msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(Kind.INVALID_BODY, f"the body is no JSON: {error}"[:200]) from error
-
-
-def _take_all(_count: int) -> None:
-    """Definitions are few: their bodies do not count among those of events."""
 
 
 def ask_of(request: Request, body: bytes, idempotency_key: str | None) -> Ask:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from streams.api.definition_document import catalog_schemas
+from streams.api.definition_document import SCHEMAS, catalog_schemas
 from streams.api.problems import MEDIA_TYPE, URN, Kind
 
 _ALWAYS: Final = (401, 403, 429, 500, 503)
@@ -70,10 +70,19 @@ def install(app: FastAPI) -> None:
                 tags=app.openapi_tags,
             )
             made.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
-            made["components"]["schemas"] |= catalog_schemas()
+            made["components"]["schemas"] |= _of_bodies(made["paths"]) | catalog_schemas()
             for name in ("HTTPValidationError", "ValidationError"):
                 made["components"]["schemas"].pop(name, None)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+
+
+def _of_bodies(paths: dict[str, Any]) -> dict[str, Any]:
+    """The schemas to which bodies refer, taken out of the operations that have them (`streams.api.bodies`)."""
+    found: dict[str, Any] = {}
+    for operations in paths.values():
+        for operation in operations.values():
+            found |= operation.pop(SCHEMAS, {})
+    return found

@@ -11,6 +11,7 @@ from config.catalog import Filter
 from config.errors import NotKept
 from config.written import written
 from streams.api.auth import Authenticator, access
+from streams.api.bodies import Bodies, described
 from streams.api.document import problems
 from streams.api.everyone import Everyone
 from streams.api.judged_views import JudgedView, judged_view, why_nothing_is_judged
@@ -92,9 +93,17 @@ class EstimateView(BaseModel):
 
 
 def add_estimate(
-    app: FastAPI, stored: StoreReads, reads: PredictionReads, everyone: Everyone, authenticator: Authenticator
+    app: FastAPI,
+    stored: StoreReads,
+    reads: PredictionReads,
+    everyone: Everyone,
+    authenticator: Authenticator,
+    bodies: Bodies,
 ) -> None:
     """Add the routes."""
+    wanted = bodies.of(EstimateRequest)
+    given = access(authenticator, Role.READ)
+    given["openapi_extra"] |= described(EstimateRequest)
 
     @app.get(
         "/v1/predictions/{prediction_id}/estimate",
@@ -114,10 +123,10 @@ def add_estimate(
         tags=["predictions"],
         operation_id="estimateFilter",
         summary="What any filter comes to",
-        responses=problems(400, 404, 409, 413, 422),
-        **access(authenticator, Role.READ),
+        responses=problems(400, 404, 408, 409, 413, 415, 422),
+        **given,
     )
-    def of_any(prediction_id: str, request: EstimateRequest) -> EstimateView:
+    def of_any(prediction_id: str, request: EstimateRequest = wanted) -> EstimateView:
         return estimate_filter(stored, reads, everyone, prediction_id, request.filter)
 
 

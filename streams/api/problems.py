@@ -24,6 +24,11 @@ _LOG: Final = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
 URN: Final = "urn:tideline:problem:"
 _RETRY_AFTER_S: Final = 5
+_MAX_ERRORS: Final = 20
+"""Of one request that are told."""
+_MAX_WHERE: Final = 200
+_MAX_WORDS: Final = 500
+"""Characters of the place and of the words of one: both may quote the body, and be as long as it."""
 
 
 class Kind(Enum):
@@ -141,10 +146,14 @@ def _http_words(kind: Kind, request: Request) -> str:
 
 async def _parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    found = error.errors()
     errors = [
-        {"where": ".".join(map(str, found["loc"])), "detail": found["msg"]} for found in error.errors()
+        {"where": ".".join(map(str, each["loc"]))[:_MAX_WHERE], "detail": each["msg"][:_MAX_WORDS]}
+        for each in found[:_MAX_ERRORS]
     ]  # not the input: it may be a secret in the wrong place
-    detail = "; ".join(f"{found['where']}: {found['detail']}" for found in errors)
+    detail = "; ".join(f"{each['where']}: {each['detail']}" for each in errors)
+    if len(found) > len(errors):
+        detail += f"; and {len(found) - len(errors):,} more"
     return problem_response(request_id_of(request), Kind.INVALID_PARAMETERS, detail, errors=errors)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from config.errors import NoLog, NotStored
 from streams.adapters.redis_deliveries import Endpoint, Progress, RedisDeliveries, Secrets, Sent
 from streams.api.auth import Authenticator, access
+from streams.api.bodies import Bodies, described
 from streams.api.definition_requests import IdempotencyKey
 from streams.api.document import problems
 from streams.api.keys import Role
@@ -46,10 +48,10 @@ _DELIVERY: Final = msgspec.msgpack.Decoder(Delivery)
 State = Annotated[Literal["waiting", "dead", "delivered"], Query(description="Of which state; some of the latest.")]
 
 
-def add_webhooks(app: FastAPI, services: Services, authenticator: Authenticator) -> None:
+def add_webhooks(app: FastAPI, services: Services, authenticator: Authenticator, bodies: Bodies) -> None:
     """Add the routes of webhooks."""
     hooks = Webhooks(services)
-    add_writes(app, hooks, authenticator)
+    add_writes(app, hooks, authenticator, bodies)
 
     @app.get(
         "/v1/webhooks",
@@ -86,8 +88,14 @@ def add_webhooks(app: FastAPI, services: Services, authenticator: Authenticator)
         return DeliveryList(items=hooks.deliveries(webhook_id, state))
 
 
-def add_writes(app: FastAPI, hooks: Webhooks, authenticator: Authenticator) -> None:
+def add_writes(app: FastAPI, hooks: Webhooks, authenticator: Authenticator, bodies: Bodies) -> None:
     """Those that change something."""
+    wanted, letters = bodies.of(NewWebhook), bodies.of(Redrive)
+
+    def taking(type_: type[BaseModel]) -> dict[str, Any]:
+        given = access(authenticator, Role.WRITE)
+        given["openapi_extra"] |= described(type_)
+        return given
 
     @app.post(
         "/v1/webhooks",
@@ -95,11 +103,11 @@ def add_writes(app: FastAPI, hooks: Webhooks, authenticator: Authenticator) -> N
         tags=["webhooks"],
         operation_id="createWebhook",
         summary="A new webhook, which is told of transitions from now on; shows its secret, this once",
-        responses=problems(400, 409, 422),
-        **access(authenticator, Role.WRITE),
+        responses=problems(400, 408, 409, 413, 415, 422),
+        **taking(NewWebhook),
     )
     async def create(
-        request: Request, response: Response, new: NewWebhook, idempotency_key: IdempotencyKey = None
+        request: Request, response: Response, new: NewWebhook = wanted, idempotency_key: IdempotencyKey = None
     ) -> WebhookWithSecret:
         view, is_again = await hooks.create(new, once_of(request, idempotency_key, new))
         response.headers.update(REPLAYED if is_again else {})
@@ -147,10 +155,10 @@ def add_writes(app: FastAPI, hooks: Webhooks, authenticator: Authenticator) -> N
         tags=["webhooks"],
         operation_id="redrive",
         summary="Send dead letters again, under their ids",
-        responses=problems(400, 404, 422),
-        **access(authenticator, Role.WRITE),
+        responses=problems(400, 404, 408, 413, 415, 422),
+        **taking(Redrive),
     )
-    def redrive(webhook_id: str, which: Redrive) -> Redriven:
+    def redrive(webhook_id: str, which: Redrive = letters) -> Redriven:
         hooks.live(webhook_id)
         ids = None if which.ids is None else frozenset(which.ids)
         return Redriven(redriven=hooks.store.redrive(webhook_id, ids))
