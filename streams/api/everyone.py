@@ -4,7 +4,6 @@ once. All of it runs in threads.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streams.adapters.redis_reader import RedisReader
+from streams.api.few_at_once import FewThreads
 from streams.api.problems import Kind, Problem
 from streams.api.stored import StoreReads
 from streams.runtime.everybody import ShardState, UserPage, everybody
@@ -21,6 +21,10 @@ _AT_ONCE: Final = 2
 """Passes that run at the same time; each takes a good part of a core."""
 _WAIT_S: Final = 5.0
 """For a pass to end, before the answer is to come again."""
+_WAITING: Final = 4
+"""Who wait for a turn,"""
+_WAITING_FOR_TABLES: Final = 8
+"""and for tables that one of them makes for all. Their threads are missing to all other requests, which have 40."""
 _LEAST_AGE_S: Final = 2.0
 _AGE_PER_SECOND: Final = 10.0
 """Tables are used for so many times as long as the pass took: so passes for them take a tenth of a core at most."""
@@ -57,15 +61,13 @@ class Everyone:
         self._clock = clock
         self.wall = wall
         """Seconds since 1970 UTC."""
-        self._free = threading.BoundedSemaphore(_AT_ONCE)
-        self._making = threading.Lock()
+        self._passes = FewThreads(_AT_ONCE, _WAITING, _busy)
+        self._making = FewThreads(1, _WAITING_FOR_TABLES, _busy)
         self._kept: _Kept | None = None
 
     def tables(self, reader: RedisReader) -> Tables:
         """Of all users; made anew where something was committed and they are old. Raises `Problem`, StoreError."""
-        if not self._making.acquire(timeout=self._scan_s + _WAIT_S):
-            raise _busy()
-        try:
+        with self._making.turn(self._scan_s + _WAIT_S):
             now_s = self._clock()
             commits = tuple((i.shard, i.number, i.generation) for i in reader.shard_infos())
             kept = self._kept
@@ -74,8 +76,6 @@ class Everyone:
                 age_s = max(_LEAST_AGE_S, _AGE_PER_SECOND * (self._clock() - now_s))
                 kept = self._kept = _Kept(tables, commits, self._clock(), age_s)
             return kept.tables
-        finally:
-            self._making.release()
 
     def _make(self, reader: RedisReader) -> Tables:
         as_of_s, states = self.wall(), self._stored.shard_states(reader)
@@ -96,9 +96,7 @@ class Everyone:
 
         Raises `Problem` where too many run.
         """
-        if not self._free.acquire(timeout=_WAIT_S):
-            raise _busy()
-        try:
+        with self._passes.turn(_WAIT_S):
             end_s = self._clock() + self._scan_s
 
             def check() -> None:
@@ -106,8 +104,6 @@ class Everyone:
                     raise _too_long(self._scan_s)
 
             yield check
-        finally:
-            self._free.release()
 
 
 def _busy() -> Problem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, Final, Literal
@@ -27,6 +26,7 @@ from streams.api.definition_requests import read_json
 from streams.api.definitions_view import DefinitionsView, Edit, read
 from streams.api.document import problems
 from streams.api.everyone import Everyone
+from streams.api.few_at_once import FewThreads
 from streams.api.keys import Role
 from streams.api.problems import Kind, Problem
 from streams.api.services import ApiOptions
@@ -39,6 +39,8 @@ MAX_EVENTS: Final = 500_000
 """Of the log; reading so many takes some seconds."""
 MAX_S: Final = 10.0
 """Spent on it."""
+_WAITING: Final = 2
+"""Who wait meanwhile for their own; each takes a thread that all other requests miss."""
 
 
 class LogView(BaseModel):
@@ -119,19 +121,14 @@ class Estimator:
         self._history = history
         self._audience = audience
         self._clock = clock
-        self._turn = threading.Lock()
+        self._turns = FewThreads(1, _WAITING, _busy)
 
     def answer(self, data: Any) -> PredictionEstimateView:
         """Raises `Problem` for a prediction that is not right, or where others are asked about, and StoreError."""
         view = self._definer.view()
         prediction = _prediction(view, data)
-        if not self._turn.acquire(timeout=MAX_S):
-            words = "other predictions are being estimated; try again in a moment"
-            raise Problem(Kind.OVERLOADED, words, headers={"Retry-After": "5"})
-        try:
+        with self._turns.turn(MAX_S):
             scan, problem = self._scan(view.whole, prediction)
-        finally:
-            self._turn.release()
         audience, why_not = self._audience(prediction.audience_filter)
         return _view(view.whole, prediction, (audience, why_not), scan, problem)
 
@@ -191,6 +188,11 @@ def audience_size(stored: StoreReads, everyone: Everyone, tree: Filter | None) -
         if problem.kind is Kind.UNAVAILABLE:
             return None, "nothing is stored yet"
         raise
+
+
+def _busy() -> Problem:
+    words = "other predictions are being estimated; try again in a moment"
+    return Problem(Kind.OVERLOADED, words, headers={"Retry-After": "5"})
 
 
 def _prediction(view: DefinitionsView, data: Any) -> Prediction:

@@ -1,0 +1,159 @@
+"""What may be done by a few at once: the others wait, are told to come again, and hold nobody else up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from streams.adapters.redis_reader import RedisReader
+from streams.api import everyone as module
+from streams.api.app import Parts
+from streams.api.few_at_once import FewTasks, FewThreads
+from streams.api.keys import Role
+from streams.api.problems import Kind, Problem
+from streams.api.stored import StoreReads
+from tests.unit.api_world import ApiWorld
+
+LONG_S = 60.0
+
+
+def busy() -> Problem:
+    return Problem(Kind.OVERLOADED, "come again")
+
+
+class NoReader(StoreReads):
+    """A store whose readers are not used."""
+
+    @contextmanager
+    def reader(self) -> Iterator[RedisReader]:
+        yield None  # type: ignore[misc]
+
+
+def test_threads_take_turns_and_the_others_are_told_at_once() -> None:
+    few, at_work, may_end = FewThreads(2, 1, busy), threading.Semaphore(0), threading.Event()
+
+    def work(wait_s: float) -> str:
+        try:
+            with few.turn(wait_s):
+                at_work.release()
+                assert may_end.wait(LONG_S)
+                return "done"
+        except Problem:
+            return "told"
+
+    with ThreadPoolExecutor(3) as threads:
+        running = [threads.submit(work, LONG_S) for _ in range(2)]
+        assert all(at_work.acquire(timeout=LONG_S) for _ in running)
+        assert work(0.01) == "told"  # it waited
+        waiting = threads.submit(work, LONG_S)
+        while few._places._value:  # until it waits
+            threading.Event().wait(0.001)
+        assert work(LONG_S) == "told"  # it did not
+        may_end.set()
+        assert [each.result(LONG_S) for each in (*running, waiting)] == ["done"] * 3
+    assert work(0.0) == "done"
+
+
+def test_tasks_take_turns_and_the_others_are_told_at_once() -> None:
+    async def run() -> None:
+        few, may_end = FewTasks(2, 1, busy), asyncio.Event()
+
+        async def work(wait_s: float) -> str:
+            try:
+                async with few.turn(wait_s):
+                    await may_end.wait()
+                    return "done"
+            except Problem:
+                return "told"
+
+        running = [asyncio.create_task(work(LONG_S)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert await work(0.01) == "told"
+        waiting = asyncio.create_task(work(LONG_S))
+        await asyncio.sleep(0)
+        assert await work(LONG_S) == "told"
+
+        waiting.cancel()  # whoever goes away gives the place back
+        await asyncio.gather(waiting, return_exceptions=True)
+        waiting = asyncio.create_task(work(LONG_S))
+        await asyncio.sleep(0)
+        may_end.set()
+        assert await asyncio.gather(*running, waiting) == ["done"] * 3
+        assert await work(0.0) == "done"
+
+    asyncio.run(run())
+
+
+class Stuck:
+    """A service whose questions about all users do not end before they may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.may_end = threading.Event()
+        self.started = threading.Semaphore(0)
+        self.parts: list[Parts] = []
+        self.world = ApiWorld(reads=NoReader, extensions=(self.parts.append,))
+        monkeypatch.setattr("streams.api.user_search.users_like", self._stuck)
+
+    def _stuck(self, *_: object) -> tuple[list[str], bool]:
+        self.started.release()
+        assert self.may_end.wait(LONG_S)
+        return [], True
+
+    @property
+    def app(self) -> FastAPI:
+        return self.world.app
+
+
+def test_questions_about_all_users_do_not_hold_others_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trivial read had no thread until they were given up, five seconds later."""
+    stuck = Stuck(monkeypatch)
+    headers = stuck.world.headers(Role.READ)
+    monkeypatch.setattr(module, "_WAIT_S", LONG_S)
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(stuck.app), base_url="http://api") as client:
+            scans = [asyncio.create_task(client.get("/v1/users?id=a", headers=headers)) for _ in range(45)]
+            try:
+                for _ in range(2):
+                    assert await asyncio.to_thread(stuck.started.acquire, timeout=LONG_S)
+                async with asyncio.timeout(4.0):
+                    quick = await client.get("/v1/definitions/history", headers=headers)
+                assert quick.status_code == 200
+                assert not stuck.may_end.is_set()
+            finally:
+                stuck.may_end.set()
+            answers = [answer.status_code for answer in await asyncio.gather(*scans)]
+        assert answers.count(503) == 45 - 2 - module._WAITING
+        assert answers.count(200) == 2 + module._WAITING
+
+    asyncio.run(run())
+
+
+def test_pages_in_process_have_the_same_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The console asks the same objects, in the same threads."""
+    stuck = Stuck(monkeypatch)
+    everyone = stuck.parts[0].everyone
+    monkeypatch.setattr(module, "_WAIT_S", LONG_S)
+    may_end, told = threading.Event(), threading.Semaphore(0)
+
+    def page() -> bool:
+        try:
+            with everyone.turn():
+                assert may_end.wait(LONG_S)
+                return True
+        except Problem:
+            told.release()
+            return False
+
+    with ThreadPoolExecutor(10) as threads:
+        pages = [threads.submit(page) for _ in range(10)]
+        assert all(told.acquire(timeout=LONG_S) for _ in range(10 - 2 - module._WAITING))
+        may_end.set()
+        assert sum(each.result(LONG_S) for each in pages) == 2 + module._WAITING
