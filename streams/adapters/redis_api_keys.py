@@ -51,10 +51,11 @@ class RedisApiKeys:
     def find(self, key_id: str) -> KeyState | None:
         """The key with that id; None if there is none."""
         with self._lock:
-            found, revoked, used = (
-                self._nodes.ask("HGET", name, key_id) for name in (self._keys, self._revoked, self._used)
-            )
-        return None if found is None else _state(found, revoked, used)
+            found = self._nodes.ask("HGET", self._keys, key_id)
+            if found is None:
+                return None  # anybody may ask for what there is not: that costs one question
+            revoked, used = (self._nodes.ask("HGET", name, key_id) for name in (self._revoked, self._used))
+        return _state(found, revoked, used)
 
     def all(self) -> list[KeyState]:
         """Every key, the oldest first; revoked ones, too."""

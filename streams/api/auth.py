@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ STALE_S: Final = 300.0
 """So long a key that was good is taken while the store does not answer: then nobody can revoke it either."""
 _USE_EVERY_S: Final = 60.0
 _MAX_CACHED: Final = 10_000
+_MAX_UNKNOWN: Final = 1_000
+"""Ids for which there is no key, apart from the others: anybody can name many, and none takes a good one's place."""
+_LOOKUPS_PER_S: Final = 50.0
+_LOOKUPS_AT_ONCE: Final = 200
+"""Questions to the store about ids that no key was found for yet, of all callers together."""
 
 BEARER: Final = HTTPBase(
     scheme="bearer", scheme_name="key", description="The whole key, `tl_ROLE_ID_SECRET`.", auto_error=False
@@ -74,9 +80,13 @@ class Authenticator:
         self._clock = clock
         self._wall = wall
         self._cache: dict[str, _Cached] = {}
+        """Keys that there are, also revoked ones."""
+        self._unknown: dict[str, _Cached] = {}
+        self._lookups = RateLimiter(_LOOKUPS_PER_S, _LOOKUPS_AT_ONCE, clock)
 
     async def caller(self, header: str | None, wanted: Role, *, basic: bool) -> Caller:
-        """Who asks. Raises `Problem`: 401 without a good key, 403 with a weaker one, 429 beyond its rate.
+        """Who asks. Raises `Problem`: 401 without a good key, 403 with a weaker one, 429 beyond its rate, 503 while
+        others try many keys that there are not, for one that is not known here yet.
 
         Raises StoreError where the store is needed and does not answer.
         """
@@ -108,10 +118,12 @@ class Authenticator:
         return state is not None and state.revoked_s is None
 
     async def _state(self, key_id: str) -> KeyState | None:
-        cached = self._cache.get(key_id)
+        cached = self._cached(key_id)
         now_s = self._clock()
         if cached is not None and cached.holds(now_s):
             return cached.state
+        if key_id not in self._cache:
+            self._check_lookup()
         try:
             found = await asyncio.to_thread(self._ask, key_id)
         except StoreUnavailable:
@@ -119,14 +131,29 @@ class Authenticator:
                 cached.asked_s = self._clock()
                 return cached.state
             raise
-        self._cache.pop(key_id, None)
-        self._cache[key_id] = found
-        while len(self._cache) > _MAX_CACHED:
-            del self._cache[next(iter(self._cache))]
+        self._keep(key_id, found)
         return found.state
 
+    def _cached(self, key_id: str) -> _Cached | None:
+        return self._cache.get(key_id) or self._unknown.get(key_id)
+
+    def _keep(self, key_id: str, found: _Cached) -> None:
+        for kept in (self._cache, self._unknown):
+            kept.pop(key_id, None)
+        kept, most = (self._unknown, _MAX_UNKNOWN) if found.state is None else (self._cache, _MAX_CACHED)
+        kept[key_id] = found
+        while len(kept) > most:
+            del kept[next(iter(kept))]
+
+    def _check_lookup(self) -> None:
+        """Raises `Problem` where the store is asked about too many ids for which no key was found yet."""
+        wait_s = self._lookups.take("")
+        if wait_s:
+            words = "more keys that are not known here are being tried than are looked up; try again in a moment"
+            raise Problem(Kind.OVERLOADED, words, headers={"Retry-After": str(max(1, math.ceil(wait_s)))})
+
     def _ask(self, key_id: str) -> _Cached:
-        cached = self._cache.get(key_id)
+        cached = self._cached(key_id)
         now_s = self._clock()
         if cached is not None and cached.holds(now_s):
             return cached  # somebody else has asked while this waited for a thread

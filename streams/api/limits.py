@@ -35,6 +35,16 @@ class RateLimiter:
 
     def check(self, key_id: str) -> None:
         """Take a token. Raises `Problem` with Retry-After where there is none."""
+        wait_s = self.take(key_id)
+        if wait_s:
+            raise Problem(
+                Kind.RATE_LIMITED,
+                f"a key may make {self._rate_per_s:g} requests a second, {self._burst} at once",
+                headers={"Retry-After": str(max(1, math.ceil(wait_s)))},
+            )
+
+    def take(self, key_id: str) -> float:
+        """Take a token; 0 where there was one, else the seconds until there is."""
         now_s = self._clock()
         tokens, before_s = self._buckets.pop(key_id, (float(self._burst), now_s))
         tokens = min(float(self._burst), tokens + (now_s - before_s) * self._rate_per_s)
@@ -42,13 +52,7 @@ class RateLimiter:
         self._buckets[key_id] = (tokens - 1.0 if is_allowed else tokens, now_s)
         while len(self._buckets) > _MAX_BUCKETS:
             del self._buckets[next(iter(self._buckets))]  # the one that was idle for longest
-        if not is_allowed:
-            wait_s = math.ceil((1.0 - tokens) / self._rate_per_s)
-            raise Problem(
-                Kind.RATE_LIMITED,
-                f"a key may make {self._rate_per_s:g} requests a second, {self._burst} at once",
-                headers={"Retry-After": str(max(1, wait_s))},
-            )
+        return 0.0 if is_allowed else (1.0 - tokens) / self._rate_per_s
 
 
 class InFlight:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from streams.api import auth
 from streams.api.auth import CACHE_S, STALE_S
 from streams.api.keys import Role, id_of, is_key_of, make_key
 from streams.api.services import ApiOptions
@@ -167,6 +168,45 @@ def test_a_store_that_is_away_is_not_asked_by_every_request() -> None:
     world.now_s, world.keys.is_away = STALE_S + 1.0, False
     world.keys.revoked[id_of(key) or ""] = NOW_S
     assert status(world, key) == 401
+
+
+def unknown(count: int) -> list[str]:
+    return [make_key(Role.READ, "never stored", NOW_S)[0] for _ in range(count)]
+
+
+def test_keys_that_there_are_not_take_no_place_of_good_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "_MAX_CACHED", 5)
+    monkeypatch.setattr(auth, "_MAX_UNKNOWN", 5)
+    world = ApiWorld()
+    key = world.made[Role.READ]
+    assert status(world, key) == 200
+    flood = unknown(20)
+    assert [status(world, each) for each in flood] == [401] * 20
+    asked = world.keys.asked
+    assert (status(world, key), status(world, flood[-1]), world.keys.asked) == (200, 401, asked)
+    world.keys.is_away = True
+    world.now_s = CACHE_S  # it is also taken while the store is away
+    assert status(world, key) == 200
+
+
+def test_who_tries_many_keys_does_not_keep_the_store_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "_LOOKUPS_AT_ONCE", 10)
+    world = ApiWorld()
+    good, other = world.made[Role.READ], world.made[Role.ADMIN]
+    assert status(world, good) == 200
+    assert [status(world, each) for each in unknown(12)] == [401] * 9 + [503] * 3
+    assert world.keys.asked == 10
+    world.now_s = CACHE_S - 0.1
+    assert [status(world, each) for each in unknown(12)] == [401] * 10 + [503] * 2
+    world.now_s += 0.1 + 1e-9
+    world.keys.revoked[id_of(good) or ""] = NOW_S
+    for each in unknown(12):
+        status(world, each)
+    assert status(world, good) == 401  # who is known is looked up whatever others try
+    answer = world.ask("GET", "/metrics", headers=world.headers(Role.ADMIN))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    world.now_s += 1.0
+    assert status(world, other) == 200
 
 
 def test_the_last_use_is_written_down_now_and_then() -> None:
