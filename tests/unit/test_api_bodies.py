@@ -47,6 +47,7 @@ def test_with_a_key_it_is_told_what_is_wrong(world: ApiWorld, path: str) -> None
         return problem(world.ask("POST", path, content=body, headers=world.headers(Role.WRITE) | more))
 
     assert send(b"{") == (400, "invalid-body")
+    assert send(b"") == (400, "invalid-body")
     assert send(b"{" + b" " * 600_000) == (413, "too-large")
     assert send(b"{}", **{"content-type": "text/plain"}) == (415, "unsupported-media")
     assert send(b'{"no such": 1}') == (422, "invalid-parameters")
