@@ -69,7 +69,7 @@ class GoalView(BaseModel):
 
     users: int = Field(
         description="Users who reached it at some time, at most: who did it; of `did_not`, who had and then did not "
-        "for a whole window."
+        "for a whole window. Of all users: who was in the prediction's audience then is not kept."
     )
     needed: int = Field(description="So many users with the goal it takes to leave the warm-up.")
     parts: list[PartView]
@@ -95,7 +95,8 @@ class PredictionEstimateView(BaseModel):
     )
     enough_users: Literal["at_once", "expected", "unknown"] = Field(
         description="`at_once`: the history has `needed` users with the goal whose outcome is known, and it is learned "
-        "from; `expected`: at `enough_users_at`; `unknown`: nobody has reached it."
+        "from; `expected`: at `enough_users_at`; `unknown`: nobody has reached it, or the prediction has an audience "
+        "of its own, whose users alone count."
     )
     enough_users_at: str | None = Field(
         description="When the outcomes of `needed` different users with the goal are known: by the history where it "
@@ -218,7 +219,8 @@ def _view(
     needed = prediction_specs(catalog)[0].min_goals
     lateness_s = catalog.time.lateness_s
     first_label_s = None if scan.first_s is None else _known_s(scan.first_s, prediction, lateness_s)
-    enough_s = _enough_s(scan, prediction, needed, lateness_s)
+    # Goals of others teach it nothing, and nobody knows of past goals who was in its audience then.
+    enough_s = None if prediction.audience is not None else _enough_s(scan, prediction, needed, lateness_s)
     parts = [
         PartView(event=atom.event, negated=atom.negated, events=count.events, users=count.users)
         for atom, count in zip(prediction.goal.atoms, scan.atoms, strict=True)

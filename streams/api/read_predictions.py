@@ -98,7 +98,7 @@ class Standings:
             access=prediction.access,
             status=self.status(id_),
             frozen_at=time_text(self.frozen_at_s(id_)),
-            warm_up=warm_up_view(replace(judged, clock_s=state.clock_s), p)
+            warm_up=warm_up_view(replace(judged, clock_s=state.clock_s, population=state.population), p)
             if judged is not None and warms_up
             else None,
             audience=int(state.population.counts[p].sum()) if is_known else 0,

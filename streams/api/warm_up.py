@@ -30,6 +30,8 @@ def _expected_s(judged: StoredState, p: int, users: int, needed: int) -> float |
     first_s = next((start_s for start_s, _ in judged.learner.predictions[p].quality.by_week()), None)
     if first_s is None or not 0 < users < needed or math.isnan(judged.clock_s):
         return None
+    if int(judged.population.counts[p].sum()) < needed:
+        return None  # fewer are in its audience: as many may never come
     window_s = list(judged.catalog.predictions.values())[p].window_s
     span_s = max(judged.clock_s - window_s - first_s, DAY_S)
     return judged.clock_s + span_s * (needed - users) / users

@@ -91,6 +91,13 @@ def test_when_there_were_enough_users_by_the_history(
     assert (found["enough_users"], found["enough_users_at"]) == (enough, at)
 
 
+def test_goals_of_all_users_promise_nothing_of_an_audience(world: World) -> None:
+    events = [event(f"u{n}", "Return", n / 4) for n in range(400)]
+    assert estimate(world, events)["enough_users"] == "at_once"
+    found = estimate(world, events, audience={"trait": "country", "equals": "AT"})
+    assert (found["enough_users"], found["enough_users_at"]) == ("unknown", None)
+
+
 def test_of_what_is_not_done_a_shorter_window_is_advised(world: World) -> None:
     events = [event(f"u{n}", "Return", n) for n in range(50)]
     (warning,) = estimate(world, events, goal={"did_not": "Return"})["warnings"]
