@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Final, Literal
 
 from fastapi import FastAPI, Query
@@ -12,13 +13,16 @@ from starlette.responses import StreamingResponse
 
 from streams.adapters.redis_reader import RedisReader, ScanPlace, StaleScan
 from streams.api.auth import Authenticator, access
+from streams.api.definer import Definer
+from streams.api.definitions_view import DefinitionsView
 from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.pages import invalid_cursor, members_cursor, members_place
 from streams.api.problems import Kind, Problem
 from streams.api.read_predictions import require
+from streams.api.standing import predictions_below
 from streams.api.stored import StoreReads
-from streams.api.views import MemberPage, MemberView, ScoreView, SegmentList, SegmentView, time_text
+from streams.api.views import MemberPage, MemberView, ScoreView, SegmentList, SegmentStatus, SegmentView, time_text
 from streams.runtime.members import Member, chosen_members, describe
 from streams.runtime.spreadsheet import harmless
 from streams.runtime.stored import StoredState
@@ -40,7 +44,7 @@ Scores = Annotated[
 Format = Annotated[Literal["ndjson", "csv"], Query(description="A JSON object a line, or a table.")]
 
 
-def add_segments(app: FastAPI, stored: StoreReads, authenticator: Authenticator) -> None:
+def add_segments(app: FastAPI, stored: StoreReads, definer: Definer, authenticator: Authenticator) -> None:
     """Add the routes of segments."""
 
     @app.get(
@@ -52,7 +56,7 @@ def add_segments(app: FastAPI, stored: StoreReads, authenticator: Authenticator)
         **access(authenticator, Role.READ),
     )
     def all_segments() -> SegmentList:
-        return list_segments(stored)
+        return list_segments(stored, definer)
 
     @app.get(
         "/v1/segments/{segment_id}",
@@ -63,7 +67,7 @@ def add_segments(app: FastAPI, stored: StoreReads, authenticator: Authenticator)
         **access(authenticator, Role.READ),
     )
     def one_segment(segment_id: str) -> SegmentView:
-        return get_segment(stored, segment_id)
+        return get_segment(stored, definer, segment_id)
 
     @app.get(
         "/v1/segments/{segment_id}/members",
@@ -99,17 +103,22 @@ def add_segments(app: FastAPI, stored: StoreReads, authenticator: Authenticator)
         return export_members(stored, segment_id, format, scores)
 
 
-def list_segments(stored: StoreReads) -> SegmentList:
-    """All segments. Raises StoreError, and `Problem` where nothing is stored yet."""
-    with stored.reader() as reader:
-        state = stored.a_state(reader)
-        return SegmentList(items=[_view(reader, state, name) for name in state.definitions.segment_ids])
+def list_segments(stored: StoreReads, definer: Definer) -> SegmentList:
+    """All segments: those that shards work with, then what they have not taken up. Raises `Problem`, StoreError."""
+    view = definer.view()
+    new = [id_ for id_, segment in view.whole.segments.items() if not segment.archived]
+    with _known(stored) as (reader, state):
+        known = () if state is None else state.definitions.segment_ids
+        return SegmentList(items=[_view(reader, state, view, name) for name in dict.fromkeys([*known, *new])])
 
 
-def get_segment(stored: StoreReads, segment_id: str) -> SegmentView:
+def get_segment(stored: StoreReads, definer: Definer, segment_id: str) -> SegmentView:
     """One segment. Raises NotStored, `Problem`, StoreError."""
-    with stored.reader() as reader:
-        return _view(reader, _state_with(stored, reader, segment_id), segment_id)
+    view = definer.view()
+    with _known(stored) as (reader, state):
+        known = () if state is None else state.definitions.segment_ids
+        require("segment", segment_id, dict.fromkeys([*known, *view.whole.segments]))
+        return _view(reader, state, view, segment_id)
 
 
 def list_members(stored: StoreReads, segment_id: str, limit: int, cursor: str | None) -> MemberPage:
@@ -176,15 +185,53 @@ def _exported(state: StoredState, wanted: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def _view(reader: RedisReader, state: StoredState, name: str) -> SegmentView:
+@contextmanager
+def _known(stored: StoreReads) -> Iterator[tuple[RedisReader | None, StoredState | None]]:
+    """A reader and the state of a shard; neither where nothing is stored yet. Raises StoreUnavailable."""
+    with ExitStack() as open_:
+        found: tuple[RedisReader | None, StoredState | None] = None, None
+        try:
+            reader = open_.enter_context(stored.reader())
+            found = reader, stored.a_state(reader)
+        except Problem as problem:
+            if problem.kind is not Kind.UNAVAILABLE:
+                raise
+        yield found
+
+
+def _view(reader: RedisReader | None, state: StoredState | None, view: DefinitionsView, name: str) -> SegmentView:
+    """As it is defined now, with the members that it has by what shards have taken up."""
+    if state is None or name not in state.definitions.segment_ids:
+        segment = view.whole.segments[name]
+        return SegmentView(
+            id=name,
+            name=segment.name,
+            status=_status(view, name, is_known=False),
+            members=0,
+            predictions=predictions_below(view, name),
+            entry=segment.entry,
+        )
+    assert reader is not None, "a state was read with it"
     definitions = state.definitions
     return SegmentView(
         id=name,
         name=definitions.segment_names[definitions.segment_ids.index(name)],
+        status=_status(view, name, is_known=True),
         members=reader.member_count(name),
         predictions=list(predictions_of_segment(state.catalog, name)),
         entry=state.catalog.segments[name].entry if name in state.catalog.segments else "now",
     )
+
+
+def _status(view: DefinitionsView, name: str, *, is_known: bool) -> SegmentStatus:
+    """`is_known`: shards work with it. One of a prediction's categories is archived with the prediction."""
+    segment = view.whole.segments.get(name)
+    if segment is not None and segment.archived:
+        return "paused" if segment.paused else "archived"
+    prediction = view.whole.predictions.get(name.rpartition(".")[0])
+    if segment is None and prediction is not None and prediction.archived:
+        return "archived"
+    return "active" if is_known else "new"
 
 
 def _page(reader: RedisReader, segment: str, place: ScanPlace, limit: int) -> tuple[list[str], ScanPlace | None]:

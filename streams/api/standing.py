@@ -78,14 +78,14 @@ def entry_of(view: DefinitionsView, states: list[StoredState], id_: str) -> Entr
     if view.whole.segments[id_].entry == "crossings":
         words = "only future crossings count: who fulfils the filter now enters after having left it"
         return EntryView(current_members="crossings", words=words)
-    waiting = [name for name in _predictions_below(view, id_) if not _serves(states, name)]
+    waiting = [name for name in predictions_below(view, id_) if not _serves(states, name)]
     if waiting:
         words = f"members enter when {', '.join(waiting)} says likelihoods: it is warming up, or learns from history"
         return EntryView(current_members="wait", words=words)
     return EntryView(current_members="enter_now", words="who fulfils the filter now enters at once")
 
 
-def _predictions_below(view: DefinitionsView, segment_id: str) -> list[str]:
+def predictions_below(view: DefinitionsView, segment_id: str) -> list[str]:
     """The predictions on which a segment rests, also through others."""
     found: dict[str, None] = {}
     waiting, seen = [segment_id], {segment_id}

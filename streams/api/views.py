@@ -70,11 +70,18 @@ class PredictionList(BaseModel):
     items: list[PredictionView]
 
 
+SegmentStatus = Literal["new", "active", "paused", "archived"]
+
+
 class SegmentView(BaseModel):
     """One segment."""
 
     id: str = Field(examples=["orders_7d.high"])
     name: str
+    status: SegmentStatus = Field(
+        description="`new`: workers have not taken it up yet, and nobody is in it; `active`; `paused`: archived for as "
+        "long as a prediction it rests on is not live; `archived`: by hand, or with its prediction. Nobody is in those."
+    )
     members: int
     predictions: list[str] = Field(description="Those on which it rests.")
     entry: Literal["now", "crossings"] = Field(

@@ -42,7 +42,8 @@ class LivePages:
         catalog = self._parts.definer.view().whole
         with self._stored.reader() as reader:
             features = self._stored.a_state(reader).vocabulary.feature_names()
-        segments = {each.id: segment_name(t, catalog, each.id, each.name) for each in list_segments(self._stored).items}
+        found = list_segments(self._stored, self._parts.definer).items
+        segments = {each.id: segment_name(t, catalog, each.id, each.name) for each in found}
         words: dict[str, Any] = {
             "segments": segments,
             "churn": [id_ for id_, prediction in catalog.predictions.items() if prediction.kind == "churn"],

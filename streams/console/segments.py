@@ -83,7 +83,8 @@ class SegmentPages:
     def show_all(self, visit: Visit) -> Response:
         """The list. Raises `Problem` where nothing is stored yet, StoreError."""
         view = self._definer.view()
-        rows = [_row(visit, view.whole, each) for each in list_segments(self._stored).items]
+        found = list_segments(self._stored, self._definer).items
+        rows = [_row(visit, view.whole, each) for each in found if each.status != "new"]
         taken_up = {row.id for row in rows}
         waiting = [
             Row(id_, segment.name, 0, None)
@@ -100,7 +101,7 @@ class SegmentPages:
     async def figures(self, visit: Visit) -> Response:
         """Entries and exits of today of every segment, as texts. Raises StoreError, BrokerError."""
         counts = await self._today.counts()
-        view = await run_in_threadpool(list_segments, self._stored)
+        view = await run_in_threadpool(list_segments, self._stored, self._definer)
         f, least = visit.format, "" if counts.is_complete else "≥\u00a0"
         known = counts.is_known
         return JSONResponse(
@@ -117,14 +118,13 @@ class SegmentPages:
         """One. Raises NotStored, `Problem`, StoreError, BrokerError."""
         id_ = visit.path("id")
         definitions = await run_in_threadpool(self._definer.view)
-        definition = definitions.whole.segments.get(id_)
+        view = await run_in_threadpool(get_segment, self._stored, self._definer, id_)
+        sizes: SizesView | None = None
         try:
-            view = await run_in_threadpool(get_segment, self._stored, id_)
             sizes = await get_sizes(self._parts.services, id_)
         except NotStored:
-            if definition is None:
+            if id_ not in definitions.whole.segments:
                 raise
-            view, sizes = SegmentView(id=id_, name=definition.name, members=0, predictions=[], entry="now"), None
         return await run_in_threadpool(self._shown, visit, definitions, view, sizes)
 
     def _shown(

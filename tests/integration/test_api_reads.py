@@ -221,6 +221,7 @@ def test_segments_have_their_sizes(api: ApiWorld, reader: RedisReader, state: St
     assert {item["id"]: item["members"] for item in items} == state.members
     assert next(item for item in items if item["id"] == HIGH)["predictions"] == ["orders_3d"]
     assert good(api, f"/v1/segments/{HIGH}")["members"] == reader.member_count(HIGH) > 0
+    assert {item["status"] for item in items} == {"active"}
 
 
 def pages(api: ApiWorld, segment: str, limit: int) -> Iterator[list[dict[str, Any]]]:

@@ -89,6 +89,23 @@ def test_a_prediction_is_made_read_and_known_to_workers(world: World) -> None:
     assert list(world.definitions.read().predictions) == ["returns"]
 
 
+def test_a_segment_is_there_from_its_answer_on_and_says_where_it_stands(world: World) -> None:
+    def found() -> list[tuple[str, str, int]]:
+        listed = {each["id"]: each for each in world.good("GET", "/v1/segments")["items"]}
+        assert all(world.good("GET", f"/v1/segments/{id_}") == each for id_, each in listed.items())
+        return [(id_, each["status"], each["members"]) for id_, each in listed.items()]
+
+    world.make("prediction", "returns", RETURNS)
+    world.make("segment", "loyal", LOYAL)
+    assert found() == [("top", "new", 0), ("loyal", "new", 0)]
+    assert world.good("GET", "/v1/segments/loyal")["predictions"] == ["returns"]
+    world.good("POST", "/v1/predictions/returns/access", {"access": "demo"})
+    assert world.good("GET", "/v1/segments/loyal")["status"] == "paused"
+    world.good("POST", "/v1/segments/loyal/archive")
+    assert world.good("GET", "/v1/segments/loyal")["status"] == "archived"
+    assert problem(world.call("GET", "/v1/segments/no")) == (404, "not-found")
+
+
 def test_progress_of_learning_from_history_is_told(world: World) -> None:
     world.make("prediction", "returns", RETURNS)
     path = "/v1/predictions/returns/definition"
