@@ -36,6 +36,8 @@ _PAGE: Final = 50
 """Changes that are read at once: each may have two definitions of the largest size."""
 MAX_HISTORY_BYTES: Final = 1_000_000
 """A page ends with the change that goes beyond."""
+MAX_HISTORY_LOOKED: Final = 1_000
+"""Changes that are looked at for a page: where few are of what is asked for it ends, too, and may be empty."""
 _ETAG = {"ETag": {"description": "Of all definitions together; for `If-Match`.", "schema": {"type": "string"}}}
 
 Limit = Annotated[int, Query(ge=1, le=1_000, description="At most so many.")]
@@ -116,7 +118,12 @@ def _add_history(app: FastAPI, definer: Definer, authenticator: Authenticator) -
     def history(kind: OfKind = None, id_: OfId = None, limit: Limit = 100, cursor: Cursor = None) -> HistoryPage:
         shown: list[tuple[Place, Change]] = []
         size = 0
-        for place, change in _changes(definer.store, None if cursor is None else _place(cursor)):
+        before = None if cursor is None else _place(cursor)
+        for looked, (place, change) in enumerate(_changes(definer.store, before)):
+            if looked == MAX_HISTORY_LOOKED:
+                assert before is not None, "it is where the last one stands that was looked at"
+                return HistoryPage(items=[_item(*each) for each in shown], next_cursor=_cursor(before))
+            before = place
             if kind not in (None, change.kind) or id_ not in (None, change.id):
                 continue
             if len(shown) == limit or size > MAX_HISTORY_BYTES:

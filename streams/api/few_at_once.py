@@ -10,8 +10,15 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
-from streams.api.problems import Problem
+from streams.api.problems import Kind, Problem
+
+LOG_WAIT_S: Final = 5.0
+"""For a turn with the log of transitions."""
+_LOG_PASSES: Final = 2
+"""Of that log at the same time: each reads up to 20,000 records, and has a connection of its own."""
+_LOG_WAITING: Final = 16
 
 
 class FewThreads:
@@ -75,3 +82,13 @@ class FewTasks:
             raise self._busy() from None
         finally:
             self._waiting -= 1
+
+
+def log_passes() -> FewTasks:
+    """The turns of a process with the log of transitions."""
+    return FewTasks(_LOG_PASSES, _LOG_WAITING, _log_busy)
+
+
+def _log_busy() -> Problem:
+    words = "other questions are being looked up in the log of transitions; try again in a moment"
+    return Problem(Kind.OVERLOADED, words, headers={"Retry-After": "5"})

@@ -13,6 +13,7 @@ from streams.adapters.event_history import EventHistory
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.auth import KeyStore
+from streams.api.few_at_once import FewTasks, log_passes
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 from streams.ports import EventLog, TransitionLog
@@ -68,3 +69,5 @@ class Services:
     clock: Callable[[], float] = time.monotonic
     new_id: Callable[[], str] = new_message_id
     streams: OpenStreams = field(default_factory=OpenStreams)
+    log_passes: FewTasks = field(default_factory=log_passes)
+    """For questions that read much of the log of transitions."""

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from config.errors import NoLog
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
+from streams.api.few_at_once import LOG_WAIT_S
 from streams.api.keys import Role
 from streams.api.read_predictions import require
 from streams.api.services import Services
@@ -104,8 +105,13 @@ def add_sizes(app: FastAPI, services: Services, authenticator: Authenticator) ->
 
 
 async def get_sizes(services: Services, segment_id: str) -> SizesView:
-    """Of one segment. Raises NotStored, StoreError, BrokerError."""
+    """Of one segment. Raises NotStored, StoreError, BrokerError, and `Problem` where many ask such things."""
     members = await run_in_threadpool(_members, services, segment_id)
+    async with services.log_passes.turn(LOG_WAIT_S):
+        return await _counted_back(services, segment_id, members)
+
+
+async def _counted_back(services: Services, segment_id: str, members: int) -> SizesView:
     view = SizesView(segment_id=segment_id, members=members, days=[], complete_from=None, reason=_NO_LOG)
     try:
         feed = await services.transitions.open()

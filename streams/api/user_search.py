@@ -13,6 +13,7 @@ from config.errors import NoLog
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.everyone import Everyone
+from streams.api.few_at_once import LOG_WAIT_S
 from streams.api.keys import Role
 from streams.api.services import Services
 from streams.api.stored import StoreReads
@@ -90,7 +91,12 @@ def find_users(services: Services, everyone: Everyone, prefix: str, limit: int) 
 
 
 async def list_transitions(services: Services, user: str, limit: int) -> TransitionList:
-    """The latest of one user. Raises StoreError, BrokerError."""
+    """The latest of one user. Raises StoreError, BrokerError, and `Problem` where many ask such things."""
+    async with services.log_passes.turn(LOG_WAIT_S):
+        return await _transitions(services, user, limit)
+
+
+async def _transitions(services: Services, user: str, limit: int) -> TransitionList:
     try:
         feed = await services.transitions.open()
     except NoLog:

@@ -705,6 +705,21 @@ def test_a_set_that_is_not_right_is_refused_as_a_whole(world: World, wanted: Any
     assert world.definitions.revision() == 0
 
 
+def test_a_page_of_the_history_ends_after_so_many_changes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        world.make("prediction", f"p{number}", RETURNS)
+    monkeypatch.setattr(definitions, "MAX_HISTORY_LOOKED", 3)
+    cursor, pages = "", list[list[str]]()
+    while len(pages) < 5:
+        page = world.good("GET", f"/v1/definitions/history?id=p0{cursor}")
+        pages.append([item["id"] for item in page["items"]])
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert pages == [[], [], ["p0"]]
+    assert world.good("GET", "/v1/definitions/history?id=nothing&limit=1")["items"] == []
+
+
 def test_the_history_tells_who_changed_what_and_when_in_pages(world: World) -> None:
     world.make("prediction", "returns", RETURNS)
     world.now_s = 60.0

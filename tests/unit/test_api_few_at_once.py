@@ -12,6 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from config.errors import BrokerUnavailable
 from streams.adapters.redis_reader import RedisReader
 from streams.api import everyone as module
 from streams.api.app import Parts
@@ -19,6 +20,7 @@ from streams.api.few_at_once import FewTasks, FewThreads
 from streams.api.keys import Role
 from streams.api.problems import Kind, Problem
 from streams.api.stored import StoreReads
+from streams.ports import TransitionFeed
 from tests.unit.api_world import ApiWorld
 
 LONG_S = 60.0
@@ -157,3 +159,33 @@ def test_pages_in_process_have_the_same_bound(monkeypatch: pytest.MonkeyPatch) -
         assert all(told.acquire(timeout=LONG_S) for _ in range(10 - 2 - module._WAITING))
         may_end.set()
         assert sum(each.result(LONG_S) for each in pages) == 2 + module._WAITING
+
+
+def test_few_read_the_log_of_transitions_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = ApiWorld()
+    headers = world.headers(Role.READ)
+
+    async def run() -> None:
+        may_go, opened = asyncio.Event(), asyncio.Semaphore(0)
+
+        async def stuck() -> TransitionFeed:
+            opened.release()
+            await may_go.wait()
+            raise BrokerUnavailable("away")
+
+        monkeypatch.setattr(world.transitions, "open", stuck)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://api") as client:
+            asked = [asyncio.create_task(client.get("/v1/transitions?user=ann", headers=headers)) for _ in range(30)]
+            for _ in range(2):
+                await opened.acquire()
+            done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            while len(done) < 30 - 2 - 16:
+                more, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                done |= more
+            assert all(each.result().json()["type"].endswith("overloaded") for each in done)
+            assert opened.locked()  # nobody else has opened it
+            may_go.set()
+            rest = await asyncio.gather(*waiting)
+            assert {each.json()["type"].rpartition(":")[2] for each in rest} == {"unavailable"}
+
+    asyncio.run(run())
