@@ -172,6 +172,8 @@ def _compare(
         *_size_problems(plan, configs),
         *_time_problems(plan, configs),
     ]
+    if cleanup == "compact":
+        retention_ms = -1  # what Kafka says beside it is not applied
     state: State = "differs" if problems else "created" if plan.name in made else "ok"
     return TopicFound(plan.kind, plan.name, state, len(partitions), replication, retention_ms, cleanup, tuple(problems))
 

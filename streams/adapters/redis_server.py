@@ -113,7 +113,10 @@ def promise(facts: ServerFacts, replicas_waited_for: int) -> str:
     """One line: which acknowledged commits can be forgotten, and what that would mean."""
     said_again = "a crossing of that time may then be said again under another id"
     if not facts.appendonly:
-        text = f"appendonly no: a restart forgets everything since the last dump; {said_again}"
+        text = (
+            'appendonly no: a restart forgets everything since the last dump (all of it with save ""). Set '
+            f"appendonly yes and appendfsync always; {said_again}"
+        )
     elif facts.fsync == "always":
         text = "appendfsync always: a commit is on disk before it is published; no crossing is said twice"
     elif facts.fsync is None:

@@ -278,13 +278,25 @@ def _line_of(kind: str, seen: Seen) -> str:
     body = seen.body if isinstance(seen.body, dict) else {}
     when = moment(seen.time_ms / 1000)
     if kind == "dead-letters" and "reason" in body:
-        raw = str(body.get("raw", body.get("raw_base64", "")))[:_START_CHARACTERS]
-        return f"{when}  {body['reason']}: {body.get('detail', '')}  {body.get('source', '')}  {raw}"
+        start = _start_of(body)
+        return f"{when}  {body['reason']}: {body.get('detail', '')}  {body.get('source', '')}  {start}"
     data = body.get("data")
     if kind == "segment-events" and isinstance(data, dict) and "segment_id" in data:
         return f"{body.get('time', '')}  {_crossing(data)}"
     text = json.dumps(seen.body, ensure_ascii=False) if seen.body is not None else seen.raw.decode(errors="replace")
     return f"{when}  {seen.partition}:{seen.offset}  {seen.key}  {text}"
+
+
+def _start_of(body: dict[str, Any]) -> str:
+    """The start of the record that could not be used, as `tideline dead-letters` shows it."""
+    import msgspec
+
+    from streams.runtime.hints import DeadLetter
+
+    try:
+        return msgspec.convert({"position": -1, **body}, DeadLetter).start(_START_CHARACTERS)
+    except (msgspec.ValidationError, ValueError):  # not written by us, or no base64
+        return str(body.get("raw", body.get("raw_base64", "")))[:_START_CHARACTERS]
 
 
 def _crossing(data: dict[str, Any]) -> str:

@@ -38,7 +38,9 @@ _HINTS: Final[dict[DeadReason, str]] = {
     DeadReason.BAD_MESSAGE_ID: "write message ids as text or whole numbers",
     DeadReason.BAD_PROPERTIES: "write properties as one JSON object",
     DeadReason.TRUNCATED_FILE: "copy the file again; the rows before its broken end were used",
-    DeadReason.WRONG_PARTITION: "produce with the user id as the key, partitioned by murmur2",
+    DeadReason.WRONG_PARTITION: (
+        "produce with the user id as the key, partitioned by murmur2 (librdkafka: partitioner=murmur2_random)"
+    ),
     DeadReason.TOO_MANY_USERS: "raise limits.users",
     DeadReason.DELETED_USER: "nothing is to be done: the user was deleted, and the event is not later",
 }
@@ -54,6 +56,19 @@ _SEGMENT_HINTS: Final[dict[DeadReason, str]] = {
     DeadReason.TIME_IN_FUTURE: "look at the time zone in the timestamps, and at the clock of this machine",
 }
 """Where Segment-spec JSON is read there is no mapping to look at."""
+
+_PRODUCER: Final = "the producer must send Segment JSON (docs/input.md)"
+_LOG_HINTS: Final[dict[DeadReason, str]] = _SEGMENT_HINTS | {
+    DeadReason.UNREADABLE_JSON: f"{_PRODUCER}, one object in each record; a record without a value is none",
+    DeadReason.NOT_AN_OBJECT: f"{_PRODUCER}, one object in each record",
+    DeadReason.BAD_ENCODING: f"{_PRODUCER}, in UTF-8",
+    DeadReason.MISSING_USER: f"{_PRODUCER}, each record with userId",
+    DeadReason.MISSING_EVENT: f"{_PRODUCER}, each track with event",
+    DeadReason.MISSING_TIME: f"{_PRODUCER}, each record with timestamp",
+    DeadReason.BAD_TIME: f"{_PRODUCER}, with timestamps as text such as 2024-05-31T12:00:00Z",
+    DeadReason.UNKNOWN_TYPE: f"{_PRODUCER}: type is track or identify",
+}
+"""For records of a log, which are Segment-spec JSON whatever the catalog says of files."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -90,6 +105,11 @@ class Refused:
     count: int
     hint: str
     examples: tuple[DeadLetter, ...]
+
+
+def hint_in_log(reason: DeadReason) -> str:
+    """What to do about a reason of records of a log, Kafka's or the embedded one."""
+    return _LOG_HINTS.get(reason) or _HINTS[reason]
 
 
 def hint_for(reason: str, letters: Sequence[DeadLetter], catalog: Catalog) -> str:

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from config.catalog import Catalog
 from streams.core.events import BadEvent
-from streams.runtime.hints import DeadLetter, hint_for
+from streams.runtime.hints import hint_in_log
 from streams.runtime.shard_run import ShardRun
 from streams.runtime.words import printable
 
@@ -21,8 +20,7 @@ EVERY_S: Final = 300.0
 class RefusalLog:
     """Remembers what it has told. A run is told about by one thread at a time; several runs may be at once."""
 
-    def __init__(self, catalog: Catalog, pace_s: Callable[[], float] = time.monotonic) -> None:
-        self._catalog = catalog
+    def __init__(self, pace_s: Callable[[], float] = time.monotonic) -> None:
         self._pace_s = pace_s
         self._told: dict[tuple[int, str], tuple[int, float]] = {}
         """(shard, reason) -> how many there were when it was told last, and when."""
@@ -37,10 +35,8 @@ class RefusalLog:
                 _LOG.warning("%s", self._words(run.counts.refused_last[reason], count - before))
 
     def _words(self, last: BadEvent, count: int) -> str:
-        shown = DeadLetter(last.reason, last.detail, last.position, last.source)
-        hint = hint_for(last.reason, [shown], self._catalog)
         records = "1 record" if count == 1 else f"{count:,} records"
         return (
             f"{last.source}: {records} could not be used ({last.reason}), the last one at offset {last.position}: "
-            f"{printable(last.detail)}. What to do: {hint}"  # the detail quotes what users sent
+            f"{printable(last.detail)}. What to do: {hint_in_log(last.reason)}"  # the detail quotes what users sent
         )

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from config.errors import InputError
 from streams.cli.app import app
+from streams.cli.kafka import _line_of
 from streams.core import state
 from streams.runtime import transition_log
 from streams.runtime.kafka import watch
@@ -123,3 +124,15 @@ def test_tail_shows_only_the_origins_that_were_asked_for(monkeypatch: pytest.Mon
     assert "score 89.9," in out
     code, _, err = run("tail", "dead-letters", "--origin", "live")
     assert (code, "--origin is for segment-events" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "end"),
+    [
+        ({"reason": "bad_encoding", "detail": "", "raw_base64": "S/ZsbgoA", "position": 3}, r"  K\xf6ln\n\x00"),
+        ({"reason": "bad_time", "raw": "{...}"}, "  {...}"),
+        ({"reason": "bad_time", "detail": "", "raw_base64": "abcde"}, "  abcde"),
+    ],
+)
+def test_tail_shows_bytes_as_dead_letters_does(body: dict[str, Any], end: str) -> None:
+    assert _line_of("dead-letters", Seen(0, 1, 0, "", body, b"")).endswith(end)

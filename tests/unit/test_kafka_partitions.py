@@ -14,6 +14,7 @@ from aiokafka.errors import CommitFailedError, KafkaConnectionError, KafkaTimeou
 
 from config.errors import BrokerError, BrokerUnavailable, Fenced, StoreUnavailable, TopicsDiffer
 from config.settings import TopicKind, load_settings
+from streams.adapters.kafka_topics import _compare, plan_topics
 from streams.commit import Patience, patiently, until_let_go
 from streams.runtime.kafka import group_memory
 from streams.runtime.kafka.group_memory import RememberingConsumer
@@ -382,3 +383,10 @@ def test_a_partition_that_is_added_to_the_events_is_refused_with_what_to_do() ->
         assert not service.partitions
 
     run(test)
+
+
+def test_what_is_compacted_is_kept_for_ever_whatever_kafka_says_beside_it() -> None:
+    plan = next(plan for plan in plan_topics(load_settings()) if plan.kind == "models")
+    described = {"partitions": [{"replica_nodes": [1]}]}
+    found = _compare(plan, described, {"cleanup.policy": "compact", "retention.ms": "604800000"}, set())
+    assert (found.state, found.retention_ms) == ("ok", -1)

@@ -278,7 +278,7 @@ def test_what_could_not_be_used_is_told_once_in_a_while_with_what_to_do(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     now_s = 1_000.0
-    log, run = RefusalLog(CATALOG, lambda: now_s), world.shards[0]
+    log, run = RefusalLog(lambda: now_s), world.shards[0]
     strays = [event(user, "View", START_S, n) for n, user in enumerate(["user-1", "user-2", "user-3", "user-4"])]
     strays = [stray for stray in strays if shard_of(json.loads(stray)["userId"], SHARDS) != 0]
     odd = event("user-1", "View", START_S, 9).replace(b'"track"', b'"\\u001b[2J"')
@@ -294,7 +294,10 @@ def test_what_could_not_be_used_is_told_once_in_a_while_with_what_to_do(
     assert lines[1].startswith(
         f"events-0: {n} records could not be used (wrong_partition), the last one at offset {n}: by its hash"
     )
-    assert lines[1].endswith("What to do: produce with the user id as the key, partitioned by murmur2")
+    assert lines[1].endswith(
+        "What to do: produce with the user id as the key, partitioned by murmur2 "
+        "(librdkafka: partitioner=murmur2_random)"
+    )
     assert lines[2].startswith(
         f"events-0: {n} records could not be used (wrong_partition), the last one at offset {2 * n}"
     )

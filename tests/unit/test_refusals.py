@@ -9,7 +9,7 @@ import pytest
 from config.loader import loads
 from streams.core.decode import build_decoder
 from streams.core.events import BadEvent, DeadReason
-from streams.runtime.hints import DeadLetter, hint_for
+from streams.runtime.hints import DeadLetter, hint_for, hint_in_log
 
 CATALOG = """
 version: 1
@@ -64,6 +64,19 @@ def test_without_a_mapping_no_hint_names_one(reason: DeadReason) -> None:
     hint = hint_for(reason, [letter], segment)
     assert not re.search(r"input\.(user|event|time|decimal)", hint)
     assert len(hint) > 10
+
+
+@pytest.mark.parametrize("reason", list(DeadReason))
+def test_hints_for_a_log_are_not_those_for_files(reason: DeadReason) -> None:
+    hint = hint_in_log(reason)
+    assert len(hint) > 10
+    if reason not in (DeadReason.UNREADABLE_CSV, DeadReason.TOO_MANY_COLUMNS, DeadReason.TOO_FEW_COLUMNS):
+        assert not re.search(r"input\.(user|event|time|format|encoding|decimal)|\bCSV\b", hint)
+
+
+def test_a_producer_is_told_what_a_record_needs() -> None:
+    assert "each record with userId" in hint_in_log(DeadReason.MISSING_USER)
+    assert "a record without a value is none" in hint_in_log(DeadReason.UNREADABLE_JSON)
 
 
 def test_the_start_of_a_record_is_one_line_of_bounded_length() -> None:

@@ -101,7 +101,7 @@ def _promised(settings: Settings, servers: list[ServerFacts]) -> Finding:
         except StoreIncompatible as error:
             return wrong("promise", error)
     if not found.appendonly:
-        return warning("promise", f"{words}. Set appendonly yes (docs/redis.md)")
+        return warning("promise", f"{words} (docs/redis.md)")
     if found.fsync == "no":
         return warning("promise", f"{words}. Set appendfsync everysec or always (docs/redis.md)")
     return ok("promise", words)

@@ -157,7 +157,7 @@ class EmbeddedWorker:
         self._works = (*self.scoring.partitions.values(), *self.learning.partitions.values())
         self._loop: asyncio.AbstractEventLoop
         self._is_frozen = False
-        self._refusals, self._behind = RefusalLog(job.catalog), BehindLog()
+        self._refusals, self._behind = RefusalLog(), BehindLog()
 
     def _writer(self, topic: TopicKind, number: int) -> PartitionWriter:
         folder = self._folder.partition(topic, number)

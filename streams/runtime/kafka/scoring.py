@@ -49,7 +49,7 @@ class ScoringService(PartitionedService):
         self._codec = codec
         self._pasts = pasts
         self._turn = Turn()
-        self._refusals, self._behind = RefusalLog(wanted.catalog), BehindLog()
+        self._refusals, self._behind = RefusalLog(), BehindLog()
 
     def make_run(self, number: int) -> Run:
         """See `PartitionedService`."""
