@@ -17,6 +17,8 @@ from streams.ports import Crossing
 from streams.runtime.crossings_tail import Tail
 from streams.runtime.wanted_crossings import head_of
 
+_NOBODY_MOVED: Final = ("backfill", "definition_change")
+"""Origins of those who come and go because a segment was made or changed: nothing happened with them today."""
 _KEEP_S: Final = 10.0
 """So long counts are shown again: a pass over the end of the log takes a good part of a second."""
 
@@ -41,7 +43,7 @@ class TodayCounts:
                 continue
             day = head.time.astimezone(UTC).date()
             firsts.setdefault(crossing.partition, day)
-            if day == self.day:
+            if day == self.day and head.data.origin not in _NOBODY_MOVED:
                 (self.entered if head.data.in_segment else self.exited)[head.data.segment_id] += 1
 
 

@@ -19,8 +19,8 @@ from tests.unit.api_world import NOW_S, ApiWorld
 HOUR_S = 3_600.0
 
 
-def crossing(number: int, segment: str, *, entered: bool, at_s: float) -> bytes:
-    data: dict[str, Any] = {"segment_id": segment, "prediction_id": None, "in_segment": entered, "origin": "live"}
+def crossing(number: int, segment: str, *, entered: bool, at_s: float, origin: str = "live") -> bytes:
+    data: dict[str, Any] = {"segment_id": segment, "prediction_id": None, "in_segment": entered, "origin": origin}
     return msgspec.json.encode(
         {
             "id": str(number),
@@ -62,6 +62,15 @@ def test_only_crossings_of_the_day_are_counted() -> None:
     found = world.counts()
     assert (found.entered, found.exited) == ({"a": 2, "b": 1}, {"a": 1})
     assert (found.is_known, found.is_complete) == (True, True)
+
+
+def test_who_a_changed_definition_moves_is_not_counted() -> None:
+    world = World()
+    world.add(0, crossing(1, "a", entered=True, at_s=NOW_S, origin="backfill"))
+    world.add(0, crossing(2, "a", entered=False, at_s=NOW_S, origin="definition_change"))
+    world.add(0, crossing(3, "a", entered=False, at_s=NOW_S, origin="decay"))
+    found = world.counts()
+    assert (found.entered, found.exited) == ({}, {"a": 1})
 
 
 def test_counts_are_kept_for_a_moment() -> None:
