@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from config.catalog import Catalog
+from config.loader import load_catalog
 from streams.adapters.log_folder import LOG_FOLDER
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.supervisor import Part, Supervisor
@@ -38,14 +41,15 @@ def run_up(
         supervisor.start(stopping)
     try:
         if not stopping.is_set():
-            say(_where(job, kafka, worker.served.web, api.served.web, first_key(store.url)))
+            say(where_words(job, kafka, worker.served.web, api.served.web, first_key(store.url)))
         supervisor.run(stopping)
     finally:
         with watcher.step("Stopping"):
             supervisor.stop()
 
 
-def _where(job: UpJob, kafka: KafkaPart | None, worker: str, api: str, key: str | None) -> str:
+def where_words(job: UpJob, kafka: KafkaPart | None, worker: str, api: str, key: str | None) -> str:
+    """Where everything is, and what to try first, with an event of the catalog's own."""
     shards = job.settings.shards
     events = f"events in {shards} partition{'' if shards == 1 else 's'}"
     address = (
@@ -57,12 +61,13 @@ def _where(job: UpJob, kafka: KafkaPart | None, worker: str, api: str, key: str 
             address,
             f"  worker   {worker}/readyz, {worker}/metrics; what it says is in {job.data_dir / 'worker.log'}",
             f"  API      {api}, {api}/openapi.json; what it says is in {job.data_dir / 'api.log'}",
+            f"  console  {api}/console, in a browser; sign in with a key",
             *_key_lines(job, key),
             f"  store    {job.data_dir}",
             "Try, in another terminal. First history, from the oldest event on; yours or that of a simulated shop:",
             *(_kafka_history(job, kafka.address) if kafka else _log_history(job)),
             "Then live events, and what comes of them; history that is sent behind them counts little:",
-            *_live_commands(api, key),
+            *_live_commands(load_catalog(job.catalog), api, key),
             f"  tideline lag{_log_option(job, kafka)}",
             f"  tideline tail segment-events --from-start{_log_option(job, kafka)}",
         ]
@@ -84,11 +89,13 @@ def _key_lines(job: UpJob, key: str | None) -> list[str]:
     ]
 
 
-def _live_commands(api: str, key: str | None) -> list[str]:
-    call = '{"userId": "ann", "event": "Order Completed", "properties": {"revenue": 12.5}}'
+def _live_commands(catalog: Catalog, api: str, key: str | None) -> list[str]:
+    """With an event that the catalog knows: the first that a goal of it is about."""
+    event = next(atom.event for prediction in catalog.predictions.values() for atom in prediction.goal.atoms)
+    call = json.dumps({"userId": "ann", "event": event}, ensure_ascii=False)
     return [
         f"  KEY={'...' if key is None else key}",
-        f"  curl -u $KEY: {api}/v1/track -H 'Content-Type: application/json' -d '{call}'",
+        f"  curl -u $KEY: {api}/v1/track -H 'Content-Type: application/json' -d {shlex.quote(call)}",
         f"  curl -N -H \"Authorization: Bearer $KEY\" '{api}/v1/stream?from=start'",
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,7 +17,7 @@ from streams.adapters.kafka_server import kept_address
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.runtime.embedded.worker import run_embedded_worker
 from streams.runtime.place import Place
-from streams.runtime.up import run_up
+from streams.runtime.up import run_up, where_words
 from streams.runtime.up_log import KAFKA_FOLDER, find_log, refuse_other_log, with_kept_shards
 from streams.runtime.up_parts import UpJob
 from streams.runtime.worker_stores import WorkerJob
@@ -151,3 +153,14 @@ def test_an_embedded_worker_is_not_started_beside_a_kafka(tmp_path: Path) -> Non
     job = WorkerJob(load_settings(), load_catalog(SHOP), Place(tmp_path))
     with pytest.raises(BrokerError, match="with --kafka again"):
         run_embedded_worker(job, NoSteps(), pytest.fail)
+
+
+def test_what_to_try_is_of_the_catalog_and_the_console_is_told(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.yaml"
+    goal = "{name: Bookings, goal: {did: Guest's booking}, window: 7d}"
+    catalog.write_text(f"{{version: 1, name: Hotel, predictions: {{bookings: {goal}}}}}")
+    job = UpJob(load_settings(), catalog, tmp_path / "data", tmp_path / "cache")
+    words = where_words(job, None, "http://127.0.0.1:6066", "http://127.0.0.1:8080", "tl_key")
+    (call,) = (shlex.split(line) for line in words.splitlines() if "/v1/track" in line)
+    assert json.loads(call[-1]) == {"userId": "ann", "event": "Guest's booking"}
+    assert "http://127.0.0.1:8080/console" in words
