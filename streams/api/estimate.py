@@ -116,6 +116,9 @@ def add_estimate(
     def of_scores(
         prediction_id: str, low: Low = 0.0, high: High = 100.0, category: CategoryName = None
     ) -> EstimateView:
+        if low > high:
+            words = f"min is {low:g}, and max {high:g}: min may not be above max"
+            raise Problem(Kind.INVALID_PARAMETERS, words)
         return estimate_range(stored, reads, everyone, prediction_id, low=low, high=high, category=category)
 
     @app.post(

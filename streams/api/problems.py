@@ -18,7 +18,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from config.errors import BrokerError, BrokerUnavailable, NotStored, StoreFull, StoreUnavailable, TidelineError
+from config.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    CatalogMoved,
+    NotStored,
+    StoreFull,
+    StoreUnavailable,
+    TidelineError,
+)
 
 _LOG: Final = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
@@ -164,6 +172,9 @@ async def _ours(request: Request, error: Exception) -> Response:
         return problem_response(request_id, Kind.NOT_FOUND, str(error))
     _LOG.warning("request %s: %s", request_id, error)
     retry = {"Retry-After": str(_RETRY_AFTER_S)}
+    if isinstance(error, CatalogMoved):
+        words = "definitions are changing, and shards take them up; try again in a moment"
+        return problem_response(request_id, Kind.UNAVAILABLE, words, {"Retry-After": "1"})
     if isinstance(error, StoreUnavailable | StoreFull):
         return problem_response(request_id, Kind.UNAVAILABLE, "the store does not answer; try again", retry)
     if isinstance(error, BrokerUnavailable):
