@@ -207,6 +207,7 @@ def _segment_table(
         crossings=np.array(crossings, np.uint8),
         epoch=np.zeros(n, np.int64),
         announced=np.zeros(n, np.int64),
+        judged_anew=np.zeros(n, np.uint8),
     )
 
 

@@ -13,7 +13,7 @@ from models.features import DAY_S, features_at, heuristic_at
 from models.jit import jit, wide
 from models.labels import CROSSING, append_example
 from models.layout import EPOCH, FIRST_T, LIFE, SCORED_T, VERSION
-from models.scales import NONE, bin_of, likelihood_of, next_category
+from models.scales import NONE, bin_of, likelihood_of, next_category, plain_category
 from streams.core.filters import holds
 from streams.core.state import (
     ALL_SEGMENTS,
@@ -163,7 +163,7 @@ def _heuristic(s: State, i: int, p: int, time_s: float) -> float:
 
 @jit
 def _wanted(s: State, i: int, g: int, step: int, time_s: float, inside: bool) -> bool:
-    """Whether row `i` fulfils segment `g`, min_dwell left aside; `inside`: it did so before."""
+    """Whether row `i` fulfils segment `g`, min_dwell left aside; `inside`: it did so before, so hysteresis counts."""
     k = s.scratch
     if s.segments.uses[g] & ~np.uint64(s.si[TARGETS]):
         return False
@@ -225,7 +225,8 @@ def decide_segments(
 
     `time_s` is when filters are evaluated and up to when a wish must have lasted, `stamp_s` when a new wish is noticed:
     so a held-back change falls due by time, not by a snapshot. With `write`, wishes are stored. `epoch`: only segments
-    of that change of definitions, by what was published; ALL_SEGMENTS otherwise.
+    of that change of definitions, by what was published; ALL_SEGMENTS otherwise. Where that change was one of the
+    filter, members are judged by it like everybody, and who does not fulfil it has left, whatever `min_dwell` says.
 
     Where only crossings count, nobody enters by a step of `origin` BACKFILL or DEFINITION_CHANGE: such a user waits, as
     a member of whom nobody is told, and has left as a member does before entering counts.
@@ -239,9 +240,12 @@ def decide_segments(
         if epoch != ALL_SEGMENTS and s.segments.epoch[g] != epoch:
             k.member[g] = k.before[g]
             continue
-        want = _wanted(s, i, g, step, time_s, inside) and (epoch == ALL_SEGMENTS or not _awaits_turn(s, i, g))
+        anew = epoch != ALL_SEGMENTS and s.segments.judged_anew[g] != 0
+        want = _wanted(s, i, g, step, time_s, inside and not anew)
+        want = want and (epoch == ALL_SEGMENTS or not _awaits_turn(s, i, g))
         silent = want and not inside and _begins_to_wait(s, i, g, origin)
-        want, wishes = _hold_back(s, i, g, want, inside or silent, time_s, stamp_s, write)
+        stays = (inside or silent) and (want or not anew)
+        want, wishes = _hold_back(s, i, g, want, stays, time_s, stamp_s, write)
         changed = changed or wishes or want != inside
         if waits or silent:
             if write:
@@ -491,7 +495,7 @@ def _take_served(s: State, i: int) -> bool:
             inside = s.predictions.audience[p] == EVERYBODY or _in_audience(s, i, p, FIRST_STEP, scored_s)
             category = NONE
             if inside:
-                category = next_category(before, score, s.predictions.edges[p], s.predictions.hysteresis[p])
+                category = plain_category(score, s.predictions.edges[p])  # `before` was one of other edges
             moved = moved or category != before
         k.audience[0, p] = inside
         k.category[0, p] = category

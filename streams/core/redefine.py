@@ -273,15 +273,18 @@ def _announce(old: Shard, new: Shard, counted: frozenset[str]) -> None:
     table, changed = new.definitions.segments, False
     before = {name: g for g, name in enumerate(old.definitions.segment_ids)}
     same = _same_segments(old.catalog, new.catalog, counted)
+    judged_anew = _judged_anew(old.catalog, new.catalog)
     for g, name in enumerate(new.definitions.segment_ids):
         if name in before and name in same:
             table.epoch[g] = old.definitions.segments.epoch[before[name]]
             table.announced[g] = old.definitions.segments.announced[before[name]]
+            table.judged_anew[g] = old.definitions.segments.judged_anew[before[name]]
             continue
         changed = True
         table.epoch[g] = old.si[EPOCH_NOW] + 1
         is_backfill = name not in before or _judges_by(new.catalog.segments.get(name), counted)
         table.announced[g] = BACKFILL if is_backfill else DEFINITION_CHANGE
+        table.judged_anew[g] = name in judged_anew
     goes_live = any(then.epoch > old.si[EPOCH_NOW] for then in new.went_live.values())
     goes_live = goes_live or any(_comes_back(old, new, name) for name in new.definitions.prediction_ids)
     if changed or goes_live:
@@ -341,6 +344,21 @@ def _same_segments(old: Catalog, new: Catalog, counted: frozenset[str]) -> set[s
         if used <= alike and set(references(segment.filter)) <= same:
             same.add(name)
     return same
+
+
+def _judged_anew(old: Catalog, new: Catalog) -> set[str]:
+    """Ids of the segments whose own filter is another one, or names a prediction that is: hysteresis is not for that.
+
+    Not those that only refer to such a segment: their members have fulfilled what their filter still asks.
+    """
+    edited = {name for name, p in new.predictions.items() if not _means_the_same(p, old.predictions.get(name))}
+    anew = {f"{p}.{c}" for p in edited for c in CATEGORIES}
+    for name, segment in new.segments.items():
+        before = old.segments.get(name)
+        named = {node.prediction for node in walk(segment.filter) if isinstance(node, _ABOUT_PREDICTIONS)}
+        if before is None or before.filter != segment.filter or named & edited:
+            anew.add(name)
+    return anew
 
 
 def _judges_by(segment: Segment | None, counted: frozenset[str]) -> bool:

@@ -202,6 +202,7 @@ class Saver:
             "announced": [
                 part.tolist() for part in (shard.definitions.segments.epoch, shard.definitions.segments.announced)
             ],
+            "judged_anew": shard.definitions.segments.judged_anew.tolist(),
             "remembered_too_large": shard.remembered.too_large,
         }
 
@@ -267,6 +268,7 @@ class Saver:
                 shard.note_frozen(p, at_s)
         segments = shard.definitions.segments
         segments.epoch[:], segments.announced[:] = small["announced"]
+        segments.judged_anew[:] = small.get("judged_anew", 0)  # without it: stored before there was such a thing
         shard.remembered.too_large = small["remembered_too_large"]
         q.due[:], q.n[:], q.rates[:] = small["due"], small["n"], small["rates"]
         self._log.load(small["log"], small["log_next"])

@@ -162,7 +162,9 @@ class SegmentTable(NamedTuple):
     """Definitions per segment: a category of `prediction` (-1: a filter); `uses`: bits, `only`: the one or -1.
 
     At the change of definitions that began `epoch` it was new, or had changed; who is in it or out of it by that change
-    is told with the origin `announced`. `crossings`: 1 where nobody enters by a change or by going live.
+    is told with the origin `announced`. `judged_anew`: 1 where that change was one of its filter, or of a prediction
+    that the filter names: members are judged like everybody then. `crossings`: 1 where nobody enters by a change or by
+    going live.
     """
 
     prediction: I64
@@ -176,6 +178,7 @@ class SegmentTable(NamedTuple):
     crossings: U8
     epoch: I64
     announced: I64
+    judged_anew: U8
 
 
 class Conditions(NamedTuple):

@@ -10,18 +10,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from config.catalog import Catalog, walk
+from config.catalog import AllFilter, AnyFilter, Catalog, Filter, NotFilter, ScoreFilter, walk
 from config.loader import loads
 from models.layout import FIRST_T
 from streams.core.events import Event
 from streams.core.state import REVIEW_NEXT
 from streams.runtime.selecting import Selector
 from streams.runtime.stored_rows import Said, StoredRows
-from tests.property.engine import Driver
+from tests.property.engine import Driver, seconds, shard_hashes
 from tests.property.strategies import START_S, inputs, scenarios, tighten
 from tests.property.test_redefine import _tracks, members
 from tests.property.test_selecting import can_have_members, state_and_rows
-from tests.reference.reference_shard import Advance, Input
+from tests.reference.learning import LiveAfter
+from tests.reference.reference_shard import Advance, Input, ReferenceShard
 
 pytestmark = pytest.mark.timeout(900)
 slow = settings(
@@ -71,8 +72,107 @@ def test_a_new_segment_has_who_was_selected_before_it_was_made(
     assert {(t["segment_id"], t["origin"], t["in_segment"]) for t in told} <= {(added, "backfill", True)}
 
 
+def moved(tree: Filter, points: float) -> Filter:
+    """The filter with the inner ends of its score ranges so many points further up."""
+    if isinstance(tree, AllFilter | AnyFilter):
+        return tree.model_copy(update={"filters": tuple(moved(inner, points) for inner in tree.filters)})
+    if isinstance(tree, NotFilter):
+        return tree.model_copy(update={"filter": moved(tree.filter, points)})
+    if not isinstance(tree, ScoreFilter):
+        return tree
+    ends = {"min": tree.score.min, "max": tree.score.max}
+    ends = {name: end + points if end is not None and 0.0 < end < 100.0 else end for name, end in ends.items()}
+    return tree.model_copy(update={"score": tree.score.model_copy(update=ends)})
+
+
+def with_moved_filters(catalog: Catalog, data: st.DataObject) -> Catalog:
+    """The catalog with ranges of scores, in some of its segments, that are others."""
+    points = {name: data.draw(st.sampled_from([0.0, -4.0, 4.0, 11.0])) for name in catalog.segments}
+    segments = {
+        name: one.model_copy(update={"filter": moved(one.filter, points[name])})
+        for name, one in catalog.segments.items()
+    }
+    return catalog.model_copy(update={"segments": segments})
+
+
+def with_moved_edges(catalog: Catalog, data: st.DataObject) -> Catalog:
+    predictions = {
+        name: one.model_copy(update={"categories": one.categories.model_copy(update={"medium": medium})})
+        for name, one in catalog.predictions.items()
+        if one.access == "live"
+        for medium in [data.draw(st.sampled_from([one.categories.medium, one.categories.medium - 4.0]))]
+    }
+    return catalog.model_copy(update={"predictions": {**catalog.predictions, **predictions}})
+
+
+@settings(slow, max_examples=150)
+@given(scenarios(min_events=20, users=5), st.data())
+def test_an_edit_is_judged_as_by_the_reference(scenario: tuple[Catalog, list[Input], int], data: st.DataObject) -> None:
+    catalog, log, live_after = scenario
+    cut = data.draw(st.integers(len(log) // 2, len(log)))
+    later = [*log[cut:], Advance(START_S + data.draw(WAITS))]
+    after = with_moved_edges(with_moved_filters(catalog, data), data)
+    reference = ReferenceShard(catalog, lambda _: LiveAfter(live_after), shard_hashes(), 2e-6)
+    driver = Driver(catalog, live_after)
+    for item in log[:cut]:
+        reference.take(item)
+    driver.take(log[:cut])
+    if reference.clock is not None:
+        reference.redefine(after)
+    driver.redefine(after)
+    for item in later:
+        reference.take(item)
+    driver.take(later)
+    wanted = reference.result()
+    assume(not wanted.close_calls)
+    found = [told_of(one) for one in driver.outcome.decoded()]
+    assert found == [
+        (one["user"], one["segment"], one["in_segment"], one["sequence"], one["origin"], round(one["time_s"], 3))
+        for one in wanted.transitions
+    ]
+
+
+def told_of(transition: dict[str, Any]) -> tuple[Any, ...]:
+    data, number = transition["data"], int(transition["sequence"])
+    at_s = round(seconds(transition["time"]), 3)
+    return (data["user_id"], data["segment_id"], data["in_segment"], number, data["origin"], at_s)
+
+
+@slow
+@given(scenarios(min_events=8), st.data())
+def test_an_edited_segment_has_who_its_new_filter_selects_and_others_are_left_alone(
+    scenario: tuple[Catalog, list[Input], int], data: st.DataObject
+) -> None:
+    catalog, log, live_after = scenario
+    segments = {n: one.model_copy(update={"min_dwell_s": 0.0, "entry": "now"}) for n, one in catalog.segments.items()}
+    catalog = catalog.model_copy(update={"segments": segments})
+    after = with_moved_filters(catalog, data)
+    names = {name for name, one in after.segments.items() if one != catalog.segments[name]}
+    needed = {getattr(node, "segment", None) for one in after.segments.values() for node in walk(one.filter)}
+    assume(names and not names & needed)
+    driver = Driver(catalog, live_after, store=True)
+    driver.take(log)
+    state, rows = state_and_rows(driver)
+    assume(bool(rows) and state.snapshot is not None)
+    users = StoredRows.of(state.definitions.layout, list(rows.values()))
+    wanted = {name: members(driver.engine.shard, name) for name in catalog.segments}
+    for name in names:
+        tree = after.segments[name].filter
+        found = Selector.of(state, tree).chosen(users, Said.of(state, users))
+        chosen = {user for user, is_one in zip(rows, found.tolist(), strict=True) if is_one}
+        wanted[name] = chosen if can_have_members(state, tree) else set()
+    before = len(driver.outcome.transitions)
+    driver.catalog = after
+    driver.redefine(after)
+    driver.restart()
+    assert {name: members(driver.engine.shard, name) for name in catalog.segments} == wanted
+    told = [transition["data"] for transition in driver.outcome.decoded()[before:]]
+    assert {(t["segment_id"], t["origin"]) for t in told} <= {(name, "definition_change") for name in names}
+
+
 def edited(catalog: Catalog, data: st.DataObject) -> Catalog:
-    """The catalog with other edges and scales, without a segment, and with two that have changed their filters."""
+    """The catalog with other edges, scales, ranges and dwells, and maybe without a segment."""
+    catalog = with_moved_filters(catalog, data)
     draw: Any = data.draw
     predictions = {
         name: one.model_copy(
@@ -195,6 +295,68 @@ def test_an_edit_takes_nobody_out_of_the_audience_before_their_next_look() -> No
     before = rows_of(driver, "f")["a"]
     driver.redefine(loads(text % (asked, ", categories: {medium: 20, high: 40}")))
     assert rows_of(driver, "f")["a"] == before
+
+
+KEEN = "keen: {name: %s, filter: {prediction: p, score: {min: %d}}, min_dwell: %s, entry: %s}"
+
+
+def ranked(segments: str, text: str = "") -> Driver:
+    """Twenty users, who have ordered 1 to 20 times, and a model; one user is reviewed in a commit."""
+    driver = Driver(tighten(small(text, segments), commit_users=1, backfill_users_per_minute=1_000), 5, store=True)
+    orders = [(n, k) for k in range(20) for n in range(k, 20)]
+    log: list[Input] = [order(f"u{n:02}", 60 * place, place + 1) for place, (n, _) in enumerate(orders)]
+    driver.take([*log, Advance(START_S + 4 * DAY_S)])
+    return driver
+
+
+def scores(driver: Driver) -> dict[str, float]:
+    shard = driver.engine.shard
+    column = shard.definitions.layout.columns.f_score
+    return {user: float(shard.users.rows.f[row, column]) for row, user in enumerate(shard.users.ids) if user}
+
+
+def change(driver: Driver, segments: str) -> None:
+    """A change of the segments; the process ends after each part of its review."""
+    driver.catalog = tighten(small(segments=segments), commit_users=1, backfill_users_per_minute=1_000)
+    driver.begin_review(driver.catalog)
+    driver.restart()
+    while driver.engine.shard.is_reviewing:
+        driver.review()
+        driver.restart()
+
+
+@pytest.mark.parametrize("dwell", ["0s", "1h"])
+def test_a_narrower_range_lets_nobody_stay_by_the_hysteresis_of_the_old_one_and_a_new_name_lets_everybody(
+    dwell: str,
+) -> None:
+    driver = ranked(KEEN % ("Keen", 30, dwell, "now"))
+    keen = members(driver.engine.shard, "keen")
+    told = len(driver.outcome.transitions)
+    change(driver, KEEN % ("Narrower", 34, dwell, "now"))
+    left = {user for user in keen if scores(driver)[user] < 34}
+    assert any(scores(driver)[user] >= 29 for user in left), "or nothing is shown"
+    assert members(driver.engine.shard, "keen") == keen - left
+    assert {t["subject"] for t in driver.outcome.decoded()[told:]} == left
+    assert {t["data"]["origin"] for t in driver.outcome.decoded()[told:]} == {"definition_change"}
+    assert len(driver.outcome.transitions) == told + len(left)
+    drop_scores(driver, points=4.0)
+    change(driver, KEEN % ("Of the same filter", 34, dwell, "crossings"))
+    assert members(driver.engine.shard, "keen") == keen - left, "they are within the hysteresis of what they entered"
+    assert len(driver.outcome.transitions) == told + len(left)
+
+
+def drop_scores(driver: Driver, points: float) -> None:
+    """What is served of everybody, as if a moment had found it."""
+    shard = driver.engine.shard
+    shard.users.rows.f[: len(shard.users), shard.definitions.layout.columns.f_score] -= points
+
+
+def test_other_edges_make_the_plain_categories_of_the_scores() -> None:
+    driver = ranked("", ", categories: {medium: 20, high: 30}")
+    before = members(driver.engine.shard, "p.high")
+    driver.redefine(small(", categories: {medium: 20, high: 34}"))
+    assert members(driver.engine.shard, "p.high") == {u for u, score in scores(driver).items() if score >= 34}
+    assert {user for user in before if 29 <= scores(driver)[user] < 34}, "or nothing is shown"
 
 
 def plan(user: str, after_s: float, number: int, value: str) -> Event:

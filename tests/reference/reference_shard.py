@@ -23,7 +23,7 @@ from tests.reference.hashes import Hashes
 from tests.reference.learning import LIVE, Learner, LiveAfter, Version, WarmupRule, bin_of, sigmoid
 from tests.reference.margins import Margins
 from tests.reference.rows import Row, update
-from tests.reference.scoring import answer, heuristic
+from tests.reference.scoring import answer, heuristic, plain_category
 
 HOUR_S, MINUTE_S = 3_600.0, 60.0
 LIFE = 10**10  # what a sequence is more by for every earlier life
@@ -81,6 +81,8 @@ class User:
     row: Row
     said: Said
     next_look_s: float = math.inf
+    reviewed_s: float = -math.inf
+    """As of when segments were judged by a change of definitions since the last recorded moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ NEVER = Deletion()
 class Step:
     """One evaluation of a user: the state `at_s`, said at `now_s` for a reason.
 
-    `went_live`: predictions that went live since the user was scored last.
+    `went_live`: predictions that went live since the user was scored last. `edited`: segments that this change of
+    definitions is about: everybody is judged by them like who is outside.
     """
 
     at_s: float
@@ -107,6 +110,7 @@ class Step:
     origin: str
     event: Event | None
     went_live: frozenset[str] = frozenset()
+    edited: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -423,27 +427,90 @@ class ReferenceShard:
                     return True
         return after.wishes != before.wishes
 
+    # --- a change of definitions ---
+
+    def redefine(self, catalog: Catalog) -> None:
+        """Go on under a catalog that differs in filters of segments, category edges and hystereses, and names no more.
+
+        Everybody is reviewed at once (docs/core.md, Review).
+        """
+        before = {segment.id: segment.filter for segment in self.segments}
+        rules = {rule.id: rule for rule in prediction_rules(catalog)}
+        moved = frozenset(id_ for id_, rule in rules.items() if rule != self.predictions[id_])
+        self.catalog, self.predictions, self.segments = catalog, rules, segment_rules(catalog)
+        edited, reviewed = set[str](), set[str]()
+        for segment in self.segments:
+            parts = list(leaves(segment.filter))
+            if segment.filter != before[segment.id] or moved & {leaf.get("prediction") for leaf in parts}:
+                edited.add(segment.id)
+            if segment.id in edited or reviewed & {leaf.get("segment") for leaf in parts}:
+                reviewed.add(segment.id)
+        if not reviewed:
+            return
+        self.recorded = True
+        for user in sorted(self.users.values(), key=lambda one: one.row.index):
+            self._review(user, moved, frozenset(edited), [one for one in self.segments if one.id in reviewed])
+
+    def _review(self, user: User, moved: frozenset[str], edited: frozenset[str], segments: list[SegmentRule]) -> None:
+        """Judge segments by what was said of the user; categories of `moved` predictions as if there were none yet."""
+        assert self.clock is not None
+        user.reviewed_s = math.floor(self.clock / MINUTE_S) * MINUTE_S
+        at_s = max(user.said.scored_t, user.reviewed_s)
+        after, before = user.said.copy(), user.said.answers
+        after.answers = {id_: self._shown_anew(id_, one) if id_ in moved else one for id_, one in before.items()}
+        step = Step(at_s, self.clock, "definition_change", None, self._not_published(user), edited)
+        self.transitions += self._decide(user.row, after, before, step, segments)
+        user.said = after
+        user.next_look_s = self._next_look(user)
+
+    def _shown_anew(self, prediction: str, said: Answer) -> Answer:
+        if said.score is None:
+            return said
+        for edge in self.predictions[prediction].edges:
+            self.margins.note("edge", said.score, edge)
+        return replace(said, category=plain_category(said.score, self.predictions[prediction].edges))
+
     # --- a moment ---
+
+    def _version_number(self) -> int:
+        return self.version.number if self.version is not None else 0
+
+    def _not_published(self, user: User) -> frozenset[str]:
+        """Predictions that went live since anything was published of the user."""
+        return frozenset(id_ for id_, live_s in self.live_since.items() if user.said.version < live_s // HOUR_S)
 
     def _first_step(self, user: User, after: Said, now_s: float) -> list[dict[str, Any]]:
         """A snapshot that came since the last recorded moment, on the features as they were then."""
         if self.version is None or user.said.scored_t == -math.inf or user.said.version >= self.version.number:
             return []
-        went_live = {id_ for id_, live_s in self.live_since.items() if user.said.version < live_s // HOUR_S}
-        return self._step(user.row, after, Step(user.said.scored_t, now_s, "model", None, frozenset(went_live)))
+        went_live = self._not_published(user)
+        judged_s = max(user.said.scored_t, user.reviewed_s)
+        step = Step(judged_s, now_s, "model", None, went_live)
+        return self._step(user.row, after, step, scored_s=user.said.scored_t)
 
-    def _step(self, row: Row, said: Said, step: Step) -> list[dict[str, Any]]:
-        """Scores the user and decides all segments. Changes `said`; returns the transitions in their order."""
+    def _step(self, row: Row, said: Said, step: Step, scored_s: float | None = None) -> list[dict[str, Any]]:
+        """Scores the user, at `scored_s` if that is another time, and decides all segments.
+
+        Changes `said`; returns the transitions in their order.
+        """
         before = said.answers
-        said.answers = self._answers(row, before, step.at_s)
-        said.version = self.version.number if self.version is not None else 0
+        said.answers = self._answers(row, before, step.at_s if scored_s is None else scored_s)
+        said.version = self._version_number()
+        return self._decide(row, said, before, step, self.segments)
+
+    def _decide(
+        self, row: Row, said: Said, before: dict[str, Answer], step: Step, segments: list[SegmentRule]
+    ) -> list[dict[str, Any]]:
         members = {id_: membership.inside for id_, membership in said.memberships.items()}
         changed = []
-        for segment in self.segments:
+        for segment in segments:
             membership = said.memberships[segment.id]
             fulfilled = membership.inside or membership.unseen
-            wanted = self._wanted(segment, row, said, members, fulfilled, step.at_s)
-            if segment.crossings and wanted and not fulfilled and step.went_live & set(segment.uses):
+            is_edited, is_review = segment.id in step.edited, step.origin == "definition_change"
+            wanted = self._wanted(segment, row, said, members, fulfilled and not is_edited, step.at_s)
+            awaits = bool(step.went_live & set(segment.uses))
+            wanted = wanted and not (is_review and awaits)
+            if segment.crossings and wanted and not fulfilled and (is_review or awaits):
                 membership.unseen, membership.differs_since = True, None
                 said.wishes += 1
                 continue
@@ -455,7 +522,8 @@ class ReferenceShard:
                 membership.differs_since = step.now_s
                 said.wishes += segment.min_dwell_s > 0
             # By the state that is judged: a new snapshot looks at the past, so nothing falls due in its step.
-            if segment.min_dwell_s == 0 or step.at_s - membership.differs_since >= segment.min_dwell_s:
+            is_due = segment.min_dwell_s == 0 or step.at_s - membership.differs_since >= segment.min_dwell_s
+            if is_due or (is_edited and fulfilled):
                 membership.differs_since = None
                 if membership.unseen:
                     membership.unseen = False
@@ -510,7 +578,8 @@ class ReferenceShard:
         left_audience = any(before[id_].audience and not said.answers[id_].audience for id_ in segment.uses)
         only = segment.uses[0] if len(segment.uses) == 1 else None
         new = said.answers[only] if only is not None else Answer()
-        origin = "backfill" if step.went_live & set(segment.uses) else step.origin
+        is_backfill = step.origin == "model" and step.went_live & set(segment.uses)
+        origin = "backfill" if is_backfill else step.origin
         old = before[only] if only is not None and origin != "backfill" else Answer()
         entry_count = (membership.sequence + 1) // 2
         return {
@@ -521,7 +590,7 @@ class ReferenceShard:
             "time_s": step.now_s,
             "origin": "audience" if left_audience and not membership.inside else origin,
             "prediction": only,
-            "model_version": said.version if only is not None else None,
+            "model_version": self._version_number() if only is not None else None,
             "score": new.score,
             "previous_score": old.score,
             "likelihood": new.likelihood,
@@ -540,6 +609,7 @@ class ReferenceShard:
 
     def _record(self, user: User, after: Said, transitions: list[dict[str, Any]], now_s: float) -> None:
         user.said = after
+        user.reviewed_s = -math.inf
         after.scored_t = now_s
         self.recorded = True
         self.transitions += transitions
