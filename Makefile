@@ -54,7 +54,7 @@ demo: compiled  ## The whole job on real data, in a few minutes
 JOBS ?= 2
 
 test: lint compiled  ## Everything that must hold: style, types, tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 test-fast: compiled  ## The tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow"

@@ -211,7 +211,8 @@ def measure_shard(world: World) -> Figures:
 def shares(seconds: dict[str, float], total_s: float) -> dict[str, float]:
     """Of the whole time; writing transitions happens inside the run of the loop and is told apart from it."""
     parts = dict(seconds)
-    parts["loop"] = parts.pop("run", 0.0) - parts.get("transitions", 0.0)
+    if "run" in parts:
+        parts["loop"] = parts.pop("run") - parts.get("transitions", 0.0)
     parts["other"] = total_s - sum(parts.values())
     return {name: round(part / total_s, 4) for name, part in sorted(parts.items(), key=lambda item: -item[1])}
 
@@ -289,16 +290,11 @@ def _timed_commits(world: World, committer: Committer, watch: Stopwatch) -> Figu
         "with_store_events_per_s": statistics.median(rates),
         "with_store_events": events,
         "with_store_rows_per_s": committer.rows / total_s,
-        "with_store_shares": shares_of(watch.take(), total_s),
+        "with_store_shares": shares(watch.take(), total_s),
         "commits": commits,
         "rows_per_commit": committer.rows / commits,
         "rows_per_event": committer.rows / events,
     }
-
-
-def shares_of(seconds: dict[str, float], total_s: float) -> dict[str, float]:
-    """Of the whole time, as they are."""
-    return {name: round(part / total_s, 4) for name, part in sorted(seconds.items(), key=lambda item: -item[1])}
 
 
 # --- against plain river ------------------------------------------------------------------------------------------

@@ -33,9 +33,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 return_large_blocks()  # hundreds of shards come and go here
 
-KAFKA_GROUP = "kafka"
-SHARED_KAFKA = pytest.param("kafka", marks=pytest.mark.xdist_group(KAFKA_GROUP))
-"""For a fixture that asks for `kafka_world` only where this is its parameter."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -53,22 +50,10 @@ def need(present: object, what: str, how_to_get: str) -> None:
         missing(what, how_to_get)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """How several processes share the tests (`-n 2 --dist loadgroup`): in groups, and the long groups first.
-
-    A file's tests stay together, as their fixtures are made once; so do all that use the shared Kafka: there is one.
-    """
-    group_of = {item: _group(item) for item in items}
-    slow = {group for item, group in group_of.items() if item.get_closest_marker("slow")}
-    for item, group in group_of.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (group_of[item] != KAFKA_GROUP, group_of[item] not in slow))
-
-
-def _group(item: pytest.Item) -> str:
-    uses_kafka = item.get_closest_marker("xdist_group") or "kafka_world" in getattr(item, "fixturenames", ())
-    return KAFKA_GROUP if uses_kafka else item.nodeid.partition("::")[0]
+    """Files with slow tests first: processes share the files (`--dist loadscope`), and short ones end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,6 @@ import pytest
 
 from streams.adapters.kafka_topics import require_topics
 from streams.adapters.valkey_server import EmbeddedValkey
-from tests.conftest import SHARED_KAFKA
 from tests.contract.log_places import PARTITIONS, LogPlace
 from tests.contract.redis_servers import Cluster
 from tests.contract.worlds import MemoryWorld, RedisWorld, World
@@ -55,7 +54,7 @@ def redis_world(request: pytest.FixtureRequest) -> Iterator[RedisWorld]:
         yield world
 
 
-@pytest.fixture(params=["memory", "embedded", SHARED_KAFKA])
+@pytest.fixture(params=["memory", "embedded", "kafka"])
 def log_place(request: pytest.FixtureRequest, tmp_path: Path) -> LogPlace:
     """Every kind of log, empty."""
     if request.param != "kafka":

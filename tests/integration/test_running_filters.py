@@ -15,7 +15,6 @@ from config.settings import Settings, load_settings
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.simulate.drills import Shares
 from streams.simulate.run import Plan
-from tests.conftest import SHARED_KAFKA
 from tests.integration.definitions_world import define_all, members, told_once
 from tests.integration.filters_world import (
     AHEAD_S,
@@ -111,7 +110,7 @@ class OnKafka(WorkerWorld):
             worker.stop()
 
 
-@pytest.fixture(params=["embedded", SHARED_KAFKA])
+@pytest.fixture(params=["embedded", "kafka"])
 def service(request: pytest.FixtureRequest, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Service]:
     if request.param == "embedded":
         embedded = Embedded(load_settings(redis_url=valkey.url, shards=EMBEDDED_SHARDS), tmp_path)
