@@ -119,8 +119,15 @@ def test_deleted_users_leave_nothing_behind_and_no_new_store_brings_them_back(
     workers[0].kill()  # somewhere in the middle; what it had goes over
     world.await_end(seconds=240)
     key = key_of(world)
-    assert lives_of(read_topic(world.settings, "deletions"), key, gone) == dict.fromkeys(gone, 1)
+    once = dict.fromkeys(gone, 1)
+    await_until(
+        lambda: lives_of(read_topic(world.settings, "deletions"), key, gone) == once,
+        "deletions are told",
+        seconds=60.0,
+        watched=[workers[1]],
+    )
     assert_no_trace(world, gone)
+    await_folded(world)
     ends = folded(world)
     assert not [user for users in ends.values() for user in users if user in gone]
     late = [event(user, RARE, START_S + DAY_S, f"late-{user}") for user in gone]
@@ -142,6 +149,21 @@ def folded(world: WorkerWorld) -> dict[str, set[str]]:
         assert (told["user_id"] in users) != told["in_segment"], told
         (users.add if told["in_segment"] else users.discard)(told["user_id"])
     return found
+
+
+def await_folded(world: WorkerWorld) -> None:
+    """Until what was told comes to who is in the store; a commit is stored before it is told."""
+
+    def is_told() -> bool:
+        found = folded(world)
+        return all(found.get(segment, set()) == members(world, segment) for segment in ("buyers", "busy", "away"))
+
+    await_until(
+        is_told,
+        "all is told",
+        seconds=60.0,
+        watched=[each for each in world.workers.values() if each.process.poll() is None],
+    )
 
 
 def members(world: WorkerWorld, segment: str, prefix: str = "tl") -> set[str]:
@@ -228,9 +250,7 @@ def test_deletions_go_on_through_kills(world: WorkerWorld, traffic: list[Sent]) 
         for user in users:
             assert reader.deletion(user, key_of(world)) is not None
     assert_no_trace(world, [user for user in users if not reader_has(world, user)])
-    folded_members = folded(world)
-    for segment in ("buyers", "busy", "away"):
-        assert folded_members.get(segment, set()) == members(world, segment)
+    await_folded(world)
 
 
 def renamed(records: Sequence[Sent], number: int) -> list[Sent]:
