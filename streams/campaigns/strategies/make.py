@@ -21,6 +21,8 @@ Scores: TypeAlias = tuple[float, float]
 """From (included) and to (not included, but for 100)."""
 _FOLDER: Final = Path(__file__).parent
 _CATEGORIES: Final = ("low", "medium", "high")
+_CAP_ORDERS: Final = 5.0
+"""In comparisons of money a user's revenue counts up to so many usual orders (docs/adr/0014-campaigns.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,12 @@ def make(
     channels: tuple[str, ...],
     scores: str | Scores | None = None,
     language: Language = "en",
+    order_value: float | None = None,
 ) -> Made:
     """A whole, valid definition. `scores`: a category, or a range; None: what the strategy is for.
+
+    `order_value`: what an order is usually worth, in money. With it percentages have a cost, which previews and budgets
+    need, and revenue has a cap, without which money is not compared.
 
     Raises ConfigError for a strategy or prediction that does not exist or does not fit, CatalogError (one of them) for
     a range that is none.
@@ -65,6 +71,8 @@ def make(
         goal["where"] = {name: written(each) for name, each in atom.where.items()}
     if catalog.value_property is not None:
         goal["revenue"] = catalog.value_property
+        if order_value is not None:
+            goal["revenue_cap"] = _CAP_ORDERS * order_value
     form = "campaign" if "campaign" in entry else "journey"
     words = {"$prediction": prediction_id, "$segment": segment_id, "$event": atom.event}
     data = _filled(entry[form], words, texts["messages"])
@@ -74,8 +82,17 @@ def make(
         "prediction": prediction_id,
     }
     data |= {"conversion": goal, "channels": list(channels)}
+    if order_value is not None:
+        _price(data, order_value)
     definition = read_campaign(id_, data) if form == "campaign" else read_journey(id_, data)
     return Made(id_, definition, None if segment is None else (segment_id, segment))
+
+
+def _price(data: dict[str, Any], order_value: float) -> None:
+    """Say in every offer what an order is worth."""
+    for holder in (data, *data.get("steps", {}).values()):
+        if "offer" in holder:
+            holder["offer"]["order_value"] = order_value
 
 
 def _entry(strategy: str) -> dict[str, Any]:
