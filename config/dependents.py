@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from config.base import Kind
 from config.catalog import Catalog, CategoryFilter, Filter, LikelihoodFilter, ScoreFilter, SegmentFilter, walk
 
-__all__ = ["dependents", "references", "resumable"]
+__all__ = ["dependents", "references", "resting", "resumable"]
 
 
 def references(filter_: Filter) -> Iterator[tuple[Kind, str]]:
@@ -23,6 +23,11 @@ def references(filter_: Filter) -> Iterator[tuple[Kind, str]]:
 def dependents(catalog: Catalog, kind: Kind, id_: str) -> list[str]:
     """Ids of the segments that rest on a definition, also through each other, without archived ones."""
     return _resting(catalog, kind, id_, [name for name, each in catalog.segments.items() if not each.archived])
+
+
+def resting(catalog: Catalog, kind: Kind, id_: str) -> list[str]:
+    """The same with archived ones, which rest on it again when they are restored."""
+    return _resting(catalog, kind, id_, list(catalog.segments))
 
 
 def resumable(catalog: Catalog, id_: str) -> list[str]:

@@ -98,9 +98,9 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     audience = partial(audience_size, services.stored, everyone)
     estimator = Estimator(definer, services.history, audience, services.clock)
     add_prediction_estimate(app, estimator, authenticator, options)
-    add_definitions(app, definer, services.stored, authenticator, options)
-    add_webhooks(app, services, authenticator, bodies)
-    add_audiences(app, services, authenticator, bodies)
+    add_definitions(app, definer, services, authenticator)
+    add_webhooks(app, services, definer, authenticator, bodies)
+    add_audiences(app, services, definer, authenticator, bodies)
     problems.install(app)
     document.install(app)
     for extend in extensions:

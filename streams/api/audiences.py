@@ -14,21 +14,22 @@ from config.errors import NotStored
 from streams.adapters.redis_deliveries import Endpoint, Progress, Secrets
 from streams.api.auth import Authenticator, access
 from streams.api.bodies import Bodies, described
+from streams.api.definer import Definer
 from streams.api.definition_requests import IdempotencyKey
+from streams.api.definitions_view import DefinitionsView
 from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.once import REPLAYED, Once, once_of
 from streams.api.problems import Kind, Problem
-from streams.api.read_predictions import require
 from streams.api.services import Services
+from streams.api.targets import EndpointStatus, status_of
 from streams.api.views import time_text
-from streams.api.webhook_views import URL_PATTERN, Circuit
+from streams.api.webhook_views import STATUS, URL_PATTERN, Circuit
 from streams.api.webhooks import Webhooks, new_id
 from streams.runtime.deliveries.addresses import AddressRefused, check_url
 from streams.runtime.deliveries.audience import SEGMENT_URL
 from streams.runtime.deliveries.pace import Breaker
 from streams.runtime.deliveries.signing import SECRET_BYTES, write_secret
-from streams.runtime.summary import predictions_of_segment
 
 Form = Literal["webhook", "segment"]
 
@@ -83,6 +84,7 @@ class AudienceView(BaseModel):
     form: Form
     url: str
     name: str
+    status: EndpointStatus = Field(description=STATUS)
     created_at: str | None
     archived_at: str | None
     listed: int = Field(description="Users on the list, as far as was told and taken.")
@@ -108,9 +110,11 @@ class AudienceList(BaseModel):
     items: list[AudienceView]
 
 
-def add_audiences(app: FastAPI, services: Services, authenticator: Authenticator, bodies: Bodies) -> None:
+def add_audiences(
+    app: FastAPI, services: Services, definer: Definer, authenticator: Authenticator, bodies: Bodies
+) -> None:
     """Add the routes of audiences."""
-    audiences = _Audiences(services)
+    audiences = _Audiences(services, definer)
     wanted = bodies.of(NewAudience)
 
     def about(operation: str, summary: str, role: Role, *statuses: int) -> dict[str, Any]:
@@ -125,10 +129,11 @@ def add_audiences(app: FastAPI, services: Services, authenticator: Authenticator
     @app.get("/v1/audiences", **about("listAudiences", "All audiences", Role.READ))
     def all_audiences() -> AudienceList:
         found = [endpoint for endpoint in audiences.store.all() if endpoint.audience is not None]
-        return AudienceList(items=[audiences.view(endpoint) for endpoint in found])
+        defined = audiences.defined()
+        return AudienceList(items=[audiences.view(endpoint, defined) for endpoint in found])
 
     words = "Keep a list elsewhere equal to a segment; its members are sent first"
-    about_create = about("createAudience", words, Role.WRITE, 400, 404, 408, 409, 413, 415, 422)
+    about_create = about("createAudience", words, Role.WRITE, 400, 408, 409, 413, 415, 422)
     about_create["openapi_extra"] |= described(NewAudience)
 
     @app.post("/v1/audiences", status_code=201, **about_create)
@@ -141,7 +146,7 @@ def add_audiences(app: FastAPI, services: Services, authenticator: Authenticator
 
     @app.get("/v1/audiences/{audience_id}", **about("getAudience", "One audience", Role.READ, 404, 422))
     def one_audience(audience_id: str) -> AudienceView:
-        return audiences.view(audiences.get(audience_id))
+        return audiences.view(audiences.get(audience_id), audiences.defined())
 
     words = "Archive an audience: its list is left as it is"
 
@@ -159,9 +164,10 @@ def add_audiences(app: FastAPI, services: Services, authenticator: Authenticator
 class _Audiences:
     """What the routes do."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, definer: Definer) -> None:
         self._services = services
-        self._webhooks = Webhooks(services)
+        self._webhooks = Webhooks(services, definer)
+        self.defined = self._webhooks.defined
         self.store = services.webhooks
 
     def get(self, audience_id: str) -> Endpoint:
@@ -177,7 +183,7 @@ class _Audiences:
     async def create(self, new: NewAudience, once: Once | None) -> tuple[AudienceWithSecret, bool]:
         """Whether it was made before, by the same request, as well.
 
-        Raises `Problem` for what cannot be one, NotStored for an unknown segment.
+        Raises `Problem` for what cannot be one, also for a segment that cannot be targeted.
         """
         try:
             check_url(new.url, allow_private=self._services.options.webhooks_private)
@@ -185,7 +191,6 @@ class _Audiences:
             raise Problem(Kind.INVALID_PARAMETERS, f"url: {refused}") from refused
         made = write_secret(secrets.token_bytes(SECRET_BYTES))
         secret = new.write_key if isinstance(new, NewSegmentAudience) else made
-        await run_in_threadpool(self._check_segment, new.segment_id)
         endpoint = Endpoint(
             new_id("au", once),
             new.url,
@@ -195,22 +200,10 @@ class _Audiences:
             form=new.form,
         )
         found = await self._webhooks.add(endpoint, Secrets(secret), once)
-        view = self.view(found.endpoint, None if found.is_again else found.progress).model_dump()
+        progress = None if found.is_again else found.progress
+        view = (await run_in_threadpool(self._view, found.endpoint, progress)).model_dump()
         shown = None if isinstance(new, NewSegmentAudience) else found.shown_secret(self._services.wall())
         return AudienceWithSecret(**view, secret=shown), found.is_again
-
-    def _check_segment(self, segment_id: str) -> None:
-        stored = self._services.stored
-        with stored.reader() as reader:
-            state = stored.a_state(reader)
-        require("segment", segment_id, state.definitions.segment_ids)
-        for name in predictions_of_segment(state.catalog, segment_id):
-            mode = state.catalog.predictions[name].access
-            if mode != "live":
-                words = (
-                    f"the prediction {name} is a {mode}: take it live to target its segments (`access` in the catalog)"
-                )
-                raise Problem(Kind.NOT_TARGETABLE, words)
 
     def archive(self, audience_id: str) -> AudienceView:
         """For good."""
@@ -218,7 +211,7 @@ class _Audiences:
         if endpoint.archived_s is None:
             endpoint = msgspec.structs.replace(endpoint, archived_s=self._services.wall())
             self.store.replace(endpoint)
-        return self.view(endpoint)
+        return self._view(endpoint)
 
     def compare(self, audience_id: str) -> AudienceView:
         """Soon. Raises NotStored for one that is archived."""
@@ -226,10 +219,15 @@ class _Audiences:
         if endpoint.archived_s is not None:
             raise NotStored(f"the audience {audience_id[:40]!r} is archived")
         self.store.ask_to_compare(audience_id)
-        return self.view(endpoint)
+        return self._view(endpoint)
 
-    def view(self, endpoint: Endpoint, progress: Progress | None = None) -> AudienceView:
-        """As it is answered."""
+    def _view(self, endpoint: Endpoint, progress: Progress | None = None) -> AudienceView:
+        return self.view(endpoint, self.defined(), progress)
+
+    def view(
+        self, endpoint: Endpoint, defined: DefinitionsView | None, progress: Progress | None = None
+    ) -> AudienceView:
+        """As it is answered, by what is defined now; `progress`: of one that was made just now."""
         found = self.store.progress(endpoint.id) if progress is None else progress
         state = Breaker(found.failures_in_a_row, found.openings, found.open_until_s).state(self._services.wall())
         is_new = progress is not None
@@ -239,6 +237,7 @@ class _Audiences:
             form="segment" if endpoint.form == "segment" else "webhook",
             url=endpoint.url,
             name=endpoint.name,
+            status=status_of(defined, endpoint),
             created_at=time_text(endpoint.created_s),
             archived_at=time_text(endpoint.archived_s),
             listed=0 if is_new else self.store.listed_count(endpoint.id),

@@ -18,9 +18,9 @@ from streams.api.definition_requests import IdempotencyKey, IfMatch, ask_of, che
 from streams.api.definitions_view import DefinitionsView, Edit
 from streams.api.document import problems
 from streams.api.keys import Role
-from streams.api.services import ApiOptions
+from streams.api.services import Services
 from streams.api.standing import definition_view, states_of
-from streams.api.stored import StoreReads
+from streams.api.targets import endpoints_on
 
 _ETAG = {"ETag": {"description": "Of the definition; for `If-Match`.", "schema": {"type": "string"}}}
 Find = Callable[[DefinitionsView], list[Edit]]
@@ -34,16 +34,16 @@ class OneKind:
         app: FastAPI,
         kind: What,
         definer: Definer,
-        stored: StoreReads,
+        services: Services,
         authenticator: Authenticator,
-        options: ApiOptions,
     ) -> None:
         self._app = app
         self._kind = kind
         self._definer = definer
-        self._stored = stored
+        self._stored = services.stored
+        self._webhooks = services.webhooks
         self._authenticator = authenticator
-        self._options = options
+        self._options = services.options
         self._id = Path(alias=f"{kind}_id", description="As in a catalog.")
         self._path = f"/v1/{kind}s/{{{kind}_id}}"
 
@@ -154,7 +154,8 @@ class OneKind:
         """`done`: None where nothing was asked to change."""
         view.get(self._kind, id_)  # before the states are read
         past = self._definer.store.past() if self._kind == "prediction" else None
-        found = definition_view(view, states_of(self._stored), past, self._kind, id_)
+        endpoints = endpoints_on(view, self._webhooks.all(), self._kind, id_)
+        found = definition_view(view, states_of(self._stored), past, endpoints, self._kind, id_)
         if done is not None:
             others = [edit for edit in done if (edit.kind, edit.id) != (self._kind, id_)]
             found = ChangedView(

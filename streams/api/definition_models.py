@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from streams.api.targets import EndpointView
+
 
 class EntryView(BaseModel):
     """Who enters a segment, and when."""
@@ -48,6 +50,9 @@ class DefinitionView(BaseModel):
     changed_at: str | None
     definition: dict[str, Any] = Field(description="As it stands in a catalog; what is left out is the default.")
     dependents: list[str] = Field(description="Segments that rest on it, also through each other; no archived ones.")
+    endpoints: list[EndpointView] = Field(
+        description="Webhooks and audiences that name it, or a segment that rests on it, paused and archived ones too."
+    )
     entry: EntryView | None = Field(description="Segments: whether current members enter.")
 
 

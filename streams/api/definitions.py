@@ -28,8 +28,7 @@ from streams.api.document import problems
 from streams.api.edits import planned
 from streams.api.keys import Role
 from streams.api.pages import invalid_cursor
-from streams.api.services import ApiOptions
-from streams.api.stored import StoreReads
+from streams.api.services import ApiOptions, Services
 from streams.api.views import time_text
 
 _PAGE: Final = 50
@@ -46,15 +45,13 @@ OfKind = Annotated[Literal["prediction", "segment"] | None, Query(description="O
 OfId = Annotated[str | None, Query(alias="id", description="of the definition with this id.", max_length=200)]
 
 
-def add_definitions(
-    app: FastAPI, definer: Definer, stored: StoreReads, authenticator: Authenticator, options: ApiOptions
-) -> None:
+def add_definitions(app: FastAPI, definer: Definer, services: Services, authenticator: Authenticator) -> None:
     """Add the routes of all definitions, and of each."""
     for kind in KINDS:
-        OneKind(app, kind, definer, stored, authenticator, options).add()
+        OneKind(app, kind, definer, services, authenticator).add()
     _add_reading(app, definer, authenticator)
     _add_history(app, definer, authenticator)
-    _add_set(app, definer, authenticator, options)
+    _add_set(app, definer, authenticator, services.options)
 
 
 def _add_reading(app: FastAPI, definer: Definer, authenticator: Authenticator) -> None:

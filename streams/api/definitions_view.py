@@ -155,19 +155,24 @@ def read(kind: What, id_: str, data: Any, *, is_bounded: bool = True) -> Definit
 def _check_targets(view: DefinitionsView, segment_id: str) -> None:
     """Raises `Refusal` for a segment that refers to what may only be looked at, with what to do about it."""
     for kind, id_ in references(view.whole.segments[segment_id].filter):
-        found = group(view.whole, kind).get(id_)
-        if found is None:
-            continue  # told as a problem of the definition
-        if found.archived:
-            state, how = "archived", f"POST /v1/{kind}s/{id_}/restore"
-        elif isinstance(found, Prediction) and found.access != "live":
-            state, how = found.access, f'POST /v1/predictions/{id_}/access with {{"access": "live"}}'
-        else:
-            continue
-        if view.source(kind, id_) == "file":
-            how = f"change {kind}s.{id_} in the catalog file of the service"
-        words = f"the {kind} {id_!r} is {state}, and {state} ones cannot be targeted. To change that: {how}"
-        raise Refusal(Kind.NOT_TARGETABLE, words, references=kind, id=id_, state=state, how=how)
+        check_target(view, kind, id_)
+
+
+def check_target(view: DefinitionsView, kind: What, id_: str) -> None:
+    """Raises `Refusal` for what nobody may target, with what to do about it; never for what there is not."""
+    found = group(view.whole, kind).get(id_)
+    if found is None:
+        return
+    if found.archived:
+        state, how = "archived", f"POST /v1/{kind}s/{id_}/restore"
+    elif isinstance(found, Prediction) and found.access != "live":
+        state, how = found.access, f'POST /v1/predictions/{id_}/access with {{"access": "live"}}'
+    else:
+        return
+    if view.source(kind, id_) == "file":
+        how = f"change {kind}s.{id_} in the catalog file of the service"
+    words = f"the {kind} {id_!r} is {state}, and {state} ones cannot be targeted. To change that: {how}"
+    raise Refusal(Kind.NOT_TARGETABLE, words, references=kind, id=id_, state=state, how=how)
 
 
 def _digest(data: object) -> str:

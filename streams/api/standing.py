@@ -14,6 +14,7 @@ from streams.api.definitions_view import DefinitionsView
 from streams.api.problems import Kind, Problem
 from streams.api.read_predictions import LEARNING, Standings
 from streams.api.stored import StoreReads
+from streams.api.targets import EndpointView
 from streams.api.views import time_text
 from streams.runtime.stored import StoredState
 
@@ -30,9 +31,14 @@ def states_of(stored: StoreReads) -> list[StoredState]:
 
 
 def definition_view(
-    view: DefinitionsView, states: list[StoredState], past: Past | None, kind: What, id_: str
+    view: DefinitionsView,
+    states: list[StoredState],
+    past: Past | None,
+    endpoints: list[EndpointView],
+    kind: What,
+    id_: str,
 ) -> DefinitionView:
-    """One definition as it is answered. Raises NotStored."""
+    """One definition as it is answered, with the endpoints that rest on it. Raises NotStored."""
     found, entry = view.get(kind, id_), view.entry(kind, id_)
     is_prediction = isinstance(found, Prediction)
     status = _status(found, states, past, id_)
@@ -49,6 +55,7 @@ def definition_view(
         changed_at=None if entry is None else time_text(entry.changed_s),
         definition=written(found),
         dependents=view.dependents(kind, id_),
+        endpoints=endpoints,
         entry=None if is_prediction else entry_of(view, states, id_),
     )
 

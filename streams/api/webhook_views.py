@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from streams.api.targets import EndpointStatus
 from streams.runtime.wanted_crossings import Direction
 
 OriginWord = Literal["live", "decay", "model", "audience", "definition_change", "backfill", "deleted"]
@@ -13,6 +14,7 @@ Circuit = Literal["closed", "open", "half-open"]
 SegmentId = Annotated[str, Field(min_length=1, max_length=200)]
 URL_PATTERN = r"^https://([a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\.){1,4}[a-z]{2,12}(/[A-Za-z0-9._~-]{0,60}){0,5}$"
 _SIGNED_WITH = r"^whsec_([A-Za-z0-9+/]{4}){8,21}$"
+STATUS = "`paused`: every segment that it names is paused or archived, so nobody is in one until it is back."
 _SEGMENTS = "Only transitions of these segments; of all, if there are none."
 
 
@@ -50,6 +52,7 @@ class WebhookView(BaseModel):
     segments: list[str]
     direction: Direction | None
     origins: list[str]
+    status: EndpointStatus = Field(description=STATUS)
     created_at: str | None
     archived_at: str | None
     circuit: Circuit = Field(description="`open`: nothing is sent for a while, as it has failed again and again.")

@@ -14,12 +14,15 @@ from config.errors import NoLog, NotStored
 from streams.adapters.redis_deliveries import Endpoint, Progress, RedisDeliveries, Secrets, Sent
 from streams.api.auth import Authenticator, access
 from streams.api.bodies import Bodies, described
+from streams.api.definer import Definer
 from streams.api.definition_requests import IdempotencyKey
+from streams.api.definitions_view import DefinitionsView
 from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.once import REPLAYED, Once, once_of
 from streams.api.problems import Kind, Problem
 from streams.api.services import Services
+from streams.api.targets import check_segments, named, status_of
 from streams.api.views import time_text
 from streams.api.webhook_views import (
     DeliveryList,
@@ -48,9 +51,11 @@ _DELIVERY: Final = msgspec.msgpack.Decoder(Delivery)
 State = Annotated[Literal["waiting", "dead", "delivered"], Query(description="Of which state; some of the latest.")]
 
 
-def add_webhooks(app: FastAPI, services: Services, authenticator: Authenticator, bodies: Bodies) -> None:
+def add_webhooks(
+    app: FastAPI, services: Services, definer: Definer, authenticator: Authenticator, bodies: Bodies
+) -> None:
     """Add the routes of webhooks."""
-    hooks = Webhooks(services)
+    hooks = Webhooks(services, definer)
     add_writes(app, hooks, authenticator, bodies)
 
     @app.get(
@@ -62,7 +67,9 @@ def add_webhooks(app: FastAPI, services: Services, authenticator: Authenticator,
         **access(authenticator, Role.READ),
     )
     def all_webhooks() -> WebhookList:
-        return WebhookList(items=[hooks.view(endpoint) for endpoint in hooks.store.all() if endpoint.audience is None])
+        defined = hooks.defined()
+        found = [endpoint for endpoint in hooks.store.all() if endpoint.audience is None]
+        return WebhookList(items=[hooks.view(endpoint, defined) for endpoint in found])
 
     @app.get(
         "/v1/webhooks/{webhook_id}",
@@ -73,7 +80,7 @@ def add_webhooks(app: FastAPI, services: Services, authenticator: Authenticator,
         **access(authenticator, Role.READ),
     )
     def one_webhook(webhook_id: str) -> WebhookView:
-        return hooks.view(hooks.get(webhook_id))
+        return hooks.view(hooks.get(webhook_id), hooks.defined())
 
     @app.get(
         "/v1/webhooks/{webhook_id}/deliveries",
@@ -187,13 +194,23 @@ class Made(NamedTuple):
 class Webhooks:
     """What the routes do."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, definer: Definer) -> None:
         self._services = services
+        self._definer = definer
         self._private = services.options.webhooks_private
 
     @property
     def store(self) -> RedisDeliveries:
         return self._services.webhooks
+
+    def defined(self) -> DefinitionsView | None:
+        """What is defined now; None where nobody has told it yet. Raises StoreError."""
+        try:
+            return self._definer.view()
+        except Problem as problem:
+            if problem.kind is not Kind.UNAVAILABLE:
+                raise
+            return None
 
     def get(self, webhook_id: str) -> Endpoint:
         """Raises NotStored, also for the id of an audience."""
@@ -230,13 +247,14 @@ class Webhooks:
             tuple(new.origins),
         )
         made = await self.add(endpoint, Secrets(secret), once)
-        view = self.view(made.endpoint, made.progress).model_dump()
+        view = (await run_in_threadpool(self._view, made.endpoint, made.progress)).model_dump()
         return WebhookWithSecret(**view, secret=made.shown_secret(self._services.wall())), made.is_again
 
     async def add(self, endpoint: Endpoint, secret: Secrets, once: Once | None) -> Made:
         """Store a new one, which is told of what comes from now on; its id is one of `new_id`.
 
-        Raises `Problem` where there are too many, or where its idempotency key was used for something else.
+        Raises `Problem` where there are too many, where its idempotency key was used for something else, and for
+        segments that cannot be targeted.
         """
         progress = Progress(positions=await self._ends())
         return await run_in_threadpool(self._add, endpoint, secret, progress, once)
@@ -245,6 +263,9 @@ class Webhooks:
         before = None if once is None else self._made_before(endpoint.id, once)
         if before is not None:
             return before
+        if named(endpoint):
+            where = "body.segments.{}" if endpoint.audience is None else "body.segment_id"
+            check_segments(self._definer.view(), named(endpoint), where)
         live = [each for each in self.store.all() if each.archived_s is None]
         if len(live) >= MAX_WEBHOOKS:
             raise Problem(Kind.TOO_MANY, f"there are {MAX_WEBHOOKS} webhooks already; archive one first")
@@ -284,7 +305,7 @@ class Webhooks:
         if endpoint.archived_s is None:
             endpoint = msgspec.structs.replace(endpoint, archived_s=self._services.wall())
             self.store.replace(endpoint)
-        return self.view(endpoint)
+        return self._view(endpoint)
 
     def renew(self, webhook_id: str, once: Once | None) -> tuple[WebhookWithSecret, bool]:
         """The one before is good for a while. And whether it was renewed before, by the same request."""
@@ -298,7 +319,7 @@ class Webhooks:
 
         found, is_new = self.store.change_secrets(webhook_id, change)
         shown = found.current if now_s < found.previous_until_s - OVERLAP_S + SHOWN_S else None
-        return WebhookWithSecret(**self.view(endpoint).model_dump(), secret=shown), not is_new
+        return WebhookWithSecret(**self._view(endpoint).model_dump(), secret=shown), not is_new
 
     async def test(self, webhook_id: str) -> TestResult:
         """From this process, past everything that waits."""
@@ -322,8 +343,13 @@ class Webhooks:
             await sender.close()
         return TestResult(delivered=outcome.is_delivered, status=outcome.status, result=outcome.words, id=id_)
 
-    def view(self, endpoint: Endpoint, progress: Progress | None = None) -> WebhookView:
-        """As it is answered."""
+    def _view(self, endpoint: Endpoint, progress: Progress | None = None) -> WebhookView:
+        return self.view(endpoint, self.defined(), progress)
+
+    def view(
+        self, endpoint: Endpoint, defined: DefinitionsView | None, progress: Progress | None = None
+    ) -> WebhookView:
+        """As it is answered, by what is defined now; `progress`: of one that was made just now."""
         found = self.store.progress(endpoint.id) if progress is None else progress
         state = Breaker(found.failures_in_a_row, found.openings, found.open_until_s).state(self._services.wall())
         return WebhookView(
@@ -333,6 +359,7 @@ class Webhooks:
             segments=list(endpoint.segments),
             direction=endpoint.direction,  # type: ignore[arg-type]  # pydantic looks
             origins=list(endpoint.origins),
+            status=status_of(defined, endpoint),
             created_at=time_text(endpoint.created_s),
             archived_at=time_text(endpoint.archived_s),
             circuit=state,

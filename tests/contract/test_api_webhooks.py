@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
 from config.errors import NoLog, NotStored
+from config.loader import loads
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.redis_deliveries import Endpoint, Sent, Step, dead_field
 from streams.api.keys import Role
@@ -25,6 +26,15 @@ from tests.unit.test_deliveries_signing import SECRET, verified
 from tests.unit.webhook_receiver import Receiver
 
 URL = "https://hooks.example.org/tideline"
+CATALOG = loads("""
+version: 1
+name: Shop
+predictions:
+  orders_7d: {name: Orders, goal: {did: Order}, window: 7d}
+  seen: {name: Only looked at, goal: {did: Order}, window: 7d, access: preview}
+segments:
+  gone: {name: Gone, filter: {prediction: orders_7d, score: {min: 90}}, archived: true}
+""")
 
 
 @pytest.fixture
@@ -41,6 +51,7 @@ def open_api(redis_world: RedisWorld, options: ApiOptions) -> Iterator[ApiWorld]
     log = MemoryTransitionLog(2)
     log.put(1, crossing(1))
     world = ApiWorld(options, store_url=redis_world.url, prefix=redis_world.prefix, transitions=log)
+    world.definitions.tell_file(CATALOG)
     yield world
     world.webhooks.close()
 
@@ -119,11 +130,8 @@ def test_a_secret_that_is_renewed_twice_by_one_request_is_renewed_once(api: ApiW
 
 
 @pytest.mark.parametrize("path", ["/v1/webhooks", "/v1/audiences"])
-def test_who_asks_again_is_shown_its_own_secret_only_and_for_a_day(
-    api: ApiWorld, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("streams.api.audiences._Audiences._check_segment", lambda *_: None)
-    body = {"url": URL} | ({"segment_id": "s", "form": "webhook"} if path == "/v1/audiences" else {})
+def test_who_asks_again_is_shown_its_own_secret_only_and_for_a_day(api: ApiWorld, path: str) -> None:
+    body = {"url": URL} | ({"segment_id": "orders_7d.high", "form": "webhook"} if path == "/v1/audiences" else {})
     first = again(api, path, "mine", body)[1]
     for age_s, is_shown in ((SHOWN_S - 1, True), (SHOWN_S, False)):
         api.now_s = age_s
@@ -278,3 +286,37 @@ def test_a_webhook_that_is_not_there_is_told(api: ApiWorld) -> None:
     for method, action in (("GET", ""), ("DELETE", ""), ("GET", "/deliveries"), ("POST", "/secret"), ("POST", "/test")):
         assert ask(api, method, f"/v1/webhooks/wh_none{action}")[0] == 404
     assert ask(api, "POST", "/v1/webhooks/wh_none/redrive", json={})[0] == 404
+
+
+AUDIENCE = {"form": "webhook", "url": URL}
+
+
+@pytest.mark.parametrize(
+    ("path", "where", "body"),
+    [
+        ("/v1/webhooks", "body.segments.0", lambda segment: {"url": URL, "segments": [segment, "orders_7d.low"]}),
+        ("/v1/audiences", "body.segment_id", lambda segment: AUDIENCE | {"segment_id": segment}),
+    ],
+)
+def test_a_segment_that_cannot_be_targeted_is_refused_when_it_is_named(
+    api: ApiWorld, path: str, where: str, body: Callable[[str], dict[str, Any]]
+) -> None:
+    status, found = ask(api, "POST", path, json=body("orders_7d.hihg"))
+    assert (status, found["type"]) == (422, "urn:tideline:problem:invalid-parameters")
+    assert found["errors"][0]["where"] == where
+    assert "Did you mean orders_7d.high?" in found["detail"]
+    for segment, state in (("gone", "archived"), ("seen.high", "preview")):
+        status, found = ask(api, "POST", path, json=body(segment))
+        assert (status, found["type"]) == (409, "urn:tideline:problem:not-targetable")
+        assert found["state"] == state
+        assert "in the catalog file" in found["how"]
+    assert api.webhooks.all() == []
+
+
+def test_one_that_is_asked_for_again_is_answered_whatever_has_become_of_its_segment(api: ApiWorld) -> None:
+    made_first = again(api, "/v1/webhooks", "twice", {"url": URL, "segments": ["orders_7d.high"]})
+    api.definitions.tell_file(CATALOG.model_copy(update={"predictions": {}, "segments": {}}))
+    assert again(api, "/v1/webhooks", "twice", {"url": URL, "segments": ["orders_7d.high"]})[:2] == (
+        201,
+        made_first[1] | {"status": "paused"},
+    )

@@ -84,7 +84,7 @@ def test_segment_gets_its_own_address_and_its_key_is_not_shown(api: ApiWorld) ->
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"segment_id": "no", "form": "webhook", "url": URL}, 404),
+        ({"segment_id": "no", "form": "webhook", "url": URL}, 422),
         ({"segment_id": HIGH, "url": URL}, 422),
         ({"segment_id": HIGH, "form": "webhook"}, 422),
         ({"segment_id": HIGH, "form": "segment"}, 422),

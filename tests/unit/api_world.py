@@ -18,13 +18,14 @@ from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_log import MemoryLog
 from streams.adapters.redis_api_keys import KeyRecord, KeyState
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
-from streams.adapters.redis_deliveries import RedisDeliveries
+from streams.adapters.redis_deliveries import Endpoint, RedisDeliveries
 from streams.api.app import Extension, create_app
 from streams.api.keys import Role, make_key
 from streams.api.services import ApiOptions, Services
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 
+NO_STORE = "unix:///no/such/socket"
 NOW_S = 1_780_000_000.0  # 2026-05-28T20:26:40Z
 
 
@@ -52,6 +53,17 @@ class MemoryKeys:
             raise StoreUnavailable("redis://inside:6379 does not answer")
 
 
+class NoEndpoints(RedisDeliveries):
+    """Webhooks of a store that is not there: those that a test puts here."""
+
+    def __init__(self, url: str, *, prefix: str) -> None:
+        super().__init__(url, prefix=prefix)
+        self.endpoints: list[Endpoint] = []
+
+    def all(self) -> list[Endpoint]:
+        return self.endpoints
+
+
 def no_transitions() -> MemoryTransitionLog:
     """A log that cannot be read: `ask` waits for whole answers, and a stream has no end."""
     log = MemoryTransitionLog()
@@ -70,7 +82,7 @@ class ApiWorld:
     streams: OpenStreams = field(default_factory=OpenStreams)
     definitions: MemoryDefinitions = field(default_factory=MemoryDefinitions)
     history: MemoryHistory = field(default_factory=MemoryHistory)
-    store_url: str = "unix:///no/such/socket"
+    store_url: str = NO_STORE
     prefix: str = "tl"
     ledger_key: bytes = b""
     most_ahead_ms: int | None = None
@@ -87,7 +99,9 @@ class ApiWorld:
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
         self.stored = self.reads(self.store_url, prefix=self.prefix, clock=lambda: self.now_s)
-        self.webhooks = RedisDeliveries(self.store_url, prefix=self.prefix)
+        self.webhooks = (NoEndpoints if self.store_url == NO_STORE else RedisDeliveries)(
+            self.store_url, prefix=self.prefix
+        )
         self.app = create_app(
             Services(
                 log=self.log,
