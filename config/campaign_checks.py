@@ -16,7 +16,14 @@ from config.problems import suggest
 from config.times import EventTrigger
 from config.yaml_text import Location, path_text
 
-__all__ = ["check_campaigns", "problems_of_campaigns", "read_campaign", "read_journey", "read_messaging"]
+__all__ = [
+    "campaigns_in_trouble",
+    "check_campaigns",
+    "problems_of_campaigns",
+    "read_campaign",
+    "read_journey",
+    "read_messaging",
+]
 
 
 def read_campaign(id_: str, data: Any) -> Campaign:
@@ -44,6 +51,21 @@ def problems_of_campaigns(
     """`check_campaigns` as problems without lines."""
     findings = check_campaigns(catalog, messaging, campaigns, journeys, archived)
     return [Problem(None, path_text(location), found, expected) for location, found, expected in findings]
+
+
+def campaigns_in_trouble(
+    catalog: Catalog,
+    messaging: Messaging,
+    campaigns: Mapping[str, Campaign],
+    journeys: Mapping[str, Journey],
+    archived: Collection[str] = (),
+) -> dict[str, list[Problem]]:
+    """Campaign or journey that is not right beside the catalog -> what is wrong; what they share is passed over."""
+    found: dict[str, list[Problem]] = {}
+    for location, what, expected in check_campaigns(catalog, messaging, campaigns, journeys, archived):
+        if location[0] in ("campaigns", "journeys"):
+            found.setdefault(str(location[1]), []).append(Problem(None, path_text(location), what, expected))
+    return found
 
 
 def check_campaigns(

@@ -5,21 +5,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from config.catalog import Catalog
 from config.definitions import Definitions, Kind, read_prediction, read_segment
-from config.errors import CatalogError, StoreIncompatible, TidelineError
+from config.errors import CatalogError
+from streams.adapters.documents import ANSWER_S, Answer, AnsweredBefore, DefinitionsChanged, Place, Write, foreign
 
-ANSWER_S: Final = 86_400
-"""So long an answer is kept for a question that is asked again."""
+__all__ = [
+    "ANSWER_S",
+    "Action",
+    "Answer",
+    "AnsweredBefore",
+    "Change",
+    "DefinitionStore",
+    "DefinitionsChanged",
+    "Entry",
+    "Kept",
+    "Past",
+    "Place",
+    "Step",
+    "definitions_of",
+    "foreign",
+    "kept_of",
+    "read_changes",
+    "write_of",
+]
 
 Action: TypeAlias = Literal["create", "edit", "archive", "restore", "access"]
-Place: TypeAlias = tuple[int, int]
-"""(revision, index in it): where a change stands in the history."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -72,18 +88,6 @@ class Step(NamedTuple):
     change: Change
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What was answered to a question that may be asked again."""
-
-    asked: str
-    """Which question: a hash of the caller's key and of what the caller calls it."""
-    content: str
-    """Hash of what was asked: the same name for another question is a mistake."""
-    status: int
-    headers: dict[str, str]
-    body: str
-
-
 class Kept(NamedTuple):
     """All entries as of a revision, in the order in which they were made."""
 
@@ -93,18 +97,6 @@ class Kept(NamedTuple):
     def find(self, kind: Kind, id_: str) -> Entry | None:
         """The entry of one definition."""
         return next((entry for entry in self.entries if (entry.kind, entry.id) == (kind, id_)), None)
-
-
-class DefinitionsChanged(TidelineError):
-    """Somebody else changed definitions first; nothing was written."""
-
-
-class AnsweredBefore(Exception):
-    """The question was answered within the last day; nothing was written."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.asked)
-        self.answer = answer
 
 
 class DefinitionStore(Protocol):
@@ -144,6 +136,24 @@ def definitions_of(kept: Kept) -> Definitions:
         raise foreign(error) from error
 
 
-def foreign(error: Exception) -> StoreIncompatible:
-    """The error for what another version has written."""
-    return StoreIncompatible(f"definitions were stored by a version of Tideline that this one does not read ({error})")
+def kept_of(revision: int, fields: Mapping[str, bytes]) -> Kept:
+    """The entries of a document, in order. Raises StoreIncompatible for one that cannot be read."""
+    try:
+        entries = [msgspec.json.decode(data, type=Entry) for data in fields.values()]
+    except msgspec.DecodeError as error:
+        raise foreign(error) from error
+    return Kept(revision, tuple(sorted(entries, key=lambda entry: entry.made)))
+
+
+def write_of(steps: Sequence[Step]) -> Write:
+    """Steps as they are written into a document."""
+    fields = {f"{entry.kind}:{entry.id}": msgspec.json.encode(entry) for entry, _ in steps}
+    return Write(fields, [msgspec.json.encode(change) for _, change in steps])
+
+
+def read_changes(page: Sequence[tuple[Place, bytes]]) -> list[tuple[Place, Change]]:
+    """What a document's history says. Raises StoreIncompatible for what cannot be read."""
+    try:
+        return [(place, msgspec.json.decode(data, type=Change)) for place, data in page]
+    except msgspec.DecodeError as error:
+        raise foreign(error) from error

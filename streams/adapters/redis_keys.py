@@ -37,6 +37,12 @@ def definitions_key(prefix: str, name: str) -> bytes:
     return f"{prefix}:{{definitions}}:{name}".encode()
 
 
+def campaign_definitions_key(prefix: str, name: str) -> bytes:
+    """A key of campaigns and journeys as they are defined; one hash tag for all. Raises ValueError for a bad prefix."""
+    store_meta(prefix)
+    return f"{prefix}:campaigns:{{definitions}}:{name}".encode()
+
+
 def past_key(prefix: str) -> bytes:
     """Where workers tell how far they are with learning from the log. Raises ValueError for a bad prefix."""
     store_meta(prefix)
