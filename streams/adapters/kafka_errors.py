@@ -6,6 +6,7 @@ from aiokafka import errors
 
 from config.errors import BrokerError, BrokerUnavailable
 from config.settings import Settings
+from streams.adapters.client_errors import CLIENT_ERRORS
 
 _NO_RIGHTS = (
     errors.TopicAuthorizationFailedError,
@@ -16,7 +17,13 @@ _TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError, e
 
 
 def explained(error: errors.KafkaError, settings: Settings) -> BrokerError:
-    """BrokerUnavailable where a later attempt may do, else BrokerError."""
+    """BrokerUnavailable where a later attempt may do, else BrokerError; it is counted."""
+    told = _told(error, settings)
+    CLIENT_ERRORS.note("kafka", told)
+    return told
+
+
+def _told(error: errors.KafkaError, settings: Settings) -> BrokerError:
     servers = settings.kafka_bootstrap_servers
     if isinstance(error, _NO_RIGHTS):
         return BrokerError(

@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from config.errors import StoreError, StoreFull, StoreIncompatible, StoreUnavailable
 from config.store_address import hide_password
+from streams.adapters.client_errors import CLIENT_ERRORS
 from streams.adapters.redis_pack import command
 
 _CLUSTER = "this is one node of a cluster; use redis+cluster://HOST:PORT,HOST:PORT as the address"
@@ -114,22 +115,22 @@ class Wire:
             if connection is None:
                 connection = self._connection = cast("_Connection", self._pool.get_connection())
             if on_same_line and not connection.is_connected:
-                raise StoreUnavailable(f"{self.name}: the connection was lost within a commit")
+                raise _noted(StoreUnavailable(f"{self.name}: the connection was lost within a commit"))
             connection.send_packed_command([b"".join(commands)], check_health=False)
             replies = [_reply(connection) for _ in commands]
             self._has_answered = True
             return replies
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             self.drop()
-            raise StoreIncompatible(f"{self.name} refuses the login: {error}") from error
+            raise _noted(StoreIncompatible(f"{self.name} refuses the login: {error}")) from error
         except exceptions.ResponseError as error:  # from the greeting of a new connection
             self.drop()
             raise refusal(error, f"connecting to {self.name}") from error
         except (exceptions.RedisError, OSError) as error:
             self.drop()
             if _is_about_tls(error):
-                raise StoreIncompatible(f"{self.name} cannot be talked to by TLS: {error}") from error
-            raise StoreUnavailable(f"{self.name} does not answer: {self._why(error)}") from error
+                raise _noted(StoreIncompatible(f"{self.name} cannot be talked to by TLS: {error}")) from error
+            raise _noted(StoreUnavailable(f"{self.name} does not answer: {self._why(error)}")) from error
         except BaseException:
             # An interrupt between question and answer: the next reply would be taken for another question's.
             self.drop()
@@ -181,4 +182,10 @@ def refusal(error: exceptions.ResponseError, doing: str) -> StoreError:
     if code == "EXECABORT":  # "Transaction discarded because of: OOM command not allowed ..."
         code = text.rpartition("because of: ")[2].partition(" ")[0]
     kind, advice = _REFUSALS.get(code, (StoreError, "the server refuses"))
-    return kind(f"{doing}: {advice} ({text})")
+    return _noted(kind(f"{doing}: {advice} ({text})"))
+
+
+def _noted(error: StoreError) -> StoreError:
+    """The same; it is counted."""
+    CLIENT_ERRORS.note("redis", error)
+    return error

@@ -13,6 +13,8 @@ from models.snapshot import ModelCodec, Snapshot
 from streams.core.questions import questions_of
 
 _LOG: Final = logging.getLogger(__name__)
+Told = tuple[int, bytes | None, bytes | None, float]
+"""A record of the topic: offset, key, value, and when the log took it (seconds since 1970; 0 for not known)."""
 _OTHERS_KEPT: Final = 2
 """Of each key that no prediction has; the last may be unreadable."""
 
@@ -32,12 +34,13 @@ class LatestModels:
         self.latest: dict[str, Snapshot] = {}
         self.offsets: dict[str, int] = {}
         """key -> where its newest model stands in the topic."""
+        self._taken_s: dict[str, float] = {}
         self.refused = 0
         """Models under our own keys that could not be used."""
         self._codec = codec
         self._lock = threading.RLock()
         self._names: dict[str, str] = {}
-        self._others: dict[str, list[tuple[str, int, bytes]]] = {}
+        self._others: dict[str, list[tuple[str, int, bytes, float]]] = {}
         self.use(catalog)
 
     def use(self, catalog: Catalog) -> None:
@@ -46,8 +49,8 @@ class LatestModels:
             for name, question in questions_of(catalog).items():
                 self._names[model_key(question, name)] = name
             for key in self._names.keys() & self._others.keys():
-                for topic, offset, value in self._others.pop(key):
-                    self.take(topic, [(offset, key.encode(), value)])
+                for topic, offset, value, log_time_s in self._others.pop(key):
+                    self.take(topic, [(offset, key.encode(), value, log_time_s)])
 
     def versions(self) -> dict[str, int]:
         """Prediction -> version of its newest model."""
@@ -57,20 +60,24 @@ class LatestModels:
         """Prediction -> its newest model."""
         return {self._names[key]: one for key, one in self.latest.items()}
 
-    def take(self, topic: str, records: Iterable[tuple[int, bytes | None, bytes | None]]) -> None:
-        """The next records of the topic: (offset, key, value)."""
+    def taken_s(self) -> dict[str, float]:
+        """Prediction -> when the log took its newest model (seconds since 1970), where that is known."""
+        return {self._names[key]: taken_s for key, taken_s in self._taken_s.items() if taken_s > 0.0}
+
+    def take(self, topic: str, records: Iterable[Told]) -> None:
+        """The next records of the topic."""
         with self._lock:
             self._take(topic, records)
 
-    def _take(self, topic: str, records: Iterable[tuple[int, bytes | None, bytes | None]]) -> None:
-        latest, offsets = dict(self.latest), dict(self.offsets)
-        for offset, raw_key, value in records:
+    def _take(self, topic: str, records: Iterable[Told]) -> None:
+        latest, offsets, taken_s = dict(self.latest), dict(self.offsets), dict(self._taken_s)
+        for offset, raw_key, value, log_time_s in records:
             # Every one: the last of a key may be unreadable, or late and older than those before it.
             if raw_key is None or value is None:
                 continue
             key = raw_key.decode(errors="replace")
             if key not in self._names:
-                self._others.setdefault(key, []).append((topic, offset, value))
+                self._others.setdefault(key, []).append((topic, offset, value, log_time_s))
                 del self._others[key][:-_OTHERS_KEPT]
                 continue
             try:
@@ -83,5 +90,5 @@ class LatestModels:
                 )
                 continue
             if key not in latest or snapshot.version > latest[key].version:
-                latest[key], offsets[key] = snapshot, offset
-        self.latest, self.offsets = latest, offsets
+                latest[key], offsets[key], taken_s[key] = snapshot, offset, log_time_s
+        self.latest, self.offsets, self._taken_s = latest, offsets, taken_s

@@ -41,6 +41,7 @@ from streams.runtime.deletion_log import KnownDeletions, deletion_key, mark_of
 from streams.runtime.history import forget_effects
 from streams.runtime.joining import JoiningShard, NoPasts, Pasts
 from streams.runtime.latest_models import model_key
+from streams.runtime.meter import Meter
 from streams.runtime.records import Position, Record
 from streams.runtime.since import Since, catalog_of
 from streams.runtime.turns import Turn
@@ -79,6 +80,8 @@ class Ports:
     """Whether the partition was taken away, so that nobody waits for it to be loaded any more."""
     turn: Turn = field(default_factory=Turn)
     """To compute; the same one for all whose threads would disturb each other."""
+    meter: Meter = field(default_factory=Meter)
+    """Of this run alone."""
 
 
 @dataclass(slots=True)
@@ -134,6 +137,7 @@ class ShardRun:
         self.catalog = self._wanted.catalog
         self.number = shard
         self.counts = Counts()
+        self.meter = ports.meter
         self.arrived = Arrived()
         """What the latest step brought."""
         self._shards = shards
@@ -220,7 +224,9 @@ class ShardRun:
         self._committed = self._known[claim.generation] = claim.number
         self.position = Position.from_bytes(claim.position)
         self._tell(claim, claim.number, patience)
+        self.meter.waits(len(loaded.outbox) + len(loaded.messages))
         self._trim = publish_outbox(ports.sink, claim, loaded, patience, courier=ports.courier)
+        self.meter.published()
         return self.position
 
     def _load_once(self, witness: Witness | None) -> tuple[Claim, Loaded]:
@@ -316,12 +322,15 @@ class ShardRun:
         that are known, by `model_key`; what is newer is put in force then.
         Whatever it raises, the memory is dropped: `assign` again. Raises what `commit_batch` raises.
         """
+        since_s = self.meter.now_s()
         try:
             self._records, self.arrived = records, Arrived()
             self._go_over(is_at_end=now_s is not None)
             with self._ports.turn.taken():
                 self._work(records, models, now_s)
             self.counts.records += len(records)
+            if records:
+                self.meter.worked(len(records), since_s)
         except BaseException:
             self.drop()
             raise
@@ -339,12 +348,13 @@ class ShardRun:
     def _work(self, records: Sequence[Record], models: Mapping[str, Snapshot], now_s: float | None) -> None:
         self._review(BUSY_PARTS if records else IDLE_PARTS)
         self._take_models(models)
-        position = self._reached
+        position, told = self._reached, 0
         if records:
             items = [self._decode(record) for record in records]
             before_s = self.shard.clock_s
             times_s = [item.time_s for item in items if isinstance(item, Event)]
             self.arrived = Arrived.of(times_s, before_s, self.catalog.time.lateness_s)
+            told = self.counts.transitions
             self._take(items, math.nan, lambda: self._commit(self._within(records, before_s)))
             position = self._within(records, before_s)
         if now_s is not None and not math.isnan(until_s := self._time_now(position, now_s)):
@@ -354,6 +364,8 @@ class ShardRun:
         self._reached = position
         if records or self._has_effects():
             self._commit(position)
+        if records and self.counts.transitions > told:
+            self.meter.answered(records[0].log_time_s, records[-1].log_time_s)
 
     def _commit_within(self, position: Position, behind_s: float) -> None:
         """A commit while time passes, as if that had been let pass up to there and no further.
@@ -589,6 +601,7 @@ class ShardRun:
         """One commit, told and published."""
         assert self._claim is not None, "assign comes first"
         ports = self._ports
+        self.meter.commits()
         self._trim = commit_batch(
             ports.store,
             ports.sink,
@@ -599,10 +612,12 @@ class ShardRun:
             courier=ports.courier,
             on_stored=lambda: self._note_stored(batch),
         )
+        self.meter.published()
 
     def _note_stored(self, batch: CommitBatch) -> None:
         """Before any of it is published: whether the store went back is judged by it, however the publishing ends."""
         assert self._claim is not None, "assign comes first"
+        self.meter.stored(len(batch.outbox) + len(batch.messages))
         self._known[self._claim.generation] = batch.number
         if batch.outbox or batch.messages:
             self._tell(self._claim, batch.number)
@@ -616,6 +631,7 @@ class ShardRun:
         self.position = position
         self.counts.commits += 1
         self.counts.transitions += len(batch.outbox)
+        self.meter.told(batch.outbox)
         self.counts.chunks += sum(message.topic == "examples" for message in batch.messages)
 
 

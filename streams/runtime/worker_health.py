@@ -10,8 +10,11 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from streams.core.shard import Shard
+from streams.runtime.batch_metrics import batch_metrics
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
+from streams.runtime.prediction_metrics import model_metrics, shard_metrics
 from streams.runtime.process_metrics import add_process
 from streams.runtime.shard_run import ShardRun
 
@@ -73,7 +76,6 @@ _BY_PARTITION = ("partition",)
 _COUNTERS = {
     "tideline_records": ("Records read of a partition by this process.", "records"),
     "tideline_commits": ("Commits of a shard.", "commits"),
-    "tideline_transitions": ("Transitions that were published.", "transitions"),
     "tideline_chunks": ("Chunks of labelled examples that were sent to learners.", "chunks"),
     "tideline_shard_loads": ("How often the state of a shard was loaded from the store.", "loads"),
     "tideline_deletions": ("Users who were deleted, whether or not anything was stored of them.", "deletions"),
@@ -93,13 +95,6 @@ _COUNTED = {
 _HELD = {
     "tideline_users": ("Users of a shard.", "users"),
     "tideline_pending_examples": ("Examples that wait for their label.", "pending_examples"),
-}
-# name -> (help, attribute of `models.snapshot.PredictionSnapshot`)
-_OF_MODELS = {
-    "tideline_model_version": ("Of the newest model; grows with each.", "version"),
-    "tideline_model_examples": ("Examples that the newest model has learned.", "learned"),
-    "tideline_model_goals": ("Those of them whose goal happened.", "goals"),
-    "tideline_model_status": ("0 warming up, 1 going live, 2 live.", "status"),
 }
 
 
@@ -127,6 +122,9 @@ class _WorkerCollector(Collector):
             for reason, refused_records in sorted(run.counts.refused_by.copy().items()):  # its own thread may add to it
                 letters.add_metric([str(number), reason], refused_records)
         yield letters
+        held = {n: one.run for n, one in self._scoring.partitions.items() if isinstance(one.run, ShardRun)}
+        yield from batch_metrics((run.meter for run in runs.values()), {n: run.meter for n, run in held.items()})
+        yield from shard_metrics({n: shard for n, run in held.items() if (shard := _loaded(run)) is not None})
         yield from self._places()
         yield from self._shards()
         behind = GaugeMetricFamily(
@@ -165,9 +163,9 @@ class _WorkerCollector(Collector):
     def _shards(self) -> Iterator[Metric]:
         """What the shards that are loaded have counted since their store was made."""
         loaded = {
-            str(number): counted
+            str(number): shard.counters()
             for number, partition in sorted(self._scoring.partitions.items())
-            if isinstance(partition.run, ShardRun) and (counted := _counters(partition.run)) is not None
+            if isinstance(partition.run, ShardRun) and (shard := _loaded(partition.run)) is not None
         }
         events = CounterMetricFamily("tideline_events", "Events that were looked at.", labels=("partition", "result"))
         for number, counted in loaded.items():
@@ -190,20 +188,12 @@ class _WorkerCollector(Collector):
         refused = CounterMetricFamily("tideline_models_refused", "Models in the log that could not be used.")
         refused.add_metric([], self._models.refused)
         yield refused
-        newest = {name: one.predictions[0] for name, one in sorted(self._models.by_prediction().items())}
-        for name, (words, attribute) in _OF_MODELS.items():
-            gauge = GaugeMetricFamily(name, words, labels=("prediction",))
-            for prediction, model in newest.items():
-                gauge.add_metric([prediction], float(getattr(model, attribute)))
-            yield gauge
+        yield from model_metrics(self._models, self._clock_s())
 
 
-def _counters(shard: ShardRun) -> dict[str, int] | None:
-    """By the names of `Shard.counters`.
-
-    None where nothing is loaded; its own thread may drop it at any time, also while it is looked at here.
-    """
+def _loaded(run: ShardRun) -> Shard | None:
+    """None where nothing is loaded; its own thread may drop it at any time, also while it is looked at here."""
     try:
-        return shard.shard.counters()
+        return run.shard
     except RuntimeError:
         return None

@@ -35,20 +35,22 @@ def model(version: int) -> KeyValue:
 )
 def test_the_newest_model_that_can_be_read_is_in_force(records: Sequence[KeyValue]) -> None:
     models = LatestModels(CATALOG)
-    models.take("models", ((offset, *record) for offset, record in enumerate(records)))
+    models.take("models", ((offset, *record, 0.0) for offset, record in enumerate(records)))
     assert models.latest[KEY.decode()].version == 9
     assert models.offsets == {KEY.decode(): [version_of(record) for record in records].index(9)}
-    models.take("models", [(9, *model(7))])
+    models.take("models", [(9, *model(7), 0.0)])
     assert models.latest[KEY.decode()].version == 9
+    assert models.taken_s() == {}, "the log has not said when it took them"
 
 
 def test_a_model_may_come_before_its_prediction() -> None:
     models = LatestModels(LATER)
-    models.take("models", [(0, *model(5)), (1, *model(9)), (2, KEY, b"no model")])
+    models.take("models", [(0, *model(5), 50.0), (1, *model(9), 90.0), (2, KEY, b"no model", 99.0)])
     assert models.latest == {}
     models.use(CATALOG)
     assert models.latest[KEY.decode()].version == 9
     assert models.versions() == {"orders": 9}
+    assert models.taken_s() == {"orders": 90.0}
     assert models.refused == 1
 
 

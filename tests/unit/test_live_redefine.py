@@ -148,7 +148,7 @@ class Service:
                 self.chunks.append(Record(len(self.chunks), 0.0, data))
             else:
                 assert topic == "models"
-                self.models.take("models", [(self.sent_models, key.encode(), data)])
+                self.models.take("models", [(self.sent_models, key.encode(), data, 0.0)])
                 self.models_sent.append((key, Snapshot.from_bytes(data).version, data))
                 self.sent_models += 1
 

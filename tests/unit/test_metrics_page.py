@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks._warmup import ShortWarmup
 from streams.api.keys import Role
+from streams.core.definitions import CATEGORIES
 from streams.ports import Message
 from streams.runtime.deliveries.serve import _registry
 from streams.runtime.deliveries.service import DeliveryService
@@ -24,6 +28,10 @@ from tests.unit.api_world import ApiWorld
 from tests.unit.test_live_runs import CATALOG, World, run_all, traffic
 
 UNITS = ("seconds", "bytes")
+EVENTS = 1_800
+"""Enough for the prediction to go live."""
+MADE_S = 1_704_067_200.0
+"""When the log took the models."""
 ROW = re.compile(r"^\| `(\w+)` \|(.*?)\|(.*?)\|(.*?)\|(.*)\|$", re.MULTILINE)
 
 
@@ -86,14 +94,14 @@ def world() -> Telling:
     """Shards and a learner that have worked, with everything that is counted."""
     with patch("models.learner.Warmup", ShortWarmup):
         world = Telling()
-        run_all(world, traffic(600), 50)
+        run_all(world, traffic(EVENTS), 50)
         world.step(0, [b"no json"])
     return world
 
 
 def worker_text(world: Telling, *, lag: int = 0) -> str:
     models = LatestModels(CATALOG)
-    models.take("models", [(n, key.encode(), data) for n, (key, data) in enumerate(world.told)])
+    models.take("models", [(n, key.encode(), data, MADE_S) for n, (key, data) in enumerate(world.told)])
     scoring = Working({n: Worked(run, lag) for n, run in enumerate(world.shards)})
     return text_of(registry(scoring, Working({0: Worked(world.learner)}), models))
 
@@ -142,6 +150,61 @@ def test_what_shards_have_counted_is_shown(world: Telling) -> None:
         assert f'tideline_pending_examples{{partition="{number}"}} {float(counted["pending_examples"])}' in text
         assert counted["pending_examples"] > 0
     assert 'tideline_dead_letters_total{partition="0",reason="unreadable_json"} 1.0' in text
+
+
+def samples_of(text: str, name: str) -> dict[tuple[str, ...], float]:
+    """Of the series with this name: the values of its labels, in the order of their names, with its value."""
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_transitions_are_counted_as_they_were_published(world: Telling) -> None:
+    published = Counter(
+        ("entered" if data["in_segment"] else "exited", data["origin"], data["segment_id"])
+        for sink in world.sinks
+        for data in (json.loads(transition)["data"] for transition in sink.published)
+    )
+    assert len(published) > 3
+    assert samples_of(worker_text(world), "tideline_transitions_total") == published
+
+
+def test_the_population_is_that_of_all_shards(world: Telling) -> None:
+    columns = world.shards[0].shard.definitions.layout.columns
+    places = [run.shard.users.rows.b[: run.users, columns.b_category] for run in world.shards]
+    counted = Counter(CATEGORIES[place] for place in np.concatenate(places).tolist() if place < len(CATEGORIES))
+    found = samples_of(worker_text(world), "tideline_population_users")
+    assert {category: users for (category, _), users in found.items()} == {c: counted[c] for c in CATEGORIES}
+    assert sum(counted.values()) > 30
+
+
+def test_each_batch_commit_and_answer_is_measured(world: Telling) -> None:
+    text = worker_text(world)
+    (batches,) = samples_of(text, "tideline_batch_records_count").values()
+    assert batches >= EVENTS / 50
+    (records,) = samples_of(text, "tideline_batch_records_sum").values()
+    assert records == sum(run.counts.records for run in world.shards) > EVENTS
+    (commits,) = samples_of(text, "tideline_commit_seconds_count").values()
+    assert commits == sum(run.counts.commits for run in world.shards) >= batches
+    answered = samples_of(text, "tideline_transition_latency_seconds_count")
+    assert answered[("first",)] == answered[("last",)] > 0
+    assert set(samples_of(text, "tideline_outbox_entries").values()) == {0.0}
+
+
+def test_the_oldest_pending_example_has_waited_for_less_than_its_label_takes(world: Telling) -> None:
+    text = worker_text(world)
+    longest_s = CATALOG.predictions["orders"].window_s + CATALOG.time.lateness_s + 3_600.0
+    found = samples_of(text, "tideline_pending_examples_age_seconds")
+    assert len(found) == len(world.shards)
+    assert all(0.0 < age_s <= longest_s for age_s in found.values())
+
+
+def test_the_age_of_a_model_counts_from_when_the_log_took_it(world: Telling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: MADE_S + 75.0)
+    assert samples_of(worker_text(world), "tideline_model_age_seconds") == {("orders",): 75.0}
 
 
 def test_the_newest_model_of_every_prediction_is_shown(world: Telling) -> None:

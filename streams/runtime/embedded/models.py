@@ -27,7 +27,7 @@ class ModelsFollower:
     def catch_up(self) -> None:
         """Take all there is. Raises BrokerError."""
         while entries := self._reader.read(self._next, _BATCH):
-            self._models.take("models", ((entry.offset, entry.key, entry.value) for entry in entries))
+            self._models.take("models", ((e.offset, e.key, e.value, e.log_time_s) for e in entries))
             self._next = entries[-1].offset + 1
 
     def start(self) -> Future[None]:

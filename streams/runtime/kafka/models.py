@@ -36,6 +36,8 @@ class ModelsService(ReportingService):
             while not self.should_stop:
                 found = await consumer.getmany(place, timeout_ms=_POLL_MS)
                 records = found.get(place, ())
-                self._models.take(place.topic, ((record.offset, record.key, record.value) for record in records))
+                self._models.take(
+                    place.topic, ((r.offset, r.key, r.value, max(0.0, r.timestamp / 1_000.0)) for r in records)
+                )
         finally:
             await consumer.stop()

@@ -1,0 +1,75 @@
+"""Models, and who has which category, for Prometheus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+
+from models.labels import NEXT, tail_of
+from streams.core.definitions import CATEGORIES
+from streams.core.shard import Shard
+from streams.runtime.latest_models import LatestModels
+
+# name -> (help, attribute of `models.snapshot.PredictionSnapshot`)
+_OF_MODELS: Final = {
+    "tideline_model_version": ("Of the newest model; grows with each.", "version"),
+    "tideline_model_examples": ("Examples that the newest model has learned.", "learned"),
+    "tideline_model_goals": ("Those of them whose goal happened.", "goals"),
+    "tideline_model_status": ("0 warming up, 1 going live, 2 live.", "status"),
+}
+
+
+def model_metrics(models: LatestModels, now_s: float) -> Iterator[Metric]:
+    """The newest model of every prediction, as this process knows it. `now_s`: wall clock."""
+    newest = {name: one.predictions[0] for name, one in sorted(models.by_prediction().items())}
+    for name, (words, attribute) in _OF_MODELS.items():
+        gauge = GaugeMetricFamily(name, words, labels=("prediction",))
+        for prediction, model in newest.items():
+            gauge.add_metric([prediction], float(getattr(model, attribute)))
+        yield gauge
+    age = GaugeMetricFamily("tideline_model_age_seconds", "Since the newest model was made.", labels=("prediction",))
+    for prediction, taken_s in sorted(models.taken_s().items()):
+        age.add_metric([prediction], max(0.0, now_s - taken_s))
+    yield age
+
+
+def shard_metrics(shards: Mapping[int, Shard]) -> Iterator[Metric]:
+    """Of the shards that are loaded; their own threads may work them meanwhile."""
+    version = GaugeMetricFamily(
+        "tideline_shard_model_version", "Of the model that a shard scores by.", labels=("partition", "prediction")
+    )
+    waits = GaugeMetricFamily(
+        "tideline_pending_examples_age_seconds",
+        "How far the oldest example that waits for its label is behind the clock of its shard.",
+        labels=("partition",),
+    )
+    users: Counter[tuple[str, str]] = Counter()
+    for number, shard in sorted(shards.items()):
+        categories = shard.population.categories
+        for p, prediction in enumerate(shard.definitions.prediction_ids):
+            version.add_metric([str(number), prediction], float(shard.snapshot.predictions[p].version))
+            for category, word in enumerate(CATEGORIES):
+                users[prediction, word] += int(categories[p, category])
+        waits.add_metric([str(number)], oldest_pending_s(shard))
+    yield version
+    yield waits
+    population = GaugeMetricFamily(
+        "tideline_population_users",
+        "Users of a prediction's audience who have a category.",
+        labels=("prediction", "category"),
+    )
+    for key, number in sorted(users.items()):
+        population.add_metric(key, number)
+    yield population
+
+
+def oldest_pending_s(shard: Shard) -> float:
+    """How long, in the time of events, the oldest pending example has waited; 0 for none."""
+    pending, tail = shard.pending, int(tail_of(shard.sealed["pending"]))
+    if tail == pending.n[NEXT]:
+        return 0.0
+    return max(0.0, shard.clock_s - float(pending.time_s[tail % len(pending.time_s)]))
