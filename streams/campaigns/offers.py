@@ -1,13 +1,13 @@
-"""Which offer a user gets, what it costs, and what a ladder would do to many users."""
+"""Which offer a user gets, and what it costs."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Final, Literal
 
-import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from config.offers import FixedOffer, LadderOffer, LinearOffer, Offer
 from streams.campaigns.inputs import Facts
@@ -26,6 +26,16 @@ def rung_of(offer: Offer, kind: Kind, score: float) -> int:
         share = score / 100.0 if kind == "churn" else 1.0 - score / 100.0
         return round(share * (offer.rungs - 1))
     return 0
+
+
+def rungs_of(offer: Offer, kind: Kind, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """[n] `rung_of` of many users; every score is a number."""
+    if isinstance(offer, LadderOffer):
+        return np.searchsorted(np.array(offer.edges), scores, side="right").astype(np.int64)
+    if isinstance(offer, LinearOffer):
+        share = scores / 100.0 if kind == "churn" else 1.0 - scores / 100.0
+        return np.rint(share * (offer.rungs - 1)).astype(np.int64)
+    return np.zeros(len(scores), np.int64)
 
 
 def given(offer: Offer, kind: Kind, facts: Facts, assigned: Assignment | None, now_s: float) -> Given | None:
@@ -51,30 +61,3 @@ def given(offer: Offer, kind: Kind, facts: Facts, assigned: Assignment | None, n
 def cents(amount: float) -> int:
     """Whole hundredths, never less than the amount but for what a float cannot tell."""
     return ceil(round(amount * CENTS, 6))
-
-
-class Rung(msgspec.Struct, frozen=True):
-    """What one rung of a ladder would do."""
-
-    value: float
-    users: int
-    goals: float
-    """Users who are expected to reach the goal without it."""
-    cost: float
-    """If everybody used it."""
-    anyway: float
-    """Of that, what would go to those who reach the goal without it."""
-
-
-def preview(offer: Offer, kind: Kind, users: Sequence[tuple[float, float | None]]) -> list[Rung]:
-    """What a ladder does to users of whom score and likelihood (None: not known) are given; a rung each."""
-    values = offer.values_offered
-    counts: Mapping[int, list[float]] = {rung: [0.0, 0.0] for rung in range(len(values))}
-    for score, likelihood in users:
-        sums = counts[rung_of(offer, kind, score)]
-        sums[0] += 1.0
-        sums[1] += likelihood or 0.0
-    return [
-        Rung(value, int(n), goals, n * offer.cost(value), goals * offer.cost(value))
-        for value, (n, goals) in zip(values, counts.values(), strict=True)
-    ]
