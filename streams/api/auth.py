@@ -16,6 +16,7 @@ from fastapi.security.http import HTTPBase
 
 from config.errors import StoreUnavailable
 from streams.adapters.redis_api_keys import KeyState
+from streams.api.asking import KEY_ID
 from streams.api.keys import Caller, Role, id_of, is_key_of
 from streams.api.limits import RateLimiter
 from streams.api.problems import Kind, Problem
@@ -99,6 +100,7 @@ class Authenticator:
         self._limiter.check(state.record.id)
         if not role.allows(wanted):
             raise Problem(Kind.FORBIDDEN, f"this needs a key of the role {wanted}, and this one has {role}")
+        KEY_ID.set(state.record.id)
         return Caller(state.record.id, role, state.record.name)
 
     async def known(self, key_id: str) -> Caller | None:
@@ -110,6 +112,7 @@ class Authenticator:
         if state is None or state.revoked_s is not None:
             return None
         self._limiter.check(key_id)
+        KEY_ID.set(key_id)
         return Caller(key_id, Role(state.record.role), state.record.name)
 
     async def is_good(self, key_id: str) -> bool:

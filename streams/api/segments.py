@@ -9,17 +9,19 @@ from contextlib import ExitStack, contextmanager
 from typing import Annotated, Final, Literal
 
 from fastapi import FastAPI, Query
-from starlette.responses import StreamingResponse
+from starlette.responses import Response
 
 from streams.adapters.redis_reader import RedisReader, ScanPlace, StaleScan
 from streams.api.auth import Authenticator, access
 from streams.api.definer import Definer
 from streams.api.definitions_view import DefinitionsView
 from streams.api.document import problems
+from streams.api.exports import ExportResponse
 from streams.api.keys import Role
 from streams.api.pages import invalid_cursor, members_cursor, members_place
 from streams.api.problems import Kind, Problem
 from streams.api.read_predictions import require
+from streams.api.services import Services
 from streams.api.standing import predictions_below
 from streams.api.stored import StoreReads
 from streams.api.views import MemberPage, MemberView, ScoreView, SegmentList, SegmentStatus, SegmentView, time_text
@@ -44,8 +46,9 @@ Scores = Annotated[
 Format = Annotated[Literal["ndjson", "csv"], Query(description="A JSON object a line, or a table.")]
 
 
-def add_segments(app: FastAPI, stored: StoreReads, definer: Definer, authenticator: Authenticator) -> None:
+def add_segments(app: FastAPI, services: Services, definer: Definer, authenticator: Authenticator) -> None:
     """Add the routes of segments."""
+    stored = services.stored
 
     @app.get(
         "/v1/segments",
@@ -85,7 +88,7 @@ def add_segments(app: FastAPI, stored: StoreReads, definer: Definer, authenticat
         tags=["segments"],
         operation_id="exportMembers",
         summary="All members of a segment with their scores, as a file",
-        response_class=StreamingResponse,
+        response_class=Response,
         responses={
             200: {
                 "description": "One member a line, in no order.",
@@ -99,8 +102,8 @@ def add_segments(app: FastAPI, stored: StoreReads, definer: Definer, authenticat
         segment_id: str,
         format: Format = "ndjson",  # noqa: A002  the parameter's name
         scores: Scores = None,
-    ) -> StreamingResponse:
-        return export_members(stored, segment_id, format, scores)
+    ) -> Response:
+        return export_members(services, segment_id, format, scores)
 
 
 def list_segments(stored: StoreReads, definer: Definer) -> SegmentList:
@@ -132,9 +135,11 @@ def list_members(stored: StoreReads, segment_id: str, limit: int, cursor: str | 
 
 
 def export_members(
-    stored: StoreReads, segment_id: str, form: Literal["ndjson", "csv"], scores: list[str] | None
-) -> StreamingResponse:
-    """A file of all members. Raises NotStored, `Problem`, StoreError."""
+    services: Services, segment_id: str, form: Literal["ndjson", "csv"], scores: list[str] | None
+) -> Response:
+    """A file of all members. Raises NotStored, `Problem` (where too many are being sent, too), StoreError."""
+    stored = services.stored
+    services.exports.check()
     with stored.reader() as reader:
         state = _state_with(stored, reader, segment_id)
     predictions = _exported(state, scores)
@@ -146,7 +151,7 @@ def export_members(
             yield from lines(describe(reader, state, segment_id, users, predictions), predictions)
 
     name = {"Content-Disposition": f'attachment; filename="{segment_id}.{form}"'}
-    return StreamingResponse(content(), media_type=_MEDIA[form], headers=name)
+    return ExportResponse(services.exports, content(), _MEDIA[form], name)
 
 
 def member_view(member: Member) -> MemberView:

@@ -13,7 +13,9 @@ from streams.adapters.event_history import EventHistory
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.auth import KeyStore
+from streams.api.exports import Exports
 from streams.api.few_at_once import FewTasks, log_passes
+from streams.api.kept_sizes import KeptSizes
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 from streams.ports import EventLog, TransitionLog
@@ -71,3 +73,5 @@ class Services:
     streams: OpenStreams = field(default_factory=OpenStreams)
     log_passes: FewTasks = field(default_factory=log_passes)
     """For questions that read much of the log of transitions."""
+    exports: Exports = field(default_factory=Exports)
+    sizes: KeptSizes = field(default_factory=KeptSizes)

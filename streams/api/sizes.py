@@ -8,13 +8,13 @@ from datetime import UTC, date, timedelta
 from typing import Final
 
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from config.errors import NoLog
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.few_at_once import LOG_WAIT_S
+from streams.api.kept_sizes import DaySize, SizesView
 from streams.api.keys import Role
 from streams.api.read_predictions import require
 from streams.api.services import Services
@@ -23,29 +23,10 @@ from streams.ports import Crossing
 from streams.runtime.crossings_tail import Tail
 from streams.runtime.wanted_crossings import head_of
 
+__all__ = ["Days", "SizesView", "add_sizes", "get_sizes"]
+
 _MAX_DAYS: Final = 400
 _NO_LOG: Final = "there is no log of transitions here, or it holds nothing (any more); a replay writes them into a file"
-
-
-class DaySize(BaseModel):
-    """One day of event time, UTC."""
-
-    day: str = Field(examples=["2026-05-28"])
-    entered: int = Field(description="Entries of that day; a user may enter several times.")
-    exited: int
-    members: int = Field(description="At its end.")
-
-
-class SizesView(BaseModel):
-    """A segment's size."""
-
-    segment_id: str = Field(examples=["orders_7d.high"])
-    members: int = Field(description="Now.")
-    days: list[DaySize] = Field(description="Oldest first; days without a change are there, too.")
-    complete_from: str | None = Field(
-        description="From this day on nothing is missing; before it the log does not reach. null: nothing is known."
-    )
-    reason: str | None = Field(description="Why there are no days.")
 
 
 @dataclass(slots=True)
@@ -105,10 +86,20 @@ def add_sizes(app: FastAPI, services: Services, authenticator: Authenticator) ->
 
 
 async def get_sizes(services: Services, segment_id: str) -> SizesView:
-    """Of one segment. Raises NotStored, StoreError, BrokerError, and `Problem` where many ask such things."""
+    """Of one segment, as it was at most ten seconds ago.
+
+    Raises NotStored, StoreError, BrokerError, and `Problem` where many ask such things.
+    """
     members = await run_in_threadpool(_members, services, segment_id)
+    kept = services.sizes.get(segment_id, services.clock())
+    if kept is not None:
+        return kept
     async with services.log_passes.turn(LOG_WAIT_S):
-        return await _counted_back(services, segment_id, members)
+        kept = services.sizes.get(segment_id, services.clock())  # of somebody who has asked while this one waited
+        if kept is None:
+            kept = await _counted_back(services, segment_id, members)
+            services.sizes.put(segment_id, kept, services.clock())
+        return kept
 
 
 async def _counted_back(services: Services, segment_id: str, members: int) -> SizesView:

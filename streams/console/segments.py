@@ -159,7 +159,7 @@ class SegmentPages:
     def export(self, visit: Visit) -> Response:
         """A file of all members. Raises NotStored, `Problem`, StoreError."""
         form: Literal["csv", "ndjson"] = "ndjson" if visit.query.get("format") == "ndjson" else "csv"
-        return export_members(self._stored, visit.path("id"), form, None)
+        return export_members(self._parts.services, visit.path("id"), form, None)
 
     # --- making ------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from models.labels import NEXT, tail_of
 from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_folder import LogFolder
 from streams.api import sizes, user_search
+from streams.api.kept_sizes import KEPT_S
 from streams.api.keys import Role
 from streams.api.views import time_text
 from streams.core.partition import shard_of
@@ -216,6 +217,9 @@ def test_a_segment_was_as_large_as_its_transitions_say(api: ApiWorld, name: str)
 def test_sizes_reach_as_far_back_as_the_log(api: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = get(api, "/v1/segments/busy/sizes")["days"]
     monkeypatch.setattr(sizes, "LOOKED_AT", 200)
+    assert get(api, "/v1/segments/busy/sizes")["days"] == whole, "what was counted just now"
+    assert get(api, "/v1/segments/week/sizes")["days"] != whole
+    api.now_s += KEPT_S
     found = get(api, "/v1/segments/busy/sizes")
     assert 0 < len(found["days"]) < len(whole)
     assert found["days"] == whole[-len(found["days"]) :]

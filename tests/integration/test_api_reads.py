@@ -17,6 +17,8 @@ from models.snapshot import Status
 from streams.adapters.definition_store import Past
 from streams.adapters.redis_reader import RedisReader, ScanPlace, ShardInfo, StaleScan
 from streams.api import warm_up
+from streams.api.app import Parts
+from streams.api.exports import AT_ONCE
 from streams.api.keys import Role
 from streams.api.pages import members_cursor
 from streams.api.read_predictions import Standings
@@ -317,3 +319,20 @@ def test_an_empty_store_is_told(url: str) -> None:
 def test_a_scan_does_not_go_on_at_another_server(reader: RedisReader) -> None:
     with pytest.raises(StaleScan):
         reader.members_page(HIGH, ScanPlace(0, 7, "another"), 10)
+
+
+def test_exports_have_a_bound(url: str) -> None:
+    parts: list[Parts] = []
+    api = ApiWorld(store_url=url, extensions=(parts.append,))
+    places = parts[0].services.exports.places
+    path = f"/v1/segments/{HIGH}/export"
+    assert get(api, path).status_code == 200
+    assert places.taken == 0
+    for n in range(AT_ONCE):
+        places.take(f"key {n}")
+    answer = get(api, path)
+    assert problem(answer) == (503, "overloaded")
+    assert answer.headers["retry-after"] == "10"
+    places.give("key 0")
+    assert get(api, path).status_code == 200
+    api.stored.close()
