@@ -9,7 +9,7 @@ from math import inf
 from config.errors import Fenced
 from streams.campaigns.allowance import Grants, new_grant
 from streams.campaigns.ports import CampaignStore, Claim, Commit, Due, Seen, queue_order
-from streams.campaigns.state import unpack_book
+from streams.campaigns.state import Book, unpack_book
 
 
 @dataclass
@@ -107,6 +107,14 @@ class MemoryCampaigns(CampaignStore):
     def hours(self, campaign: str) -> list[Mapping[int, int]]:
         books = [each.books[campaign] for each in self._partitions.values() if campaign in each.books]
         return [unpack_book(book).hours for book in books]
+
+    def books_of(self, id_: str) -> list[Book]:
+        """See `figures.BookReader`."""
+        return [unpack_book(each.books[id_]) for each in self._partitions.values() if id_ in each.books]
+
+    def waiting_for_rate(self, id_: str) -> int:
+        """See `figures.BookReader`."""
+        return sum(id_ in due.queued for each in self._partitions.values() for _, due in each.rows.values())
 
     def set_back(self, partition: int, to: Partition) -> None:
         """An earlier copy (`copy`) takes the place of a partition, as after a restore; grants stay where they are."""

@@ -61,6 +61,8 @@ class Lift(msgspec.Struct, frozen=True):
     """Share of users who reached the goal; None with too few users."""
     net: Difference | None
     """Revenue up to the cap less the offers that were used, per user; None without a cap, or with too few converted."""
+    converted: int = 0
+    """In the group in which fewer did it, of the versions that are compared."""
 
 
 class _Groups(NamedTuple):
@@ -102,7 +104,7 @@ def _lift(tallies: Mapping[str, Tally], rung: int | None) -> Lift:
     converted = min(sum(each.treated.converted for each in groups), sum(each.control.converted for each in groups))
     is_capped = all(tally.capped == tally.users for each in groups for tally in each[:2])
     net = _of_means(groups) if converted >= MIN_VALUED and is_capped else None
-    return Lift(treated, control, _of_rates(groups, is_enough=converted >= MIN_CONVERTED), net)
+    return Lift(treated, control, _of_rates(groups, is_enough=converted >= MIN_CONVERTED), net, converted)
 
 
 def _groups(tallies: Mapping[str, Tally], rung: int | None) -> list[_Groups]:
