@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from config.campaigns import Campaign, EventConsent, Message, Messaging, Rules, TraitConsent
-from config.catalog import Catalog
+from config.catalog import Catalog, ConstantEvent, SegmentInput
 from config.checks import Finding, check_filter, check_segment_name, check_target, one_of
 from config.definitions import read_model
 from config.errors import Problem
@@ -185,21 +185,17 @@ def _check_direction(offer: LadderOffer, here: Location, *, is_churn: bool) -> I
 
 
 def _check_event(catalog: Catalog, name: str, here: Location) -> Iterator[Finding]:
-    known = catalog.named_events()
-    if name not in known:
-        yield (
-            here,
-            f"the event {name!r}, of which the latest time is not kept",
-            "an event that the catalog names: in a goal or filter, under features.events or history"
-            + suggest(name, known),
-        )
+    """Any event will do: the log is read for it. Only where every row is one event, no other can come."""
+    mapping = catalog.input
+    if isinstance(mapping, SegmentInput) or not isinstance(mapping.event, ConstantEvent):
+        return
+    constant = mapping.event.constant
+    if name != constant:
+        yield here, f"the event {name!r}", f"{constant!r}: by input.event every row is that event"
 
 
 def _check_trait(catalog: Catalog, name: str, here: Location) -> Iterator[Finding]:
-    known = catalog.named_traits()
-    if name not in known:
-        yield (
-            here,
-            f"the trait {name!r}, which is not kept",
-            "a trait under features.traits or in a filter" + suggest(name, known),
-        )
+    """Any trait will do, as it was sent; where columns are mapped, one of those that are."""
+    mapping = catalog.input
+    if not isinstance(mapping, SegmentInput) and name not in mapping.traits:
+        yield here, f"the trait {name!r}", "a trait that input.traits maps" + suggest(name, mapping.traits)

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, T
 from config.base import (
     SEGMENT_PATTERN,
     Duration,
+    DurationText,
     EventName,
     Id,
     Model,
@@ -197,6 +198,9 @@ class Message(Model):
         return {**self.parts, **self.by_channel.get(channel, {})}
 
 
+ReentryText: TypeAlias = Literal["once", "always"] | DurationText
+
+
 def _reentry(value: Any) -> Any:
     if isinstance(value, dict | Reentry):
         return value
@@ -221,6 +225,8 @@ class Rules(Model):
 
     name: Name
     """Name for people."""
+    state: Literal["on", "dry", "paused"] = "on"
+    """How it begins: on, paused, or a dry run, which decides and counts everything and sends nothing."""
     segment: Annotated[str, Field(pattern=SEGMENT_PATTERN)]
     """Whom it is for: a segment, or PREDICTION.low, PREDICTION.medium or PREDICTION.high."""
     filter: Filter | None = None
@@ -241,7 +247,9 @@ class Rules(Model):
     """Nothing begins for a crossing, event or schedule longer ago than this."""
     skip_recent_goal_s: Duration = Field(default=DAY_S, alias="skip_recent_goal")
     """Nobody is sent to who did the event of the conversion less than so long ago."""
-    reentry: Annotated[Reentry, BeforeValidator(_reentry)] = Reentry(after=30 * DAY_S)
+    reentry: Annotated[Reentry, BeforeValidator(_reentry, json_schema_input_type=ReentryText)] = Reentry(
+        after=30 * DAY_S
+    )
     """once, always, or how long after the time before a user may get it again."""
     priority: int = Field(default=50, ge=0, le=100)
     """Of several at the same moment the highest goes first."""

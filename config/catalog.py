@@ -34,6 +34,7 @@ from config.goals import AllOfAtoms, AnyOfAtoms, Atom, Did, DidNot, Goal
 from config.inputs import ConstantEvent, CsvInput, Input, NdjsonInput, SegmentInput, TimeField
 from config.origin import Origin
 from config.predictions import Categories, Prediction, RiverModel, Segment, category_names
+from config.sections import Sections
 
 __all__ = [
     "AllFilter",
@@ -150,6 +151,7 @@ class Catalog(Model):
     limits: Limits = Limits()
     """Bounds on everything that could grow."""
     _origin: Origin = PrivateAttr(default_factory=Origin)
+    _sections: Sections = PrivateAttr(default_factory=Sections)
 
     @property
     def origin(self) -> Origin:
@@ -159,6 +161,16 @@ class Catalog(Model):
     def read_from(self, origin: Origin) -> Catalog:
         """This catalog, which now knows where it was read; its meaning stays the same."""
         self._origin = origin
+        return self
+
+    @property
+    def sections(self) -> Sections:
+        """What the file that it was read from says of campaigns; no part of its meaning for shards."""
+        return self._sections
+
+    def with_sections(self, sections: Sections) -> Catalog:
+        """This catalog, which now has campaigns beside it; its meaning stays the same."""
+        self._sections = sections
         return self
 
     @property

@@ -5,13 +5,17 @@ Three looks, each only when the one before found nothing: the text (YAML, keys),
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from config.base import Model
+from config.campaign_checks import check_campaigns
+from config.campaigns import Messaging
 from config.catalog import Catalog
-from config.checks import check
+from config.catalog_file import CatalogFile
+from config.checks import Finding, check
 from config.errors import CatalogError, Problem
 from config.origin import Origin
 from config.problems import location_of, without_echoes, words
@@ -81,18 +85,25 @@ def loads(text: str, source: str = "catalog") -> Catalog:
         raise _error(problems, source)
     classes: dict[int, type[Model]] = {}
     try:
-        catalog = Catalog.model_validate(data, context=classes)
+        file = CatalogFile.model_validate(data, context=classes)
     except ValidationError as error:
         for detail in without_echoes(error.errors(include_url=False), classes, data):
             location, _ = location_of(detail)
             found, expected = words(detail, data, classes)
             problems.append(Problem(line_of(node, location), path_text(location), found, expected))
         raise _error(problems, source) from error
-    for location, found, expected in check(catalog):
+    for location, found, expected in [*check(file), *_check_sections(file)]:
         problems.append(Problem(line_of(node, location), path_text(location), found, expected))
     if problems:
         raise _error(problems, source)
-    return catalog.read_from(Origin(source, lines_of(node)))
+    return file.catalog().read_from(Origin(source, lines_of(node)))
+
+
+def _check_sections(file: CatalogFile) -> Iterator[Finding]:
+    """Campaigns beside the catalog. Without `messaging` it is that of the service, which is not known here."""
+    for finding in check_campaigns(file, file.messaging or Messaging(), file.campaigns, file.journeys):
+        if file.messaging is not None or "channels" not in finding[0]:
+            yield finding
 
 
 def _error(problems: list[Problem], source: str) -> CatalogError:

@@ -13,12 +13,41 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from config import catalog
+from config import (
+    campaigns,
+    catalog,
+    catalog_file,
+    conditions,
+    features,
+    filters,
+    goals,
+    inputs,
+    journeys,
+    offers,
+    predictions,
+    times,
+)
 from config.base import Model
-from config.catalog import Catalog
+from config.campaigns import Rules
+from config.catalog_file import CatalogFile
 from config.durations import format_duration
+from config.offers import Terms
 
-__all__ = ["json_schema", "key_table", "write_docs"]
+__all__ = ["COMMON", "TYPES", "json_schema", "key_table", "write_docs"]
+
+_MODULES = (
+    catalog_file, catalog, conditions, features, filters, goals, inputs, predictions,
+    campaigns, journeys, offers, times,
+)  # fmt: skip
+TYPES: dict[str, type[Model]] = {
+    name: type_
+    for module in _MODULES
+    for name, type_ in vars(module).items()
+    if isinstance(type_, type) and issubclass(type_, Model) and type_ is not Model
+}
+"""All that a catalog file is made of, by name."""
+COMMON: tuple[type[Model], ...] = (Rules, Terms)
+"""What several types are made of."""
 
 SCHEMA_FILE = "catalog.schema.json"
 TABLES_FILE = "catalog.md"
@@ -29,7 +58,7 @@ def json_schema() -> dict[str, Any]:
 
     It knows names, types and bounds of single values; what one part says about another is known by the loader alone.
     """
-    schema = Catalog.model_json_schema(by_alias=True, mode="validation")
+    schema = CatalogFile.model_json_schema(by_alias=True, mode="validation")
     tidy: dict[str, Any] = _tidy(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **tidy, "title": "Tideline catalog"}
 
@@ -57,9 +86,15 @@ def _as_written(default: Any, schema: dict[str, Any]) -> Any:
 
 
 def key_table(model: type[Model]) -> str:
-    """A Markdown table of the keys of one type: name, what it is when left out, what it means."""
+    """A Markdown table of the keys of one type: name, what it is when left out, what it means.
+
+    Keys that several types have in common are in a table of their own.
+    """
     lines = ["| key | left out | meaning |", "| --- | --- | --- |"]
+    elsewhere = next((base.model_fields for base in COMMON if issubclass(model, base) and model is not base), {})
     for name, field in model.model_fields.items():
+        if name in elsewhere:
+            continue
         lines.append(f"| `{field.alias or name}` | {_default(name, field)} | {field.description} |")
     return "\n".join(lines)
 
@@ -93,7 +128,7 @@ def write_docs(text: str) -> str:
     """The text of docs/catalog.md with every table of keys made anew: what follows ``<!-- keys: Prediction -->``."""
 
     def table(match: re.Match[str]) -> str:
-        return f"{match[1]}\n{key_table(getattr(catalog, match[2]))}\n"
+        return f"{match[1]}\n{key_table(TYPES[match[2]])}\n"
 
     return re.sub(r"(<!-- keys: (\w+) -->)\n(?:\|.*\n)*", table, text)
 

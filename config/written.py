@@ -8,9 +8,10 @@ from config.base import Model
 from config.campaigns import Reentry
 from config.catalog import Catalog, Equals, TraitLimit
 from config.durations import format_duration
+from config.sections import Sections
 from config.yaml_text import dump
 
-__all__ = ["to_yaml", "written"]
+__all__ = ["to_yaml", "written", "written_sections"]
 
 
 def written(model: Model) -> dict[str, Any]:
@@ -28,7 +29,16 @@ def to_yaml(catalog: Catalog) -> str:
     data = written(catalog)
     if catalog.input.format != "segment":
         data["input"]["format"] = catalog.input.format
-    return dump(data)
+    return dump(data | written_sections(catalog.sections))
+
+
+def written_sections(sections: Sections) -> dict[str, Any]:
+    """What a file says of campaigns; no key where it says nothing."""
+    found: dict[str, Any] = {} if sections.messaging is None else {"messaging": written(sections.messaging)}
+    for name, group in (("campaigns", sections.campaigns), ("journeys", sections.journeys)):
+        if group:
+            found[name] = {id_: written(each) for id_, each in group.items()}
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -296,7 +296,7 @@ class Wanted(NamedTuple):
     """Kind of each prediction that its offers go by."""
     source: Source = "api"
     state: State | None = None
-    """How it stands; None: as before, and a new one is on."""
+    """How it stands; None: a new one as its `state` says, and of an old one as before, unless an edit changes that."""
 
 
 def defined(kept: KeptCampaigns, wanted: Wanted, key_id: str, now_s: float, index: int = 0) -> Step:
@@ -306,20 +306,25 @@ def defined(kept: KeptCampaigns, wanted: Wanted, key_id: str, now_s: float, inde
     """
     found, place = kept.find(wanted.id), (kept.revision + 1, index)
     version = Version(wanted.definition, now_s, wanted.kinds)
+    said = _said(wanted.definition)
     if found is None:
-        stands = Stands(wanted.state or "on", now_s, now_s)
+        stands = Stands(wanted.state or said, now_s, now_s)
         head = Head(wanted.kind, wanted.id, wanted.source, 1, stands, place, place[0], now_s)
         change = Change(wanted.kind, wanted.id, "create", now_s, key_id, 1, stands.state, after=wanted.definition)
         return Step(head, change, version)
-    before = found.head
-    stands = before.stands
-    if wanted.state is not None and wanted.state != stands.state:
-        stands = stands.then(wanted.state, now_s)
+    before, old = found.head, found.current.definition
+    state = wanted.state or (before.stands.state if said == _said(old) else said)
+    stands = before.stands if state == before.stands.state else before.stands.then(state, now_s)
     number = before.version + 1
     head = Head(before.kind, before.id, wanted.source, number, stands, before.made, place[0], now_s)
-    old = found.current.definition
     change = Change(head.kind, head.id, "edit", now_s, key_id, number, stands.state, old, wanted.definition)
     return Step(head, change, version)
+
+
+def _said(definition: Mapping[str, Any]) -> State:
+    """How a definition says that it begins."""
+    state: State = definition.get("state", "on")
+    return state
 
 
 _STATES: Final[dict[Action, State]] = {"pause": "paused", "resume": "on", "dry": "dry", "archive": "archived"}

@@ -6,13 +6,15 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Final, Protocol
 
 from config.catalog import Catalog
 from config.definitions import NO_DEFINITIONS, Definitions, with_definitions
 from config.errors import CatalogError, StoreIncompatible, StoreUnavailable
+from streams.adapters.campaign_definitions import redis_campaign_definitions
 from streams.adapters.redis_definitions import RedisDefinitions
+from streams.runtime.campaigns.catalog_file import take_file
 
 _LOG: Final = logging.getLogger(__name__)
 POLL_S: Final = 0.2
@@ -141,15 +143,15 @@ class DefinitionsFollower:
 def follow_definitions(url: str, prefix: str, file: Catalog) -> Iterator[DefinitionsFollower]:
     """The definitions in the store at `url` beside those of a catalog file, which is told there for who makes more.
 
+    So are the campaigns of the file.
+
     Raises CatalogError where the two do not fit together, StoreError.
     """
-    kept = RedisDefinitions(url, prefix=prefix)
-    try:
-        follower = DefinitionsFollower(LiveCatalog(file, kept))
+    with (
+        closing(RedisDefinitions(url, prefix=prefix)) as kept,
+        closing(redis_campaign_definitions(url, prefix=prefix)) as campaigns,
+        closing(DefinitionsFollower(LiveCatalog(file, kept))) as follower,
+    ):
         kept.tell_file(file)
-        try:
-            yield follower
-        finally:
-            follower.close()
-    finally:
-        kept.close()
+        take_file(campaigns, file)
+        yield follower

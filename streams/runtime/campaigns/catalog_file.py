@@ -1,0 +1,107 @@
+"""What the catalog file says of campaigns, brought into the store: one place says what is in force."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from config.campaigns import Campaign
+from config.catalog import Catalog
+from config.errors import CatalogError, Problem
+from config.journeys import Journey, SendStep
+from config.offers import FixedOffer, Offer
+from config.written import written
+from streams.adapters.campaign_definitions import (
+    CampaignDefinitions,
+    CampaignKind,
+    KeptCampaign,
+    KeptCampaigns,
+    Step,
+    Wanted,
+    defined,
+    shared,
+    stood,
+)
+from streams.adapters.documents import DefinitionsChanged
+from streams.campaigns.offers import Kind
+
+FILE = "file"
+"""Whose change it was, in the history."""
+
+
+def take_file(store: CampaignDefinitions, file: Catalog, wall: Callable[[], float] = time.time) -> bool:
+    """Bring what is kept to what the file says of campaigns; False where that was so already.
+
+    What is not in the file any more is archived, and what they share is left as it is, from then on to be changed
+    through the API. Raises CatalogError for an id that the file gives to something else, and what the store raises.
+    """
+    while True:
+        kept = store.kept()
+        steps = file_steps(kept, file, wall())
+        if not steps:
+            return False
+        try:
+            store.write(kept.revision, steps)
+        except DefinitionsChanged:
+            continue
+        return True
+
+
+def file_steps(kept: KeptCampaigns, file: Catalog, now_s: float) -> list[Step]:
+    """What leads to what the file says. Raises CatalogError; pure."""
+    sections = file.sections
+    steps = [*_messaging_steps(kept, file, now_s)]
+    groups: list[tuple[CampaignKind, Mapping[str, Campaign | Journey]]] = [
+        ("campaign", sections.campaigns),
+        ("journey", sections.journeys),
+    ]
+    for kind, group in groups:
+        for id_, campaign in group.items():
+            found = kept.find(id_)
+            if found is not None and found.head.kind != kind:
+                other = f"the id of a {found.head.kind} that was made before"
+                raise CatalogError([Problem(None, f"{kind}s.{id_}", other, "an id of its own")], FILE)
+            wanted = wanted_of(kind, id_, campaign, file, source="file")
+            if found is None or not _is_so(found, wanted):
+                is_back = found is not None and found.head.stands.state == "archived"
+                wanted = wanted._replace(state=campaign.state if is_back else None)
+                steps.append(defined(kept, wanted, FILE, now_s, len(steps)))
+    known = {**sections.campaigns, **sections.journeys}
+    gone = [each.head for each in kept.campaigns if each.head.source == "file" and each.head.id not in known]
+    return steps + [stood(kept, head, "archive", FILE, now_s, source="api") for head in gone]
+
+
+def wanted_of(
+    kind: CampaignKind, id_: str, campaign: Campaign | Journey, catalog: Catalog, *, source: str = "api"
+) -> Wanted:
+    """A definition as it is kept, with the kinds of the predictions that its offers go by."""
+    kinds: dict[str, Kind] = {
+        offer.prediction: catalog.predictions[offer.prediction].kind
+        for offer in _offers(campaign)
+        if not isinstance(offer, FixedOffer) and offer.prediction in catalog.predictions
+    }
+    return Wanted(kind, id_, written(campaign), kinds, "file" if source == "file" else "api")
+
+
+def _offers(campaign: Campaign | Journey) -> Iterator[Offer]:
+    steps = campaign.steps.values() if isinstance(campaign, Journey) else ()
+    offers = [campaign.offer] if isinstance(campaign, Campaign) else [s.offer for s in steps if isinstance(s, SendStep)]
+    yield from (offer for offer in offers if offer is not None)
+
+
+def _messaging_steps(kept: KeptCampaigns, file: Catalog, now_s: float) -> Iterator[Step]:
+    common, messaging = kept.common, file.sections.messaging
+    if messaging is not None:
+        wanted = written(messaging)
+        if common is None or (common.definition, common.source) != (wanted, "file"):
+            yield shared(kept, wanted, FILE, now_s, source="file")
+    elif common is not None and common.source == "file":
+        yield shared(kept, common.definition, FILE, now_s)
+
+
+def _is_so(found: KeptCampaign, wanted: Wanted) -> bool:
+    return (
+        found.head.source == "file"
+        and found.head.stands.state != "archived"
+        and found.current.definition == wanted.definition
+    )
