@@ -16,7 +16,7 @@ def agreed(consent: Consent | None, facts: Facts) -> bool:
         found = facts.traits.get(consent.trait)
         return any(same_value(found, wanted) for wanted in consent.values)
     if isinstance(consent, EventConsent):
-        if facts.since_s.keys() & {consent.withdrawn, consent.given}:
+        if any(facts.since_s.get(name, -inf) > -inf for name in (consent.withdrawn, consent.given) if name is not None):
             return False  # who withdrew before it was kept would be sent to
         withdrawn_s = facts.latest_s.get(consent.withdrawn, -inf)
         if consent.given is None:

@@ -105,6 +105,6 @@ class Facts(msgspec.Struct, frozen=True):
     latest_s: Mapping[str, float] = {}
     """Event name -> time of the user's latest one."""
     since_s: Mapping[str, float] = {}
-    """Event name -> since when its latest time is known; of one that is not here it always was."""
+    """Event name -> since when its latest time is known; of one that is not here, or since minus infinity, always."""
     remembered: Mapping[str, Mapping[str, Any]] = {}
     """Event name -> properties, as the catalog's `remember` says."""

@@ -181,6 +181,20 @@ def test_of_an_event_that_is_asked_for_later_nothing_is_known_before() -> None:
     assert world.book().counts == {"consent": 1}
 
 
+def test_consent_by_events_counts_where_they_were_asked_for_from_the_beginning() -> None:
+    consent = {"given": "Subscribed", "withdrawn": "Unsubscribed"}
+    asks = Messaging.model_validate({"holdout": 0, "channels": {"open": {"kind": "log", "consent": consent}}})
+    world = World(plan_of({"c": campaign()}, messaging=asks))
+    for user in ("ann", "bo"):
+        world.events.append(track(user, "Subscribed", NOW_S - 9.0, f"{user} s"))
+    world.events.append(track("bo", "Unsubscribed", NOW_S - 5.0, "u"))
+    enter(world, "ann", "bo", "cy")
+    world.settle()
+    assert world.run.place.since_s == dict.fromkeys(("Order", "Subscribed", "Unsubscribed"), -inf)
+    assert [each.user for each in world.receiver.sends] == ["ann"]
+    assert world.book().counts == {"sent": 1, "consent": 2}
+
+
 def test_what_the_log_did_not_keep_is_not_known() -> None:
     world = World(plan_of({"c": campaign(skip_recent_goal="1d", max_trigger_age="1h")}))
     world.events.append(track("ann", "View", NOW_S - 2.0 * HOUR_S, "v"), log_time_s=NOW_S - 2.0 * HOUR_S)
