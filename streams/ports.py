@@ -49,6 +49,7 @@ class Identity:
     `predictions` and `segments` are written down for readers and not compared (the catalog's digest covers them).
     `ledger` is the mark of the secret under which deleted users are remembered; "" for one that is not known yet,
     which goes with any.
+    `file` says where the catalog is, for people; it is written down with the catalog's digest, and not compared.
     `goes_on`: another catalog is no reason to refuse; whoever loads a shard goes on under its own.
     """
 
@@ -58,6 +59,7 @@ class Identity:
     segments: tuple[str, ...] = ()
     ledger: str = ""
     format: int = FORMAT
+    file: str = field(default="", compare=False)
     goes_on: bool = field(default=False, compare=False)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError
@@ -24,8 +23,6 @@ from streams.ports import Message, OutboxEntry
 
 _SEND_S: Final = 20.0
 """An idempotent producer keeps a batch for ever while a leader is named for it, dead or not: this bounds the wait."""
-_AWAY_S: Final = 60.0
-"""A Kafka that has taken nothing for so long is not waited for any more."""
 _CONTENT: Final = ("content-type", b"application/json")
 
 Headers = list[tuple[str, bytes]]
@@ -97,13 +94,14 @@ class KafkaPublisher:
         self._places: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sending: set[asyncio.Task[Any]] = set()
         self._is_over = False
-        self._away_since_s: float | None = None
 
     # --- for threads ------------------------------------------------------------------------------------------------
 
     def publish(self, entries: Sequence[OutboxEntry]) -> None:
-        """See `Sink`. Raises BrokerUnavailable; BrokerError when it is refused or Kafka has been away for a minute;
-        Stopped after `give_up`.
+        """See `Sink`. Raises BrokerUnavailable; BrokerError when it is refused; Stopped after `give_up`.
+
+        How long a Kafka that is away is waited for is for each caller to say: many share it, and one that could not
+        publish says nothing of the others.
         """
         self.carry(entries, ())
 
@@ -172,7 +170,6 @@ class KafkaPublisher:
             raise self._explained(error) from error
         finally:
             self._sending.discard(task)
-        self._away_since_s = None
 
     async def _send_each(self, records: Sequence[_Record], used: list[Any]) -> None:
         """Send and wait; the producer is put into `used` before it is used."""
@@ -208,13 +205,5 @@ class KafkaPublisher:
     def _explained(self, error: KafkaError | TimeoutError) -> BrokerError:
         servers = self._settings.kafka_bootstrap_servers
         if isinstance(error, TimeoutError):
-            told: BrokerError = BrokerUnavailable(
-                f"Kafka at {servers} did not take records within {_SEND_S:g} s. Is it running?"
-            )
-        else:
-            told = explained(error, self._settings)
-        now_s = time.monotonic()
-        self._away_since_s = now_s if self._away_since_s is None else self._away_since_s
-        if isinstance(told, BrokerUnavailable) and now_s - self._away_since_s > _AWAY_S:
-            return BrokerError(f"{told} It has taken nothing for {now_s - self._away_since_s:.0f} s.")
-        return told
+            return BrokerUnavailable(f"Kafka at {servers} did not take records within {_SEND_S:g} s. Is it running?")
+        return explained(error, self._settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -37,10 +38,13 @@ _CLAIM_ATTEMPTS = 100
 _MULTI = command(b"MULTI")
 _EXEC = command(b"EXEC")
 _UNWATCH = command(b"UNWATCH")
+_LOG = logging.getLogger(__name__)
+_FILE = b"catalog_file"
+"""The field of the identity that says where the catalog is; of the start that wrote the digest."""
 _PARTS = b"parts"
 """The field of `ShardKeys.staging` that counts the parts; no key has this name."""
 _OTHER_STORE = "Use another store or key prefix, or start with what it was made for."
-_OTHER_FILE = "Another start has gone on with another catalog file: start all with one file, or use another key prefix."
+_OTHER_FILE = "Start all with one file, or use another key prefix."
 _OTHER_KEY = (
     "These are marks of TIDELINE_DELETION_KEY, under which deleted users are remembered: set the first one, or put its "
     "file deletion.key back. It cannot be changed: under another one nobody who was deleted is known again."
@@ -153,6 +157,7 @@ class RedisStore:
             if found == {**found, **wanted, **names} and _REPLACING not in found:
                 meta.exchange([_UNWATCH])
                 return
+            names |= _file_field(found, identity)
             differing = _differences(found, wanted) if found else []
             if not differing and _REPLACING not in found:
                 if _write_watched(meta, self._meta_key, {**wanted, **names}):
@@ -160,10 +165,11 @@ class RedisStore:
                 continue
             if replace and identity.goes_on and differing == [b"catalog"] and _REPLACING not in found:
                 if _write_watched(meta, self._meta_key, {**wanted, **names}):
+                    self._tell_of_another_file(found, identity)
                     return
                 continue
             if differing and (not replace or b"format" in differing):
-                self._refuse_identity(meta, found, wanted, differing)
+                self._refuse_identity(meta, found, wanted, differing, identity.file)
             if not replace:
                 raise StoreUnavailable(f"{self._meta_key.decode()} is being replaced by another start")
             mark, is_free = self._fence_all(meta, found)
@@ -172,7 +178,7 @@ class RedisStore:
             if is_free:
                 return
             if differing:
-                self._refuse_identity(meta, found, wanted, differing)
+                self._refuse_identity(meta, found, wanted, differing, identity.file)
         raise StoreUnavailable(f"{self._meta_key.decode()} keeps changing: do many processes start at once?")
 
     def _fence_all(self, meta: Wire, found: dict[bytes, bytes]) -> tuple[bytes, bool]:
@@ -422,10 +428,33 @@ class RedisStore:
     def _keys(self, shard: int) -> ShardKeys:
         return shard_keys(self._prefix, shard)
 
+    def _tell_of_another_file(self, found: dict[bytes, bytes], identity: Identity) -> None:
+        """Whoever works with the file of before has to hear of it here: their own end comes later."""
+        if self._part != "shard" or not identity.file:
+            return  # learners have an identity of their own, which changes with that of the shards
+        before = _file_of(found)
+        known = "it was edited, or another one stood there" if before == identity.file else f"the last one was {before}"
+        _LOG.warning(
+            "The catalog of %s is in force from now on, and is another one than that of the last start (%s). Workers "
+            "that still run with that one end as soon as they are to take a partition over: start all with this file",
+            identity.file,
+            known,
+        )
+
     def _refuse_identity(
-        self, meta: Wire, found: dict[bytes, bytes], wanted: dict[bytes, bytes], differing: list[bytes]
+        self,
+        meta: Wire,
+        found: dict[bytes, bytes],
+        wanted: dict[bytes, bytes],
+        differing: list[bytes],
+        file: str,
     ) -> NoReturn:
         meta.exchange([_UNWATCH])
+        if differing == [b"catalog"] and file:
+            raise StoreIncompatible(
+                f"another worker was started later, with another catalog: {_file_of(found)}. That one is in force, and "
+                f"this worker has {file}. {_OTHER_FILE}"
+            )
         words = [
             f"{name.decode()} {found.get(name, b'').decode() or 'none'}, not {wanted[name].decode() or 'none'}"
             for name in differing
@@ -518,6 +547,16 @@ def _refuse_half(wire: Wire, keys: ShardKeys, results: Sequence[Any]) -> None:
         with suppress(StoreUnavailable):  # what follows is said in any case
             wire.ask("HSET", keys.meta, "damaged", f"a commit was stored in part: {failed[0]}")
         raise StoreIncompatible(f"the server stored a commit only in part ({failed[0]}). Rebuild the store.")
+
+
+def _file_of(found: dict[bytes, bytes]) -> str:
+    """Where the catalog of a store is, as far as its last start has said so."""
+    return found.get(_FILE, b"").decode() or f"one with the digest {found.get(b'catalog', b'').decode()}"
+
+
+def _file_field(found: dict[bytes, bytes], identity: Identity) -> dict[bytes, bytes]:
+    """What is written beside a digest that was not there before."""
+    return {} if found.get(b"catalog") == identity.catalog.encode() else {_FILE: identity.file.encode()}
 
 
 def _identity_fields(shards: int, identity: Identity) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:

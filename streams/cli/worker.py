@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 from typing import Annotated
 
@@ -59,7 +60,8 @@ def worker(
         kafka_bootstrap_servers=kafka, redis_url=store, data_dir=data_dir, web_port=port, shards=shards
     )
     place, codec = find_place(store, data_dir)
-    job = WorkerJob(settings, load_catalog(catalog), place, codec)
+    file = "" if embedded else f"{catalog.resolve()} on {socket.gethostname()}"  # an embedded one has no others
+    job = WorkerJob(settings, load_catalog(catalog), place, codec, file)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     logging.getLogger("kafka").setLevel(logging.WARNING)

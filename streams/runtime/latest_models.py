@@ -37,7 +37,11 @@ class LatestModels:
         self._taken_s: dict[str, float] = {}
         self.refused = 0
         """Models under our own keys that could not be used."""
+        self.overtaken: dict[str, bytes] = {}
+        """key -> its newest model as it came, where an older one stands behind it in the topic."""
         self._codec = codec
+        self._values: dict[str, bytes] = {}
+        """key -> its newest model as it came."""
         self._lock = threading.RLock()
         self._names: dict[str, str] = {}
         self._others: dict[str, list[tuple[str, int, bytes, float]]] = {}
@@ -91,4 +95,9 @@ class LatestModels:
                 continue
             if key not in latest or snapshot.version > latest[key].version:
                 latest[key], offsets[key], taken_s[key] = snapshot, offset, log_time_s
+                self._values[key] = value
+            if snapshot.version < latest[key].version:
+                self.overtaken[key] = self._values[key]
+            else:
+                self.overtaken.pop(key, None)
         self.latest, self.offsets, self._taken_s = latest, offsets, taken_s

@@ -16,7 +16,7 @@ _ANEW: Final = "Begin anew with what is there by another TIDELINE_KEY_PREFIX."
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Offsets of the first record that a partition holds, and behind the last one that may be read."""
+    """Offsets of the first record that a partition holds, and behind the last one that it has taken."""
 
     begin: int
     end: int

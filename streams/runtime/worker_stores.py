@@ -25,8 +25,12 @@ from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
 
 AWAY_S: Final = 60.0
-"""A store or a log that has been away for so long is not asked again. A last question may hang as long as a connection
-may, beyond that."""
+"""A store or a log that has been away for so long is not asked again. A last question may hang as long as a reply may
+take, beyond that."""
+ANSWER_S: Final = 10.0
+"""How long the store may take for one reply, not counting the wait for copies. A stop waits for it, and so does a
+partition that is given back: it should not be much longer than the slowest reply, which is a commit that a busy disk
+holds up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class WorkerJob:
     catalog: Catalog
     place: Place
     codec: ModelCodec | None = None
+    catalog_file: str = ""
+    """Where the catalog is, with the machine, for the messages of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,8 @@ class WorkerStores:
     """Opens a store for each run of a worker; waits in them end with `give_up`.
 
     `url` is the server's, for `place`. `shards` is the number of shards, `learners` that of partitions with learners.
-    `file` is the catalog of the file, `catalog` the one with what was defined beside it; `ledger` of deleted users.
+    `file` is the catalog of the file at `file_name`, `catalog` the one with what was defined beside it; `ledger` of
+    deleted users.
     """
 
     def __init__(
@@ -63,13 +70,14 @@ class WorkerStores:
         shards: int,
         learners: int,
         catalog: Catalog | None = None,
+        file_name: str = "",
         ledger: LedgerSource | None = None,
     ) -> None:
         catalog = catalog or file
         self._url = url
         self._place = place
         self._limit = catalog.limits.dead_letters
-        self._digest = catalog_digest(file)
+        self._digest, self._file_name = catalog_digest(file), file_name
         self._ledger = ledger or LedgerSource()
         self._identity = self._named(catalog)
         self._shards = {False: shards, True: learners}
@@ -104,6 +112,7 @@ class WorkerStores:
             predictions=tuple(catalog.predictions),
             segments=segment_ids_of(catalog),
             ledger=mark_of(self._ledger.key),
+            file=self._file_name,
         )
 
     def ports(self, sink: Sink, courier: Courier, *, learners: bool = False) -> Ports:
@@ -127,12 +136,14 @@ class WorkerStores:
 
     def _open(self, patience: Patience, *, learners: bool, goes_on: bool = False) -> Store:
         """`goes_on`: with another file than before, as only a start may. Later it is another worker's file."""
+        wait_for = self._place.wait_for
         store = RedisStore(
             self._url,
             patience=patience,
+            timeout_s=ANSWER_S + (0.0 if wait_for is None else wait_for.timeout_s),
             prefix=self._place.prefix + (LEARNERS if learners else ""),
             dead_letters=self._limit,
-            wait_for=self._place.wait_for,
+            wait_for=wait_for,
             part="learner" if learners else "shard",
         )
         self._stores.append(store)

@@ -209,6 +209,28 @@ def test_a_store_of_another_number_of_shards(world: WorkerWorld) -> None:
     assert "Traceback" not in words
 
 
+def test_of_two_workers_with_two_catalogs_the_one_that_was_started_last_goes_on(world: WorkerWorld) -> None:
+    world.make_topics()
+    first = world.start_working("first")
+    own = world.catalog
+    world.catalog = world.folder / "other.yaml"
+    world.catalog.write_text(own.read_text().replace("{min: 2}, within: 24h", "{min: 3}, within: 24h"))
+    second = world.start("second")
+    assert first.process.wait(120) == 4
+    assert f"another worker was started later, with another catalog: {world.catalog}" in first.words()
+    assert f"this worker has {own}" in first.words()
+    await_until(
+        lambda: second.is_working() and second.health()["assigned"] == list(range(SHARDS)),
+        "the second one has all partitions",
+        seconds=120,
+        watched=[second],
+    )
+    assert f"The catalog of {world.catalog}" in second.words()
+    assert f"(the last one was {own}" in second.words()
+    second.stop()
+    assert "Traceback" not in first.words() + second.words()
+
+
 def test_a_store_that_is_not_there(world: WorkerWorld) -> None:
     world.make_topics()
     code, words = ends(world, redis_url="redis://127.0.0.1:1/0")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from config.errors import Fenced, StoreIncompatible
+from config.errors import Fenced, Stopped, StoreIncompatible
 from config.loader import loads
 from streams.adapters.memory_sinks import ListCourier, ListSink
 from streams.adapters.redis_reader import RedisReader
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.ports import CommitBatch
+from streams.runtime import worker_stores
 from streams.runtime.about import about_blobs
 from streams.runtime.place import Place
 from streams.runtime.worker_stores import WorkerStores
@@ -31,25 +34,32 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
-def stores_of(url: str, prefix: str, catalog: str = CATALOG) -> WorkerStores:
-    return WorkerStores(url, Place(Path("data"), url, prefix), loads(catalog), shards=3, learners=8)
+def stores_of(url: str, prefix: str, catalog: str = CATALOG, file: str = "") -> WorkerStores:
+    return WorkerStores(url, Place(Path("data"), url, prefix), loads(catalog), shards=3, learners=8, file_name=file)
 
 
-def test_the_file_of_the_latest_start_counts_and_workers_with_an_older_one_end(url: str) -> None:
-    first = stores_of(url, "one")
+def test_the_file_of_the_latest_start_counts_and_workers_with_an_older_one_end(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = stores_of(url, "one", file="/a/shop.yaml on one")
     first.check()
+    assert caplog.text == ""
     ports = first.ports(ListSink(), ListCourier())
     claim = ports.store.claim(2, new_generation="g")
     ports.store.commit(claim, CommitBatch(1, b"", blobs=about_blobs(loads(CATALOG))), None)
-    changed = stores_of(url, "one", CATALOG.replace("7d", "14d"))
+    changed = stores_of(url, "one", CATALOG.replace("7d", "14d"), "/b/shop.yaml on two")
     changed.check()
+    (told,) = [record.message for record in caplog.records]
+    assert told.startswith("The catalog of /b/shop.yaml on two is in force from now on, and is another one")
+    assert "(the last one was /a/shop.yaml on one)" in told
     taken = changed.ports(ListSink(), ListCourier()).store.claim(2, new_generation="no")
     assert (taken.number, taken.generation) == (1, "g")
     with pytest.raises(Fenced):
         ports.store.commit(claim, CommitBatch(2, b""), None)
     for late in (lambda: ports.store.claim(2, new_generation="no"), lambda: first.ports(ListSink(), ListCourier())):
-        with pytest.raises(StoreIncompatible, match="another catalog file"):
+        with pytest.raises(StoreIncompatible, match="another worker was started later") as raised:
             late()
+        assert "/b/shop.yaml on two. That one is in force, and this worker has /a/shop.yaml on one" in str(raised.value)
     for stores in (first, changed):
         stores.close()
 
@@ -64,6 +74,17 @@ def test_names_of_what_was_defined_are_told_to_readers(url: str) -> None:
         assert reader.info.predictions == ("more", "orders")
         assert "more.high" in reader.info.segments
     stores.close()
+
+
+def test_a_stop_waits_for_a_store_that_hangs_no_longer_than_for_a_slow_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_stores, "ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and says nothing
+        stores = stores_of(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "silent")
+        stores.give_up()
+        began_s = time.monotonic()
+        with pytest.raises(Stopped):
+            stores.ports(ListSink(), ListCourier())
+        assert time.monotonic() - began_s < 5.0
 
 
 def test_other_shards_are_told_as_such(url: str) -> None:

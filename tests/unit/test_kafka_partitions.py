@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any, cast
 
 import pytest
-from aiokafka.errors import CommitFailedError, KafkaConnectionError, KafkaTimeoutError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaTimeoutError
 
 from config.errors import BrokerError, BrokerUnavailable, Fenced, StoreUnavailable, TopicsDiffer
 from config.settings import TopicKind, load_settings
 from streams.adapters.kafka_topics import _compare, plan_topics
 from streams.commit import Patience, patiently, until_let_go
 from streams.runtime.kafka import group_memory
-from streams.runtime.kafka.group_memory import RememberingConsumer
+from streams.runtime.kafka.group_memory import GroupMemory, RememberingConsumer
 from streams.runtime.kafka.partitions import PartitionedService
 from streams.runtime.records import Position, Record, Run
 from streams.runtime.witness import Witness
@@ -62,7 +62,7 @@ class FakeConsumer:
             raise KafkaTimeoutError
         return dict.fromkeys(places, self.begin)
 
-    async def end_offsets(self, places: Sequence[Any]) -> dict[Any, int]:
+    async def high_watermarks(self, places: Sequence[Any]) -> dict[Any, int]:
         return dict.fromkeys(places, self.end)
 
     async def records(self, _place: Any, _timeout_ms: int, _most: int) -> list[Any]:
@@ -265,6 +265,59 @@ def test_a_kafka_that_takes_no_offset_is_away(monkeypatch: pytest.MonkeyPatch) -
 
     errors = assigned(Silent(), [WITNESS], then=nothing).errors
     assert [type(error) for error in errors] == [BrokerUnavailable]
+
+
+class Group:
+    """A consumer whose commits wait until they may go, and are refused where they hold a partition of another member's.
+
+    As aiokafka: nobody hears which partition it was.
+    """
+
+    is_member = True
+
+    def __init__(self, *, of_others: Sequence[int] = ()) -> None:
+        self.of_others = set(of_others)
+        self.requests: list[list[int]] = []
+        self.memory: dict[int, str] = {}
+        self.asked, self.may_go = asyncio.Event(), asyncio.Event()
+
+    async def commit(self, offsets: dict[Any, tuple[int, str]]) -> None:
+        self.requests.append(sorted(place.partition for place in offsets))
+        self.asked.set()
+        await self.may_go.wait()
+        if self.of_others & {place.partition for place in offsets}:
+            raise IllegalStateError("a partition is not assigned")
+        self.memory |= {place.partition: words for place, (_, words) in offsets.items()}
+
+
+async def told_at_once(group: Group, numbers: Sequence[int]) -> list[BaseException | None]:
+    """What each hears; the first request is under way when the others want to tell something."""
+    memory = GroupMemory(group, "events", load_settings(), asyncio.get_running_loop())
+    telling = [asyncio.create_task(memory._tell(n, Witness("g", n))) for n in numbers]
+    await group.asked.wait()
+    group.may_go.set()
+    return await asyncio.gather(*telling, return_exceptions=True)
+
+
+def test_what_many_shards_tell_at_once_goes_in_one_request() -> None:
+    async def test() -> None:
+        group = Group()
+        assert await told_at_once(group, range(20)) == [None] * 20
+        assert len(group.requests) == 2, "those that came while the first was under way"
+        assert group.memory == {n: Witness("g", n).to_text() for n in range(20)}
+
+    run(test)
+
+
+def test_a_partition_of_another_member_fences_nobody_else_who_tells_at_once() -> None:
+    async def test() -> None:
+        group = Group(of_others=[3])
+        heard = await told_at_once(group, range(5))
+        assert [n for n, error in enumerate(heard) if isinstance(error, Fenced)] == [3]
+        assert [error for n, error in enumerate(heard) if n != 3] == [None] * 4
+        assert sorted(group.memory) == [0, 1, 2, 4]
+
+    run(test)
 
 
 def test_a_rebalance_does_not_wait_for_a_store_that_is_away() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import warnings
 
 import pytest
@@ -29,3 +30,18 @@ def test_a_producer_that_could_not_start_is_closed() -> None:
 
     asyncio.run(publish())
     assert told == []
+
+
+def test_one_that_could_not_publish_long_ago_says_nothing_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs share the publisher; each is patient by itself."""
+    now_s = time.monotonic()
+
+    async def publish() -> None:
+        publisher = KafkaPublisher(load_settings(kafka_bootstrap_servers="127.0.0.1:1"))
+        for later_s in (0.0, 600.0):
+            monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now_s + later_s)
+            with pytest.raises(BrokerUnavailable):
+                await asyncio.to_thread(publisher.send, [Message("dead-letters", "", b"x")])
+        await publisher.aclose()
+
+    asyncio.run(publish())

@@ -43,6 +43,22 @@ def test_the_newest_model_that_can_be_read_is_in_force(records: Sequence[KeyValu
     assert models.taken_s() == {}, "the log has not said when it took them"
 
 
+@pytest.mark.parametrize(
+    ("records", "overtaken"),
+    [
+        ([model(9), model(5)], True),
+        ([model(9), model(5), model(7)], True),
+        ([model(9), model(5), model(9)], False),
+        ([model(5), model(9)], False),
+        ([model(9), (KEY, b"no model")], False),
+    ],
+)
+def test_whether_the_newest_model_stands_last_is_known(records: Sequence[KeyValue], *, overtaken: bool) -> None:
+    models = LatestModels(CATALOG)
+    models.take("models", ((offset, *record, 0.0) for offset, record in enumerate(records)))
+    assert models.overtaken == ({KEY.decode(): model(9)[1]} if overtaken else {})
+
+
 def test_a_model_may_come_before_its_prediction() -> None:
     models = LatestModels(LATER)
     models.take("models", [(0, *model(5), 50.0), (1, *model(9), 90.0), (2, KEY, b"no model", 99.0)])

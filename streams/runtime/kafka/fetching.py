@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.errors import KafkaError
 
 BUSY_S: Final = 1.0
@@ -32,6 +35,21 @@ class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # the client has 
         """See aiokafka."""
         await super().start()
         self._fetcher._prefetch_backoff = HANDED_S  # noqa: SLF001  the client has no argument for it
+
+    async def high_watermarks(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where partitions end, with what still waits behind a transaction that is open. Raises KafkaError.
+
+        `end_offsets` of a consumer that reads what was committed leaves that out.
+        """
+        asking = copy.copy(self._fetcher)  # only to ask: it shares the connections, and has no task
+        asking._isolation_level = READ_UNCOMMITTED  # noqa: SLF001  the client has no argument for it
+        found: dict[TopicPartition, int] = await asking.end_offsets(places, self._request_timeout_ms)
+        return found
+
+    def waits_for_a_transaction(self, place: TopicPartition) -> bool:
+        """Whether, when it was fetched last, the partition had records behind a transaction that was open."""
+        stable, end = self.last_stable_offset(place), self.highwater(place)
+        return stable is not None and end is not None and 0 <= stable < end
 
     def check_fetching(self) -> None:
         """Raises KafkaError when the client's task that fetches has ended: nothing would come, and nobody hear why."""

@@ -40,7 +40,9 @@ class RememberingConsumer(PromptConsumer):
 
 
 class GroupMemory:
-    """The partitions of one topic, in the event loop `loop`. One thing is told at a time, so nothing overtakes."""
+    """The partitions of one topic, in the event loop `loop`. One request is under way at a time, so nothing overtakes;
+    what comes meanwhile goes together with the next one: many shards commit at once, and each waits for its own.
+    """
 
     def __init__(self, consumer: Any, topic: str, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self._consumer = consumer
@@ -50,6 +52,8 @@ class GroupMemory:
         self._lock = asyncio.Lock()
         self._told: dict[int, tuple[int, str]] = {}
         """Of the partitions: what the group remembers, as far as is known here."""
+        self._waiting: dict[int, Witness] = {}
+        """Of the partitions: what is to be told, and goes with the next request."""
 
     async def recall(self, number: int) -> Witness | None:
         """The witness of a partition that was just taken over, None if the group knows none. Raises KafkaError."""
@@ -68,12 +72,11 @@ class GroupMemory:
         asyncio.run_coroutine_threadsafe(self._tell(number, witness), self._loop).result()
 
     async def _tell(self, number: int, witness: Witness) -> None:
+        self._waiting[number] = witness
         try:
             async with asyncio.timeout(TELL_S), self._lock:
-                offset, _ = self._told.get(number, (0, ""))
-                if not self._consumer.is_member:
-                    raise Fenced(f"{self._topic} {number} may be another member's: the group does not know us any more")
-                await self._commit({number: (offset, witness.to_text())})
+                if self._waiting.get(number) is witness:  # else it went with another one's
+                    await self._tell_those_that_wait(number)
         except (CommitFailedError, IllegalStateError) as error:
             raise Fenced(f"{self._topic} {number} is another member's of the group: {error}") from error
         except KafkaError as error:
@@ -81,6 +84,28 @@ class GroupMemory:
         except TimeoutError as error:
             servers = self._settings.kafka_bootstrap_servers
             raise BrokerUnavailable(f"Kafka at {servers} has not taken an offset for {TELL_S:.0f} s") from error
+        finally:
+            if self._waiting.get(number) is witness:
+                del self._waiting[number]
+
+    async def _tell_those_that_wait(self, number: int) -> None:
+        """All in one request. Where that is refused each asks for itself, as nobody says whose fault it was."""
+        if not self._consumer.is_member:
+            raise Fenced(f"{self._topic} {number} may be another member's: the group does not know us any more")
+        waiting = dict(self._waiting)
+        try:
+            await self._tell_together(waiting)
+        except KafkaError:
+            if len(waiting) == 1:
+                raise
+            waiting = {number: waiting[number]}
+            await self._tell_together(waiting)
+        for n, witness in waiting.items():
+            if self._waiting.get(n) is witness:  # whoever gave it up meanwhile may have another one
+                del self._waiting[n]
+
+    async def _tell_together(self, waiting: Mapping[int, Witness]) -> None:
+        await self._commit({n: (self._told.get(n, (0, ""))[0], witness.to_text()) for n, witness in waiting.items()})
 
     async def tell_offsets(self, offsets: Mapping[int, int]) -> None:
         """Tell those that are new, each with the words that stand beside it. Raises KafkaError, TimeoutError."""

@@ -19,7 +19,7 @@ _FETCH_MS: Final = 200
 async def ask_bounds(consumer: Any, place: TopicPartition) -> Bounds:
     """Ask the broker. Raises aiokafka's errors."""
     begin = (await consumer.beginning_offsets([place]))[place]
-    return Bounds(begin, (await consumer.end_offsets([place]))[place])
+    return Bounds(begin, (await consumer.high_watermarks([place]))[place])
 
 
 async def find_record(consumer: Any, place: TopicPartition, offset: int) -> Record | None:

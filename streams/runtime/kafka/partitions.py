@@ -62,6 +62,8 @@ SETTLE_S: Final = 3.0
 HANGS_S: Final = 5.0
 """A step that takes longer, or a broker that has not said for longer where partitions end: how far behind we are is not
 known then."""
+TRANSACTION_S: Final = 60.0
+"""Kafka ends a transaction by itself after as long, unless its producer asks for more."""
 LEAVE_S: Final = 3.0
 """How long a stop may take, the batches in hand and leaving the group together; without a word of ours others take over
 after `SESSION_MS`."""
@@ -78,6 +80,15 @@ class Answer:
 
 
 @dataclass(slots=True)
+class Waiting:
+    """A transaction that is open at `offset`, seen there first at `since_s` (monotonic clock)."""
+
+    offset: int
+    since_s: float
+    is_told: bool = False
+
+
+@dataclass(slots=True)
 class Partition:
     """A partition in the hands of this process."""
 
@@ -89,7 +100,7 @@ class Partition:
     read_to: int = 0
     """Everything before it is worked, or is nothing to work (aborted, markers of transactions, gone by retention)."""
     end: int = 0
-    """Where the topic ends, as far as is known."""
+    """Where the topic ends, as far as is known, with what waits behind a transaction that is open."""
     answer: Answer | None = None
     """Of the broker, not used yet."""
     worked_s: float = 0.0
@@ -100,6 +111,8 @@ class Partition:
     """Assigned, and the state is loaded."""
     is_idle: bool = False
     """The last fetch brought nothing."""
+    waits_at: Waiting | None = None
+    """The transaction that it cannot be read beyond."""
     is_asking: bool = False
     """Its task waits for Kafka, and may be cancelled."""
 
@@ -402,7 +415,7 @@ class PartitionedService(ReportingService):
                 f"{place.topic} {place.partition}: record {found[0].offset} came after all before {partition.read_to} "
                 "was read: is it another topic now?"
             )
-        partition.end = max(partition.end, self.consumer.last_stable_offset(place) or 0)
+        partition.end = max(partition.end, self.consumer.highwater(place) or 0)
         records = [Record(r.offset, self._log_time_s(r), r.value or b"") for r in found]
         self._clock.raise_to(records[-1].log_time_s)
         return records
@@ -420,8 +433,8 @@ class PartitionedService(ReportingService):
     def _time_at_end(self, partition: Partition) -> float | None:
         """Up to when the broker has had no more than what is worked; None if it has not said since it was asked last.
 
-        A partition that brings nothing may as well be one whose broker is away: then what users did is not known, and
-        no time passes.
+        A partition that brings nothing may as well be one whose broker is away, or whose next records wait for the end
+        of a transaction: then what users did is not known, and no time passes.
         """
         answer, partition.answer = partition.answer, None
         if answer is None:
@@ -436,6 +449,7 @@ class PartitionedService(ReportingService):
             return
         self.consumer.check_fetching()
         self._tell_who_hangs()
+        self._tell_who_waits()
         if not self.consumer.assignment():
             # A worker without a partition fetches nothing, and would never hear that the group refuses it.
             with suppress(TimeoutError):
@@ -447,7 +461,7 @@ class PartitionedService(ReportingService):
         idle = [p for p in asked if p.is_idle]
         now_s = self._clock.now_s()  # before the question: what is taken while it is answered comes later
         try:
-            question = self.consumer.end_offsets([self._place(p.number) for p in asked])
+            question = self.consumer.high_watermarks([self._place(p.number) for p in asked])
             ends = await asyncio.wait_for(question, timeout=ANSWER_S)
         except (KafkaError, TimeoutError) as error:
             _LOG.debug("where the partitions end was not answered: %r", error)
@@ -465,6 +479,33 @@ class PartitionedService(ReportingService):
         for number in sorted(hanging - self._told_to_hang):
             _LOG.warning("%s %d: a step takes longer than %g s; does the store answer?", self.topic, number, HANGS_S)
         self._told_to_hang = hanging
+
+    def _tell_who_waits(self) -> None:
+        """Once for each transaction that stays open: who produces in transactions has one open nearly all the time."""
+        now_s = time.monotonic()
+        for partition in self.partitions.values():
+            place = self._place(partition.number)
+            is_assigned = partition.is_idle and place in self.consumer.assignment()  # else what was fetched last is old
+            if not is_assigned or not self.consumer.waits_for_a_transaction(place):
+                partition.waits_at = None
+                continue
+            stable = self.consumer.last_stable_offset(place)
+            if partition.waits_at is None or partition.waits_at.offset != stable:
+                partition.waits_at = Waiting(stable, now_s)
+            elif not partition.waits_at.is_told and now_s - partition.waits_at.since_s > TRANSACTION_S:
+                partition.waits_at.is_told = True
+                _LOG.warning(
+                    "%s %d: a producer's transaction has been open at offset %d for more than %g s. Nothing behind it "
+                    "can be read before it ends, and time stands still. Does its producer still run? Which one it is: "
+                    "kafka-transactions.sh --bootstrap-server %s describe-producers --topic %s --partition %d",
+                    self.topic,
+                    partition.number,
+                    stable,
+                    TRANSACTION_S,
+                    self.settings.kafka_bootstrap_servers,
+                    self.topic,
+                    partition.number,
+                )
 
     async def _ask(self, partition: Partition, question: Coroutine[Any, Any, T]) -> T:
         """The answer of Kafka's client, for which nobody waits once the partition is let go."""

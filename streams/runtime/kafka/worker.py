@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Final
@@ -27,6 +27,7 @@ from streams.adapters.event_history import kafka_records
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
+from streams.ports import Message
 from streams.runtime.aof_rewriting import rewrite_after_deletions
 from streams.runtime.definitions import DefinitionsFollower, follow_definitions
 from streams.runtime.deletion_log import KnownDeletions, mark_of, shard_deletions
@@ -108,6 +109,7 @@ class Worker:
             shards=job.settings.shards,
             learners=EXAMPLES_PARTITIONS,
             catalog=wanted.catalog,
+            file_name=job.catalog_file,
             ledger=LedgerSource(key, partial(_deletions_of, job.settings, mark_of(key))),
         )
         self.publisher: KafkaPublisher
@@ -209,7 +211,7 @@ class Worker:
             settings, wanted, make_ports=lambda: self._ports(learners=True), codec=codec, pasts=self.pasts
         )
         self.services: tuple[ReportingService, ...] = (
-            ModelsService(settings, self.models),
+            ModelsService(settings, self.models, self._send),
             self.learning,
             self.scoring,
         )
@@ -217,6 +219,10 @@ class Worker:
             app.service(service)  # type: ignore[arg-type]  # it takes instances as well
         _add_views(app, self)
         return app
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        """See `Courier`; the publisher is there as soon as anything runs."""
+        self.publisher.send(messages)
 
     def _ports(self, *, learners: bool = False) -> Ports:
         return self.stores.ports(self.publisher, self.publisher, learners=learners)
