@@ -30,6 +30,7 @@ from streams.console.pages import TEXTS, Pages
 from streams.console.prediction import PredictionPages
 from streams.console.predictions import PredictionsPages
 from streams.console.routing import Handler
+from streams.console.segment_forms import SegmentForms
 from streams.console.segments import SegmentPages
 from streams.console.sessions import Sessions, SessionStore
 from streams.console.signing_in import SigningIn
@@ -94,6 +95,7 @@ class Console:
         groups = (
             PredictionsPages(parts, today),
             PredictionPages(parts),
+            SegmentForms(parts),
             SegmentPages(parts, today),
             LivePages(parts),
             UserPages(parts),

@@ -16,8 +16,8 @@ from config.catalog import Catalog, CategoryFilter, Segment
 from config.errors import NotStored
 from streams.api import edits
 from streams.api.app import Parts
-from streams.api.definer import Ask, Told, Work
-from streams.api.definitions_view import DefinitionsView
+from streams.api.definer import Work
+from streams.api.definitions_view import DefinitionsView, read
 from streams.api.estimate import estimate_range
 from streams.api.keys import Role
 from streams.api.predictions import get_prediction
@@ -27,6 +27,8 @@ from streams.api.sizes import SizesView, get_sizes
 from streams.api.today import Today
 from streams.api.views import MemberPage, SegmentView
 from streams.console import charts
+from streams.console.changes import ChangeRow, changes_of
+from streams.console.changing import change, nothing_told
 from streams.console.filter_words import FilterWords, Line
 from streams.console.pages import TEXTS
 from streams.console.prediction_words import kind_of, stage_of
@@ -36,7 +38,9 @@ from streams.console.selection import hints_against, selection_of
 from streams.console.visit import Visit
 
 _MEMBERS: Final = 50
-_LONGEST_NAME: Final = 100
+LONGEST_NAME: Final = 100
+_RESERVED: Final = ("figures", "new")
+"""What stands in addresses in the place of an id."""
 
 
 class Row(NamedTuple):
@@ -58,6 +62,13 @@ class Course(NamedTuple):
     last: str
 
 
+class History(NamedTuple):
+    """Changes of a segment, the latest first, each with the name and the filter that it brought."""
+
+    rows: list[tuple[ChangeRow, str | None, Line | None]]
+    is_whole: bool
+
+
 class SegmentPages:
     """The pages."""
 
@@ -77,6 +88,7 @@ class SegmentPages:
         yield PageRoute("/segments/{id}/export", "GET", Role.READ, self.export)
         yield PageRoute("/segments/{id}/archive", "GET", Role.WRITE, self.ask_archive)
         yield PageRoute("/segments/{id}/archive", "POST", Role.WRITE, self.archive)
+        yield PageRoute("/segments/{id}/restore", "POST", Role.WRITE, self.restore)
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -96,7 +108,8 @@ class SegmentPages:
         for row in rows:
             if row.prediction is not None and _may_be_targeted(view.whole, row.id):
                 groups.setdefault(row.prediction, []).append(row)
-        return visit.render("segments.html", own=[*own, *waiting], groups=groups)
+        ended = [(id_, segment.name) for id_, segment in view.whole.segments.items() if segment.archived]
+        return visit.render("segments.html", own=[*own, *waiting], groups=groups, ended=ended)
 
     async def figures(self, visit: Visit) -> Response:
         """Entries and exits of today of every segment, as texts. Raises StoreError, BrokerError."""
@@ -147,7 +160,23 @@ class SegmentPages:
             course=None if sizes is None else _course(visit, sizes),
             members=members,
             columns=self._columns(definitions.whole, view),
+            history=self._history(visit, definitions.whole, view.id) if is_own else None,
         )
+
+    def _history(self, visit: Visit, catalog: Catalog, id_: str) -> History:
+        """Who changed it, with the filter that each change left where it is another one."""
+        found = changes_of(self._definer.store, self._parts.services.keys, "segment", id_)
+        words = _filter_words(visit, catalog)
+        rows = []
+        for row in found.rows:
+            before, after = row.change.before or {}, row.change.after
+            line = None
+            if before.get("filter") != after.get("filter"):
+                segment = read("segment", id_, after, is_bounded=False)
+                assert isinstance(segment, Segment)
+                line = words.line(segment.filter)
+            rows.append((row, after["name"] if before.get("name") not in (None, after["name"]) else None, line))
+        return History(rows, found.is_whole)
 
     @staticmethod
     def _columns(catalog: Catalog, view: SegmentView) -> dict[str, tuple[str, str]]:
@@ -201,7 +230,7 @@ class SegmentPages:
     def create(self, visit: Visit) -> Response:
         """Make it, and go to it; the form again with what is wrong. Raises NotStored, `Problem`, StoreError."""
         name = " ".join(visit.form.get("name", "").split())
-        if not name or len(name) > _LONGEST_NAME:
+        if not name or len(name) > LONGEST_NAME:
             return self._new(visit, visit.form, "name")
         prediction = get_prediction(self._stored, self._parts.reads, visit.form.get("prediction", ""))
         selection = selection_of(visit.form, prediction)
@@ -217,9 +246,9 @@ class SegmentPages:
                 "selection": {"prediction": prediction.id, **selection.definition},
                 "entry": entry,
             }
-            return Work([edits.created(view, "segment", data)], _nothing_told)
+            return Work([edits.created(view, "segment", data)], nothing_told)
 
-        self._change(visit, work)
+        change(self._definer, visit, work)
         return visit.go(f"/segments/{made[-1]}")
 
     def ask_archive(self, visit: Visit) -> Response:
@@ -231,17 +260,14 @@ class SegmentPages:
 
     def archive(self, visit: Visit) -> Response:
         """End it: its members leave. Raises NotStored, `Problem`, StoreError."""
-        self._change(visit, lambda view: Work(edits.archived(view, "segment", visit.path("id")), _nothing_told))
+        change(self._definer, visit, lambda view: Work(edits.archived(view, "segment", visit.path("id")), nothing_told))
         return visit.go("/segments")
 
-    def _change(self, visit: Visit, work: Any) -> None:
-        assert visit.caller is not None
-        self._definer.change(Ask(visit.caller.key_id, None, b""), work)
-
-
-def _nothing_told(_view: DefinitionsView) -> Told:
-    """The next page shows what there is."""
-    return Told(200, "", {})
+    def restore(self, visit: Visit) -> Response:
+        """Bring back one that was archived. Raises NotStored, `Problem`, StoreError."""
+        id_ = visit.path("id")
+        change(self._definer, visit, lambda view: Work(edits.restored(view, "segment", id_), nothing_told))
+        return visit.go(f"/segments/{id_}")
 
 
 def free_id(name: str, taken: Mapping[str, Segment]) -> str:
@@ -250,7 +276,7 @@ def free_id(name: str, taken: Mapping[str, Segment]) -> str:
     stem = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:50]
     stem = stem if stem[:1].isalpha() else f"segment_{stem}".rstrip("_")
     number, found = 1, stem
-    while found in taken:
+    while found in taken or found in _RESERVED:
         number += 1
         found = f"{stem}_{number}"
     return found
@@ -272,14 +298,18 @@ def _may_be_targeted(catalog: Catalog, id_: str) -> bool:
     return prediction is None or prediction.access == "live"
 
 
-def _filter(visit: Visit, catalog: Catalog, id_: str) -> Line:
+def _filter_words(visit: Visit, catalog: Catalog) -> FilterWords:
     names = {key: segment.name for key, segment in catalog.segments.items()}
     names |= {
         f"{key}.{category}": segment_name(TEXTS[visit.language], catalog, f"{key}.{category}", key)
         for key in catalog.predictions
         for category in ("low", "medium", "high")
     }
-    words = FilterWords(TEXTS[visit.language], visit.format, catalog.predictions, names)
+    return FilterWords(TEXTS[visit.language], visit.format, catalog.predictions, names)
+
+
+def _filter(visit: Visit, catalog: Catalog, id_: str) -> Line:
+    words = _filter_words(visit, catalog)
     prediction, dot, category = id_.partition(".")
     if dot:
         return words.line(CategoryFilter(prediction=prediction, category=(category,)))

@@ -201,6 +201,36 @@ class Texts:
     filter_since_between: str
     filter_segment: str
 
+    # making and changing segments
+    segment_by_filter: str
+    segment_edit: str
+    segment_form_lead: str
+    segments_archived: str
+    export_ndjson: str
+    edit: str
+    save: str
+    restore: str
+    history: str
+    history_more: str
+    history_of_file: str
+    actions: Words
+    changed_by: str
+    renamed: str
+    edit_moves: str
+    dwell: str
+    dwell_help: str
+    unit: str
+    units: Words
+    count_users: str
+    filter_as_text: str
+    filter_as_text_help: str
+    filter_now: str
+    filter_not_counted: str
+    filter_wrong: str
+    filter_expected: Words
+    builder: Words
+    """What the script of the builder says."""
+
     # a day of a segment
     came_in: str
     went_out: str

@@ -120,7 +120,7 @@ class Viewer:
             for each in results.response["violations"]
             if each["impact"] in _SERIOUS
         ]
-        assert not found
+        assert not found, found
         assert self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), self.page.url
 
     def picture(self, name: str, folder: Path) -> None:

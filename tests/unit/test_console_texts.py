@@ -16,7 +16,7 @@ from streams.console.texts_english import ENGLISH
 from streams.console.texts_french import FRENCH
 from tests.conftest import ROOT
 
-SAME = {"Audience", "Excellent", "Score", "Segment", "Segments", "long"}
+SAME = {"Audience", "Excellent", "Score", "Segment", "Segments", "long", "minutes"}
 """Words that are the same in both."""
 
 

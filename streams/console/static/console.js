@@ -19,9 +19,13 @@ function show_times(root) {
 
 // --- figures ----------------------------------------------------------------------------------------------------------
 
-/** JSON from the console; goes to the sign-in page where the session has ended. Throws Error with words for people. */
-async function ask_console(address, signal) {
-  const answer = await fetch(address, { headers: { Accept: "application/json" }, signal });
+/**
+ * JSON from the console; goes to the sign-in page where the session has ended. Throws Error with words for people.
+ * With `fields` (of a form with its token) it is sent as one.
+ */
+async function ask_console(address, signal, fields) {
+  const more = fields === undefined ? {} : { method: "POST", body: fields };
+  const answer = await fetch(address, { headers: { Accept: "application/json" }, signal, ...more });
   if (answer.status === 401) {
     window.location.reload();
     throw new Error("");

@@ -1,0 +1,21 @@
+"""How pages change definitions: in the name of who has signed in, through what the API does it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from streams.api.definer import Ask, Definer, Told, Work
+from streams.api.definitions_view import DefinitionsView
+from streams.console.visit import Visit
+
+
+def change(definer: Definer, visit: Visit, work: Callable[[DefinitionsView], Work]) -> None:
+    """Make a change that `work` finds for what is there. Raises `Problem`, StoreError."""
+    assert visit.caller is not None, "only who has signed in gets to a form"
+    definer.change(Ask(visit.caller.key_id, None, b""), work)
+
+
+def nothing_told(_view: DefinitionsView) -> Told:
+    """The next page shows what there is."""
+    return Told(HTTPStatus.OK, "", {})
