@@ -26,8 +26,10 @@ from streams.core.questions import kept_predictions, questions_of
 from streams.ports import MAX_MESSAGE_BYTES, Claim, CommitBatch, Loaded, Message
 from streams.runtime.about import CATALOG_BLOB, about_blobs
 from streams.runtime.definitions import FixedCatalog, Wanted
+from streams.runtime.drift import Baselines
 from streams.runtime.history import PastLearner, counts_of
 from streams.runtime.joining import JoiningLearner, NoPasts, Pasts
+from streams.runtime.judged_figures import JudgedFigures, lately
 from streams.runtime.latest_models import model_key
 from streams.runtime.learned_features import LearnedFeatures, learner_fields
 from streams.runtime.lockstep import LEARNER_PREFIX
@@ -91,6 +93,9 @@ class LearnerRun:
         self._every = every
         self._codec = codec
         self._pasts = pasts or NoPasts()
+        self.judged: dict[str, JudgedFigures] = {}
+        """Prediction -> as of its last snapshot, and of the load before the first one; replaced as a whole."""
+        self._baselines: Baselines
         self._features: LearnedFeatures
         self._stored: set[str] = set()
         """Names of the learner's parts that the store has."""
@@ -152,6 +157,8 @@ class LearnerRun:
                 prediction, _, shard = name.removeprefix(COUNTS_PREFIX).rpartition(":")
                 self._counts[prediction, int(shard)] = data[:1] == b"1", np.frombuffer(data, "<i8", BINS, 1).copy()
         self._marks = msgspec.msgpack.decode(blobs[MARKS_BLOB], type=_Marks) if MARKS_BLOB in blobs else _Marks()
+        self._baselines = Baselines(blobs)
+        self.judged = {name: self._judge(name) for name in self._ids}
         for _ in loaded.rows:  # none; the check at their end is what is wanted: the claim still holds
             pass
         return claim, loaded
@@ -164,6 +171,7 @@ class LearnerRun:
     def drop(self) -> None:
         """Forget the memory."""
         self._learner = None
+        self.judged = {}
 
     def _go_on_under(self, catalog: Catalog, batch: CommitBatch) -> None:
         """Predictions that ask the same go on, the others begin anew. It is stored with `batch`.
@@ -177,11 +185,14 @@ class LearnerRun:
         for place in [place for place in self._counts if place[0] not in kept]:
             del self._counts[place]
             batch.blobs[f"{COUNTS_PREFIX}{place[0]}:{place[1]}"] = b""
+        for name in self._ids.keys() - kept:
+            batch.blobs.update(self._baselines.forget(name))
         self._marks.snapshot_at = {name: at for name, at in self._marks.snapshot_at.items() if name in kept}
         self._marks.first_at = {name: at for name, at in self._marks.first_at.items() if name in kept}
         self._marks.live = [name for name in self._marks.live if name in kept]
         self._learner, self._saves_catalog = learner, True
         self._use(catalog)
+        self.judged = {name: judged for name, judged in self.judged.items() if name in kept}
         _LOG.info("%s: the learner goes on under another catalog", self._source)
 
     def step(self, records: Sequence[Record]) -> None:
@@ -256,6 +267,7 @@ class LearnerRun:
             self._take_counts(message, batch)
             if self._is_due(message.prediction_id, record.offset):
                 batch.messages.append(self._snapshot(message.prediction_id, record.offset))
+                self._follow(message.prediction_id, record.log_time_s, batch)
         self._save(batch)
         self._commit(batch)
         self.learned_chunks += len(records) - len(refused)
@@ -289,6 +301,7 @@ class LearnerRun:
         self.learner.adopt(learned, predictions, places)
         for name in predictions:
             self._marks.snapshot_at.pop(name, None)
+            batch.blobs.update(self._baselines.forget(name))
             self._marks.live = [other for other in self._marks.live if other != name]
             if name in past.serves:
                 self._marks.live.append(name)
@@ -359,6 +372,24 @@ class LearnerRun:
         self._counts[name, shard] = message.of_model, message.counts
         flag = b"1" if message.of_model else b"0"
         batch.blobs[f"{COUNTS_PREFIX}{name}:{shard}"] = flag + message.counts.astype("<i8").tobytes()
+
+    def _follow(self, prediction_id: str, at_s: float, batch: CommitBatch) -> None:
+        """A snapshot was made of what the log had taken by then."""
+        if prediction_id in self._marks.live:
+            batch.blobs.update(self._baselines.follow(prediction_id, self._distribution(prediction_id), at_s))
+        self.judged = {**self.judged, prediction_id: self._judge(prediction_id)}
+
+    def _judge(self, prediction_id: str) -> JudgedFigures:
+        figures = lately(self.learner.predictions[self._ids[prediction_id]].quality)
+        return JudgedFigures(figures, self._baselines.drift(prediction_id, self._distribution(prediction_id)))
+
+    def _distribution(self, prediction_id: str) -> I64:
+        """Users of all shards by their likelihoods [BINS], without those whom the heuristic ranks."""
+        counts = np.zeros(BINS, np.int64)
+        for (name, _), (of_model, some) in self._counts.items():
+            if name == prediction_id and of_model:
+                counts += some
+        return counts
 
     def _is_due(self, prediction_id: str, offset: int) -> bool:
         latest = self._marks.snapshot_at.get(prediction_id)

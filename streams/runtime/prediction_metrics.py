@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from models.labels import NEXT, tail_of
+from models.quality import Figures
 from streams.core.definitions import CATEGORIES
 from streams.core.shard import Shard
+from streams.runtime.judged_figures import JudgedFigures
 from streams.runtime.latest_models import LatestModels
 
 # name -> (help, attribute of `models.snapshot.PredictionSnapshot`)
@@ -21,6 +23,45 @@ _OF_MODELS: Final = {
     "tideline_model_goals": ("Those of them whose goal happened.", "goals"),
     "tideline_model_status": ("0 warming up, 1 going live, 2 live.", "status"),
 }
+
+
+# name -> (help, of `models.quality.Figures`); prequential: of what was served, judged when the outcome was known.
+_OF_FIGURES: Final[Mapping[str, tuple[str, Callable[[Figures], float | None]]]] = {
+    "tideline_quality_examples": ("Judged examples of the last four weeks that have some.", lambda found: found.n),
+    "tideline_quality_goals": ("Those of them whose goal happened.", lambda found: found.positives),
+    "tideline_quality_roc_auc": ("Area under the ROC curve.", lambda found: found.roc_auc),
+    "tideline_quality_normalized_entropy": (
+        "Log loss by that of the mean rate; below 1 is better than that.",
+        lambda found: found.normalized_entropy,
+    ),
+    "tideline_quality_expected_over_observed": (
+        "Sum of the likelihoods by the number of goals.",
+        lambda found: found.expected_over_observed,
+    ),
+    "tideline_quality_lift": (
+        "Lift quality, 0 for a random order to 100 for a perfect one.",
+        lambda found: found.lift_quality,
+    ),
+}
+
+
+def quality_metrics(judged: Mapping[str, JudgedFigures]) -> Iterator[Metric]:
+    """Of the predictions that are learned here; figures that have no meaning yet are left out."""
+    for name, (words, of) in _OF_FIGURES.items():
+        gauge = GaugeMetricFamily(name, words, labels=("prediction",))
+        for prediction, one in sorted(judged.items()):
+            if (value := of(one.figures)) is not None:
+                gauge.add_metric([prediction], float(value))
+        yield gauge
+    drift = GaugeMetricFamily(
+        "tideline_likelihood_drift",
+        "Population stability index of the likelihoods of the audience.",
+        labels=("prediction", "since"),
+    )
+    for prediction, one in sorted(judged.items()):
+        for since, value in sorted(one.drift.items()):
+            drift.add_metric([prediction, since], value)
+    yield drift
 
 
 def model_metrics(models: LatestModels, now_s: float) -> Iterator[Metric]:

@@ -14,7 +14,7 @@ from streams.core.shard import Shard
 from streams.runtime.batch_metrics import batch_metrics
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
-from streams.runtime.prediction_metrics import model_metrics, shard_metrics
+from streams.runtime.prediction_metrics import model_metrics, quality_metrics, shard_metrics
 from streams.runtime.process_metrics import add_process
 from streams.runtime.shard_run import ShardRun
 
@@ -140,6 +140,15 @@ class _WorkerCollector(Collector):
             if isinstance(learner, LearnerRun):
                 chunks.add_metric([str(number)], learner.refused_chunks)
         yield chunks
+        yield from quality_metrics(
+            {
+                prediction: judged
+                for partition in self._learning.partitions.values()
+                if isinstance(partition.run, LearnerRun)
+                for prediction, judged in partition.run.judged.items()
+                if judged.figures.n
+            }
+        )
         yield from self._learned()
 
     def _places(self) -> Iterator[Metric]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from prometheus_client.core import HistogramMetricFamily
 from config.errors import BrokerError, BrokerUnavailable, Fenced, StoreFull, StoreUnavailable
 from streams.adapters.client_errors import CLIENT_ERRORS, ClientErrors
 from streams.adapters.redis_wire import Wire
+from streams.runtime.deliveries.endpoint_run import Counts
+from streams.runtime.deliveries.pace import Delivery
 from streams.runtime.meter import Meter, Tally
 from streams.runtime.process_metrics import add_process, memory_limit_bytes
 from tests.contract.redis_servers import free_ports
+from tests.unit.crossing_examples import crossing
 
 BOUNDS = (0.5, 1.0, 2.5, 10.0)
 
@@ -88,6 +92,17 @@ def test_an_answer_is_as_late_as_its_records_were_early() -> None:
     meter.answered(990.0, 1_003.0)
     assert meter.latency["first"].total == pytest.approx(10.0)
     assert meter.latency["last"].total == 0.0, "a clock that is ahead makes no negative time"
+
+
+def test_a_delivery_is_as_late_as_its_event_and_what_no_event_caused_has_no_time() -> None:
+    at_s = datetime(2024, 6, 3, 9, 12, 44, tzinfo=UTC).timestamp()  # of the example's event
+    counts = Counts()
+    counts.arrived(Delivery("1", "ann", crossing(1), 1, since_s=at_s + 2.0), at_s + 5.0)
+    counts.arrived(Delivery("2", "ann", crossing(2, origin="decay"), 2, since_s=at_s + 4.0), at_s + 5.0)
+    counts.arrived(Delivery("3", "ann", b"no transition", 3, since_s=at_s), at_s + 10.0)
+    assert counts.delivered == 3
+    assert (sum(counts.since_event.counts), counts.since_event.total) == (1, 5.0)
+    assert (sum(counts.since_taken.counts), counts.since_taken.total) == (3, 3.0 + 1.0 + 10.0)
 
 
 def test_failures_are_counted_by_what_they_became() -> None:

@@ -20,6 +20,7 @@ from streams.runtime.deliveries.pace import Breaker, Delivery, Limits, Pace
 from streams.runtime.deliveries.sender import Outcome, Sender
 from streams.runtime.deliveries.signing import signed_headers
 from streams.runtime.deliveries.waiting import until_something
+from streams.runtime.meter import LATENCY_SECONDS, Tally
 from streams.runtime.wanted_crossings import WantedCrossings, head_of
 
 _LOG: Final = logging.getLogger(__name__)
@@ -41,6 +42,18 @@ class Counts:
     failed: int = 0
     dead: int = 0
     missed: int = 0
+    since_event: Tally = field(default_factory=lambda: Tally(LATENCY_SECONDS))
+    """From the time of the event that a transition came from to its arrival, with all attempts."""
+    since_taken: Tally = field(default_factory=lambda: Tally(LATENCY_SECONDS))
+    """From when it was read from the log."""
+
+    def arrived(self, delivery: Delivery, now_s: float) -> None:
+        """At `now_s`. What silence, models or definitions have made happened at no time that means something."""
+        self.delivered += 1
+        self.since_taken.add(max(0.0, now_s - delivery.since_s))
+        head = head_of(delivery.body)
+        if head is not None and head.data.origin == "live":
+            self.since_event.add(max(0.0, now_s - head.time.timestamp()))
 
 
 @dataclass(slots=True)
@@ -265,7 +278,7 @@ class EndpointRun:
         if outcome.is_delivered:
             self.pace.arrived(delivery)
             progress.delivered += 1
-            counts.delivered += 1
+            counts.arrived(delivery, now_s)
             step.drop.append(delivery.id)
             step.recent.append(Sent(delivery.id, delivery.user, now_s, delivery.attempts + 1, outcome.words))
             if delivery.lists is not None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, Metric
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from config.settings import Settings
@@ -108,3 +108,9 @@ class _Attempts(Collector):
             ("missed", "Transitions that the log did not keep long enough.", self._counts.missed),
         ):
             yield CounterMetricFamily(f"tideline_webhooks_{name}", words, value=number)
+        latency = HistogramMetricFamily(
+            "tideline_webhooks_latency_seconds", "Time until a delivery arrived.", labels=("since",)
+        )
+        for since, tally in (("event", self._counts.since_event), ("taken", self._counts.since_taken)):
+            latency.add_metric([since], buckets=tally.buckets(), sum_value=tally.total)
+        yield latency
