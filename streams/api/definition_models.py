@@ -38,8 +38,9 @@ class DefinitionView(BaseModel):
     archived: bool
     access: str | None = Field(description="Predictions: `live`, `preview` or `demo`.")
     status: str = Field(
-        description="`archived`; of predictions also `learning from history`, `warming up`, `live` and what access "
-        "adds; of segments `paused` (archived until a prediction that was taken back is live again), else `defined`.",
+        description="`archived`; of predictions also `no events yet`, `learning from history`, `warming up`, `live` "
+        "and what access adds; of segments `paused` (archived until a prediction that was taken back is live again), "
+        "else `defined`.",
         examples=["live"],
     )
     learning: LearningView | None = Field(

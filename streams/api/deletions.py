@@ -19,6 +19,7 @@ from streams.api.document import problems
 from streams.api.keys import Caller, Role
 from streams.api.problems import Kind, Problem
 from streams.api.services import Services
+from streams.api.stored import NothingYet
 from streams.core.decode import DELETE_TYPE
 from streams.core.fields import user_id as checked_user_id
 from streams.core.ledger import Deleted
@@ -150,7 +151,7 @@ def _done_ms(services: Services, user: str) -> int | None:
     try:
         with services.stored.reader() as reader:
             data = reader.deletion(user, services.ledger_key)
-    except Problem:  # nothing is stored yet
+    except NothingYet:
         return None
     return None if data is None else _ms_of(Deleted.of(data).at_s)
 

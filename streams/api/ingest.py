@@ -13,11 +13,13 @@ from starlette.responses import Response
 from config.errors import BrokerError, BrokerUnavailable
 from streams.api import ingest_document as document
 from streams.api.auth import Authenticator, access
+from streams.api.definer import Definer
 from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.limits import InFlight, check_media, read_body
 from streams.api.metrics import ApiMetrics
 from streams.api.problems import Kind, Problem
+from streams.api.record_bound import RecordBound
 from streams.api.segment_calls import IGNORED, Arrival, Room, Taken, TooMuch, take_batch, take_call
 from streams.api.services import ApiOptions, Services
 from streams.core.events import DeadReason
@@ -35,10 +37,15 @@ Take = Callable[[bytes, Arrival, Callable[[int], None]], Taken]
 
 
 def add_ingest(
-    app: FastAPI, services: Services, authenticator: Authenticator, metrics: ApiMetrics, in_flight: InFlight
+    app: FastAPI,
+    services: Services,
+    definer: Definer,
+    authenticator: Authenticator,
+    metrics: ApiMetrics,
+    in_flight: InFlight,
 ) -> None:
     """Add the routes that take events."""
-    intake = _Intake(services, metrics, in_flight)
+    intake = _Intake(services, definer, metrics, in_flight)
 
     def add(path: str, name: str, summary: str, schema: dict[str, Any], limit_bytes: int, take: Take) -> None:
         async def endpoint(request: Request) -> Response:
@@ -98,8 +105,11 @@ def _ignored(kind: str) -> Take:
 class _Intake:
     """What all of these routes do with a request."""
 
-    def __init__(self, services: Services, metrics: ApiMetrics, in_flight: InFlight) -> None:
+    def __init__(self, services: Services, definer: Definer, metrics: ApiMetrics, in_flight: InFlight) -> None:
         self._services = services
+        self._bound = RecordBound(
+            lambda: definer.run(lambda: definer.view().file.limits.property_bytes), services.clock
+        )
         self._events = metrics.events
         self._in_flight = in_flight
 
@@ -112,14 +122,15 @@ class _Intake:
                     body = await read_body(request, limit_bytes, take_bytes)
             except TimeoutError as error:
                 raise Problem(Kind.TIMEOUT, "the body took too long to arrive") from error
-            taken = self._understood(body, take, take_bytes)
+            arrival = Arrival(self._services.wall(), self._services.new_id, await self._bound.bytes())
+            taken = self._understood(body, take, arrival, take_bytes)
             await self._append(taken)
         self._count(taken)
         return Response(msgspec.json.encode(_answer(taken)), media_type="application/json")
 
-    def _understood(self, body: bytes, take: Take, take_bytes: Callable[[int], None]) -> Taken:
+    def _understood(self, body: bytes, take: Take, arrival: Arrival, take_bytes: Callable[[int], None]) -> Taken:
         try:
-            return take(body, Arrival(self._services.wall(), self._services.new_id), take_bytes)
+            return take(body, arrival, take_bytes)
         except TooMuch as error:
             raise Problem(Kind.TOO_LARGE, str(error)) from error
         except Refused as refused:

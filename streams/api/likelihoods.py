@@ -11,9 +11,10 @@ from config.errors import NotStored
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.everyone import Everyone
+from streams.api.gone import refuse_deleted
 from streams.api.keys import Role
 from streams.api.read_predictions import require
-from streams.api.stored import StoreReads
+from streams.api.services import Services
 from streams.api.user_search import User
 from streams.api.views import time_text
 from streams.core.partition import shard_of
@@ -46,7 +47,7 @@ class SaidList(BaseModel):
     complete: bool = Field(description="false: there are more than `limit`.")
 
 
-def add_likelihoods(app: FastAPI, stored: StoreReads, everyone: Everyone, authenticator: Authenticator) -> None:
+def add_likelihoods(app: FastAPI, services: Services, everyone: Everyone, authenticator: Authenticator) -> None:
     """Add the route."""
 
     @app.get(
@@ -54,15 +55,16 @@ def add_likelihoods(app: FastAPI, stored: StoreReads, everyone: Everyone, authen
         tags=["users"],
         operation_id="listLikelihoods",
         summary="What was said of a user over the latest windows",
-        responses=problems(404, 422),
+        responses=problems(404, 410, 422),
         **access(authenticator, Role.READ),
     )
     def likelihoods(user: User, prediction: Prediction, limit: Limit = 100) -> SaidList:
-        return list_likelihoods(stored, everyone, user, prediction, limit)
+        return list_likelihoods(services, everyone, user, prediction, limit)
 
 
-def list_likelihoods(stored: StoreReads, everyone: Everyone, user: str, prediction: str, limit: int) -> SaidList:
-    """What was said of a user. Raises NotStored, `Problem`, StoreError."""
+def list_likelihoods(services: Services, everyone: Everyone, user: str, prediction: str, limit: int) -> SaidList:
+    """What was said of a user. Raises NotStored, `Problem` (for one who was deleted, too), StoreError."""
+    stored = services.stored
     with stored.reader() as reader, everyone.turn() as check:
         states = stored.shard_states(reader)
         require("prediction", prediction, states[0].state.catalog.predictions)
@@ -75,6 +77,7 @@ def list_likelihoods(stored: StoreReads, everyone: Everyone, user: str, predicti
             p = state.definitions.prediction_ids.index(prediction)
             found = past_likelihoods(reader, state, user, p, since_s, check)
         if state is None or found is None:
+            refuse_deleted(reader, user, services.ledger_key)
             raise NotStored(f"nobody has seen a user {user[:100]!r}; ids are as in the events")
     return SaidList(
         user_id=user,

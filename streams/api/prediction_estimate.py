@@ -30,7 +30,7 @@ from streams.api.few_at_once import FewThreads
 from streams.api.keys import Role
 from streams.api.problems import Kind, Problem
 from streams.api.services import ApiOptions
-from streams.api.stored import StoreReads
+from streams.api.stored import NothingYet, StoreReads
 from streams.api.views import time_text
 from streams.runtime.goal_scan import GoalScan, scan_goals
 from streams.runtime.selecting import Selector
@@ -185,10 +185,8 @@ def audience_size(stored: StoreReads, everyone: Everyone, tree: Filter | None) -
             return sum(chosen), None
     except NotKept as error:
         return None, str(error)
-    except Problem as problem:
-        if problem.kind is Kind.UNAVAILABLE:
-            return None, "nothing is stored yet"
-        raise
+    except NothingYet:
+        return None, "nothing is stored yet"
 
 
 def _busy() -> Problem:

@@ -21,6 +21,7 @@ from streams.runtime.stored import StoredState, together
 from streams.runtime.summary import edges, score_name, status_word
 
 LEARNING: Final = "learning from history"
+NO_EVENTS: Final = "no events yet"
 BEING_SCORED: Final = "preview, being scored"
 _GOING_ON: Final = ("reading", "joining")
 _NOBODY: Final = (0,) * len(CATEGORIES)
@@ -46,6 +47,8 @@ class Standings:
     def status(self, id_: str) -> str:
         """In words (docs/api.md). Of a prediction in `ids`."""
         prediction = self._prediction(id_)
+        if not prediction.archived and not self.states and not self._is_read(id_):
+            return NO_EVENTS
         if not prediction.archived and self._is_learned(id_):
             return LEARNING
         status = self._model_status(id_)
@@ -82,12 +85,12 @@ class Standings:
         require("prediction", id_, self.ids)
         prediction, borders = self._prediction(id_), edges(self._prediction(id_))
         words = category_names(prediction.kind)
-        state = together(self.states)
-        is_known = self._is_known(id_)
-        p = list(state.catalog.predictions).index(id_) if is_known else -1
-        users = state.population.categories[p].tolist() if is_known else _NOBODY
+        state = together(self.states) if self.states else None
+        known = state if self._is_known(id_) else None
+        p = -1 if known is None else list(known.catalog.predictions).index(id_)
+        users = _NOBODY if known is None else known.population.categories[p].tolist()
         # Learners that are not asked know nothing of its end.
-        warms_up = is_known and not prediction.archived and self._model_status(id_) == Status.WARMING
+        warms_up = known is not None and not prediction.archived and self._model_status(id_) == Status.WARMING
         return PredictionView(
             id=id_,
             name=prediction.name,
@@ -98,15 +101,15 @@ class Standings:
             access=prediction.access,
             status=self.status(id_),
             frozen_at=time_text(self.frozen_at_s(id_)),
-            warm_up=warm_up_view(replace(judged, clock_s=state.clock_s, population=state.population), p)
-            if judged is not None and warms_up
+            warm_up=warm_up_view(replace(judged, clock_s=known.clock_s, population=known.population), p)
+            if judged is not None and known is not None and warms_up
             else None,
-            audience=int(state.population.counts[p].sum()) if is_known else 0,
+            audience=0 if known is None else int(known.population.counts[p].sum()),
             categories=[
                 CategoryView(id=category, name=words[k], low=borders[k], high=borders[k + 1], users=users[k])
                 for k, category in enumerate(CATEGORIES)
             ],
-            clock=time_text(None if math.isnan(state.clock_s) else state.clock_s),
+            clock=time_text(None if state is None or math.isnan(state.clock_s) else state.clock_s),
         )
 
     def _prediction(self, id_: str) -> Prediction:
@@ -122,11 +125,17 @@ class Standings:
         """From history: shards are to take it up, wait for what is read (which they know before and after anybody
         tells how far that is), or it is being read.
         """
-        phase = self.past.phase if self.past is not None and id_ in self.past.predictions else None
-        if phase in _GOING_ON or not self._is_known(id_):
+        if self._is_read(id_) or not self._is_known(id_):
             return True
         # What could not be read is awaited still, and will not come: it learns from now on.
-        return phase != "failed" and any(id_ in state.awaited for state in self.states)
+        return self._phase(id_) != "failed" and any(id_ in state.awaited for state in self.states)
+
+    def _phase(self, id_: str) -> str | None:
+        """Of the log's reading for it; None where workers tell of none."""
+        return self.past.phase if self.past is not None and id_ in self.past.predictions else None
+
+    def _is_read(self, id_: str) -> bool:
+        return self._phase(id_) in _GOING_ON
 
     def _is_known(self, id_: str) -> bool:
         """Whether all shards answer what it asks now: scores of another goal or window are none of its own."""

@@ -50,6 +50,8 @@ class Arrival:
 
     received_s: float
     new_id: Callable[[], str]
+    record_bytes: int | None = None
+    """Of a larger record the worker makes a dead letter; None: nobody knows."""
     text: msgspec.Raw = field(init=False)
     """The time as JSON: the same for all events of a request."""
 
@@ -104,6 +106,9 @@ def take_call(body: bytes, kind: str, arrival: Arrival) -> Taken:
         _check_object(fields, name)
     fields["type"] = msgspec.Raw(_encode(kind))
     _put(taken, 0, fields, fields, arrival)
+    too_large = _too_large(taken.records[0][1], arrival)
+    if too_large is not None:
+        raise too_large
     return taken
 
 
@@ -200,9 +205,19 @@ def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arriv
         fields["messageId"] = msgspec.Raw(_encode(known))
         taken.made_ids.append((index, known))
     fields["receivedAt"] = arrival.text
-    taken.records.append((user, _encode(fields)))
+    record = _encode(fields)
+    taken.records.append((user, record))
+    problem = problem or _too_large(record, arrival)
     if problem is not None:
         taken.unusable.append(Unusable(index, problem.reason.value, problem.detail))
+
+
+def _too_large(record: bytes, arrival: Arrival) -> Refused | None:
+    most = arrival.record_bytes
+    if most is None or len(record) <= most:
+        return None
+    words = f"as a record it has {len(record):,} bytes, and at most {most:,} are scored (limits.property_bytes)"
+    return Refused(DeadReason.TOO_LARGE, words)
 
 
 def _as_it_came(fields: Fields, item: bytes, arrival: Arrival) -> bytes:

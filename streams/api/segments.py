@@ -23,7 +23,7 @@ from streams.api.problems import Kind, Problem
 from streams.api.read_predictions import require
 from streams.api.services import Services
 from streams.api.standing import predictions_below
-from streams.api.stored import StoreReads
+from streams.api.stored import NothingYet, StoreReads
 from streams.api.views import MemberPage, MemberView, ScoreView, SegmentList, SegmentStatus, SegmentView, time_text
 from streams.runtime.members import Member, chosen_members, describe
 from streams.runtime.spreadsheet import harmless
@@ -198,9 +198,8 @@ def _known(stored: StoreReads) -> Iterator[tuple[RedisReader | None, StoredState
         try:
             reader = open_.enter_context(stored.reader())
             found = reader, stored.a_state(reader)
-        except Problem as problem:
-            if problem.kind is not Kind.UNAVAILABLE:
-                raise
+        except NothingYet:
+            pass  # it is as it was
         yield found
 
 

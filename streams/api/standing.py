@@ -11,9 +11,8 @@ from models.snapshot import Status
 from streams.adapters.definition_store import Past
 from streams.api.definition_models import DefinitionView, EntryView, LearningView
 from streams.api.definitions_view import DefinitionsView
-from streams.api.problems import Kind, Problem
-from streams.api.read_predictions import LEARNING, Standings
-from streams.api.stored import StoreReads
+from streams.api.read_predictions import LEARNING, NO_EVENTS, Standings
+from streams.api.stored import NothingYet, StoreReads
 from streams.api.targets import EndpointView
 from streams.api.views import time_text
 from streams.runtime.stored import StoredState
@@ -24,10 +23,8 @@ def states_of(stored: StoreReads) -> list[StoredState]:
     try:
         with stored.reader() as reader:
             return stored.states(reader)
-    except Problem as problem:
-        if problem.kind is Kind.UNAVAILABLE:
-            return []
-        raise
+    except NothingYet:
+        return []
 
 
 def definition_view(
@@ -73,7 +70,7 @@ def _learning(past: Past | None, id_: str, status: str) -> LearningView | None:
         return None
     if past.phase == "reading" and not past.of:
         return None  # the log has just been opened: nobody knows yet how much there is
-    if past.phase == "failed" and status == LEARNING:
+    if past.phase == "failed" and status in (LEARNING, NO_EVENTS):
         return None  # that was an attempt before the latest change
     return LearningView(phase=past.phase, records=past.records, of=past.of)
 

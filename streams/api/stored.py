@@ -13,7 +13,7 @@ from config.catalog import Catalog
 from config.errors import CatalogMoved, StoreIncompatible, StoreUnavailable
 from models.learner import Learner
 from models.snapshot import ModelCodec
-from streams.adapters.redis_reader import RedisReader
+from streams.adapters.redis_reader import RedisReader, holds_store
 from streams.api.problems import Kind, Problem
 from streams.core.partition import shard_of
 from streams.runtime.everybody import ShardState
@@ -48,6 +48,14 @@ class _Learned:
 
 def _are_same(one: Catalog, other: Catalog) -> bool:
     return one is other or (one == other and list(one.predictions) == list(other.predictions))
+
+
+class NothingYet(Problem):
+    """No shard has stored anything that could be shown."""
+
+    def __init__(self) -> None:
+        words = "nothing is stored yet: no worker has scored an event"
+        super().__init__(Kind.UNAVAILABLE, words, headers={"Retry-After": "10"})
 
 
 class StoreReads:
@@ -101,7 +109,7 @@ class StoreReads:
         found = [(shard, self._state(reader, shard)) for shard in range(reader.info.shards)]
         states = [ShardState(shard, state) for shard, state in found if state is not None]
         if not states:
-            raise nothing_yet()
+            raise NothingYet
         return states
 
     def with_learner(self, reader: RedisReader, states: Sequence[ShardState]) -> StoredState:
@@ -128,7 +136,7 @@ class StoreReads:
             state = self._state(reader, shard)
             if state is not None:
                 return state
-        raise nothing_yet()
+        raise NothingYet
 
     def close(self) -> None:
         """Close all readers that nobody uses."""
@@ -150,7 +158,10 @@ class StoreReads:
         except StoreUnavailable:
             raise
         except StoreIncompatible as error:
-            raise nothing_yet() from error
+            if holds_store(self._url, prefix=self._prefix):
+                words = "the store was made by another version of Tideline; use that one, or begin anew"
+                raise Problem(Kind.UNAVAILABLE, words, headers={"Retry-After": "60"}) from error
+            raise NothingYet from error
 
     def _give(self, reader: RedisReader, made_s: float) -> None:
         with self._lock:
@@ -176,12 +187,3 @@ class StoreReads:
             while len(self._states) > _MAX_STATES:
                 del self._states[next(iter(self._states))]
             return cached.state
-
-
-def nothing_yet() -> Problem:
-    """No shard has stored anything that could be shown."""
-    return Problem(
-        Kind.UNAVAILABLE,
-        "nothing is stored yet: no worker has committed, or the store was made by another version",
-        headers={"Retry-After": "10"},
-    )

@@ -14,9 +14,10 @@ from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.everyone import Everyone
 from streams.api.few_at_once import LOG_WAIT_S
+from streams.api.gone import refuse_deleted
 from streams.api.keys import Role
 from streams.api.services import Services
-from streams.api.stored import StoreReads
+from streams.api.stored import NothingYet, StoreReads
 from streams.core.partition import shard_of
 from streams.ports import Crossing, TransitionFeed
 from streams.runtime.crossings_tail import Tail
@@ -76,7 +77,7 @@ def add_user_search(app: FastAPI, services: Services, everyone: Everyone, authen
         tags=["users"],
         operation_id="listTransitions",
         summary="A user's latest transitions",
-        responses=problems(422),
+        responses=problems(410, 422),
         **access(authenticator, Role.READ),
     )
     async def transitions(user: User, limit: Limit = 20) -> TransitionList:
@@ -91,9 +92,22 @@ def find_users(services: Services, everyone: Everyone, prefix: str, limit: int) 
 
 
 async def list_transitions(services: Services, user: str, limit: int) -> TransitionList:
-    """The latest of one user. Raises StoreError, BrokerError, and `Problem` where many ask such things."""
+    """The latest of one user.
+
+    Raises StoreError, BrokerError, and `Problem` where many ask such things and for one who was deleted: the log has
+    the transitions until it forgets them, but nobody is to look at them.
+    """
+    await run_in_threadpool(_refuse_deleted, services, user)
     async with services.log_passes.turn(LOG_WAIT_S):
         return await _transitions(services, user, limit)
+
+
+def _refuse_deleted(services: Services, user: str) -> None:
+    try:
+        with services.stored.reader() as reader:
+            refuse_deleted(reader, user, services.ledger_key)
+    except NothingYet:
+        return  # no shard has stored anything, so none has deleted anybody
 
 
 async def _transitions(services: Services, user: str, limit: int) -> TransitionList:

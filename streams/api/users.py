@@ -7,8 +7,8 @@ from fastapi import FastAPI
 from config.errors import CatalogMoved, NotStored
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
+from streams.api.gone import refuse_deleted
 from streams.api.keys import Role
-from streams.api.problems import Kind, Problem
 from streams.api.read_predictions import PredictionReads, Standings
 from streams.api.services import Services
 from streams.api.views import (
@@ -19,7 +19,6 @@ from streams.api.views import (
     UserView,
     time_text,
 )
-from streams.core.ledger import Deleted
 from streams.runtime.lookup import UserDetail, UserPrediction, look_up
 
 
@@ -52,10 +51,8 @@ def _one_user(services: Services, reads: PredictionReads, user_id: str) -> UserV
     with stored.reader() as reader:
         state = stored.state_of_user(reader, user_id)
         detail = None if state is None else look_up(reader, state, user_id)
-        deletion = reader.deletion(user_id, services.ledger_key) if detail is None else None
-    if deletion is not None:
-        when = time_text(Deleted.of(deletion).at_s)
-        raise Problem(Kind.GONE, "the user was deleted", deleted_at=when)
+        if detail is None:
+            refuse_deleted(reader, user_id, services.ledger_key)
     if state is None or detail is None:
         raise NotStored(f"nobody has seen a user {user_id[:100]!r}; ids are as in the events")
     return user_view(detail, reads.standings_of_shard(state))

@@ -51,8 +51,8 @@ class PredictionView(BaseModel):
     scale: str = Field(description="`percentile`: a score is a rank; `probability`: 100 times the likelihood.")
     access: str = Field(description="`live`, `preview` or `demo`.")
     status: str = Field(
-        description="`learning from history`, `warming up`, `going live` or `live`, and what its access adds "
-        "(`preview (scores shown, not targetable)`); or `archived`. All routes tell the same.",
+        description="`no events yet`, `learning from history`, `warming up`, `going live` or `live`, and what its "
+        "access adds (`preview (scores shown, not targetable)`); or `archived`. All routes tell the same.",
         examples=["live"],
     )
     frozen_at: str | None = Field(

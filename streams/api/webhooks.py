@@ -22,6 +22,7 @@ from streams.api.keys import Role
 from streams.api.once import REPLAYED, Once, once_of
 from streams.api.problems import Kind, Problem
 from streams.api.services import Services
+from streams.api.stored import NothingYet
 from streams.api.targets import check_segments, named, status_of
 from streams.api.views import time_text
 from streams.api.webhook_views import (
@@ -207,9 +208,7 @@ class Webhooks:
         """What is defined now; None where nobody has told it yet. Raises StoreError."""
         try:
             return self._definer.view()
-        except Problem as problem:
-            if problem.kind is not Kind.UNAVAILABLE:
-                raise
+        except NothingYet:
             return None
 
     def get(self, webhook_id: str) -> Endpoint:

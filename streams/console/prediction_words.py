@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-from streams.api.read_predictions import LEARNING
+from streams.api.read_predictions import LEARNING, NO_EVENTS
 from streams.api.views import PredictionView
 
 KindWord = Literal["event", "churn"]
-_STAGES: Final = (LEARNING, "archived", "warming up", "going live")
+_STAGES: Final = (NO_EVENTS, LEARNING, "archived", "warming up", "going live")
 
 
 class CategoryShare(NamedTuple):

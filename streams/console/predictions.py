@@ -13,7 +13,7 @@ from streams.api.estimate import estimate_range
 from streams.api.keys import Role
 from streams.api.predictions import list_predictions
 from streams.api.quality import get_quality
-from streams.api.read_predictions import LEARNING
+from streams.api.read_predictions import LEARNING, NO_EVENTS
 from streams.api.today import Today, TodayCounts
 from streams.api.views import PredictionView
 from streams.console.pages import TEXTS
@@ -66,7 +66,7 @@ class PredictionsPages:
         t, f = TEXTS[visit.language], visit.format
         found: dict[str, dict[str, str]] = {}
         for view in list_predictions(stored, reads).items:
-            if view.status == LEARNING:
+            if view.status in (LEARNING, NO_EVENTS):
                 continue
             expected = estimate_range(stored, reads, self._parts.everyone, view.id).expected
             band = get_quality(stored, reads, view.id, 1).events.served.band

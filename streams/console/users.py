@@ -122,7 +122,7 @@ class UserPages:
 
     def _course(self, visit: Visit, user: str, prediction: str) -> Course | None:
         try:
-            said = list_likelihoods(self._services.stored, self._parts.everyone, user, prediction, _MOMENTS)
+            said = list_likelihoods(self._services, self._parts.everyone, user, prediction, _MOMENTS)
         except NotStored:
             return None  # a prediction that shards have just taken up
         return _course_of(visit, said)

@@ -61,8 +61,14 @@ def test_a_member_is_deleted_and_leaves_nothing(world: ServiceWorld, api: ApiWor
         assert proof.status_code == 200, proof.text
         found: dict[str, Any] = proof.json()
         assert (found["deleted_at"], found["lives"], found["is_back"]) == ("2026-05-28T20:26:40.000Z", 1, False)
-        gone = ask(api, "GET", f"/v1/users/{user}", Role.READ)
-        assert (gone.status_code, gone.json()["deleted_at"]) == (410, "2026-05-28T20:26:40Z")
+        for path in (
+            f"/v1/users/{user}",
+            f"/v1/likelihoods?user={user}&prediction=orders_2d",
+            f"/v1/transitions?user={user}",
+        ):
+            gone = ask(api, "GET", path, Role.READ)
+            assert (gone.status_code, gone.json()["type"]) == (410, "urn:tideline:problem:gone"), path
+            assert gone.json()["deleted_at"] == "2026-05-28T20:26:40Z"
         exits = [event for event in _transitions(world) if event["id"] not in told and event["subject"] == user]
         # Until then time has passed for the user, too: two years.
         last = {event["data"]["segment_id"]: event["data"] for event in exits}

@@ -17,7 +17,7 @@ from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.adapters.redis_reader import RedisReader
 from streams.api import definitions
 from streams.api.keys import Role, id_of
-from streams.api.stored import StoreReads, nothing_yet
+from streams.api.stored import NothingYet, StoreReads
 from tests.unit.api_world import NOW_S, ApiWorld
 
 FILE = """
@@ -34,7 +34,7 @@ RETURNS = {"name": "Returns", "goal": {"did": "Return"}, "window": "30d"}
 LOYAL = {"name": "Loyal", "filter": {"prediction": "returns", "category": "low"}}
 
 
-class NothingYet(StoreReads):
+class EmptyStore(StoreReads):
     """A store in which no worker has committed anything."""
 
     @contextmanager
@@ -42,14 +42,14 @@ class NothingYet(StoreReads):
         yield from self._nothing()
 
     def _nothing(self) -> Iterator[RedisReader]:
-        raise nothing_yet()
+        raise NothingYet
 
 
 class World(ApiWorld):
     """An API beside workers with the catalog file above, which have stored nothing yet."""
 
     def __init__(self) -> None:
-        super().__init__(reads=NothingYet)
+        super().__init__(reads=EmptyStore)
         self.definitions.tell_file(loads(FILE))
 
     def call(self, method: str, path: str, json: Any = None, role: Role = Role.WRITE, **headers: str) -> httpx.Response:
@@ -81,12 +81,25 @@ def test_a_prediction_is_made_read_and_known_to_workers(world: World) -> None:
     assert (answer.headers["location"], answer.headers["etag"]) == ("/v1/predictions/returns/definition", '"1"')
     found = answer.json()
     assert (found["kind"], found["source"], found["access"]) == ("prediction", "api", "live")
-    assert (found["status"], found["version"], found["definition"]) == ("learning from history", 1, RETURNS)
+    assert (found["status"], found["version"], found["definition"]) == ("no events yet", 1, RETURNS)
     assert found["created_at"] == "2026-05-28T20:26:40Z"
     read = world.call("GET", "/v1/predictions/returns/definition", role=Role.READ)
     assert read.headers["etag"] == '"1"'
     assert read.json() == {key: value for key, value in found.items() if key not in ("archived_too", "restored_too")}
     assert list(world.definitions.read().predictions) == ["returns"]
+
+
+def test_before_the_first_event_predictions_say_so(world: World) -> None:
+    """They were answered with 503, and blamed on a store of another version."""
+    world.make("prediction", "returns", RETURNS)
+    listed = world.good("GET", "/v1/predictions")["items"]
+    assert [(each["id"], each["status"]) for each in listed] == [
+        ("orders", "no events yet"), ("seen", "no events yet"), ("returns", "no events yet"),
+    ]  # fmt: skip
+    assert world.good("GET", "/v1/predictions/returns") == listed[2]
+    assert problem(world.call("GET", "/v1/predictions/no")) == (404, "not-found")
+    answer = world.call("GET", "/v1/predictions/returns/distribution")
+    assert (*problem(answer), "another version" in answer.text) == (503, "unavailable", False)
 
 
 def test_a_segment_is_there_from_its_answer_on_and_says_where_it_stands(world: World) -> None:
@@ -752,7 +765,7 @@ def test_a_cursor_of_elsewhere_is_refused(world: World, cursor: str) -> None:
 
 
 def test_before_any_worker_has_told_its_catalog_nothing_can_be_defined() -> None:
-    world = ApiWorld(reads=NothingYet)
+    world = ApiWorld(reads=EmptyStore)
     for answer in (
         world.ask("GET", "/v1/definitions", headers=world.headers(Role.READ)),
         world.ask("POST", "/v1/predictions", json={"id": "x", **RETURNS}, headers=world.headers(Role.WRITE)),

@@ -12,12 +12,20 @@ from collections.abc import AsyncIterator, Sequence
 import httpx
 import pytest
 
-from config.errors import BrokerError, BrokerUnavailable
+from config.errors import BrokerError, BrokerUnavailable, StoreUnavailable
+from config.loader import loads
 from streams.adapters.memory_log import MemoryLog
 from streams.api.problems import URN
+from streams.api.record_bound import LOOK_S, RecordBound
 from streams.api.services import ApiOptions
 from tests.unit.api_world import ApiWorld
 
+CATALOG = """
+version: 1
+name: Shop
+predictions: {orders: {name: Orders, goal: {did: Order}, window: 7d}}
+limits: {property_bytes: 1024}
+"""
 TRACK = {"userId": "ann", "event": "Order Completed", "messageId": "m-1"}
 
 
@@ -63,6 +71,50 @@ def test_of_a_batch_the_good_ones_are_not_lost_for_the_bad_ones(world: ApiWorld,
     assert [(found["index"], found["reason"]) for found in body["problems"]] == [(1, "missing_user")]
     assert body["messageIds"] == [{"index": 3, "messageId": "made-1"}]
     assert [event["type"] for event in world.events()] == ["track", "track", "identify"]
+
+
+def test_items_that_workers_find_too_large_are_named_by_what_their_catalog_allows(world: ApiWorld) -> None:
+    large = {"type": "track", **TRACK, "properties": {"text": "x" * 1_000}}
+    batch = {"batch": [{"type": "track", **TRACK}, large]}
+    assert world.post("/v1/batch", batch).json()["problems"] == [], "the store is away, which stops no event"
+    world.definitions.tell_file(loads(CATALOG))
+    world.now_s += LOOK_S
+    answer = world.post("/v1/batch", batch).json()
+    assert (answer["accepted"], answer["unusable"]) == (2, 1)
+    assert [(each["index"], each["reason"]) for each in answer["problems"]] == [(1, "too_large")]
+    assert "at most 1,024 are scored" in answer["problems"][0]["detail"]
+
+
+def test_a_bound_is_looked_up_in_the_background_once_it_is_known() -> None:
+    async def run() -> None:
+        now_s, allowed, may_find, asked = 0.0, 100, asyncio.Event(), 0
+
+        async def find() -> int:
+            nonlocal asked
+            asked += 1
+            await may_find.wait()
+            if allowed < 0:
+                raise StoreUnavailable("away")
+            return allowed
+
+        bound = RecordBound(find, lambda: now_s)
+        first = [asyncio.create_task(bound.bytes()) for _ in range(2)]
+        await asyncio.sleep(0)
+        may_find.set()
+        assert (await asyncio.gather(*first), asked) == ([100, 100], 1), "all wait for the same answer"
+        allowed, now_s = 200, now_s + LOOK_S
+        assert await bound.bytes() == 100, "nobody waits for the new one"
+        assert bound.looking is not None
+        await bound.looking
+        assert await bound.bytes() == 200
+        allowed, now_s = -1, now_s + LOOK_S
+        await bound.bytes()
+        assert bound.looking is not None
+        await bound.looking
+        assert await bound.bytes() == 200, "what was known stays"
+        assert asked == 3
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("kind", ["page", "screen", "group", "alias"])

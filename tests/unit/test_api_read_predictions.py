@@ -22,7 +22,9 @@ PREDICTION = KNOWN.catalog.predictions["a"]
 @pytest.mark.parametrize(
     ("states", "past", "changed", "status"),
     [
-        ([], None, {}, "learning from history"),
+        ([], None, {}, "no events yet"),
+        ([], Past("failed", ["a"], 1, 2, 3.0), {"access": "demo"}, "no events yet"),
+        ([], Past("reading", ["a"], 1, 2, 3.0), {}, "learning from history"),
         ([KNOWN, state_of("b", 3)], None, {}, "learning from history"),
         ([LIVE], Past("reading", ["a"], 1, 2, 3.0), {}, "learning from history"),
         ([LIVE], Past("joining", ["a"], 1, 2, 3.0), {"access": "preview"}, "learning from history"),
@@ -95,6 +97,12 @@ def test_another_question_has_none_of_the_scores_of_the_one_before() -> None:
     assert (view.window_s, view.audience, {category.users for category in view.categories}) == (86_400.0, 0, {0})
     with pytest.raises(NotStored, match="'a' is learning from history and has no scores"):
         standings.require("a")
+
+
+def test_before_the_first_event_all_are_told_as_they_are_defined() -> None:
+    view = Standings([], None, {"a": PREDICTION}).view("a")
+    assert (view.status, view.audience, view.clock, view.warm_up) == ("no events yet", 0, None, None)
+    assert (view.name, [category.users for category in view.categories]) == (PREDICTION.name, [0, 0, 0])
 
 
 def test_what_has_nothing_to_show_is_told_by_where_it_stands() -> None:

@@ -41,6 +41,34 @@ def records(taken: Taken) -> list[Any]:
     return [json.loads(record) for _, record in taken.records]
 
 
+def large(count: int) -> dict[str, Any]:
+    return {"type": "track", "userId": "ann", "event": "View", "messageId": "m", "properties": {"a": "x" * count}}
+
+
+def test_an_item_whose_record_is_too_large_is_named_and_becomes_a_dead_letter() -> None:
+    body = json.dumps({"batch": [large(1), large(5_000), large(400)], "context": {"page": "p" * 10}}).encode()
+    whole = take_batch(body, arrival(), ROOM)
+    assert not whole.unusable, "nobody knows of a bound"
+    sizes = [len(record) for _, record in whole.records]
+    for most, found in ((max(sizes), []), (max(sizes) - 1, [1]), (sizes[2] - 1, [1, 2])):
+        taken = take_batch(body, Arrival(RECEIVED_S, str, most), ROOM)
+        assert taken.records == whole.records
+        assert [each.index for each in taken.unusable] == found
+        assert {each.reason for each in taken.unusable} <= {"too_large"}
+        decoder = build_decoder(catalog(f"{SEGMENT}limits: {{property_bytes: {most}}}\n"))
+        dead = [decoder.decode(record, n, RECEIVED_S, n) for n, (_, record) in enumerate(taken.records)]
+        assert [n for n, each in enumerate(dead) if isinstance(each, BadEvent)] == found
+
+
+def test_a_single_call_whose_record_is_too_large_is_refused() -> None:
+    body = json.dumps(large(5_000)).encode()
+    ((_, record),) = take_call(body, "track", Arrival(RECEIVED_S, str, 6_000)).records
+    take_call(body, "track", Arrival(RECEIVED_S, str, len(record)))
+    with pytest.raises(Refused) as caught:
+        take_call(body, "track", Arrival(RECEIVED_S, str, len(record) - 1))
+    assert caught.value.reason is DeadReason.TOO_LARGE
+
+
 def test_a_track_call_becomes_a_record() -> None:
     user, record = call(userId="ann", event="Order Completed", messageId="m-1", properties={"revenue": 1.50})
     assert user == "ann"

@@ -70,6 +70,7 @@ def test_shares_of_categories_make_a_whole_bar() -> None:
         ("preview (scores shown, not targetable)", "live"),
         ("preview, warming up", "warming up"),
         ("going live", "going live"),
+        ("no events yet", "no events yet"),
         ("learning from history", "learning from history"),
         ("archived", "archived"),
     ],
