@@ -21,6 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from config.durations import DAY_S, EXPECTED, HOUR_S, PATTERN, parse_duration
+from config.notes import PREFIX, is_note
 
 MAX_NAME = 200
 MAX_WINDOW_S = 90 * DAY_S
@@ -120,6 +121,8 @@ def _scalar(value: Any) -> Any:
 def _event_name(value: str) -> str:
     if value == "*":
         raise refuse("an event name (* stands for all names without a column of their own)")
+    if is_note(value):
+        raise refuse_rule(f"an event that users do: what begins with {PREFIX!r} is written by campaigns")
     return value
 
 

@@ -29,7 +29,7 @@ _COLUMNS: Final = (
     ("heuristic", "<f4"),
     ("score", "<f4"),
     ("category", "<u1"),
-    ("treated", "<u1"),
+    ("touch", "<u1"),
 )
 
 

@@ -18,6 +18,9 @@ CATEGORY_LOW: Final = 0
 CATEGORY_MEDIUM: Final = 1
 CATEGORY_HIGH: Final = 2
 CATEGORY_NONE: Final = 255
+TOUCH_NONE: Final = 0
+TOUCH_SENT: Final = 1
+TOUCH_WITHHELD: Final = 2
 
 _DTYPES: Final[dict[str, type[np.generic]]] = {
     "y": np.uint8,
@@ -29,7 +32,7 @@ _DTYPES: Final[dict[str, type[np.generic]]] = {
     "heuristic": np.float32,
     "score": np.float32,
     "category": np.uint8,
-    "treated": np.uint8,
+    "touch": np.uint8,
 }
 
 
@@ -67,8 +70,9 @@ class ExampleChunk:
     """[n] the score that was served, 0 to 100."""
     category: npt.NDArray[np.uint8]
     """[n] CATEGORY_LOW, CATEGORY_MEDIUM, CATEGORY_HIGH; CATEGORY_NONE when nothing was served (warming up)."""
-    treated: npt.NDArray[np.uint8]
-    """[n] 1 when the window held a send of a campaign."""
+    touch: npt.NDArray[np.uint8]
+    """[n] TOUCH_SENT when a campaign sent the user a message in (t, t + window]; else TOUCH_WITHHELD when one was
+    withheld there, for a control group or the holdout; else TOUCH_NONE."""
     shard: int
     """The shard that numbered the chunk."""
     previous: int = -1

@@ -24,6 +24,8 @@ from models.jit import F32, F64, I32, I64, U8, U32, U64, const, jit
 
 EVENT, SILENT, CROSSING = const(0), const(1), const(2)
 KINDS = 3
+NO_NOTE, SENT, WITHHELD, OTHER_NOTE = (const(n) for n in range(4))
+"""What an event is a note of, if of anything: events of users, and notes of campaigns that mark examples or do not."""
 
 # Places of `Pending.n`; REPLACED counts saved examples that were replaced since the last save.
 NEXT, SAVED, DROPPED, REPLACED, N_SIZE = range(5)
@@ -43,7 +45,8 @@ class Pending(NamedTuple):
 
     `x` [capacity, features]; `time_s`, `rate`, `row` of the user, `previous` sequence of the same user, `kind`,
     `halvings` of the keep rate that it outlasts, `dirty` 1 when it was replaced after a save, `seen` goal bits
-    [capacity]; of crossings: `crossed` bits of the predictions
+    [capacity]; bits of the predictions in whose window a message was `sent` or `withheld` [capacity]; of crossings:
+    `crossed` bits of the predictions
     that crossed, `by_goals` of those whose goal caused it, `by_an_event` [capacity]; `served` [capacity, 3,
     predictions]: model logit (NaN outside the audience), heuristic, score; `category` [capacity, predictions].
     `due` [predictions]; `n` counters; `rates` [kinds]; `thinned` [ops, 3]: kind (or CLEARED), rate and the sequence at
@@ -62,6 +65,8 @@ class Pending(NamedTuple):
     by_goals: U32
     by_an_event: U8
     seen: U64
+    sent: U32
+    withheld: U32
     served: F32
     category: U8
     due: I64
@@ -102,6 +107,8 @@ def allocate_pending(capacity: int, features: int, predictions: int) -> Pending:
         by_goals=np.zeros(capacity, np.uint32),
         by_an_event=np.zeros(capacity, np.uint8),
         seen=np.zeros(capacity, np.uint64),
+        sent=np.zeros(capacity, np.uint32),
+        withheld=np.zeros(capacity, np.uint32),
         served=np.zeros((capacity, 3, predictions), np.float32),
         category=np.zeros((capacity, predictions), np.uint8),
         due=np.zeros(predictions, np.int64),
@@ -182,6 +189,34 @@ def mark_goals(q: Pending, s: LabelSpec, head: I64, i: int, time_s: float, bits:
             if in_order and (q.seen[at] & wanted) == wanted and wanted == bits:
                 break  # an earlier goal in the window of this example marked all older ones too
             q.seen[at] |= wanted
+        seq = q.previous[at]
+
+
+@jit
+def note_example(q: Pending, s: LabelSpec, at: int, note: int, elapsed_s: float) -> None:
+    """Mark the example at a place of the ring for a note `elapsed_s` after it, of the kind SENT or WITHHELD."""
+    noted = 0
+    for p in range(s.window_s.shape[0]):
+        if 0.0 < elapsed_s <= s.window_s[p]:
+            noted |= 1 << p
+    if note == SENT:
+        q.sent[at] |= np.uint32(noted)
+    else:
+        q.withheld[at] |= np.uint32(noted)
+
+
+@jit
+def mark_notes(q: Pending, s: LabelSpec, head: I64, i: int, time_s: float, note: int) -> None:
+    """Mark the user's examples e with e.t < t <= e.t + window for a note at t, whenever it comes and however often."""
+    capacity = q.time_s.shape[0]
+    tail = tail_of(q)
+    seq = head[i]
+    while seq >= tail:
+        at = seq % capacity
+        elapsed_s = time_s - q.time_s[at]
+        if elapsed_s > s.longest_s:
+            break
+        note_example(q, s, at, note, elapsed_s)
         seq = q.previous[at]
 
 
@@ -276,6 +311,8 @@ def empty_example(q: Pending, at: int) -> None:
     q.by_goals[at] = 0
     q.by_an_event[at] = 0
     q.seen[at] = np.uint64(0)
+    q.sent[at] = np.uint32(0)
+    q.withheld[at] = np.uint32(0)
 
 
 @jit
@@ -334,6 +371,8 @@ def move_example(q: Pending, source: int, target: int) -> None:
     q.time_s[target] = q.time_s[source]
     q.rate[target] = q.rate[source]
     q.seen[target] = q.seen[source]
+    q.sent[target] = q.sent[source]
+    q.withheld[target] = q.withheld[source]
 
 
 @jit
@@ -391,5 +430,7 @@ def append_example(q: Pending, head: I64, user: U64, i: int, kind: int, time_s: 
     q.by_goals[at] = 0
     q.by_an_event[at] = 0
     q.seen[at] = np.uint64(0)
+    q.sent[at] = np.uint32(0)
+    q.withheld[at] = np.uint32(0)
     head[i] = seq
     return at

@@ -14,7 +14,8 @@ import numpy as np
 from models.jit import F32, F64, U8, U32
 
 # Columns of the `t` view (float64).
-FIRST_T, LAST_T, SCORED_T, T_HEAD = 0, 1, 2, 3
+FIRST_T, LAST_T, SCORED_T, SENT_T, WITHHELD_T, T_HEAD = 0, 1, 2, 3, 4, 5
+"""SENT_T, WITHHELD_T: of the latest note of a campaign that a message was sent, or withheld; 0 for none."""
 # Columns of the `u` view (uint32).
 VERSION, EPOCH, LIFE, U_HEAD = 0, 1, 2, 3
 """LIFE: how many lives of the user a deletion has ended (`streams.core.ledger`)."""

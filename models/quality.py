@@ -2,7 +2,8 @@
 
 Every judged example carries the likelihood, score and category that were served at its moment, so each
 figure judges what was said before the outcome was known. Examples are summed into bins, apart for each
-kind (event, silent, crossing) and each week (Monday to Monday, UTC, by the time of the moment):
+kind (event, silent, crossing), each touch (a message of a campaign within the window: none, sent, withheld) and each
+week (Monday to Monday, UTC, by the time of the moment):
 - 1024 equal bins of the logit of the likelihood over [-12, 12), outer ones open, and as many of the
   heuristic's value over [-24, 24), the weights of examples with and without the goal in each;
 - 20 buckets of the score and the 3 categories, with weight, summed likelihood and goals in each;
@@ -36,13 +37,27 @@ import numpy as np
 import numpy.typing as npt
 
 from config.errors import ModelError
-from models.examples import CATEGORY_NONE, KIND_CROSSING, KIND_EVENT, KIND_SILENT, ExampleChunk
+from models.examples import (
+    CATEGORY_NONE,
+    KIND_CROSSING,
+    KIND_EVENT,
+    KIND_SILENT,
+    TOUCH_NONE,
+    TOUCH_SENT,
+    TOUCH_WITHHELD,
+    ExampleChunk,
+)
 from models.jit import F32, F64, I64, U8, jit
 from models.metrics import LIKELIHOOD_FLOOR, Ranking, band
 from models.snapshot import BINS, Z_MAX, Z_MIN
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+_WITHOUT_TOUCHES: Final = 1
+"""The format before touches: its places are those of TOUCH_NONE."""
 KINDS: Final = (KIND_EVENT, KIND_SILENT, KIND_CROSSING)
+TOUCHES: Final = (TOUCH_NONE, TOUCH_SENT, TOUCH_WITHHELD)
+UNTOUCHED: Final = (TOUCH_NONE, TOUCH_WITHHELD)
+"""Whose users got no message, of chance (for a comparison) or for any other reason."""
 MAX_WEEKS: Final = 520
 OPEN_WEEKS: Final = 4
 WEEK_S: Final = 7 * 86_400.0
@@ -52,7 +67,7 @@ BUCKETS: Final = 20
 CATEGORIES: Final = 3
 HEURISTIC_MAX: Final = 24.0
 
-# One week is one flat float64 array, so that it is packed, merged and restored as one thing. Per kind:
+# One week is one flat float64 array, so that it is packed, merged and restored as one thing. Per touch and kind:
 _MODEL: Final = 0  # [BINS, 2] weight without and with the goal
 _HEURISTIC: Final = _MODEL + 2 * BINS  # [BINS, 2]
 _BUCKETS: Final = _HEURISTIC + 2 * BINS  # [BUCKETS, 3] weight, likelihood, goals
@@ -60,6 +75,7 @@ _CATEGORIES: Final = _BUCKETS + 3 * BUCKETS  # [CATEGORIES, 3]
 _SUMS: Final = _CATEGORIES + 3 * CATEGORIES
 _EXAMPLES, _GOALS, _WEIGHT, _LIKELIHOOD, _GOAL_WEIGHT, _LOG_LOSS, _UNSERVED = range(_SUMS, _SUMS + 7)
 _SIZE: Final = _SUMS + 7
+_ROWS: Final = len(TOUCHES) * len(KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +109,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Sums over some kinds and weeks, and the figures that they give."""
+    """Sums over some kinds, touches and weeks, and the figures that they give."""
 
     sums: F64
     """[_SIZE]"""
@@ -166,7 +182,7 @@ class Selection:
 
 
 class Quality:
-    """The sums of one prediction, per week and kind."""
+    """The sums of one prediction, per week, touch and kind."""
 
     def __init__(self) -> None:
         self._open: dict[int, F64] = {}
@@ -176,19 +192,20 @@ class Quality:
     def add(self, chunk: ExampleChunk, served_from_s: float = -math.inf) -> None:
         """Sums one chunk; likelihoods of moments before `served_from_s` (seconds since 1970 UTC) were not served.
 
-        Raises ValueError when a kind is unknown or a time is not finite.
+        Raises ValueError when a kind or touch is unknown or a time is not finite.
         """
         if len(chunk) == 0:
             return
         week = np.empty(len(chunk), np.int64)
-        if not _find_weeks(chunk.time_s, chunk.kind, week):
-            raise ValueError("an example has an unknown kind or a time that is not finite")
+        if not _find_weeks(chunk.time_s, chunk.kind, chunk.touch, week):
+            raise ValueError("an example has an unknown kind or touch, or a time that is not finite")
+        place = (len(KINDS) * chunk.touch + chunk.kind).astype(np.uint8)
         served = chunk.likelihood, chunk.heuristic, chunk.score, chunk.weight
         unserved = (chunk.time_s < served_from_s) | (chunk.category == CATEGORY_NONE) | ~np.isfinite(chunk.likelihood)
         first, last = int(week.min()), int(week.max())
         for wanted in (first,) if first == last else np.unique(week).tolist():
             sums = self._week(wanted)
-            _accumulate(sums, week, wanted, (chunk.kind, chunk.y, chunk.category), served, unserved)
+            _accumulate(sums, week, wanted, (place, chunk.y, chunk.category), served, unserved)
             self._dirty.add(wanted)
         self._bound()
 
@@ -202,14 +219,16 @@ class Quality:
         kinds: Collection[int] = (KIND_EVENT, KIND_SILENT),
         first_week: int | None = None,
         last_week: int | None = None,
+        touches: Collection[int] = TOUCHES,
     ) -> Selection:
-        """Sums over kinds and the weeks from first to last, both included; without them, all weeks."""
+        """Sums over kinds, touches and the weeks from first to last, both included; without them, all weeks."""
         total = np.zeros(_SIZE)
         for week in self.weeks:
             if (first_week is None or week >= first_week) and (last_week is None or week <= last_week):
                 sums = self._read(week)
-                for kind in kinds:
-                    total += sums[kind]
+                for touch in touches:
+                    for kind in kinds:
+                        total += sums[len(KINDS) * touch + kind]
         return Selection(total)
 
     def by_week(self, kinds: Collection[int] = (KIND_EVENT, KIND_SILENT)) -> Iterator[tuple[float, Selection]]:
@@ -246,7 +265,7 @@ class Quality:
         sums = self._open.pop(week, None)
         if sums is None:
             packed = self._packed.pop(week, None)
-            sums = np.zeros((len(KINDS), _SIZE)) if packed is None else _unpack(packed)
+            sums = np.zeros((_ROWS, _SIZE)) if packed is None else _unpack(packed)
         self._open[week] = sums  # last in the order of use
         return sums
 
@@ -292,16 +311,16 @@ def _pack(sums: F64) -> bytes:
 
 
 def _unpack(data: bytes) -> F64:
-    sums = np.zeros(len(KINDS) * _SIZE)
+    sums = np.zeros(_ROWS * _SIZE)
     try:
         # The bound keeps a forged field from unpacking into memory without end.
         wire = msgspec.msgpack.decode(zlib.decompressobj().decompress(data, 16 * sums.nbytes), type=_Wire)
-        if wire.format != FORMAT:
+        if wire.format not in (_WITHOUT_TOUCHES, FORMAT):
             raise ModelError(f"quality format {wire.format} is not the known one, {FORMAT}")
         sums[np.frombuffer(wire.places, "<u2")] = np.frombuffer(wire.values, "<f8")
     except (zlib.error, msgspec.DecodeError, ValueError, IndexError) as error:
         raise ModelError(f"a stored week of quality cannot be read: {error}") from error
-    return cast("F64", sums.reshape(len(KINDS), _SIZE))
+    return cast("F64", sums.reshape(_ROWS, _SIZE))
 
 
 def _ranking(bins: F64) -> Ranking:
@@ -327,10 +346,10 @@ def _buckets(flat: F64) -> tuple[Bucket, ...]:
 
 
 @jit
-def _find_weeks(time_s: F64, kind: U8, week: I64) -> bool:
-    """The week of each row; false when a time is not finite or a kind unknown."""
+def _find_weeks(time_s: F64, kind: U8, touch: U8, week: I64) -> bool:
+    """The week of each row; false when a time is not finite, or a kind or touch unknown."""
     for i in range(len(time_s)):
-        if not np.isfinite(time_s[i]) or kind[i] > KIND_CROSSING:
+        if not np.isfinite(time_s[i]) or kind[i] > KIND_CROSSING or touch[i] > TOUCH_WITHHELD:
             return False
         week[i] = int(np.floor((time_s[i] - MONDAY_S) / WEEK_S))
     return True
@@ -354,12 +373,12 @@ def _accumulate(
     unserved: npt.NDArray[np.bool_],
 ) -> None:
     """Adds the rows of one week, first to last: any cutting into chunks gives the same bits."""
-    kinds, y, category = labels
+    places, y, category = labels
     likelihood, heuristic, score, weight = served
     for i in range(len(y)):
         if week[i] != wanted:
             continue
-        row = sums[kinds[i]]
+        row = sums[places[i]]
         if unserved[i]:
             row[_UNSERVED] += 1.0
             continue

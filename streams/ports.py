@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple, Protocol, runtime_checkable
 
-FORMAT = 5
+FORMAT = 6
 """Version of everything that is stored (key layout and rows). Another version is refused, never guessed at."""
 
 OutboxEntry = tuple[str, bytes]

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 
-from models.examples import KIND_CROSSING, KIND_EVENT, KIND_SILENT
-from models.quality import Bucket, Figures, Quality, Selection
+from models.examples import KIND_CROSSING, KIND_EVENT, KIND_SILENT, TOUCH_SENT, TOUCH_WITHHELD
+from models.quality import UNTOUCHED, Bucket, Figures, Quality, Selection
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.judged_views import JudgedView, judged_view, why_nothing_is_judged
@@ -20,7 +20,7 @@ from streams.runtime.past import joined
 from streams.runtime.stored import StoredState
 
 MAX_WEEKS = 520
-_NO_CAMPAIGNS = "no campaign says yet whom it has messaged, so treated and untouched users are not told apart"
+_NO_CAMPAIGNS = "no campaign has sent or withheld a message in the window of a judged moment"
 
 Weeks = Annotated[int, Query(ge=1, le=MAX_WEEKS, description="The latest so many weeks that hold anything.")]
 
@@ -58,11 +58,26 @@ class KindView(BaseModel):
     weeks: list[WeekView] = Field(description="Oldest first; without those that hold nothing.")
 
 
-class TouchedView(BaseModel):
-    """Calibration apart for users whom no campaign has messaged, and for the others."""
+class TouchView(BaseModel):
+    """Moments of one group, events and silent ones together."""
 
-    untouched: list[JudgedView] | None
-    treated: list[JudgedView] | None
+    moments: int = Field(description="Judged moments, each counted once.", examples=[412])
+    goals: int
+    mean_likelihood: float | None = Field(description="What was said at these moments; null where there are none.")
+    actual_rate: float | None = Field(description="How often the goal was reached within the window.")
+    expected_over_observed: float | None
+    calibration: list[JudgedView] = Field(description="Up to 20 groups of equal size in rising order of likelihood.")
+
+
+class TouchedView(BaseModel):
+    """Moments apart by what campaigns did to the user within the window; all null where they did nothing.
+
+    What to compare `treated` with is `withheld`: chance alone has parted these two.
+    """
+
+    untouched: TouchView | None = Field(description="No message was sent; those of `withheld` are among them.")
+    withheld: TouchView | None = Field(description="One was withheld, for a control group or holdout; none was sent.")
+    treated: TouchView | None = Field(description="At least one message was sent.")
     reason: str | None = Field(description="Why there is none.")
 
 
@@ -125,7 +140,7 @@ def _view(name: str, status: str, judged: StoredState, weeks: int) -> QualityVie
         events=_kind(learner.quality, KIND_EVENT, weeks),
         silent=_kind(learner.quality, KIND_SILENT, weeks),
         crossings=_kind(learner.quality, KIND_CROSSING, weeks),
-        by_touch=TouchedView(untouched=None, treated=None, reason=_NO_CAMPAIGNS),
+        by_touch=_by_touch(learner.quality),
         not_judged=None if both.n else why_nothing_is_judged(judged, p),
     )
 
@@ -138,6 +153,26 @@ def _kind(quality: Quality, kind: int, weeks: int) -> KindView:
         baseline=_figures(selection.heuristic_figures()),
         calibration=_groups(selection.calibration()),
         weeks=[_week(start_s, week) for start_s, week in filled[-weeks:]],
+    )
+
+
+def _by_touch(quality: Quality) -> TouchedView:
+    withheld, treated = quality.select(touches=(TOUCH_WITHHELD,)), quality.select(touches=(TOUCH_SENT,))
+    if not withheld.n and not treated.n:
+        return TouchedView(untouched=None, withheld=None, treated=None, reason=_NO_CAMPAIGNS)
+    untouched = quality.select(touches=UNTOUCHED)
+    return TouchedView(untouched=_touch(untouched), withheld=_touch(withheld), treated=_touch(treated), reason=None)
+
+
+def _touch(selection: Selection) -> TouchView:
+    figures, whole = selection.figures(), joined(selection.categories())
+    return TouchView(
+        moments=figures.n,
+        goals=figures.positives,
+        mean_likelihood=whole.mean_likelihood,
+        actual_rate=whole.actual_rate,
+        expected_over_observed=figures.expected_over_observed,
+        calibration=_groups(selection.calibration()),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from config.notes import PREFIX, is_note
 from streams.core.decode import DELETE_TYPE
 from streams.core.event_time import EARLIEST_S, LATEST_S, time_reader
 from streams.core.events import DeadReason
@@ -171,22 +172,24 @@ def _take_item(taken: Taken, index: int, item: bytes, whole: _Whole, arrival: Ar
             _merge(fields, whole, name)
         _put(taken, index, fields, whole.fields, arrival)
     except Refused as refused:
-        # What is no event goes into the log and becomes a dead letter there; a deletion would be one, for any key.
-        if not _deletes(item):
+        # What is no event goes into the log and becomes a dead letter there; a deletion or a note would be one.
+        if not _is_ours(item):
             taken.records.append((_key(fields), _as_it_came(fields, item, arrival)))
         taken.unusable.append(Unusable(index, refused.reason.value, refused.detail))
 
 
 class _Kind(msgspec.Struct):
     type: Any = None
+    event: Any = None
 
 
-def _deletes(item: bytes) -> bool:
-    """Whether the worker would take it for a deletion; it reads the type as this does."""
+def _is_ours(item: bytes) -> bool:
+    """Whether the worker would take it for a deletion or for a note of a campaign; it reads both as this does."""
     try:
-        return bool(msgspec.json.decode(item, type=_Kind).type == DELETE_TYPE)
+        kind = msgspec.json.decode(item, type=_Kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
+    return bool(kind.type == DELETE_TYPE) or (isinstance(kind.event, str) and is_note(kind.event))
 
 
 def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arrival) -> None:
@@ -196,8 +199,8 @@ def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arriv
     for name in _IDS:
         _write_whole(fields, name)
     user, problem = _user(fields)
-    if fields["type"] == _TRACK:
-        event_name(_value(fields.get("event", _NULL)))
+    if fields["type"] == _TRACK and is_note(event_name(_value(fields.get("event", _NULL)))):
+        raise Refused(DeadReason.BAD_EVENT, f"only campaigns write events whose name begins with {PREFIX!r}")
     _correct_time(fields, whole, arrival)
     known = message_id(_value(fields.get("messageId", _NULL)))
     if known is None:

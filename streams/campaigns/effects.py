@@ -8,12 +8,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from config import notes
 from streams.campaigns.state import Given, Occasion
 from streams.core.chance import digest
 
-SENT = "Tideline Message Sent"
-WITHHELD = "Tideline Message Withheld"
-DROPPED = "Tideline Message Dropped"
+SENT, WITHHELD, DROPPED = notes.SENT, notes.WITHHELD, notes.DROPPED
 
 
 class Place(NamedTuple):

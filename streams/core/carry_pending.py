@@ -33,6 +33,8 @@ class _Examples:
     served: F32
     category: U8
     seen: U64
+    sent: U64
+    withheld: U64
     crossed: U64
     by_goals: U64
     by_an_event: U8
@@ -50,7 +52,7 @@ class _Examples:
 
 
 _PER_EXAMPLE = tuple(name for name in _Examples.__slots__ if name not in ("due", "rates", "known"))
-_OF_PREDICTIONS = ("served", "category", "seen", "crossed", "by_goals")
+_BITS = ("seen", "sent", "withheld", "crossed", "by_goals")
 
 
 def carry_pending(old: Shard, new: Shard, past: Shard | None, kept: Collection[str]) -> None:
@@ -91,6 +93,8 @@ def _examples_of(source: Shard, new: Shard, predictions: Collection[str]) -> _Ex
         served=served,
         category=category,
         seen=_moved_bits(q.seen[at], _goal_bits(source, new, pairs)),
+        sent=_moved_bits(q.sent[at].astype(np.uint64), bits),
+        withheld=_moved_bits(q.withheld[at].astype(np.uint64), bits),
         crossed=_moved_bits(q.crossed[at].astype(np.uint64), bits),
         by_goals=_moved_bits(q.by_goals[at].astype(np.uint64), bits),
         by_an_event=q.by_an_event[at],
@@ -170,7 +174,7 @@ def _joined(a: _Examples, b: _Examples, pairs: I64, rates: F64) -> _Examples:
             whole[both] = np.where(np.isnan(mine), theirs, mine)
         elif name == "category":
             whole[both] = np.minimum(mine, theirs)  # 255 is none
-        elif name in ("seen", "crossed", "by_goals"):
+        elif name in _BITS:
             whole[both] = mine | theirs
         fields[name] = whole
     due = np.minimum(_due_in(a.due, pairs[:, 0]), _due_in(b.due, pairs[:, 1]))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from models.examples import ExampleChunk
+from models.examples import TOUCH_NONE, TOUCH_SENT, TOUCH_WITHHELD, ExampleChunk
 from models.handles import handle_type
 from models.jit import F32, F64, I64, U8, U64, jit
 from models.labels import CROSSING, LabelSpec, Pending, label_of
@@ -28,6 +28,7 @@ class Gathered(NamedTuple):
     heuristic: F32
     score: F32
     category: U8
+    touch: U8
 
 
 GatheredType, GatheredHandle = handle_type(Gathered, __name__)
@@ -68,6 +69,11 @@ def _gather(q: Pending, s: LabelSpec, clusters: U64, crossings: I64, p: int, unt
         out.heuristic[n] = q.served[at, 1, p]
         out.score[n] = q.served[at, 2, p]
         out.category[n] = q.category[at, p]
+        out.touch[n] = TOUCH_NONE
+        if (q.sent[at] >> p) & 1:
+            out.touch[n] = TOUCH_SENT
+        elif (q.withheld[at] >> p) & 1:
+            out.touch[n] = TOUCH_WITHHELD
         n += 1
     q.due[p] = until
     return n
@@ -101,6 +107,7 @@ def gather_chunk(
         heuristic=np.empty(size, np.float32),
         score=np.empty(size, np.float32),
         category=np.empty(size, np.uint8),
+        touch=np.empty(size, np.uint8),
     )
     n = int(_gather(sealed["pending"], sealed["labels"], clusters, crossings, p, until, seal_gathered(out)))
     likelihood = expit(out.logit[:n].astype(np.float64)).astype(np.float32)
@@ -119,5 +126,5 @@ def gather_chunk(
         heuristic=out.heuristic[:n],
         score=out.score[:n],
         category=out.category[:n],
-        treated=np.zeros(n, np.uint8),
+        touch=out.touch[:n],
     )

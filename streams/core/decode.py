@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from config.catalog import Catalog, CsvInput, NdjsonInput
+from config.notes import is_note
 from streams.core.decode_mapped import CsvDecoder, NdjsonDecoder
 from streams.core.event_time import LATER_THAN_NOW, LATEST_S, time_reader
 from streams.core.events import BadEvent, DeadReason, Event, Scalar, bad_event
@@ -193,7 +194,7 @@ class SegmentDecoder:
         if time_s > self._latest_s:
             raise Refused(DeadReason.TIME_IN_FUTURE, LATER_THAN_NOW)
         value, properties, traits = nan, None, None
-        if self._properties is not None and name is not None and record.properties is not None:
+        if self._properties is not None and name is not None and record.properties is not None and not is_note(name):
             value = self._properties.value(record.properties)
             properties = self._properties.wanted(record.properties, name)
         if self._traits and record.traits is not None and not deletes:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from config import notes
 from config.catalog import Catalog
-from streams.core.events import BadEvent, DeadReason, Event, bad_event
+from models.labels import NO_NOTE, OTHER_NOTE, SENT, WITHHELD
+from streams.core.events import BadEvent, DeadReason, Event, Scalar, bad_event
 from streams.core.goals import GoalBits
 from streams.core.state import Events
 from streams.core.vocabulary import Vocabulary
 
 
 class _Name(NamedTuple):
-    """What one event name means: columns (-1: none), bits it always sets, whether its properties matter."""
+    """What one event name means: columns (-1: none), bits it always sets, whether its properties matter, and which note
+    of a campaign it is.
+    """
 
     column: int
     history: int
     bits: int
     reads_properties: bool
+    note: int = NO_NOTE
+
+
+def _note(kind: int) -> _Name:
+    """A note has no column, reaches no goal and tells nothing by its properties."""
+    return _Name(-1, -1, 0, False, kind)
 
 
 class Encoded(NamedTuple):
@@ -41,12 +51,14 @@ class Encoder:
         self._goals = GoalBits(catalog)
         self._history = {name: j for j, name in enumerate(catalog.history)}
         self._with_conditions = {a.event for p in catalog.predictions.values() for a in p.goal.atoms if a.where}
-        self._names: dict[str, _Name] = {}
+        self._names: dict[str, _Name] = {notes.SENT: _note(SENT), notes.WITHHELD: _note(WITHHELD)}
         self._users_limit = catalog.limits.users
 
     def _name(self, name: str) -> _Name:
         found = self._names.get(name)
-        if found is None:
+        if found is None and notes.is_note(name):
+            found = _note(OTHER_NOTE)  # not kept: such names are without number
+        elif found is None:
             column = self._vocabulary.event_column(name)
             reads = name in self._with_conditions
             found = _Name(column, self._history.get(name, -1), self._goals.of(name, None), reads)
@@ -80,7 +92,7 @@ class Encoder:
                 self._goals.of(event.name, event.properties) if name.reads_properties and event.name else name.bits
             )
             kept.append(place)
-            traits.add(event, self._vocabulary)
+            traits.add(None if name.note else event.traits, self._vocabulary)
         return Encoded(self._columns([items[k] for k in kept], rows, names, bits, traits), kept, refused)
 
     def no_room(self, event: Event) -> BadEvent:
@@ -109,6 +121,7 @@ class Encoder:
             trait_column=np.array(traits.column, np.int64),
             trait_value=np.array(traits.value, np.float64),
             deletes=np.array([e.deletes for e in events], np.uint8),
+            note=np.array([n.note for n in names], np.uint8),
             outcome=np.zeros(len(events), np.uint8),
         )
 
@@ -126,9 +139,9 @@ class _Traits:
         self.column: list[int] = []
         self.value: list[float] = []
 
-    def add(self, event: Event, vocabulary: Vocabulary) -> None:
-        if event.traits:
-            for trait, value in event.traits.items():
+    def add(self, traits: Mapping[str, Scalar] | None, vocabulary: Vocabulary) -> None:
+        if traits:
+            for trait, value in traits.items():
                 column = vocabulary.traits.get(trait)
                 if column is not None:
                     self.column.append(column)

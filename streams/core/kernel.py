@@ -16,6 +16,7 @@ from models.jit import F64, I64, const, jit, wide
 from models.labels import (
     EVENT,
     NEXT,
+    NO_NOTE,
     REPLACED,
     SAVED,
     SILENT,
@@ -44,6 +45,7 @@ from streams.core.moment import (
     review,
     score_step,
 )
+from streams.core.notes import take_note
 from streams.core.queue import next_due, schedule
 from streams.core.state import (
     ACCEPTED,
@@ -395,6 +397,7 @@ def _update_user(s: State, batch: Events, e: int, i: int, time_s: float) -> None
         s.marks.time_s[n] = time_s
         s.marks.bits[n] = bits
         s.marks.in_order[n] = time_s >= last
+        s.marks.note[n] = NO_NOTE
         s.si[GOALS] = n + 1
 
 
@@ -473,10 +476,15 @@ def take_event(s: State, batch: Events, e: int, time_s: float) -> bool:
 
 
 @jit
-def _refuse(s: State, batch: Events, e: int) -> bool:
-    """Whether event `e` is not for the shard: of a deleted user, of one user too many, or known already."""
+def _is_no_input(s: State, batch: Events, e: int) -> bool:
+    """Whether nothing happens by event `e`: a note, which is taken here, or what is not for the shard (of a deleted
+    user, of one user too many, or known already).
+    """
     i = batch.row[e]
     time_s = _clocked(s, batch, e)
+    if batch.note[e] != NO_NOTE:
+        batch.outcome[e] = take_note(s, batch, e, time_s)
+        return True
     if batch.deletes[e]:
         return _says_nothing_new(s, i, batch.message[e], time_s)
     if time_s <= s.users.deleted_until[i]:
@@ -516,11 +524,11 @@ def run(s: State, batch: Events, until_s: float) -> int:
     while s.si[NEXT_EVENT] < batch.row.shape[0]:
         e = s.si[NEXT_EVENT]
         if s.si[PHASE] == 0 or s.si[PHASE] == OF_LOOK:
-            if _refuse(s, batch, e):
-                s.si[NEXT_EVENT] = e + 1
-                continue
             if not has_room(s):
                 return OUT_FULL
+            if _is_no_input(s, batch, e):
+                s.si[NEXT_EVENT] = e + 1
+                continue
         time_s = _clocked(s, batch, e)
         code = advance(s, time_s)
         if code != DONE:

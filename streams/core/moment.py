@@ -11,8 +11,8 @@ import numpy as np
 
 from models.features import DAY_S, features_at, heuristic_at
 from models.jit import jit, wide
-from models.labels import CROSSING, append_example
-from models.layout import EPOCH, FIRST_T, LIFE, SCORED_T, VERSION
+from models.labels import CROSSING, SENT, WITHHELD, append_example, note_example
+from models.layout import EPOCH, FIRST_T, LIFE, SCORED_T, SENT_T, VERSION, WITHHELD_T
 from models.scales import NONE, bin_of, likelihood_of, next_category, plain_category
 from streams.core.filters import holds
 from streams.core.state import (
@@ -518,6 +518,19 @@ def fill_example(s: State, i: int, at: int, time_s: float) -> None:
         q.served[at, 1, p] = _heuristic(s, i, p, time_s) if k.audience[SECOND_STEP, p] else np.nan
         q.served[at, 2, p] = k.score[SECOND_STEP, p]
         q.category[at, p] = k.category[SECOND_STEP, p]
+    _mark_by_latest(s, i, at)
+
+
+@jit
+def _mark_by_latest(s: State, i: int, at: int) -> None:
+    """Mark a new example of row `i` for notes that were there before it: of an event that was long under way, or a look
+    at a time that the clock had not reached. The latest one tells, unless the moment lies a window behind it.
+    """
+    time_s = s.pending.time_s[at]
+    if s.rows.t[i, SENT_T] > time_s:
+        note_example(s.pending, s.labels, at, SENT, s.rows.t[i, SENT_T] - time_s)
+    if s.rows.t[i, WITHHELD_T] > time_s:
+        note_example(s.pending, s.labels, at, WITHHELD, s.rows.t[i, WITHHELD_T] - time_s)
 
 
 @jit

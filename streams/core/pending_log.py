@@ -1,8 +1,8 @@
 """How pending examples are saved: appended chunks, replayed at load.
 
 A chunk holds, in this order: thinnings and deletions since the last save, examples that were replaced, new examples,
-goal marks. Chunks are appended to parts of a bounded size; a part is dropped once all its examples were
-handed out. Loading replays the parts into flat arrays, chunk by chunk. Goal marks are put back by the same function
+marks of goals and notes. Chunks are appended to parts of a bounded size; a part is dropped once all its examples were
+handed out. Loading replays the parts into flat arrays, chunk by chunk. Marks are put back by the same functions
 that the loop uses, in the examples of earlier chunks: those of their own were saved with them.
 """
 
@@ -19,6 +19,7 @@ from models.jit import F64, I64, U8, U64, jit
 from models.labels import (
     EMPTIED,
     NEXT,
+    NO_NOTE,
     NOBODY,
     REPLACED,
     SAVED,
@@ -27,16 +28,17 @@ from models.labels import (
     empty_chain,
     is_kept,
     mark_goals,
+    mark_notes,
     move_example,
     tail_of,
 )
-from streams.core.state import GoalMarks, Users
+from streams.core.state import Marks, Users
 
 PART_BYTES = 4 << 20
 PREFIX = "pending:"
 _STORED = (
     *("x", "time_s", "rate", "row", "kind", "halvings"),
-    *("crossed", "by_goals", "by_an_event", "seen", "served", "category"),
+    *("crossed", "by_goals", "by_an_event", "seen", "sent", "withheld", "served", "category"),
 )
 
 
@@ -107,11 +109,11 @@ def wants_whole_ring(q: Pending) -> bool:
 
 
 def take_chunk(
-    q: Pending, tail: int, order: I64, marks: GoalMarks, marks_n: int, earlier: list[GoalMarks], most: int | None = None
+    q: Pending, tail: int, order: I64, marks: Marks, marks_n: int, earlier: list[Marks], most: int | None = None
 ) -> bytes | None:
     """What happened to the ring since the last save, and note that it is saved; None when nothing did.
 
-    `tail` is the oldest sequence still waited for; `order` that of the users; `marks` holds `marks_n` goal marks,
+    `tail` is the oldest sequence still waited for; `order` that of the users; `marks` holds `marks_n` marks,
     `earlier` those that had to leave the buffer before. `wants_whole_ring` says beforehand
     whether the chunk will hold all examples, so that what was stored before it can go. With `most`, so many new
     examples at most: to be called again until `n[SAVED]` is `n[NEXT]`.
@@ -136,6 +138,7 @@ def take_chunk(
         "mark_t": np.concatenate([m.time_s for m in earlier] + [marks.time_s[:marks_n]]).tobytes(),
         "mark_bits": np.concatenate([m.bits for m in earlier] + [marks.bits[:marks_n]]).tobytes(),
         "mark_in_order": np.concatenate([m.in_order for m in earlier] + [marks.in_order[:marks_n]]).tobytes(),
+        "mark_note": np.concatenate([m.note for m in earlier] + [marks.note[:marks_n]]).tobytes(),
     }
     q.dirty[old % len(q.time_s)] = 0
     q.thinned_n[0] = 0
@@ -183,11 +186,12 @@ class PendingReplay:
             self._q.due[:] = first = max(0, self._end - len(self._q.time_s))
             self._users.head[:] = -1
             link_examples(self._handle, self._users.head, first, self._end)
-        marks = GoalMarks(
+        marks = Marks(
             np.frombuffer(frame["mark_row"], np.int64),
             np.frombuffer(frame["mark_t"], np.float64),
             np.frombuffer(frame["mark_bits"], np.uint64),
             np.frombuffer(frame["mark_in_order"], np.uint8),
+            np.frombuffer(frame["mark_note"], np.uint8),
         )
         # Before what this chunk saved is put in: that has these marks already, and would end the walk too early.
         _mark_all(self._handle, self._labels, self._users.head, *marks)
@@ -241,6 +245,11 @@ def link_examples(q: Pending, head: I64, first: int, end: int) -> None:
 
 
 @jit
-def _mark_all(q: Pending, labels: LabelSpec, head: I64, row: I64, time_s: F64, bits: U64, in_order: U8) -> None:
+def _mark_all(
+    q: Pending, labels: LabelSpec, head: I64, row: I64, time_s: F64, bits: U64, in_order: U8, note: U8
+) -> None:
     for j in range(row.shape[0]):
-        mark_goals(q, labels, head, row[j], time_s[j], bits[j], in_order[j] != 0)
+        if note[j] != NO_NOTE:
+            mark_notes(q, labels, head, row[j], time_s[j], note[j])
+        else:
+            mark_goals(q, labels, head, row[j], time_s[j], bits[j], in_order[j] != 0)

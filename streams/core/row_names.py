@@ -34,7 +34,7 @@ def row_keys(shard: Shard) -> dict[str, list[Key]]:
     def of_events(kind: str, *rest: Hashable) -> list[Key]:
         return [UNNAMED if name is None else (kind, name, *rest) for name in names]
 
-    t: list[Key] = [("first",), ("last",), ("scored",)]
+    t: list[Key] = [("first",), ("last",), ("scored",), ("sent",), ("withheld",)]
     t += [*(("entered", s) for s in segments), *(("wanted", s) for s in dwelling)]
     t += [("trait", name) for name in shard.vocabulary.traits]
     u: list[Key] = [("version",), ("epoch",), ("life",), *(("sequence", s) for s in segments), *of_events("latest")]

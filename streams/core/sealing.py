@@ -16,7 +16,7 @@ from streams.core.queue import DueQueue
 from streams.core.state import (
     Conditions,
     Events,
-    GoalMarks,
+    Marks,
     Model,
     Out,
     Population,
@@ -44,7 +44,7 @@ ModelType, ModelHandle = handle_type(Model, __name__)
 PopulationType, PopulationHandle = handle_type(Population, __name__)
 ScratchType, ScratchHandle = handle_type(Scratch, __name__)
 OutType, OutHandle = handle_type(Out, __name__)
-GoalMarksType, GoalMarksHandle = handle_type(GoalMarks, __name__)
+MarksType, MarksHandle = handle_type(Marks, __name__)
 EventsType, EventsHandle = handle_type(Events, __name__)
 StateType, StateHandle = handle_type(State, __name__)
 
@@ -137,7 +137,7 @@ def _out(n: Any) -> Any:
 
 @jit
 def _marks(n: Any) -> Any:
-    return GoalMarksHandle(*n)
+    return MarksHandle(*n)
 
 
 @jit

@@ -86,7 +86,7 @@ from streams.core.state import (
     USERS,
     USERS_LIMIT,
     VERSION_NOW,
-    GoalMarks,
+    Marks,
     Model,
     State,
     allocate_marks,
@@ -169,7 +169,7 @@ class Shard:
         self._noted_refused = self._noted_events = 0  # of the batch, by note_items
         self.transitions: list[bytes] = []
         self.changed_members: dict[tuple[int, int], None] = {}
-        self.marks_before: list[GoalMarks] = []
+        self.marks_before: list[Marks] = []
         self.dead: list[BadEvent] = []
         self.deleted_users: list[str] = []  # since the last save
         self._deleted_at: dict[str, int] = {}  # positions of deletions, until dead letters have been looked through
@@ -591,7 +591,7 @@ class Shard:
         marks = int(self.si[GOALS])
         if marks == MARKS:
             m = self.marks
-            self.marks_before.append(GoalMarks(m.row.copy(), m.time_s.copy(), m.bits.copy(), m.in_order.copy()))
+            self.marks_before.append(Marks._make(column.copy() for column in m))
             self.si[GOALS] = 0
 
     def _write_transitions(self, n: int) -> None:

@@ -45,8 +45,11 @@ LIFE_STEP = const(10**10)
 """What is published as a sequence is more by so much for every life that a deletion has ended."""
 
 # What became of an event.
-DUPLICATE, ACCEPTED, NO_ROOM, OF_DELETED, DELETION, END_OF_LIFE = (const(n) for n in range(6))
-"""DELETION of somebody who was not there, END_OF_LIFE of one who was."""
+DUPLICATE, ACCEPTED, NOTED, PASSED_OVER, NO_ROOM, OF_DELETED, DELETION, END_OF_LIFE = (const(n) for n in range(8))
+"""NOTED: a note of a campaign, PASSED_OVER: one about nobody.
+
+DELETION of somebody who was not there, END_OF_LIFE of one who was.
+"""
 
 # Integer scalars of the loop (`State.si`). They are stored: new ones come last.
 (
@@ -89,8 +92,11 @@ DUPLICATE, ACCEPTED, NO_ROOM, OF_DELETED, DELETION, END_OF_LIFE = (const(n) for 
     FREE,  # orders of deleted users, in `Users.free`, for the next new ones
     N_DELETED,
     N_DELETIONS_SKIPPED,
+    N_NOTES,
+    N_LATE_NOTES,
+    N_NOTES_PASSED_OVER,
     SI_SIZE,
-) = range(40)
+) = range(43)
 COUNTERS = {
     "events": N_EVENTS,
     "duplicates": N_DUPLICATES,
@@ -102,6 +108,9 @@ COUNTERS = {
     "crossings": N_CROSSINGS,
     "deleted_users": N_DELETED,
     "deletions_skipped": N_DELETIONS_SKIPPED,
+    "notes": N_NOTES,
+    "late_notes": N_LATE_NOTES,
+    "notes_passed_over": N_NOTES_PASSED_OVER,
 }
 
 # Float scalars (`State.sf`).
@@ -240,13 +249,16 @@ class Out(NamedTuple):
     x: F32
 
 
-class GoalMarks(NamedTuple):
-    """Goal events since the last save: `row`, `time_s`, `bits`, and `in_order` 0 for one that came late."""
+class Marks(NamedTuple):
+    """What marks pending examples, since the last save: goal events with their `bits`, `in_order` 0 for one that came
+    late; and notes of campaigns (`note`: SENT or WITHHELD, NO_NOTE for a goal). `row`, `time_s` of both.
+    """
 
     row: I64
     time_s: F64
     bits: U64
     in_order: U8
+    note: U8
 
 
 class Events(NamedTuple):
@@ -264,8 +276,9 @@ class Events(NamedTuple):
     trait_column: I64
     trait_value: F64
     deletes: U8
+    note: U8  # NO_NOTE, or what campaigns say of the user
     outcome: (
-        U8  # set by the loop: ACCEPTED, DUPLICATE, NO_ROOM for one user more, OF_DELETED, or how a deletion was done
+        U8  # set by the loop: ACCEPTED, NOTED, DUPLICATE, NO_ROOM for one user more, ..., or how a deletion was done
     )
 
 
@@ -289,7 +302,7 @@ class State(NamedTuple):
     population: Population
     scratch: Scratch
     out: Out
-    marks: GoalMarks
+    marks: Marks
     si: I64
     sf: F64
 
@@ -327,10 +340,14 @@ def allocate_out(capacity: int, features: int) -> Out:
     )
 
 
-def allocate_marks(capacity: int) -> GoalMarks:
-    """Room for so many goal events."""
-    return GoalMarks(
-        np.zeros(capacity, np.int64), np.zeros(capacity), np.zeros(capacity, np.uint64), np.zeros(capacity, np.uint8)
+def allocate_marks(capacity: int) -> Marks:
+    """Room for so many goal events and notes."""
+    return Marks(
+        row=np.zeros(capacity, np.int64),
+        time_s=np.zeros(capacity),
+        bits=np.zeros(capacity, np.uint64),
+        in_order=np.zeros(capacity, np.uint8),
+        note=np.zeros(capacity, np.uint8),
     )
 
 

@@ -98,7 +98,7 @@ def chunk_of(data: Rows, number: int) -> ExampleChunk:
         prediction=0, number=number,
         shard=0, x=x, y=y, time_s=np.full(n, 9e8), user=np.arange(n, dtype=np.uint64),
         kind=np.zeros(n, np.uint8), weight=weight, likelihood=nothing, heuristic=nothing, score=nothing,
-        category=np.full(n, 255, np.uint8), treated=np.zeros(n, np.uint8),
+        category=np.full(n, 255, np.uint8), touch=np.zeros(n, np.uint8),
     )  # fmt: skip
 
 

@@ -13,7 +13,9 @@ from math import nan
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from config import notes as note_names
 from config.catalog import Catalog, Limits
 from config.loader import loads
 from config.yaml_text import dump
@@ -333,6 +335,8 @@ _event_codes = st.tuples(st.integers(0, MAX_USERS - 1), *(st.integers(0, len(tab
 _EXTRAS = ("advance", "again", "changed", "bad")
 _silences = st.dictionaries(st.integers(0, MAX_INPUTS - 1), st.sampled_from(SILENCES_S), max_size=4)
 _extras = st.dictionaries(st.integers(0, MAX_INPUTS - 1), st.sampled_from(_EXTRAS), max_size=12)
+_NOTES = ("sent", "sent", "sent", "withheld", "dropped", "note again")
+_notes = st.dictionaries(st.integers(0, MAX_INPUTS - 1), st.sampled_from(_NOTES), max_size=40)
 _extras_with_deletions = st.dictionaries(
     st.integers(0, MAX_INPUTS - 1), st.sampled_from([*_EXTRAS, "delete", "delete", "delete"]), max_size=16
 )
@@ -352,12 +356,13 @@ def inputs(
     calm: bool = False,
     noise: bool = True,
     deletions: bool = False,
+    notes: bool = False,
 ) -> list[Input]:
     """A log in reading order, of at most `users` users.
 
     `calm`: every event carries the time at which it arrives, in order. `noise`: with duplicates (the same message hash,
     some with another content), unreadable records and advances of the clock;
-    `deletions`: with some of these, too. At most four long silences of up to 40
+    `deletions`: with some of these, too; `notes`: with notes of campaigns. At most four long silences of up to 40
     days lie between the events.
     """
     assert 1 <= min_events <= max_events <= MAX_INPUTS
@@ -367,6 +372,7 @@ def inputs(
     silences = {place % len(codes): silence_s for place, silence_s in draw(_silences).items()}
     extras = draw(_extras_with_deletions if deletions else _extras) if noise else {}
     kinds = {place % len(codes): kind for place, kind in extras.items()}
+    told = {place % len(codes): kind for place, kind in draw(_notes).items()} if notes else {}
     log: list[Input] = []
     now_s = START_S
     for place, (user, gap, shift, name, value, properties, traits) in enumerate(codes):
@@ -387,6 +393,8 @@ def inputs(
         )
         if place in kinds:
             log.append(_extra(kinds[place], log, now_s))
+        if place in told:
+            log.append(_note(told[place], log, now_s))
     return log[:MAX_INPUTS]
 
 
@@ -397,7 +405,7 @@ def _message_hash(place: int) -> int:
 def _extra(kind: str, log: list[Input], now_s: float) -> Input:
     """Something besides the events: it depends on the log so far and nothing else, so that shrinking stays simple."""
     position = len(log)
-    events = [item for item in log if isinstance(item, Event)]
+    events = [item for item in log if isinstance(item, Event) and not (item.name and note_names.is_note(item.name))]
     old = events[position * 7 % len(events)]
     if kind == "bad":
         return BadEvent(DeadReason.UNREADABLE_JSON, "made up", position, b"{")
@@ -413,6 +421,27 @@ def _extra(kind: str, log: list[Input], now_s: float) -> Input:
             old.user, old.name, old.time_s, old.value, old.message_hash, old.traits, old.properties, position, now_s
         )
     return Event(_user(0), "Order", now_s, 1.0, old.message_hash, None, None, position, now_s)
+
+
+_NAMES_OF_NOTES = {"sent": note_names.SENT, "withheld": note_names.WITHHELD, "dropped": note_names.DROPPED}
+_NOTE_SHIFTS_S = (0.0, 0.0, 0.25, -0.25, -30.0, -50_000.0, -700_000.0, 40_000.0, 3_600.0)
+
+
+def _note(kind: str, log: list[Input], now_s: float) -> Input:
+    """A note about a user of the log, once in a while about somebody else; of now, late, or dated ahead."""
+    position = len(log)
+    events = [item for item in log if isinstance(item, Event)]
+    old = events[-1 - position * 5 % min(3, len(events))]
+    if kind == "note again":
+        old = next((item for item in reversed(events) if item.name and note_names.is_note(item.name)), old)
+        return replace(old, position=position, log_time_s=now_s)
+    user = "a stranger" if position % 11 == 5 else old.user
+    time_s = now_s + _NOTE_SHIFTS_S[position % len(_NOTE_SHIFTS_S)]
+    said: dict[str, Any] = {"price": 4, "color": "red"}
+    traits: dict[str, Scalar] = {TEXT_TRAIT: "noted", NUMBER_TRAIT: 7.0}
+    return Event(
+        user, _NAMES_OF_NOTES[kind], time_s, 99.0, _message_hash(2_000 + position), traits, said, position, now_s
+    )
 
 
 def cuts(length: int) -> st.SearchStrategy[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from tests.reference.reference_shard import Input, RunResult, run
 pytestmark = pytest.mark.timeout(900)
 CATEGORIES = ("low", "medium", "high")
 KINDS = ("event", "silent", "crossing")
+TOUCHES = (None, "sent", "withheld")
+COLUMNS = ("x", "y", "time_s", "user", "kind", "weight", "likelihood", "heuristic", "score", "category", "touch")
 slow = settings(
     max_examples=60,
     deadline=None,
@@ -83,6 +86,7 @@ def check_examples(catalog: Catalog, outcome: Outcome, reference: RunResult) -> 
             assert close(float(chunk.likelihood[n]), example["likelihood"], 1e-5)
             assert close(float(chunk.heuristic[n]), example["heuristic"], 1e-5)
             assert close(float(chunk.score[n]), example["score"], 1e-3)
+            assert TOUCHES[chunk.touch[n]] == example["touch"]
             category = CATEGORIES[chunk.category[n]] if chunk.category[n] < 3 else None
             assert category == example["category"]
 
@@ -133,12 +137,12 @@ def stored_rows(engine: LockStep) -> dict[str, bytes]:
     return dict(zip((users.ids[row] for row in accepted), users.row_bytes(accepted), strict=True))
 
 
-def same_bits(one: Outcome, other: Outcome) -> None:
+def same_bits(one: Outcome, other: Outcome, columns: Sequence[str] = COLUMNS) -> None:
     assert one.transitions == other.transitions
     for p in {c.prediction for c in one.chunks + other.chunks}:
         mine = [c for c in one.chunks if c.prediction == p]
         theirs = [c for c in other.chunks if c.prediction == p]
-        for name in ("x", "y", "time_s", "user", "kind", "weight", "likelihood", "heuristic", "score", "category"):
+        for name in columns:
             a = np.concatenate([getattr(c, name) for c in mine]) if mine else np.zeros(0)
             b = np.concatenate([getattr(c, name) for c in theirs]) if theirs else np.zeros(0)
             assert a.tobytes() == b.tobytes(), name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from config.notes import SENT, WITHHELD
 from tests.reference.filters import Answer
 
 EVENT, SILENT, CROSSING = "event", "silent", "crossing"
@@ -29,8 +30,15 @@ class Pending:
     hash: float
     rate: float = 1.0
     passed: set[str] = field(default_factory=set)
+    notes: list[tuple[str, float]] = field(default_factory=list)
+    """(event name, time) of notes of campaigns about the user that it knows of."""
 
-    def hand_out(self, prediction: str, label: int, at_s: float) -> dict[str, Any]:
+    def touch(self, window_s: float) -> str | None:
+        """What campaigns have done in the window: sent, or else withheld, or nothing."""
+        inside = {name for name, time_s in self.notes if self.time_s < time_s <= self.time_s + window_s}
+        return "sent" if SENT in inside else "withheld" if WITHHELD in inside else None
+
+    def hand_out(self, prediction: str, label: int, window_s: float, at_s: float) -> dict[str, Any]:
         """The example as the learner gets it."""
         answer = self.answers[prediction]
         return {
@@ -47,6 +55,7 @@ class Pending:
             "category": answer.category,
             "weight": 1.0 / self.rate,
             "handed_s": at_s,
+            "touch": self.touch(window_s),
         }
 
 
@@ -74,6 +83,7 @@ class PendingExamples:
         for place, old in enumerate(self.examples):
             if (old.kind, old.user, old.time_s) == (EVENT, example.user, example.time_s):
                 example.rate, example.passed = old.rate, old.passed
+                example.notes += old.notes
                 self.examples[place : place + 1] = [example] if example.audience else []
                 return True
         return False

@@ -45,7 +45,7 @@ class ProductWarmup:
                 heuristic=np.array([row["heuristic"] for row in rows], np.float32),
                 score=nothing.astype(np.float32),
                 category=nothing,
-                treated=nothing,
+                touch=nothing,
             )
         )
         return self.warmup.left

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from config.catalog import Catalog
+from config.notes import SENT, WITHHELD, is_note
 from streams.core.events import BadEvent, Event
 from tests.reference import looks
 from tests.reference.columns import Columns
@@ -83,6 +84,8 @@ class User:
     next_look_s: float = math.inf
     reviewed_s: float = -math.inf
     """As of when segments were judged by a change of definitions since the last recorded moment."""
+    latest_notes: dict[str, float] = field(default_factory=dict)
+    """Event name -> time of the latest note of a campaign about the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,8 @@ class ReferenceShard:
         elif isinstance(item, Advance):
             if self.clock is not None:
                 self._pass_time(item.time_s)
+        elif item.name is not None and is_note(item.name):
+            self._note(item, item.name)
         else:
             self.columns.reserve(item)
             refused = self._refused(item)
@@ -202,6 +207,25 @@ class ReferenceShard:
             self._delete(event)
         else:
             self._event(event)
+
+    def _note(self, event: Event, name: str) -> None:
+        """What a campaign says of a user marks examples, and does nothing else."""
+        user, time_s = self.users.get(event.user), self._clocked(event)
+        if user is None or time_s <= self.deleted.get(event.user, NEVER).until_s:
+            self.counters["notes_passed_over"] += 1
+            return
+        if event.message_hash in self.accepted_set:
+            self.counters["duplicates"] += 1
+            return
+        self._remember_hash(event.message_hash)
+        self.counters["notes"] += 1
+        self.counters["moved_back"] += time_s != event.time_s
+        if name in (SENT, WITHHELD):
+            self.counters["late_notes"] += time_s + self.catalog.time.lateness_s < self.last_hour_s
+            user.latest_notes[name] = max(time_s, user.latest_notes.get(name, time_s))
+            for example in self.pending.examples:
+                if example.user == event.user:
+                    example.notes.append((name, time_s))
 
     def _clocked(self, event: Event) -> float:
         ahead = event.time_s > event.log_time_s + self.catalog.time.max_ahead_s
@@ -343,7 +367,8 @@ class ReferenceShard:
             if prediction in example.audience:
                 log = self.users[example.user].row.log
                 inside = [e for e in log if example.time_s < e.time_s <= example.time_s + rule.window_s]
-                handed.append(example.hand_out(prediction, int(goal_reached(rule.goal, inside)), hour_s))
+                label = int(goal_reached(rule.goal, inside))
+                handed.append(example.hand_out(prediction, label, rule.window_s, hour_s))
         self.examples += handed
         return handed
 
@@ -644,6 +669,7 @@ class ReferenceShard:
             heuristics={id_: heuristic(rule, user.row, now_s) for id_, rule in self.predictions.items()},
             audience=audience,
             hash=self.hashes.keep(user.row.user, now_s),
+            notes=list(user.latest_notes.items()),
         )
 
     # --- the result ---

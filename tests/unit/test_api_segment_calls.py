@@ -227,6 +227,30 @@ def test_a_bad_item_is_in_the_log_and_the_good_ones_too(item: Any, reason: DeadR
     assert letter.reason == reason
 
 
+NOTES: list[dict[str, Any]] = [
+    {"event": "Tideline Message Sent"},
+    {"event": "Tideline Message Withheld", "context": 5},  # which the worker would not look at
+    {"event": "Tideline Messages of a kind that is still to come", "messageId": "m"},
+    {"event": "Tideline Message Sent", "timestamp": "soon"},
+]
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_what_campaigns_write_is_taken_from_nobody_else(note: dict[str, Any]) -> None:
+    item = {"type": "track", "userId": "ann", **note}
+    taken = batch(item, {"type": "track", "userId": "ann", "event": "X", "messageId": "m"})
+    assert [record["event"] for record in records(taken)] == ["X"]
+    assert [unusable.index for unusable in taken.unusable] == [0]
+    with pytest.raises(Refused):
+        take_call(json.dumps(item).encode(), "track", arrival())
+
+
+def test_whoever_sends_what_campaigns_write_is_told() -> None:
+    (unusable,) = batch({"type": "track", "userId": "ann", **NOTES[0]}).unusable
+    assert unusable.reason == DeadReason.BAD_EVENT
+    assert unusable.detail == "only campaigns write events whose name begins with 'Tideline Message'"
+
+
 def test_an_item_that_is_not_utf_8_or_too_deep_goes_alone() -> None:
     good = b'{"type":"track","userId":"bob","event":"X"}'
     deep = b'{"type":"track","userId":"ann","event":"X","properties":{"a":%b%b}}' % (b"[" * 300, b"]" * 300)

@@ -36,7 +36,7 @@ def chunk(n: int, features: int, seed: int) -> ExampleChunk:
         y=small[0],
         kind=small[1],
         category=small[2],
-        treated=small[3],
+        touch=small[3],
     )
 
 

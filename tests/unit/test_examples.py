@@ -23,7 +23,7 @@ def chunk(count: int = 4, **changes: Any) -> ExampleChunk:
         "heuristic": np.ones(count, np.float32),
         "score": np.ones(count, np.float32),
         "category": np.zeros(count, np.uint8),
-        "treated": np.zeros(count, np.uint8),
+        "touch": np.zeros(count, np.uint8),
     }
     return ExampleChunk(**(fields | changes))
 

@@ -44,7 +44,7 @@ def chunk(number: int, count: int = 60, *, prediction: int = 0, shard: int = 0, 
         "heuristic": rng.normal(size=count).astype(np.float32),
         "score": score,
         "category": np.digitize(score, [50, 75]).astype(np.uint8),
-        "treated": np.zeros(count, np.uint8),
+        "touch": np.zeros(count, np.uint8),
     }
     return ExampleChunk(prediction=prediction, number=number, shard=shard, **(fields | changes))
 

@@ -5,6 +5,7 @@ import math
 import zlib
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,8 +14,17 @@ from hypothesis import strategies as st
 from config.errors import ModelError
 from models import metrics
 from models import quality as module
-from models.examples import CATEGORY_NONE, KIND_CROSSING, KIND_EVENT, KIND_SILENT, ExampleChunk
-from models.quality import MONDAY_S, WEEK_S, Bucket, Quality, Selection, week_start_s
+from models.examples import (
+    CATEGORY_NONE,
+    KIND_CROSSING,
+    KIND_EVENT,
+    KIND_SILENT,
+    TOUCH_NONE,
+    TOUCH_SENT,
+    TOUCH_WITHHELD,
+    ExampleChunk,
+)
+from models.quality import MONDAY_S, TOUCHES, UNTOUCHED, WEEK_S, Bucket, Quality, Selection, week_start_s
 
 FIRST = MONDAY_S + 1_400 * WEEK_S
 
@@ -37,7 +47,7 @@ def chunk(seed: int, count: int, *, weeks: float = 1.0, **changes: Any) -> Examp
         "heuristic": (z + rng.normal(0, 1.5, count)).astype(np.float32),
         "score": score,
         "category": np.digitize(score, [50, 75]).astype(np.uint8),
-        "treated": np.zeros(count, np.uint8),
+        "touch": np.zeros(count, np.uint8),
     }
     return ExampleChunk(**(fields | changes))
 
@@ -68,6 +78,29 @@ def test_figures_agree_with_exact_ones(kind: int) -> None:
     assert figures.top_decile_lift == pytest.approx(metrics.top_decile_lift(*exact), rel=0.01)
     assert figures.lift_quality == pytest.approx(metrics.lift_quality(*exact), abs=0.06)
     assert figures.band == metrics.band(metrics.lift_quality(*exact) or 0.0)
+
+
+def test_touches_are_judged_apart_and_together() -> None:
+    touch = np.random.default_rng(9).integers(0, 3, 20_000).astype(np.uint8)
+    examples = chunk(3, 20_000, weeks=3.0, touch=touch)
+    quality = added(examples)
+    for chosen in ((TOUCH_NONE,), (TOUCH_SENT,), (TOUCH_WITHHELD,), UNTOUCHED, TOUCHES):
+        rows = examples.take(np.isin(touch, chosen))
+        alone = added(rows)
+        assert_same_sums(quality.select(touches=chosen), alone.select())
+        assert quality.select((KIND_SILENT,), touches=chosen).figures() == alone.select((KIND_SILENT,)).figures()
+        assert quality.select(touches=chosen).n == np.count_nonzero(rows.kind != KIND_CROSSING)
+    loaded = Quality.load(quality.state())
+    assert loaded.select(touches=(TOUCH_SENT,)).calibration() == quality.select(touches=(TOUCH_SENT,)).calibration()
+
+
+def test_weeks_from_before_touches_are_untouched() -> None:
+    examples = chunk(4, 2_000)
+    (field,) = added(examples).state().values()
+    packed = msgspec.msgpack.decode(zlib.decompress(field))
+    old = zlib.compress(msgspec.msgpack.encode([1, *packed[1:]]))
+    (week,) = added(examples).state()
+    assert_same_sums(Quality.load({week: old}).select(touches=(TOUCH_NONE,)), added(examples).select())
 
 
 def test_the_heuristic_is_judged_on_the_same_examples() -> None:
@@ -295,9 +328,12 @@ def test_a_field_that_would_unpack_without_end_is_refused() -> None:
         Quality.load({"1400": zlib.compress(bytes(100_000_000), 9)})
 
 
-@pytest.mark.parametrize("changes", [{"kind": np.full(5, 3, np.uint8)}, {"time_s": np.full(5, np.nan)}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"kind": np.full(5, 3, np.uint8)}, {"touch": np.full(5, 3, np.uint8)}, {"time_s": np.full(5, np.nan)}],
+)
 def test_examples_that_make_no_sense_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="unknown kind or a time"):
+    with pytest.raises(ValueError, match="unknown kind or touch, or a time"):
         Quality().add(chunk(13, 5, **changes))
 
 

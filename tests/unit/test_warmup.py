@@ -44,7 +44,7 @@ class World:
             "heuristic": (taste + self.heuristic_noise * rng.normal(size=count)).astype(np.float32),
             "score": np.full(count, 50, np.float32),
             "category": np.zeros(count, np.uint8),
-            "treated": np.zeros(count, np.uint8),
+            "touch": np.zeros(count, np.uint8),
         }
         return ExampleChunk(**(fields | changes))
 
