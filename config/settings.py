@@ -246,6 +246,13 @@ class Settings(BaseSettings):
         description="The port at which `tideline deliver` shows `/healthz`, `/readyz` and `/metrics`, at the address "
         "of a worker's.",
     )
+    campaigns_port: int = Field(
+        default=6068,
+        ge=1,
+        le=65_535,
+        description="The port at which `tideline campaigns` shows `/healthz`, `/readyz` and `/metrics`, at the address "
+        "of a worker's.",
+    )
     webhooks_private: bool = Field(
         default=False,
         description="Webhooks may go to private addresses, and by plain `http`. Whoever may make one can then make "

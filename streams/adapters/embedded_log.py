@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from config.errors import BrokerError, BrokerUnavailable
+from config.settings import TopicKind
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_format import MAX_RECORD_BYTES
 from streams.adapters.log_reader import PartitionReader
@@ -30,14 +31,17 @@ KeyedRecords = Sequence[tuple[str, bytes]]
 
 
 class EventWriter:
-    """Appends events to the partitions of their users. `max_bytes`: bound of the whole topic; None for none."""
+    """Appends records to the partitions of their users. `max_bytes`: bound of the whole topic; None for none.
 
-    def __init__(self, folder: LogFolder, *, max_bytes: int | None = None) -> None:
+    Threads may share it.
+    """
+
+    def __init__(self, folder: LogFolder, *, max_bytes: int | None = None, topic: TopicKind = "events") -> None:
         bound = None if max_bytes is None else max_bytes // folder.shards
         segment_bytes = SEGMENT_BYTES if bound is None else min(SEGMENT_BYTES, bound // _SEGMENTS)
         self._shards = folder.shards
         self._writers = [
-            PartitionWriter(folder.partition("events", number), segment_bytes=segment_bytes, max_bytes=bound)
+            PartitionWriter(folder.partition(topic, number), segment_bytes=segment_bytes, max_bytes=bound)
             for number in range(folder.shards)
         ]
 
@@ -208,3 +212,20 @@ class LogCourier:
         """See `Courier`. Raises BrokerUnavailable, BrokerError."""
         for topic, group in groupby(messages, key=lambda message: message.topic):
             self._writers[topic].append([(message.key.encode(), message.data) for message in group])
+
+
+class UserCourier:
+    """A `Courier` to topics that are cut by user. `writers`: by topic. Threads may share it."""
+
+    def __init__(self, writers: Mapping[str, EventWriter]) -> None:
+        self._writers = writers
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """See `Courier`; one sync for each partition and topic. Raises BrokerUnavailable, BrokerError."""
+        for topic, group in groupby(messages, key=lambda message: message.topic):
+            self._writers[topic].append([(message.key, message.data) for message in group])
+
+    def close(self) -> None:
+        """Close the files."""
+        for writer in self._writers.values():
+            writer.close()

@@ -1,4 +1,4 @@
-"""Transitions of Kafka's topic `segment-events`, read by many at once, each with a consumer of its own."""
+"""A topic of Kafka (transitions, or what campaigns put out), read by many at once, each with a consumer of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from config.errors import BrokerUnavailable, NoLog, RecordsGone
-from config.settings import Settings
+from config.settings import Settings, TopicKind
 from streams.adapters.kafka_arguments import aiokafka_arguments
 from streams.adapters.kafka_errors import explained
 from streams.ports import Crossing, Kept
@@ -28,11 +28,12 @@ _BEHIND: Final = ("sequence", "partitionkey", "causationid")
 
 
 class KafkaTransitionLog:
-    """A `TransitionLog`; belongs to no consumer group."""
+    """A `TransitionLog`; belongs to no consumer group. `kind`: another topic may be read the same way, as it stands."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, kind: TopicKind = "segment-events") -> None:
         self._settings = settings
-        self._topic = settings.topic("segment-events")
+        self._kind = kind
+        self._topic = settings.topic(kind)
 
     async def open(self) -> KafkaFeed:
         """See `TransitionLog`. Raises NoLog where there is no such topic."""
@@ -62,7 +63,7 @@ class KafkaTransitionLog:
         except BaseException:
             await consumer.stop()
             raise
-        return KafkaFeed(consumer, places, self._settings)
+        return KafkaFeed(consumer, places, self._settings, is_transitions=self._kind == "segment-events")
 
     async def close(self) -> None:
         """See `TransitionLog`."""
@@ -71,10 +72,13 @@ class KafkaTransitionLog:
 class KafkaFeed:
     """A `TransitionFeed`."""
 
-    def __init__(self, consumer: Any, places: Sequence[Any], settings: Settings) -> None:
+    def __init__(
+        self, consumer: Any, places: Sequence[Any], settings: Settings, *, is_transitions: bool = True
+    ) -> None:
         self._consumer = consumer
         self._places = places
         self._settings = settings
+        self._is_transitions = is_transitions
 
     async def kept(self) -> list[Kept]:
         """See `TransitionFeed`."""
@@ -100,10 +104,13 @@ class KafkaFeed:
         except KafkaError as error:
             raise _told(error, self._settings) from error
         return [
-            Crossing(place.partition, record.offset, data_of(record.headers, record.value))
+            Crossing(place.partition, record.offset, self._data(record))
             for place, found in records.items()
             for record in found
         ]
+
+    def _data(self, record: Any) -> bytes:
+        return data_of(record.headers, record.value) if self._is_transitions else record.value or b""
 
     async def close(self) -> None:
         """See `TransitionFeed`."""

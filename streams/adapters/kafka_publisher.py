@@ -17,7 +17,7 @@ from config.errors import BrokerError, BrokerUnavailable, Stopped, TopicsDiffer
 from config.settings import Settings
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_producer import close_producer, discard_producer, open_producer
-from streams.adapters.kafka_topics import COMPACTED, PINNED
+from streams.adapters.kafka_topics import BY_USER, COMPACTED, PINNED
 from streams.core.partition import shard_of
 from streams.ports import Message, OutboxEntry
 
@@ -124,7 +124,11 @@ class KafkaPublisher:
 
     def _record(self, message: Message) -> _Record:
         topic = self._settings.topic(message.topic)  # type: ignore[arg-type]  # the ports do not know kinds of topics
-        partition = shard_of(message.key, PINNED[message.topic]) if message.topic in PINNED else None
+        partition = None
+        if message.topic in PINNED:
+            partition = shard_of(message.key, PINNED[message.topic])
+        elif message.topic in BY_USER:
+            partition = _partition_of(message.key, self._settings.shards)
         value = message.data or None if message.topic in COMPACTED else message.data
         return _Record(topic, message.key.encode() or None, value, [], partition)
 

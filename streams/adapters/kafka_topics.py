@@ -25,6 +25,8 @@ BATCH_BYTES: Final = 512 << 10
 """Of records that go out together; a topic bounds whole batches. Half of what topics take unless somebody says less."""
 LIKE_EVENTS: Final = ("segment-events", "campaign-triggers")
 """Kinds with as many partitions as the events: each shard writes into its own."""
+BY_USER: Final = ("events", *LIKE_EVENTS)
+"""Kinds whose records go into the partition of the user's shard, also when somebody adds some."""
 COMPACTED: Final = ("models", "deletions")
 """Kinds of which the last record of every key is kept, whatever its age."""
 

@@ -1,4 +1,4 @@
-"""Transitions of an embedded log, read by many at once: one task looks for new records, whoever reads waits for it."""
+"""A topic of an embedded log, read by many at once: one task looks for new records, whoever reads waits for it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ _THREADS: Final = 4
 
 
 class EmbeddedTransitionLog:
-    """A `TransitionLog` in files, for one event loop. `find` gives the folder, which may not be there at the start."""
+    """A `TransitionLog` in files, for one event loop. `find` gives the folder, which may not be there at the start.
 
-    def __init__(self, find: Callable[[], LogFolder]) -> None:
+    `topic`: another one that is cut by user may be read the same way.
+    """
+
+    def __init__(self, find: Callable[[], LogFolder], topic: TopicKind = "segment-events") -> None:
         self._find = find
+        self._topic = topic
         self._readers: list[PartitionReader] = []
         self._ends: list[int] = []
         self._changed = asyncio.Event()
@@ -36,9 +40,13 @@ class EmbeddedTransitionLog:
         """See `TransitionLog`."""
         folder = self._find()
         if not self._readers:
-            self._readers = _readers(folder)
+            self._readers = self._open_readers(folder)
             self._ends = [reader.end for reader in self._readers]
-        return EmbeddedFeed(self, _readers(folder), self._threads)
+        return EmbeddedFeed(self, self._open_readers(folder), self._threads)
+
+    def _open_readers(self, folder: LogFolder) -> list[PartitionReader]:
+        numbers = range(folder.partitions(self._topic))
+        return [PartitionReader(folder.partition(self._topic, number)) for number in numbers]
 
     async def wait(self, positions: Sequence[int], timeout_s: float) -> None:
         """Until there is a record at one of the positions or behind it, or the time is over.
@@ -153,8 +161,3 @@ class EmbeddedFeed:
                 raise
             found += [Crossing(number, entry.offset, entry.value) for entry in entries]
         return found
-
-
-def _readers(folder: LogFolder) -> list[PartitionReader]:
-    topic: TopicKind = "segment-events"
-    return [PartitionReader(folder.partition(topic, number)) for number in range(folder.partitions(topic))]

@@ -164,6 +164,34 @@ class RedisCampaigns(CampaignStore):
         found = [self._nodes.ask("HGET", self._keys(each).books, campaign) for each in sorted(partitions)]
         return [unpack_book(data).hours for data in found if data is not None]
 
+    # --- for channels, which own no partition ------------------------------------------------------------------------
+
+    def tell_read(self, partition: int, read_s: float) -> None:
+        """What the log of events held up to this time (seconds since 1970 UTC) is in rows and profiles.
+
+        Whoever says so is right, also one that has lost the partition meanwhile.
+        """
+        self._nodes.ask("SET", self._keys(partition).read, repr(read_s))
+
+    def told_read(self, partition: int) -> tuple[float, bytes | None]:
+        """That time (minus infinity before it was told), and the position of the last commit."""
+        keys = self._keys(partition)
+        read_s = self._nodes.ask("GET", keys.read)
+        return -inf if read_s is None else float(read_s), self._nodes.ask("HGET", keys.meta, "position")
+
+    def profiles_of(self, partition: int, users: Iterable[str]) -> Mapping[str, bytes]:
+        """As `profiles`, of a partition that others own."""
+        return self._fields(self._keys(partition).profiles, users)
+
+    def versions_in_use(self) -> dict[str, set[int]]:
+        """Campaign or journey -> versions that users of any partition are in; with nobody in it, an empty set."""
+        found: dict[str, set[int]] = {}
+        for each in self._nodes.ask("HKEYS", self._shared.epochs):
+            for name, data in _pairs(self._nodes.ask("HGETALL", self._keys(int(each)).books)):
+                book = unpack_book(data)
+                found.setdefault(name.decode(), set()).update(book.inside, book.open)
+        return found
+
     def close(self) -> None:
         """Give the connections back."""
         self._nodes.close()

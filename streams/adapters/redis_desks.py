@@ -7,13 +7,13 @@ knows) is one transaction that only the owner can make. What is stored of a deli
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from redis.exceptions import ResponseError
 
-from config.errors import Fenced
+from config.errors import Fenced, StoreUnavailable
 from streams.adapters.redis_keys import desk_keys
 from streams.adapters.redis_nodes import open_nodes
 from streams.adapters.redis_pack import command, on_members, set_fields, set_scores
@@ -22,6 +22,7 @@ from streams.adapters.redis_wire import Wire, refusal
 ENDED_KEPT: Final = 1_000
 """So many of a channel's dead and of its unknown deliveries are kept, the latest."""
 _ASKED: Final = 1_000
+_ATTEMPTS: Final = 20
 
 Ended = Literal["dead", "unknown"]
 
@@ -40,6 +41,8 @@ class DeskStep:
     """Kind -> name -> delivery; names sort by age (`redis_deliveries.dead_field`)."""
     ended_drop: Mapping[Ended, Sequence[str]] = field(default_factory=dict)
     """Kind -> names."""
+    asked_drop: Sequence[str] = ()
+    """Names of what people had asked for, and what waits from now on."""
 
 
 class RedisDesks:
@@ -95,6 +98,51 @@ class RedisDesks:
         flat = self._ask("HGETALL", self._keys.of(kind, channel))
         return dict(sorted((name.decode(), data) for name, data in zip(flat[::2], flat[1::2], strict=True)))
 
+    def counted(self, channel: str, kind: Ended) -> int:
+        """How many there are of them."""
+        return int(self._ask("HLEN", self._keys.of(kind, channel)))
+
+    def asked(self, channel: str) -> dict[str, bytes]:
+        """What people want sent (again), by its names, the oldest first."""
+        flat = self._ask("HGETALL", self._keys.of("asked", channel))
+        return dict(sorted((name.decode(), data) for name, data in zip(flat[::2], flat[1::2], strict=True)))
+
+    # --- for people --------------------------------------------------------------------------------------------------
+
+    def version(self) -> int:
+        """Another number after everything that people have asked for or changed."""
+        return int(self._ask("GET", self._keys.version) or 0)
+
+    def ask(self, channel: str, name: str, delivery: bytes) -> None:
+        """Let the owner of the channels send this. Asking twice under one name is the same as asking once."""
+        body = [command(b"HSET", self._keys.of("asked", channel), name.encode(), delivery)]
+        with self._lock:
+            wire = self._nodes.of(self._keys.version)
+            _execute(wire, [*body, command(b"INCR", self._keys.version)], "asking a channel to send")
+
+    def redrive(self, channel: str, kind: Ended, renewed: Callable[[str, bytes], bytes | None]) -> int:
+        """Let ended deliveries be sent again: those of which `renewed`, asked for name and delivery, makes what is to
+        be sent. Returns how many. Raises StoreUnavailable also where they keep changing.
+        """
+        ended, again = self._keys.of(kind, channel), self._keys.of("asked", channel)
+        for _ in range(_ATTEMPTS):
+            with self._lock:
+                wire = self._nodes.of(ended)
+                watched, flat = wire.exchange([command(b"WATCH", ended), command(b"HGETALL", ended)])
+                _check([watched, flat], "reading what was not delivered")
+                pairs = ((name, renewed(name.decode(), data)) for name, data in zip(flat[::2], flat[1::2], strict=True))
+                chosen = [(name, data) for name, data in pairs if data is not None]
+                body = [
+                    *(command(b"HSET", again, name, data) for name, data in chosen),
+                    *(command(b"HDEL", ended, name) for name, _ in chosen),
+                    command(b"INCR", self._keys.version),
+                ]
+                if _execute(wire, body, "redriving"):
+                    return len(chosen)
+        raise StoreUnavailable(f"what channel {channel} has not delivered keeps changing")
+
+    # --- for the owner -----------------------------------------------------------------------------------------------
+
     def step(self, owner: str, channel: str, step: DeskStep, now_s: float) -> None:
         """Store all of it, or nothing; ids that are not kept any more go. Raises Fenced for who is not the owner."""
         keys = self._keys
@@ -102,6 +150,7 @@ class RedisDesks:
         body = [
             command(b"HSET", keys.taken, channel.encode(), step.taken),
             *on_members(b"HDEL", waiting, step.drop),
+            *on_members(b"HDEL", keys.of("asked", channel), step.asked_drop),
             *set_fields(waiting, list(step.put.items())),
             *set_scores(ids, list(step.ids.items())),
         ]

@@ -172,6 +172,7 @@ class CampaignKeys:
     books: bytes
     outbox: bytes
     wait: bytes
+    read: bytes
 
     def queue(self, campaign: str) -> bytes:
         """Who waits for the rate of a campaign."""
@@ -182,7 +183,7 @@ def campaign_keys(prefix: str, partition: int) -> CampaignKeys:
     """The keys of partition number `partition`. Raises ValueError for a bad prefix."""
     store_meta(prefix)
     base = f"{prefix}:campaigns:{{{partition}}}:".encode()
-    names = ("meta", "rows", "profiles", "due", "queued", "books", "outbox", "wait")
+    names = ("meta", "rows", "profiles", "due", "queued", "books", "outbox", "wait", "read")
     return CampaignKeys(base, *(base + name.encode() for name in names))
 
 
@@ -201,6 +202,7 @@ class SharedCampaignKeys:
     """The keys of what all partitions of campaigns share; they have one hash tag."""
 
     epochs: bytes
+    alerts: bytes
     base: bytes
 
     def grant(self, resource: str) -> bytes:
@@ -212,19 +214,22 @@ def shared_campaign_keys(prefix: str) -> SharedCampaignKeys:
     """Raises ValueError for a bad prefix."""
     store_meta(prefix)
     base = f"{prefix}:campaigns:{{shared}}:".encode()
-    return SharedCampaignKeys(base + b"epochs", base)
+    return SharedCampaignKeys(base + b"epochs", base + b"alerts", base)
 
 
 @dataclass(frozen=True, slots=True)
 class DeskKeys:
     """The keys of what channels of campaigns have taken in; one hash tag, so that a step is one transaction."""
 
+    base: bytes
     owner: bytes
     taken: bytes
-    base: bytes
+    version: bytes
+    settings: bytes
+    secrets: bytes
 
     def of(self, name: str, channel: str) -> bytes:
-        """What one channel has: `waiting`, `ids`, `dead`, `unknown`."""
+        """What one channel has: `waiting`, `asked`, `ids`, `dead`, `unknown`."""
         return b"%b%b:%b" % (self.base, name.encode(), channel.encode())
 
 
@@ -232,4 +237,5 @@ def desk_keys(prefix: str) -> DeskKeys:
     """The keys of channels. Raises ValueError for a bad prefix."""
     store_meta(prefix)
     base = f"{prefix}:campaigns:{{desks}}:".encode()
-    return DeskKeys(base + b"owner", base + b"taken", base)
+    names = ("owner", "taken", "version", "settings", "secrets")
+    return DeskKeys(base, *(base + name.encode() for name in names))

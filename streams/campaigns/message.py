@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
+import msgspec
 from jinja2 import Template, TemplateSyntaxError
 
 from config.campaigns import Message
@@ -15,6 +16,8 @@ from streams.campaigns.template_language import MAX_STEPS, STEPS, Broken, Checke
 
 MAX_SIZE: Final = 200_000
 """Characters of one part."""
+MAX_TEXTS: Final = 256 << 10
+"""Bytes of all texts of a message as JSON: it has to fit into a record of the log."""
 _PLAIN: Final = environment(autoescape=False)
 _HTML: Final = environment(autoescape=True)
 
@@ -57,6 +60,8 @@ class CompiledMessage:
                 if id(template) not in known:
                     known[id(template)] = _render(name, template, context)
             found[channel] = {name: known[id(template)] for name, template in templates.items()}
+        if len(msgspec.json.encode(found)) > MAX_TEXTS:
+            raise MessageFailed(f"the texts of all channels together have more than {MAX_TEXTS:,} bytes")
         return found
 
 

@@ -10,6 +10,7 @@ import typer
 
 from streams.cli import (
     api,
+    campaigns,
     catalog,
     definitions,
     deletion,
@@ -89,6 +90,7 @@ _add(up.up, RUN, up.EXAMPLES)
 _add(worker.worker, RUN, worker.EXAMPLES)
 _add(api.api, RUN, api.EXAMPLES)
 _add(deliver.deliver, RUN, deliver.EXAMPLES)
+_add(campaigns.campaigns, RUN, campaigns.EXAMPLES)
 _add(simulate.simulate, RUN, simulate.EXAMPLES)
 _add(deletion.delete_user, RUN, deletion.DELETE_EXAMPLES)
 _add(look.predictions, LOOK, look.PREDICTIONS_EXAMPLES)

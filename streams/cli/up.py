@@ -22,7 +22,7 @@ EXAMPLES = (
 
 
 @guarded()
-def up(
+def up(  # noqa: PLR0913, PLR0917  one for each option
     catalog: CatalogFile,
     kafka: Annotated[
         bool,
@@ -48,11 +48,15 @@ def up(
         int | None,
         typer.Option("--webhooks-port", metavar="PORT", help="Of /readyz of what sends webhooks (6067)."),
     ] = None,
+    campaigns_port: Annotated[
+        int | None,
+        typer.Option("--campaigns-port", metavar="PORT", help="Of /readyz of what runs campaigns (6068)."),
+    ] = None,
     kafka_port: Annotated[
         int | None, typer.Option("--kafka-port", metavar="PORT", help="Of Kafka; else a free one, which it keeps.")
     ] = None,
 ) -> None:
-    """Run the whole service on this machine: store, log, a worker, the API, and what sends webhooks.
+    """Run the whole service on this machine: store, log, a worker, the API, what sends webhooks, and campaigns.
 
     All data are in one directory and are there again at the next start. What ends by itself is reported with its last
     words and started again. The very first start makes a key for the API and shows it, this once. Ctrl-C stops
@@ -67,7 +71,13 @@ def up(
     if kafka_port is not None and not kafka:
         raise SettingsError("--kafka-port is the port of a Kafka: add --kafka")
     load_catalog(catalog)  # before anything is started
-    settings = load_settings(shards=shards, web_port=port, api_port=api_port, webhooks_port=webhooks_port)
+    settings = load_settings(
+        shards=shards,
+        web_port=port,
+        api_port=api_port,
+        webhooks_port=webhooks_port,
+        campaigns_port=campaigns_port,
+    )
     job = UpJob(settings, catalog, data_dir, cache_folder(), kafka, kafka_port)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""The whole service on one machine: store, log, worker, API and what sends webhooks, all of it in one directory."""
+"""The whole service on one machine: store, log, worker, API, webhooks and campaigns, all of it in one directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.adapters.log_folder import LOG_FOLDER
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.supervisor import Part, Supervisor
 from streams.runtime.up_log import refuse_other_log, with_kept_shards
-from streams.runtime.up_parts import ApiPart, DeliverPart, KafkaPart, StorePart, UpJob, WorkerPart
+from streams.runtime.up_parts import ApiPart, CampaignsPart, DeliverPart, KafkaPart, StorePart, UpJob, WorkerPart
 
 FirstKey = Callable[[str], str | None]
 """From the store's address: a key for the API, made if there was none; None if there were keys."""
@@ -34,10 +34,10 @@ def run_up(
     get_ready(watcher)
     store, kafka = StorePart(job.data_dir), KafkaPart(job, say) if job.with_kafka else None
     worker, api = WorkerPart(job, store, kafka), ApiPart(job, store, kafka)
-    services = (worker, api, DeliverPart(job, store, kafka))
+    services = (worker, api, DeliverPart(job, store, kafka), CampaignsPart(job, store, kafka))
     parts: tuple[Part, ...] = (store, *services) if kafka is None else (store, kafka, *services)
     supervisor = Supervisor(parts, say)
-    with watcher.step(f"Starting store{'' if kafka is None else ', Kafka'}, worker, API and sender of webhooks"):
+    with watcher.step(f"Starting store{'' if kafka is None else ', Kafka'}, worker, API, webhooks and campaigns"):
         supervisor.start(stopping)
     try:
         if not stopping.is_set():

@@ -281,3 +281,24 @@ class DeliverPart(ServedPart):
             *("--port", str(self._job.settings.webhooks_port)),
             *("--data-dir", str(self._job.data_dir.resolve())),
         ]
+
+
+class CampaignsPart(ServedPart):
+    """`tideline campaigns`."""
+
+    def __init__(self, job: UpJob, store: StorePart, kafka: KafkaPart | None) -> None:
+        settings = job.settings
+        served = Served("service of campaigns", settings.web_host, settings.campaigns_port, "--campaigns-port")
+        super().__init__(served, job.data_dir / "campaigns.log")
+        self._job = job
+        self._store = store
+        self._kafka = kafka
+
+    def command(self) -> Sequence[str]:
+        """See `ServedPart`. On Kafka it has to know how many partitions there are."""
+        return [
+            *("campaigns", "--store", self._store.url),
+            *_log_words(self._kafka),
+            *("--shards", str(self._job.settings.shards), "--port", str(self._job.settings.campaigns_port)),
+            *("--data-dir", str(self._job.data_dir.resolve())),
+        ]

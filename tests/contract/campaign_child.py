@@ -96,6 +96,9 @@ class Partition:
     def run(self) -> CampaignRun:
         return self._opened.run
 
+    def tell_read(self) -> None:
+        self._opened.tell_read()
+
     def close(self) -> None:
         self._opened.close()
         self._writer.close()

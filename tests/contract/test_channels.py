@@ -146,7 +146,7 @@ class MailWorld:
     async def __aenter__(self) -> Self:
         await self.receiver.__aenter__()
         server = MailServer("127.0.0.1", self.receiver.port, "none", timeout_s=5.0)
-        self.channel: Channel = MailChannel(server, "Shop <news@shop.example>")
+        self.channel: Channel = MailChannel(server, "Shop <news@shop.example>", allow_private=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:

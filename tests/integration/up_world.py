@@ -36,7 +36,7 @@ class Up:
         command = [sys.executable, "-m", "streams", "up", "--catalog", catalog, *options]
         self.api = f"http://127.0.0.1:{(api_port := free_port())}"
         command += ["--shards", "2", "--data-dir", str(data_dir), "--port", str(port), "--api-port", str(api_port)]
-        command += ["--webhooks-port", str(free_port())]
+        command += ["--webhooks-port", str(free_port()), "--campaigns-port", str(free_port())]
         self.process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
         self._lines: Queue[str] = Queue()
         self.said: list[str] = []

@@ -43,6 +43,10 @@ class Run:
 class Opened:
     run: Any
     closed: int = 0
+    told: int = 0
+
+    def tell_read(self) -> None:
+        self.told += 1
 
     def close(self) -> None:
         self.closed += 1

@@ -30,6 +30,7 @@ class MemoryDesk:
     waiting: dict[str, Delivery] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
     unknown: list[str] = field(default_factory=list)
+    asked_for: dict[str, Delivery] = field(default_factory=dict)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def load(self, _channel: str) -> tuple[Taken, list[Delivery]]:
@@ -39,7 +40,12 @@ class MemoryDesk:
     async def known(self, _channel: str, ids: Collection[str]) -> set[str]:
         return self.ids & set(ids)
 
+    async def asked(self, _channel: str) -> dict[str, Delivery]:
+        return deepcopy(self.asked_for)
+
     async def step(self, _channel: str, taken: Taken, step: Step) -> None:
+        for name in step.asked:
+            self.asked_for.pop(name, None)
         self.taken = deepcopy(taken)
         for delivery in step.drop:
             self.waiting.pop(delivery.id, None)

@@ -24,7 +24,7 @@ from streams.cli.app import app
 from streams.cli.screen import fail, guarded, show, warn
 from streams.cli.tables import add, plain_table
 from streams.runtime import job
-from streams.runtime.up_parts import ApiPart, DeliverPart, StorePart, UpJob
+from streams.runtime.up_parts import ApiPart, CampaignsPart, DeliverPart, StorePart, UpJob
 from tests.conftest import ROOT
 
 NESTED = [
@@ -64,6 +64,7 @@ def test_all_commands_are_there() -> None:
     wanted = {
         "api",
         "apply",
+        "campaigns",
         "check",
         "dead-letters",
         "delete-user",
@@ -210,10 +211,18 @@ class _Store(StorePart):
 
 @pytest.mark.parametrize(
     ("part", "module", "name"),
-    [(ApiPart, "streams.api.serve", "run_api"), (DeliverPart, "streams.runtime.deliveries.serve", "run_deliveries")],
+    [
+        (ApiPart, "streams.api.serve", "run_api"),
+        (DeliverPart, "streams.runtime.deliveries.serve", "run_deliveries"),
+        (CampaignsPart, "streams.runtime.campaigns.serve", "run_campaigns"),
+    ],
 )
 def test_without_kafka_all_parts_use_the_embedded_log_whatever_the_environment_says(
-    part: type[ApiPart | DeliverPart], module: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: type[ApiPart | DeliverPart | CampaignsPart],
+    module: str,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TIDELINE_API_LOG", "kafka")
     found: list[str] = []

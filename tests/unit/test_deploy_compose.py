@@ -119,7 +119,7 @@ def test_workers_can_be_many() -> None:
     assert worker["command"] == ["worker", "--catalog", "/etc/tideline/catalog.yaml"]
 
 
-@pytest.mark.parametrize("name", ["worker", "api", "deliver"])
+@pytest.mark.parametrize("name", ["worker", "api", "deliver", "campaigns"])
 def test_what_serves_waits_for_what_it_needs(name: str) -> None:
     conditions = {other: found["condition"] for other, found in service(name)["depends_on"].items()}
     assert conditions == {
@@ -136,7 +136,7 @@ def test_who_answers_is_asked_for_its_health_and_nobody_else(name: str) -> None:
     """The image asks for a worker's web view; a command that has none would be ended for it."""
     check = service(name).get("healthcheck", {})
     command = service(name)["command"][0]
-    assert check.get("disable", False) == (command not in ("worker", "api", "deliver"))
+    assert check.get("disable", False) == (command not in ("worker", "api", "deliver", "campaigns"))
     assert (f"'127.0.0.1', {API_PORT}," in str(check.get("test"))) == (command == "api")
 
 
@@ -146,6 +146,15 @@ def test_webhooks_are_sent_from_kafka_and_checked_where_the_image_looks(monkeypa
     settings = load_settings()
     assert (settings.api_log, settings.webhooks_port) == ("kafka", WORKER_PORT)
     assert not settings.webhooks_private
+
+
+def test_campaigns_read_kafka_and_are_checked_where_the_image_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in service("campaigns")["environment"].items():
+        if value is not None:
+            monkeypatch.setenv(variable, value)
+    settings = load_settings()
+    assert (settings.api_log, settings.campaigns_port) == ("kafka", WORKER_PORT)
+    assert settings.deletion_key is not None
 
 
 def test_the_api_takes_events_into_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +224,8 @@ def test_ports_are_the_same_everywhere() -> None:
     assert exposed.words == (str(WORKER_PORT), str(API_PORT))
     assert f"'127.0.0.1', {WORKER_PORT}," in check.words[-1]
     ports = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in scraped if "dns_sd_configs" in job}
-    assert ports == {"tideline-worker": WORKER_PORT, "tideline-deliver": WORKER_PORT, "tideline-api": API_PORT}
+    views = dict.fromkeys(("tideline-worker", "tideline-deliver", "tideline-campaigns"), WORKER_PORT)
+    assert ports == views | {"tideline-api": API_PORT}
 
 
 def test_the_catalog_can_be_another_one(tmp_path: Path) -> None:

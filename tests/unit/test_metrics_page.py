@@ -1,4 +1,4 @@
-"""The table of metrics in docs/operations.md says exactly what worker, API and deliveries export."""
+"""The table of metrics in docs/operations.md says exactly what worker, API, deliveries and campaigns export."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -19,10 +21,17 @@ from benchmarks._warmup import ShortWarmup
 from streams.api.keys import Role
 from streams.core.definitions import CATEGORIES
 from streams.ports import Message
+from streams.runtime.campaigns.health import registry as campaigns_registry
+from streams.runtime.channels.local import LogChannel
+from streams.runtime.channels.run import ChannelRun
+from streams.runtime.channels.run import Tools as ChannelTools
+from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.serve import _registry
 from streams.runtime.deliveries.service import DeliveryService
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.worker_health import registry
+from tests.campaign_run_world import World as CampaignWorld
+from tests.campaign_run_world import track
 from tests.conftest import ROOT
 from tests.unit.api_world import ApiWorld
 from tests.unit.test_live_runs import CATALOG, World, run_all, traffic
@@ -117,6 +126,20 @@ def deliver_text() -> str:
     return text_of(_registry(DeliveryService(nothing, nothing, nothing, members=nothing)))
 
 
+def campaigns_text() -> str:
+    """One partition that has sent something, and a channel that has taken something in."""
+    nothing = cast("Any", None)
+    partition = CampaignWorld()
+    partition.events.append(track("ann", "Enter", partition.now_s, "m"))
+    partition.settle()
+    tools = ChannelTools(nothing, nothing, nothing, lambda: 0.0, Random(1), Limits())
+    channel = ChannelRun("it", LogChannel(), tools)
+    channel.desk.taken.count("arrived")
+    channels = SimpleNamespace(runs={"it": channel}, unread={"it": 0}, lacking={}, is_owner=True, answered_s=0.0)
+    works = {0: SimpleNamespace(run=partition.run, is_ready=True)}
+    return text_of(campaigns_registry(SimpleNamespace(works=works, channels=channels, troubles=0)))
+
+
 def described(part: str) -> dict[str, Exported]:
     """The table of one part, and the one of every process."""
     page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
@@ -140,6 +163,13 @@ def test_the_table_of_the_api_is_what_it_exports() -> None:
 
 def test_the_table_of_deliveries_is_what_they_export() -> None:
     assert described("Deliveries") == metrics_of(deliver_text())
+
+
+def test_the_table_of_campaigns_is_what_they_export() -> None:
+    text = campaigns_text()
+    assert described("Campaigns") == metrics_of(text)
+    assert 'tideline_campaign_decisions_total{result="sent"} 1.0' in text
+    assert 'tideline_campaign_deliveries_total{channel="it",result="arrived"} 1.0' in text
 
 
 def test_what_shards_have_counted_is_shown(world: Telling) -> None:

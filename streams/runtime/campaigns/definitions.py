@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Final, NamedTuple
@@ -134,6 +134,10 @@ class CampaignsFollower:
     def trip(self, id_: str, since_s: float, at_s: float) -> bool:
         """Pause a campaign if it stands as it did since `since_s`; see `CampaignDefinitions.trip`."""
         return self._kept.trip(id_, since_s, at_s)
+
+    def forget_versions(self, needed: Mapping[str, Collection[int]], before_s: float) -> int:
+        """See `CampaignDefinitions.forget_versions`."""
+        return self._kept.forget_versions(needed, before_s)
 
     def start(self) -> Future[None]:
         """Follow; the future ends with `stop`, or with what it has failed by."""

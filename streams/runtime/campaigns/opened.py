@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import msgspec
@@ -60,7 +61,8 @@ class OpenedPartition:
         self._closing = ExitStack()
         self._marks = RedisMarks(where.url, prefix=where.prefix)
         self._shard = shard
-        store = RedisCampaigns(where.url, prefix=where.prefix, wait_for=where.wait_for)
+        self._told_read_s = -inf
+        self._store = store = RedisCampaigns(where.url, prefix=where.prefix, wait_for=where.wait_for)
         facts = StoredShardFacts(
             lambda: RedisReader(where.url, prefix=where.prefix),
             shard.number,
@@ -80,6 +82,12 @@ class OpenedPartition:
             tell=around.tell,
         )
         self.run = CampaignRun(ports, shard)
+
+    def tell_read(self) -> None:
+        """Let channels know how far the partition is. Raises StoreUnavailable."""
+        if self.run.read_s > self._told_read_s:
+            self._store.tell_read(self._shard.number, self.run.read_s)
+            self._told_read_s = self.run.read_s
 
     def close(self) -> None:
         """Give the connections back."""

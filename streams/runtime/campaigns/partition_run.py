@@ -11,8 +11,8 @@ A step is one commit at most, so that a stop waits for no more than that. It has
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, NamedTuple, Protocol, cast
 
@@ -94,6 +94,10 @@ class Counts:
     inputs: int = 0
     commits: int = 0
     published: int = 0
+    outbox: int = 0
+    """What is stored and not known to be published, as it was looked at last."""
+    decided: dict[str, int] = field(default_factory=dict)
+    """What became of occasions (`Book.counts`), over all campaigns."""
 
 
 class _Clock(NamedTuple):
@@ -130,6 +134,8 @@ class CampaignRun:
         self._number = 0
         self._state = State()
         self._books: dict[str, Book] = {}
+        self._counted: dict[str, dict[str, int]] = {}
+        """`Book.counts` as they are in `counts` already."""
         self._allowance: Allowance | None = None
         self._defined: Defined | None = None
         self._listener: Listener | None = None
@@ -160,6 +166,7 @@ class CampaignRun:
         books = patiently(ports.patience, lambda: ports.store.books(claim))
         self._state = State() if state is None else unpack_state(state)
         self._books = {id_: unpack_book(data) for id_, data in books.items()}
+        self._counted = {id_: dict(book.counts) for id_, book in self._books.items()}
         self._number = claim.number
         self.place = ports.logs.begin(LogPlace.from_bytes(claim.position), is_first=claim.position is None)
         self._saved, self._read_s = self.place.events, -inf
@@ -173,6 +180,11 @@ class CampaignRun:
         )
         self._publish(claim)
         self._claim = claim
+
+    @property
+    def read_s(self) -> float:
+        """What the log of events held up to this time is in what was committed; minus infinity before it is known."""
+        return self._read_s
 
     def drop(self) -> None:
         """Forget the memory: it is not, or not known to be, that of the last commit."""
@@ -298,13 +310,25 @@ class CampaignRun:
         patiently(ports.patience, lambda: ports.store.commit(claim, commit))
         self.counts.inputs += len(inputs)
         self.counts.commits += 1
+        self._count(books.changed)
+        for id_ in books.gone:
+            self._counted.pop(id_, None)
         if effects.out:
             self._publish(claim)
+
+    def _count(self, changed: Iterable[str]) -> None:
+        decided = self.counts.decided
+        for id_ in changed:
+            before, now = self._counted.get(id_, {}), dict(self._books[id_].counts)
+            for what, number in now.items():
+                decided[what] = decided.get(what, 0) + number - before.get(what, 0)
+            self._counted[id_] = now
 
     def _publish(self, claim: Claim) -> None:
         """What the outbox holds; after a stop perhaps again."""
         ports = self._ports
         outbox = patiently(ports.patience, lambda: ports.store.outbox(claim))
+        self.counts.outbox = len(outbox)
         if not outbox:
             return
         last = outbox[-1][0]
@@ -313,6 +337,7 @@ class CampaignRun:
         patiently(ports.patience, lambda: ports.outlet.publish(outs))
         patiently(ports.patience, lambda: ports.store.trim(claim, last))
         self.counts.published += len(outs)
+        self.counts.outbox = 0
 
     def _stored_profiles(self, claim: Claim, learned: Sequence[Learned], asked: Sequence[str]) -> dict[str, Profile]:
         users = dict.fromkeys([*(each.user for each in learned), *asked])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from math import inf
 from typing import Final, Protocol
 
 from config.errors import BrokerError, Fenced, Stopped, StoreUnavailable
@@ -19,6 +20,8 @@ IDLE_S: Final = 0.1
 """So long is waited for something new."""
 SOON_S: Final = 0.01
 """So long for what is on its way: something that the shard has stored, and not yet published."""
+TELL_S: Final = 5.0
+"""How far it is, is told so often."""
 AGAIN_S: Final = 1.0
 """After a store or log that does not answer, or another owner."""
 
@@ -28,6 +31,9 @@ class Opened(Protocol):
 
     @property
     def run(self) -> CampaignRun: ...
+
+    def tell_read(self) -> None:
+        """Let others know how far it is. Raises StoreUnavailable."""
 
     def close(self) -> None: ...
 
@@ -80,7 +86,7 @@ class CampaignWork:
             while not self._stopping.is_set():
                 try:
                     opened.run.assign(self._seen())
-                    self._steps(opened.run)
+                    self._steps(opened)
                 except Stopped as error:
                     _LOG.warning("%s: %s; the next start goes on from the store", self._name, error)
                     return
@@ -91,8 +97,12 @@ class CampaignWork:
                     self._stopping.wait(AGAIN_S)
             self.is_ready = False
 
-    def _steps(self, run: CampaignRun) -> None:
+    def _steps(self, opened: Opened) -> None:
+        run, told_s = opened.run, -inf
         while not self._stopping.is_set():
+            if time.monotonic() - told_s >= TELL_S:
+                opened.tell_read()
+                told_s = time.monotonic()
             if run.step(self._wall()):
                 continue
             if run.is_behind:

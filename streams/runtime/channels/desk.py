@@ -11,7 +11,7 @@ decide, and not made again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final, Literal
@@ -35,7 +35,9 @@ class Taken(msgspec.Struct):
     order: int = 0
     """Of the next delivery."""
     counts: dict[str, int] = {}
-    """arrived, failed, dead, unknown, repeated, purged, and reasons of what was dropped."""
+    """arrived, failed, dead, unknown, repeated, purged, missed, and reasons of what was dropped."""
+    places: dict[int, int] = {}
+    """Partition of the log of messages -> offset of the next record. Numbers say what is news, wherever it is read."""
 
     def count(self, what: str, by: int = 1) -> None:
         """So many more."""
@@ -56,6 +58,8 @@ class Step:
     """Given up after so many attempts; a person may send them again."""
     unknown: list[Delivery] = field(default_factory=list)
     """May have arrived; a person decides."""
+    asked: list[str] = field(default_factory=list)
+    """Names of what people have asked for, and what waits from now on."""
 
 
 @dataclass(slots=True)
@@ -104,6 +108,22 @@ class Desk:
                 step.ids[each.id] = each.expires_s
                 new[each.id] = self._delivery(each)
         step.put = list(new.values())
+        self.pace.add(step.put)
+        return step
+
+    def take_asked(self, asked: Mapping[str, Delivery]) -> Step:
+        """What people want sent (again), by its names: behind all others, with all its attempts.
+
+        What waits already is not taken twice.
+        """
+        step = Step(asked=list(asked))
+        for delivery in asked.values():
+            if delivery.id in self.pace:
+                continue
+            delivery.attempts, delivery.due_s, delivery.number = 0, 0.0, self.taken.order
+            delivery.is_marked = False
+            self.taken.order += 1
+            step.put.append(delivery)
         self.pace.add(step.put)
         return step
 

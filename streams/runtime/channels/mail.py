@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import smtplib
+import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from email.utils import format_datetime, parseaddr
 from typing import Final
 
 from streams.runtime.channels.parcel import Parcel
+from streams.runtime.deliveries.addresses import AddressRefused, check_address
 from streams.runtime.deliveries.sender import Outcome
 
 _PARTS: Final = ("subject", "body")
@@ -45,10 +47,14 @@ class MailChannel:
     at_once = 1
     knows_ids = False
 
-    def __init__(self, server: MailServer, sender: str) -> None:
-        """`sender`: what stands in From, such as `Shop <news@shop.example>`."""
+    def __init__(self, server: MailServer, sender: str, *, allow_private: bool) -> None:
+        """`sender`: what stands in From, such as `Shop <news@shop.example>`.
+
+        `allow_private`: the server may be one that is not in the public internet.
+        """
         self._server = server
         self._sender = sender
+        self._allow_private = allow_private
 
     async def deliver(self, parcels: Sequence[Parcel]) -> list[Outcome]:
         """See `Channel`."""
@@ -72,6 +78,8 @@ class MailChannel:
             return Outcome(False, f"the address was refused ({code})", code)
         except smtplib.SMTPResponseException as answered:
             return Outcome(False, f"answered {answered.smtp_code}", answered.smtp_code)
+        except AddressRefused as refused_by:
+            return Outcome(False, f"not sent: {refused_by}")
         except (smtplib.SMTPException, OSError) as error:
             return Outcome(False, f"not handed in ({type(error).__name__})", is_unknown=is_handed_over)
         return Outcome(True, "answered 250", 250)
@@ -81,14 +89,49 @@ class MailChannel:
         context = ssl.create_default_context()
         connection: smtplib.SMTP
         if server.security == "tls":
-            connection = smtplib.SMTP_SSL(server.host, server.port, timeout=server.timeout_s, context=context)
+            connection = _CheckedTls(server, context, allow_private=self._allow_private)
         else:
-            connection = smtplib.SMTP(server.host, server.port, timeout=server.timeout_s)
+            connection = _Checked(server, allow_private=self._allow_private)
             if server.security == "starttls":
                 connection.starttls(context=context)
         if server.user is not None and server.password is not None:
             connection.login(server.user, server.password)
         return connection
+
+
+class _Checked(smtplib.SMTP):
+    """Connects to addresses that were checked, and to nothing else."""
+
+    def __init__(self, server: MailServer, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        super().__init__(server.host, server.port, timeout=server.timeout_s)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        """Raises AddressRefused if any of the name's addresses is none of the public internet."""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(where[0]) for *_, where in found))
+        for address in addresses:
+            check_address(address, allow_private=self._allow_private)
+        return _first_that_answers(addresses, port, timeout)
+
+
+class _CheckedTls(smtplib.SMTP_SSL, _Checked):
+    """The same, encrypted from the start: the name is what the certificate has to have."""
+
+    def __init__(self, server: MailServer, context: ssl.SSLContext, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        smtplib.SMTP_SSL.__init__(self, server.host, server.port, timeout=server.timeout_s, context=context)
+
+
+def _first_that_answers(addresses: Sequence[str], port: int, timeout_s: float) -> socket.socket:
+    """Raises OSError: the last one's, or that there is none."""
+    error = OSError("the mail server has no address")
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), timeout_s)
+        except OSError as failed:
+            error = failed
+    raise error
 
 
 def mail_of(parcel: Parcel, sender: str) -> EmailMessage:

@@ -1,16 +1,21 @@
 """One channel at work: takes messages in, delivers them, and stores each step of both. Each channel has its own run, so
 one whose other side is dead holds up nobody else.
+
+A store or log that is away is waited for, however long that takes: what was sent is known nowhere else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 
+from config.errors import BrokerError, Fenced, StoreError
 from streams.campaigns.effects import Note, Purge, Send, dropped
 from streams.campaigns.question import Wait, Withhold
 from streams.runtime.channels.desk import Desk, Step, Taken, calls_of, send_of
@@ -19,6 +24,10 @@ from streams.runtime.deliveries.pace import Delivery, Limits, Pace
 from streams.runtime.deliveries.sender import Outcome
 from streams.runtime.deliveries.waiting import until_something
 
+_LOG: Final = logging.getLogger(__name__)
+T = TypeVar("T")
+AGAIN_S: Final = 1.0
+"""After a store or log that does not answer."""
 Recheck = Callable[[Sequence[Send], str], Awaitable[Sequence[Withhold | Wait | None]]]
 """Of late messages and a channel: what speaks against each (`campaigns.recheck`), by facts of now. StoreError."""
 Tell = Callable[[Sequence[Note]], Awaitable[None]]
@@ -33,6 +42,9 @@ class DeskStore(Protocol):
 
     async def known(self, channel: str, ids: Collection[str]) -> set[str]:
         """Which of these were taken in, and have not expired."""
+
+    async def asked(self, channel: str) -> Mapping[str, Delivery]:
+        """What people want sent (again), by its names, the oldest first."""
 
     async def step(self, channel: str, taken: Taken, step: Step) -> None:
         """All of it or nothing. Making it twice is the same as making it once."""
@@ -59,23 +71,59 @@ class ChannelRun:
         self._tools = tools
         self._storing = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._is_stopping = False
+        self.is_open = False
+        """Whether what is stored was loaded."""
+        self.has_more_asked = False
+        """Whether more was asked for than there was room for."""
         self.desk = Desk(id_, Pace(tools.limits), Taken(), knows_ids=channel.knows_ids)
 
     async def open(self) -> None:
         """Go on with what is stored."""
-        taken, deliveries = await self._tools.store.load(self.id)
-        self.desk = Desk(self.id, Pace(self._tools.limits), taken, knows_ids=self._channel.knows_ids)
         async with self._storing:
+            taken, deliveries = await self._patiently(partial(self._tools.store.load, self.id))
+            self.desk = Desk(self.id, Pace(self._tools.limits), taken, knows_ids=self._channel.knows_ids)
             await self._store(self.desk.load(deliveries))
+        self.is_open = True
 
-    async def take(self, found: Sequence[Send | Purge]) -> None:
-        """Take in what campaigns put out; when this returns it is stored."""
+    async def take(self, found: Sequence[Send | Purge], places: Mapping[int, int] | None = None) -> None:
+        """Take in what campaigns put out; when this returns it is stored.
+
+        `places`: where to read on behind it, for the partitions of the log that were read.
+        """
         async with self._storing:
             wanted = [each.id for each in found if isinstance(each, Send) and self.id in each.channels]
-            known = await self._tools.store.known(self.id, wanted)
+            known = await self._patiently(partial(self._tools.store.known, self.id, wanted))
+            self.desk.taken.places |= places or {}
             await self._store(self.desk.take_in(found, known))
         self._changed.set()
+
+    async def take_asked(self) -> None:
+        """Take in what people want sent (again), as far as there is room; when this returns it is stored."""
+        async with self._storing:
+            asked = await self._patiently(partial(self._tools.store.asked, self.id))
+            chosen = dict(list(asked.items())[: self.desk.pace.room])
+            self.has_more_asked = len(chosen) < len(asked)
+            if chosen:
+                await self._store(self.desk.take_asked(chosen))
+        self._changed.set()
+
+    async def await_room(self) -> int:
+        """Until something can be taken in, and how much."""
+        while not self.desk.pace.room:
+            self._has_room.clear()
+            await self._has_room.wait()
+        return self.desk.pace.room
+
+    @property
+    def places(self) -> Mapping[int, int]:
+        """Where to read on in the partitions of the log."""
+        return self.desk.taken.places
+
+    def missed(self, count: int) -> None:
+        """So many records of the log were not kept long enough; stored with what is taken in next."""
+        self.desk.taken.count("missed", count)
 
     def stop(self) -> None:
         """Begin nothing more; `run` ends when what is on its way has ended."""
@@ -107,7 +155,7 @@ class ChannelRun:
         async with self._storing:
             batch, step = self.desk.start(now_s)
             late = [send_of(delivery) for delivery in batch.late]
-            verdicts = await self._tools.recheck(late, self.id) if late else []
+            verdicts = await self._patiently(partial(self._tools.recheck, late, self.id)) if late else []
             ready, notes = batch.ready, []
             for delivery, send, verdict in zip(batch.late, late, verdicts, strict=True):
                 if verdict is None:
@@ -119,7 +167,8 @@ class ChannelRun:
                     self.desk.refuse(step, delivery, verdict.reason)
                     notes.append(dropped(send, self.id, verdict.reason, now_s))
             if notes:
-                await self._tools.tell(notes)  # before it is stored that there is nothing more to tell
+                # Before it is stored that there is nothing more to tell.
+                await self._patiently(partial(self._tools.tell, notes))
             if step != Step():
                 await self._store(step)
         return calls_of(ready, self._channel.at_once)
@@ -133,4 +182,17 @@ class ChannelRun:
         self._changed.set()
 
     async def _store(self, step: Step) -> None:
-        await self._tools.store.step(self.id, self.desk.taken, step)
+        await self._patiently(partial(self._tools.store.step, self.id, self.desk.taken, step))
+        if step.drop:
+            self._has_room.set()
+
+    async def _patiently(self, asking: Callable[[], Awaitable[T]]) -> T:
+        """Ask until there is an answer. Raises Fenced."""
+        while True:
+            try:
+                return await asking()
+            except Fenced:
+                raise
+            except (StoreError, BrokerError) as error:
+                _LOG.warning("channel %s: %s", self.id, error)
+                await asyncio.sleep(AGAIN_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -36,6 +36,11 @@ class StoredDesks:
         """See the port."""
         return await asyncio.to_thread(self._store.known, channel, ids, self._wall()) if ids else set()
 
+    async def asked(self, channel: str) -> Mapping[str, Delivery]:
+        """See the port."""
+        found = await asyncio.to_thread(self._store.asked, channel)
+        return {name: _DELIVERY.decode(data) for name, data in found.items()}
+
     async def step(self, channel: str, taken: Taken, step: Step) -> None:
         """See the port."""
         await asyncio.to_thread(self._step, channel, msgspec.msgpack.encode(taken), step)
@@ -53,13 +58,20 @@ class StoredDesks:
             ids=step.ids,
             ended={kind: found for kind, found in ended.items() if found},
             ended_drop={kind: self._of_users(channel, kind, step.purged) for kind in _KINDS} if step.purged else {},
+            asked_drop=[*step.asked, *(self._asked_of_users(channel, step.purged) if step.purged else ())],
         )
         self._store.step(self._owner, channel, stored, self._wall())
 
     def _of_users(self, channel: str, kind: Ended, users: Collection[str]) -> list[str]:
         """Deliveries to users who were deleted."""
-        found = self._store.ended(channel, kind)
-        return [name for name, data in found.items() if _DELIVERY.decode(data).user in users]
+        return _of_users(self._store.ended(channel, kind), users)
+
+    def _asked_of_users(self, channel: str, users: Collection[str]) -> list[str]:
+        return _of_users(self._store.asked(channel), users)
+
+
+def _of_users(found: Mapping[str, bytes], users: Collection[str]) -> list[str]:
+    return [name for name, data in found.items() if _DELIVERY.decode(data).user in users]
 
 
 def _named(deliveries: Iterable[Delivery]) -> dict[str, bytes]:

@@ -1,0 +1,212 @@
+"""The partitions of campaigns that a process works, each in a thread: opened on the embedded log or on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from config.errors import BrokerUnavailable, Stopped
+from config.settings import Settings
+from streams.adapters.file_lock import ProcessLock
+from streams.adapters.kafka_partition import open_partition
+from streams.adapters.log_folder import LogFolder, read_told, write_told
+from streams.adapters.log_reader import PartitionReader
+from streams.campaigns.ports import Seen
+from streams.commit import Patience
+from streams.runtime.campaigns.listening import Shard
+from streams.runtime.campaigns.opened import Around, OpenedPartition, Where
+from streams.runtime.campaigns.outlet import TRIGGERS
+from streams.runtime.campaigns.partition_run import CampaignRun, Defined, Outlet
+from streams.runtime.campaigns.two_logs import Log
+from streams.runtime.campaigns.work import CampaignWork
+
+_LOG: Final = logging.getLogger(__name__)
+LOCK: Final = "campaigns.lock"
+_OPEN_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all partitions of a process use."""
+
+    where: Where
+    outlet: Outlet
+    defined: Callable[[], Defined]
+    shards: int
+
+
+class Logs(Protocol):
+    """Where the two logs of partitions are, and what is kept of partitions outside of the store."""
+
+    def open(self, number: int, closing: ExitStack) -> tuple[Log, Log]:
+        """Events and transitions of a partition, in its thread; `closing` closes them. Raises BrokerError."""
+
+    def seen(self, number: int) -> Seen | None:
+        """What was told last."""
+
+    def tell(self, number: int, seen: Seen) -> None:
+        """Keep it, durably when it returns. Raises BrokerError, Fenced."""
+
+
+class EmbeddedLogs:
+    """`Logs` in files."""
+
+    def __init__(self, folder: LogFolder) -> None:
+        self._folder = folder
+
+    def open(self, number: int, closing: ExitStack) -> tuple[Log, Log]:
+        """See `Logs`."""
+        events = PartitionReader(self._folder.partition("events", number))
+        transitions = PartitionReader(self._folder.partition("segment-events", number))
+        closing.callback(events.close)
+        closing.callback(transitions.close)
+        return events, transitions
+
+    def seen(self, number: int) -> Seen | None:
+        """See `Logs`; it stands beside what is put out."""
+        generation, _, last = read_told(self._folder.partition(TRIGGERS, number)).partition(" ")
+        return Seen(generation, int(last)) if last.isdecimal() else None
+
+    def tell(self, number: int, seen: Seen) -> None:
+        """See `Logs`."""
+        place = self._folder.partition(TRIGGERS, number)
+        try:
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_told(place, f"{seen.generation} {seen.number}")
+        except OSError as error:
+            raise BrokerUnavailable(f"{place}: the log cannot be written ({error.strerror})") from error
+
+
+class _Opened:
+    """One partition with its logs: see `work.Opened`."""
+
+    def __init__(self, shared: Shared, logs: Logs, number: int, leaving: threading.Event) -> None:
+        self._closing = ExitStack()
+        with ExitStack() as closing:
+            events, transitions = logs.open(number, closing)
+            patience = Patience(partial(_rest, leaving), most_s=60.0, clock_s=time.monotonic)
+            around = Around(shared.outlet, patience, shared.defined, partial(logs.tell, number))
+            self._partition = OpenedPartition(shared.where, Shard(number, shared.shards), events, transitions, around)
+            closing.callback(self._partition.close)
+            self._closing = closing.pop_all()
+
+    @property
+    def run(self) -> CampaignRun:
+        return self._partition.run
+
+    def tell_read(self) -> None:
+        self._partition.tell_read()
+
+    def close(self) -> None:
+        self._closing.close()
+
+
+def _rest(leaving: threading.Event, seconds: float) -> None:
+    if leaving.wait(seconds):
+        raise Stopped("a server did not answer when the partition had to be left")
+
+
+class Partitions:
+    """Those that this process works. For one event loop; `on_failure` is told there what one has failed by."""
+
+    def __init__(self, shared: Shared, logs: Logs, on_failure: Callable[[BaseException], None]) -> None:
+        self._shared = shared
+        self._logs = logs
+        self._on_failure = on_failure
+        self._works: dict[int, tuple[CampaignWork, threading.Event]] = {}
+
+    @property
+    def works(self) -> Mapping[int, CampaignWork]:
+        """By their numbers."""
+        return {number: work for number, (work, _) in self._works.items()}
+
+    def take(self, numbers: Iterable[int]) -> None:
+        """Work these, too."""
+        for number in sorted(set(numbers) - self._works.keys()):
+            leaving = threading.Event()
+            work = CampaignWork(
+                f"campaigns {number}",
+                partial(_Opened, self._shared, self._logs, number, leaving),
+                seen=partial(self._logs.seen, number),
+            )
+            self._works[number] = work, leaving
+            asyncio.wrap_future(work.start()).add_done_callback(self._ended)
+
+    async def let_go(self, numbers: Iterable[int]) -> None:
+        """Work these no more: the batch in hand is the last one of each, and has ended when this returns."""
+        works = [self._works.pop(number) for number in list(numbers) if number in self._works]
+        for work, leaving in works:
+            leaving.set()
+            work.stop()
+        await asyncio.gather(*(asyncio.to_thread(work.close) for work, _ in works))
+
+    def _ended(self, work: asyncio.Future[None]) -> None:
+        if not work.cancelled() and (error := work.exception()) is not None:
+            self._on_failure(error)
+
+
+class EmbeddedOwning:
+    """All partitions of an embedded log, under a lock: nobody else works campaigns there meanwhile."""
+
+    def __init__(self, folder: LogFolder, partitions: Partitions) -> None:
+        self._folder = folder
+        self._partitions = partitions
+        self._lock = ProcessLock(folder.path / LOCK)
+
+    def start(self) -> None:
+        """Take them. Raises BrokerUnavailable (try again) while another process has them."""
+        if not self._lock.acquire():
+            raise BrokerUnavailable(
+                f"campaigns of the log in {self._folder.path} are run by process {self._lock.holder()} already"
+            )
+        self._partitions.take(range(self._folder.shards))
+
+    async def stop(self) -> None:
+        """Leave them in order."""
+        await self._partitions.let_go(range(self._folder.shards))
+        self._lock.release()
+
+
+class KafkaLogs:
+    """`Logs` in Kafka, opened in the event loop in which this was made. `memory`: of the consumer group."""
+
+    def __init__(self, settings: Settings, memory: Memory) -> None:
+        self._settings = settings
+        self._memory = memory
+        self._loop = asyncio.get_running_loop()
+
+    def open(self, number: int, closing: ExitStack) -> tuple[Log, Log]:
+        """See `Logs`."""
+        events, transitions = (self._open(kind, number, closing) for kind in ("events", "segment-events"))
+        return events, transitions
+
+    def _open(self, kind: str, number: int, closing: ExitStack) -> Log:
+        asking = open_partition(self._settings, kind, number)  # type: ignore[arg-type]  # both are kinds of topics
+        found = asyncio.run_coroutine_threadsafe(asking, self._loop).result(_OPEN_S)
+        closing.callback(found.close)
+        return found
+
+    def seen(self, number: int) -> Seen | None:
+        """See `Logs`."""
+        return self._memory.recall_from_thread(number)
+
+    def tell(self, number: int, seen: Seen) -> None:
+        """See `Logs`."""
+        self._memory.tell_from_thread(number, seen)
+
+
+class Memory(Protocol):
+    """What a consumer group remembers of partitions that are ours."""
+
+    def recall_from_thread(self, number: int) -> Seen | None:
+        """What was told last. Raises BrokerUnavailable."""
+
+    def tell_from_thread(self, number: int, seen: Seen) -> None:
+        """Let it be remembered. Raises Fenced where the partition is another member's, BrokerUnavailable."""

@@ -1,0 +1,150 @@
+"""A running service with campaigns, and somebody who receives their webhooks."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final, Self
+
+from streams.adapters.embedded_log import EventWriter
+from streams.adapters.log_folder import LogFolder
+from streams.adapters.log_reader import PartitionReader
+from streams.adapters.redis_channels import RedisChannels
+from streams.adapters.redis_deliveries import Secrets
+from streams.campaigns.effects import DROPPED, SENT, WITHHELD
+from streams.runtime.deliveries.signing import signed_headers, write_secret
+
+SECRET: Final = write_secret(b"a secret of the tests, 32 bytes!")
+WITHIN_S: Final = 60.0
+CATALOG: Final = """
+version: 1
+name: Campaigns
+predictions:
+  orders_2d: {name: Orders within two days, goal: {did: Order}, window: 2d}
+segments:
+  entered: {name: Entered, filter: {event: Enter, count: {min: 1}}}
+messaging:
+  holdout: 0
+  channels:
+    hook: {kind: webhook}
+    lines: {kind: log}
+campaigns:
+  welcome:
+    name: Welcome
+    segment: entered
+    conversion: {event: Order}
+    channels: [hook, lines]
+    control: 0
+    breaker: null
+    reentry: once
+    message: {parts: {body: "Hello"}}
+"""
+
+
+class HookReceiver:
+    """Takes webhooks on this machine, in threads of its own; `answers` says what is answered."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[dict[str, str], bytes]] = []
+        self.status: Callable[[int], int] = lambda _number: 200
+        """From the number of the request (from 1) to the status of the answer."""
+        self._changed = threading.Condition()
+        world = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(world.take({k.lower(): v for k, v in self.headers.items()}, body))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def take(self, headers: dict[str, str], body: bytes) -> int:
+        with self._changed:
+            self.taken.append((headers, body))
+            self._changed.notify_all()
+            return self.status(len(self.taken))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/hook"
+
+    def users(self) -> list[str]:
+        """Of everything that came, in order."""
+        with self._changed:
+            return [json.loads(body)["data"]["user_id"] for _, body in self.taken]
+
+    def ids(self) -> dict[str, set[str]]:
+        """User -> ids under which something came for them."""
+        found: dict[str, set[str]] = {}
+        with self._changed:
+            for headers, body in self.taken:
+                found.setdefault(json.loads(body)["data"]["user_id"], set()).add(headers["webhook-id"])
+        return found
+
+    def wait(self, holds: Callable[[], bool], within_s: float = WITHIN_S) -> None:
+        """Until this holds, which is looked at with everything that comes."""
+        deadline_s = time.monotonic() + within_s
+        with self._changed:
+            while not holds():
+                left_s = deadline_s - time.monotonic()
+                assert left_s > 0, f"it does not come; {len(self.taken)} came"
+                self._changed.wait(min(left_s, 1.0))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def is_signed(headers: dict[str, str], body: bytes) -> bool:
+    """Whether the signature is one of the secret, over id, time and body."""
+    wanted = signed_headers([SECRET], headers["webhook-id"], float(headers["webhook-timestamp"]), body)
+    return wanted["webhook-signature"] == headers["webhook-signature"]
+
+
+def set_hook(store_url: str, url: str, prefix: str = "tl") -> None:
+    """Let the channel `hook` deliver there."""
+    with closing(RedisChannels(store_url, prefix=prefix)) as channels:
+        settings = json.dumps({"kind": "webhook", "url": url}).encode()
+        channels.put("hook", settings, Secrets(SECRET))
+
+
+def event(user: str, name: str, **properties: Any) -> bytes:
+    """An event that happens now."""
+    now = datetime.now(UTC).isoformat()
+    said = {"type": "track", "userId": user, "event": name, "timestamp": now, "messageId": f"{name} {user}"}
+    return json.dumps(said | {"properties": properties}).encode()
+
+
+def notes(data_dir: Path) -> list[tuple[str, str]]:
+    """User and event of the notes of campaigns in the log of events, each message id once."""
+    folder, found = LogFolder.find(data_dir), {}
+    for number in range(folder.shards):
+        with closing(PartitionReader(folder.partition("events", number))) as reader:
+            for entry in reader.read(reader.begin, 1_000_000, max_bytes=1 << 30):
+                said = json.loads(entry.value)
+                if said["event"] in (SENT, WITHHELD, DROPPED):
+                    found[said["messageId"]] = said["userId"], said["event"]
+    return sorted(found.values())
+
+
+def enter(data_dir: Path, users: list[str]) -> None:
+    """They come into the segment, by events in the log."""
+    with closing(EventWriter(LogFolder.find(data_dir))) as writer:
+        writer.append([(user, event(user, "Enter")) for user in users])
