@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
@@ -370,11 +371,22 @@ def _kafka_problems(settings: Settings) -> list[str]:
     return problems
 
 
+OPTIONS: Final = {
+    "kafka_bootstrap_servers": "--kafka",
+    "redis_url": "--store",
+    "data_dir": "--data-dir",
+    "shards": "--shards",
+    "api_url": "--api",
+    "api_key": "--key",
+}
+"""setting -> the option that overrides it, where it is the same for all commands."""
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment; ``overrides`` (values of the command line, None: not given) win.
 
-    Raises SettingsError, with the names of the variables and never their values, for a value that cannot be used and
-    for a variable with the prefix that is no setting.
+    Raises SettingsError, with the names of the variables (or of the options that were used) and never their values, for
+    a value that cannot be used and for a variable with the prefix that is no setting.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     problems = [
@@ -385,7 +397,8 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        problems += [_words(str(detail["loc"][0]), detail["msg"]) for detail in error.errors(include_url=False)]
+        given = {name for name, value in overrides.items() if value is not None}
+        problems += [_words(str(detail["loc"][0]), detail["msg"], given) for detail in error.errors(include_url=False)]
         raise SettingsError("\n".join(problems)) from None  # the cause could show a secret
     problems += _kafka_problems(settings)
     if problems:
@@ -393,5 +406,7 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def _words(name: str, message: str) -> str:
-    return f"{PREFIX}{name.upper()}: expected {message.removeprefix('Input should be ').removeprefix('Value should ')}"
+def _words(name: str, message: str, given: Container[str]) -> str:
+    """`given`: what came from the command line; there it has another name."""
+    place = OPTIONS[name] if name in given and name in OPTIONS else PREFIX + name.upper()
+    return f"{place}: expected {message.removeprefix('Input should be ').removeprefix('Value should ')}"

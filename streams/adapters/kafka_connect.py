@@ -70,7 +70,8 @@ def _problem(server: str, error: Exception, settings: Settings) -> TidelineError
         return BrokerError(f"Kafka at {server} {words}")
     reason = "no answer in time" if isinstance(error, TimeoutError) and not str(error) else str(error)
     return BrokerUnavailable(
-        f"No Kafka answers at {server} ({reason}). Is it running, and is {PREFIX}KAFKA_BOOTSTRAP_SERVERS right?"
+        f"No Kafka answers at {server} ({reason}). Is it running, and is the address right (--kafka, or "
+        f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS)?"
     )
 
 

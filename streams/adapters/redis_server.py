@@ -109,6 +109,11 @@ def weakest(servers: Sequence[ServerFacts]) -> ServerFacts:
     return replace(least, version=oldest.version, replicas=max(facts.replicas for facts in servers))
 
 
+def keeps_all(facts: ServerFacts, replicas_waited_for: int) -> bool:
+    """Whether no commit that was acknowledged can be forgotten."""
+    return facts.appendonly and facts.fsync == "always" and facts.replicas <= replicas_waited_for
+
+
 def promise(facts: ServerFacts, replicas_waited_for: int) -> str:
     """One line: which acknowledged commits can be forgotten, and what that would mean."""
     said_again = "a crossing of that time may then be said again under another id"

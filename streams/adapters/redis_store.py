@@ -15,7 +15,7 @@ from config.errors import Fenced, StoreIncompatible, StoreUnavailable
 from streams.adapters.redis_keys import ShardKeys, shard_keys, store_meta
 from streams.adapters.redis_nodes import open_nodes
 from streams.adapters.redis_pack import command, on_members, set_fields, set_scores
-from streams.adapters.redis_server import inspect_all, promise, weakest
+from streams.adapters.redis_server import inspect_all, keeps_all, promise, weakest
 from streams.adapters.redis_wire import Wire, refusal
 from streams.commit import Patience, patiently
 from streams.core.dead_letters import Named
@@ -137,7 +137,10 @@ class RedisStore:
             raise
         self.replicas = min(facts.replicas for facts in servers)
         """How many were connected at the start, to every server that has keys."""
-        self._promise = promise(weakest(servers), wait_for.replicas if wait_for else 0)
+        waited_for = weakest(servers), wait_for.replicas if wait_for else 0
+        self.keeps_all = keeps_all(*waited_for)
+        """Whether no commit that was acknowledged can be forgotten (`promises` says why not)."""
+        self._promise = promise(*waited_for)
 
     # --- taking a shard --------------------------------------------------------------------------------------------
 
@@ -430,7 +433,7 @@ class RedisStore:
 
     def _tell_of_another_file(self, found: dict[bytes, bytes], identity: Identity) -> None:
         """Whoever works with the file of before has to hear of it here: their own end comes later."""
-        if self._part != "shard" or not identity.file:
+        if self._part == "learner" or not identity.file:
             return  # learners have an identity of their own, which changes with that of the shards
         before = _file_of(found)
         known = "it was edited, or another one stood there" if before == identity.file else f"the last one was {before}"
@@ -454,6 +457,13 @@ class RedisStore:
             raise StoreIncompatible(
                 f"another worker was started later, with another catalog: {_file_of(found)}. That one is in force, and "
                 f"this worker has {file}. {_OTHER_FILE}"
+            )
+        if differing == [b"shards"]:
+            before = found.get(b"shards", b"").decode()
+            raise StoreIncompatible(
+                f"{self._meta_key.decode()} says the store was made for {before} partitions of the events (shards), "
+                f"not {wanted[b'shards'].decode()}. Users would change theirs, so that is for ever: set "
+                f"TIDELINE_SHARDS={before} where that is the right topic. {_OTHER_STORE}"
             )
         words = [
             f"{name.decode()} {found.get(name, b'').decode() or 'none'}, not {wanted[name].decode() or 'none'}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from streams.cli.options import CatalogFile, Files, Json, Origin, origins_of
-from streams.cli.screen import TerminalWatcher, echo_json, guarded, show, warn
+from streams.cli.screen import TerminalWatcher, echo_json, err, guarded, show, warn
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -243,11 +243,16 @@ def tail(
         raise SettingsError(f"--origin is for segment-events; {kind} have none")
     settings, folder = _settings(kafka), embedded_log(data_dir, kafka=kafka)
     enough = None if origins else limit
+
+    def begin(there: int) -> None:
+        if not as_json:  # a script knows what it has asked for
+            err().print(_where_it_begins(kind, there, from_start=from_start), markup=False)
+
     try:
         if folder is None:
-            records = follow(settings, settings.topic(kind), from_start=from_start, limit=enough)
+            records = follow(settings, settings.topic(kind), from_start=from_start, limit=enough, begin=begin)
         else:
-            records = embedded.follow(folder, kind, from_start=from_start, limit=enough)
+            records = embedded.follow(folder, kind, from_start=from_start, limit=enough, begin=begin)
         for seen in islice((seen for seen in records if not origins or _origin_of(seen) in origins), limit):
             if as_json:
                 echo_json(_json_of(seen))
@@ -255,6 +260,17 @@ def tail(
                 typer.echo(printable(_line_of(kind, seen)))  # what users sent must not command the terminal
     except KeyboardInterrupt:
         return  # the way in which it ends
+
+
+def _where_it_begins(kind: str, there: int, *, from_start: bool) -> str:
+    """What is going to be shown, when nothing may come for long; `there`: how many records are there already."""
+    if not from_start:
+        words = f"Showing what comes to {kind} from now on (--from-start begins with the oldest record)."
+    elif there:
+        words = f"Showing {kind} from the oldest record on ({there:,} are there, and what comes)."
+    else:
+        words = f"{kind} has no record yet: waiting for the first one."
+    return f"{words} Ctrl-C ends it."
 
 
 def _origin_of(seen: Seen) -> str | None:

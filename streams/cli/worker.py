@@ -48,6 +48,7 @@ def worker(
     """
     from config.loader import load_catalog
     from config.settings import load_settings
+    from streams.runtime.worker_log import quiet_others
     from streams.runtime.worker_stores import WorkerJob
 
     if embedded:
@@ -65,5 +66,6 @@ def worker(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     logging.getLogger("kafka").setLevel(logging.WARNING)
+    quiet_others()
     console = err()
     run_worker(job, TerminalWatcher(), lambda words: console.print(words, markup=False, highlight=False))

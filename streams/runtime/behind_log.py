@@ -79,8 +79,8 @@ class BehindLog:
         behind, days = found.behind, format_duration(DAY_S * max(1, round(found.furthest_s / DAY_S)))
         self._shards[number] = _Shard(found.recent, found.recent_behind, told_s=now_s)
         return (
-            f"shard {number}: {behind:,} events that came lately are history, up to {days} behind what came before "
-            "them. They count in what users have done, but windows that have closed stay closed: outcomes of that "
-            "time are judged without what is still to come of it. What to do: send history first, then live events; "
+            f"partition {number} of the events: {behind:,} events that came lately are history, up to {days} behind "
+            "what came before them. They count in what users have done, but windows that have closed stay closed: "
+            "outcomes of that time are judged without what is still to come of it. What to do: send history first, then live events; "
             "here that means to begin in another data directory, or topic and key prefix (docs/input.md, History first)"
         )

@@ -61,7 +61,9 @@ def shard_deletions(records: Iterable[tuple[bytes | None, bytes | None]], shard:
             known[name] = deleted.joined(known.get(name, deleted))
     if unreadable:
         _LOG.warning(
-            "shard %d: %d records of the log of deletions cannot be read, and are passed over", shard, unreadable
+            "partition %d of the events: %d records of the log of deletions cannot be read, and are passed over",
+            shard,
+            unreadable,
         )
     return KnownDeletions(tuple((name, deleted.to_bytes()) for name, deleted in known.items()), unreadable)
 

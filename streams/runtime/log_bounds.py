@@ -11,7 +11,14 @@ from config.errors import BrokerError
 from streams.runtime.records import Position, Record
 
 _LOG: Final = logging.getLogger(__name__)
-_ANEW: Final = "Begin anew with what is there by another TIDELINE_KEY_PREFIX."
+_CHOICES: Final = (
+    "What to do, with all workers stopped: "
+    "(1) if another log was meant, correct its address (TIDELINE_KAFKA_BOOTSTRAP_SERVERS, TIDELINE_KAFKA_TOPIC_PREFIX; "
+    "of an embedded one --data-dir); "
+    "(2) if its records are still somewhere, put them back at the same offsets: nothing is lost then; "
+    "(3) else begin anew with what is there: export TIDELINE_KEY_PREFIX=tl2 for workers and APIs, and start them. "
+    "What each keeps and loses, with all commands: docs/kafka.md, When the log is another one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +40,14 @@ def where_to_begin(place: str, offset: int, bounds: Bounds, *, accepts_gaps: boo
     if offset > bounds.end:
         raise BrokerError(
             f"{where} ends at {bounds.end}: it is another topic than the one that was read, or records were lost. "
-            f"Bring the topic back, or its records. {_ANEW}"
+            f"{_CHOICES}"
         )
     if bounds.begin <= offset:
         return offset
     if offset and not accepts_gaps:
         raise BrokerError(
             f"{where} begins at {bounds.begin}: what lies between is gone. Were workers away for longer than the "
-            f"topic keeps records, or is it another topic? {_ANEW}"
+            f"topic keeps records, or is it another topic? {_CHOICES}"
         )
     if offset:
         _LOG.warning("%s begins at %d: what lies between is left out", where, bounds.begin)
@@ -67,5 +74,5 @@ def check_last(place: str, position: Position, found: Record | None) -> None:
     raise BrokerError(
         f"{place}: the record at offset {position.last_offset} is not the one that was worked there. The topic was "
         "made anew, or has lost records and taken others in their place: some of those would never be worked. "
-        f"Bring the records back. {_ANEW}"
+        f"{_CHOICES}"
     )

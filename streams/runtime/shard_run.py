@@ -284,7 +284,9 @@ class ShardRun:
         if (forgot or is_behind) and not is_new:
             claim, is_new = self._claim_knowing(claim.number + 1)
             if not is_new:
-                raise Fenced(f"shard {self.number}: another worker has gone on with a store that went back in time")
+                raise Fenced(
+                    f"partition {self.number} of the events: another worker has gone on with a store that was set back"
+                )
         self.counts.set_back += went_back
         return claim
 
@@ -391,7 +393,7 @@ class ShardRun:
         self._replace(old, new, self.since.with_what_is_new(old.catalog, catalog, old.clock_s))
         patiently(self._ports.patience, lambda: self._ports.name(catalog))
         figures = self.number, len(catalog.predictions), len(catalog.segments)
-        _LOG.info("shard %d goes on under another catalog: %d predictions, %d segments", *figures)
+        _LOG.info("partition %d of the events goes on under another catalog: %d predictions, %d segments", *figures)
 
     def _review(self, parts: float) -> None:
         """Users are judged by new and changed segments: so many parts of them, each in a commit of its own."""
@@ -421,7 +423,7 @@ class ShardRun:
         new = redefined(old, self.catalog, generation=self._claim.generation, past=joined)
         self._replace(old, new, self.since.complete(predictions))
         self._just_joined = predictions
-        _LOG.info("shard %d has taken over the past of %s", self.number, past.words)
+        _LOG.info("partition %d of the events has taken over the past of %s", self.number, past.words)
 
     def _due_to_freeze(self) -> list[str]:
         """Previews that are ready to be scored for good: they have learned what there is, and rank among everybody.
@@ -451,7 +453,7 @@ class ShardRun:
         new = redefined(old, self.catalog, generation=self._claim.generation)
         freeze(new, predictions)
         self._replace(old, new, self.since.without(predictions))
-        _LOG.info("shard %d has scored everybody for good: %s", self.number, ", ".join(predictions))
+        _LOG.info("partition %d of the events has scored everybody for good: %s", self.number, ", ".join(predictions))
 
     def _awaited(self) -> Collection[str]:
         """Predictions whose past is still to come: nobody learns of them, and no earlier model serves them."""
@@ -485,7 +487,7 @@ class ShardRun:
             return self._claim.generation
         claim, is_new = self._claim_knowing(self._committed + 1)
         if not is_new or claim.number != self._committed:
-            raise Fenced(f"shard {self.number}: another worker has gone on with it")
+            raise Fenced(f"partition {self.number} of the events: another worker has gone on with it")
         self._claim, self._known[claim.generation] = claim, claim.number
         self._tell(claim, claim.number)
         return claim.generation

@@ -100,10 +100,11 @@ class WorkerStores:
         return self._ledger.key
 
     def check(self) -> str:
-        """Prepare the store; what its settings promise. Raises StoreError."""
-        promises = self._open(self._place.patience, learners=False, goes_on=True).promises()
+        """Prepare the store; one line about what its settings promise. Raises StoreError."""
+        store = self._open(self._place.patience, learners=False, goes_on=True)
         self._open(self._place.patience, learners=True, goes_on=True)
-        return promises
+        begin = "Store: " if store.keeps_all else "Warning: the store may forget what it has acknowledged. "
+        return f"{begin}{store.promises()}."
 
     def _named(self, catalog: Catalog) -> Identity:
         """What the store is made for; the file decides whether two starts mean the same, names are for readers."""
@@ -134,7 +135,7 @@ class WorkerStores:
             deletions=self._ledger.deletions,
         )
 
-    def _open(self, patience: Patience, *, learners: bool, goes_on: bool = False) -> Store:
+    def _open(self, patience: Patience, *, learners: bool, goes_on: bool = False) -> RedisStore:
         """`goes_on`: with another file than before, as only a start may. Later it is another worker's file."""
         wait_for = self._place.wait_for
         store = RedisStore(
@@ -144,7 +145,7 @@ class WorkerStores:
             prefix=self._place.prefix + (LEARNERS if learners else ""),
             dead_letters=self._limit,
             wait_for=wait_for,
-            part="learner" if learners else "shard",
+            part="learner" if learners else "partition",  # as an operator knows a shard
         )
         self._stores.append(store)
         identity = replace(self._identity, goes_on=goes_on)
@@ -163,6 +164,6 @@ def words_about_names(catalog: Catalog, shards: int) -> str | None:
     if shards == 1 or not (isinstance(catalog.features.events, EventLimit) or by_limit):
         return None
     return (
-        "Event names and trait values that the catalog does not list have no features of their own with several "
-        "shards; list those that matter under features."
+        "Event names and trait values that the catalog does not list have no features of their own where the events "
+        "have several partitions; list those that matter under features."
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from streams.adapters.kafka_arguments import kafka_python, kafka_python_argument
 from streams.core.decode import SegmentDecoder
 from streams.core.events import Event
 from streams.core.partition import shard_of
+from tests.conftest import ROOT
 from tests.integration.bad_input_world import command
 from tests.integration.kafka_world import PASSWORD, USER, KafkaWorld, into_environment
 
@@ -302,10 +305,13 @@ def test_tail_shows_transitions_of_both_kafka_modes_for_people_and_for_scripts(m
     headers = [(f"ce_{name}", str(value).encode()) for name, value in attributes.items()]
     send(made.settings, topic, json.dumps(CROSSING["data"]).encode(), headers=headers)
     code, out, err = command("tail", "segment-events", "--from-start", "--limit", "2", "--json")
-    assert code == 0, err
+    assert (code, err) == (0, "")
     assert [json.loads(line) for line in out.splitlines()] == [CROSSING, CROSSING]
-    code, out, _ = command("tail", "segment-events", "--from-start", "--limit", "1")
-    assert code == 0
+    code, out, err = command("tail", "segment-events", "--from-start", "--limit", "1")
+    assert (code, err) == (
+        0,
+        "Showing segment-events from the oldest record on (2 are there, and what comes). Ctrl-C ends it.\n",
+    )
     assert out == "2024-06-03T09:12:44Z  ann enters orders_7d.high (score 81.4, live)\n"
 
 
@@ -317,6 +323,32 @@ def test_tail_of_dead_letters_and_of_what_is_no_json(made: Shop) -> None:
     assert "bad_time: the time is 'x'  events-3 at 17  {...}" in out
     code, out, _ = command("tail", "dead-letters", "--from-start", "--limit", "2", "--json")
     assert json.loads(out.splitlines()[1])["raw"] == "� no json"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--from-start"], "campaign-triggers has no record yet: waiting for the first one."),
+        ([], "Showing what comes to campaign-triggers from now on (--from-start begins with the oldest record)."),
+    ],
+)
+def test_tail_of_an_empty_topic_says_that_it_waits(made: Shop, options: list[str], words: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streams", "tail", "campaign-triggers", "--limit", "1", *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process:
+        try:
+            assert process.stderr.readline() == f"{words} Ctrl-C ends it.\n"
+            send(made.settings, made.settings.topic("campaign-triggers"), b"{}")
+            out, err = process.communicate(timeout=60)
+            assert (process.returncode, err, out.endswith("ann  {}\n")) == (0, "", True)
+        finally:
+            process.kill()
 
 
 def test_tail_of_a_missing_topic(shop: Shop) -> None:
@@ -430,4 +462,4 @@ def test_nobody_there_is_told_with_what_to_check(tmp_path: Path) -> None:
         code, _, err = command(*words, "--kafka", "127.0.0.1:1")
         assert code == 6
         assert "No Kafka answers at 127.0.0.1:1" in err
-        assert "TIDELINE_KAFKA_BOOTSTRAP_SERVERS" in err
+        assert "(--kafka, or TIDELINE_KAFKA_BOOTSTRAP_SERVERS)" in err

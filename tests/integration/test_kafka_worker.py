@@ -205,7 +205,8 @@ def test_a_store_of_another_number_of_shards(world: WorkerWorld) -> None:
     commit_as(world, SHARDS + 2, own, 0)
     code, words = ends(world)
     assert code == 4
-    assert f"was made for shards {SHARDS + 2}, not {SHARDS}" in words
+    assert f"was made for {SHARDS + 2} partitions of the events (shards), not {SHARDS}" in words
+    assert f"set TIDELINE_SHARDS={SHARDS + 2}" in words
     assert "Traceback" not in words
 
 

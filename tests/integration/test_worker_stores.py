@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import redis
 
 from config.errors import Fenced, Stopped, StoreIncompatible
 from config.loader import loads
@@ -20,6 +22,7 @@ from streams.runtime import worker_stores
 from streams.runtime.about import about_blobs
 from streams.runtime.place import Place
 from streams.runtime.worker_stores import WorkerStores
+from tests.conftest import ROOT
 
 CATALOG = """
 version: 1
@@ -64,6 +67,18 @@ def test_the_file_of_the_latest_start_counts_and_workers_with_an_older_one_end(
         stores.close()
 
 
+def test_a_store_that_may_forget_is_a_warning(url: str) -> None:
+    stores = stores_of(url, "forgets")
+    assert stores.check().startswith("Store: Valkey ")
+    with closing(redis.Redis.from_url(url)) as client:
+        client.config_set("appendfsync", "everysec")
+        words = stores.check()
+        client.config_set("appendfsync", "always")
+    assert words.startswith("Warning: the store may forget what it has acknowledged. Valkey ")
+    assert "a power cut may forget the last second" in words
+    stores.close()
+
+
 def test_names_of_what_was_defined_are_told_to_readers(url: str) -> None:
     stores = stores_of(url, "names")
     stores.check()
@@ -74,6 +89,32 @@ def test_names_of_what_was_defined_are_told_to_readers(url: str) -> None:
         assert reader.info.predictions == ("more", "orders")
         assert "more.high" in reader.info.segments
     stores.close()
+
+
+def test_the_commands_that_begin_anew_under_the_same_prefix_leave_all_else(url: str) -> None:
+    """Those of docs/kafka.md, for a log that is another one."""
+    stores = stores_of(url, "tl")
+    stores.check()
+    for learners in (False, True):
+        ports = stores.ports(ListSink(), ListCourier(), learners=learners)
+        claim = ports.store.claim(1, new_generation="g")
+        ports.store.commit(claim, CommitBatch(1, b"x", blobs=about_blobs(loads(CATALOG))), None)
+    stores.close()
+    kept = {"tl:api:keys": "keys", "tl:{definitions}:now": "definitions", "tl:campaigns:{1}:books": "books"}
+    with closing(redis.Redis.from_url(url)) as client:
+        client.mset(kept)
+        commands = re.findall(r"^ +(redis-cli .*)$", (ROOT / "docs" / "kafka.md").read_text(), re.MULTILINE)
+        assert len(commands) == 3
+        for words in commands:
+            scanned = re.search(r"--pattern '(.*)' \| xargs -r redis-cli unlink", words)
+            client.unlink(*(client.scan_iter(scanned[1]) if scanned else words.split()[2:]))
+        assert {key.decode() for key in client.scan_iter("tl:*")} == kept.keys()
+    anew = stores_of(url, "tl", CATALOG.replace("7d", "14d"))
+    anew.check()
+    for learners in (False, True):
+        claim = anew.ports(ListSink(), ListCourier(), learners=learners).store.claim(1, new_generation="h")
+        assert (claim.number, claim.generation) == (0, "h")
+    anew.close()
 
 
 def test_a_stop_waits_for_a_store_that_hangs_no_longer_than_for_a_slow_reply(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +136,9 @@ def test_other_shards_are_told_as_such(url: str) -> None:
         ports.store.claim(0, new_generation="g"), CommitBatch(1, b"", blobs=about_blobs(loads(CATALOG))), None
     )
     other = WorkerStores(url, Place(Path("data"), url, "two"), loads(CATALOG), shards=4, learners=8)
-    with pytest.raises(StoreIncompatible, match="made for shards 3, not 4"):
+    with pytest.raises(
+        StoreIncompatible, match=r"made for 3 partitions of the events \(shards\), not 4.*TIDELINE_SHARDS=3"
+    ):
         other.check()
     for stores in (first, other):
         stores.close()
@@ -103,12 +146,12 @@ def test_other_shards_are_told_as_such(url: str) -> None:
 
 def test_errors_of_learners_speak_of_learners(url: str) -> None:
     stores = stores_of(url, "three")
-    for learners, part in ((True, "learner 2"), (False, "shard 2")):
+    for learners, part in ((True, "learner 2"), (False, "partition 2")):
         store = stores.ports(ListSink(), ListCourier(), learners=learners).store
         claim = store.claim(2, new_generation="g")
         store.claim(2, new_generation="g")
         with pytest.raises(Fenced, match=f"^{part}: expected epoch"):
             store.commit(claim, CommitBatch(1, b""), None)
-        with pytest.raises(StoreIncompatible, match="^learner 8" if learners else "^shard 8"):
+        with pytest.raises(StoreIncompatible, match="^learner 8" if learners else "^partition 8"):
             store.claim(8, new_generation="g")
     stores.close()

@@ -16,13 +16,13 @@ def test_history_is_told_once_with_how_much_and_what_to_do() -> None:
     assert log.note(3, Arrived(1), 0.0) is None
     words = log.note(3, Arrived(1_000, 990, 58.2 * DAY_S), 1.0)
     assert words is not None
-    assert words.startswith("shard 3: 990 events that came lately are history, up to 58d behind")
+    assert words.startswith("partition 3 of the events: 990 events that came lately are history, up to 58d behind")
     assert "history first" in words
     assert "docs/input.md, History first" in words
     assert [log.note(3, Arrived(1_000, 1_000, 60 * DAY_S), now_s) for now_s in (2.0, 3.0, EVERY_S)] == [None] * 3
     again = log.note(3, Arrived(500, 500, 60 * DAY_S), 1.0 + EVERY_S)
     assert again is not None
-    assert again.startswith("shard 3: 3,500 events that came lately are history, up to 60d behind")
+    assert again.startswith("partition 3 of the events: 3,500 events that came lately are history, up to 60d behind")
 
 
 @pytest.mark.parametrize(

@@ -333,7 +333,9 @@ def test_a_log_is_looked_at_from_outside(tmp_path: Path) -> None:
         writer.close()
     write_worked(log.partition("events", 1), 3)
     assert [(lag.end, lag.committed, lag.lag) for lag in lag_of(log, "events")] == [(4, 0, 4), (4, 3, 1)]
-    seen = list(follow(log, "events", from_start=True, limit=8))
+    there: list[int] = []
+    seen = list(follow(log, "events", from_start=True, limit=8, begin=there.append))
+    assert there == [8]
     assert [(s.partition, s.offset) for s in seen] == [(p, n) for p in range(2) for n in range(4)]
     assert (seen[1].body, seen[1].time_ms, seen[3].body, seen[3].raw) == ({"n": 1}, 5_500, None, b"no JSON")
     coming = follow(log, "events")

@@ -11,6 +11,7 @@ from config.errors import BrokerError
 from streams.runtime.kafka.partitions import own_assignor
 from streams.runtime.log_bounds import Bounds, where_to_begin
 from streams.runtime.steady_clock import SteadyClock
+from tests.conftest import ROOT
 
 PLACE = "events 3"
 
@@ -85,8 +86,16 @@ def test_reading_begins_where_the_store_stands(offset: int, bounds: Bounds, acce
 def test_a_topic_that_cannot_go_on_there_is_refused(
     offset: int, bounds: Bounds, accepts_gaps: bool, words: str
 ) -> None:
-    with pytest.raises(BrokerError, match=f"events 3: the store stands at offset {offset}, and the topic {words}"):
+    told = f"events 3: the store stands at offset {offset}, and the topic {words}"
+    with pytest.raises(BrokerError, match=told) as raised:
         where_to_begin(PLACE, offset, bounds, accepts_gaps=accepts_gaps)
+    for choice in (
+        "TIDELINE_KAFKA_TOPIC_PREFIX",
+        "put them back at the same offsets",
+        "export TIDELINE_KEY_PREFIX=tl2",
+    ):
+        assert choice in str(raised.value)
+    assert "### When the log is another one\n" in (ROOT / "docs" / "kafka.md").read_text()
 
 
 def test_a_gap_that_is_accepted_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -40,6 +40,26 @@ def test_the_password_of_the_store_shows_nowhere() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("redis_url", "--store", "nowhere"),
+        ("kafka_bootstrap_servers", "--kafka", "nowhere"),
+        ("shards", "--shards", "0"),
+    ],
+)
+def test_what_was_given_as_an_option_is_named_so(
+    name: str, option: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(**{name: value})
+    assert str(caught.value).startswith(f"{option}: expected ")
+    monkeypatch.setenv(PREFIX + name.upper(), value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(**{name: None})
+    assert str(caught.value).startswith(f"{PREFIX}{name.upper()}: expected ")
+
+
+@pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
         ("REDIS_URL", "http://user:hunter2@example", "redis://, rediss:// or unix://"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from config.settings import TopicKind
@@ -17,14 +17,21 @@ _BATCH: Final = 1_000
 
 
 def follow(
-    folder: LogFolder, topic: TopicKind, *, from_start: bool = False, limit: int | None = None
+    folder: LogFolder,
+    topic: TopicKind,
+    *,
+    from_start: bool = False,
+    limit: int | None = None,
+    begin: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Seen]:
     """The records of a topic, those that come from now on or all; endless without a `limit`.
 
+    `begin` is told first how many of them are there already.
     In no particular order between partitions. Raises BrokerError for a log that is damaged.
     """
     readers = [PartitionReader(folder.partition(topic, number)) for number in range(folder.partitions(topic))]
     places = [reader.begin if from_start else reader.end for reader in readers]
+    begin(sum(reader.end - place for reader, place in zip(readers, places, strict=True)))
     left, never = limit, threading.Event()
     try:
         while True:

@@ -84,7 +84,7 @@ def _work(job: WorkerJob, url: str, folder: LogFolder, wanted: DefinitionsFollow
     if (words := words_about_names(wanted.catalog, settings.shards)) is not None:
         say(words)
     try:
-        say(f"Store: {stores.check()}.")
+        say(stores.check())
         with closing(StatusTeller(url, job.place.prefix)) as teller:
             worker = EmbeddedWorker(job, folder, stores, wanted, teller.tell)
             try:

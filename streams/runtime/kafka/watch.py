@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from config.errors import TopicsDiffer
@@ -18,9 +18,17 @@ _PATIENCE_S: Final = 15.0
 _PAUSE_S: Final = 0.2
 
 
-def follow(settings: Settings, topic: str, *, from_start: bool = False, limit: int | None = None) -> Iterator[Seen]:
+def follow(
+    settings: Settings,
+    topic: str,
+    *,
+    from_start: bool = False,
+    limit: int | None = None,
+    begin: Callable[[int], None] = lambda _: None,
+) -> Iterator[Seen]:
     """The records of a topic, those that come from now on or all; endless without a `limit`.
 
+    `begin` is told first, once it is settled from where on, how many records are there already, or a few more.
     In no particular order between partitions. Raises BrokerError, TopicsDiffer (no such topic).
     """
     kafka = kafka_python()
@@ -31,8 +39,9 @@ def follow(settings: Settings, topic: str, *, from_start: bool = False, limit: i
         places = [kafka.TopicPartition(topic, number) for number in sorted(partitions)]
         consumer.assign(places)
         (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*places)
-        for place in places:
-            consumer.position(place)  # where "the end" is, is settled now and not at the first record
+        # Where "the end" is, is settled now and not at the first record.
+        positions = {place: consumer.position(place) for place in places}
+        begin(sum(end - positions[place] for place, end in consumer.end_offsets(places).items()) if from_start else 0)
         yield from _records(consumer, limit)
 
 

@@ -89,7 +89,7 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
         if (words := words_about_names(wanted.catalog, job.settings.shards)) is not None:
             say(words)
         try:
-            say(f"Store: {worker.stores.check()}.")
+            say(worker.stores.check())
             asyncio.run(worker.run(say))
         finally:
             worker.close()
