@@ -82,5 +82,6 @@ class BehindLog:
             f"partition {number} of the events: {behind:,} events that came lately are history, up to {days} behind "
             "what came before them. They count in what users have done, but windows that have closed stay closed: "
             "outcomes of that time are judged without what is still to come of it. What to do: send history first, "
-            "then live events; here that means to begin in another data directory, or topic and key prefix (docs/input.md, History first)"
+            "then live events; here that means to begin in another data directory, or topic and key prefix "
+            "(docs/input.md, History first)"
         )
