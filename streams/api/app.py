@@ -89,7 +89,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     add_quality(app, services.stored, reads, authenticator)
     add_drivers(app, services.stored, reads, authenticator)
     add_segments(app, services, definer, authenticator)
-    add_sizes(app, services, authenticator)
+    add_sizes(app, services, definer, authenticator)
     add_users(app, services, reads, authenticator)
     add_user_search(app, services, everyone, authenticator)
     add_likelihoods(app, services, everyone, authenticator)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Annotated, Final, Literal
 
 from fastapi import FastAPI, Query
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from streams.adapters.redis_reader import RedisReader, ScanPlace, StaleScan
@@ -24,6 +25,7 @@ from streams.api.read_predictions import require
 from streams.api.services import Services
 from streams.api.standing import predictions_below
 from streams.api.stored import NothingYet, StoreReads
+from streams.api.taking_up import TakingUp
 from streams.api.views import MemberPage, MemberView, ScoreView, SegmentList, SegmentStatus, SegmentView, time_text
 from streams.runtime.members import Member, chosen_members, describe
 from streams.runtime.spreadsheet import harmless
@@ -48,7 +50,7 @@ Format = Annotated[Literal["ndjson", "csv"], Query(description="A JSON object a 
 
 def add_segments(app: FastAPI, services: Services, definer: Definer, authenticator: Authenticator) -> None:
     """Add the routes of segments."""
-    stored = services.stored
+    stored, taking_up = services.stored, TakingUp(services, definer)
 
     @app.get(
         "/v1/segments",
@@ -80,8 +82,10 @@ def add_segments(app: FastAPI, services: Services, definer: Definer, authenticat
         responses=problems(404, 422),
         **access(authenticator, Role.READ),
     )
-    def members(segment_id: str, limit: Limit = 100, cursor: Cursor = None) -> MemberPage:
-        return list_members(stored, segment_id, limit, cursor)
+    async def members(segment_id: str, limit: Limit = 100, cursor: Cursor = None) -> MemberPage:
+        if not await taking_up.is_kept(segment_id):
+            return MemberPage(items=[], next_cursor=None)
+        return await run_in_threadpool(list_members, stored, segment_id, limit, cursor)
 
     @app.get(
         "/v1/segments/{segment_id}/export",
@@ -98,12 +102,13 @@ def add_segments(app: FastAPI, services: Services, definer: Definer, authenticat
         },
         **access(authenticator, Role.READ),
     )
-    def export(
+    async def export(
         segment_id: str,
         format: Format = "ndjson",  # noqa: A002  the parameter's name
         scores: Scores = None,
     ) -> Response:
-        return export_members(services, segment_id, format, scores)
+        is_kept = await taking_up.is_kept(segment_id)
+        return await run_in_threadpool(export_members, services, segment_id, format, scores, is_kept=is_kept)
 
 
 def list_segments(stored: StoreReads, definer: Definer) -> SegmentList:
@@ -135,13 +140,21 @@ def list_members(stored: StoreReads, segment_id: str, limit: int, cursor: str | 
 
 
 def export_members(
-    services: Services, segment_id: str, form: Literal["ndjson", "csv"], scores: list[str] | None
+    services: Services,
+    segment_id: str,
+    form: Literal["ndjson", "csv"],
+    scores: list[str] | None,
+    *,
+    is_kept: bool = True,
 ) -> Response:
-    """A file of all members. Raises NotStored, `Problem` (where too many are being sent, too), StoreError."""
+    """A file of all members: of nobody for one that shards do not keep any more.
+
+    Raises NotStored, `Problem` (where too many are being sent, too), StoreError.
+    """
     stored = services.stored
     services.exports.check()
     with stored.reader() as reader:
-        state = _state_with(stored, reader, segment_id)
+        state = _state_with(stored, reader, segment_id) if is_kept else stored.a_state(reader)
     predictions = _exported(state, scores)
     lines = _LINES[form]
 

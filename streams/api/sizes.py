@@ -12,12 +12,14 @@ from starlette.concurrency import run_in_threadpool
 
 from config.errors import NoLog
 from streams.api.auth import Authenticator, access
+from streams.api.definer import Definer
 from streams.api.document import problems
 from streams.api.few_at_once import LOG_WAIT_S
 from streams.api.kept_sizes import DaySize, SizesView
 from streams.api.keys import Role
 from streams.api.read_predictions import require
 from streams.api.services import Services
+from streams.api.taking_up import TakingUp
 from streams.api.user_search import LOOK_S, LOOKED_AT
 from streams.ports import Crossing
 from streams.runtime.crossings_tail import Tail
@@ -26,6 +28,7 @@ from streams.runtime.wanted_crossings import head_of
 __all__ = ["Days", "SizesView", "add_sizes", "get_sizes"]
 
 _MAX_DAYS: Final = 400
+_GIVEN_UP: Final = "it is archived, and has made room for others"
 _NO_LOG: Final = "there is no log of transitions here, or it holds nothing (any more); a replay writes them into a file"
 
 
@@ -70,8 +73,9 @@ class Days:
         return found[::-1]
 
 
-def add_sizes(app: FastAPI, services: Services, authenticator: Authenticator) -> None:
+def add_sizes(app: FastAPI, services: Services, definer: Definer, authenticator: Authenticator) -> None:
     """Add the route."""
+    taking_up = TakingUp(services, definer)
 
     @app.get(
         "/v1/segments/{segment_id}/sizes",
@@ -82,6 +86,8 @@ def add_sizes(app: FastAPI, services: Services, authenticator: Authenticator) ->
         **access(authenticator, Role.READ),
     )
     async def sizes(segment_id: str) -> SizesView:
+        if not await taking_up.is_kept(segment_id):
+            return SizesView(segment_id=segment_id, members=0, days=[], complete_from=None, reason=_GIVEN_UP)
         return await get_sizes(services, segment_id)
 
 

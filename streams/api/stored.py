@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -95,6 +96,12 @@ class StoreReads:
         """Read states anew: something was read that is of another catalog than theirs."""
         with self._loading:
             self._states.clear()
+
+    def look_again(self) -> None:
+        """States that have changed are read anew by who asks next, whenever they were looked at last."""
+        with self._loading:
+            for cached in self._states.values():
+                cached.looked_s = -math.inf
 
     def state_of_user(self, reader: RedisReader, user: str) -> StoredState | None:
         """The state of the user's shard; None if it has none yet."""

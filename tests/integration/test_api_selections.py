@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
+import pytest
+
 from config.catalog import Catalog, Segment
-from streams.api.stored import STATE_S
+from config.errors import NoLog
+from streams.api import taking_up
+from streams.api.keys import Role
+from streams.api.stored import STATE_S, StoreReads
 from streams.runtime.definitions import FixedCatalog
-from tests.integration.service_world import ServiceWorld
+from tests.integration.service_world import SHARDS, ServiceWorld
 from tests.integration.test_api_estimates import PATH, get, post, said
 from tests.unit.api_world import ApiWorld
 
+ASKED = ("members", "sizes", "export")
 SELECTIONS: dict[str, Any] = {
     "warm": {"prediction": "orders_2d", "score": {"min": 35, "max": 72.5}},
     "top": {"prediction": "orders_2d", "category": ["medium", "high"]},
@@ -103,3 +111,63 @@ def test_other_edges_make_other_categories_of_the_same_scores(world: ServiceWorl
     assert size(api, "orders_2d.high") == sum(score >= 61.0 for score in scores) != before
     assert size(api, "orders_2d.low") == sum(score < 30.0 for score in scores)
     assert get(api, f"{PATH}/estimate", category="high")["users"] == size(api, "orders_2d.high")
+
+
+def ask(api: ApiWorld, segment: str, what: str) -> httpx.Response:
+    return api.ask("GET", f"/v1/segments/{segment}/{what}", headers=api.headers(Role.READ))
+
+
+@pytest.fixture
+def new(world: ServiceWorld, api: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
+    """A segment is made in the API, and shards have not taken it up. Yields what they come to work with."""
+    monkeypatch.setattr(taking_up, "LOOK_S", 0.0)
+    api.transitions.failure = NoLog("there is none here")
+    now = world.shards[0].catalog
+    api.definitions.tell_file(now)
+    body = {"id": "fresh", "name": "Fresh", "filter": SELECTIONS["warm"]}
+    made = api.ask("POST", "/v1/segments", json=body, headers=api.headers(Role.WRITE))
+    assert made.status_code == 201, made.text
+    segment = Segment.model_validate({"name": "Fresh", "filter": SELECTIONS["warm"]})
+    yield now.model_copy(update={"segments": {**now.segments, "fresh": segment}})
+    go_on_under(world, api, now)
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_who_asks_for_members_of_a_new_segment_waits_until_all_shards_have_it(
+    world: ServiceWorld, api: ApiWorld, new: Catalog, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, really = 0, StoreReads.look_again
+
+    def look_again(stored: StoreReads) -> None:
+        nonlocal looks
+        looks += 1
+        if looks <= SHARDS:  # one shard after another
+            run = world.shards[looks - 1]
+            run._wanted = FixedCatalog(new)
+            run.step([], world.models, None)
+        really(stored)
+
+    get(api, "/v1/predictions")  # states are known, and not looked at for two seconds
+    monkeypatch.setattr(StoreReads, "look_again", look_again)
+    answer = ask(api, "fresh", what)
+    assert (answer.status_code, looks) == (200, SHARDS)
+    members = size(api, "fresh")
+    found = answer.json()["members"] if what == "sizes" else len(ask(api, "fresh", "export").text.splitlines())
+    assert found == members > 5
+    if what == "members":
+        assert len(answer.json()["items"]) == members
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_who_asks_for_members_that_no_shard_has_is_told_to_come_again(api: ApiWorld, new: Catalog, what: str) -> None:
+    assert "fresh" in new.segments
+    answer = ask(api, "fresh", what)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["type"] == "urn:tideline:problem:unavailable"
+    assert "workers have not taken it up" in answer.json()["detail"]
+    assert ask(api, "frehs", what).status_code == 404
+    api.ask("POST", "/v1/segments/fresh/archive", headers=api.headers(Role.WRITE))
+    archived = ask(api, "fresh", what)
+    assert archived.status_code == 200, archived.text
+    empty = {"members": '{"items":[],"next_cursor":null}', "export": ""}
+    assert archived.json()["members"] == 0 if what == "sizes" else archived.text == empty[what]
