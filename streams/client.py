@@ -65,6 +65,28 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "exportDefinitions": ("GET", "/v1/definitions/export"),
     "planDefinitions": ("POST", "/v1/definitions/plan"),
     "applyDefinitions": ("PUT", "/v1/definitions"),
+    "listCampaigns": ("GET", "/v1/campaigns"),
+    "getCampaign": ("GET", "/v1/campaigns/{campaign_id}"),
+    "listCampaignChanges": ("GET", "/v1/campaigns/{campaign_id}/history"),
+    "createCampaign": ("POST", "/v1/campaigns"),
+    "editCampaign": ("PUT", "/v1/campaigns/{campaign_id}"),
+    "archiveCampaign": ("DELETE", "/v1/campaigns/{campaign_id}"),
+    "pauseCampaign": ("POST", "/v1/campaigns/{campaign_id}/pause"),
+    "resumeCampaign": ("POST", "/v1/campaigns/{campaign_id}/resume"),
+    "dryRunCampaign": ("POST", "/v1/campaigns/{campaign_id}/dry-run"),
+    "duplicateCampaign": ("POST", "/v1/campaigns/{campaign_id}/duplicate"),
+    "listJourneys": ("GET", "/v1/journeys"),
+    "getJourney": ("GET", "/v1/journeys/{journey_id}"),
+    "listJourneyChanges": ("GET", "/v1/journeys/{journey_id}/history"),
+    "createJourney": ("POST", "/v1/journeys"),
+    "editJourney": ("PUT", "/v1/journeys/{journey_id}"),
+    "archiveJourney": ("DELETE", "/v1/journeys/{journey_id}"),
+    "pauseJourney": ("POST", "/v1/journeys/{journey_id}/pause"),
+    "resumeJourney": ("POST", "/v1/journeys/{journey_id}/resume"),
+    "dryRunJourney": ("POST", "/v1/journeys/{journey_id}/dry-run"),
+    "duplicateJourney": ("POST", "/v1/journeys/{journey_id}/duplicate"),
+    "getMessaging": ("GET", "/v1/messaging"),
+    "editMessaging": ("PUT", "/v1/messaging"),
     "listWebhooks": ("GET", "/v1/webhooks"),
     "getWebhook": ("GET", "/v1/webhooks/{webhook_id}"),
     "createWebhook": ("POST", "/v1/webhooks"),
@@ -83,6 +105,9 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
 
 Kind = Literal["prediction", "segment"]
 """What can be defined."""
+CampaignKind = Literal["campaign", "journey"]
+Standing = Literal["pause", "resume", "dryRun"]
+"""What becomes of a campaign or journey, whatever its definition."""
 
 _RETRIED: Final = (408, 429, 500, 502, 503, 504)
 _LONGEST_PAUSE_S: Final = 30.0
@@ -388,6 +413,67 @@ class Client:
         answer = self.ask("applyDefinitions", body=body, headers={"If-Match": etag})
         return Defined(answer.data, answer.etag)
 
+    # --- campaigns and journeys --------------------------------------------------------------------------------------
+
+    def campaigns(
+        self, kind: CampaignKind = "campaign", *, status: str | None = None, limit: int = 100
+    ) -> Iterator[dict[str, Any]]:
+        """All of a kind, archived ones among them, in the order in which they were made; or those with a status."""
+        cursor: str | None = None
+        while True:
+            page = self.call(f"list{kind.title()}s", query={"status": status, "limit": limit, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def campaign(self, kind: CampaignKind, id_: str) -> Defined:
+        """How one is defined, and how it stands."""
+        answer = self.ask(f"get{kind.title()}", _path(kind, id_))
+        return Defined(answer.data, answer.etag)
+
+    def create_campaign(self, kind: CampaignKind, definition: Mapping[str, Any]) -> Defined:
+        """A new one, with its `id`; written as in a catalog. It is asked until it is answered, and made once."""
+        return self._change(f"create{kind.title()}", None, dict(definition))
+
+    def edit_campaign(self, kind: CampaignKind, id_: str, definition: Mapping[str, Any], etag: str) -> Defined:
+        """Another version of it; see `edit`."""
+        answer = self.ask(f"edit{kind.title()}", _path(kind, id_), body=dict(definition), headers={"If-Match": etag})
+        return Defined(answer.data, answer.etag)
+
+    def stand_campaign(self, kind: CampaignKind, id_: str, how: Standing, etag: str | None = None) -> Defined:
+        """Pause it, put it on (again), or on a dry run."""
+        return self._change(f"{how}{kind.title()}", _path(kind, id_), None, etag)
+
+    def archive_campaign(self, kind: CampaignKind, id_: str, etag: str | None = None) -> Defined:
+        """Archive it for good."""
+        return self._change(f"archive{kind.title()}", _path(kind, id_), None, etag)
+
+    def duplicate_campaign(self, kind: CampaignKind, id_: str, new_id: str, name: str | None = None) -> Defined:
+        """The same under another id, paused."""
+        body = {"id": new_id} | ({} if name is None else {"name": name})
+        return self._change(f"duplicate{kind.title()}", _path(kind, id_), body)
+
+    def campaign_changes(self, kind: CampaignKind, id_: str, *, limit: int = 100) -> Iterator[dict[str, Any]]:
+        """Who did what to it and when, the latest first."""
+        cursor: str | None = None
+        while True:
+            page = self.call(f"list{kind.title()}Changes", _path(kind, id_), {"limit": limit, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def messaging(self) -> Defined:
+        """What all campaigns and journeys share."""
+        answer = self.ask("getMessaging")
+        return Defined(answer.data, answer.etag)
+
+    def edit_messaging(self, definition: Mapping[str, Any], etag: str) -> Defined:
+        """Another one in its place; see `edit`."""
+        answer = self.ask("editMessaging", body=dict(definition), headers={"If-Match": etag})
+        return Defined(answer.data, answer.etag)
+
     def _change(self, operation: str, path: Mapping[str, str] | None, body: Any, etag: str | None = None) -> Defined:
         """Under one idempotency key, so that it is done once however often it is asked."""
         headers = {"Idempotency-Key": str(uuid.uuid4())} | ({} if etag is None else {"If-Match": etag})
@@ -517,7 +603,7 @@ def _target(base: str, operation: str, path: Mapping[str, str], query: Mapping[s
     return method, base + filled + (f"?{urlencode(wanted, doseq=True)}" if wanted else "")
 
 
-def _path(kind: Kind, id_: str) -> dict[str, str]:
+def _path(kind: Kind | CampaignKind, id_: str) -> dict[str, str]:
     return {f"{kind}_id": id_}
 
 

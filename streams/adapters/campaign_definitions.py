@@ -352,6 +352,22 @@ def shared(kept: KeptCampaigns, definition: dict[str, Any], key_id: str, now_s: 
     return Step(Common(definition, source, kept.revision + 1, now_s), change)
 
 
+def applied(kept: KeptCampaigns, steps: Sequence[Step]) -> KeptCampaigns:
+    """What is kept once these steps are written."""
+    if not steps:
+        return kept
+    common, found = kept.common, {each.head.id: each for each in kept.campaigns}
+    for what, _, version, forgotten in steps:
+        if isinstance(what, Common):
+            common = what
+            continue
+        before = found[what.id].versions if what.id in found else {}
+        versions = {number: each for number, each in before.items() if number not in forgotten}
+        found[what.id] = KeptCampaign(what, versions if version is None else {**versions, what.version: version})
+    ordered = sorted(found.values(), key=lambda each: each.head.made)
+    return KeptCampaigns(kept.revision + 1, common, tuple(ordered))
+
+
 # --- fields ----------------------------------------------------------------------------------------------------------
 
 

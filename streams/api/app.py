@@ -13,6 +13,8 @@ from streams.api import document, problems
 from streams.api.audiences import add_audiences
 from streams.api.auth import Authenticator
 from streams.api.bodies import Bodies
+from streams.api.campaign_definer import CampaignDefiner
+from streams.api.campaigns import add_campaigns
 from streams.api.definer import Definer
 from streams.api.definitions import add_definitions
 from streams.api.deletions import add_deletions
@@ -24,6 +26,7 @@ from streams.api.health import add_health
 from streams.api.ingest import add_ingest
 from streams.api.likelihoods import add_likelihoods
 from streams.api.limits import BodyLimit, InFlight, RateLimiter
+from streams.api.messaging import add_messaging
 from streams.api.metrics import ApiMetrics, Observed
 from streams.api.prediction_estimate import Estimator, add_prediction_estimate, audience_size
 from streams.api.predictions import add_predictions
@@ -99,6 +102,9 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     estimator = Estimator(definer, services.history, audience, services.clock)
     add_prediction_estimate(app, estimator, authenticator, options)
     add_definitions(app, definer, services, authenticator)
+    campaigns = CampaignDefiner(services.campaigns, definer, services.wall, services.clock)
+    add_campaigns(app, campaigns, authenticator, options)
+    add_messaging(app, campaigns, authenticator, options)
     add_webhooks(app, services, definer, authenticator, bodies)
     add_audiences(app, services, definer, authenticator, bodies)
     problems.install(app)

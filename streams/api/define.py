@@ -12,7 +12,8 @@ from config.definitions import Kind as What
 from streams.api import definition_document as document
 from streams.api import edits
 from streams.api.auth import Authenticator, access
-from streams.api.definer import Definer, Told, Work, response
+from streams.api.changing import Told, response
+from streams.api.definer import Definer, Work
 from streams.api.definition_models import ChangedView, DefinitionView
 from streams.api.definition_requests import IdempotencyKey, IfMatch, ask_of, check_match, read_json
 from streams.api.definitions_view import DefinitionsView, Edit

@@ -1,48 +1,28 @@
-"""Changes of definitions: read, check, write in one step; again where somebody else was first."""
+"""What is defined, and changes of it."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
 
 from starlette.responses import Response
 
 from config.catalog import Catalog
-from streams.adapters.definition_store import Answer, AnsweredBefore, DefinitionsChanged, DefinitionStore
+from streams.adapters.definition_store import DefinitionStore
+from streams.api.changing import Ask, Attempt, Told, change
 from streams.api.definitions_view import DefinitionsView, Edit
-from streams.api.problems import Kind, Problem
 from streams.api.stored import StoreReads
 
-_ATTEMPTS: Final = 20
 _THREADS: Final = 2
 _KEPT_S: Final = 60.0
 """So long a view is used again where its revision is still that of the store. A store that was restored counts its
 revisions anew, and may come to the same number with other definitions.
 """
 _T = TypeVar("_T")
-
-
-class Ask(NamedTuple):
-    """Who asks for a change, and under which name, if the question may be asked again."""
-
-    key_id: str
-    idempotency_key: str | None
-    content: bytes
-    """Everything that makes the question: route and body."""
-
-
-class Told(NamedTuple):
-    """What is answered."""
-
-    status: int
-    body: str
-    """JSON."""
-    headers: Mapping[str, str]
 
 
 class Work(NamedTuple):
@@ -117,28 +97,15 @@ class Definer:
 
         Raises `Problem` and StoreError; after StoreUnavailable the change may have been made or not.
         """
-        asked = None if ask.idempotency_key is None else _digest(ask.key_id, ask.idempotency_key)
-        content = _digest(ask.content.hex())
-        for _ in range(_ATTEMPTS):
-            before = None if asked is None else self.store.answered(asked)
-            if before is not None:
-                return _again(before, content)
+
+        def attempt() -> Attempt:
             view = _view(self._source(), self.store)  # what is written rests on it: never one of a moment ago
             edits, tell = work(view)
             after, steps = view.changed(edits, ask.key_id, self._wall()) if edits else (view, [])
-            told = tell(after)
-            answer = None if asked is None else Answer(asked, content, told.status, dict(told.headers), told.body)
-            if not steps and answer is None:
-                return response(told)  # nothing is to be done, now or when it is asked again
-            try:
-                self.store.write(view.kept.revision, steps, answer)
-            except DefinitionsChanged:
-                continue
-            except AnsweredBefore as error:
-                return _again(error.answer, content)
-            return response(told)
-        words = "others change definitions all the time; try again"
-        raise Problem(Kind.UNAVAILABLE, words, headers={"Retry-After": "1"})
+            revision = view.kept.revision
+            return Attempt(tell(after), bool(steps), lambda answer: self.store.write(revision, steps, answer))
+
+        return change(ask, self.store.answered, attempt)
 
     def _source(self) -> _Source:
         """Where the catalog file is known from. Raises as `view` does."""
@@ -159,20 +126,3 @@ def _view(source: _Source, store: DefinitionStore) -> DefinitionsView:
     predictions = {id_: p for id_, p in catalog.predictions.items() if ("prediction", id_) not in ours}
     segments = {id_: s for id_, s in catalog.segments.items() if ("segment", id_) not in ours}
     return DefinitionsView.of(catalog.model_copy(update={"predictions": predictions, "segments": segments}), kept)
-
-
-def response(told: Told) -> Response:
-    """What is told, as an HTTP answer."""
-    return Response(told.body, told.status, dict(told.headers), "application/json")
-
-
-def _again(answer: Answer, content: str) -> Response:
-    if answer.content != content:
-        words = "this Idempotency-Key came with another request within the last day; take a new one"
-        raise Problem(Kind.KEY_REUSED, words)
-    headers = {**answer.headers, "Idempotency-Replayed": "true"}
-    return Response(answer.body, answer.status, headers, "application/json")
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

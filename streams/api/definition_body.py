@@ -31,7 +31,7 @@ def read_body(kind: What, data: Any) -> Body:
     definition = dict(mapping(f"{kind}s", data))
     id_ = None
     if "id" in definition:
-        id_ = _id(definition.pop("id"))
+        id_ = given_id(definition.pop("id"))
     if kind == "segment" and "selection" in definition:
         definition = _selected(UNNAMED if id_ is None else id_, definition)
     return Body(id_, definition)
@@ -39,7 +39,7 @@ def read_body(kind: What, data: Any) -> Body:
 
 def needed_id(body: Body) -> str:
     """Its id. Raises `Problem` where there is none."""
-    return _id(None) if body.id is None else body.id
+    return given_id(None) if body.id is None else body.id
 
 
 def mapping(where: str, data: Any) -> dict[str, Any]:
@@ -49,7 +49,8 @@ def mapping(where: str, data: Any) -> dict[str, Any]:
     return data
 
 
-def _id(given: Any) -> str:
+def given_id(given: Any) -> str:
+    """An id that somebody gives. Raises `Problem` for what is none."""
     if not isinstance(given, str) or not re.fullmatch(ID_PATTERN, given):
         found = "nothing" if given is None else repr(given)[:80]
         raise invalid([Wrong(None, "id", found, PATTERN_WORDS[ID_PATTERN])])

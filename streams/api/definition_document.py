@@ -11,7 +11,7 @@ from config.base import ID_PATTERN
 from config.definitions import Kind
 from config.schema import json_schema
 
-_ID: Final[dict[str, Any]] = {
+ID: Final[dict[str, Any]] = {
     "description": "In every published event and every key in Redis: choose it to stay.",
     "type": "string",
     "pattern": ID_PATTERN,
@@ -87,7 +87,7 @@ def body_schema(kind: Kind, *, is_new: bool) -> dict[str, Any]:
     made from. A creation needs the id; to the others it may be sent as well.
     """
     whole: dict[str, Any] = catalog_schemas()[kind.capitalize()]
-    whole["properties"] = {"id": _ID, **whole["properties"]}
+    whole["properties"] = {"id": ID, **whole["properties"]}
     whole["title"] = f"{'New' if is_new else 'Any'} {kind}"
     whole["example"] = {"id": "returns_30d" if kind == "prediction" else "gone_quiet", **_EXAMPLES[kind]}
     if is_new:

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import Header, Request
 from starlette.datastructures import URL
 
-from streams.api.definer import Ask
+from streams.api.changing import Ask
 from streams.api.keys import Caller
 from streams.api.limits import check_media, read_body
 from streams.api.problems import Kind, Problem

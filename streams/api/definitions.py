@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
@@ -19,15 +16,16 @@ from config.written import to_yaml
 from streams.adapters.definition_store import Change, DefinitionStore, Place
 from streams.api import definition_document as document
 from streams.api.auth import Authenticator, access
+from streams.api.changing import Told
 from streams.api.define import OneKind
-from streams.api.definer import Definer, Told, Work
+from streams.api.definer import Definer, Work
 from streams.api.definition_models import DefinitionList, HistoryItem, HistoryPage, ListedDefinition, Plan
 from streams.api.definition_requests import IfMatch, ask_of, check_match, read_json
 from streams.api.definitions_view import DefinitionsView, group
 from streams.api.document import problems
 from streams.api.edits import planned
 from streams.api.keys import Role
-from streams.api.pages import invalid_cursor
+from streams.api.pages import place_cursor, place_of
 from streams.api.services import ApiOptions, Services
 from streams.api.views import time_text
 
@@ -115,16 +113,18 @@ def _add_history(app: FastAPI, definer: Definer, authenticator: Authenticator) -
     def history(kind: OfKind = None, id_: OfId = None, limit: Limit = 100, cursor: Cursor = None) -> HistoryPage:
         shown: list[tuple[Place, Change]] = []
         size = 0
-        before = None if cursor is None else _place(cursor)
+        before = None if cursor is None else place_of("history", cursor)
         for looked, (place, change) in enumerate(_changes(definer.store, before)):
             if looked == MAX_HISTORY_LOOKED:
                 assert before is not None, "it is where the last one stands that was looked at"
-                return HistoryPage(items=[_item(*each) for each in shown], next_cursor=_cursor(before))
+                return HistoryPage(items=[_item(*each) for each in shown], next_cursor=place_cursor("history", before))
             before = place
             if kind not in (None, change.kind) or id_ not in (None, change.id):
                 continue
             if len(shown) == limit or size > MAX_HISTORY_BYTES:
-                return HistoryPage(items=[_item(*each) for each in shown], next_cursor=_cursor(shown[-1][0]))
+                return HistoryPage(
+                    items=[_item(*each) for each in shown], next_cursor=place_cursor("history", shown[-1][0])
+                )
             shown.append((place, change))
             size += len(msgspec.json.encode(change))
         return HistoryPage(items=[_item(*each) for each in shown], next_cursor=None)
@@ -148,21 +148,6 @@ def _item(place: Place, change: Change) -> HistoryItem:
         before=change.before,
         after=change.after,
     )
-
-
-def _cursor(place: Place) -> str:
-    return base64.urlsafe_b64encode(f"history:{place[0]}-{place[1]}".encode()).decode().rstrip("=")
-
-
-def _place(cursor: str) -> Place:
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        raise invalid_cursor() from error
-    match = re.fullmatch(r"history:([0-9]{1,15})-([0-9]{1,15})", text, re.ASCII)
-    if match is None:
-        raise invalid_cursor()
-    return int(match[1]), int(match[2])
 
 
 # --- all at once -----------------------------------------------------------------------------------------------------

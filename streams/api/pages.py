@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Final
 
 import msgspec
@@ -41,6 +42,23 @@ def members_place(segment: str, text: str | None, shards: int) -> ScanPlace:
     if found.segment != segment or not 0 <= found.shard < shards or not 0 <= found.cursor <= _LARGEST:
         raise invalid_cursor()
     return ScanPlace(found.shard, found.cursor, found.server)
+
+
+def place_cursor(of: str, place: tuple[int, int]) -> str:
+    """The text of a place in the list `of` (one word)."""
+    return base64.urlsafe_b64encode(f"{of}:{place[0]}-{place[1]}".encode()).decode().rstrip("=")
+
+
+def place_of(of: str, cursor: str) -> tuple[int, int]:
+    """The place of which a cursor of that list tells. Raises `Problem`."""
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
+        raise invalid_cursor() from error
+    match = re.fullmatch(rf"{re.escape(of)}:([0-9]{{1,15}})-([0-9]{{1,15}})", text, re.ASCII)
+    if match is None:
+        raise invalid_cursor()
+    return int(match[1]), int(match[2])
 
 
 def invalid_cursor() -> Problem:

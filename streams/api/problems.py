@@ -53,6 +53,7 @@ class Kind(Enum):
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method cannot be used here")
     TIMEOUT = ("timeout", 408, "The body took too long to arrive")
     EXISTS = ("already-exists", 409, "There is one with this id")
+    ARCHIVED = ("archived", 409, "It is archived for good")
     READ_ONLY = ("read-only", 409, "It is defined in the catalog file")
     NOT_TARGETABLE = ("not-targetable", 409, "Nothing may be targeted by this prediction")
     HAS_DEPENDENTS = ("has-dependents", 409, "Others rest on it")

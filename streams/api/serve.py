@@ -18,6 +18,7 @@ import uvicorn
 from config.errors import NoLog, TidelineError
 from config.settings import Settings
 from models.snapshot import ModelCodec
+from streams.adapters.campaign_definitions import CampaignDefinitions, redis_campaign_definitions
 from streams.adapters.embedded_log import EmbeddedEventLog
 from streams.adapters.event_history import EmbeddedHistory, EventHistory, KafkaHistory
 from streams.adapters.log_feed import EmbeddedTransitionLog
@@ -80,12 +81,15 @@ def run_api(job: ApiJob, say: Callable[[str], None], extended: ExtendedAt = noth
         definitions = RedisDefinitions(
             url, prefix=job.place.prefix, history=job.settings.api_history, wait_for=job.place.wait_for
         )
+        campaigns = redis_campaign_definitions(
+            url, prefix=job.place.prefix, history=job.settings.api_history, wait_for=job.place.wait_for
+        )
         webhooks = RedisDeliveries(url, prefix=job.place.prefix)
         deletion_requests = RedisDeletionRequests(url, prefix=job.place.prefix)
         try:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
-            stores = _Stores(keys, stored, definitions, webhooks, deletion_requests, key)
+            stores = _Stores(keys, stored, definitions, webhooks, deletion_requests, campaigns, key)
             with extended(url, job.place.prefix) as extension:
                 asyncio.run(_serve(job, stores, extension, listener, say))
         finally:
@@ -94,6 +98,7 @@ def run_api(job: ApiJob, say: Callable[[str], None], extended: ExtendedAt = noth
             keys.close()
             stored.close()
             definitions.close()
+            campaigns.close()
 
 
 @contextmanager
@@ -142,6 +147,7 @@ class _Stores(NamedTuple):
     definitions: RedisDefinitions
     webhooks: RedisDeliveries
     deletion_requests: RedisDeletionRequests
+    campaigns: CampaignDefinitions
     ledger_key: bytes
 
 
@@ -161,6 +167,7 @@ async def _serve(
             stores.webhooks,
             stores.deletion_requests,
             history,
+            stores.campaigns,
             options_of(job.settings),
             stores.ledger_key,
             version=version("tideline"),

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from streams.adapters.campaign_definitions import CampaignDefinitions
 from streams.adapters.definition_store import DefinitionStore
 from streams.adapters.event_history import EventHistory
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
@@ -62,6 +63,7 @@ class Services:
     webhooks: RedisDeliveries
     deletion_requests: RedisDeletionRequests
     history: EventHistory
+    campaigns: CampaignDefinitions
     options: ApiOptions = field(default_factory=ApiOptions)
     ledger_key: bytes = b""
     """The secret under which deleted users are remembered (`streams.core.ledger`)."""

@@ -42,9 +42,9 @@ def check_segments(view: DefinitionsView, segments: Sequence[str], where: str) -
         errors = errors[:_MAX_ERRORS]
         raise Problem(Kind.INVALID_PARAMETERS, "; ".join(each["detail"] for each in errors), errors=errors)
     for name in segments:
-        below = _below(view, name)
+        rests = below(view, name)
         # Predictions first: to restore a segment is of no use while one that it rests on is no target.
-        for kind, id_ in sorted(below, key=lambda each: each[0] == "segment"):
+        for kind, id_ in sorted(rests, key=lambda each: each[0] == "segment"):
             check_target(view, kind, id_)
 
 
@@ -96,7 +96,7 @@ def _unknown(view: DefinitionsView, name: str) -> str:
     return f"no segment is called {name[:100]!r}." + (f" Did you mean {near}?" if near else "")
 
 
-def _below(view: DefinitionsView, name: str) -> list[tuple[What, str]]:
+def below(view: DefinitionsView, name: str) -> list[tuple[What, str]]:
     """A segment, or the prediction of a category, and all that it rests on."""
     prediction, dot, _ = name.partition(".")
     found: dict[tuple[What, str], None] = {("prediction", prediction) if dot else ("segment", name): None}

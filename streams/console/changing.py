@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 
-from streams.api.definer import Ask, Definer, Told, Work
+from streams.api.changing import Ask, Told
+from streams.api.definer import Definer, Work
 from streams.api.definitions_view import DefinitionsView
 from streams.console.visit import Visit
 

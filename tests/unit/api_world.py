@@ -12,6 +12,7 @@ import msgspec
 from fastapi import FastAPI
 
 from config.errors import BrokerUnavailable, StoreUnavailable
+from streams.adapters.campaign_definitions import CampaignDefinitions, memory_campaign_definitions
 from streams.adapters.event_history import MemoryHistory
 from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.adapters.memory_feed import MemoryTransitionLog
@@ -81,6 +82,7 @@ class ApiWorld:
     transitions: MemoryTransitionLog = field(default_factory=no_transitions)
     streams: OpenStreams = field(default_factory=OpenStreams)
     definitions: MemoryDefinitions = field(default_factory=MemoryDefinitions)
+    campaigns: CampaignDefinitions = field(default_factory=memory_campaign_definitions)
     history: MemoryHistory = field(default_factory=MemoryHistory)
     store_url: str = NO_STORE
     prefix: str = "tl"
@@ -117,6 +119,7 @@ class ApiWorld:
                 streams=self.streams,
                 definitions=self.definitions,
                 history=self.history,
+                campaigns=self.campaigns,
                 options=self.options,
                 wall=lambda: NOW_S + self.now_s,
                 clock=lambda: self.now_s,

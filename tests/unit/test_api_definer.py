@@ -14,7 +14,8 @@ from config.written import written
 from streams.adapters.definition_store import Change, Entry, Kept, Step
 from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.api import definitions_view
-from streams.api.definer import Ask, Definer, Told, Work
+from streams.api.changing import Ask, Told
+from streams.api.definer import Definer, Work
 from streams.api.read_predictions import PredictionReads
 from streams.api.stored import StoreReads
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from config.campaign_references import priced_by
 from config.campaigns import Campaign
 from config.catalog import Catalog
 from config.errors import CatalogError, Problem
-from config.journeys import Journey, SendStep
-from config.offers import FixedOffer, Offer
+from config.journeys import Journey
 from config.written import written
 from streams.adapters.campaign_definitions import (
     CampaignDefinitions,
     CampaignKind,
     KeptCampaign,
     KeptCampaigns,
+    Source,
     Step,
     Wanted,
     defined,
@@ -72,21 +73,13 @@ def file_steps(kept: KeptCampaigns, file: Catalog, now_s: float) -> list[Step]:
 
 
 def wanted_of(
-    kind: CampaignKind, id_: str, campaign: Campaign | Journey, catalog: Catalog, *, source: str = "api"
+    kind: CampaignKind, id_: str, campaign: Campaign | Journey, catalog: Catalog, *, source: Source = "api"
 ) -> Wanted:
     """A definition as it is kept, with the kinds of the predictions that its offers go by."""
     kinds: dict[str, Kind] = {
-        offer.prediction: catalog.predictions[offer.prediction].kind
-        for offer in _offers(campaign)
-        if not isinstance(offer, FixedOffer) and offer.prediction in catalog.predictions
+        name: catalog.predictions[name].kind for name in priced_by(campaign) if name in catalog.predictions
     }
-    return Wanted(kind, id_, written(campaign), kinds, "file" if source == "file" else "api")
-
-
-def _offers(campaign: Campaign | Journey) -> Iterator[Offer]:
-    steps = campaign.steps.values() if isinstance(campaign, Journey) else ()
-    offers = [campaign.offer] if isinstance(campaign, Campaign) else [s.offer for s in steps if isinstance(s, SendStep)]
-    yield from (offer for offer in offers if offer is not None)
+    return Wanted(kind, id_, written(campaign), kinds, source)
 
 
 def _messaging_steps(kept: KeptCampaigns, file: Catalog, now_s: float) -> Iterator[Step]:
