@@ -10,7 +10,7 @@ STAMP := $(VENV)/installed
 CANDIDATES := python3 python3.13 python3.12 python3.11 python3.14 python
 CODE := config models streams tests benchmarks examples
 
-.PHONY: help install compiled demo test test-fast simulate chaos lint format lock bench schema clean
+.PHONY: help install compiled demo test test-fast simulate chaos lint format lock bench schema dashboards clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -93,6 +93,9 @@ lock: install  ## Write the lock files anew; UPGRADE=1 takes newer versions
 
 schema: install  ## Write docs/catalog.schema.json and the tables of docs/catalog.md from the types
 	@$(BIN)/python -m config.schema docs
+
+dashboards: install  ## Write config/grafana/dashboards from tests/dashboards
+	@$(BIN)/python -m tests.dashboards
 
 bench: install  ## Every benchmark, one after another
 	@for file in benchmarks/*.py; do \

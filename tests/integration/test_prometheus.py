@@ -1,35 +1,42 @@
-"""A real Prometheus reads a worker and an API while events come in, and works out every rule."""
+"""A real Prometheus reads a service while events come in: every rule and every query of the dashboards has a result."""
 
 from __future__ import annotations
 
-import json
 import shutil
+import subprocess
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
 
-from config.settings import load_settings
+from config.settings import Settings, load_settings
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.owned_process import OwnedProcess
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.api.keys import Role
-from tests.conftest import need
+from tests.conftest import ROOT, need
 from tests.contract.redis_servers import free_ports
+from tests.dashboards.all import BOARDS
+from tests.dashboards.board import in_test
 from tests.integration.api_process import ApiProcess
-from tests.integration.worker_world import CATALOG, WorkerProcess, await_until
+from tests.integration.kill_world import Receiver
+from tests.integration.worker_world import CATALOG, WorkerProcess, await_until, environment
 from tests.unit.test_alerts import RECORDED, RULES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-WITHOUT_DELIVERIES = {record for record in RECORDED if not record.startswith("tideline:webhooks_")}
+QUERIES = {in_test(query.expr) for board in BOARDS for query in board.queries()}
+HOURS, AT_ONCE, USERS = 100, 60, 40
 
 
 class Prometheus:
@@ -60,20 +67,21 @@ class Prometheus:
         return {each["labels"]["job"] for each in found["activeTargets"] if each["health"] == "up"}
 
     def has_data(self, query: str) -> bool:
-        """Whether a query has a result."""
+        """Whether a query has a result, with a number in it."""
         found = self.ask("query", query=query)
-        return found is not None and bool(found["result"])
+        return found is not None and any(sample["value"][1] != "NaN" for sample in found["result"])
 
 
 @contextmanager
-def prometheus(folder: Path, worker: WorkerProcess, api: ApiProcess) -> Iterator[Prometheus]:
-    """It scrapes both every second, with the rules of the service."""
+def prometheus(folder: Path, worker: WorkerProcess, api: ApiProcess, deliver_port: int) -> Iterator[Prometheus]:
+    """It scrapes all every second, with the rules of the service."""
     program = shutil.which("prometheus")
     need(program, "prometheus", "apt-get install prometheus")
     key = folder / "api.key"
     key.write_text(api.keys[Role.READ])
     jobs = [
         {"job_name": "tideline-worker", "static_configs": [{"targets": [f"127.0.0.1:{worker.port}"]}]},
+        {"job_name": "tideline-deliver", "static_configs": [{"targets": [f"127.0.0.1:{deliver_port}"]}]},
         {
             "job_name": "tideline-api",
             "authorization": {"credentials_file": str(key)},
@@ -95,40 +103,115 @@ def prometheus(folder: Path, worker: WorkerProcess, api: ApiProcess) -> Iterator
         process.stop(20)
 
 
-def send(api: ApiProcess, number: int) -> None:
-    """Ten events over HTTP."""
-    batch = [
-        {"type": "track", "userId": f"u{n}", "event": "Product Viewed", "messageId": f"m{number}-{n}"}
-        for n in range(10)
-    ]
-    headers = {"Authorization": f"Bearer {api.keys[Role.INGEST]}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"{api.url}/v1/batch", json.dumps({"batch": batch}).encode(), headers)
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        assert reply.status == 200
+@contextmanager
+def deliveries(settings: Settings, data: Path, folder: Path) -> Iterator[int]:
+    """`tideline deliver`; the port of its metrics."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "streams", "deliver", "--embedded", "--data-dir", str(data), "--port", str(port)]
+    with (folder / "deliver.log").open("ab") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(settings), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        yield port
+    finally:
+        process.terminate()
+        code = process.wait(60)
+    assert code == 0, (folder / "deliver.log").read_text()
 
 
-def test_prometheus_reads_a_service_and_works_out_every_rule(tmp_path: Path) -> None:
+class Load:
+    """Events over HTTP: some days of a few users, then new ones that come, look twice and buy."""
+
+    def __init__(self, api: ApiProcess) -> None:
+        self._api = api
+        self._numbers = count()
+
+    def history(self) -> Iterator[int]:
+        """Hours up to now, the next one with each step: a label is known after a day or two."""
+        rng, now = Random(8), datetime.now(UTC)
+        for hour in range(HOURS):
+            at = now - timedelta(hours=HOURS - hour)
+            users = [user for user in range(USERS) if rng.random() < (user + 5) / 100]
+            self._send([self._event(f"old-{user}", at + timedelta(minutes=n), rng) for n, user in enumerate(users)])
+            yield hour
+
+    def come(self) -> None:
+        """Five new users, and what is of no use."""
+        number = next(self._numbers)
+        names = [f"new-{number}-{n}" for n in range(5)]
+        events = [
+            {"type": "track", "userId": name, "event": event, "messageId": f"{name}-{n}"}
+            for name in names
+            for n, event in enumerate(("Product Viewed", "Product Viewed", "Order Completed"))
+        ]
+        broken = {"type": "track", "userId": "broken", "event": "Product Viewed", "timestamp": "no time"}
+        self._send([*events, events[0], broken])
+
+    def _event(self, user: str, at: datetime, rng: Random) -> dict[str, str]:
+        event = "Order Completed" if rng.random() < 0.2 else "Product Viewed"
+        number = f"h{next(self._numbers)}"
+        return {"type": "track", "userId": user, "event": event, "messageId": number, "timestamp": at.isoformat()}
+
+    def _send(self, batch: list[dict[str, str]]) -> None:
+        if batch:
+            assert self._api.post("/v1/batch", {"batch": batch}, Role.INGEST)["success"]
+
+
+def go_live(load: Load, worker: WorkerProcess) -> None:
+    """Days at once, and then hour by hour, each with its models, until the learner compares distributions."""
+
+    def is_learned(before: object) -> bool:
+        health = worker.health()
+        return not health["lag"] and health["models"] != before
+
+    for hour in load.history():
+        if hour >= AT_ONCE:
+            before = worker.health()["models"]
+            await_until(lambda before=before: is_learned(before), f"hour {hour}", seconds=30.0, watched=[worker])  # type: ignore[misc]
+            if b"tideline_likelihood_drift{" in worker.get("/metrics")[1]:
+                return
+    raise AssertionError("no prediction has gone live")
+
+
+def test_prometheus_reads_a_service_and_every_rule_and_query_has_a_result(tmp_path: Path) -> None:
     catalog, data = tmp_path / "catalog.yaml", tmp_path / "data"
     catalog.write_text(CATALOG)
     LogFolder.make(data / LOG_FOLDER, 1)
-    with EmbeddedValkey(tmp_path / "store") as store:
-        settings = load_settings(redis_url=store.url, data_dir=data)
-        worker = WorkerProcess(settings, catalog, tmp_path, "worker", "--embedded", data_dir=data)
+    with EmbeddedValkey(tmp_path / "store") as store, Receiver() as receiver:
+        settings = load_settings(redis_url=store.url, data_dir=data, webhooks_private=True)
+        worker = WorkerProcess(
+            settings, catalog, tmp_path, "worker", "--embedded", data_dir=data, program="tests.integration.short_warmup"
+        )
         try:
-            with ApiProcess(settings, data, free_ports(1)[0]) as api, prometheus(tmp_path, worker, api) as asked:
+            with (
+                ApiProcess(settings, data, free_ports(1)[0]) as api,
+                deliveries(settings, data, tmp_path) as deliver_port,
+                prometheus(tmp_path, worker, api, deliver_port) as asked,
+            ):
                 await_until(worker.is_working, "it works", seconds=120.0, watched=[worker])
-                await_until(lambda: asked.up() == {"tideline-worker", "tideline-api"}, "both are read", seconds=60.0)
-                numbers = count()
+                jobs = {"tideline-worker", "tideline-api", "tideline-deliver"}
+                await_until(lambda: asked.up() == jobs, "all are read", seconds=60.0)
+                hook = {"url": receiver.url, "segments": ["buyers"]}
+                receiver.secret = api.post("/v1/webhooks", hook, Role.ADMIN)["secret"]
+                load, missing = Load(api), RECORDED | QUERIES
+                go_live(load, worker)
 
                 def has_all() -> bool:
-                    send(api, next(numbers))
-                    return all(map(asked.has_data, WITHOUT_DELIVERIES))
+                    load.come()
+                    missing.difference_update(query for query in list(missing) if asked.has_data(query))
+                    return not missing
 
-                await_until(has_all, "every recording rule has data", seconds=60.0, watched=[worker])
+                try:
+                    await_until(has_all, "every rule and query has data", seconds=120.0, watched=[worker], every_s=0.5)
+                except AssertionError as error:
+                    raise AssertionError(f"no data of {sorted(missing)}") from error
                 rules = asked.rules()
-                assert {rule["name"] for rule in rules} > WITHOUT_DELIVERIES
+                assert {rule["name"] for rule in rules} > RECORDED
                 assert {rule["health"] for rule in rules} == {"ok"}, rules
                 assert asked.has_data('tideline_users{job="tideline-worker"} > 0')
                 assert asked.has_data('tideline_api_events_total{job="tideline-api",result="accepted"} > 0')
+                assert asked.has_data('tideline_webhooks_delivered_total{job="tideline-deliver"} > 0')
+                assert receiver.wrong == []
         finally:
             worker.kill()

@@ -79,13 +79,20 @@ class WorkerProcess:
     """One `tideline worker`, in a process group of its own. All it says goes to `log`."""
 
     def __init__(
-        self, settings: Settings, catalog: Path, folder: Path, name: str, *options: str, data_dir: Path | None = None
+        self,
+        settings: Settings,
+        catalog: Path,
+        folder: Path,
+        name: str,
+        *options: str,
+        data_dir: Path | None = None,
+        program: str = "streams",
     ) -> None:
-        """`data_dir` is one of its own if it is left out."""
+        """`data_dir` is one of its own if it is left out. `program`: the module that is run."""
         self.name = name
         self.port = free_port()
         self.log = folder / f"{name}.log"
-        command: list[object] = [sys.executable, "-m", "streams", "worker", "-c", catalog, "--port", self.port]
+        command: list[object] = [sys.executable, "-m", program, "worker", "-c", catalog, "--port", self.port]
         command += ["--data-dir", data_dir or folder / name, *options]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(

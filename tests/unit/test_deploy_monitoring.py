@@ -99,7 +99,7 @@ def test_what_is_said_about_alerts_and_dashboards_is_so() -> None:
     words = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
     rules, boards = list(PROMETHEUS.parent.glob(pattern)), list((ROOT / "config/grafana/dashboards").glob("*.json"))
     assert ("Prometheus comes with [alerts](operations.md#alerts)" in words) == bool(rules)
-    assert ("Grafana without dashboards" in words) == (not boards)
+    assert ("Grafana with [dashboards](operations.md#dashboards)" in words) == bool(boards)
 
 
 def test_every_worker_is_scraped() -> None:
