@@ -223,7 +223,7 @@ def _of_service(states: Sequence[StoredState], reader: RedisReader) -> StoredSta
     shards = range(reader.info.shards)
     entries = (entry for shard in shards for entry in reader.each_dead_letter(shard))
     letters = Counter(_LETTERS.decode(entry.data).reason for entry in entries)
-    taken = state.counters["events"] + state.counters["duplicates"]
+    taken = sum(state.counters[name] for name in ("events", "duplicates", "notes", "notes_passed_over"))
     return replace(state, totals=Totals(taken + letters.total(), 0, dict(letters)))
 
 

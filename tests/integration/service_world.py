@@ -153,13 +153,20 @@ def shop_month(seed: int = 5) -> list[dict[str, Any]]:
     ]
 
 
+def in_batches() -> list[list[dict[str, Any]]]:
+    """The month as a service takes it. Between two batches models arrive, so what it comes to depends on these."""
+    events = shop_month()
+    return [events[first : first + 100] for first in range(0, len(events), 100)]
+
+
 @contextmanager
-def service(folder: Path, catalog: Catalog = CATALOG) -> Iterator[ServiceWorld]:
+def service(
+    folder: Path, catalog: Catalog = CATALOG, batches: Sequence[Sequence[dict[str, Any]]] | None = None
+) -> Iterator[ServiceWorld]:
     """A service that has worked its month, with a short warm-up, which readers in this process know as well."""
     with EmbeddedValkey(folder / "valkey") as server, short_warmup():
         world = ServiceWorld(server.url, folder / "data", catalog)
-        events = shop_month()
-        for first in range(0, len(events), 100):
-            world.take(events[first : first + 100])
+        for batch in in_batches() if batches is None else batches:
+            world.take(batch)
         yield world
         world.close()
