@@ -197,7 +197,7 @@ class SegmentDecoder:
         if self._properties is not None and name is not None and record.properties is not None and not is_note(name):
             value = self._properties.value(record.properties)
             properties = self._properties.wanted(record.properties, name)
-        if self._traits and record.traits is not None and not deletes:
+        if self._traits and record.traits is not None and not deletes and not (name and is_note(name)):
             traits = self._read_traits(record.traits)
         message = message_id(record.message_id)
         hashed = place_hash if message is None else id_hash(message)

@@ -81,6 +81,10 @@ CASES: list[tuple[str, str, str, str, str]] = [
     ("{exists: false}", "{exist: false}", "predictions.orders_7d.goal.any[1].where.coupon", "exist", "{exists: true}"),
     ("{equals: shoes}", "{equals: [1]}", "predictions.orders_7d.goal.any[2].where.category.equals", "a list", "text,"),
     ("did_not: Order Refunded", "did_not: '*'", "predictions.orders_7d.goal.any[2].did_not", "'*'", "an event name"),
+    (
+        *("history: [Order Completed, Cart Viewed]", "history: [Order Completed, Cart Viewed, Tideline Message Sent]"),
+        *("history[2]", "'Tideline Message Sent'", "what begins with 'Tideline Message' is written by campaigns"),
+    ),
     # predictions
     ("window: 30d", "window: 91d", "predictions.churn_30d.window", "'91d'", "whole hours, from 1h to 90d"),
     ("window: 30d", "window: 90m", "predictions.churn_30d.window", "'90m'", "whole hours, from 1h to 90d"),

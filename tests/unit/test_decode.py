@@ -213,6 +213,15 @@ def test_a_trait_that_the_catalog_does_not_name_may_be_anything() -> None:
     assert good(track(traits={"cart": ["a"]})).traits is None
 
 
+@pytest.mark.parametrize("name", ["Tideline Message Sent", "Tideline Message Dropped"])
+def test_of_a_note_of_a_campaign_nothing_is_read_but_whom_it_is_about(name: str) -> None:
+    said = {"properties": {"revenue": "none", "total": 5}, "traits": {"age": "young", "country": "DE"}}
+    event = good(track(event=name, **said))
+    assert event.name == name
+    assert isnan(event.value)
+    assert (event.properties, event.traits) == (None, None)
+
+
 def test_a_long_user_id_at_the_limit_is_accepted() -> None:
     assert good(track(userId="é" * 256)).user == "é" * 256
     assert good(track(userId="x" * 512, event="y" * 256)).name == "y" * 256
