@@ -85,6 +85,8 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "resumeJourney": ("POST", "/v1/journeys/{journey_id}/resume"),
     "dryRunJourney": ("POST", "/v1/journeys/{journey_id}/dry-run"),
     "duplicateJourney": ("POST", "/v1/journeys/{journey_id}/duplicate"),
+    "listTemplates": ("GET", "/v1/templates"),
+    "fillTemplate": ("POST", "/v1/templates/{template_name}"),
     "getMessaging": ("GET", "/v1/messaging"),
     "editMessaging": ("PUT", "/v1/messaging"),
     "listWebhooks": ("GET", "/v1/webhooks"),
@@ -463,6 +465,17 @@ class Client:
             cursor = page["next_cursor"]
             if cursor is None:
                 return
+
+    def templates(self) -> list[dict[str, Any]]:
+        """Ready-made campaigns and journeys."""
+        return list(self.call("listTemplates")["items"])
+
+    def fill_template(self, name: str, prediction_id: str, channels: Sequence[str], **more: Any) -> dict[str, Any]:
+        """One of them for a prediction; nothing is stored. `more`: `category`, or `min` and `max`; `language`,
+        `order_value`.
+        """
+        body = {"prediction": prediction_id, "channels": list(channels)} | more
+        return dict(self.call("fillTemplate", {"template_name": name}, body=body))
 
     def messaging(self) -> Defined:
         """What all campaigns and journeys share."""

@@ -36,6 +36,7 @@ from streams.api.segments import add_segments
 from streams.api.services import Services
 from streams.api.sizes import add_sizes
 from streams.api.stream import add_stream
+from streams.api.templates import add_templates
 from streams.api.user_search import add_user_search
 from streams.api.users import add_users
 from streams.api.webhooks import add_webhooks
@@ -105,6 +106,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     campaigns = CampaignDefiner(services.campaigns, definer, services.wall, services.clock)
     add_campaigns(app, campaigns, authenticator, options)
     add_messaging(app, campaigns, authenticator, options)
+    add_templates(app, definer, authenticator, options)
     add_webhooks(app, services, definer, authenticator, bodies)
     add_audiences(app, services, definer, authenticator, bodies)
     problems.install(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from config.campaign_checks import read_campaign, read_journey
 from config.campaigns import Campaign
@@ -37,6 +37,42 @@ class Made:
 def strategies(kind: Literal["event", "churn"] | None = None) -> list[str]:
     """Names of all strategies, or of those for predictions of this kind."""
     return [name for name, entry in _read("definitions").items() if kind in (None, entry["kind"])]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a strategy is, for people who choose one."""
+
+    name: str
+    makes: Literal["campaign", "journey"]
+    kind: Literal["event", "churn"]
+    """Of the predictions that it is for."""
+    scores: str | Scores
+    """Whom it is meant for."""
+    titles: dict[str, str]
+    """Language -> title."""
+    texts: dict[str, str]
+    """Language -> what it does, in a sentence."""
+
+
+def described() -> list[Described]:
+    """All strategies."""
+    words = {language: _read(language)["descriptions"] for language in get_args(Language)}
+    return [
+        Described(
+            name=name,
+            makes="campaign" if "campaign" in entry else "journey",
+            kind=entry["kind"],
+            scores=_scores(entry["range"]),
+            titles={language: known[name]["title"] for language, known in words.items()},
+            texts={language: known[name]["text"] for language, known in words.items()},
+        )
+        for name, entry in _read("definitions").items()
+    ]
+
+
+def _scores(given: str | Scores | dict[str, float]) -> str | Scores:
+    return (given["min"], given["max"]) if isinstance(given, dict) else given
 
 
 def make(
