@@ -106,6 +106,7 @@ def test_nothing_but_the_program_gets_into_the_build(tmp_path: Path) -> None:
         ".venv/bin/python",
         "config/__pycache__/catalog.cpython-313.pyc",
         "config/grafana/dashboards/service.json",
+        "config/kubernetes/worker.yaml",
         "config/prometheus/prometheus.yml",
         "docker-compose.yml",
         "events.ndjson",
