@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import threading
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.adapters.redis_keys import campaign_keys, shared_campaign_keys
 from streams.adapters.redis_nodes import open_nodes
-from streams.campaigns.state import Book, unpack_book
+from streams.campaigns.profiles import Profile, unpack_profile
+from streams.campaigns.state import Book, Row, unpack_book, unpack_row
 
 _TIMEOUT_S: Final = 10.0
 """For one reply: somebody waits for the figures."""
+
+
+class KnownOfUser(NamedTuple):
+    """What campaigns know of one user."""
+
+    row: Row | None
+    """What was sent, what waits, and where in journeys; None: nothing yet."""
+    profile: Profile | None
+    """Traits, and when events were last; None: the log said nothing of them yet."""
+    position: bytes | None
+    """How far the partition has read, as its run has stored it; None: it never has."""
 
 
 class RedisCampaignBooks:
@@ -35,6 +47,17 @@ class RedisCampaignBooks:
         with self._lock:
             keys = [campaign_keys(self._prefix, partition).queue(id_) for partition in self._partitions()]
             return sum(self._nodes.ask("ZCARD", key) for key in keys)
+
+    def known_of(self, partition: int, user: str) -> KnownOfUser:
+        """What is known of a user of that partition. Raises StoreUnavailable."""
+        keys = campaign_keys(self._prefix, partition)
+        with self._lock:
+            row = self._nodes.ask("HGET", keys.rows, user)
+            profile = self._nodes.ask("HGET", keys.profiles, user)
+            position = self._nodes.ask("HGET", keys.meta, "position")
+        return KnownOfUser(
+            None if row is None else unpack_row(row), None if profile is None else unpack_profile(profile), position
+        )
 
     def close(self) -> None:
         """Give the connections back."""

@@ -14,6 +14,8 @@ from streams.api.audiences import add_audiences
 from streams.api.auth import Authenticator
 from streams.api.bodies import Bodies
 from streams.api.campaign_definer import CampaignDefiner
+from streams.api.campaign_figures import add_campaign_figures
+from streams.api.campaign_previews import add_campaign_previews
 from streams.api.campaigns import add_campaigns
 from streams.api.definer import Definer
 from streams.api.definitions import add_definitions
@@ -108,6 +110,8 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     add_messaging(app, campaigns, authenticator, options)
     add_templates(app, definer, authenticator, options)
     add_webhooks(app, services, definer, authenticator, bodies)
+    add_campaign_previews(app, services, definer, everyone, authenticator, bodies)
+    add_campaign_figures(app, services, authenticator)
     add_audiences(app, services, definer, authenticator, bodies)
     problems.install(app)
     document.install(app)

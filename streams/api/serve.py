@@ -24,6 +24,7 @@ from streams.adapters.event_history import EmbeddedHistory, EventHistory, KafkaH
 from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.redis_api_keys import RedisApiKeys
+from streams.adapters.redis_campaign_books import RedisCampaignBooks
 from streams.adapters.redis_definitions import RedisDefinitions
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
@@ -86,13 +87,15 @@ def run_api(job: ApiJob, say: Callable[[str], None], extended: ExtendedAt = noth
         )
         webhooks = RedisDeliveries(url, prefix=job.place.prefix)
         deletion_requests = RedisDeletionRequests(url, prefix=job.place.prefix)
+        books = RedisCampaignBooks(url, prefix=job.place.prefix)
         try:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
-            stores = _Stores(keys, stored, definitions, webhooks, deletion_requests, campaigns, key)
+            stores = _Stores(keys, stored, definitions, webhooks, deletion_requests, campaigns, books, key)
             with extended(url, job.place.prefix) as extension:
                 asyncio.run(_serve(job, stores, extension, listener, say))
         finally:
+            books.close()
             deletion_requests.close()
             webhooks.close()
             keys.close()
@@ -148,6 +151,7 @@ class _Stores(NamedTuple):
     webhooks: RedisDeliveries
     deletion_requests: RedisDeletionRequests
     campaigns: CampaignDefinitions
+    books: RedisCampaignBooks
     ledger_key: bytes
 
 
@@ -168,6 +172,7 @@ async def _serve(
             stores.deletion_requests,
             history,
             stores.campaigns,
+            stores.books,
             options_of(job.settings),
             stores.ledger_key,
             version=version("tideline"),

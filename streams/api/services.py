@@ -11,6 +11,7 @@ from typing import Protocol
 from streams.adapters.campaign_definitions import CampaignDefinitions
 from streams.adapters.definition_store import DefinitionStore
 from streams.adapters.event_history import EventHistory
+from streams.adapters.redis_campaign_books import RedisCampaignBooks
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.auth import KeyStore
@@ -64,6 +65,7 @@ class Services:
     deletion_requests: RedisDeletionRequests
     history: EventHistory
     campaigns: CampaignDefinitions
+    campaign_books: RedisCampaignBooks
     options: ApiOptions = field(default_factory=ApiOptions)
     ledger_key: bytes = b""
     """The secret under which deleted users are remembered (`streams.core.ledger`)."""

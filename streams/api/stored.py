@@ -80,6 +80,11 @@ class StoreReads:
         self._loading = threading.Lock()
         self._learned: _Learned | None = None
 
+    @property
+    def codec(self) -> ModelCodec | None:
+        """Reads models that are stored as pickles."""
+        return self._codec
+
     @contextmanager
     def reader(self) -> Iterator[RedisReader]:
         """A reader for one thread. Raises StoreUnavailable, and `Problem` where nothing is stored yet."""

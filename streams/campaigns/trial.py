@@ -1,4 +1,4 @@
-"""What one user would be sent now, and what speaks against it: by the rules and templates of the engine."""
+"""What one user would be sent now, and what speaks against it: by the rules and templates of the engine.
 
 All rules are asked, not the first that says no alone, so that somebody who tries a campaign out sees all there is to
 see. What partitions share (rate, budget, the breaker's volume) is not asked: nothing is taken out of it.

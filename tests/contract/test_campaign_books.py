@@ -9,11 +9,12 @@ from math import inf
 import pytest
 
 from streams.adapters.memory_campaigns import MemoryCampaigns
-from streams.adapters.redis_campaign_books import RedisCampaignBooks
+from streams.adapters.redis_campaign_books import KnownOfUser, RedisCampaignBooks
 from streams.adapters.redis_campaigns import RedisCampaigns
 from streams.campaigns.figures import BookReader
 from streams.campaigns.ports import CampaignStore, Claim, Commit, Due
-from streams.campaigns.state import Book, pack
+from streams.campaigns.profiles import Profile, pack_profile
+from streams.campaigns.state import Book, Row, pack
 from tests.contract.worlds import RedisWorld
 
 Pair = tuple[CampaignStore, BookReader]
@@ -57,3 +58,20 @@ def test_books_and_queues_of_all_partitions_are_found_and_no_owner_is_disturbed(
     assert reader.books_of("e") == []
     store.commit(one, Commit(one.number + 2, b"p", b"s", books={"c": pack(Book(counts={"sent": 4}))}))
     assert sorted(book.counts["sent"] for book in reader.books_of("c")) == [4, 5]
+
+
+@pytest.mark.parametrize("where", ["server", "cluster"])
+def test_what_is_known_of_one_user_is_found(where: str, request: pytest.FixtureRequest) -> None:
+    url = request.getfixturevalue(f"{where}_url")
+    with (
+        closing(RedisWorld(url)) as world,
+        closing(RedisCampaigns(url, prefix=world.prefix)) as store,
+        closing(RedisCampaignBooks(url, prefix=world.prefix)) as reader,
+    ):
+        assert reader.known_of(2, "ann") == KnownOfUser(None, None, None)
+        claim = store.claim(2)
+        row, profile = Row(sends_s=[5.0]), Profile(traits={"name": "Ann"})
+        rows, profiles = {"ann": (pack(row), Due(inf, {}))}, {"ann": pack_profile(profile)}
+        store.commit(claim, Commit(claim.number + 1, b"place", b"s", rows=rows, profiles=profiles))
+        assert reader.known_of(2, "ann") == KnownOfUser(row, profile, b"place")
+        assert reader.known_of(2, "bo") == KnownOfUser(None, None, b"place")

@@ -18,6 +18,7 @@ from streams.adapters.memory_definitions import MemoryDefinitions
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_log import MemoryLog
 from streams.adapters.redis_api_keys import KeyRecord, KeyState
+from streams.adapters.redis_campaign_books import RedisCampaignBooks
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import Endpoint, RedisDeliveries
 from streams.api.app import Extension, create_app
@@ -120,6 +121,7 @@ class ApiWorld:
                 definitions=self.definitions,
                 history=self.history,
                 campaigns=self.campaigns,
+                campaign_books=RedisCampaignBooks(self.store_url, prefix=self.prefix),
                 options=self.options,
                 wall=lambda: NOW_S + self.now_s,
                 clock=lambda: self.now_s,

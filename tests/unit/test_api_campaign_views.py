@@ -1,0 +1,124 @@
+"""Previews and figures over HTTP: what is refused. What they come to: tests/integration/test_api_campaigns.py."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from config.campaign_checks import read_messaging
+from config.written import written
+from streams.adapters.campaign_definitions import Wanted, defined, shared
+from streams.api.keys import Role
+from streams.campaigns.figures import ENDS
+from streams.campaigns.question import Reason
+from streams.campaigns.words import REASONS
+from tests.campaign_world import campaign, journey, send_step
+from tests.unit.api_world import NOW_S
+from tests.unit.test_api_definitions import World
+
+GOOD: dict[str, Any] = {
+    "name": "Reminder",
+    "segment": "orders.high",
+    "conversion": {"event": "Order"},
+    "channels": ["app"],
+    "message": {"parts": {"body": "Hello"}},
+}
+
+
+@pytest.fixture
+def world() -> World:
+    """With one channel, a campaign and a journey."""
+    world = World()
+    campaigns = world.campaigns
+    messaging = written(read_messaging({"channels": {"app": {"kind": "log"}}}))
+    campaigns.write(0, [shared(campaigns.kept(), messaging, "key", NOW_S)])
+    for kind, id_, each in (("campaign", "c", campaign()), ("journey", "j", journey({"go": send_step()}))):
+        kept = campaigns.kept()
+        wanted = Wanted(kind, id_, written(each), {})  # type: ignore[arg-type]
+        campaigns.write(kept.revision, [defined(kept, wanted, "key", NOW_S)])
+    return world
+
+
+def ask(world: World, path: str, body: Any) -> tuple[int, str]:
+    answer = world.call("POST", f"/v1/campaigns/{path}", body, role=Role.READ)
+    told = answer.json()
+    return answer.status_code, f"{told['type'].rpartition(':')[2]}: {told['detail']}"
+
+
+def test_every_reason_has_words() -> None:
+    assert REASONS.keys() == {*get_args(Reason), "inside"}
+    assert REASONS.keys() & set(ENDS) == {"left"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"segment": "orders.best"}, "orders.best"),
+        ({"segment": "seen.high"}, "preview"),
+        ({"channels": ["mail"]}, "unknown channel 'mail'"),
+        ({"colour": "red"}, "colour"),
+        ({"message": {}}, "parts"),
+        ({"offer": {"unit": "amount"}}, "an offer"),
+        ({"filter": {"segment": "none"}}, "none"),
+        ({"steps": {"a": {"wait": "1d"}}}, "message"),  # a journey has no message of its own
+    ],
+)
+@pytest.mark.parametrize("path", ["preview", "preview-message"])
+def test_a_definition_that_is_not_right_is_refused_with_what_is_wrong(
+    world: World, path: str, changed: dict[str, Any], words: str
+) -> None:
+    body = {"definition": GOOD | changed} | ({"user_id": "ann"} if path == "preview-message" else {})
+    status, told = ask(world, path, body)
+    assert (status, told.partition(":")[0]) == (422, "invalid-definition")
+    assert words in told
+
+
+def test_a_good_one_comes_to_a_store_in_which_there_is_nothing(world: World) -> None:
+    for path, body in (
+        ("preview", {"definition": GOOD}),
+        ("preview-message", {"definition": GOOD, "user_id": "ann"}),
+        ("preview-message", {"id": "c", "user_id": "ann"}),
+    ):
+        assert ask(world, path, body)[0] == 503
+
+
+def test_a_segment_that_is_yet_to_be_made_comes_with_its_filter(world: World) -> None:
+    new = GOOD | {"segment": "undecided"}
+    assert ask(world, "preview", {"definition": new})[0] == 422
+    filter_ = {"prediction": "orders", "score": {"min": 40, "max": 60}}
+    assert ask(world, "preview", {"definition": new, "segment": filter_})[0] == 503
+    assert ask(world, "preview", {"definition": new, "segment": {"colour": "red"}})[0] == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"user_id": "ann"}, 422, "a definition, or the id"),
+        ({"definition": GOOD}, 422, "user_id"),
+        ({"definition": GOOD, "user_id": ""}, 422, "user_id"),
+        ({"id": "none", "user_id": "ann"}, 404, "no campaign or journey 'none'"),
+        ({"definition": GOOD, "user_id": "ann", "more": 1}, 422, "more"),
+        ({"definition": "x", "user_id": "ann"}, 422, "definition"),
+        ([], 422, "body"),
+    ],
+)
+def test_a_message_of_nobody_or_of_nothing_is_refused(world: World, body: Any, status: int, words: str) -> None:
+    found, told = ask(world, "preview-message", body)
+    assert found == status
+    assert words in told
+
+
+def test_figures_of_what_there_is_not_are_not_found(world: World) -> None:
+    for path, what in (
+        ("campaigns/none", "no campaign 'none'"),
+        ("campaigns/j", "no campaign 'j'"),
+        ("journeys/c", "no journey 'c'"),
+    ):
+        answer = world.call("GET", f"/v1/{path}/figures", role=Role.READ)
+        assert answer.status_code == 404
+        assert what in answer.json()["detail"]
+
+
+def test_figures_wait_for_a_store_that_answers(world: World) -> None:
+    assert world.call("GET", "/v1/campaigns/c/figures", role=Role.READ).status_code == 503
