@@ -98,6 +98,10 @@ class RedisDesks:
         flat = self._ask("HGETALL", self._keys.of(kind, channel))
         return dict(sorted((name.decode(), data) for name, data in zip(flat[::2], flat[1::2], strict=True)))
 
+    def waiting_count(self, channel: str) -> int:
+        """How many wait, those among them that people have asked for."""
+        return sum(int(self._ask("HLEN", self._keys.of(name, channel))) for name in ("waiting", "asked"))
+
     def counted(self, channel: str, kind: Ended) -> int:
         """How many there are of them."""
         return int(self._ask("HLEN", self._keys.of(kind, channel)))

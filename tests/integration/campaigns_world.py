@@ -12,16 +12,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final, Self
 
+from config.settings import Settings
 from streams.adapters.embedded_log import EventWriter
+from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.adapters.redis_channels import RedisChannels
 from streams.adapters.redis_deliveries import Secrets
 from streams.campaigns.effects import DROPPED, SENT, WITHHELD
 from streams.runtime.deliveries.signing import signed_headers, write_secret
+from tests.integration.worker_world import WorkerProcess
 
 SECRET: Final = write_secret(b"a secret of the tests, 32 bytes!")
 WITHIN_S: Final = 60.0
+SENDS_WITHIN_S: Final = 90.0
 CATALOG: Final = """
 version: 1
 name: Campaigns
@@ -142,6 +146,43 @@ def notes(data_dir: Path) -> list[tuple[str, str]]:
                 if said["event"] in (SENT, WITHHELD, DROPPED):
                     found[said["messageId"]] = said["userId"], said["event"]
     return sorted(found.values())
+
+
+class CampaignsProcess(WorkerProcess):
+    """One `tideline campaigns`."""
+
+    def __init__(self, settings: Settings, folder: Path, name: str) -> None:
+        super().__init__(settings, folder / "none", folder, name)
+
+    def command(self, catalog: Path, *options: object) -> list[object]:  # noqa: ARG002  it needs none
+        """See `WorkerProcess`."""
+        return ["campaigns", "--port", self.port, *options]
+
+    def close(self) -> None:
+        """Gone, if it is not yet."""
+        self.kill()
+
+
+def kafka_notes(settings: Settings) -> set[str]:
+    """Users of whom the log of events says that they were sent to. No two ids are for one of them."""
+    kafka, found = kafka_python(), dict[str, set[str]]()
+    consumer = kafka.KafkaConsumer(**kafka_python_arguments(settings), group_id=None)
+    try:
+        topic = settings.topic("events")
+        places = [kafka.TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        consumer.assign(places)
+        consumer.seek_to_beginning(*places)
+        ends = consumer.end_offsets(places)
+        while any(consumer.position(place) < end for place, end in ends.items()):
+            for records in consumer.poll(timeout_ms=500).values():
+                for record in records:
+                    said = json.loads(record.value)
+                    if said["event"] == SENT:
+                        found.setdefault(said["userId"], set()).add(said["messageId"])
+    finally:
+        consumer.close()
+    assert all(len(ids) == 1 for ids in found.values())
+    return set(found)
 
 
 def enter(data_dir: Path, users: list[str]) -> None:

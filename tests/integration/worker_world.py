@@ -92,8 +92,8 @@ class WorkerProcess:
         self.name = name
         self.port = free_port()
         self.log = folder / f"{name}.log"
-        command: list[object] = [sys.executable, "-m", program, "worker", "-c", catalog, "--port", self.port]
-        command += ["--data-dir", data_dir or folder / name, *options]
+        where = data_dir or folder / name
+        command = [sys.executable, "-m", program, *self.command(catalog, "--data-dir", where, *options)]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [str(word) for word in command],
@@ -104,6 +104,10 @@ class WorkerProcess:
                 stderr=output,
                 start_new_session=True,
             )
+
+    def command(self, catalog: Path, *options: object) -> list[object]:
+        """The words behind `tideline`."""
+        return ["worker", "-c", catalog, "--port", self.port, *options]
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a web view; 0 where nobody answers."""
