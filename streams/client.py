@@ -105,6 +105,14 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "getAudience": ("GET", "/v1/audiences/{audience_id}"),
     "createAudience": ("POST", "/v1/audiences"),
     "archiveAudience": ("DELETE", "/v1/audiences/{audience_id}"),
+    "listChannels": ("GET", "/v1/campaign-channels"),
+    "getChannel": ("GET", "/v1/campaign-channels/{channel_id}"),
+    "setChannel": ("PUT", "/v1/campaign-channels/{channel_id}"),
+    "renewChannelSecret": ("POST", "/v1/campaign-channels/{channel_id}/secret"),
+    "unsetChannel": ("DELETE", "/v1/campaign-channels/{channel_id}"),
+    "listFailures": ("GET", "/v1/campaign-channels/{channel_id}/failures"),
+    "redriveChannel": ("POST", "/v1/campaign-channels/{channel_id}/redrive"),
+    "listAlerts": ("GET", "/v1/campaign-alerts"),
     "compareAudience": ("POST", "/v1/audiences/{audience_id}/compare"),
 }
 """What this client can ask, by the names that the document gives; a test compares the two."""

@@ -41,12 +41,14 @@ class RedisChannels:
         """Channels that have some."""
         return {name.decode() for name in self._ask("HKEYS", self._keys.secrets)}
 
-    def put(self, channel: str, settings: bytes, secrets: Secrets | None) -> None:
-        """Set both at once; None: those that are there stay."""
+    def put(self, channel: str, settings: bytes, secrets: Secrets | None, *, forgets: bool = False) -> None:
+        """Set both at once; None: those that are there stay, or go if it `forgets`."""
         name = channel.encode()
         body = [command(b"HSET", self._keys.settings, name, settings)]
         if secrets is not None:
             body.append(command(b"HSET", self._keys.secrets, name, msgspec.json.encode(secrets)))
+        elif forgets:
+            body.append(command(b"HDEL", self._keys.secrets, name))
         self._change(body)
 
     def remove(self, channel: str) -> None:

@@ -13,7 +13,9 @@ from streams.api import document, problems
 from streams.api.audiences import add_audiences
 from streams.api.auth import Authenticator
 from streams.api.bodies import Bodies
+from streams.api.campaign_channels import add_campaign_channels
 from streams.api.campaign_definer import CampaignDefiner
+from streams.api.campaign_failures import add_campaign_failures
 from streams.api.campaign_figures import add_campaign_figures
 from streams.api.campaign_previews import add_campaign_previews
 from streams.api.campaigns import add_campaigns
@@ -113,6 +115,8 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     add_campaign_previews(app, services, definer, everyone, authenticator, bodies)
     add_campaign_figures(app, services, authenticator)
     add_audiences(app, services, definer, authenticator, bodies)
+    add_campaign_channels(app, services, authenticator, bodies)
+    add_campaign_failures(app, services, authenticator, bodies)
     problems.install(app)
     document.install(app)
     for extend in extensions:

@@ -82,7 +82,7 @@ def add_campaign_channels(app: FastAPI, services: Services, authenticator: Authe
         tags=["campaigns"],
         operation_id="renewChannelSecret",
         summary="Another secret of a webhook, shown this once; for a day messages are signed with both",
-        responses=problems(404, 409, 422),
+        responses=problems(404, 422),
         **access(authenticator, Role.WRITE),
     )
     def renew(channel_id: ChannelId) -> ChannelWithSecret:
@@ -142,10 +142,11 @@ class Channels:
                 read_secret(secret)
             except ValueError as error:
                 raise Problem(Kind.INVALID_PARAMETERS, f"secret: {error}") from None
-        if secret is None and channel_id in stored and not _are_alike(stored[channel_id], new.settings):
-            self._settings.remove(channel_id)  # a secret of another kind, or for somebody else, is shown to nobody
         self._settings.put(
-            channel_id, write_channel_settings(new.settings), None if secret is None else Secrets(secret)
+            channel_id,
+            write_channel_settings(new.settings),
+            None if secret is None else Secrets(secret),
+            forgets=not _are_alike(stored.get(channel_id), new.settings),
         )
         return ChannelWithSecret(**self.get(channel_id).model_dump(), secret=made)
 
@@ -153,7 +154,7 @@ class Channels:
         """The one before is good for a while. Raises `Problem` for what is no webhook."""
         view, before = self.get(channel_id), self._settings.secrets(channel_id)
         if view.settings is None or view.settings.kind != "webhook" or before is None:
-            raise Problem(Kind.EXISTS, "only a webhook that has a secret signs with one that is made here")
+            raise Problem(Kind.INVALID_PARAMETERS, "only a webhook that has a secret signs with one that is made here")
         secret, until_s = write_secret(secrets.token_bytes(SECRET_BYTES)), self._services.wall() + OVERLAP_S
         self._settings.put(channel_id, write_channel_settings(view.settings), Secrets(secret, before.current, until_s))
         return ChannelWithSecret(**view.model_dump(), secret=secret)
@@ -162,9 +163,8 @@ class Channels:
         """As it is behind that."""
         view = self.get(channel_id)
         self._settings.remove(channel_id)
-        return view.model_copy(
-            update={"settings": None, "has_secret": False, "lacks": "settings" if view.settings is not None else None}
-        )
+        bare = view.model_copy(update={"settings": None, "has_secret": False, "lacks": None})
+        return next((found for found in self.all() if found.id == channel_id), bare)
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ def settings_of(data: bytes | None) -> ChannelSettings | None:
         return None
 
 
-def _are_alike(stored: bytes, new: ChannelSettings) -> bool:
+def _are_alike(stored: bytes | None, new: ChannelSettings) -> bool:
     """Whether a secret of the one may be used for the other: whoever changes where it is shown has to know it."""
     before = settings_of(stored)
     if isinstance(before, WebhookSettings) and isinstance(new, WebhookSettings):

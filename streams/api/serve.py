@@ -29,7 +29,7 @@ from streams.adapters.redis_definitions import RedisDefinitions
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.api.app import Extension, Parts, create_app
-from streams.api.services import ApiOptions, Services
+from streams.api.services import ApiOptions, ChannelStores, Services
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 from streams.ports import EventLog, TransitionLog
@@ -88,13 +88,15 @@ def run_api(job: ApiJob, say: Callable[[str], None], extended: ExtendedAt = noth
         webhooks = RedisDeliveries(url, prefix=job.place.prefix)
         deletion_requests = RedisDeletionRequests(url, prefix=job.place.prefix)
         books = RedisCampaignBooks(url, prefix=job.place.prefix)
+        channels = ChannelStores.at(url, prefix=job.place.prefix)
         try:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
-            stores = _Stores(keys, stored, definitions, webhooks, deletion_requests, campaigns, books, key)
+            stores = _Stores(keys, stored, definitions, webhooks, deletion_requests, campaigns, books, channels, key)
             with extended(url, job.place.prefix) as extension:
                 asyncio.run(_serve(job, stores, extension, listener, say))
         finally:
+            channels.close()
             books.close()
             deletion_requests.close()
             webhooks.close()
@@ -152,6 +154,7 @@ class _Stores(NamedTuple):
     deletion_requests: RedisDeletionRequests
     campaigns: CampaignDefinitions
     books: RedisCampaignBooks
+    channels: ChannelStores
     ledger_key: bytes
 
 
@@ -173,6 +176,7 @@ async def _serve(
             history,
             stores.campaigns,
             stores.books,
+            stores.channels,
             options_of(job.settings),
             stores.ledger_key,
             version=version("tideline"),

@@ -11,9 +11,12 @@ from typing import Protocol
 from streams.adapters.campaign_definitions import CampaignDefinitions
 from streams.adapters.definition_store import DefinitionStore
 from streams.adapters.event_history import EventHistory
+from streams.adapters.redis_alerts import RedisAlerts
 from streams.adapters.redis_campaign_books import RedisCampaignBooks
+from streams.adapters.redis_channels import RedisChannels
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
+from streams.adapters.redis_desks import RedisDesks
 from streams.api.auth import KeyStore
 from streams.api.exports import Exports
 from streams.api.few_at_once import FewTasks, log_passes
@@ -21,6 +24,25 @@ from streams.api.kept_sizes import KeptSizes
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 from streams.ports import EventLog, TransitionLog
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStores:
+    """What is stored of channels of campaigns."""
+
+    desks: RedisDesks
+    settings: RedisChannels
+    alerts: RedisAlerts
+
+    @classmethod
+    def at(cls, url: str, *, prefix: str) -> ChannelStores:
+        """Connects at the first use."""
+        return cls(RedisDesks(url, prefix=prefix), RedisChannels(url, prefix=prefix), RedisAlerts(url, prefix=prefix))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        for each in (self.desks, self.settings, self.alerts):
+            each.close()
 
 
 class Keys(KeyStore, Protocol):
@@ -66,6 +88,7 @@ class Services:
     history: EventHistory
     campaigns: CampaignDefinitions
     campaign_books: RedisCampaignBooks
+    channels: ChannelStores
     options: ApiOptions = field(default_factory=ApiOptions)
     ledger_key: bytes = b""
     """The secret under which deleted users are remembered (`streams.core.ledger`)."""

@@ -23,7 +23,7 @@ from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import Endpoint, RedisDeliveries
 from streams.api.app import Extension, create_app
 from streams.api.keys import Role, make_key
-from streams.api.services import ApiOptions, Services
+from streams.api.services import ApiOptions, ChannelStores, Services
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 
@@ -122,6 +122,7 @@ class ApiWorld:
                 history=self.history,
                 campaigns=self.campaigns,
                 campaign_books=RedisCampaignBooks(self.store_url, prefix=self.prefix),
+                channels=ChannelStores.at(self.store_url, prefix=self.prefix),
                 options=self.options,
                 wall=lambda: NOW_S + self.now_s,
                 clock=lambda: self.now_s,
