@@ -88,6 +88,8 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     authenticator = Authenticator(services.keys, limiter, clock=services.clock, wall=services.wall)
     add_health(app, services, authenticator, metrics)
     definer = Definer(services.definitions, services.stored, services.wall, services.clock)
+    campaigns = CampaignDefiner(services.campaigns, definer, services.wall, services.clock)
+    definer.then = campaigns.pause_unusable
     add_ingest(app, services, definer, authenticator, metrics, in_flight)
     reads = PredictionReads(services.definitions, lambda: definer.view().in_force.predictions)
     add_predictions(app, services.stored, reads, authenticator)
@@ -106,8 +108,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     audience = partial(audience_size, services.stored, everyone)
     estimator = Estimator(definer, services.history, audience, services.clock)
     add_prediction_estimate(app, estimator, authenticator, options)
-    add_definitions(app, definer, services, authenticator)
-    campaigns = CampaignDefiner(services.campaigns, definer, services.wall, services.clock)
+    add_definitions(app, definer, campaigns, services, authenticator)
     add_campaigns(app, campaigns, authenticator, options)
     add_messaging(app, campaigns, authenticator, options)
     add_templates(app, definer, authenticator, options)

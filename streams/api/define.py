@@ -9,18 +9,21 @@ from fastapi import FastAPI, Path, Request
 from starlette.responses import Response
 
 from config.definitions import Kind as What
+from streams.adapters.campaign_definitions import KeptCampaign
 from streams.api import definition_document as document
 from streams.api import edits
 from streams.api.auth import Authenticator, access
+from streams.api.campaign_definer import CampaignDefiner
+from streams.api.campaigns_view import CampaignsView, campaigns_on, unusable
 from streams.api.changing import Told, response
 from streams.api.definer import Definer, Work
-from streams.api.definition_models import ChangedView, DefinitionView
+from streams.api.definition_models import CampaignOn, ChangedView, DefinitionView
 from streams.api.definition_requests import IdempotencyKey, IfMatch, ask_of, check_match, read_json
 from streams.api.definitions_view import DefinitionsView, Edit
 from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.services import Services
-from streams.api.standing import definition_view, states_of
+from streams.api.standing import Rests, definition_view, states_of
 from streams.api.targets import endpoints_on
 
 _ETAG = {"ETag": {"description": "Of the definition; for `If-Match`.", "schema": {"type": "string"}}}
@@ -35,12 +38,14 @@ class OneKind:
         app: FastAPI,
         kind: What,
         definer: Definer,
+        campaigns: CampaignDefiner,
         services: Services,
         authenticator: Authenticator,
     ) -> None:
         self._app = app
         self._kind = kind
         self._definer = definer
+        self._campaigns = campaigns
         self._stored = services.stored
         self._webhooks = services.webhooks
         self._authenticator = authenticator
@@ -156,13 +161,18 @@ class OneKind:
         view.get(self._kind, id_)  # before the states are read
         past = self._definer.store.past() if self._kind == "prediction" else None
         endpoints = endpoints_on(view, self._webhooks.all(), self._kind, id_)
-        found = definition_view(view, states_of(self._stored), past, endpoints, self._kind, id_)
+        campaigns = self._campaigns.beside(view)
+        on = campaigns_on(campaigns, self._kind, id_)
+        rests = Rests(endpoints, [_campaign(campaigns, each) for each in on])
+        found = definition_view(view, states_of(self._stored), past, rests, self._kind, id_)
         if done is not None:
+            paused = unusable(campaigns)
             others = [edit for edit in done if (edit.kind, edit.id) != (self._kind, id_)]
             found = ChangedView(
                 **found.model_dump(),
                 archived_too=[edit.id for edit in others if edit.action == "archive"],
                 restored_too=[edit.id for edit in others if edit.action == "restore"],
+                campaigns_paused=[each.head.id for each in on if each.head.id in paused],
             )
         headers = {"ETag": view.etag_of(self._kind, id_)}
         if status == 201:
@@ -195,3 +205,8 @@ class OneKind:
             responses={good: {"headers": _ETAG}, **problems(*statuses)},
             **given,
         )
+
+
+def _campaign(view: CampaignsView, each: KeptCampaign) -> CampaignOn:
+    head = each.head
+    return CampaignOn(kind=head.kind, id=head.id, name=view.current(head.id).name, state=head.stands.state)

@@ -60,6 +60,9 @@ class Definer:
         self._stored = stored
         self._wall = wall
         self._clock = clock
+        self.then: Callable[[str], object] = lambda _: None
+        """Called behind every change with the key of who made it, also where it is asked again; done twice it is done
+        once."""
         self._looking = threading.Lock()
         self._looked: _Looked | None = None
         # Not asyncio's own threads: those authenticate, and a store that hangs must not keep events out.
@@ -105,7 +108,9 @@ class Definer:
             revision = view.kept.revision
             return Attempt(tell(after), bool(steps), lambda answer: self.store.write(revision, steps, answer))
 
-        return change(ask, self.store.answered, attempt)
+        answer = change(ask, self.store.answered, attempt)
+        self.then(ask.key_id)
+        return answer
 
     def _source(self) -> _Source:
         """Where the catalog file is known from. Raises as `view` does."""

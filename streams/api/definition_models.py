@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -27,6 +27,15 @@ class LearningView(BaseModel):
     phase: str = Field(description="`reading` the log, `joining` the live stream, or `failed`: it learns from now on.")
     records: int = Field(description="So many records are read,")
     of: int = Field(description="of so many.")
+
+
+class CampaignOn(BaseModel):
+    """A campaign or journey that rests on a definition."""
+
+    kind: Literal["campaign", "journey"]
+    id: str
+    name: str
+    state: Literal["on", "dry", "paused", "archived"]
 
 
 class DefinitionView(BaseModel):
@@ -54,6 +63,10 @@ class DefinitionView(BaseModel):
     endpoints: list[EndpointView] = Field(
         description="Webhooks and audiences that name it, or a segment that rests on it, paused and archived ones too."
     )
+    campaigns: list[CampaignOn] = Field(
+        description="Campaigns and journeys that name it, or a segment that rests on it; no archived ones. Those that "
+        "are on are paused when it is archived or taken back."
+    )
     entry: EntryView | None = Field(description="Segments: whether current members enter.")
 
 
@@ -64,6 +77,9 @@ class ChangedView(DefinitionView):
         description="Segments made here that rested on it, and are archived with it; `paused` if it was taken back."
     )
     restored_too: list[str] = Field(description="Paused segments that are back now that it is live again.")
+    campaigns_paused: list[str] = Field(
+        description="Campaigns and journeys that are paused with it; they are put on again by hand."
+    )
 
 
 class ListedDefinition(BaseModel):

@@ -16,6 +16,7 @@ from config.written import to_yaml
 from streams.adapters.definition_store import Change, DefinitionStore, Place
 from streams.api import definition_document as document
 from streams.api.auth import Authenticator, access
+from streams.api.campaign_definer import CampaignDefiner
 from streams.api.changing import Told
 from streams.api.define import OneKind
 from streams.api.definer import Definer, Work
@@ -43,10 +44,12 @@ OfKind = Annotated[Literal["prediction", "segment"] | None, Query(description="O
 OfId = Annotated[str | None, Query(alias="id", description="of the definition with this id.", max_length=200)]
 
 
-def add_definitions(app: FastAPI, definer: Definer, services: Services, authenticator: Authenticator) -> None:
+def add_definitions(
+    app: FastAPI, definer: Definer, campaigns: CampaignDefiner, services: Services, authenticator: Authenticator
+) -> None:
     """Add the routes of all definitions, and of each."""
     for kind in KINDS:
-        OneKind(app, kind, definer, services, authenticator).add()
+        OneKind(app, kind, definer, campaigns, services, authenticator).add()
     _add_reading(app, definer, authenticator)
     _add_history(app, definer, authenticator)
     _add_set(app, definer, authenticator, services.options)

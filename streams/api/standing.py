@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from config.catalog import Prediction
 from config.definitions import Definition
 from config.definitions import Kind as What
@@ -9,7 +11,7 @@ from config.dependents import references
 from config.written import written
 from models.snapshot import Status
 from streams.adapters.definition_store import Past
-from streams.api.definition_models import DefinitionView, EntryView, LearningView
+from streams.api.definition_models import CampaignOn, DefinitionView, EntryView, LearningView
 from streams.api.definitions_view import DefinitionsView
 from streams.api.read_predictions import LEARNING, NO_EVENTS, Standings
 from streams.api.stored import NothingYet, StoreReads
@@ -27,15 +29,22 @@ def states_of(stored: StoreReads) -> list[StoredState]:
         return []
 
 
+class Rests(NamedTuple):
+    """What rests on a definition beside segments."""
+
+    endpoints: list[EndpointView]
+    campaigns: list[CampaignOn]
+
+
 def definition_view(
     view: DefinitionsView,
     states: list[StoredState],
     past: Past | None,
-    endpoints: list[EndpointView],
+    rests: Rests,
     kind: What,
     id_: str,
 ) -> DefinitionView:
-    """One definition as it is answered, with the endpoints that rest on it. Raises NotStored."""
+    """One definition as it is answered, with what rests on it. Raises NotStored."""
     found, entry = view.get(kind, id_), view.entry(kind, id_)
     is_prediction = isinstance(found, Prediction)
     status = _status(found, states, past, id_)
@@ -52,7 +61,8 @@ def definition_view(
         changed_at=None if entry is None else time_text(entry.changed_s),
         definition=written(found),
         dependents=view.dependents(kind, id_),
-        endpoints=endpoints,
+        endpoints=rests.endpoints,
+        campaigns=rests.campaigns,
         entry=None if is_prediction else entry_of(view, states, id_),
     )
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from config.loader import loads
+from streams.adapters.campaign_definitions import stood
 from streams.api.keys import Role, id_of
 from streams.client import OPERATIONS, Answer, Client
 from streams.runtime.campaigns.catalog_file import take_file
@@ -220,6 +221,86 @@ def test_changes_need_a_key_that_may_write(world: World, method: str, path: str)
     make(world)
     answer = world.call(method, f"/v1/campaigns{path}", CAMPAIGN, role=Role.READ)
     assert problem(answer) == (403, "forbidden")
+
+
+# --- what they rest on -----------------------------------------------------------------------------------------------
+
+RETURNS = {"name": "Returns", "goal": {"did": "Return"}, "window": "30d"}
+LOYAL = {"name": "Loyal", "filter": {"prediction": "returns", "category": "low"}}
+
+
+@pytest.fixture
+def resting(world: World) -> World:
+    world.make("prediction", "returns", RETURNS)
+    world.make("segment", "loyal", LOYAL)
+    make(world, "by_category", segment="returns.high")
+    make(world, "by_segment", segment="loyal", state="dry")
+    make(world, "by_offer", offer={"unit": "percent", "prediction": "returns", "most": 10})
+    make(world, "other")
+    make(world, "resting", segment="loyal", state="paused")
+    world.good("POST", "/v1/journeys", {"id": "steps", **JOURNEY, "filter": {"segment": "loyal"}})
+    return world
+
+
+def states(world: World) -> dict[str, str]:
+    found = [*world.good("GET", "/v1/campaigns")["items"], *world.good("GET", "/v1/journeys")["items"]]
+    return {each["id"]: each["state"] for each in found}
+
+
+def test_a_definition_says_which_campaigns_rest_on_it(resting: World) -> None:
+    resting.good("DELETE", "/v1/campaigns/by_offer")
+    found = resting.good("GET", "/v1/predictions/returns/definition")["campaigns"]
+    assert [(each["kind"], each["id"], each["state"]) for each in found] == [
+        ("campaign", "by_category", "on"),
+        ("campaign", "by_segment", "dry"),
+        ("campaign", "resting", "paused"),
+        ("journey", "steps", "on"),
+    ]
+    found = resting.good("GET", "/v1/segments/loyal/definition")["campaigns"]
+    assert [each["id"] for each in found] == ["by_segment", "resting", "steps"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "paused"),
+    [
+        ("/v1/predictions/returns/access", {"access": "preview"}, ["by_category", "by_segment", "by_offer", "steps"]),
+        ("/v1/predictions/returns/archive", None, ["by_category", "by_segment", "by_offer", "steps"]),
+        ("/v1/segments/loyal/archive", None, ["by_segment", "steps"]),
+    ],
+)
+def test_what_is_taken_back_pauses_the_campaigns_that_rest_on_it(
+    resting: World, path: str, body: Any, paused: list[str]
+) -> None:
+    before = states(resting)
+    first = resting.call("POST", path, body, Role.WRITE, Idempotency_Key="once")
+    assert first.json()["campaigns_paused"] == paused
+    assert states(resting) == before | dict.fromkeys(paused, "paused")
+    found = resting.good("GET", "/v1/campaigns/by_segment")
+    assert "cannot be targeted" in found["why"]
+    for name in ("resume", "dry-run"):
+        assert problem(resting.call("POST", f"/v1/campaigns/by_segment/{name}")) == (409, "not-targetable")
+    revision = resting.campaigns.revision()
+    again = resting.call("POST", path, body, Role.WRITE, Idempotency_Key="once")
+    assert (again.json(), resting.campaigns.revision()) == (first.json(), revision)
+
+
+def test_it_is_put_on_again_by_hand_once_that_is_live(resting: World) -> None:
+    resting.good("POST", "/v1/predictions/returns/access", {"access": "preview"})
+    back = resting.good("POST", "/v1/predictions/returns/access", {"access": "live"})
+    assert (back["campaigns_paused"], states(resting)["by_category"]) == ([], "paused")
+    found = resting.good("POST", "/v1/campaigns/by_category/resume")
+    assert (found["state"], found["why"]) == ("on", None)
+
+
+def test_one_that_was_paused_too_late_rests_and_says_why(resting: World) -> None:
+    resting.good("POST", "/v1/predictions/returns/access", {"access": "preview"})
+    kept = resting.campaigns.kept()
+    found = kept.find("by_category")
+    assert found is not None
+    resting.campaigns.write(kept.revision, [stood(kept, found.head, "resume", "somebody", NOW_S + 1.0)])
+    now = resting.good("GET", "/v1/campaigns/by_category")
+    assert (now["state"], now["status"]) == ("on", "paused")
+    assert now["problems"][0]["path"] == "campaigns.by_category.segment"
 
 
 class _Direct(Client):
