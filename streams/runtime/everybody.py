@@ -58,7 +58,11 @@ def everybody(
 
 
 class _Seen:
-    """Which numbers of users have been seen: a scan may give one twice. A byte for each."""
+    """Which numbers of users have been seen: a scan may give one twice. A byte for each.
+
+    A deleted user's number is given again, to somebody who has come since the scan began: whoever comes while it runs
+    may be missed anyway. Who is deleted and comes back meanwhile has another number, and may be counted in both lives.
+    """
 
     def __init__(self) -> None:
         self._flags = np.zeros(_FIRST_NUMBERS, np.bool_)

@@ -45,6 +45,7 @@ from streams.runtime.meter import Meter
 from streams.runtime.records import Position, Record
 from streams.runtime.since import Since, catalog_of
 from streams.runtime.turns import Turn
+from streams.runtime.undone import DELETIONS_BLOB, Undone, deletions_again, take_over, undone
 from streams.runtime.whole import check_whole
 from streams.runtime.witness import Witness
 
@@ -158,6 +159,9 @@ class ShardRun:
         self._records: Sequence[Record] = ()
         """Of the batch in hand."""
         self._claim: Claim | None = None
+        self._undone: Undone | None = None
+        self._read_under = ""
+        """The generation under which the log of deletions was read last, as it is stored."""
         self._shard: Shard | None = None
         self._saver: Saver | None = None
         self._known: dict[str, int] = {}
@@ -244,20 +248,27 @@ class ShardRun:
             shard = Shard(catalog, shard=self.number, shards=self._shards, generation=claim.generation, ledger_key=key)
             saver = Saver(shard, self._codec)
             if not loaded.blobs:  # a store that was made anew brings nobody back
-                found = self._ports.deletions(self.number)
-                self.counts.deletions_unreadable += found.unreadable
-                for name, data in found.known:
+                for name, data in self._deletions():
                     shard.ledger.merge(name, data)
                 shard.ledger.trim()  # before anything is taken: the log may have more than there is room for
             if loaded.blobs:
                 saver.load(
                     loaded.blobs, self._while_ours(loaded.rows), loaded.appended, loaded.remembered, loaded.deleted
                 )
+            self._read_under = loaded.blobs.get(DELETIONS_BLOB, b"").decode()
+            if loaded.blobs and self._read_under != claim.generation:  # nor does one that went back in time
+                self._undone = undone(shard, self._deletions())
             self.since = Since.of(loaded.blobs)
             self._use(shard, saver)
             self._reached = Position.from_bytes(claim.position)
             self.counts.loads += 1
         return claim, loaded
+
+    def _deletions(self) -> Sequence[tuple[str, bytes]]:
+        """Who was deleted of the shard, as the log knows it. Raises as the port does."""
+        found = self._ports.deletions(self.number)
+        self.counts.deletions_unreadable += found.unreadable
+        return found.known
 
     def _while_ours(self, chunks: Iterator[list[Any]]) -> Iterator[list[Any]]:
         """Loading may take longer than the group waits for us."""
@@ -311,7 +322,7 @@ class ShardRun:
 
     def drop(self) -> None:
         """Forget the memory: what it holds is not, or not known to be, that of the last commit."""
-        self._shard = self._saver = None
+        self._shard = self._saver = self._undone = None
         self._just_joined = frozenset()
         self._chunks, self._chunk_bytes = [], 0
 
@@ -339,6 +350,7 @@ class ShardRun:
 
     def _go_over(self, *, is_at_end: bool) -> None:
         """What is rare and waits for servers for long: others compute meanwhile. `is_at_end`: of the log."""
+        self._delete_again()
         if self._wanted.catalog is not self.catalog:
             self._go_on_under(self._wanted.catalog)
         past = None if self.since.is_complete else self._pasts.of_shard(self.number, self.catalog)
@@ -346,6 +358,21 @@ class ShardRun:
             self._join(past)
         if due := [name for name in self._due_to_freeze() if is_at_end or name in self._just_joined]:
             self._freeze(due)
+
+    def _delete_again(self) -> None:
+        """In one commit, before any other: with it the store says that it has all deletions of the log."""
+        found, self._undone = self._undone, None
+        if found is None or not found.users:
+            return
+        assert self._claim is not None, "assign comes first"
+        shard = self.shard
+        shard.feed(deletions_again(shard, found, self._claim.generation, self._reached.offset))
+        if shard.run(math.nan) is not Stop.DONE:
+            raise RuntimeError(f"shard {self.number}: there is an hour to work, though its clock stands")
+        shard.note_items()
+        take_over(shard, found)
+        self._commit(self._reached)
+        _LOG.info("shard %d: its store had %d users again who were deleted", self.number, len(found.users))
 
     def _work(self, records: Sequence[Record], models: Mapping[str, Snapshot], now_s: float | None) -> None:
         self._review(BUSY_PARTS if records else IDLE_PARTS)
@@ -583,6 +610,9 @@ class ShardRun:
         batch.replaces = replaces
         if batch.number == 1 or replaces is not None:
             batch.blobs.update(about_blobs(self.catalog) | self.since.blobs())
+        if self._read_under != self._claim.generation or replaces is not None:
+            self._read_under = self._claim.generation
+            batch.blobs[DELETIONS_BLOB] = self._read_under.encode()
         batch.messages, self._chunks, self._chunk_bytes = self._chunks, [], 0
         batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
         mark = mark_of(ports.ledger_key)

@@ -64,7 +64,7 @@ class World:
     """One shard; its log and what it says outlive its store."""
 
     def __init__(self, catalog: Catalog = CATALOG) -> None:
-        self.catalog = catalog
+        self.catalog, self.reads = catalog, 0
         self.server, self.sink, self.courier = MemoryServer(), ListSink(), Courier()
         self.run = self.start()
 
@@ -73,6 +73,7 @@ class World:
         store.prepare(1, Identity(catalog="c"))
 
         def deletions(shard: int) -> KnownDeletions:
+            self.reads += 1
             records = ((m.key.encode(), m.data) for m in self.courier.of("deletions"))
             return shard_deletions(records, shard, mark_of(key))
 
@@ -147,6 +148,66 @@ def test_a_new_store_has_who_was_deleted_before_anything_comes() -> None:
     world.start().step([], {}, START_S)
     assert list(world.server.shards[0].deleted) == [ledger_name(KEY, "ann")]
     assert len(world.courier.of("deletions")) == 1
+
+
+def set_back(world: World, earlier: MemoryServer) -> None:
+    """The store is as it was; the process has seen that it was further."""
+    world.server.shards = earlier.copy().shards
+    world.run.drop()
+
+
+def test_a_store_that_went_back_brings_nobody_back_whose_deletion_the_log_of_events_has_lost() -> None:
+    world = World()
+    world.take(visit("ann", 0.0, 1), visit("bob", 1.0, 2), visit("eve", 1.0, 3))
+    earlier = world.server.copy()
+    world.take(record("delete", "ann", 3.0, 4), record("delete", "new", 3.0, 5))
+    sent = len(world.courier.of("deletions"))
+    set_back(world, earlier)
+    world.run.assign()
+    assert world.run.counts.set_back == 1
+    world.take(visit("ann", 2.5, 6), visit("new", 2.5, 7))
+    stored = world.server.shards[0]
+    assert sorted(stored.rows) == ["bob", "eve"]
+    assert set(stored.deleted) == {ledger_name(KEY, "ann"), ledger_name(KEY, "new")}
+    assert (world.run.users, world.run.counts.refused_by) == (2, {"deleted_user": 2})
+    exits = [event["data"]["origin"] for event in world.told if event["subject"] == "ann"]
+    assert exits == ["live", "deleted", "deleted"], "the second one under another generation"
+    ids = [event["id"] for event in world.told]
+    assert len(ids) == len(set(ids))
+    assert len(world.courier.of("deletions")) == sent, "the log knows them"
+
+
+def test_a_store_that_went_back_and_reads_all_again_is_where_it_was() -> None:
+    """The deletion is in the log of events still, behind what is read again, and a life after it."""
+    world = World()
+    world.take(visit("ann", 0.0, 1), visit("bob", 1.0, 2))
+    earlier = world.server.copy()
+    later = [visit("ann", 2.0, 3), record("delete", "ann", 3.0, 4), visit("ann", 9.0, 5), visit("bob", 10.0, 6)]
+    world.take(*later)
+    before = dict(world.server.shards[0].rows), dict(world.server.shards[0].deleted)
+    set_back(world, earlier)
+    world.run.assign()
+    world.take(*later)
+    assert sorted(world.server.shards[0].rows) == sorted(before[0])
+    assert world.server.shards[0].deleted == before[1]
+    assert world.run.counts.refused_by == {"deleted_user": 1}
+    ids = [event["id"] for event in world.told]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_process_that_dies_before_it_has_deleted_again_leaves_it_to_the_next() -> None:
+    world = World()
+    world.take(visit("ann", 0.0, 1), visit("bob", 1.0, 2))
+    earlier = world.server.copy()
+    world.take(record("delete", "ann", 3.0, 3))
+    set_back(world, earlier)
+    world.run.assign()  # a new generation, and no commit
+    world.start()  # it knows of nothing
+    world.take(visit("bob", 4.0, 4))
+    assert list(world.server.shards[0].rows) == ["bob"]
+    loads = world.reads
+    world.start()
+    assert world.reads == loads, "what was read is not read again"
 
 
 def test_the_log_forgets_whom_the_ledger_forgets_and_a_new_store_keeps_the_bound() -> None:
