@@ -28,6 +28,7 @@ from streams.console.language import chosen
 from streams.console.live import LivePages
 from streams.console.pages import TEXTS, Pages
 from streams.console.prediction import PredictionPages
+from streams.console.prediction_forms import PredictionForms
 from streams.console.predictions import PredictionsPages
 from streams.console.routing import Handler
 from streams.console.segment_forms import SegmentForms
@@ -94,6 +95,7 @@ class Console:
         today = Today(parts.services)
         groups = (
             PredictionsPages(parts, today),
+            PredictionForms(parts),
             PredictionPages(parts),
             SegmentForms(parts),
             SegmentPages(parts, today),

@@ -18,7 +18,9 @@ from streams.api.predictions import get_prediction
 from streams.api.quality import QualityView, get_quality
 from streams.api.views import PredictionView
 from streams.console import charts
+from streams.console.changes import changes_of
 from streams.console.feature_words import feature_words
+from streams.console.learning import learning_of
 from streams.console.pages import TEXTS
 from streams.console.prediction_words import KindWord, kind_of, shares_of, stage_of
 from streams.console.routing import PageRoute
@@ -88,8 +90,10 @@ class PredictionPages:
         """The page. Raises NotStored, `Problem`, StoreError."""
         view = get_prediction(self._stored, self._reads, visit.path("id"))
         kind, stage = kind_of(view), stage_of(view)
-        common: dict[str, Any] = {"view": view, "kind": kind, "stage": stage, "shares": shares_of(view)}
-        if stage in ("learning from history", "archived") or not view.audience:
+        common: dict[str, Any] = {
+            "view": view, "kind": kind, "stage": stage, "shares": shares_of(view), **self._standing(view.id),
+        }  # fmt: skip
+        if stage in ("learning from history", "no events yet", "archived") or not view.audience:
             return visit.render("prediction_bare.html", **common)
         spread = get_distribution(self._stored, self._reads, self._parts.everyone, view.id)
         quality = get_quality(self._stored, self._reads, view.id, _WEEKS)
@@ -114,6 +118,19 @@ class PredictionPages:
             drivers=_drivers(visit, drivers),
             model=drivers.model_version,
         )
+
+    def _standing(self, id_: str) -> dict[str, Any]:
+        """Who defines it, who changed it, and how far it has learned from history."""
+        definer = self._parts.definer
+        definitions = definer.view()
+        found = definitions.whole.predictions.get(id_)
+        is_own = found is not None and definitions.source("prediction", id_) == "api"
+        return {
+            "is_own": is_own,
+            "is_archived": found is not None and found.archived,
+            "changes": changes_of(definer.store, self._parts.services.keys, "prediction", id_) if is_own else None,
+            "learning": learning_of(definer.store).get(id_),
+        }
 
     def estimate(self, visit: Visit) -> Response:
         """What a selection comes to, as texts. Raises NotStored, `Problem`, StoreError."""

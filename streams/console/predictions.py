@@ -16,6 +16,7 @@ from streams.api.quality import get_quality
 from streams.api.read_predictions import LEARNING, NO_EVENTS
 from streams.api.today import Today, TodayCounts
 from streams.api.views import PredictionView
+from streams.console.learning import learning_of
 from streams.console.pages import TEXTS
 from streams.console.prediction_words import CategoryShare, KindWord, kind_of, shares_of, stage_of
 from streams.console.routing import PageRoute
@@ -29,14 +30,6 @@ class Card(NamedTuple):
     kind: KindWord
     stage: str
     shares: list[CategoryShare]
-
-
-class Learning(NamedTuple):
-    """How far workers are with learning predictions from the kept events."""
-
-    records: int
-    of: int
-    has_failed: bool
 
 
 class PredictionsPages:
@@ -54,7 +47,8 @@ class PredictionsPages:
     def show(self, visit: Visit) -> Response:
         """The page. Raises `Problem` where nothing is stored yet, StoreError."""
         found = list_predictions(self._parts.services.stored, self._parts.reads).items
-        return visit.render("predictions.html", cards=[card_of(view) for view in found], learning=self._learning())
+        learning = learning_of(self._parts.definer.store)
+        return visit.render("predictions.html", cards=[card_of(view) for view in found], learning=learning)
 
     async def figures(self, visit: Visit) -> Response:
         """Of each prediction: whom it expects, its quality and today's crossings, as texts. Raises as `show`."""
@@ -77,13 +71,6 @@ class PredictionsPages:
                 "today": _today_words(visit, view, counts),
             }
         return found
-
-    def _learning(self) -> dict[str, Learning]:
-        """How far those are that are learned from history."""
-        past = self._parts.definer.store.past()
-        if past is None:
-            return {}
-        return dict.fromkeys(past.predictions, Learning(past.records, past.of, past.phase == "failed"))
 
 
 def card_of(view: PredictionView) -> Card:

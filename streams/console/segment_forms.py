@@ -26,19 +26,15 @@ from streams.api.predictions import get_prediction
 from streams.api.problems import Kind, Problem
 from streams.console.changing import change, nothing_told
 from streams.console.filter_form import asked_of, data_of, offered
+from streams.console.ids import LONGEST_NAME, free_id
 from streams.console.pages import TEXTS
 from streams.console.prediction_words import kind_of, stage_of
 from streams.console.routing import PageRoute
-from streams.console.segments import LONGEST_NAME, free_id
-from streams.console.texts import Texts
 from streams.console.visit import Visit
+from streams.console.wrong import Wrong, builder_words, wrong_of
 
 _NEW: Final = "new"
 """The id under which a filter without a segment is checked."""
-_TOLD: Final = frozenset({Kind.INVALID_DEFINITION, Kind.NOT_TARGETABLE, Kind.CANNOT_ESTIMATE})
-"""What may be wrong with a filter that somebody is still writing."""
-_MOST_PLACES: Final = 5
-"""Of what is wrong that are told."""
 _UNITS: Final = ("m", "h", "d")
 """Of the time that a change has to last."""
 
@@ -86,15 +82,6 @@ class Form(NamedTuple):
         return found
 
 
-class Wrong(NamedTuple):
-    """What keeps a form from being taken."""
-
-    words: str
-    """In the language of the visitor,"""
-    places: list[str]
-    """and as the checks of catalogs tell it, in English."""
-
-
 class Counted(NamedTuple):
     """What a filter comes to now, as texts."""
 
@@ -140,7 +127,7 @@ class SegmentForms:
         try:
             change(self._definer, visit, work)
         except Problem as problem:
-            return self._form(visit, form, None, wrong=_wrong_of(visit, problem))
+            return self._form(visit, form, None, wrong=wrong_of(visit, problem))
         return visit.go(f"/segments/{made[-1]}")
 
     def show_edit(self, visit: Visit) -> Response:
@@ -167,7 +154,7 @@ class SegmentForms:
         except Problem as problem:
             if problem.kind is Kind.PRECONDITION_FAILED:
                 raise  # what somebody else has written must be read first
-            return self._form(visit, form, id_, wrong=_wrong_of(visit, problem))
+            return self._form(visit, form, id_, wrong=wrong_of(visit, problem))
         return visit.go(f"/segments/{id_}")
 
     def count(self, visit: Visit) -> Response:
@@ -175,7 +162,7 @@ class SegmentForms:
         try:
             counted = self._counted(visit, Form.of(visit.form), visit.form.get("id") or None)
         except Problem as problem:
-            wrong = _wrong_of(visit, problem)
+            wrong = wrong_of(visit, problem)
             return JSONResponse({"users": visit.format.number(None), "notes": [wrong.words], "places": wrong.places})
         return JSONResponse({**counted._asdict(), "places": []})
 
@@ -201,7 +188,7 @@ class SegmentForms:
             if is_counted:
                 counted = self._counted(visit, form, id_)
         except Problem as problem:
-            wrong = wrong or _wrong_of(visit, problem)
+            wrong = wrong or wrong_of(visit, problem)
             tree = None if problem.kind is Kind.INVALID_DEFINITION else tree
         has_builder = tree is not None or not form.filter.strip()
         return visit.render(
@@ -218,7 +205,7 @@ class SegmentForms:
             has_builder=has_builder,
             tree=json.dumps(tree),
             offered=json.dumps(self._offered(visit, view, id_)) if has_builder else "",
-            words=json.dumps({**t.builder, "categories": _plain_categories(t)}),
+            words=json.dumps(builder_words(t)),
         )
 
     def _offered(self, visit: Visit, view: DefinitionsView, id_: str | None) -> dict[str, Any]:
@@ -261,27 +248,6 @@ class SegmentForms:
         return stage_of(get_prediction(self._stored, self._parts.reads, id_)) == "warming up"
 
 
-def _plain_categories(texts: Texts) -> dict[str, str]:
-    """Of predictions of which nothing else is known."""
-    return {category: texts.categories[f"event.{category}"] for category in ("low", "medium", "high")}
-
-
 def _name_wrong(visit: Visit, form: Form) -> Wrong | None:
     is_good = 0 < len(form.name) <= LONGEST_NAME
     return None if is_good else Wrong(TEXTS[visit.language].segment_name_wrong, [])
-
-
-def _wrong_of(visit: Visit, problem: Problem) -> Wrong:
-    """What is wrong with what somebody wrote; any other problem is raised again."""
-    t = TEXTS[visit.language]
-    if problem.kind not in _TOLD:
-        raise problem
-    if problem.kind is not Kind.INVALID_DEFINITION:
-        title, words = t.errors[problem.kind.slug]
-        return Wrong(f"{title}. {words}", [])
-    return Wrong(t.filter_wrong, [_place(each) for each in problem.members["problems"][:_MOST_PLACES]])
-
-
-def _place(told: Mapping[str, str]) -> str:
-    path = told["path"].removeprefix(f"segments.{_NEW}.")
-    return f"{path}: found {told['found']}; expected {told['expected']}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import date
 from http import HTTPStatus
@@ -30,6 +28,7 @@ from streams.console import charts
 from streams.console.changes import ChangeRow, changes_of
 from streams.console.changing import change, nothing_told
 from streams.console.filter_words import FilterWords, Line
+from streams.console.ids import LONGEST_NAME, free_id
 from streams.console.pages import TEXTS
 from streams.console.prediction_words import kind_of, stage_of
 from streams.console.routing import PageRoute
@@ -38,9 +37,6 @@ from streams.console.selection import hints_against, selection_of
 from streams.console.visit import Visit
 
 _MEMBERS: Final = 50
-LONGEST_NAME: Final = 100
-_RESERVED: Final = ("figures", "new")
-"""What stands in addresses in the place of an id."""
 
 
 class Row(NamedTuple):
@@ -268,18 +264,6 @@ class SegmentPages:
         id_ = visit.path("id")
         change(self._definer, visit, lambda view: Work(edits.restored(view, "segment", id_), nothing_told))
         return visit.go(f"/segments/{id_}")
-
-
-def free_id(name: str, taken: Mapping[str, Segment]) -> str:
-    """An id that is like a name: `Likely buyers` becomes `likely_buyers`, or `likely_buyers_2` where that is taken."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    stem = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:50]
-    stem = stem if stem[:1].isalpha() else f"segment_{stem}".rstrip("_")
-    number, found = 1, stem
-    while found in taken or found in _RESERVED:
-        number += 1
-        found = f"{stem}_{number}"
-    return found
 
 
 def _row(visit: Visit, catalog: Catalog, view: SegmentView) -> Row:

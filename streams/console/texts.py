@@ -226,10 +226,64 @@ class Texts:
     filter_as_text_help: str
     filter_now: str
     filter_not_counted: str
-    filter_wrong: str
+    form_wrong: str
     filter_expected: Words
     builder: Words
     """What the script of the builder says."""
+
+    # making and changing predictions
+    prediction_new: str
+    prediction_create: str
+    prediction_form_lead: str
+    prediction_kind: str
+    prediction_kinds: Words
+    goal: str
+    goal_help: str
+    goal_join: str
+    goal_joins: Words
+    goal_row: str
+    goal_did: str
+    goal_did_not: str
+    goal_where: str
+    goal_more: str
+    property: str
+    operations: Words
+    upper_end: str
+    window_help: str
+    audience_help: str
+    more_settings: str
+    lookback: str
+    lookback_help: str
+    scale: str
+    scales: Words
+    edges: str
+    edge_medium: str
+    edge_high: str
+    hysteresis: str
+    prediction_access: str
+    access_choices: Words
+    estimate: str
+    estimate_again: str
+    estimate_title: str
+    estimate_lead: str
+    estimate_audience_now: str
+    estimate_goals: str
+    estimate_of: str
+    estimate_events: str
+    estimate_first_label: str
+    estimate_part: str
+    estimate_when: Words
+    estimate_anew: str
+    estimate_good: str
+    estimate_warnings: Words
+    switch: Words
+    switch_titles: Words
+    switch_help: Words
+    switch_segments: Words
+    switch_no_segments: str
+    switch_endpoints: str
+    endpoint_kinds: Words
+    of_the_file: str
 
     # a day of a segment
     came_in: str

@@ -87,7 +87,7 @@ def test_a_filter_that_is_not_right_yet_is_told_and_nothing_is_counted(person: P
     ):
         found = counted(person, wrong)
         assert found["users"] == "–"
-        assert found["notes"] == ["The filter is not right yet. Check the conditions named below."]
+        assert found["notes"] == ["This is not right yet. Check what is named below."]
         assert place in found["places"][0], found
     assert "cannot be estimated" in counted(person, {"trait": "unheard_of", "equals": 1})["notes"][0]
     assert "still warming up" in counted(person, {"prediction": "rare_7d", "category": "high"})["notes"][-1]

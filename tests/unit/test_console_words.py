@@ -9,9 +9,9 @@ from streams.api.views import CategoryView, PredictionView
 from streams.console import charts
 from streams.console.feature_words import feature_words
 from streams.console.filter_words import FilterWords, Line
+from streams.console.ids import free_id
 from streams.console.language import Format
 from streams.console.prediction_words import shares_of, stage_of
-from streams.console.segments import free_id
 from streams.console.selection import Selection, selection_of
 from streams.console.texts_english import ENGLISH
 from streams.console.texts_french import FRENCH

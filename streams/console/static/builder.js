@@ -11,6 +11,7 @@ function start_builder() {
   const offered = JSON.parse(builder.dataset.offered);
   const form = document.querySelector("[data-builder-form]");
   const text = form.querySelector("#filter");
+  const is_optional = builder.dataset.optional !== undefined; // without a condition it holds for everybody
   const readers = new WeakMap(); // of every condition and group: what it says, or null while it is not complete
 
   // --- controls -------------------------------------------------------------------------------------------------------
@@ -381,9 +382,10 @@ function start_builder() {
     const data = readers.get(root)();
     text.value = data === null ? "" : JSON.stringify(data, null, 1);
     window.clearTimeout(timer);
-    if (data === null) {
+    const is_empty = root.querySelector(".leaf, .group") === null;
+    if (data === null && !(is_empty && is_optional)) {
       is_stale = false;
-      tell("–", [root.querySelector(".leaf") === null ? words.empty : words.incomplete], []);
+      tell("–", [is_empty ? words.empty : words.incomplete], []);
       return;
     }
     timer = window.setTimeout(() => void ask(), COUNT_AFTER_MS);
@@ -394,7 +396,7 @@ function start_builder() {
   for (const [id, names] of [["events", offered.events], ["traits", Object.keys(offered.traits)]]) {
     builder.append(element("datalist", { id: `list-${id}` }, ...names.map((name) => element("option", { value: name }))));
   }
-  const given = JSON.parse(builder.dataset.tree) ?? { all: [{}] };
+  const given = JSON.parse(builder.dataset.tree) ?? { all: is_optional ? [] : [{}] };
   const root = group(is_group(given) ? given : { all: [given] }, true);
   labelled(root, words.filter);
   builder.append(root);
@@ -404,7 +406,8 @@ function start_builder() {
   builder.addEventListener("input", changed);
   builder.addEventListener("change", changed);
   form.addEventListener("submit", (event) => {
-    if (readers.get(root)() !== null) return;
+    const is_empty = root.querySelector(".leaf, .group") === null;
+    if (event.submitter?.formNoValidate || readers.get(root)() !== null || (is_optional && is_empty)) return;
     event.preventDefault();
     (root.querySelector(":invalid") ?? root.querySelector("button")).focus();
   });

@@ -1,0 +1,59 @@
+"""What keeps a form from being taken, in words of the visitor; and the words of the builder of filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from streams.api.problems import Kind, Problem
+from streams.console.pages import TEXTS
+from streams.console.texts import Texts
+from streams.console.visit import Visit
+
+_TOLD: Final = frozenset(
+    {
+        Kind.INVALID_DEFINITION,
+        Kind.NOT_TARGETABLE,
+        Kind.CANNOT_ESTIMATE,
+        Kind.HAS_DEPENDENTS,
+        Kind.TOO_MANY,
+        Kind.OVERLOADED,
+        Kind.TAKES_TOO_LONG,
+    }
+)
+"""Problems of what somebody has written, or of the moment: the form is shown again with them."""
+_MOST_PLACES: Final = 5
+
+
+class Wrong(NamedTuple):
+    """What is wrong."""
+
+    words: str
+    """In the language of the visitor,"""
+    places: list[str]
+    """and as the checks of catalogs tell it, in English."""
+
+
+def wrong_of(visit: Visit, problem: Problem) -> Wrong:
+    """A problem with what somebody wrote; any other one is raised again."""
+    t = TEXTS[visit.language]
+    if problem.kind not in _TOLD:
+        raise problem
+    if problem.kind is not Kind.INVALID_DEFINITION:
+        title, words = t.errors[problem.kind.slug]
+        return Wrong(f"{title}. {words}", [])
+    return Wrong(t.form_wrong, [_place(each) for each in problem.members["problems"][:_MOST_PLACES]])
+
+
+def builder_words(texts: Texts) -> dict[str, Any]:
+    """What the script of the builder says, with plain names for categories of which nothing else is known."""
+    return {**texts.builder, "categories": {each: texts.categories[f"event.{each}"] for each in _CATEGORIES}}
+
+
+_CATEGORIES: Final = ("low", "medium", "high")
+
+
+def _place(told: Mapping[str, str]) -> str:
+    path = told["path"].removeprefix("segments.new.").removeprefix("predictions.new.")
+    where = f"{path}: " if path else ""
+    return f"{where}found {told['found']}; expected {told['expected']}"

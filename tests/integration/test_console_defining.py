@@ -1,0 +1,103 @@
+"""Predictions made and switched in a real browser, on every kind of screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.integration.api_process import ApiProcess
+from tests.integration.console_world import CATALOG, PHONE, WIDE, Viewer, api_of, browser
+from tests.integration.service_world import ServiceWorld, service
+from tests.integration.test_console_browser import assert_own_language
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceWorld]:
+    with service(tmp_path_factory.mktemp("service"), CATALOG) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def served(world: ServiceWorld) -> Iterator[ApiProcess]:
+    with api_of(world) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as found:
+        yield found
+
+
+def test_a_prediction_is_made_after_its_estimate(served: ApiProcess, chromium: Browser, tmp_path: Path) -> None:
+    with Viewer(chromium, served) as viewer:
+        page = viewer.open("/predictions")
+        page.get_by_role("link", name="New prediction").click()
+        page.get_by_label("Name").fill("Looks twice in a day")
+        page.get_by_label("Event", exact=True).fill("View")
+        page.get_by_role("button", name="Only with certain properties").click()
+        page.get_by_label("Property", exact=True).fill("page")
+        page.get_by_label("Value", exact=True).fill("sale")
+        page.get_by_role("spinbutton", name="Window").fill("1")
+        expect(page.locator("[data-count=users]")).not_to_have_text("–")
+        everybody = page.locator("[data-count=users]").inner_text()
+        page.get_by_role("button", name="Add a condition").click()
+        page.get_by_label("What the condition is about").select_option("trait")
+        page.get_by_label("Trait", exact=True).fill("country")
+        page.get_by_label("Value", exact=True).last.fill("A")
+        expect(page.locator("[data-count=users]")).not_to_have_text("–")
+        some = page.locator("[data-count=users]").inner_text()
+        assert 0 < int(some) < int(everybody)
+        page.get_by_role("button", name="Estimate", exact=True).last.click()
+        panel = page.locator(".estimate")
+        expect(panel).to_contain_text("Audience")
+        expect(panel.locator(".pairs dd").first).to_have_text(some)
+        viewer.check()
+        viewer.picture("prediction-estimated", tmp_path)
+        page.get_by_role("button", name="Create the prediction").click()
+        page.wait_for_url("**/console/predictions/looks_twice_in_a_day")
+        definition = served.get("/v1/predictions/looks_twice_in_a_day/definition")["definition"]
+        assert definition["goal"] == {"did": "View", "where": {"page": "sale"}}
+        assert definition["audience"] == {"trait": "country", "equals": "A"}
+
+        page.get_by_role("link", name="Take it back to a preview").click()
+        viewer.check()
+        viewer.picture("prediction-switch", tmp_path)
+        page.get_by_role("button", name="Take it back to a preview").click()
+        page.wait_for_url("**/console/predictions/looks_twice_in_a_day")
+        page.get_by_role("link", name="Archive").click()
+        page.get_by_role("button", name="Archive").click()
+        page.wait_for_url("**/console/predictions/looks_twice_in_a_day")
+        expect(page.get_by_role("button", name="Restore")).to_be_visible()
+        expect(page.locator("#history + ol > li")).to_have_count(3)
+        viewer.check()
+
+
+@pytest.mark.parametrize(("language", "theme", "size"), [("en", "dark", WIDE), ("fr", "light", PHONE)])
+def test_the_form_is_for_everybody(
+    served: ApiProcess, chromium: Browser, tmp_path: Path, language: str, theme: str, size: dict[str, int]
+) -> None:
+    id_ = f"formed_{language}"
+    goal = {"any": [{"did": "Order", "where": {"price": {"min": 10, "max": 50}}}, {"did": "View"}]}
+    audience = {"event": "View", "since": {"max": "30d"}}
+    body = {"id": id_, "name": "Formed", "goal": goal, "window": "36h", "audience": audience}
+    served.post("/v1/predictions", body)
+    with Viewer(chromium, served, language=language, theme=theme, size=size) as viewer:
+        page = viewer.open(f"/predictions/{id_}/edit")
+        expect(page.locator("[data-count=users]")).not_to_have_text("–")
+        page.locator("details.panel > summary").click()
+        viewer.check()
+        assert_own_language(viewer)
+        page.locator("button.main[value=estimate]").click()
+        expect(page.locator(".estimate .pairs")).to_be_visible()
+        viewer.picture("prediction-form", tmp_path)
+        viewer.check()
+        assert_own_language(viewer)
+        for path in ("archive", "access"):
+            viewer.open(f"/predictions/{id_}/{path}")
+            viewer.check()
+            assert_own_language(viewer)
+    served.post(f"/v1/predictions/{id_}/archive", {})
