@@ -21,12 +21,13 @@ from config.errors import SettingsError
 from config.problems import suggest
 from config.store_address import parse_store_address
 
-__all__ = ["PREFIX", "TOPIC_KINDS", "Settings", "TopicKind", "load_settings"]
+__all__ = ["PREFIX", "TOPIC_KINDS", "LogFormat", "Settings", "TopicKind", "load_settings"]
 
 TopicKind: TypeAlias = Literal[
     "events", "segment-events", "examples", "models", "dead-letters", "campaign-triggers", "deletions"
 ]
 TOPIC_KINDS: Final[tuple[TopicKind, ...]] = get_args(TopicKind)
+LogFormat: TypeAlias = Literal["auto", "json", "text"]
 
 PREFIX = "TIDELINE_"
 # Read by the tests only, to point them at servers that run already.
@@ -173,6 +174,11 @@ class Settings(BaseSettings):
         gt=0,
         description="Bound of each topic of the embedded log, in GB. Older records go earlier then; where what is not "
         "scored yet fills it alone, events are refused.",
+    )
+    log_format: LogFormat = Field(
+        default="auto",
+        description="How a worker, the API, deliveries and campaigns log to standard error: `json` (an object a line), "
+        "`text`, or `auto`: text on a terminal and into a file, JSON into a pipe, as a container's is.",
     )
     web_host: str = Field(
         default="127.0.0.1",

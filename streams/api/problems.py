@@ -171,7 +171,7 @@ async def _ours(request: Request, error: Exception) -> Response:
     request_id = request_id_of(request)
     if isinstance(error, NotStored):
         return problem_response(request_id, Kind.NOT_FOUND, str(error))
-    _LOG.warning("request %s: %s", request_id, error)
+    _LOG.warning("request %s: %s", request_id, error, extra={"request_id": request_id})
     retry = {"Retry-After": str(_RETRY_AFTER_S)}
     if isinstance(error, CatalogMoved):
         words = "definitions are changing, and shards take them up; try again in a moment"
@@ -183,7 +183,7 @@ async def _ours(request: Request, error: Exception) -> Response:
     if isinstance(error, BrokerError):
         words = "the log of events is damaged, or not as it has to be; what the service writes down says what to do"
         return problem_response(request_id, Kind.LOG_UNREADABLE, words)
-    _LOG.error("request %s failed", request_id, exc_info=error)
+    _LOG.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
     return problem_response(request_id, Kind.INTERNAL, "the log of the service has the reason under the request's id")
 
 
@@ -195,6 +195,6 @@ async def _gone(request: Request, _error: Exception) -> Response:
 async def _bug(request: Request, error: Exception) -> Response:
     """The server's own log has the traceback, as the exception goes on to it."""
     request_id = request_id_of(request)
-    _LOG.error("request %s failed: %s", request_id, type(error).__name__)
+    _LOG.error("request %s failed: %s", request_id, type(error).__name__, extra={"request_id": request_id})
     detail = "the log of the service has the reason under the request's id"
     return problem_response(request_id, Kind.INTERNAL, detail, {"X-Request-Id": request_id})

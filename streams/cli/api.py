@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Annotated
 
 import typer
 
 from streams.cli.options import DataDir, Embedded, Store, chosen_log, find_place
-from streams.cli.screen import err, guarded
+from streams.cli.screen import begin_logs, guarded
 
 EXAMPLES = (
     ("tideline api", "events into the embedded log of .tideline, at http://127.0.0.1:8080"),
@@ -50,11 +48,9 @@ def api(
         api_port=port,
     )
     place, codec = find_place(store, data_dir)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    console = err()
+    said = begin_logs(settings)
     run_api(
         ApiJob(settings, place, codec),
-        lambda words: console.print(words, markup=False, highlight=False),
+        said.say,
         console_at,
     )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Annotated
 
 import typer
 
 from streams.cli.options import DataDir, Embedded, Store, chosen_log, find_place
-from streams.cli.screen import err, guarded
+from streams.cli.screen import begin_logs, guarded
 
 EXAMPLES = (
     ("tideline campaigns --data-dir .tideline/up", "what a worker on the embedded log there says"),
@@ -51,9 +49,5 @@ def campaigns(
         campaigns_port=port,
     )
     place, codec = find_place(store, data_dir)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    console = err()
-    run_campaigns(
-        CampaignsJob(settings, place, codec), lambda words: console.print(words, markup=False, highlight=False)
-    )
+    said = begin_logs(settings)
+    run_campaigns(CampaignsJob(settings, place, codec), said.say)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Annotated
 
 import typer
 
 from streams.cli.options import DataDir, Embedded, Store, chosen_log, find_place
-from streams.cli.screen import err, guarded
+from streams.cli.screen import begin_logs, guarded
 
 EXAMPLES = (
     ("tideline deliver --data-dir .tideline/up", "what a worker on the embedded log there says"),
@@ -57,8 +55,6 @@ def deliver(
             return KafkaTransitionLog(settings)
         return EmbeddedTransitionLog(lambda: LogFolder.find(place.data_dir))
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    console = err()
+    said = begin_logs(settings)
     job = DeliverJob(settings, place, open_log)
-    run_deliveries(job, lambda words: console.print(words, markup=False, highlight=False))
+    run_deliveries(job, said.say)

@@ -27,6 +27,10 @@ from streams.runtime.words import printable, printable_json
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
 
+    from config.settings import Settings
+    from streams.runtime.logs import Logs
+    from streams.runtime.precompile import Steps
+
 P = ParamSpec("P")
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -108,6 +112,30 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: like Ctrl-C, so that everything that is open is closed on the way out."""
 
 
+class Said:
+    """How a process that serves tells what is no line of its log: on a terminal, or in that log where it is JSON."""
+
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
+        self._console = err()
+        self.watcher: Steps = logs if logs.is_json else TerminalWatcher()
+        """Is told of what takes a while."""
+
+    def say(self, words: str) -> None:
+        """What an operator has to know."""
+        if self._logs.is_json:
+            self._logs.say(words)
+        else:
+            self._console.print(words, markup=False, highlight=False)
+
+
+def begin_logs(settings: Settings) -> Said:
+    """A process that serves begins to log, as its settings say."""
+    from streams.runtime.logs import begin_logging
+
+    return Said(begin_logging(settings))
+
+
 def end_on_sigterm() -> None:
     """Turn SIGTERM into `Terminated`, once: what cleans up afterwards is not interrupted again."""
 
@@ -152,6 +180,10 @@ def _end(interrupt: KeyboardInterrupt, words: str | None) -> NoReturn:
 
 def fail(error: TidelineError) -> None:
     """Say what is wrong, and end with the error's exit code."""
+    from streams.runtime.logs import tell_end
+
+    if tell_end(str(error), error.exit_code):
+        raise typer.Exit(error.exit_code)
     console = err()
     if isinstance(error, CatalogError):
         number = len(error.problems)

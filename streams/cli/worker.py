@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import socket
-import sys
 from typing import Annotated
 
 import typer
 
 from streams.cli.options import CatalogFile, DataDir, Store, chosen_log, find_place
-from streams.cli.screen import TerminalWatcher, err, guarded
+from streams.cli.screen import begin_logs, guarded
 
 EXAMPLES = (
     ("tideline worker -c shop.yaml --store redis://localhost:6379/0", "one of several that share the partitions"),
@@ -63,9 +61,6 @@ def worker(
     place, codec = find_place(store, data_dir)
     file = "" if embedded else f"{catalog.resolve()} on {socket.gethostname()}"  # an embedded one has no others
     job = WorkerJob(settings, load_catalog(catalog), place, codec, file)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    logging.getLogger("kafka").setLevel(logging.WARNING)
+    said = begin_logs(settings)
     quiet_others()
-    console = err()
-    run_worker(job, TerminalWatcher(), lambda words: console.print(words, markup=False, highlight=False))
+    run_worker(job, said.watcher, said.say)

@@ -63,7 +63,7 @@ class BehindLog:
         """After a step of a shard: what there is to say goes into the log."""
         words = self.note(number, arrived, now_s)
         if words is not None:
-            _LOG.warning("%s", words)
+            _LOG.warning("%s", words, extra={"partition": number})
 
     def note(self, number: int, arrived: Arrived, now_s: float) -> str | None:
         """What there is to say after a step of a shard; None for nothing. Pure."""

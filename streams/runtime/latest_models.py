@@ -89,9 +89,8 @@ class LatestModels:
             except SnapshotRefused as error:
                 # It would end every worker at every start. The model before it still serves, and the next one mends it.
                 self.refused += 1
-                _LOG.error(
-                    "%s at offset %d: the model of %s cannot be used: %s", topic, offset, self._names[key], error
-                )
+                words, name = "%s at offset %d: the model of %s cannot be used: %s", self._names[key]
+                _LOG.error(words, topic, offset, name, error, extra={"offset": offset, "prediction": name})
                 continue
             if key not in latest or snapshot.version > latest[key].version:
                 latest[key], offsets[key], taken_s[key] = snapshot, offset, log_time_s

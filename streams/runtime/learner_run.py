@@ -365,7 +365,9 @@ class LearnerRun:
         self.refused_chunks += len(refused)
         offset, error = refused[0]
         others = f", and {len(refused) - 1} more up to offset {refused[-1][0]}" if len(refused) > 1 else ""
-        _LOG.error("%s: the record at offset %d%s cannot be learned: %s", self._source, offset, others, error)
+        ids = {"partition": self.number, "offset": offset}
+        words = "%s: the record at offset %d%s cannot be learned: %s"
+        _LOG.error(words, self._source, offset, others, error, extra=ids)
 
     def _take_counts(self, message: ChunkMessage, batch: CommitBatch) -> None:
         name, shard = message.prediction_id, message.chunk.shard

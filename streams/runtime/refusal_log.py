@@ -32,7 +32,9 @@ class RefusalLog:
             before, told_s = self._told.get((run.number, reason), (0, None))
             if count > before and (told_s is None or now_s - told_s >= EVERY_S):
                 self._told[run.number, reason] = count, now_s
-                _LOG.warning("%s", self._words(run.counts.refused_last[reason], count - before))
+                last = run.counts.refused_last[reason]
+                ids = {"partition": run.number, "offset": last.position, "reason": reason}
+                _LOG.warning("%s", self._words(last, count - before), extra=ids)
 
     def _words(self, last: BadEvent, count: int) -> str:
         records = "1 record" if count == 1 else f"{count:,} records"

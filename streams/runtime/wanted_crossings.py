@@ -28,6 +28,8 @@ class CrossingHead(msgspec.Struct, gc=False):
     subject: str
     time: datetime
     data: CrossingData
+    causationid: str | None = None
+    """The message id of the event that caused it."""
 
 
 _KIND: Final = "tideline.segment."

@@ -185,7 +185,9 @@ def test_failures_are_sent_again_until_they_arrive(store: RedisDeliveries) -> No
     run(doing)
 
 
-def test_what_never_arrives_is_a_dead_letter_and_can_be_sent_again(store: RedisDeliveries) -> None:
+def test_what_never_arrives_is_a_dead_letter_and_can_be_sent_again(
+    store: RedisDeliveries, caplog: pytest.LogCaptureFixture
+) -> None:
     async def doing() -> None:
         log = MemoryTransitionLog()
         async with Inbox() as inbox:
@@ -204,6 +206,10 @@ def test_what_never_arrives_is_a_dead_letter_and_can_be_sent_again(store: RedisD
         assert sorted(inbox.ids()) == list(range(1, 12))
 
     run(doing)
+    (told,) = [vars(record) for record in caplog.records if "is given up" in record.getMessage()]
+    assert (told["webhook"], told["transition_id"]) == ("wh_1", f"{1:032x}")
+    assert "event_id" in told
+    assert "bad" not in told["message"], "nothing is said of the user"
 
 
 def test_of_a_deleted_user_no_dead_letter_and_nothing_that_arrived_is_kept(store: RedisDeliveries) -> None:

@@ -22,6 +22,7 @@ from streams.runtime.deliveries.signing import signed_headers
 from streams.runtime.deliveries.waiting import until_something
 from streams.runtime.meter import LATENCY_SECONDS, Tally
 from streams.runtime.wanted_crossings import WantedCrossings, head_of
+from streams.runtime.words import printable
 
 _LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -148,7 +149,7 @@ class EndpointRun:
             except Fenced:
                 raise
             except (BrokerError, StoreError) as error:
-                _LOG.warning("webhook %s: %s", self.endpoint.id, error)
+                _LOG.warning("webhook %s: %s", self.endpoint.id, error, extra={"webhook": self.endpoint.id})
                 await asyncio.sleep(_AGAIN_S)
 
     async def _follow(self) -> None:
@@ -289,6 +290,7 @@ class EndpointRun:
         if self.pace.failed(delivery, outcome.words, outcome.wait_s, now_s, self._tools.rng):
             progress.dead += 1
             counts.dead += 1
+            self._tell_dead(delivery, outcome)
             step.drop.append(delivery.id)
             if delivery.lists is not None:
                 progress.differing += 1  # a comparison puts it right; sent again later, it might be old by then
@@ -296,6 +298,13 @@ class EndpointRun:
             step.dead[dead_field(delivery.number, delivery.id)] = msgspec.msgpack.encode(delivery)
             return
         step.put[delivery.id] = msgspec.msgpack.encode(delivery)
+
+    def _tell_dead(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Who looks for one event finds here where it ended; of whom it is about nothing is said."""
+        head = head_of(delivery.body)
+        ids = {"webhook": self.endpoint.id, "transition_id": delivery.id, "event_id": head and head.causationid}
+        words = "webhook %s: delivery %s is given up after %d attempts: %s"
+        _LOG.warning(words, self.endpoint.id, delivery.id, delivery.attempts, printable(outcome.words), extra=ids)
 
     async def _store(self, step: Step) -> None:
         """Once it is stored, however long that takes: what was sent, and what was read, is known nowhere else.
@@ -309,7 +318,7 @@ class EndpointRun:
             except Fenced:
                 raise
             except StoreError as error:  # one that is full, or cannot write to its disk, takes the step later
-                _LOG.warning("webhook %s: %s", self.endpoint.id, error)
+                _LOG.warning("webhook %s: %s", self.endpoint.id, error, extra={"webhook": self.endpoint.id})
                 await asyncio.sleep(_AGAIN_S)
             else:
                 self._progress = step.progress

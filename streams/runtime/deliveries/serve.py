@@ -58,12 +58,14 @@ async def _run(job: DeliverJob, store: RedisDeliveries, members: Members, say: C
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, service.stop)
-    views = await _show(settings, service)
     try:
-        say(f"Delivering webhooks. http://{settings.web_host}:{settings.webhooks_port}/readyz says whether it can.")
-        await service.run()
+        views = await _show(settings, service)
+        try:
+            say(f"Delivering webhooks. http://{settings.web_host}:{settings.webhooks_port}/readyz says whether it can.")
+            await service.run()
+        finally:
+            await views.cleanup()
     finally:
-        await views.cleanup()
         await log.close()
         await sender.close()
 
