@@ -129,6 +129,8 @@ class CommitBatch:
     """(keyed hash of a user who was deleted, what is known of that); None forgets it."""
     merged: frozenset[str] = frozenset()
     """Those of `deleted` that the log of deletions has said."""
+    deletions_said: dict[str, float] = field(default_factory=dict)
+    """Of those of `deleted` of whom it has said something else: when that deletion was, seconds since 1970 UTC."""
     deleted_users: list[str] = field(default_factory=list)
     """Users who were deleted: dead letters about them that are kept are erased."""
     id_fields: tuple[str, ...] = ()

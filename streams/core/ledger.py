@@ -46,6 +46,17 @@ class Deleted(NamedTuple):
         return Deleted(max(self.at_s, other.at_s), max(self.until_s, other.until_s), max(self.lives, other.lives))
 
 
+class Changes(NamedTuple):
+    """What `Ledger.drain` gives, by the hash of the user."""
+
+    deleted: list[tuple[str, bytes | None]]
+    """What is known now; None for who was forgotten."""
+    merged: frozenset[str]
+    """Those of whom others know that already."""
+    said: dict[str, float]
+    """When the deletion was that others have heard of before, seconds since 1970 UTC, for those of whom they have."""
+
+
 def ledger_name(key: bytes, user: str) -> str:
     """The hash under which a user stands in the ledger: 128 bits of BLAKE2b under `key`, in hexadecimal."""
     return blake2b(user.encode("utf-8", "surrogatepass"), key=key, digest_size=NAME_BYTES).hexdigest()
@@ -73,6 +84,8 @@ class Ledger:
         self._known: dict[str, Deleted] = {}
         self._changed: dict[str, None] = {}
         self._merged: set[str] = set()
+        self._said: dict[str, float] = {}
+        """Of those that changed: when the deletion was that others have heard of, if there is one."""
 
     @cached_property
     def key(self) -> bytes:
@@ -116,6 +129,7 @@ class Ledger:
         if joined != mine:
             self._put(name, joined)
             self._merged.add(name)
+            self._said[name] = theirs.at_s
 
     def copy(self) -> list[tuple[str, bytes]]:
         """All that is known, for `merge`. Another thread may ask; RuntimeError if it was changed at that moment."""
@@ -124,6 +138,7 @@ class Ledger:
     def adopt(self, other: Ledger) -> None:
         """Take over all that another one of the same key has, which is not used any more."""
         self._known, self._changed, self._merged = other._known, other._changed, other._merged
+        self._said = other._said
         self.forgotten, self.forgotten_lives = other.forgotten, other.forgotten_lives
 
     def load(self, name: str, data: bytes) -> None:
@@ -140,21 +155,26 @@ class Ledger:
             return False
         by_age = sorted(self._known, key=lambda name: (self._known[name].lives > 0, self._known[name].at_s, name))
         for name in by_age[: len(by_age) - (self.most - self.most // 8)]:
+            self._note_change(name)
             self.forgotten_lives = max(self.forgotten_lives, self._known.pop(name).lives)
-            self._changed[name] = None
             self._merged.discard(name)
             self.forgotten += 1
         return True
 
-    def drain(self) -> tuple[list[tuple[str, bytes | None]], frozenset[str]]:
-        """What changed since the last call, by hash, None for what was forgotten; and which of these were merged, so
-        that others know them already.
-        """
+    def drain(self) -> Changes:
+        """What changed since the last call."""
         known = ((name, self._known.get(name)) for name in self._changed)
         changed = [(name, None if found is None else found.to_bytes()) for name, found in known]
-        merged, self._changed, self._merged = frozenset(self._merged), {}, set()
-        return changed, merged
+        changes = Changes(changed, frozenset(self._merged), self._said)
+        self._changed, self._merged, self._said = {}, set(), {}
+        return changes
 
     def _put(self, name: str, deleted: Deleted) -> None:
+        self._note_change(name)
         self._known[name] = deleted
+
+    def _note_change(self, name: str) -> None:
+        """Before the first change since `drain`, others have heard of all that is known."""
+        if name not in self._changed and name in self._known:
+            self._said[name] = self._known[name].at_s
         self._changed[name] = None

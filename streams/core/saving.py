@@ -70,7 +70,7 @@ class Saver:
         batch.dead_letters = [bad.to_json() for bad in shard.dead]
         shard.dead = []
         batch.remembered = shard.remembered.drain()
-        batch.deleted, batch.merged = shard.ledger.drain()
+        batch.deleted, batch.merged, batch.deletions_said = shard.ledger.drain()
         batch.deleted_users, shard.deleted_users = shard.deleted_users, []
         batch.id_fields = id_fields(shard.catalog)
         batch.blobs[SHARD_BLOB] = msgspec.msgpack.encode(self._small_state())

@@ -37,7 +37,7 @@ from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Replaced
 from streams.runtime.about import about_blobs
 from streams.runtime.behind_log import Arrived
 from streams.runtime.definitions import FixedCatalog, Wanted
-from streams.runtime.deletion_log import KnownDeletions, deletion_key, mark_of
+from streams.runtime.deletion_log import KnownDeletions, deletion_messages, mark_of
 from streams.runtime.history import forget_effects
 from streams.runtime.joining import JoiningShard, NoPasts, Pasts
 from streams.runtime.latest_models import model_key
@@ -615,12 +615,7 @@ class ShardRun:
             batch.blobs[DELETIONS_BLOB] = self._read_under.encode()
         batch.messages, self._chunks, self._chunk_bytes = self._chunks, [], 0
         batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
-        mark = mark_of(ports.ledger_key)
-        batch.messages += [
-            Message("deletions", deletion_key(self.number, mark, name), data or b"")  # without data it is forgotten
-            for name, data in batch.deleted
-            if name not in batch.merged
-        ]
+        batch.messages += deletion_messages(self.number, mark_of(ports.ledger_key), batch)
         with ports.turn.given_up():
             self._store(batch)
         self._note(batch, position)

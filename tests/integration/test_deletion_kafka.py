@@ -95,8 +95,16 @@ def key_of(world: WorkerWorld) -> bytes:
 def lives_of(log: Sequence[Sequence[Any]], key: bytes, users: Sequence[str]) -> dict[str, int]:
     """By the topic of deletions."""
     mark = mark_of(key)
-    by_key = {deletion_key(shard_of(user, SHARDS), mark, ledger_name(key, user)): user for user in users}
-    found = {by_key[record.key.decode()]: Deleted.of(record.value).lives for records in log for record in records}
+    by_key = {
+        deletion_key(shard_of(user, SHARDS), mark, ledger_name(key, user), 0.0).rpartition(":")[0]: user
+        for user in users
+    }
+    found = {
+        by_key[record.key.decode().rpartition(":")[0]]: Deleted.of(record.value).lives
+        for records in log
+        for record in records
+        if record.value  # else it takes back what another one has taken the place of
+    }
     assert b"user" not in b"".join(record.key + record.value for records in log for record in records)
     return found
 

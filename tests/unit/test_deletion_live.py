@@ -23,7 +23,7 @@ from streams.commit import Patience
 from streams.core.dead_letters import is_about
 from streams.core.ledger import Deleted, ledger_name
 from streams.ports import Identity, Message
-from streams.runtime.deletion_log import KnownDeletions, mark_of, shard_deletions
+from streams.runtime.deletion_log import KnownDeletions, deletion_key, mark_of, shard_deletions
 from streams.runtime.ledger_key import KEY_FILE, ledger_key
 from streams.runtime.place import Place
 from streams.runtime.records import Record
@@ -103,6 +103,11 @@ def visit(user: str, at_s: float, number: int) -> bytes:
     return record("track", user, at_s, number, event="View")
 
 
+def key_of(user: str, at_s: float) -> str:
+    """The key in the log of a deletion so many seconds after the start."""
+    return deletion_key(0, mark_of(KEY), ledger_name(KEY, user), START_S + at_s)
+
+
 def test_exits_go_out_and_the_store_holds_a_hash_and_nothing_else() -> None:
     world = World()
     order = record("track", "ann", 1.0, 2, event="Order", properties={"item": "book"})
@@ -119,7 +124,7 @@ def test_exits_go_out_and_the_store_holds_a_hash_and_nothing_else() -> None:
     assert [json.loads(data)["reason"] for data in stored.dead_letters] == ["deleted_user"]
     assert world.run.counts.refused_by["deleted_user"] == 1
     (message,) = world.courier.of("deletions")
-    assert message.key == f"0:{mark_of(KEY)}:{ledger_name(KEY, 'ann')}"
+    assert message.key == key_of("ann", 3.0)
     assert world.run.users == 1
     assert world.run.counts.deletions == 1
     assert stored.outbox == []  # not even the exit waits there for a commit that may not come for long
@@ -214,13 +219,13 @@ def test_the_log_forgets_whom_the_ledger_forgets_and_a_new_store_keeps_the_bound
     world = World(tighten(CATALOG, deleted_users=1))
     world.take(record("delete", "ann", 3.0, 1), record("delete", "bob", 4.0, 2))
     world.take(visit("cem", 4_000.0, 3))
-    names = {user: f"0:{mark_of(KEY)}:{ledger_name(KEY, user)}" for user in ("ann", "bob")}
+    names = {"ann": key_of("ann", 3.0), "bob": key_of("bob", 4.0)}
     assert [(m.key, bool(m.data)) for m in world.courier.of("deletions")] == [
         (names["ann"], True),
         (names["bob"], True),
         (names["ann"], False),
     ]
-    world.courier.sent.append(Message("deletions", names["ann"], Deleted(1.0, 1.0, 0).to_bytes()))
+    world.courier.sent.append(Message("deletions", names["ann"], Deleted(START_S + 3.0, 1.0, 0).to_bytes()))
     world.server = MemoryServer()
     world.start()
     world.take(visit("dan", 4_001.0, 4))
@@ -253,8 +258,54 @@ def test_records_of_the_log_of_deletions_that_nobody_can_read_stop_nothing() -> 
     assert world.server.shards[0].rows == {}
 
 
+def test_a_deletion_takes_the_place_of_the_one_before() -> None:
+    world = World()
+    world.take(record("delete", "ann", 3.0, 1))
+    world.take(visit("ann", 10.0, 2), record("delete", "ann", 20.0, 3))
+    assert [(m.key, bool(m.data)) for m in world.courier.of("deletions")] == [
+        (key_of("ann", 3.0), True),
+        (key_of("ann", 20.0), True),
+        (key_of("ann", 3.0), False),
+    ]
+
+
+def compacted(messages: Sequence[Message]) -> list[Message]:
+    """As Kafka keeps them in the end: the last of each key, and none without data."""
+    return [message for message in {message.key: message for message in messages}.values() if message.data]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_deletion_that_is_told_late_takes_none_back_that_came_after_it(late: int) -> None:
+    """A worker was away between its commit and what it had to tell; another one has gone on meanwhile."""
+    world = World()
+    world.take(visit("ann", 0.0, 1), record("delete", "ann", 3.0, 2))
+    world.take(visit("ann", 10.0, 3), record("delete", "ann", 20.0, 4))
+    world.take(visit("ann", 30.0, 5), record("delete", "ann", 40.0, 6))
+    told = world.courier.of("deletions")
+    world.courier.sent = compacted([*told, told[late]])
+    world.server = MemoryServer()
+    world.start()
+    world.take(visit("ann", 35.0, 7))
+    assert world.server.shards[0].rows == {}
+    assert Deleted.of(world.server.shards[0].deleted[ledger_name(KEY, "ann")]).lives == 3
+
+
+def test_who_is_forgotten_late_and_was_deleted_again_stays_deleted() -> None:
+    world = World(tighten(CATALOG, deleted_users=1))
+    world.take(record("delete", "ann", 3.0, 1), record("delete", "bob", 4.0, 2))
+    world.take(visit("cem", 4_000.0, 3))
+    forgotten = world.courier.of("deletions")[-1]
+    assert (forgotten.key, forgotten.data) == (key_of("ann", 3.0), b"")
+    world.take(record("delete", "ann", 8_000.0, 4))
+    world.courier.sent = compacted([*world.courier.of("deletions"), forgotten])
+    world.server = MemoryServer()
+    world.start()
+    world.take(visit("ann", 7_000.0, 5))
+    assert world.server.shards[0].rows == {}
+
+
 def test_of_a_user_who_is_in_the_log_several_times_all_is_known_in_any_order() -> None:
-    key = f"0:{mark_of(KEY)}:{ledger_name(KEY, 'ann')}".encode()
+    key = f"0:{mark_of(KEY)}:{ledger_name(KEY, 'ann')}".encode()  # as earlier versions wrote it
     other = f"1:{mark_of(b'x' * 32)}:{ledger_name(KEY, 'ann')}".encode()
     first, second = Deleted(1.0, 5.0, 1), Deleted(3.0, 4.0, 2)
     for records in ([first, second], [second, first]):
@@ -262,6 +313,9 @@ def test_of_a_user_who_is_in_the_log_several_times_all_is_known_in_any_order() -
         found = shard_deletions([(key, None), *log, (other, first.to_bytes())], 0, mark_of(KEY))
         assert found == KnownDeletions(((ledger_name(KEY, "ann"), Deleted(3.0, 5.0, 2).to_bytes()),), 0)
         assert shard_deletions([*log, (key, b"")], 0, mark_of(KEY)) == KnownDeletions(), "forgotten"
+        timed = [(key_of("ann", one.at_s).encode(), one.to_bytes()) for one in records]
+        for both in (timed, [log[0], timed[1]], [timed[0], log[1]]):
+            assert shard_deletions(both, 0, mark_of(KEY)) == found
 
 
 def test_a_deletion_that_is_sent_again_does_not_end_the_life_after_it() -> None:

@@ -49,19 +49,29 @@ def test_a_deletion_that_finds_nobody_ends_no_life() -> None:
 
 def test_what_goes_is_told_and_what_was_merged_is_only_stored() -> None:
     one = ledger(2, ("a", 1.0, 1))
-    assert one.drain()[1] == frozenset()
+    first = one.drain()
+    assert (first.merged, first.said) == (frozenset(), {})
     one.merge(ledger_name(KEY, "b"), Deleted(2.0, 2.0, 1).to_bytes())
     one.merge(ledger_name(KEY, "c"), Deleted(3.0, 3.0, 1).to_bytes())
     one.note("c", 4.0, 4.0, ended=2)
     assert one.trim()
-    changed, merged = one.drain()
+    changed, merged, said = one.drain()
     assert dict(changed) == {
         ledger_name(KEY, "a"): None,
         ledger_name(KEY, "b"): Deleted(2.0, 2.0, 1).to_bytes(),
         ledger_name(KEY, "c"): Deleted(4.0, 4.0, 2).to_bytes(),
     }
     assert merged == {ledger_name(KEY, "b")}
-    assert one.drain() == ([], frozenset())
+    assert said == {ledger_name(KEY, "a"): 1.0, ledger_name(KEY, "b"): 2.0, ledger_name(KEY, "c"): 3.0}
+    assert one.drain() == ([], frozenset(), {})
+
+
+def test_of_several_deletions_between_two_tellings_others_have_heard_of_the_one_before() -> None:
+    one = ledger(8, ("a", 1.0, 1), ("a", 2.0, 2), ("b", 1.0, 1))
+    assert one.drain().said == {}
+    one.note("a", 3.0, 3.0, ended=3)
+    one.note("a", 4.0, 4.0, ended=4)
+    assert one.drain().said == {ledger_name(KEY, "a"): 2.0}
 
 
 def test_a_limit_that_was_lowered_is_kept_in_one_step() -> None:
