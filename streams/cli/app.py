@@ -10,6 +10,7 @@ import typer
 
 from streams.cli import (
     api,
+    campaign,
     campaigns,
     catalog,
     definitions,
@@ -120,6 +121,22 @@ app.add_typer(
     help="Make, list and revoke keys of the API.",
     epilog=examples(keys.CREATE_EXAMPLES + keys.LIST_EXAMPLES + keys.REVOKE_EXAMPLES),
     rich_help_panel=RUN,
+)
+
+
+campaign_app = typer.Typer(no_args_is_help=True)
+_add(campaign.list_, None, campaign.LIST_EXAMPLES, campaign_app)
+_add(campaign.show_, None, campaign.SHOW_EXAMPLES, campaign_app)
+_add(campaign.pause, None, campaign.PAUSE_EXAMPLES, campaign_app)
+_add(campaign.resume, None, campaign.RESUME_EXAMPLES, campaign_app)
+_add(campaign.archive, None, campaign.ARCHIVE_EXAMPLES, campaign_app)
+_add(campaign.duplicate, None, campaign.DUPLICATE_EXAMPLES, campaign_app)
+app.add_typer(
+    campaign_app,
+    name="campaign",
+    help="List, show, pause, resume, archive and duplicate campaigns and journeys of a service.",
+    epilog=examples(campaign.LIST_EXAMPLES + campaign.PAUSE_EXAMPLES + campaign.DUPLICATE_EXAMPLES),
+    rich_help_panel=CATALOG,
 )
 
 

@@ -64,6 +64,12 @@ def test_all_commands_are_there() -> None:
     wanted = {
         "api",
         "apply",
+        "campaign archive",
+        "campaign duplicate",
+        "campaign list",
+        "campaign pause",
+        "campaign resume",
+        "campaign show",
         "campaigns",
         "check",
         "dead-letters",
