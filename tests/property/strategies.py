@@ -431,16 +431,17 @@ def _note(kind: str, log: list[Input], now_s: float) -> Input:
     """A note about a user of the log, once in a while about somebody else; of now, late, or dated ahead."""
     position = len(log)
     events = [item for item in log if isinstance(item, Event)]
-    old = events[-1 - position * 5 % min(3, len(events))]
+    old = events[-1 - position * 5 % min(9, len(events))]
     if kind == "note again":
         old = next((item for item in reversed(events) if item.name and note_names.is_note(item.name)), old)
         return replace(old, position=position, log_time_s=now_s)
     user = "a stranger" if position % 11 == 5 else old.user
     time_s = now_s + _NOTE_SHIFTS_S[position % len(_NOTE_SHIFTS_S)]
+    log_time_s = now_s if position % 2 else max(now_s, time_s)  # who writes may be ahead, and the log, too
     said: dict[str, Any] = {"price": 4, "color": "red"}
     traits: dict[str, Scalar] = {TEXT_TRAIT: "noted", NUMBER_TRAIT: 7.0}
     return Event(
-        user, _NAMES_OF_NOTES[kind], time_s, 99.0, _message_hash(2_000 + position), traits, said, position, now_s
+        user, _NAMES_OF_NOTES[kind], time_s, 99.0, _message_hash(2_000 + position), traits, said, position, log_time_s
     )
 
 

@@ -65,8 +65,8 @@ def is_of_campaigns(item: Input) -> bool:
 @cases(60)
 @given(
     st.one_of(
-        scenarios(notes=True, deletions=True),
-        st.tuples(tight_catalogs(), inputs(notes=True), st.integers(1, 12)),
+        scenarios(notes=True, deletions=True, min_events=20),
+        st.tuples(tight_catalogs(), inputs(notes=True, min_events=20), st.integers(1, 12)),
     )
 )
 def test_marks_are_those_of_the_reference(case: tuple[Catalog, list[Input], int]) -> None:
@@ -74,7 +74,7 @@ def test_marks_are_those_of_the_reference(case: tuple[Catalog, list[Input], int]
 
 
 @cases(40)
-@given(scenarios(notes=True, min_events=10), st.data())
+@given(scenarios(notes=True, min_events=30), st.data())
 def test_notes_do_nothing_but_mark(case: tuple[Catalog, list[Input], int], data: st.DataObject) -> None:
     """Late, early, repeated, of strangers: without them all else is the same, bit for bit."""
     catalog, log, live_after_ = case
@@ -112,7 +112,8 @@ def test_a_mark_is_a_note_in_the_window_of_all_that_came_in_time(
             now_s = max(now_s, item.log_time_s)
             items.append(Event(**{**fields(item), "time_s": now_s, "log_time_s": now_s}))
         elif isinstance(item, Event):
-            items += [Advance(max(now_s, item.log_time_s)), item]
+            now_s = max(now_s, item.log_time_s)
+            items += [Advance(now_s), item]
         else:
             items.append(item)
     items.append(Advance(now_s + 60 * DAY_S))
@@ -159,7 +160,7 @@ def fields(event: Event) -> dict[str, Any]:
 
 
 @cases(40)
-@given(scenarios(notes=True, deletions=True), st.data())
+@given(scenarios(notes=True, deletions=True, min_events=20), st.data())
 def test_cuts_and_stops_change_no_mark(case: tuple[Catalog, list[Input], int], data: st.DataObject) -> None:
     catalog, items, live_after_ = case
     driver = Driver(catalog, live_after_, store=True)
@@ -172,7 +173,10 @@ def test_cuts_and_stops_change_no_mark(case: tuple[Catalog, list[Input], int], d
 
 @cases(30)
 @given(
-    st.one_of(scenarios(notes=True), st.tuples(tight_catalogs(), inputs(notes=True), st.integers(1, 12))),
+    st.one_of(
+        scenarios(notes=True, min_events=20),
+        st.tuples(tight_catalogs(), inputs(notes=True, min_events=20), st.integers(1, 12)),
+    ),
     st.integers(0, 2**32),
 )
 def test_crashes_around_saves_change_no_mark(case: tuple[Catalog, list[Input], int], seed: int) -> None:
@@ -189,9 +193,9 @@ def test_crashes_around_saves_change_no_mark(case: tuple[Catalog, list[Input], i
 @given(st.data())
 def test_marks_go_over_to_another_catalog_and_come_from_the_past(data: st.DataObject) -> None:
     catalog = data.draw(catalogs().filter(lambda one: len(one.predictions) > 1))
-    items = data.draw(inputs(calm=True, notes=True))
+    items = data.draw(inputs(calm=True, notes=True, min_events=30))
     added = data.draw(st.sampled_from(sorted(catalog.predictions)))
-    cut = data.draw(st.integers(0, len(items)))
+    cut = data.draw(st.integers(len(items) // 3, len(items)))
     past = Driver(catalog, NEVER)
     past.take(items[:cut])
     driver = Driver(without(catalog, added), NEVER)
