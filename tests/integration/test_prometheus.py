@@ -8,7 +8,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -35,6 +35,17 @@ from tests.integration.worker_world import CATALOG, WorkerProcess, await_until, 
 from tests.unit.test_alerts import RECORDED, RULES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+CAMPAIGN = """
+messaging: {channels: {lines: {kind: log}}}
+campaigns:
+  thanks:
+    name: Thanks
+    segment: buyers
+    conversion: {event: Product Added}
+    channels: [lines]
+    control: 0
+    message: {parts: {body: "Thank you"}}
+"""
 QUERIES = {in_test(query.expr) for board in BOARDS for query in board.queries()}
 HOURS, AT_ONCE, USERS = 100, 60, 40
 
@@ -73,7 +84,7 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, worker: WorkerProcess, api: ApiProcess, deliver_port: int) -> Iterator[Prometheus]:
+def prometheus(folder: Path, worker: WorkerProcess, api: ApiProcess, ports: Mapping[str, int]) -> Iterator[Prometheus]:
     """It scrapes all every second, with the rules of the service."""
     program = shutil.which("prometheus")
     need(program, "prometheus", "apt-get install prometheus")
@@ -81,7 +92,10 @@ def prometheus(folder: Path, worker: WorkerProcess, api: ApiProcess, deliver_por
     key.write_text(api.keys[Role.READ])
     jobs = [
         {"job_name": "tideline-worker", "static_configs": [{"targets": [f"127.0.0.1:{worker.port}"]}]},
-        {"job_name": "tideline-deliver", "static_configs": [{"targets": [f"127.0.0.1:{deliver_port}"]}]},
+        *(
+            {"job_name": f"tideline-{name}", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+            for name, port in ports.items()
+        ),
         {
             "job_name": "tideline-api",
             "authorization": {"credentials_file": str(key)},
@@ -104,11 +118,11 @@ def prometheus(folder: Path, worker: WorkerProcess, api: ApiProcess, deliver_por
 
 
 @contextmanager
-def deliveries(settings: Settings, data: Path, folder: Path) -> Iterator[int]:
-    """`tideline deliver`; the port of its metrics."""
+def serving(name: str, settings: Settings, data: Path, folder: Path) -> Iterator[int]:
+    """`tideline NAME`; the port of its metrics."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "streams", "deliver", "--embedded", "--data-dir", str(data), "--port", str(port)]
-    with (folder / "deliver.log").open("ab") as output:
+    command = [sys.executable, "-m", "streams", name, "--embedded", "--data-dir", str(data), "--port", str(port)]
+    with (folder / f"{name}.log").open("ab") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment(settings), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
@@ -117,7 +131,7 @@ def deliveries(settings: Settings, data: Path, folder: Path) -> Iterator[int]:
     finally:
         process.terminate()
         code = process.wait(60)
-    assert code == 0, (folder / "deliver.log").read_text()
+    assert code == 0, (folder / f"{name}.log").read_text()
 
 
 class Load:
@@ -176,7 +190,7 @@ def go_live(load: Load, worker: WorkerProcess) -> None:
 
 def test_prometheus_reads_a_service_and_every_rule_and_query_has_a_result(tmp_path: Path) -> None:
     catalog, data = tmp_path / "catalog.yaml", tmp_path / "data"
-    catalog.write_text(CATALOG)
+    catalog.write_text(CATALOG + CAMPAIGN)
     LogFolder.make(data / LOG_FOLDER, 1)
     with EmbeddedValkey(tmp_path / "store") as store, Receiver() as receiver:
         settings = load_settings(redis_url=store.url, data_dir=data, webhooks_private=True)
@@ -186,11 +200,12 @@ def test_prometheus_reads_a_service_and_every_rule_and_query_has_a_result(tmp_pa
         try:
             with (
                 ApiProcess(settings, data, free_ports(1)[0]) as api,
-                deliveries(settings, data, tmp_path) as deliver_port,
-                prometheus(tmp_path, worker, api, deliver_port) as asked,
+                serving("deliver", settings, data, tmp_path) as deliver,
+                serving("campaigns", settings, data, tmp_path) as campaigns,
+                prometheus(tmp_path, worker, api, {"deliver": deliver, "campaigns": campaigns}) as asked,
             ):
                 await_until(worker.is_working, "it works", seconds=120.0, watched=[worker])
-                jobs = {"tideline-worker", "tideline-api", "tideline-deliver"}
+                jobs = {"tideline-worker", "tideline-api", "tideline-deliver", "tideline-campaigns"}
                 await_until(lambda: asked.up() == jobs, "all are read", seconds=60.0)
                 hook = {"url": receiver.url, "segments": ["buyers"]}
                 receiver.secret = api.post("/v1/webhooks", hook, Role.ADMIN)["secret"]
@@ -212,6 +227,7 @@ def test_prometheus_reads_a_service_and_every_rule_and_query_has_a_result(tmp_pa
                 assert asked.has_data('tideline_users{job="tideline-worker"} > 0')
                 assert asked.has_data('tideline_api_events_total{job="tideline-api",result="accepted"} > 0')
                 assert asked.has_data('tideline_webhooks_delivered_total{job="tideline-deliver"} > 0')
+                assert asked.has_data('tideline_campaign_deliveries_total{channel="lines",result="arrived"} > 0')
                 assert receiver.wrong == []
         finally:
             worker.kill()

@@ -61,6 +61,13 @@ WELL: Mapping[str, tuple[float, float]] = {
     'tideline_client_errors_total{client="redis",error="StoreUnavailable"}': (0, 3),
     'process_resident_memory_bytes{job="tideline-worker",instance="w"}': (800, 0),
     'tideline_memory_limit_bytes{job="tideline-worker",instance="w"}': (1_000, 0),
+    'tideline_campaign_behind_seconds{partition="0"}': (2, 0),
+    'tideline_campaign_outbox{partition="0"}': (0, 0),
+    'tideline_campaign_owner{instance="a"}': (1, 0),
+    'tideline_campaign_owner{instance="b"}': (0, 0),
+    'tideline_campaign_open_circuit{channel="mail"}': (0, 0),
+    "tideline_campaign_troubles": (0, 0),
+    "tideline_campaign_channels_lacking": (0, 0),
     'process_open_fds{job="tideline-api"}': (100, 0),
     'process_max_fds{job="tideline-api"}': (1_000, 0),
 }
@@ -87,6 +94,11 @@ FAULTS: dict[str, Mapping[str, tuple[float, float]]] = {
     "TidelineDeliveryFailing": {"tideline_webhooks_failed_total": (0, 90)},
     "TidelineWebhookAway": {"tideline_webhooks_open_circuits": (2, 0)},
     "TidelineDeliveriesLost": {"tideline_webhooks_missed_total": (0, 1)},
+    "TidelineCampaignsBehind": {'tideline_campaign_behind_seconds{partition="1"}': (0, 60)},
+    "TidelineCampaignsStuck": {'tideline_campaign_outbox{partition="1"}': (5, 0)},
+    "TidelineNobodySends": {'tideline_campaign_owner{instance="a"}': (0, 0)},
+    "TidelineChannelAway": {'tideline_campaign_open_circuit{channel="mail"}': (1, 0)},
+    "TidelineCampaignsUnfit": {"tideline_campaign_channels_lacking": (1, 0)},
     "TidelineFilesShort": {'process_open_fds{job="tideline-api"}': (900, 0)},
 }
 EVENTUALLY = "170m"
@@ -159,7 +171,7 @@ def test_where_nothing_ever_failed_the_share_is_none_of_it(record: str, series: 
 
 @pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.get("alert") or rule["record"])
 def test_rules_rest_on_metrics_that_are_exported(rule: dict[str, Any]) -> None:
-    known = described("Worker").keys() | described("API").keys() | described("Deliveries").keys()
+    known = set[str]().union(*map(described, ("Worker", "API", "Deliveries", "Campaigns")))
     named = {re.sub("_bucket$", "", name) for name in re.findall(r"\b(?:tideline|process)_\w+", rule["expr"])}
     assert named <= known
     recorded = set(re.findall(r"\btideline:[\w:]+", rule["expr"]))

@@ -21,7 +21,7 @@ from tests.unit.test_alerts import RECORDED, promtool
 from tests.unit.test_metrics_page import described
 
 ALL_BOARDS = pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
-EXPORTED = described("Worker") | described("API") | described("Deliveries")
+EXPORTED = described("Worker") | described("API") | described("Deliveries") | described("Campaigns")
 OF_PROMETHEUS = {"up"}
 
 
