@@ -15,6 +15,8 @@ import pytest
 
 from models.snapshot import Status
 from streams.adapters.definition_store import Past
+from streams.adapters.redis_keys import store_meta
+from streams.adapters.redis_nodes import open_nodes
 from streams.adapters.redis_reader import RedisReader, ScanPlace, ShardInfo, StaleScan
 from streams.api import warm_up
 from streams.api.app import Parts
@@ -336,3 +338,13 @@ def test_exports_have_a_bound(url: str) -> None:
     places.give("key 0")
     assert get(api, path).status_code == 200
     api.stored.close()
+
+
+def test_a_store_of_another_version_is_told_as_that(url: str) -> None:
+    with closing(open_nodes(url, timeout_s=10.0)) as nodes:
+        nodes.ask("HSET", store_meta("old"), "format", "1")
+        world = ApiWorld(store_url=url, prefix="old")
+        answer = get(world, "/v1/predictions")
+        nodes.ask("DEL", store_meta("old"))
+    assert problem(answer) == (503, "unavailable")
+    assert "made by another version" in answer.json()["detail"]
