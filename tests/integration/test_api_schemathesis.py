@@ -15,7 +15,7 @@ from streams.runtime.place import join_place
 from tests.integration.api_process import ApiProcess
 from tests.integration.shop_world import Shop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_000)]
 SEED, EXAMPLES = 20_261_122, 8
 
 
@@ -43,7 +43,7 @@ def test_the_api_is_as_its_document_says(own_shop: Shop, tmp_path: Path) -> None
             command += ["--exclude-path", "/v1/stream"]  # it has no end; tests/unit/test_api_stream.py
             command += ["--header", f"Authorization: Bearer {api.keys[Role.ADMIN]}"]
             command += ["--seed", str(SEED), "--max-examples", str(EXAMPLES), "--generation-database", "none"]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=540, check=False)
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False)
             words = api.words()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in words
