@@ -145,7 +145,7 @@ class RedisCampaigns(CampaignStore):
 
     def due(self, claim: Claim, until_s: float, limit: int) -> list[str]:
         key = self._keys(claim.partition).due
-        until = repr(until_s) if isfinite(until_s) else "+inf"
+        until = repr(until_s) if isfinite(until_s) else "+inf" if until_s > 0.0 else "-inf"
         return [user.decode() for user in self._nodes.ask("ZRANGEBYSCORE", key, "-inf", until, "LIMIT", 0, limit)]
 
     def queued(self, claim: Claim, campaign: str, limit: int) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from streams.simulate.draws import F64
+from streams.simulate.draws import F64, I64
 from streams.simulate.process import Process
 
 MARKS: Final = (
@@ -107,6 +107,15 @@ _HIDDEN_IN_VISIT_PER_MINUTE: Final = (
     (KEEN_VISIT, KEEN, 0.20),
     (CART_VISIT, CARTED, 0.20),
 )
+_MOVED: Final = {
+    COLD: BROWSING,
+    BROWSING: KEEN,
+    LAPSED: COLD,
+    CARTED: CART_VISIT,
+    COLD_VISIT: BROWSING_VISIT,
+    BROWSING_VISIT: KEEN_VISIT,
+}
+"""Where a message that moves somebody leads; in other states it changes nothing."""
 _ORDERS_PER_MINUTE: Final = 0.06
 _REFUNDS_PER_DAY: Final = 0.02
 
@@ -200,6 +209,15 @@ def build_shop(kinds: tuple[Kind, ...] = KINDS) -> Shop:
         if not np.allclose(shares.sum(axis=-1), 1.0):
             raise ValueError(f"the shares of {name} do not add up to 1: {shares.tolist()}")
     return Shop(Process(hidden, marked), **tables)
+
+
+def moved_states(shop: Shop) -> I64:
+    """[S] the state in which a user is right after a message that has moved them."""
+    target = np.arange(len(shop.process.hidden))
+    for c in range(len(shop.kind_share)):
+        for state, after in _MOVED.items():
+            target[c * len(STATES) + state] = c * len(STATES) + after
+    return target
 
 
 def belief_at_sign_up(shop: Shop, country: np.ndarray, plan: np.ndarray, consent: np.ndarray) -> F64:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from streams.simulate.draws import F64, I64, pick, uniform, user_keys
 from streams.simulate.process import HIDDEN, Jumps
-from streams.simulate.shop import ADDED, CART_VIEWED, IDENTIFY, ORDERED, Shop
+from streams.simulate.shop import ADDED, CART_VIEWED, IDENTIFY, ORDERED, Shop, moved_states
 
 PRODUCTS: Final = 400
 MAX_LINES: Final = 4
@@ -24,6 +24,8 @@ _DRAWS_PER_JUMP: Final = 4
 _NEXT_TIME, _CHOICE, _ITEM = range(3)
 _SIGN_UP, _KIND, _COUNTRY, _PLAN, _CONSENT, _LOOKS, _FIRST_JUMP = range(7)
 """Draws that happen once per user; `_FIRST_JUMP` and up are those of jumps."""
+_FIRST_NUDGE: Final = 1 << 40
+"""Draws that say whom a message moves: no user ever has so many jumps."""
 
 I8 = npt.NDArray[np.int8]
 I16 = npt.NDArray[np.int16]
@@ -118,6 +120,7 @@ class Traffic:
         self._lines = np.zeros(users, np.int32)
         self._orders = np.zeros(users, np.int32)
         self._cents = np.zeros(users, np.int64)
+        self._nudges = np.zeros(users, np.int32)
 
     def until(self, end_ms: int) -> Rows:
         """Everything from where the last call ended up to, and without, `end_ms`."""
@@ -129,6 +132,32 @@ class Traffic:
             users = users[self._next_s[users] < end_s]
         rows = Rows.joined(parts)
         return rows.take(np.lexsort((rows.jump, rows.user, rows.ms)))
+
+    @property
+    def states(self) -> I16:
+        """[users] hidden state in which each is where the last call of `until` ended; -1 before signing up."""
+        return self._state.copy()
+
+    def nudge(self, users: I64, at_ms: int, share: F64) -> Rows:
+        """A message comes to these users, each once, who have signed up; it moves each with probability `share` [n].
+
+        `at_ms`: where the last call of `until` ended. Whoever is moved is in another state from then on
+        (`shop.moved_states`), which nobody sees; the rows are those hidden jumps. As all times until the next jump are
+        exponential, the rest of the user's life is drawn anew from there, and follows the law of that state.
+        """
+        draw = uniform(self.keys[users], _FIRST_NUDGE + self._nudges[users].astype(np.int64))
+        self._nudges[users] += 1
+        target = moved_states(self.shop)[self._state[users]].astype(np.int16)
+        is_moved = (draw < share) & (target != self._state[users])
+        users, target = users[is_moved], target[is_moved]
+        self._next_s[users] = at_ms / 1_000.0
+        rows = Rows(
+            users, np.full(len(users), at_ms, np.int64), self._jump[users], self._number[users],
+            np.full(len(users), HIDDEN, np.int8), target, np.zeros(len(users), np.int16), self._cart[users],
+            np.zeros(len(users), np.int8), self._orders[users], self._cents[users],
+        )  # fmt: skip
+        self._enter(users, target)
+        return rows
 
     def _once(self, what: int) -> F64:
         return uniform(self.keys, np.full(self.users, what))
@@ -160,11 +189,15 @@ class Traffic:
             self._cart[users], lines, self._orders[users], self._cents[users],
         )  # fmt: skip
         self._lines[users[mark == ORDERED]] = 0
+        self._number[users] += seen
+        self._enter(users, state)
+        return rows
+
+    def _enter(self, users: I64, state: I16) -> None:
+        """A jump has led there: draw when the next one is, from the time of this one."""
         self._next_s[users] -= np.log(self._draw(users, _NEXT_TIME)) * self._jumps.mean_s[state]
         self._state[users] = state
-        self._number[users] += seen
         self._jump[users] += 1
-        return rows
 
     def _choose(self, users: I64) -> tuple[I16, I8]:
         """State after the jump, and its mark. The first jump is signing up."""

@@ -60,6 +60,13 @@ def test_what_is_committed_is_found_by_the_next_owner(store: CampaignStore) -> N
     assert store.outbox(second) == [(1, b"1"), (1, b"2")]
 
 
+def test_nobody_is_due_before_anything_was_read(store: CampaignStore) -> None:
+    claim = store.claim(0)
+    store.commit(claim, commit(claim, rows={"ann": (b"row", due(5.0)), "bo": (b"row", due(-5.0))}))
+    assert store.due(claim, -inf, 10) == []
+    assert store.due(claim, 0.0, 10) == ["bo"]
+
+
 def test_partitions_have_nothing_to_do_with_each_other(store: CampaignStore) -> None:
     one, other = store.claim(0), store.claim(1)
     store.commit(one, commit(one, rows={"ann": (b"row", due(5.0))}, outbox=[b"1"]))

@@ -28,6 +28,8 @@ SMALL = {
     "memory": "--users 500 --days 38 --arrive-days 3",
     # So many users that predictions go live: the worker warms up as it does for everybody.
     "ingest": "--seconds 1 --connections 2 --batch 10 --rate 20 --deliver-seconds 1",
+    "campaigns": "--users 2000",
+    "lift": "--runs 3 --users 1500",
     "kafka": "--users 2000 --warm-days 6 --events 6000 --plain-events 600 --seconds 8 --rate 500",
 }
 IN_KAFKA = pytest.mark.timeout(900)  # two servers, a worker that starts twice, two plain programs
@@ -65,6 +67,20 @@ def test_every_event_is_stored_and_every_webhook_arrives() -> None:
     assert found["events"] == found["events_stored"] > 0
     assert (found["healthy_missing"], found["dead_beside_missing"]) == (0, 0)
     assert found["healthy_deliveries"] == found["dead_beside_deliveries"] == 20
+
+
+def test_a_scheduled_campaign_goes_out_once_to_everybody_but_those_drawn() -> None:
+    found = figures("campaigns")
+    assert found["inputs"] == found["users"] == found["other_effects"]  # a note for each
+    assert 0.8 * found["users"] < found["sends"] < 0.9 * found["users"]
+    assert (found["outbox_left"], found["commits"]) == (0, 4)
+
+
+def test_the_true_effect_of_an_offer_is_measured() -> None:
+    found = figures("lift")
+    assert found["rate_intervals"] == found["runs"] == 3
+    assert found["true_rate"] > 0.01
+    assert found["observed_over_expected"]["treated"] > 1.2
 
 
 def test_the_plain_program_and_the_shard_say_the_same() -> None:
