@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -24,6 +25,7 @@ from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
 
+_LOG: Final = logging.getLogger(__name__)
 AWAY_S: Final = 60.0
 """A store or a log that has been away for so long is not asked again. A last question may hang as long as a reply may
 take, beyond that."""
@@ -103,8 +105,13 @@ class WorkerStores:
         """Prepare the store; one line about what its settings promise. Raises StoreError."""
         store = self._open(self._place.patience, learners=False, goes_on=True)
         self._open(self._place.patience, learners=True, goes_on=True)
-        begin = "Store: " if store.keeps_all else "Warning: the store may forget what it has acknowledged. "
-        return f"{begin}{store.promises()}."
+        promises = store.promises()
+        if not store.keeps_all:
+            _LOG.warning(
+                "The store may forget what it has acknowledged (docs/redis.md, What the server must promise): %s",
+                promises,
+            )
+        return f"Store: {promises}."
 
     def _named(self, catalog: Catalog) -> Identity:
         """What the store is made for; the file decides whether two starts mean the same, names are for readers."""

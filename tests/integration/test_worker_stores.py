@@ -67,15 +67,20 @@ def test_the_file_of_the_latest_start_counts_and_workers_with_an_older_one_end(
         stores.close()
 
 
-def test_a_store_that_may_forget_is_a_warning(url: str) -> None:
+def test_a_store_that_may_forget_is_a_warning(url: str, caplog: pytest.LogCaptureFixture) -> None:
     stores = stores_of(url, "forgets")
     assert stores.check().startswith("Store: Valkey ")
+    assert caplog.records == []
     with closing(redis.Redis.from_url(url)) as client:
         client.config_set("appendfsync", "everysec")
         words = stores.check()
         client.config_set("appendfsync", "always")
-    assert words.startswith("Warning: the store may forget what it has acknowledged. Valkey ")
     assert "a power cut may forget the last second" in words
+    (told,) = caplog.records
+    assert told.levelname == "WARNING"
+    assert told.message.startswith(
+        "The store may forget what it has acknowledged (docs/redis.md, What the server must promise): Valkey "
+    )
     stores.close()
 
 
