@@ -416,14 +416,19 @@ class Client:
         """The whole catalog with all definitions, as YAML."""
         return self.ask("exportDefinitions").text
 
-    def plan(self, predictions: Mapping[str, Any], segments: Mapping[str, Any]) -> Defined:
-        """What it takes to get to a whole set of definitions, and the ETag with which to `apply` it."""
-        answer = self.ask("planDefinitions", body={"predictions": predictions, "segments": segments})
+    def plan(self, predictions: Mapping[str, Any], segments: Mapping[str, Any], **campaigns: Any) -> Defined:
+        """What it takes to get to a whole set of definitions, and the ETag with which to `apply` it.
+
+        `campaigns`: `messaging`, `campaigns`, `journeys`; without them those stay as they are.
+        """
+        answer = self.ask("planDefinitions", body={"predictions": predictions, "segments": segments} | campaigns)
         return Defined(answer.data, answer.etag)
 
-    def apply(self, predictions: Mapping[str, Any], segments: Mapping[str, Any], etag: str) -> Defined:
-        """Do that, in one step."""
-        body = {"predictions": predictions, "segments": segments}
+    def apply(
+        self, predictions: Mapping[str, Any], segments: Mapping[str, Any], etag: str, **campaigns: Any
+    ) -> Defined:
+        """Do that, in one step; campaigns in one behind it."""
+        body = {"predictions": predictions, "segments": segments} | campaigns
         answer = self.ask("applyDefinitions", body=body, headers={"If-Match": etag})
         return Defined(answer.data, answer.etag)
 

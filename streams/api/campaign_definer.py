@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 from starlette.responses import Response
 
 from streams.adapters.campaign_definitions import CampaignDefinitions, Step
 from streams.adapters.documents import DefinitionsChanged
 from streams.api.campaign_edits import By, paused_with
+from streams.api.campaign_set import NOTHING, CampaignPlan, campaigns_planned
 from streams.api.campaigns_view import CampaignsView
 from streams.api.changing import Ask, Attempt, Told, change
 from streams.api.definer import Definer
 from streams.api.definitions_view import DefinitionsView
+from streams.api.problems import Kind, Problem
 
+_PAGE: Final = 1_000
+"""Changes that are looked at: so many campaigns and journeys there may be."""
 _KEPT_S: Final = 60.0
 """So long a view is used again, as that of definitions is."""
 
@@ -26,6 +30,17 @@ class CampaignWork(NamedTuple):
 
     steps: list[Step]
     tell: Callable[[CampaignsView], Told]
+
+
+class PlannedCampaigns(NamedTuple):
+    """What leads to the campaigns of a set."""
+
+    plan: CampaignPlan
+    revision: int
+    """Of campaigns, when it was looked at."""
+
+
+NO_CAMPAIGNS: Final = PlannedCampaigns(NOTHING, 0)
 
 
 class CampaignDefiner:
@@ -86,6 +101,37 @@ class CampaignDefiner:
             except DefinitionsChanged:
                 continue
             return [step.change.id for step in steps if step.change is not None]
+
+    def planned(self, beside: DefinitionsView, data: Mapping[str, Any], key_id: str) -> PlannedCampaigns:
+        """What leads to the campaigns of a set, beside definitions that are to be. Raises `Problem`, StoreError."""
+        view = self.beside(beside)
+        return PlannedCampaigns(campaigns_planned(view, By(key_id, self._wall()), data), view.kept.revision)
+
+    def apply(self, planned: PlannedCampaigns, data: Mapping[str, Any], key_id: str) -> None:
+        """Do what was planned, behind the change of the definitions that it rests on.
+
+        That may have paused some. Raises `Problem` where anybody else has changed campaigns since.
+        """
+        expected = planned.revision
+        while planned.plan.steps:
+            try:
+                self.store.write(expected, planned.plan.steps)
+            except DefinitionsChanged:
+                again = self.planned(self.definer.view(), data, key_id)
+                if not self._is_ours(expected, key_id):
+                    words = "predictions and segments are applied, and campaigns are not: others have changed them "
+                    raise Problem(Kind.PRECONDITION_FAILED, words + "meanwhile; look at the plan again") from None
+                planned, expected = again, again.revision
+            else:
+                return
+
+    def _is_ours(self, since: int, key_id: str) -> bool:
+        """Whether nothing has happened since that revision but pauses with what they rest on, by this key."""
+        page = self.store.history(None, _PAGE)
+        later = [change for place, change in page if place[0] > since]
+        return len(later) < _PAGE and all(
+            (change.action, change.key_id) == ("pause", key_id) and change.why is not None for change in later
+        )
 
     def beside(self, view: DefinitionsView) -> CampaignsView:
         """What is kept of campaigns, beside other definitions than those that are in force."""

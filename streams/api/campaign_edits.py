@@ -135,13 +135,18 @@ def read(kind: CampaignKind, id_: str, data: Any) -> Campaign | Journey:
     return found
 
 
+def read_whole_messaging(data: Any) -> Messaging:
+    """What all are to share, by itself. Raises `Problem`."""
+    try:
+        return read_messaging(data)
+    except CatalogError as error:
+        problems = [Wrong(p.line, p.path.removeprefix("campaigns."), p.found, p.expected) for p in error.problems]
+        raise invalid(problems) from error
+
+
 def read_shared(view: CampaignsView, data: Any) -> Messaging:
     """What all are to share. Raises `Problem`, also where a campaign that is not archived goes by a channel less."""
-    try:
-        found = read_messaging(data)
-    except CatalogError as error:
-        raise invalid([Wrong(p.line, p.path.removeprefix("campaigns."), p.found, p.expected) for p in error.problems]
-                      ) from error  # fmt: skip
+    found = read_whole_messaging(data)
     running = {each.head.id: view.current(each.head.id) for each in view.kept.campaigns
                if each.head.stands.state != "archived"}  # fmt: skip
     campaigns = {id_: each for id_, each in running.items() if isinstance(each, Campaign)}

@@ -102,10 +102,13 @@ def body_schema(kind: Kind, *, is_new: bool) -> dict[str, Any]:
 
 
 def set_schema() -> dict[str, Any]:
-    """All that is wanted: what a catalog says of predictions and segments."""
+    """All that is wanted: what a catalog says of predictions and segments, and may say of campaigns."""
     properties = {
         "predictions": {**_BY_ID, "additionalProperties": definition_schema("prediction")},
         "segments": {**_BY_ID, "additionalProperties": definition_schema("segment")},
+        "messaging": {"$ref": "#/components/schemas/Messaging"},
+        "campaigns": {**_BY_ID, "additionalProperties": {"$ref": "#/components/schemas/Campaign"}},
+        "journeys": {**_BY_ID, "additionalProperties": {"$ref": "#/components/schemas/Journey"}},
     }
     example = {"predictions": {"returns_30d": PREDICTION_EXAMPLE}, "segments": {"gone_quiet": SEGMENT_EXAMPLE}}
     return {

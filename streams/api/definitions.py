@@ -16,7 +16,8 @@ from config.written import to_yaml
 from streams.adapters.definition_store import Change, DefinitionStore, Place
 from streams.api import definition_document as document
 from streams.api.auth import Authenticator, access
-from streams.api.campaign_definer import CampaignDefiner
+from streams.api.campaign_definer import NO_CAMPAIGNS, CampaignDefiner, PlannedCampaigns
+from streams.api.campaign_set import SECTIONS, exported, with_campaigns
 from streams.api.changing import Told
 from streams.api.define import OneKind
 from streams.api.definer import Definer, Work
@@ -50,12 +51,12 @@ def add_definitions(
     """Add the routes of all definitions, and of each."""
     for kind in KINDS:
         OneKind(app, kind, definer, campaigns, services, authenticator).add()
-    _add_reading(app, definer, authenticator)
+    _add_reading(app, definer, campaigns, authenticator)
     _add_history(app, definer, authenticator)
-    _add_set(app, definer, authenticator, services.options)
+    _add_set(app, campaigns, authenticator, services.options)
 
 
-def _add_reading(app: FastAPI, definer: Definer, authenticator: Authenticator) -> None:
+def _add_reading(app: FastAPI, definer: Definer, campaigns: CampaignDefiner, authenticator: Authenticator) -> None:
     @app.get(
         "/v1/definitions",
         tags=["definitions"],
@@ -85,7 +86,8 @@ def _add_reading(app: FastAPI, definer: Definer, authenticator: Authenticator) -
     )
     def export() -> Response:
         view = definer.view()
-        return Response(to_yaml(view.in_force), 200, {"ETag": view.etag}, "application/yaml")
+        whole = exported(view.in_force, campaigns.beside(view))
+        return Response(to_yaml(whole), 200, {"ETag": view.etag}, "application/yaml")
 
 
 def _listed(view: DefinitionsView, kind: What, id_: str) -> ListedDefinition:
@@ -153,10 +155,17 @@ def _item(place: Place, change: Change) -> HistoryItem:
     )
 
 
+def _set_etag(view: DefinitionsView, data: Any, campaigns: PlannedCampaigns) -> str:
+    """Of what a set replaces: campaigns are in it if the set has some."""
+    return f'{view.etag[:-1]}-{campaigns.revision}"' if any(key in data for key in SECTIONS) else view.etag
+
+
 # --- all at once -----------------------------------------------------------------------------------------------------
 
 
-def _add_set(app: FastAPI, definer: Definer, authenticator: Authenticator, options: ApiOptions) -> None:
+def _add_set(app: FastAPI, campaigns: CampaignDefiner, authenticator: Authenticator, options: ApiOptions) -> None:
+    definer = campaigns.definer
+
     def add(method: str, path: str, operation: str, words: str, endpoint: Any, statuses: tuple[int, ...]) -> None:
         given = access(authenticator, Role.WRITE)
         given["openapi_extra"] |= document.body(document.set_schema())
@@ -178,25 +187,38 @@ def _add_set(app: FastAPI, definer: Definer, authenticator: Authenticator, optio
         def work() -> Response:
             view = definer.view()
             found, edits = planned(view, data)
-            view.changed(edits, request.state.caller.key_id, 0.0)
-            return Response(found.model_dump_json(), 200, {"ETag": view.etag}, "application/json")
+            after, _ = view.changed(edits, request.state.caller.key_id, 0.0)
+            more = campaigns.planned(after, data, request.state.caller.key_id)
+            told = with_campaigns(found, more.plan)
+            return Response(told.model_dump_json(), 200, {"ETag": _set_etag(view, data, more)}, "application/json")
 
         return await definer.run(work)
 
     async def apply(request: Request, if_match: IfMatch = None) -> Response:
         body, data = await read_json(request, options)
 
+        ask = ask_of(request, body, None)
+        planned_campaigns = [NO_CAMPAIGNS]
+
         def work(view: DefinitionsView) -> Work:
-            check_match(if_match, view.etag, is_needed=True)
             found, edits = planned(view, data)
+            after, _ = view.changed(edits, ask.key_id, 0.0) if edits else (view, [])
+            more = planned_campaigns[0] = campaigns.planned(after, data, ask.key_id)
+            check_match(if_match, _set_etag(view, data, more), is_needed=True)
+            whole = with_campaigns(found, more.plan)
 
             def tell(after: DefinitionsView) -> Told:
-                done = found.model_copy(update={"revision": after.kept.revision})
+                done = whole.model_copy(update={"revision": after.kept.revision})
                 return Told(200, done.model_dump_json(), {"ETag": after.etag})
 
             return Work(edits, tell)
 
-        return await definer.run(lambda: definer.change(ask_of(request, body, None), work))
+        def both() -> Response:
+            answer = definer.change(ask, work)
+            campaigns.apply(planned_campaigns[0], data, ask.key_id)
+            return answer
+
+        return await definer.run(both)
 
     words = "What it takes to get from what is defined to a whole set; nothing is changed"
     add("POST", "/v1/definitions/plan", "planDefinitions", words, plan, ())

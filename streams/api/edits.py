@@ -156,10 +156,11 @@ def planned(view: DefinitionsView, data: Any) -> tuple[Plan, list[Edit]]:
 
 def _wanted(data: Any) -> dict[What, dict[str, Any]]:
     given = mapping("", data)
-    unknown = [key for key in given if key not in ("predictions", "segments")]
-    if unknown or set(given) != {"predictions", "segments"}:
+    needed, others = {"predictions", "segments"}, {"messaging", "campaigns", "journeys"}
+    if not needed <= set(given) <= needed | others:
         found = f"the keys {', '.join(given)[:80] or 'of nothing'}"
-        raise invalid([Wrong(None, "", found, "predictions and segments, as in a catalog")])
+        words = "predictions and segments, as in a catalog, and perhaps messaging, campaigns and journeys"
+        raise invalid([Wrong(None, "", found, words)])
     return {
         "prediction": mapping("predictions", given["predictions"]),
         "segment": mapping("segments", given["segments"]),

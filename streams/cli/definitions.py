@@ -43,10 +43,11 @@ def apply(
     api: Api = None,
     key: Key = None,
 ) -> None:
-    """Bring the predictions and segments of a running service to what a catalog says.
+    """Bring the predictions, segments and campaigns of a running service to what a catalog says.
 
     What the service does not have is made, what differs is changed, and what was made through the API and is not in the
     catalog is archived; nothing is deleted. It shows the plan and asks, and does all of it in one step, or nothing.
+    Campaigns and journeys follow in a second step; of a catalog without any they stay as they are.
     What the service's own catalog file defines has to be the same here. Needs a key of the role write.
     """
     from config.errors import SettingsError
@@ -89,9 +90,13 @@ def _settings(api: str | None, key: str | None) -> Settings:
 
 
 def _definitions(catalog: Catalog) -> dict[str, Any]:
-    from config.written import written
+    from config.written import written, written_sections
 
+    sections = written_sections(catalog.sections)
+    if catalog.sections.campaigns or catalog.sections.journeys:  # one that has none leaves them as they are
+        sections = {"campaigns": {}, "journeys": {}} | sections
     return {
+        **sections,
         "predictions": {id_: written(prediction) for id_, prediction in catalog.predictions.items()},
         "segments": {id_: written(segment) for id_, segment in catalog.segments.items()},
     }
