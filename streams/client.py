@@ -112,6 +112,8 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "unsetChannel": ("DELETE", "/v1/campaign-channels/{channel_id}"),
     "listFailures": ("GET", "/v1/campaign-channels/{channel_id}/failures"),
     "redriveChannel": ("POST", "/v1/campaign-channels/{channel_id}/redrive"),
+    "testCampaign": ("POST", "/v1/campaigns/{campaign_id}/test-send"),
+    "testJourney": ("POST", "/v1/journeys/{journey_id}/test-send"),
     "listAlerts": ("GET", "/v1/campaign-alerts"),
     "compareAudience": ("POST", "/v1/audiences/{audience_id}/compare"),
 }

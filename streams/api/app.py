@@ -18,6 +18,7 @@ from streams.api.campaign_definer import CampaignDefiner
 from streams.api.campaign_failures import add_campaign_failures
 from streams.api.campaign_figures import add_campaign_figures
 from streams.api.campaign_previews import add_campaign_previews
+from streams.api.campaign_tests import add_campaign_tests
 from streams.api.campaigns import add_campaigns
 from streams.api.definer import Definer
 from streams.api.definitions import add_definitions
@@ -118,6 +119,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     add_audiences(app, services, definer, authenticator, bodies)
     add_campaign_channels(app, services, authenticator, bodies)
     add_campaign_failures(app, services, authenticator, bodies)
+    add_campaign_tests(app, services, definer, everyone, authenticator, bodies)
     problems.install(app)
     document.install(app)
     for extend in extensions:

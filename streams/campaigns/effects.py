@@ -12,6 +12,8 @@ from config import notes
 from streams.campaigns.state import Given, Occasion
 from streams.core.chance import digest
 
+TEST = "test-"
+"""What ids of messages begin with that somebody sends to see them: they are not counted, told or asked about again."""
 SENT, WITHHELD, DROPPED = notes.SENT, notes.WITHHELD, notes.DROPPED
 
 

@@ -116,9 +116,14 @@ class HookReceiver:
         self._thread.join()
 
 
-def is_signed(headers: dict[str, str], body: bytes) -> bool:
+def without_campaigns(catalog: str) -> str:
+    """What shards need of it."""
+    return catalog.partition("messaging:")[0]
+
+
+def is_signed(headers: dict[str, str], body: bytes, secret: str = SECRET) -> bool:
     """Whether the signature is one of the secret, over id, time and body."""
-    wanted = signed_headers([SECRET], headers["webhook-id"], float(headers["webhook-timestamp"]), body)
+    wanted = signed_headers([secret], headers["webhook-id"], float(headers["webhook-timestamp"]), body)
     return wanted["webhook-signature"] == headers["webhook-signature"]
 
 
@@ -151,8 +156,8 @@ def notes(data_dir: Path) -> list[tuple[str, str]]:
 class CampaignsProcess(WorkerProcess):
     """One `tideline campaigns`."""
 
-    def __init__(self, settings: Settings, folder: Path, name: str) -> None:
-        super().__init__(settings, folder / "none", folder, name)
+    def __init__(self, settings: Settings, folder: Path, name: str, *, data_dir: Path | None = None) -> None:
+        super().__init__(settings, folder / "none", folder, name, data_dir=data_dir)
 
     def command(self, catalog: Path, *options: object) -> list[object]:  # noqa: ARG002  it needs none
         """See `WorkerProcess`."""

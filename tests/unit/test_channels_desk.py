@@ -50,6 +50,34 @@ def ids(deliveries: list[Delivery]) -> list[str]:
     return [delivery.id for delivery in deliveries]
 
 
+def asked(number: int, **given: Any) -> Delivery:
+    """What somebody wants sent."""
+    each = send(number, **given)
+    return Delivery(each.id, each.user, msgspec.msgpack.encode(each), 0, NOW_S, 7, NOW_S + 99.0, expires_s=NOW_S + 60.0)
+
+
+def test_what_people_ask_for_waits_behind_all_others_with_all_its_attempts() -> None:
+    it = desk()
+    it.take_in([send(1), send(2, "bo")], ())
+    step = it.take_asked({"a": asked(9, user="cy"), "b": asked(1)})
+    assert (step.asked, ids(step.put)) == (["a", "b"], ["id-9"]), "what waits already is not taken twice"
+    batch, _ = it.start(NOW_S)
+    assert ids(batch.ready) == ["id-1", "id-2", "id-9"]
+    assert (batch.ready[-1].attempts, batch.ready[-1].due_s, batch.ready[-1].number) == (0, 0.0, 2)
+
+
+@pytest.mark.parametrize("outcome", [FINE, REFUSED])
+def test_a_test_is_counted_nowhere_and_never_looked_at_again(outcome: Outcome) -> None:
+    it, late_s = desk(limits=Limits(attempts=1)), NOW_S + 3_000.0
+    it.take_asked({"a": asked(1, id="test-1"), "b": asked(2, id="id-2", user="bo")})
+    for delivery in it.pace.of_user("ann"):
+        delivery.expires_s = late_s + 1.0
+    batch, _ = it.start(late_s)
+    assert (ids(batch.ready), batch.late, it.taken.counts) == (["test-1"], [], {"stale": 1})
+    it.settle(Step(), batch.ready[0], outcome, late_s, Random(1))
+    assert it.taken.counts == {"stale": 1}
+
+
 def test_messages_are_taken_in_once_by_their_numbers_and_ids() -> None:
     it = desk()
     assert ids(it.take_in([send(1), send(2, "bo"), send(1)], ()).put) == ["id-1", "id-2"]

@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from streams.campaigns.effects import Purge, Send
+from streams.campaigns.effects import TEST, Purge, Send
 from streams.campaigns.recheck import needs_recheck
 from streams.runtime.deliveries.pace import Delivery, Pace
 from streams.runtime.deliveries.sender import Outcome
@@ -161,10 +161,10 @@ class Desk:
         delivery.is_marked = False
         if outcome.is_delivered:
             self.pace.arrived(delivery)
-            self.taken.count("arrived")
+            self._count(delivery, "arrived")
             step.drop.append(delivery)
             return "arrived"
-        self.taken.count("failed")
+        self._count(delivery, "failed")
         is_dead = self.pace.failed(delivery, outcome.words, outcome.wait_s, now_s, rng)
         if outcome.is_unknown and not self._knows_ids:
             if not is_dead:
@@ -178,6 +178,10 @@ class Desk:
         return "again"
 
     # --- parts -------------------------------------------------------------------------------------------------------
+
+    def _count(self, delivery: Delivery, what: str) -> None:
+        if not delivery.id.startswith(TEST):
+            self.taken.count(what)
 
     def _delivery(self, send: Send) -> Delivery:
         number = self.taken.order
@@ -200,12 +204,12 @@ class Desk:
 
     def _drop(self, step: Step, delivery: Delivery, reason: str) -> None:
         self.pace.drop(delivery)
-        self.taken.count(reason)
+        self._count(delivery, reason)
         step.drop.append(delivery)
 
     def _end(self, step: Step, delivery: Delivery, fate: Literal["dead", "unknown"], words: str) -> None:
         delivery.words = words
-        self.taken.count(fate)
+        self._count(delivery, fate)
         step.drop.append(delivery)
         (step.dead if fate == "dead" else step.unknown).append(delivery)
 

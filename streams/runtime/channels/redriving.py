@@ -7,11 +7,14 @@ from typing import Final
 
 import msgspec
 
+from streams.campaigns.effects import TEST, Send
 from streams.runtime.channels.desk import send_of
 from streams.runtime.deliveries.pace import Delivery
 
 REDRIVEN_S: Final = 4 * 3_600.0
 """Who sends something again wants it still: it has so long, however old its occasion is by then."""
+TEST_S: Final = 3_600.0
+"""A test that has not arrived by then is given up."""
 _DELIVERY: Final = msgspec.msgpack.Decoder(Delivery)
 
 
@@ -39,3 +42,9 @@ def renewed(
         return msgspec.msgpack.encode(delivery)
 
     return make
+
+
+def tried(send: Send) -> Delivery:
+    """A message that somebody sends to see it, as it waits. Its id has to be one of tests."""
+    assert send.id.startswith(TEST), "else it would count"
+    return Delivery(send.id, send.user, msgspec.msgpack.encode(send), 0, send.at_s, expires_s=send.expires_s)
