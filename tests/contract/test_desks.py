@@ -8,6 +8,7 @@ from contextlib import closing
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from config.errors import Fenced
@@ -74,6 +75,25 @@ def test_a_step_may_be_made_twice(store: RedisDesks) -> None:
         )
     assert load(store) == (Taken(order=3), [delivery(2)])
     assert desks(store).ended("it", "dead") == [delivery(1)]
+
+
+def test_what_people_ask_for_is_found_until_it_is_taken_in(store: RedisDesks) -> None:
+    version = store.version()
+    for name, number in (("b", 2), ("a", 1)):
+        store.ask("it", name, msgspec.msgpack.encode(delivery(number)))
+    assert store.version() > version
+    found = asyncio.run(desks(store).asked("it"))
+    assert list(found.items()) == [("a", delivery(1)), ("b", delivery(2))]
+    assert store.waiting_count("it") == 2
+    step(store, Taken(), put=[delivery(1)], asked=["a"])
+    assert list(asyncio.run(desks(store).asked("it"))) == ["b"]
+
+
+def test_of_a_deleted_user_nothing_is_asked_for_any_more(store: RedisDesks) -> None:
+    for name, user in (("a", "ann"), ("b", "bo")):
+        store.ask("it", name, msgspec.msgpack.encode(delivery(1, user)))
+    step(store, Taken(), purged=["ann"])
+    assert list(store.asked("it")) == ["b"]
 
 
 def test_ids_are_known_until_they_expire(store: RedisDesks, redis_world: RedisWorld) -> None:

@@ -82,7 +82,9 @@ class StoredUsers:
         read_s, position = self._store.told_read(shard)  # before anything is read: it may be later by then
         profiles = self._store.profiles_of(shard, users)
         stored = self._opened(shard, plan).facts(users, read_s)
-        since_s = Place.from_bytes(position).since_s
+        told_s = Place.from_bytes(position).since_s
+        # Of an event that is asked for since the last commit it is not known what was before.
+        since_s = {event: told_s.get(event, read_s) for event in plan.latest()}
         known = {user: unpack_profile(data) for user, data in profiles.items()}
         return {user: with_profile(stored[user], known.get(user), since_s) for user in users}
 
