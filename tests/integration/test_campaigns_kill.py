@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,10 @@ def served(folder: Path) -> Iterator[Settings]:
             worker.kill()
 
 
+def has_taken(receiver: HookReceiver, least: int) -> bool:
+    return len(receiver.taken) >= least
+
+
 class Crowd(threading.Thread):
     """Users who come in, a few at a time, until all have come."""
 
@@ -79,7 +84,7 @@ def test_whatever_is_killed_nobody_is_left_out_and_nobody_gets_two(tmp_path: Pat
                 crowd = Crowd(tmp_path, more, pause_s=0.01)
                 crowd.start()
                 least = len(receiver.taken) + chance.randrange(1, USERS)
-                receiver.wait(lambda least=least: len(receiver.taken) >= least, SENDS_WITHIN_S)
+                receiver.wait(partial(has_taken, receiver, least), SENDS_WITHIN_S)
             finally:
                 process.kill()
             crowd.join()

@@ -47,7 +47,7 @@ CAMPAIGN = {
     "conversion": {"event": "Order"},
     "channels": ["hook", "lines"],
     "control": 0,
-    "message": {"parts": {"body": "Hello {{ traits.name }}"}},
+    "message": {"parts": {"body": "Hello {{ user.name }}"}},
 }
 
 

@@ -7,6 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +44,7 @@ from streams.runtime.web_views import serve_views
 
 _LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
+THREADS: Final = 128
 AGAIN_S: Final = 0.5
 """What is not there yet (a worker's catalog, a log, a lock) is looked for so often."""
 FORGET_S: Final = 3_600.0
@@ -112,6 +114,8 @@ class CampaignsService:
         """Until a signal or a failure. Raises what it has failed by."""
         settings = self._job.settings
         loop = asyncio.get_running_loop()
+        # Calls that wait for a log or a store that is away must leave others for the lease of the channels.
+        loop.set_default_executor(ThreadPoolExecutor(THREADS, "campaigns"))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stopping.set)
         host, port = settings.web_host, settings.campaigns_port

@@ -8,6 +8,7 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.errors import MessageError
@@ -21,6 +22,8 @@ from streams.runtime.deliveries.addresses import AddressRefused, check_address
 from streams.runtime.deliveries.sender import Outcome
 
 _PARTS: Final = ("subject", "body")
+_AT_ONCE: Final = 16
+"""Mails; a channel starts no more (`pace.Limits`)."""
 _ADDRESS: Final = re.compile(r"[^\s@<>()\[\],;:\"\\]{1,64}@[^\s@<>()\[\],;:\"\\]{1,255}")
 """One address, and nothing that a header could take for the end of it."""
 
@@ -55,13 +58,18 @@ class MailChannel:
         self._server = server
         self._sender = sender
         self._allow_private = allow_private
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "mail")
+        """Of its own: a mail server that is slow must not take those by which others ask the store."""
 
     async def deliver(self, parcels: Sequence[Parcel]) -> list[Outcome]:
         """See `Channel`."""
-        return list(await asyncio.gather(*(asyncio.to_thread(self._hand_in, parcel) for parcel in parcels)))
+        loop = asyncio.get_running_loop()
+        handing = (loop.run_in_executor(self._threads, self._hand_in, parcel) for parcel in parcels)
+        return list(await asyncio.gather(*handing))
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """What is under way comes to its end, which nobody waits for."""
+        self._threads.shutdown(wait=False)
 
     def _hand_in(self, parcel: Parcel) -> Outcome:
         try:
