@@ -17,6 +17,7 @@ from streams.runtime.learner_run import LearnerRun
 from streams.runtime.prediction_metrics import model_metrics, quality_metrics, shard_metrics
 from streams.runtime.process_metrics import add_process
 from streams.runtime.shard_run import ShardRun
+from streams.runtime.store_watch import Watched, store_metrics
 
 
 class Worked(Protocol):
@@ -63,10 +64,10 @@ def health(scoring: Working, models: LatestModels, *, ready_lag: int) -> dict[st
     }
 
 
-def registry(scoring: Working, learning: Working, models: LatestModels) -> CollectorRegistry:
+def registry(scoring: Working, learning: Working, models: LatestModels, store: Watched) -> CollectorRegistry:
     """What `/metrics` shows."""
     found = CollectorRegistry()
-    found.register(_WorkerCollector(scoring, learning, models))
+    found.register(_WorkerCollector(scoring, learning, models, store))
     add_process(found)
     return found
 
@@ -101,10 +102,11 @@ _HELD = {
 class _WorkerCollector(Collector):
     """Counters and gauges of the partitions that this process has; one series per partition and metric."""
 
-    def __init__(self, scoring: Working, learning: Working, models: LatestModels) -> None:
+    def __init__(self, scoring: Working, learning: Working, models: LatestModels, store: Watched) -> None:
         self._scoring = scoring
         self._learning = learning
         self._models = models
+        self._store = store
         self._clock_s = time.time
 
     def collect(self) -> Iterator[Metric]:
@@ -150,6 +152,7 @@ class _WorkerCollector(Collector):
             }
         )
         yield from self._learned()
+        yield from store_metrics(self._store.latest())
 
     def _places(self) -> Iterator[Metric]:
         """How far the partitions are, that are worked now."""

@@ -24,6 +24,7 @@ from streams.runtime.deletion_log import KnownDeletions, mark_of
 from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
+from streams.runtime.store_watch import StoreWatch
 
 _LOG: Final = logging.getLogger(__name__)
 AWAY_S: Final = 60.0
@@ -77,6 +78,8 @@ class WorkerStores:
     ) -> None:
         catalog = catalog or file
         self._url = url
+        self.watch = StoreWatch(url, place.wait_for.replicas if place.wait_for else 0)
+        """How the servers are; for metrics."""
         self._place = place
         self._limit = catalog.limits.dead_letters
         self._digest, self._file_name = catalog_digest(file), file_name

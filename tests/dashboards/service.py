@@ -127,6 +127,19 @@ BATCHES = (
         [Query("sum by (partition) (tideline_outbox_entries)", "{{partition}}")],
     ),
     Chart(
+        "Memory of the store",
+        "Of what each server may have; full, it refuses commits.",
+        [Query("tideline_store_memory_bytes / tideline_store_memory_limit_bytes", "{{server}}")],
+        unit="percentunit",
+        most=1.0,
+    ),
+    Chart(
+        "What the store promises",
+        "0: a restart forgets commits, 1: a failure may forget the last ones, 2: nothing is forgotten.",
+        [Query("min(tideline_store_promise)", "promise"), Query("max(tideline_store_unwritten)", "could not write")],
+        most=2.0,
+    ),
+    Chart(
         "Failing clients",
         "By the error that they became.",
         [Query(rate("tideline_client_errors_total", "client, error"), "{{client}} {{error}}")],

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks._warmup import ShortWarmup
+from streams.adapters.redis_server import ServerCondition
 from streams.api.keys import Role
 from streams.core.definitions import CATEGORIES
 from streams.ports import Message
@@ -29,6 +30,7 @@ from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.serve import _registry
 from streams.runtime.deliveries.service import DeliveryService
 from streams.runtime.latest_models import LatestModels
+from streams.runtime.store_watch import Promise, StoreFacts
 from streams.runtime.worker_health import registry
 from tests.campaign_run_world import World as CampaignWorld
 from tests.campaign_run_world import track
@@ -68,6 +70,16 @@ class Working:
 
     def known_runs(self) -> Mapping[int, object]:
         return {number: worked.run for number, worked in self.partitions.items()}
+
+
+class Seen:
+    """A store that was looked at."""
+
+    def latest(self) -> StoreFacts:
+        server = ServerCondition(
+            used_bytes=10, max_bytes=0, machine_bytes=100, policy="noeviction", unwritten=("a dump",), clock_s=0.0
+        )
+        return StoreFacts(Promise.MOST, {"redis://a:6379": server})
 
 
 @dataclass
@@ -112,7 +124,7 @@ def worker_text(world: Telling, *, lag: int = 0) -> str:
     models = LatestModels(CATALOG)
     models.take("models", [(n, key.encode(), data, MADE_S) for n, (key, data) in enumerate(world.told)])
     scoring = Working({n: Worked(run, lag) for n, run in enumerate(world.shards)})
-    return text_of(registry(scoring, Working({0: Worked(world.learner)}), models))
+    return text_of(registry(scoring, Working({0: Worked(world.learner)}), models, Seen()))
 
 
 def api_text() -> str:

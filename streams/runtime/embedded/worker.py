@@ -260,7 +260,7 @@ class EmbeddedWorker:
         def ready() -> dict[str, Any]:
             return health(self.scoring, self.models, ready_lag=settings.ready_lag)
 
-        metrics = registry(self.scoring, self.learning, self.models)
+        metrics = registry(self.scoring, self.learning, self.models, self._stores.watch)
         return await serve_views(settings.web_host, settings.web_port, ready, metrics, "the worker")
 
     def _start(self) -> list[Future[None]]:

@@ -260,7 +260,7 @@ async def _until(stopping: asyncio.Event, starting: Coroutine[Any, Any, Any]) ->
 
 
 def _add_views(app: Any, worker: Worker) -> None:
-    metrics_of = registry(worker.scoring, worker.learning, worker.models)
+    metrics_of = registry(worker.scoring, worker.learning, worker.models, worker.stores.watch)
 
     @app.page("/healthz")  # type: ignore[untyped-decorator]
     async def healthz(view: Any, request: Any) -> Any:  # noqa: ARG001  what Faust gives
