@@ -19,10 +19,12 @@ from starlette.routing import BaseRoute, Route
 from config.errors import BrokerError, NotStored, StoreFull, StoreUnavailable, TidelineError
 from streams.adapters.redis_sessions import RedisSessions
 from streams.api.app import Extension, Parts
+from streams.api.campaign_definer import CampaignDefiner
 from streams.api.keys import Role
 from streams.api.limits import Receive, Send
 from streams.api.problems import Kind, Problem, request_id_of
 from streams.api.today import Today
+from streams.console.campaigns import CampaignPages
 from streams.console.cookies import LANGUAGE_COOKIE, SESSION_COOKIE, THEME_COOKIE
 from streams.console.language import chosen
 from streams.console.live import LivePages
@@ -92,13 +94,15 @@ class Console:
             self._page("/sign-out", signing.sign_out, Role.READ, "POST"),
             Route("/", _to_predictions),
         ]
-        today = Today(parts.services)
+        services, today = parts.services, Today(parts.services)
+        campaigns = CampaignDefiner(services.campaigns, parts.definer, services.wall, services.clock)
         groups = (
             PredictionsPages(parts, today),
-            PredictionForms(parts),
+            PredictionForms(parts, campaigns),
             PredictionPages(parts),
             SegmentForms(parts),
-            SegmentPages(parts, today),
+            SegmentPages(parts, today, campaigns),
+            CampaignPages(parts, campaigns),
             LivePages(parts),
             UserPages(parts),
             SystemPages(parts),

@@ -34,6 +34,7 @@ class Place(NamedTuple):
 NAVIGATION: Final = (
     Place("/predictions", "nav_predictions", "predictions"),
     Place("/segments", "nav_segments", "segments"),
+    Place("/campaigns", "nav_campaigns", "campaigns"),
     Place("/live", "nav_live", "live"),
     Place("/users", "nav_users", "users"),
     Place("/system", "nav_system", "system"),

@@ -15,9 +15,10 @@ from streams.api.drivers import DriversView, get_drivers
 from streams.api.estimate import EstimateView, estimate_range
 from streams.api.keys import Role
 from streams.api.predictions import get_prediction
-from streams.api.quality import QualityView, get_quality
+from streams.api.quality import QualityView, TouchView, get_quality
 from streams.api.views import PredictionView
 from streams.console import charts
+from streams.console.campaigns import suggestions
 from streams.console.changes import changes_of
 from streams.console.feature_words import feature_words
 from streams.console.learning import learning_of
@@ -56,10 +57,22 @@ class Weeks(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What was said against what happened, both on an axis from 0 to `top`."""
+    """What was said against what happened, both on an axis from 0 to `top`, of one kind of moments."""
 
+    kind: str
+    """Of `Texts.moments`."""
     points: str
     top: float
+    moments: int
+    expected_over_observed: float | None
+
+
+class Touched(NamedTuple):
+    """Moments of users apart by what campaigns did within the window."""
+
+    group: str
+    """Of `Texts.touches`."""
+    view: TouchView
 
 
 class DriverRow(NamedTuple):
@@ -106,14 +119,17 @@ class PredictionPages:
             distribution=spread,
             spread=_spread(spread, by_likelihood=is_by_likelihood),
             is_by_likelihood=is_by_likelihood,
+            is_rank=is_rank(view),
             buckets=json.dumps([[r.low, r.high, r.users, r.mean_likelihood] for r in spread.by_score]),
             words=json.dumps(_words(visit, kind)),
             selection=selection,
+            suggestions=suggestions(visit, view),
             estimate=_estimate_words(visit, view, self._estimate(view.id, selection)),
             against=hints_against(visit, view, stage),
             quality=quality,
             weeks=_weeks(visit, quality),
-            calibration=_calibration(quality),
+            calibrations=_calibrations(quality),
+            touched=_touched(quality),
             entries=self._entries(view.id),
             drivers=_drivers(visit, drivers),
             model=drivers.model_version,
@@ -190,6 +206,11 @@ def _estimate_words(visit: Visit, view: PredictionView, found: EstimateView) -> 
     return words
 
 
+def is_rank(view: PredictionView) -> bool:
+    """Whether a range of scores is called a rank: those of a preview stay as they were, and the audience moves on."""
+    return view.scale == "percentile" and view.access != "preview"
+
+
 # --- charts -----------------------------------------------------------------------------------------------------------
 
 
@@ -229,13 +250,31 @@ def _positive(value: float | None) -> float | None:
     return None if value is None else max(value, 0.0)
 
 
-def _calibration(quality: QualityView) -> Calibration | None:
-    groups = [g for g in quality.events.calibration if g.mean_likelihood is not None and g.actual_rate is not None]
-    if not groups:
-        return None
-    top = charts.top_of([value for g in groups for value in (g.mean_likelihood, g.actual_rate)])
-    points = [(round(charts.SIZE * (g.mean_likelihood or 0.0) / top, 2), g.actual_rate) for g in groups]
-    return Calibration(charts.dots(points, top), top)
+def _calibrations(quality: QualityView) -> list[Calibration]:
+    """Of each kind of moments of which anything is judged, all on one axis."""
+    kinds = {"events": quality.events, "silent": quality.silent, "crossings": quality.crossings}
+    known = {
+        name: [(g.mean_likelihood, g.actual_rate) for g in view.calibration if g.mean_likelihood is not None]
+        for name, view in kinds.items()
+    }
+    top = charts.top_of([value for pairs in known.values() for pair in pairs for value in pair])
+    return [
+        Calibration(
+            name,
+            charts.dots([(round(charts.SIZE * (said or 0.0) / top, 2), rate) for said, rate in pairs], top),
+            top,
+            kinds[name].served.moments,
+            kinds[name].served.expected_over_observed,
+        )
+        for name, pairs in known.items()
+        if pairs
+    ]
+
+
+def _touched(quality: QualityView) -> list[Touched]:
+    groups = quality.by_touch
+    found = {"treated": groups.treated, "withheld": groups.withheld, "untouched": groups.untouched}
+    return [Touched(name, view) for name, view in found.items() if view is not None]
 
 
 def _drivers(visit: Visit, view: DriversView) -> list[DriverRow]:

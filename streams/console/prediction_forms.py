@@ -14,6 +14,7 @@ from config.catalog import Catalog, Prediction
 from config.dependents import resumable
 from streams.api import edits
 from streams.api.app import Parts
+from streams.api.campaign_definer import CampaignDefiner
 from streams.api.definer import Work
 from streams.api.definition_requests import check_match
 from streams.api.definitions_view import DefinitionsView, Edit, read
@@ -21,7 +22,7 @@ from streams.api.keys import Role
 from streams.api.prediction_estimate import PredictionEstimateView, audience_size
 from streams.api.problems import Kind, Problem
 from streams.api.targets import endpoints_on
-from streams.console.changing import change, nothing_told
+from streams.console.changing import campaign_names, change, nothing_told
 from streams.console.filter_form import data_of, offered
 from streams.console.ids import LONGEST_NAME, free_id
 from streams.console.pages import TEXTS
@@ -46,8 +47,9 @@ class Estimated(NamedTuple):
 class PredictionForms:
     """The pages."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, campaigns: CampaignDefiner) -> None:
         self._parts = parts
+        self._campaigns = campaigns
         self._stored = parts.services.stored
         self._definer = parts.definer
 
@@ -261,6 +263,7 @@ class PredictionForms:
             wrong=wrong,
             segments=[(name, segment.name, view.source("segment", name)) for name, segment in segments],
             endpoints=endpoints_on(view, self._parts.services.webhooks.all(), "prediction", id_),
+            campaigns=campaign_names(self._campaigns, "prediction", id_),
         )
 
 

@@ -14,6 +14,7 @@ from config.catalog import Catalog, CategoryFilter, Segment
 from config.errors import NotStored
 from streams.api import edits
 from streams.api.app import Parts
+from streams.api.campaign_definer import CampaignDefiner
 from streams.api.definer import Work
 from streams.api.definitions_view import DefinitionsView, read
 from streams.api.estimate import estimate_range
@@ -26,7 +27,7 @@ from streams.api.today import Today
 from streams.api.views import MemberPage, SegmentView
 from streams.console import charts
 from streams.console.changes import ChangeRow, changes_of
-from streams.console.changing import change, nothing_told
+from streams.console.changing import campaign_names, change, nothing_told
 from streams.console.filter_words import FilterWords, Line
 from streams.console.ids import LONGEST_NAME, free_id
 from streams.console.pages import TEXTS
@@ -68,8 +69,9 @@ class History(NamedTuple):
 class SegmentPages:
     """The pages."""
 
-    def __init__(self, parts: Parts, today: Today) -> None:
+    def __init__(self, parts: Parts, today: Today, campaigns: CampaignDefiner) -> None:
         self._parts = parts
+        self._campaigns = campaigns
         self._stored = parts.services.stored
         self._definer = parts.definer
         self._today = today
@@ -252,7 +254,10 @@ class SegmentPages:
         view = self._definer.view()
         found = view.editable("segment", visit.path("id"))
         names = [view.whole.segments[id_].name for id_ in view.dependents("segment", visit.path("id"))]
-        return visit.render("segment_archive.html", id=visit.path("id"), name=found.name, dependents=names)
+        campaigns = campaign_names(self._campaigns, "segment", visit.path("id"))
+        return visit.render(
+            "segment_archive.html", id=visit.path("id"), name=found.name, dependents=names, campaigns=campaigns
+        )
 
     def archive(self, visit: Visit) -> Response:
         """End it: its members leave. Raises NotStored, `Problem`, StoreError."""

@@ -12,6 +12,7 @@ from streams.adapters.redis_reader import RedisReader, ShardInfo
 from streams.api.app import Parts
 from streams.api.keys import Role
 from streams.api.views import time_text
+from streams.console.deliveries import Deliveries
 from streams.console.pages import TEXTS
 from streams.console.routing import PageRoute
 from streams.console.visit import Visit
@@ -34,6 +35,8 @@ class ShardRow(NamedTuple):
     owner: int
     """Grows whenever a worker takes the shard over."""
     clock: str | None
+    behind_s: float | None
+    """Seconds since its latest event."""
     events: int
 
 
@@ -58,6 +61,7 @@ class SystemPages:
 
     def __init__(self, parts: Parts) -> None:
         self._stored = parts.services.stored
+        self._deliveries = Deliveries(parts)
         self._wall = parts.services.wall
         self._clock = parts.services.clock
 
@@ -65,13 +69,14 @@ class SystemPages:
         """What there is to be opened."""
         yield PageRoute("/system", "GET", Role.READ, self.show)
         yield PageRoute("/system/figures", "GET", Role.READ, self.figures)
+        yield from self._deliveries.routes()
 
     def show(self, visit: Visit) -> Response:
         """The page. Raises `Problem` where nothing is stored yet, StoreError."""
         with self._stored.reader() as reader:
             shards = self._stored.shard_states(reader)
             state = together([each for _, each in shards])
-            rows = _shards(reader.shard_infos(), shards)
+            rows = _shards(reader.shard_infos(), shards, self._wall())
             refused = _refused(visit, reader, state)
         return visit.render(
             "system.html",
@@ -80,6 +85,7 @@ class SystemPages:
             behind=self._behind(visit, state),
             rows=rows,
             refused=refused,
+            targets=self._deliveries.targets(),
             counters=[(name, state.counters[_NAMES[name]]) for name in _COUNTERS if _NAMES[name] in state.counters],
         )
 
@@ -113,14 +119,15 @@ def _time(seconds: float) -> str | None:
     return None if math.isnan(seconds) else time_text(seconds)
 
 
-def _shards(infos: list[ShardInfo], states: list[ShardState]) -> list[ShardRow]:
+def _shards(infos: list[ShardInfo], states: list[ShardState], now_s: float) -> list[ShardRow]:
     known = dict(states)
     found = []
     for info in infos:
         state = known.get(info.shard)
         clock = None if state is None else _time(state.clock_s)
         events = 0 if state is None else state.counters["events"]
-        found.append(ShardRow(info.shard, info.users, info.number, info.epoch, clock, events))
+        behind_s = None if state is None or clock is None else max(0.0, now_s - state.clock_s)
+        found.append(ShardRow(info.shard, info.users, info.number, info.epoch, clock, behind_s, events))
     return found
 
 

@@ -281,9 +281,117 @@ class Texts:
     switch_help: Words
     switch_segments: Words
     switch_no_segments: str
+    switch_campaigns: str
     switch_endpoints: str
     endpoint_kinds: Words
     of_the_file: str
+
+    # calibration by kind of moment, and by what campaigns did
+    spread_frozen: str
+    moments: Words
+    judged_count: str
+    touched: str
+    touched_help: str
+    touched_group: str
+    touches: Words
+    calibration_ratio_short: str
+
+    # campaigns
+    nav_campaigns: str
+    campaigns_lead: str
+    campaigns_own: str
+    campaigns_none: str
+    campaigns_archived: str
+    campaign: str
+    campaign_kinds: Words
+    campaign_state: str
+    campaign_states: Words
+    campaign_state_help: Words
+    campaign_switch: Words
+    campaign_actions: Words
+    campaign_make: str
+    campaign_make_help: str
+    campaign_blank: str
+    campaign_create: str
+    campaign_form_lead: str
+    campaign_segment: str
+    campaign_new_segment: str
+    campaign_triggers: Words
+    trigger: str
+    campaign_facts: str
+    campaign_version: str
+    campaign_as_text: str
+    campaign_problems: str
+    campaign_rest: str
+    campaign_rest_help: str
+    campaign_begin: str
+    campaign_archive_question: str
+    campaign_archive_help: str
+    channels: str
+    channel_none: str
+    channel_none_how: str
+    channel_of_file: str
+    channel_go: str
+    channel_kinds: Words
+    message: str
+    message_help: str
+    message_parts: Words
+    offer: str
+    offer_kinds: Words
+    offer_units: Words
+    offer_value: str
+    order_value: str
+    budget: str
+    ladder: str
+    ladder_help: str
+    ladder_from: str
+    ladder_value: str
+    ladder_more: str
+    control_group: str
+    control_percent: str
+    control_help: str
+    create_campaign: str
+    strategies_fitting: str
+    strategies_others: str
+    strategies_none: str
+    strategies_title: str
+    channel_webhook: str
+    channel_url: str
+    channel_url_wrong: str
+    channel_done: str
+    channel_signed: str
+    channel_on: str
+    campaign_done: str
+    sent: str
+    withheld: str
+    withheld_none: str
+    withheld_reasons: Words
+    budget_used: str
+    lift: str
+    lift_did: str
+    lift_share: str
+    lift_interval: str
+    lift_verdicts: Words
+    lift_early: Words
+    campaign_groups: Words
+
+    # deliveries
+    shard_behind: str
+    deliveries: str
+    deliveries_help: str
+    deliveries_none: str
+    deliveries_waiting: str
+    delivered_to: str
+    delivery_kind: str
+    delivery_kinds: Words
+    failures: str
+    failures_of: str
+    failures_help: str
+    failures_none: str
+    attempts: str
+    last_result: str
+    redrive: str
+    redrive_help: str
 
     # a day of a segment
     came_in: str

@@ -1,7 +1,8 @@
-"""Predictions made and switched in a real browser, on every kind of screen."""
+"""Predictions and campaigns made and switched in a real browser, on every kind of screen."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,70 @@ def test_the_form_is_for_everybody(
             viewer.check()
             assert_own_language(viewer)
     served.post(f"/v1/predictions/{id_}/archive", {})
+
+
+def test_a_campaign_with_a_ladder_is_made_from_the_slider(
+    served: ApiProcess, chromium: Browser, tmp_path: Path
+) -> None:
+    with Viewer(chromium, served) as viewer:
+        page = viewer.open("/campaigns")
+        if page.get_by_role("button", name="Only write them down").count():
+            viewer.check()
+            viewer.picture("campaigns-none", tmp_path)
+            page.get_by_role("button", name="Only write them down").click()
+        page = viewer.open("/predictions/orders_2d?min=40&max=60")
+        suggested = page.locator("[data-suggestions] > li:visible")
+        expect(suggested.first).to_be_visible()
+        page.get_by_role("button", name="High").click()
+        expect(page.get_by_role("link", name="Create a campaign")).to_have_attribute(
+            "href", re.compile("category=high")
+        )
+        page.get_by_role("link", name="Create a campaign").click()
+        viewer.check()
+        viewer.picture("campaign-templates", tmp_path)
+        page.locator(".card a").first.click()
+        page.get_by_label("Name").fill("Off the slider")
+        page.locator("select[name=offer]").select_option("ladder")
+        page.get_by_role("button", name="Another step").click()
+        page.get_by_label("Value of step 1").fill("20")
+        for step, (edge, value) in enumerate((("40", "10"), ("80", "0")), 2):
+            page.get_by_label(f"Score at which step {step} begins").fill(edge)
+            page.get_by_label(f"Value of step {step}").fill(value)
+        page.get_by_role("button", name="Create the campaign").click()
+        page.wait_for_url("**/console/campaigns/*orders_2d*")
+        expect(page.locator("h1")).to_have_text("Off the slider")
+        offer = served.get("/v1/campaigns")["items"][-1]
+        page.get_by_role("button", name="Dry run").click()
+        expect(page.locator(".pill.state-dry")).to_be_visible()
+        assert served.get(f"/v1/campaigns/{offer['id']}")["definition"]["offer"]["edges"] == [40.0, 80.0]
+        viewer.check()
+        viewer.picture("campaign", tmp_path)
+
+
+@pytest.mark.parametrize(("language", "theme", "size"), [("en", "dark", WIDE), ("fr", "light", PHONE)])
+def test_campaigns_are_for_everybody(
+    served: ApiProcess, chromium: Browser, tmp_path: Path, language: str, theme: str, size: dict[str, int]
+) -> None:
+    with Viewer(chromium, served, language=language, theme=theme, size=size) as viewer:
+        page = viewer.open("/campaigns")
+        if page.locator("button[value=log]").count():
+            page.locator("button[value=log]").click()
+        page = viewer.open("/campaigns/by-form?template=incentive&prediction=orders_2d&min=30&max=70")
+        page.locator("details.panel > summary").click()
+        viewer.check()
+        viewer.picture("campaign-form", tmp_path)
+        assert_own_language(viewer)
+        page.locator("button.main[value=save]").click()
+        page.wait_for_url("**/console/campaigns/*incentive_orders_2d*")
+        made = page.url.rpartition("/")[2]
+        for name, path in (
+            ("campaign", f"/campaigns/{made}"),
+            ("campaign-edit", f"/campaigns/{made}/edit"),
+            ("campaign-archive", f"/campaigns/{made}/archive"),
+            ("campaigns", "/campaigns"),
+            ("campaign-templates", "/campaigns/by-template?prediction=churn_4d"),
+        ):
+            viewer.open(path)
+            viewer.check()
+            viewer.picture(name, tmp_path)
+            assert_own_language(viewer)

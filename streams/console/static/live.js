@@ -50,6 +50,7 @@ function start_live() {
     const name = words.segments[data.segment_id] ?? data.segment_name;
     segment.append(direction, link(name, live.dataset.segments + encodeURIComponent(data.segment_id)));
     const scores = element("td", data.score === null ? "–" : `${score(data.previous_score)} → ${score(data.score)}`);
+    scores.dataset.label = table.dataset.score;
     const time = element("time", event.time);
     time.dateTime = event.time;
     time.dataset.time = "";

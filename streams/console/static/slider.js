@@ -10,7 +10,8 @@ function start_slider() {
   const [low_end, high_end] = ["low", "high"].map((end) => slider.querySelector(`[data-end=${end}]`));
   const bars = document.querySelectorAll(".bucket");
   const picks = document.querySelectorAll("[data-pick]");
-  const create = document.querySelector("[data-create]");
+  const creators = document.querySelectorAll("[data-create]");
+  const suggestions = document.querySelectorAll("[data-suggestions] > li");
   const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
   const fine = new Intl.NumberFormat(language, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
   const shares = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 });
@@ -62,6 +63,10 @@ function start_slider() {
       bar.classList.toggle("off", !is_inside);
     }
     for (const pick of picks) pick.setAttribute("aria-pressed", String(pick.dataset.pick === category));
+    const middle = (low + high) / 2;
+    for (const each of suggestions) {
+      each.hidden = Number(each.dataset.low) > middle || Number(each.dataset.high) <= middle;
+    }
     told("rank").textContent = rank_words(low, high);
     for (const end of [low_end, high_end]) end.setAttribute("aria-valuetext", `${end.value}: ${rank_words(low, high)}`);
     // The end that could get stuck below the other one is on top.
@@ -84,7 +89,7 @@ function start_slider() {
     asked = new AbortController();
     told("failed").hidden = true;
     window.history.replaceState(null, "", `?${address()}`);
-    if (create !== null) create.href = create.dataset.base + address();
+    for (const each of creators) each.href = each.dataset.base + address();
     try {
       const found = await ask_console(`${slider.dataset.address}?${address()}`, asked.signal);
       for (const [name, text] of Object.entries(found)) told(name).textContent = text;

@@ -1,0 +1,522 @@
+"""Campaigns and journeys: all of them, one, made from a template or a selection, changed, paused and archived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+from starlette.responses import JSONResponse, Response
+
+from config.campaign_checks import read_campaign, read_journey
+from config.campaigns import Campaign, Rules
+from config.catalog import Catalog, Segment
+from config.errors import CatalogError, ConfigError, NotStored
+from config.journeys import Journey
+from config.written import written
+from config.yaml_text import dump
+from streams.adapters.campaign_definitions import CAMPAIGN_KINDS, Action, CampaignKind, KeptCampaign
+from streams.api import campaign_edits, edits
+from streams.api.app import Parts
+from streams.api.campaign_channels import Channels
+from streams.api.campaign_definer import CampaignDefiner, CampaignWork
+from streams.api.campaign_edits import By
+from streams.api.campaign_figures import figures_of
+from streams.api.campaign_models import CampaignSummary
+from streams.api.campaigns import campaign_view, summary
+from streams.api.campaigns_view import CampaignsView, check_campaign, etag
+from streams.api.changing import Ask, Told
+from streams.api.channel_views import ChannelWithSecret, NewSettings
+from streams.api.definer import Work
+from streams.api.definition_requests import check_match
+from streams.api.definitions_view import DefinitionsView, invalid, read
+from streams.api.keys import Role
+from streams.api.predictions import get_prediction
+from streams.api.problems import Kind, Problem
+from streams.api.views import PredictionView, time_text
+from streams.campaigns.strategies.make import Described, Made, described, make
+from streams.console.campaign_figures import campaign_figures
+from streams.console.campaign_form import OFFERS, STATES, TRIGGERS, CampaignForm
+from streams.console.changing import change, nothing_told
+from streams.console.ids import LONGEST_NAME, free_id
+from streams.console.ladder import Ladder, ladder_of
+from streams.console.pages import TEXTS
+from streams.console.prediction_words import kind_of
+from streams.console.routing import PageRoute
+from streams.console.segment_words import segment_name
+from streams.console.selection import Selection, selection_of
+from streams.console.visit import Visit
+from streams.console.wrong import Wrong, wrong_of
+
+_CHANNELS: Final = ("webhook", "topic", "log")
+"""Kinds of channels that need no more than a name or an address, and so may be set up here."""
+_SWITCHES: Final[dict[str, Action]] = {"pause": "pause", "resume": "resume", "dry": "dry"}
+_SHOWN_CHANGES: Final = 20
+
+
+class Row(NamedTuple):
+    """One in the list."""
+
+    view: CampaignSummary
+    segment: str
+    """Its name."""
+
+
+class Suggestion(NamedTuple):
+    """A strategy, and the scores that it is for."""
+
+    name: str
+    title: str
+    text: str
+    makes: str
+    low: float
+    high: float
+
+
+class Filled(NamedTuple):
+    """A form with the segment that has to be made before it is saved."""
+
+    form: CampaignForm
+    segment: tuple[str, Segment] | None
+
+
+class CampaignPages:
+    """The pages."""
+
+    def __init__(self, parts: Parts, campaigns: CampaignDefiner) -> None:
+        self._parts = parts
+        self._stored = parts.services.stored
+        self._definer = parts.definer
+        self._campaigns = campaigns
+
+    def routes(self) -> Iterator[PageRoute]:
+        """What there is to be opened; addresses with a hyphen cannot be ids."""
+        yield PageRoute("/campaigns", "GET", Role.READ, self.show_all)
+        yield PageRoute("/campaigns/all-figures", "GET", Role.READ, self.figures)
+        yield PageRoute("/campaigns/by-template", "GET", Role.WRITE, self.show_templates)
+        yield PageRoute("/campaigns/by-form", "GET", Role.WRITE, self.show_new)
+        yield PageRoute("/campaigns/by-form", "POST", Role.WRITE, self.create)
+        yield PageRoute("/campaigns/new-channel", "POST", Role.WRITE, self.add_channel)
+        yield PageRoute("/campaigns/{id}", "GET", Role.READ, self.show)
+        yield PageRoute("/campaigns/{id}/edit", "GET", Role.WRITE, self.show_edit)
+        yield PageRoute("/campaigns/{id}/edit", "POST", Role.WRITE, self.edit)
+        yield PageRoute("/campaigns/{id}/stand", "POST", Role.WRITE, self.switch)
+        yield PageRoute("/campaigns/{id}/archive", "GET", Role.WRITE, self.ask_archive)
+        yield PageRoute("/campaigns/{id}/archive", "POST", Role.WRITE, self.archive)
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def show_all(self, visit: Visit) -> Response:
+        """The list, and what could be made. Raises `Problem`, StoreError."""
+        view, now_s = self._campaigns.view(), self._campaigns.now_s()
+        found = [summary(view, each, now_s) for kind in CAMPAIGN_KINDS for each in view.of(kind)]
+        rows = [Row(each, self._segment_name(visit, view.beside.whole, each.segment)) for each in found]
+        targets = [
+            (id_, prediction.name, "churn" if prediction.kind == "churn" else "event")
+            for id_, prediction in view.beside.whole.predictions.items()
+            if prediction.access == "live" and not prediction.archived
+        ]
+        return visit.render(
+            "campaigns.html",
+            rows=[row for row in rows if row.view.state != "archived"],
+            ended=[row for row in rows if row.view.state == "archived"],
+            targets=targets,
+            channels=list(view.messaging.channels),
+            channel_kinds=_CHANNELS,
+            may_set_up=view.kept.common is None or view.kept.common.source == "api",
+        )
+
+    def figures(self, visit: Visit) -> Response:
+        """What each has sent and withheld, as texts. Raises StoreError."""
+        f, services = visit.format, self._parts.services
+        found = {}
+        for each in self._campaigns.view().kept.campaigns:
+            if each.head.stands.state != "archived":
+                view = figures_of(services, each.head.kind, each.head.id)
+                withheld = sum(view.withheld.values()) + view.control + view.holdout
+                found[each.head.id] = {"sent": f.number(view.sent), "withheld": f.number(withheld)}
+        return JSONResponse(found)
+
+    def show(self, visit: Visit) -> Response:
+        """One. Raises NotStored, `Problem`, StoreError."""
+        view = self._campaigns.view()
+        kept = self._find(view, visit.path("id"))
+        rules = view.current(kept.head.id)
+        found = campaign_view(view, kept, self._campaigns.now_s())
+        return visit.render(
+            "campaign.html",
+            view=found,
+            segment=self._segment_name(visit, view.beside.whole, found.segment),
+            messages=_messages(rules),
+            ladder=_ladder(view.catalog, rules),
+            predictions={id_: each.name for id_, each in view.beside.whole.predictions.items()},
+            definition=dump(found.definition),
+            control=rules.control,
+            figures=campaign_figures(
+                TEXTS[visit.language],
+                visit.format,
+                figures_of(self._parts.services, kept.head.kind, kept.head.id),
+            ),
+            changes=self._changes(kept.head.id),
+        )
+
+    def _changes(self, id_: str) -> list[tuple[str | None, str, str]]:
+        """(when, who, what), the latest first, of the last changes that were made to anything."""
+        names: dict[str, str] = {}
+        found = []
+        for _, made in self._campaigns.store.history(None, 1_000):
+            if made.id == id_ and len(found) < _SHOWN_CHANGES:
+                if made.key_id not in names:
+                    known = self._parts.services.keys.find(made.key_id)
+                    names[made.key_id] = made.key_id if known is None or not known.record.name else known.record.name
+                found.append((time_text(made.at_s), names[made.key_id], made.action))
+        return found
+
+    # --- templates ---------------------------------------------------------------------------------------------------
+
+    def show_templates(self, visit: Visit) -> Response:
+        """What fits a selection of a prediction. Raises NotStored, `Problem`, StoreError."""
+        prediction = get_prediction(self._stored, self._parts.reads, visit.query.get("prediction", ""))
+        selection = selection_of(visit.query, prediction)
+        found = suggestions(visit, prediction)
+        middle = (selection.low + selection.high) / 2.0
+        return visit.render(
+            "campaign_templates.html",
+            prediction=prediction,
+            selection=selection,
+            fitting=[each for each in found if each.low <= middle < each.high],
+            others=[each for each in found if not each.low <= middle < each.high],
+            channels=list(self._campaigns.view().messaging.channels),
+        )
+
+    def show_new(self, visit: Visit) -> Response:
+        """The form, filled in by a template. Raises NotStored, `Problem`, StoreError."""
+        filled = self._filled(visit, visit.query, self._campaigns.view())
+        return self._form(visit, filled.form, None, new_segment=filled.segment)
+
+    def _filled(self, visit: Visit, given: Mapping[str, str], view: CampaignsView) -> Filled:
+        """Raises `Problem` for a template that there is not, or that does not fit."""
+        channels = tuple(view.messaging.channels)[:1]
+        prediction_id = given.get("prediction", "")
+        if not given.get("template"):
+            segment = f"{prediction_id}.high" if prediction_id in view.catalog.predictions else ""
+            return Filled(CampaignForm(segment=segment, channels=channels, offer_prediction=prediction_id), None)
+        prediction = get_prediction(self._stored, self._parts.reads, prediction_id)
+        if not channels:
+            raise Problem(Kind.NOT_TARGETABLE, "no channel is set up")
+        made = _made(given["template"], view.catalog, prediction, channels, selection_of(given, prediction), visit)
+        taken = {each.head.id for each in view.kept.campaigns} | set(view.beside.whole.segments)
+        id_ = made.id if made.id not in taken else free_id(made.id, taken)
+        definition, segment = _beside(made, view.beside.whole)
+        return Filled(CampaignForm.of_definition(id_, definition), segment)
+
+    # --- making and changing -----------------------------------------------------------------------------------------
+
+    def create(self, visit: Visit) -> Response:
+        """Make it, with its segment, and go to it; the form again with what is wrong. Raises `Problem`, StoreError."""
+        form = CampaignForm.of(visit.form)
+        segment = self._segment_to_make(visit)
+        if visit.form.get("action") == "step":
+            return self._form(visit, form.with_step(), None, new_segment=segment)
+        if not 0 < len(form.name) <= LONGEST_NAME:
+            wrong = Wrong(TEXTS[visit.language].segment_name_wrong, [])
+            return self._form(visit, form, None, wrong=wrong, new_segment=segment)
+        made: list[str] = []
+
+        def work(view: CampaignsView, by: By) -> CampaignWork:
+            taken = {each.head.id for each in view.kept.campaigns}
+            made.append(free_id(form.id or form.name, taken, "campaign"))
+            step = campaign_edits.created(view, by, form.kind, {"id": made[-1], **form.definition})
+            return CampaignWork([step], _told)
+
+        try:
+            if segment is not None:
+                self._make_segment(visit, form, segment)
+            self._campaigns.change(_ask(visit), work)
+        except Problem as problem:
+            return self._form(visit, form, None, wrong=wrong_of(visit, problem), new_segment=segment)
+        return visit.go(f"/campaigns/{made[-1]}")
+
+    def _segment_to_make(self, visit: Visit) -> tuple[str, Segment] | None:
+        """What a template has asked for, out of the form. Raises `Problem`."""
+        id_, prediction = visit.form.get("new_segment", ""), visit.form.get("new_segment_prediction", "")
+        if not id_ or visit.form.get("segment") != id_:
+            return None
+        score = {"min": _score(visit.form.get("new_segment_min")), "max": _score(visit.form.get("new_segment_max"))}
+        name = visit.form.get("new_segment_name", id_)
+        found = read("segment", id_, {"name": name, "filter": {"prediction": prediction, "score": score}})
+        assert isinstance(found, Segment)
+        return id_, found
+
+    def _make_segment(self, visit: Visit, form: CampaignForm, segment: tuple[str, Segment]) -> None:
+        """Make it where it is not there yet, if the campaign that needs it is right. Raises `Problem`, StoreError."""
+        id_, definition = segment
+        before = self._definer.view()
+        there = before.whole.segments.get(id_)
+        if there is not None and there.filter == definition.filter and not there.archived:
+            return
+        edit = edits.created(before, "segment", {"id": id_, **written(definition)})
+        after, _ = before.changed([edit], "", 0.0)
+        rules = campaign_edits.read(form.kind, form.id or "new", form.definition)
+        check_campaign(self._campaigns.beside(after), form.kind, form.id or "new", rules)
+
+        def work(view: DefinitionsView) -> Work:
+            return Work([edits.created(view, "segment", {"id": id_, **written(definition)})], nothing_told)
+
+        change(self._definer, visit, work)
+
+    def show_edit(self, visit: Visit) -> Response:
+        """The form of one that there is. Raises NotStored, `Problem`, StoreError."""
+        view = self._campaigns.view()
+        kept = self._editable(view, visit.path("id"))
+        return self._form(visit, CampaignForm.of_definition(kept.head.id, view.current(kept.head.id)), kept)
+
+    def edit(self, visit: Visit) -> Response:
+        """Change it, and go to it; as `create`. Raises NotStored, `Problem`, StoreError."""
+        form, kept = CampaignForm.of(visit.form), self._editable(self._campaigns.view(), visit.path("id"))
+        id_, kind = kept.head.id, kept.head.kind
+        if visit.form.get("action") == "step":
+            return self._form(visit, form.with_step(), kept)
+
+        def work(view: CampaignsView, by: By) -> CampaignWork:
+            check_match(visit.form.get("etag"), etag(view.get(kind, id_)), is_needed=True)
+            return CampaignWork(campaign_edits.edited(view, by, kind, id_, form.definition), _told)
+
+        try:
+            self._campaigns.change(_ask(visit), work)
+        except Problem as problem:
+            return self._form(visit, form, kept, wrong=wrong_of(visit, problem))
+        return visit.go(f"/campaigns/{id_}")
+
+    def _form(
+        self,
+        visit: Visit,
+        form: CampaignForm,
+        kept: KeptCampaign | None,
+        *,
+        wrong: Wrong | None = None,
+        new_segment: tuple[str, Segment] | None = None,
+    ) -> Response:
+        view = self._campaigns.view()
+        whole = view.beside.whole
+        live = {id_: p.name for id_, p in whole.predictions.items() if p.access == "live" and not p.archived}
+        segments = {id_: each.name for id_, each in whole.segments.items() if not each.archived}
+        segments |= {f"{id_}.{c}": self._segment_name(visit, whole, f"{id_}.{c}") for id_ in live for c in _CATEGORIES}
+        if new_segment is not None:
+            segments |= {new_segment[0]: new_segment[1].name}
+        return visit.render(
+            "campaign_form.html",
+            status=HTTPStatus.OK if wrong is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+            form=form,
+            id=None if kept is None else kept.head.id,
+            etag=None if kept is None else etag(kept),
+            wrong=wrong,
+            segments=segments,
+            new_segment=_range_of(new_segment),
+            predictions=live,
+            channels=list(view.messaging.channels),
+            triggers=TRIGGERS,
+            states=STATES,
+            offers=OFFERS,
+            ladder=_ladder_of_form(view.catalog, form),
+        )
+
+    # --- standing ----------------------------------------------------------------------------------------------------
+
+    def switch(self, visit: Visit) -> Response:
+        """Pause it, put it on, or on a dry run. Raises NotStored, `Problem`, StoreError."""
+        action = _SWITCHES.get(visit.form.get("action", ""))
+        if action is None:
+            raise Problem(Kind.INVALID_BODY, "a campaign is paused, resumed or put on a dry run")
+        kept = self._find(self._campaigns.view(), visit.path("id"))
+        self._stand(visit, lambda view, by: campaign_edits.stands(view, by, kept.head.kind, kept.head.id, action))
+        return visit.go(f"/campaigns/{kept.head.id}")
+
+    def ask_archive(self, visit: Visit) -> Response:
+        """Whether it is meant. Raises NotStored, `Problem`, StoreError."""
+        view = self._campaigns.view()
+        kept = self._editable(view, visit.path("id"))
+        return visit.render("campaign_archive.html", id=kept.head.id, name=view.current(kept.head.id).name)
+
+    def archive(self, visit: Visit) -> Response:
+        """End it for good. Raises NotStored, `Problem`, StoreError."""
+        kept = self._editable(self._campaigns.view(), visit.path("id"))
+        self._stand(visit, lambda view, by: campaign_edits.archived(view, by, kept.head.kind, kept.head.id))
+        return visit.go("/campaigns")
+
+    def add_channel(self, visit: Visit) -> Response:
+        """Set up a channel of a kind that needs no more than a name, or an address. Raises `Problem`, StoreError."""
+        kind, url = visit.form.get("kind", ""), visit.form.get("url", "").strip()
+        if kind not in _CHANNELS:
+            raise Problem(Kind.INVALID_BODY, "a channel of this kind is set up in the catalog file")
+        made: ChannelWithSecret | None = None
+        if kind == "webhook":
+            try:
+                new = NewSettings.model_validate({"settings": {"kind": "webhook", "url": url}})
+                made = Channels(self._parts.services).set(kind, new)
+            except ValidationError:
+                return self._channel_again(visit, url)
+            except Problem as problem:
+                if problem.kind is not Kind.INVALID_PARAMETERS:
+                    raise
+                return self._channel_again(visit, url)
+
+        def find(view: CampaignsView, by: By) -> list[Any]:
+            data = written(view.messaging)
+            data.setdefault("channels", {}).setdefault(kind, {"kind": kind})
+            return campaign_edits.messaging_edited(view, by, data)
+
+        self._stand(visit, find)
+        if made is None:
+            return visit.go("/campaigns")
+        return visit.render("campaign_channel.html", url=url, secret=made.secret, wrong=False)
+
+    @staticmethod
+    def _channel_again(visit: Visit, url: str) -> Response:
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        return visit.render("campaign_channel.html", status=status, url=url, secret=None, wrong=True)
+
+    def _stand(self, visit: Visit, find: Callable[[CampaignsView, By], list[Any]]) -> None:
+        self._campaigns.change(_ask(visit), lambda view, by: CampaignWork(find(view, by), _told))
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _find(view: CampaignsView, id_: str) -> KeptCampaign:
+        """A campaign or a journey: their ids are of one kind. Raises NotStored."""
+        found = view.kept.find(id_)
+        if found is None:
+            raise NotStored(f"no campaign or journey is called {id_[:100]!r}")
+        return found
+
+    def _editable(self, view: CampaignsView, id_: str) -> KeptCampaign:
+        kept = view.editable(self._kind(view, id_), id_)
+        if kept.head.stands.state == "archived":
+            raise NotStored(f"{id_[:100]!r} is archived for good")
+        return kept
+
+    def _kind(self, view: CampaignsView, id_: str) -> CampaignKind:
+        return self._find(view, id_).head.kind
+
+    @staticmethod
+    def _segment_name(visit: Visit, catalog: Catalog, id_: str) -> str:
+        found = catalog.segments.get(id_)
+        return segment_name(TEXTS[visit.language], catalog, id_, id_ if found is None else found.name)
+
+
+_CATEGORIES: Final = ("high", "medium", "low")
+
+
+def suggestions(visit: Visit, prediction: PredictionView) -> list[Suggestion]:
+    """The strategies for a prediction, with the scores that each is for."""
+    return [
+        Suggestion(
+            each.name, each.titles[visit.language], each.texts[visit.language], each.makes, *_scores(each, prediction)
+        )
+        for each in described()
+        if each.kind == kind_of(prediction)
+    ]
+
+
+def _scores(each: Described, prediction: PredictionView) -> tuple[float, float]:
+    """What a strategy is for; the end is beyond 100 where 100 is included."""
+    if isinstance(each.scores, str):
+        category = next(found for found in prediction.categories if found.id == each.scores)
+        low, high = category.low, category.high
+    else:
+        low, high = each.scores
+    return low, high if high < 100.0 else 101.0
+
+
+def _made(
+    name: str,
+    catalog: Catalog,
+    prediction: PredictionView,
+    channels: tuple[str, ...],
+    selection: Selection,
+    visit: Visit,
+) -> Made:
+    """Raises `Problem` for a template that there is not, or that does not fit."""
+    scores = selection.category or (selection.low, selection.high)
+    try:
+        return make(name, catalog, prediction.id, channels=channels, scores=scores, language=visit.language)
+    except CatalogError as error:
+        raise invalid(error.problems) from error
+    except ConfigError as error:
+        raise Problem(Kind.NOT_TARGETABLE, str(error)) from error
+
+
+def _beside(made: Made, catalog: Catalog) -> tuple[Campaign | Journey, tuple[str, Segment] | None]:
+    """What a template gives, with a segment whose id no other range of scores has."""
+    if made.segment is None:
+        return made.definition, None
+    id_, segment = made.segment
+    there = catalog.segments.get(id_)
+    if there is None or (there.filter == segment.filter and not there.archived):
+        return made.definition, made.segment
+    free = free_id(id_, catalog.segments)
+    data = _renamed(written(made.definition), id_, free)
+    is_campaign = isinstance(made.definition, Campaign)
+    return (read_campaign if is_campaign else read_journey)(made.id, data), (free, segment)
+
+
+def _renamed(value: Any, before: str, after: str) -> Any:
+    """The data with another id wherever one stands alone."""
+    if isinstance(value, dict):
+        return {key: _renamed(inner, before, after) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, before, after) for inner in value]
+    return after if value == before else value
+
+
+def _messages(rules: Rules) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(step, its texts) of a campaign, or of a journey by its steps."""
+    if isinstance(rules, Campaign):
+        return [("", list(rules.message.parts.items()))]
+    steps = written(rules)["steps"]
+    return [(name, list(step["send"]["parts"].items())) for name, step in steps.items() if "send" in step]
+
+
+def _ladder(catalog: Catalog, rules: Rules) -> Ladder | None:
+    if not isinstance(rules, Campaign) or rules.offer is None:
+        return None
+    name = getattr(rules.offer, "prediction", None)
+    known = None if name is None else catalog.predictions.get(name)
+    return ladder_of(rules.offer, is_churn=known is not None and known.kind == "churn")
+
+
+def _ladder_of_form(catalog: Catalog, form: CampaignForm) -> Ladder | None:
+    """As far as the form can be read already."""
+    if form.kind != "campaign" or form.offer == "none":
+        return None
+    try:
+        rules = campaign_edits.read("campaign", "new", form.definition)
+    except Problem:
+        return None  # what is wrong is told when it is saved
+    return _ladder(catalog, rules)
+
+
+def _range_of(segment: tuple[str, Segment] | None) -> dict[str, Any] | None:
+    """The fields from which a segment of a range of scores is made."""
+    if segment is None:
+        return None
+    tree = written(segment[1])["filter"]
+    return {"id": segment[0], "name": segment[1].name, "prediction": tree["prediction"], **tree["score"]}
+
+
+def _score(text: str | None) -> float:
+    try:
+        return float(text or "")
+    except ValueError as error:
+        raise Problem(Kind.INVALID_BODY, "the range of the segment is no number") from error
+
+
+def _ask(visit: Visit) -> Ask:
+    assert visit.caller is not None, "only who has signed in gets to a form"
+    return Ask(visit.caller.key_id, None, b"")
+
+
+def _told(_view: CampaignsView) -> Told:
+    """The next page shows what there is."""
+    return Told(HTTPStatus.OK, "", {})

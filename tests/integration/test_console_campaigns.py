@@ -1,0 +1,225 @@
+"""Campaigns in the console, without a browser: templates, forms, states, and what comes with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from typing import Any, get_args
+
+import pytest
+
+from streams.adapters.memory_feed import MemoryTransitionLog
+from streams.adapters.memory_sessions import MemorySessions
+from streams.api.campaign_models import Status
+from streams.api.keys import Role
+from streams.campaigns.figures import Early, NoMoney
+from streams.campaigns.lift import Verdict
+from streams.campaigns.words import REASONS
+from streams.console.app import console
+from streams.console.texts_english import ENGLISH
+from streams.console.texts_french import FRENCH
+from streams.runtime.place import join_place
+from tests.integration.shop_world import Shop
+from tests.integration.test_console_pages import Person
+from tests.unit.api_world import ApiWorld
+
+BY_TEMPLATE = "/campaigns/by-form?template=incentive&prediction=orders_3d"
+
+
+@pytest.fixture(scope="module")
+def url(shop: Shop) -> Iterator[str]:
+    with join_place(shop.job.place) as url:
+        yield url
+
+
+@pytest.fixture
+def api(url: str) -> Iterator[ApiWorld]:
+    world = ApiWorld(store_url=url, transitions=MemoryTransitionLog(1), extensions=(console(MemorySessions()),))
+    yield world
+    world.stored.close()
+
+
+@pytest.fixture
+def person(api: ApiWorld) -> Person:
+    person = Person(api)
+    assert person.post("/campaigns/new-channel", kind="log").status_code == 303
+    return person
+
+
+def fields_of(text: str) -> dict[str, str]:
+    """What a browser would send of a form as it is shown."""
+    fields: dict[str, str] = {}
+    for tag in re.findall(r"<input [^>]*>", text):
+        given = {key: unescape(value) for key, value in re.findall(r'(\w+)="([^"]*)"', tag)}
+        if "name" not in given or "disabled" in tag or given["name"] in ("token", "next"):
+            continue
+        if given.get("type") in ("checkbox", "radio") and " checked" not in tag:
+            continue
+        fields[given["name"]] = given.get("value", "")
+    for name, body in re.findall(r'<textarea[^>]* name="(\w+)"[^>]*>(.*?)</textarea>', text, re.DOTALL):
+        fields[name] = unescape(body)
+    for name, body in re.findall(r'<select[^>]* name="(\w+)"[^>]*>(.*?)</select>', text, re.DOTALL):
+        chosen = re.search(r'value="([^"]*)" selected', body) or re.search(r'value="([^"]*)"', body)
+        assert chosen is not None, name
+        fields[name] = unescape(chosen[1])
+    return fields
+
+
+def made(person: Person, address: str = BY_TEMPLATE, **more: str) -> str:
+    """The id of a campaign that was made of a template."""
+    answer = person.post("/campaigns/by-form", action="save", **(fields_of(person.get(address).text) | more))
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"].rpartition("/")[2])
+
+
+def told(person: Person, id_: str, kind: str = "campaigns") -> Any:
+    return person.told(f"/v1/{kind}/{id_}")
+
+
+def test_a_channel_is_set_up_before_anything_is_made(api: ApiWorld) -> None:
+    person = Person(api)
+    assert "No channel is set up yet" in person.page("/campaigns")
+    assert "No channel is set up yet" in person.page("/campaigns/by-template?prediction=orders_3d")
+    assert person.get(BY_TEMPLATE).status_code == 409
+    assert person.post("/campaigns/new-channel", kind="email").status_code == 400
+    for wrong in ("", "not an address", "http://plain.example.org", "https://127.0.0.1/hook"):
+        answer = person.post("/campaigns/new-channel", kind="webhook", url=wrong)
+        assert (answer.status_code, "cannot be used" in answer.text) == (422, True), wrong
+    url = "https://hooks.example.org/tideline"
+    answer = person.post("/campaigns/new-channel", kind="webhook", url=url)
+    assert (answer.status_code, "whsec_" in answer.text, url in answer.text) == (200, True, True)
+    assert person.told("/v1/campaign-channels/webhook")["settings"]["url"] == url
+    assert person.post("/campaigns/new-channel", kind="log").status_code == 303
+    assert person.told("/v1/messaging")["definition"]["channels"].keys() == {"webhook", "log"}
+    assert "No channel is set up yet" not in person.page("/campaigns")
+
+
+def test_a_template_is_saved_as_the_api_fills_it_in(api: ApiWorld, person: Person) -> None:
+    asked = {"prediction": "orders_3d", "channels": ["log"], "category": "medium"}
+    filled = api.ask("POST", "/v1/templates/incentive", json=asked, headers=api.headers(Role.READ)).json()
+    id_ = made(person, f"{BY_TEMPLATE}&category=medium")
+    found = told(person, id_)
+    assert found["definition"] == filled["definition"]
+    assert found["segment"] == "orders_3d.medium"
+    page = person.page(f"/campaigns/{id_}")
+    assert found["definition"]["message"]["parts"]["subject"] in page
+    assert "Sent 0 Withheld Nothing was withheld so far" in page
+    assert "Too early to tell: too few users" in page
+    assert person.get("/campaigns/all-figures").json() == {id_: {"sent": "0", "withheld": "0"}}
+    assert "Made by “" in page.partition(" History ")[2]
+
+
+def test_every_strategy_of_a_prediction_is_one_click_away(person: Person) -> None:
+    templates = {t["name"]: t for t in person.told("/v1/templates")["items"]}
+    for prediction, kind in (("orders_3d", "event"), ("churn_5d", "churn")):
+        text = person.get(f"/campaigns/by-template?prediction={prediction}").text
+        shown = re.findall(r"by-form\?template=(\w+)&amp;prediction=", text)
+        assert set(shown) == {name for name, each in templates.items() if each["prediction_kind"] == kind}
+        for name in shown:
+            answer = person.get(f"/campaigns/by-form?template={name}&prediction={prediction}&min=20&max=60")
+            assert answer.status_code == 200, name
+    assert person.get("/campaigns/by-form?template=nope&prediction=orders_3d").status_code == 409
+
+
+def test_the_segment_of_a_range_is_made_with_its_campaign(api: ApiWorld, person: Person) -> None:
+    address = f"{BY_TEMPLATE}&min=62.5&max=90"
+    assert "is made with it" in person.page(address)
+    wrong = fields_of(person.get(address).text) | {"control": "200"}
+    assert person.post("/campaigns/by-form", action="save", **wrong).status_code == 422
+    assert api.definitions.kept().entries == (), "nothing is made for a campaign that is refused"
+    found = told(person, made(person, address))
+    (entry,) = api.definitions.kept().entries
+    assert (entry.id, entry.definition["filter"]["score"]) == (found["segment"], {"min": 62.5, "max": 90.0})
+    again = told(person, made(person, address))
+    assert (again["id"] != found["id"], again["segment"]) == (True, found["segment"])
+    other = told(person, made(person, f"{BY_TEMPLATE}&min=10&max=20"))
+    assert other["segment"] != found["segment"], "another range is another segment"
+    ranges = {entry.id: entry.definition["filter"]["score"] for entry in api.definitions.kept().entries}
+    assert ranges[other["segment"]] == {"min": 10.0, "max": 20.0}
+    assert len(ranges) == 2
+
+
+def test_a_ladder_is_built_and_drawn(person: Person) -> None:
+    fields = fields_of(person.get(BY_TEMPLATE).text)
+    more = person.post("/campaigns/by-form", action="step", **fields | {"offer": "ladder"}).text
+    assert 'name="step_2_value"' in more
+    ladder = {"offer": "ladder", "offer_prediction": "orders_3d", "unit": "percent", "step_0_value": "20"}
+    ladder |= {"step_1_edge": "40", "step_1_value": "10", "step_2_edge": "80", "step_2_value": "0"}
+    id_ = made(person, **ladder)
+    assert told(person, id_)["definition"]["offer"]["values"] == [20.0, 10.0, 0.0]
+    page = person.get(f"/campaigns/{id_}").text
+    assert 'd="M0 0L400 0L400 500L800 500L800 1000L1000 1000"' in page
+
+
+def test_a_campaign_is_changed_paused_and_archived(person: Person) -> None:
+    id_ = made(person, state="paused")
+    assert "Paused: nothing begins" in person.page(f"/campaigns/{id_}")
+    for action, state in (("resume", "on"), ("dry", "dry"), ("pause", "paused")):
+        assert person.post(f"/campaigns/{id_}/stand", action=action).status_code == 303
+        assert told(person, id_)["state"] == state
+    assert person.post(f"/campaigns/{id_}/stand", action="explode").status_code == 400
+    fields = fields_of(person.get(f"/campaigns/{id_}/edit").text) | {"name": "Another name", "control": "25"}
+    assert person.post(f"/campaigns/{id_}/edit", action="save", **fields).status_code == 303
+    found = told(person, id_)
+    assert (found["name"], found["definition"]["control"], found["version"]) == ("Another name", 0.25, 2)
+    assert person.post(f"/campaigns/{id_}/edit", action="save", **fields).status_code == 412
+    assert "Archive “Another name” for good?" in person.page(f"/campaigns/{id_}/archive")
+    assert person.post(f"/campaigns/{id_}/archive").status_code == 303
+    assert told(person, id_)["state"] == "archived"
+    assert person.get(f"/campaigns/{id_}/edit").status_code == 404
+    assert "Archived campaigns" in person.page("/campaigns")
+    assert person.get("/campaigns/nope").status_code == 404
+
+
+def test_a_journey_has_its_steps_as_text(person: Person) -> None:
+    id_ = made(person, "/campaigns/by-form?template=three_day_blast&prediction=orders_3d")
+    found = told(person, id_, "journeys")
+    assert found["definition"]["steps"]
+    page = person.page(f"/campaigns/{id_}")
+    for step in found["definition"]["steps"].values():
+        for text in step.get("send", {}).get("parts", {}).values():
+            assert " ".join(text.split())[:30] in page
+
+
+def test_who_may_only_look_changes_nothing(api: ApiWorld, person: Person) -> None:
+    id_ = made(person)
+    reader = Person(api, Role.READ)
+    assert reader.get(f"/campaigns/{id_}").status_code == 200
+    for path in (
+        f"/campaigns/{id_}/stand",
+        f"/campaigns/{id_}/archive",
+        "/campaigns/by-form",
+        f"/campaigns/{id_}/edit",
+    ):
+        assert reader.post(path, action="pause").status_code == 403
+    assert f"/campaigns/{id_}/edit" not in reader.get(f"/campaigns/{id_}").text
+
+
+def test_a_prediction_suggests_what_fits_its_selection(person: Person) -> None:
+    text = person.get("/predictions/orders_3d?category=low").text
+    shown = {name: " hidden" in tag for tag, name in re.findall(r"<li (data-low[^>]*)>.*?template=(\w+)", text)}
+    templates = {t["name"]: t for t in person.told("/v1/templates")["items"] if t["prediction_kind"] == "event"}
+    assert shown.keys() == templates.keys()
+    assert all(
+        shown[name] is (each["range"] != "low") for name, each in templates.items() if isinstance(each["range"], str)
+    )
+    assert "Create a campaign" in text
+    assert "by-form?template" not in Person(person.api, Role.READ).get("/predictions/orders_3d").text
+
+
+def test_the_end_of_a_segment_says_which_campaigns_it_pauses(person: Person) -> None:
+    id_ = made(person, f"{BY_TEMPLATE}&min=30&max=55", name="Middle of them", state="on")
+    segment = told(person, id_)["segment"]
+    assert "Paused with it, as they rest on it: Middle of them" in person.page(f"/segments/{segment}/archive")
+    assert person.post(f"/segments/{segment}/archive").status_code == 303
+    assert told(person, id_)["state"] == "paused"
+    assert "Something that it rests on is not as it was" in person.page(f"/campaigns/{id_}")
+
+
+def test_every_reason_is_told_in_words() -> None:
+    for texts in (ENGLISH, FRENCH):
+        assert texts.withheld_reasons.keys() == REASONS.keys()
+        assert texts.lift_early.keys() == set(get_args(Early)) | set(get_args(NoMoney))
+        assert texts.lift_verdicts.keys() == set(get_args(Verdict))
+        assert texts.campaign_states.keys() == texts.campaign_state_help.keys() == set(get_args(Status))
