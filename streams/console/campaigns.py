@@ -205,10 +205,14 @@ class CampaignPages:
         prediction = get_prediction(self._stored, self._parts.reads, prediction_id)
         if not channels:
             raise Problem(Kind.NOT_TARGETABLE, "no channel is set up")
-        made = _made(given["template"], view.catalog, prediction, channels, selection_of(given, prediction), visit)
+        selection = selection_of(given, prediction)
+        made = _made(given["template"], view.catalog, prediction, channels, selection, visit)
         taken = {each.head.id for each in view.kept.campaigns} | set(view.beside.whole.segments)
         id_ = made.id if made.id not in taken else free_id(made.id, taken)
         definition, segment = _beside(made, view.beside.whole)
+        if segment is not None:
+            name = _range_name(visit, prediction, selection)
+            segment = (segment[0], segment[1].model_copy(update={"name": name}))
         return Filled(CampaignForm.of_definition(id_, definition), segment)
 
     # --- making and changing -----------------------------------------------------------------------------------------
@@ -445,6 +449,13 @@ def _made(
         raise invalid(error.problems) from error
     except ConfigError as error:
         raise Problem(Kind.NOT_TARGETABLE, str(error)) from error
+
+
+def _range_name(visit: Visit, prediction: PredictionView, selection: Selection) -> str:
+    """What a segment of a range of scores is called, by the language of who makes it."""
+    t, f = TEXTS[visit.language], visit.format
+    low, high = (f.number(end, 0 if end == int(end) else 1) for end in (selection.low, selection.high))
+    return t.segment_of_category.format(prediction=prediction.name, category=t.rank_scores.format(low=low, high=high))
 
 
 def _beside(made: Made, catalog: Catalog) -> tuple[Campaign | Journey, tuple[str, Segment] | None]:

@@ -104,7 +104,7 @@ class Viewer:
     def __exit__(self, kind: object, *_: object) -> None:
         self.context.close()
         if kind is None:
-            assert self.complaints == []
+            assert not self.complaints, self.complaints
 
     def open(self, path: str) -> Page:
         """A page of the console, with everything that it asks for afterwards."""
