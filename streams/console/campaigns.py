@@ -24,6 +24,7 @@ from streams.api.campaign_definer import CampaignDefiner, CampaignWork
 from streams.api.campaign_edits import By
 from streams.api.campaign_figures import figures_of
 from streams.api.campaign_models import CampaignSummary
+from streams.api.campaign_previews import CampaignPreviews, MessageRequest
 from streams.api.campaigns import campaign_view, summary
 from streams.api.campaigns_view import CampaignsView, check_campaign, etag
 from streams.api.changing import Ask, Told
@@ -53,6 +54,7 @@ _CHANNELS: Final = ("webhook", "topic", "log")
 """Kinds of channels that need no more than a name or an address, and so may be set up here."""
 _SWITCHES: Final[dict[str, Action]] = {"pause": "pause", "resume": "resume", "dry": "dry"}
 _SHOWN_CHANGES: Final = 20
+_LONGEST_USER: Final = 1_000
 
 
 class Row(NamedTuple):
@@ -81,6 +83,27 @@ class Filled(NamedTuple):
     segment: tuple[str, Segment] | None
 
 
+class Reach(NamedTuple):
+    """What a campaign would do to everybody now."""
+
+    rows: list[tuple[str, str]]
+    wrong: str | None
+    """Why that cannot be told."""
+
+
+class Trial(NamedTuple):
+    """What one user would be sent now. Nothing is sent."""
+
+    user: str
+    offer: str | None
+    texts: list[tuple[str, list[tuple[str, str]]]]
+    """(channel, its texts)."""
+    against: list[str]
+    """What speaks against it."""
+    wrong: str | None
+    """Why there is nothing, or what fails in the message."""
+
+
 class CampaignPages:
     """The pages."""
 
@@ -89,6 +112,7 @@ class CampaignPages:
         self._stored = parts.services.stored
         self._definer = parts.definer
         self._campaigns = campaigns
+        self._previews = CampaignPreviews(parts.services, parts.definer, parts.everyone)
 
     def routes(self) -> Iterator[PageRoute]:
         """What there is to be opened; addresses with a hyphen cannot be ids."""
@@ -159,12 +183,51 @@ class CampaignPages:
                 figures_of(self._parts.services, kept.head.kind, kept.head.id),
             ),
             changes=self._changes(kept.head.id),
+            reach=self._reach(visit, written(rules)) if visit.query.get("reach") else None,
+            trial=self._trial(visit, kept.head.id),
         )
+
+    def _reach(self, visit: Visit, definition: dict[str, Any]) -> Reach:
+        """What it would do to everybody now; a pass over all users. Raises StoreError, `Problem`."""
+        f = visit.format
+        try:
+            found = self._previews.everybody(definition)
+        except Problem as problem:
+            return Reach([], wrong_of(visit, problem).words)
+        t = TEXTS[visit.language]
+        rows = [
+            (t.reach["users"], f.number(found.users)),
+            (t.reach["reachable"], f.number(found.reachable)),
+            (t.reach["messages"], f.amount(found.messages)),
+            (t.reach["control"], f.amount(found.control + found.holdout)),
+        ]
+        if found.anyway is not None:
+            rows.append((t.reach["anyway"], f.amount(found.anyway)))
+        for offer in found.offers:
+            if offer.cost_at_least is not None and offer.cost_at_most is not None:
+                cost = t.reach_cost.format(low=f.number(offer.cost_at_least), high=f.number(offer.cost_at_most))
+                rows.append((t.reach["cost"], cost))
+        return Reach(rows, None)
+
+    def _trial(self, visit: Visit, id_: str) -> Trial | None:
+        """What one user would be sent now; None where nobody is asked about. Raises StoreError, `Problem`."""
+        user = visit.query.get("user", "").strip()
+        if not user or len(user) > _LONGEST_USER:
+            return None
+        t = TEXTS[visit.language]
+        try:
+            found = self._previews.message(MessageRequest(id=id_, user_id=user))
+        except NotStored:
+            return Trial(user, None, [], [], t.trial_nobody)
+        against = [t.withheld_reasons.get(each.reason, each.words) for each in found.against]
+        texts = [(each.channel, list(each.texts.items())) for each in found.channels]
+        offer = None if found.offer is None else visit.format.number(found.offer.value)
+        return Trial(user, offer, texts, against, found.failed)
 
     def _changes(self, id_: str) -> list[tuple[str | None, str, str]]:
         """(when, who, what), the latest first, of the last changes that were made to anything."""
         names: dict[str, str] = {}
-        found = []
+        found: list[tuple[str | None, str, str]] = []
         for _, made in self._campaigns.store.history(None, 1_000):
             if made.id == id_ and len(found) < _SHOWN_CHANGES:
                 if made.key_id not in names:
@@ -200,8 +263,8 @@ class CampaignPages:
         channels = tuple(view.messaging.channels)[:1]
         prediction_id = given.get("prediction", "")
         if not given.get("template"):
-            segment = f"{prediction_id}.high" if prediction_id in view.catalog.predictions else ""
-            return Filled(CampaignForm(segment=segment, channels=channels, offer_prediction=prediction_id), None)
+            target = f"{prediction_id}.high" if prediction_id in view.catalog.predictions else ""
+            return Filled(CampaignForm(segment=target, channels=channels, offer_prediction=prediction_id), None)
         prediction = get_prediction(self._stored, self._parts.reads, prediction_id)
         if not channels:
             raise Problem(Kind.NOT_TARGETABLE, "no channel is set up")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
+from config.errors import NotStored
 from streams.api.app import Parts
 from streams.api.estimate import estimate_range
 from streams.api.keys import Role
@@ -62,8 +63,11 @@ class PredictionsPages:
         for view in list_predictions(stored, reads).items:
             if view.status in (LEARNING, NO_EVENTS):
                 continue
-            expected = estimate_range(stored, reads, self._parts.everyone, view.id).expected
-            band = get_quality(stored, reads, view.id, 1).events.served.band
+            try:
+                expected = estimate_range(stored, reads, self._parts.everyone, view.id).expected
+                band = get_quality(stored, reads, view.id, 1).events.served.band
+            except NotStored:
+                continue  # shards have not taken it up, or never will: it was archived before
             found[view.id] = {
                 "expected": f.amount(expected),
                 "quality": t.quality_unknown if band is None else t.bands[band],

@@ -355,6 +355,16 @@ class Texts:
     strategies_others: str
     strategies_none: str
     strategies_title: str
+    reach_title: str
+    reach_help: str
+    reach_ask: str
+    reach: Words
+    reach_cost: str
+    trial_title: str
+    trial_help: str
+    trial_show: str
+    trial_nobody: str
+    trial_against: str
     channel_webhook: str
     channel_url: str
     channel_url_wrong: str

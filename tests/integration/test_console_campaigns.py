@@ -208,6 +208,25 @@ def test_a_prediction_suggests_what_fits_its_selection(person: Person) -> None:
     assert "by-form?template" not in Person(person.api, Role.READ).get("/predictions/orders_3d").text
 
 
+def test_what_it_would_do_is_what_the_api_says(api: ApiWorld, person: Person) -> None:
+    id_ = made(person, f"{BY_TEMPLATE}&category=low")
+    asked = {"definition": told(person, id_)["definition"]}
+    found = api.ask("POST", "/v1/campaigns/preview", json=asked, headers=api.headers(Role.READ)).json()
+    assert found["users"] > 0
+    text = person.page(f"/campaigns/{id_}?reach=1")
+    assert f"Users whom it is for {found['users']} of them may be sent to {found['reachable']} " in text
+    assert "Users whom it is for" not in person.page(f"/campaigns/{id_}")
+    asked = {"id": id_, "user_id": "u12"}
+    trial = api.ask("POST", "/v1/campaigns/preview-message", json=asked, headers=api.headers(Role.READ)).json()
+    text = person.page(f"/campaigns/{id_}?user=u12")
+    for channel in trial["channels"]:
+        for part in channel["texts"].values():
+            assert " ".join(part.split()) in text
+    for rule in trial["against"]:
+        assert ENGLISH.withheld_reasons[rule["reason"]] in text
+    assert "the user was not in the segment any more" in person.page(f"/campaigns/{id_}?user=nobody")
+
+
 def test_the_end_of_a_segment_says_which_campaigns_it_pauses(person: Person) -> None:
     id_ = made(person, f"{BY_TEMPLATE}&min=30&max=55", name="Middle of them", state="on")
     segment = told(person, id_)["segment"]

@@ -159,7 +159,7 @@ def test_campaigns_are_for_everybody(
         page.wait_for_url("**/console/campaigns/*incentive_orders_2d*")
         made = page.url.rpartition("/")[2]
         for name, path in (
-            ("campaign", f"/campaigns/{made}"),
+            ("campaign", f"/campaigns/{made}?reach=1&user=user-220"),
             ("campaign-edit", f"/campaigns/{made}/edit"),
             ("campaign-archive", f"/campaigns/{made}/archive"),
             ("campaigns", "/campaigns"),

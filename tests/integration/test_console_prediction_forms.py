@@ -201,6 +201,13 @@ def test_learning_from_history_shows_its_progress_on_the_page_too(api: ApiWorld,
     assert f"{warm['users_with_goal']} of {warm['needed']} users with the goal" in person.page("/predictions/rare_7d")
 
 
+def test_one_that_no_shard_knows_takes_nothing_from_the_others(person: Person) -> None:
+    id_ = made(person)
+    assert person.post(f"/predictions/{id_}/archive").status_code == 303
+    found = person.get("/predictions/figures")
+    assert (found.status_code, set(found.json())) == (200, {"orders_3d", "churn_5d", "rare_7d"})
+
+
 def test_those_of_the_file_and_of_others_are_left_alone(api: ApiWorld, person: Person) -> None:
     reader = Person(api, Role.READ)
     for path in ("/predictions/by-goal", "/predictions/orders_3d/edit", "/predictions/orders_3d/archive"):
