@@ -96,6 +96,8 @@ def _print_contents(catalog: Catalog, found: Preview | None) -> None:
         "name": catalog.name,
         "predictions": [*catalog.predictions],
         "segments": [*catalog.segments],
+        "campaigns": [*catalog.sections.campaigns],
+        "journeys": [*catalog.sections.journeys],
         "problems": [],
         "hints": msgspec.to_builtins(hints(catalog)),
     }
@@ -187,6 +189,12 @@ def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:
         for name, segment in catalog.segments.items():
             add(segments, name, segment.name)
         result.append(segments)
+    for title, group in (("Campaigns", catalog.sections.campaigns), ("Journeys", catalog.sections.journeys)):
+        if group:
+            table = plain_table(title.lower().removesuffix("s"), "name", "for", "by", title=title)
+            for name, campaign in group.items():
+                add(table, name, campaign.name, campaign.segment, ", ".join(campaign.channels))
+            result.append(table)
     result += [Text(f"hint: {printable(str(hint))}", style="yellow") for hint in hints(catalog)]
     return result
 

@@ -1,120 +1,228 @@
-"""Campaigns with real servers: from the catalog file and the API into what the service of campaigns decides by."""
+"""Previews and figures over HTTP, of a service of three shards: against its users, and books that were stored."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
+from math import inf
 from typing import Any
 
 import pytest
 
-from config.loader import loads
-from streams.adapters.campaign_definitions import redis_campaign_definitions
-from streams.runtime.campaigns.definitions import CampaignsFollower, follow_campaigns
-from streams.runtime.definitions import follow_definitions
-from tests.contract.test_campaign_definitions import CAMPAIGN
-from tests.integration.test_api_definitions import FILE, World
+from config.campaign_checks import read_messaging
+from config.campaigns import Campaign
+from config.journeys import Journey
+from config.written import written
+from streams.adapters.campaign_definitions import Wanted, defined, shared
+from streams.adapters.redis_campaigns import RedisCampaigns
+from streams.api.keys import Role
+from streams.campaigns.ports import Commit, Due
+from streams.campaigns.profiles import Profile, pack_profile
+from streams.campaigns.state import Assignment, Book, Row, Tally, pack
+from streams.core.partition import shard_of
+from streams.runtime.campaigns.two_logs import Place
+from tests.campaign_world import campaign, journey, send_step
+from tests.integration.service_world import SHARDS, ServiceWorld
+from tests.integration.test_api_estimates import said
+from tests.unit.api_world import NOW_S, ApiWorld
+from tests.unit.test_campaigns_lift import group
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-SECTIONS = """
-messaging: {channels: {push: {kind: webhook}}}
-campaigns:
-  filed:
-    name: Of the file
-    segment: top
-    conversion: {event: Order}
-    channels: [push]
-    message: {parts: {body: Hello}}
-"""
+LADDER: dict[str, Any] = {"unit": "amount", "prediction": "orders_2d", "edges": [80, 90], "values": [6, 3, 0]}
+UPPER = {"prediction": "orders_2d", "score": {"min": 62.5}}
+MESSAGING = {
+    "holdout": 0.05,
+    "channels": {
+        "app": {"kind": "log"},
+        "a": {"kind": "webhook", "consent": {"trait": "country", "in": ["A"]}},
+        "never": {"kind": "webhook", "consent": {"withdrawn": "Unsubscribed"}},
+    },
+}
+GOOD: dict[str, Any] = {
+    "name": "Upper",
+    "segment": "upper",
+    "conversion": {"event": "Order", "window": "2d"},
+    "channels": ["app"],
+    "skip_recent_goal": 0,
+    "control": 0.1,
+    "offer": LADDER,
+    "prediction": "orders_2d",
+    "message": {"parts": {"body": "Hello {{ user.name | default('you') }}, {{ offer.value }} off, {{ score }}"}},
+}
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    found = World(tmp_path)
-    yield found
-    found.kill_api()
-    found.store.stop()
+def api(world: ServiceWorld) -> Iterator[ApiWorld]:
+    api = ApiWorld(store_url=world.url)
+    kept = api.campaigns.kept()
+    api.campaigns.write(0, [shared(kept, written(read_messaging(MESSAGING)), "key", NOW_S)])
+    yield api
+    api.stored.close()
 
 
-@contextmanager
-def service(world: World, file: str) -> Iterator[CampaignsFollower]:
-    """What workers bring into the store at their start, and what the service of campaigns opens."""
-    url = str(world.settings.redis_url)
-    with follow_definitions(url, "tl", loads(file)) as catalog, follow_campaigns(url, "tl", catalog) as campaigns:
-        yield campaigns
+@pytest.fixture
+def store(world: ServiceWorld) -> Iterator[RedisCampaigns]:
+    with closing(RedisCampaigns(world.url)) as store:
+        yield store
 
 
-def good(world: World, method: str, path: str, body: Any = None, **headers: str) -> Any:
-    status, answer = world.ask(method, path, body, {name.replace("_", "-"): each for name, each in headers.items()})
-    assert status in (200, 201), answer
-    return answer
+def post(api: ApiWorld, path: str, body: Any, status: int = 200) -> Any:
+    answer = api.ask("POST", f"/v1/campaigns/{path}", json=body, headers=api.headers(Role.READ))
+    assert answer.status_code == status, answer.text
+    return answer.json()
 
 
-def activity(campaigns: CampaignsFollower, id_: str) -> str:
-    return campaigns.refresh().defined.plan.activity(id_, 1e9)
+def estimated(api: ApiWorld, *parts: dict[str, Any]) -> int:
+    path = "/v1/predictions/orders_2d/estimate"
+    answer = api.ask("POST", path, json={"filter": {"all": list(parts)}}, headers=api.headers(Role.READ))
+    return int(answer.json()["users"])
 
 
-def test_what_file_and_api_define_is_what_is_decided_by(world: World) -> None:
-    with service(world, FILE + SECTIONS) as campaigns:
-        assert activity(campaigns, "filed") == "on"
-        made = good(world, "POST", "/v1/campaigns", {"id": "cart", **CAMPAIGN, "state": "dry"})
-        assert activity(campaigns, "cart") == "dry"
-        good(world, "PUT", "/v1/campaigns/cart", CAMPAIGN | {"name": "New", "state": "on"}, If_Match=made["etag"])
-        versions = campaigns.refresh().definitions.campaigns["cart"]
-        assert {number: each.name for number, each in versions.items()} == {1: "Cart ✓", 2: "New"}
-        assert activity(campaigns, "cart") == "on"
-        since_s = campaigns.now.definitions.standings["cart"].since_s
-        assert campaigns.trip("cart", since_s, since_s + 1.0)
-        found = good(world, "GET", "/v1/campaigns/cart")
-        assert (found["state"], found["version"]) == ("paused", 2)
-        assert good(world, "GET", "/v1/campaigns/cart/history")["items"][0]["key_id"] == "breaker"
-        good(world, "POST", "/v1/campaigns/cart/resume")
-        assert not campaigns.trip("cart", since_s, since_s + 2.0)
-        assert activity(campaigns, "cart") == "on"
+def test_a_ladder_is_previewed_over_all_users(world: ServiceWorld, api: ApiWorld) -> None:
+    found = post(api, "preview", {"definition": GOOD | {"segment": "new"}, "segment": UPPER})
+    users = [(score, likelihood) for score, likelihood, _ in said(world) if score >= 62.5]
+    assert found["users"] == found["reachable"] == len(users) > 50
+    assert found["left_out"] == {"goal": 0, "consent": 0}
+    treated = 0.95 * 0.9
+    assert found["messages"] == pytest.approx(len(users) * treated)
+    assert found["anyway"] == pytest.approx(sum(p for _, p in users) * treated, rel=1e-5)
+    assert found["basis"] == {"prediction_id": "orders_2d", "window_s": 172_800.0}
+    (offer,) = found["offers"]
+    steps = [(0.0, 80.0), (80.0, 90.0), (90.0, 101.0)]
+    on = [[p for score, p in users if low <= score < high] for low, high in steps]
+    assert [rung["users"] for rung in offer["rungs"]] == [len(each) for each in on]
+    assert min(len(each) for each in on) > 5
+    for rung, each, value in zip(offer["rungs"], on, LADDER["values"], strict=True):
+        assert rung["cost_at_most"] == pytest.approx(len(each) * value * treated)
+        assert rung["cost_at_least"] == pytest.approx(sum(each) * value * treated, rel=1e-5)
+    assert offer["cost_at_least"] < offer["cost_at_most"]
 
 
-def test_a_prediction_that_is_taken_back_stops_its_campaigns_at_once(world: World) -> None:
-    with service(world, FILE + SECTIONS) as campaigns:
-        returns = {"id": "returns", "name": "Returns", "goal": {"did": "Return"}, "window": "30d"}
-        good(world, "POST", "/v1/predictions", returns)
-        good(world, "POST", "/v1/campaigns", {"id": "cart", **CAMPAIGN, "segment": "returns.high"})
-        assert activity(campaigns, "cart") == "on"
-        done = good(world, "POST", "/v1/predictions/returns/access", {"access": "preview"})
-        assert done["campaigns_paused"] == ["cart"]
-        assert (activity(campaigns, "cart"), activity(campaigns, "filed")) == ("paused", "on")
-        good(world, "POST", "/v1/predictions/returns/access", {"access": "live"})
-        assert activity(campaigns, "cart") == "paused", "somebody has to put it on again"
-        good(world, "POST", "/v1/campaigns/cart/resume")
-        assert activity(campaigns, "cart") == "on"
+def test_a_segment_that_exists_is_who_is_in_it(api: ApiWorld) -> None:
+    found = post(api, "preview", {"definition": GOOD})
+    members = api.ask("GET", "/v1/segments/upper", headers=api.headers(Role.READ)).json()["members"]
+    assert found["users"] == members > 0
+    narrower = post(api, "preview", {"definition": GOOD | {"filter": {"trait": "country", "equals": "A"}}})
+    assert 0 < narrower["users"] < found["users"]
 
 
-def test_what_was_answered_is_there_after_a_kill_and_is_made_once(world: World) -> None:
-    good(world, "PUT", "/v1/messaging", {"channels": {"push": {"kind": "webhook"}}}, If_Match='"0"')
-    body = {"id": "cart", **CAMPAIGN}
-    first = good(world, "POST", "/v1/campaigns", body, Idempotency_Key="one")
-    world.kill_api()
-    world.start_api()
-    assert good(world, "GET", "/v1/campaigns/cart") == first
-    good(world, "POST", "/v1/campaigns/cart/pause")
-    status, _ = world.ask("POST", "/v1/campaigns", body, {"Idempotency-Key": "two"})
-    assert status == 409
-    with closing(redis_campaign_definitions(str(world.settings.redis_url))) as store:
-        assert [change.action for _, change in store.history(None, 10)] == ["pause", "create", "create"]
+def test_whom_rules_leave_out_is_counted_once(api: ApiWorld) -> None:
+    upper, recent = {"segment": "upper"}, {"event": "Order", "since": {"max": "4d"}}
+    from_a = {"trait": "country", "equals": "A"}
+    given = GOOD | {"channels": ["a"], "skip_recent_goal": "4d"}
+    found = post(api, "preview", {"definition": given})
+    assert found["left_out"]["goal"] == estimated(api, upper, recent) > 0
+    assert found["reachable"] == estimated(api, upper, {"not": recent}, from_a) > 0
+    assert sum(found["left_out"].values()) + found["reachable"] == found["users"]
 
 
-def test_files_go_in_and_come_out_and_the_command_line_pauses(world: World) -> None:
-    path = world.folder / "wanted.yaml"
-    path.write_text(FILE + SECTIONS)
-    code, out, err = world.run("apply", str(path), "--yes")
-    assert (code, "Done: 2 definitions" in out) == (0, True), err
-    assert world.run("campaign", "pause", "filed")[0] == 0
-    listed = json.loads(world.run("campaign", "list", "--json")[1])
-    assert [(each["id"], each["state"], each["source"]) for each in listed] == [("filed", "paused", "api")]
-    code, text, _ = world.run("export")
-    assert code == 0
-    assert loads(text).sections.campaigns["filed"].state == "paused"
-    path.write_text(text)
-    code, out, _ = world.run("apply", str(path), "--plan")
-    assert (code, "Nothing to do" in out) == (0, True)
+def test_what_is_not_kept_of_users_is_not_told(api: ApiWorld) -> None:
+    given = {name: value for name, value in GOOD.items() if name not in ("offer", "prediction")}
+    messaging = MESSAGING | {"channels": {"x": {"kind": "log", "consent": {"given": "View", "withdrawn": "Order"}}}}
+    kept = api.campaigns.kept()
+    api.campaigns.write(kept.revision, [shared(kept, written(read_messaging(messaging)), "key", NOW_S)])
+    found = post(api, "preview", {"definition": given | {"channels": ["x"]}})
+    assert found["left_out"] == {"goal": 0, "consent": None}
+    assert (found["basis"], found["no_basis"], found["anyway"]) == (None, "no prediction is named", None)
+
+
+def a_user(world: ServiceWorld, *, is_upper: bool, nth: int = 0) -> str:
+    """Somebody whose score is like that."""
+    found = []
+    at = list(world.shards[0].shard.definitions.prediction_ids).index("orders_2d")
+    for run, row, user in world.everybody():
+        c, rows = run.shard.definitions.layout.columns, run.shard.users.rows
+        score = float(rows.f[row, c.f_score + at])
+        if rows.b[row, c.b_audience + at] and (score >= 92.0 if is_upper else score < 50.0):
+            found.append(user)
+    return found[nth]
+
+
+def test_one_users_message_has_what_the_store_says_of_them(world: ServiceWorld, api: ApiWorld) -> None:
+    user, other = a_user(world, is_upper=True), a_user(world, is_upper=False)
+    found = post(api, "preview-message", {"definition": GOOD, "user_id": user})
+    known = api.ask("GET", f"/v1/users/{user}", headers=api.headers(Role.READ)).json()["predictions"]
+    score = next(each["score"] for each in known if each["id"] == "orders_2d")
+    (channel,) = found["channels"]
+    assert (channel["channel"], channel["open"]) == ("app", True)
+    assert channel["texts"]["body"].startswith("Hello you, 0 off, ")
+    assert float(channel["texts"]["body"].rpartition(" ")[2]) == pytest.approx(score, abs=0.01)
+    assert (found["offer"]["value"], found["offer"]["rung"], found["failed"], found["against"]) == (0.0, 2, None, [])
+    reasons = [
+        each["reason"] for each in post(api, "preview-message", {"definition": GOOD, "user_id": other})["against"]
+    ]
+    assert reasons == ["left"]
+    nobody = post(api, "preview-message", {"definition": GOOD, "user_id": "nobody"})
+    assert [each["reason"] for each in nobody["against"]] == ["unknown", "left", "no_score", "message"]
+    assert nobody["failed"] is not None
+    assert nobody["against"][0]["words"] == "there is no such user"
+
+
+def test_what_campaigns_know_of_the_user_is_looked_at(
+    world: ServiceWorld, api: ApiWorld, store: RedisCampaigns
+) -> None:
+    user = a_user(world, is_upper=True, nth=1)
+    kept = api.campaigns.kept()
+    rules = Campaign.model_validate(GOOD | {"reentry": "once", "channels": ["app", "never"]}, context={})
+    api.campaigns.write(kept.revision, [defined(kept, Wanted("campaign", "c", written(rules), {}), "key", NOW_S)])
+    row = Row(assigned={"c": Assignment(1, "k", NOW_S, NOW_S, NOW_S, NOW_S, "treated", 0)})
+    claim = store.claim(shard_of(user, SHARDS))
+    place = Place(read_s=-inf, since_s={"Order": -inf, "Unsubscribed": -inf})
+    commit = Commit(
+        claim.number + 1,
+        place.to_bytes(),
+        b"s",
+        rows={user: (pack(row), Due(inf, {}))},
+        profiles={user: pack_profile(Profile(traits={"name": "Ann"}))},
+    )
+    fresh = post(api, "preview-message", {"id": "c", "user_id": user})
+    # Before campaigns have read the log, nobody is known to have agreed by events.
+    assert [each["open"] for each in fresh["channels"]] == [True, False]
+    store.commit(claim, commit)
+    found = post(api, "preview-message", {"id": "c", "user_id": user})
+    assert [each["reason"] for each in found["against"]] == ["again"]
+    assert found["group"] == "treated"
+    assert [each["open"] for each in found["channels"]] == [True, True]
+    assert found["channels"][0]["texts"]["body"].startswith("Hello Ann, ")
+    as_new = post(api, "preview-message", {"definition": GOOD, "user_id": user})
+    assert as_new["against"] == []
+
+
+def test_each_step_of_a_journey_can_be_tried(world: ServiceWorld, api: ApiWorld) -> None:
+    steps = {"a": {"send": {"parts": {"body": "A"}}}, "w": {"wait": "1d"}, "b": {"send": {"parts": {"body": "B"}}}}
+    given = {key: value for key, value in GOOD.items() if key not in ("message", "offer")} | {"steps": steps}
+    user = a_user(world, is_upper=True)
+    for step, text in ((None, "A"), ("b", "B")):
+        found = post(api, "preview-message", {"definition": given, "user_id": user, "step": step})
+        assert found["channels"][0]["texts"] == {"body": text}
+    post(api, "preview-message", {"definition": given, "user_id": user, "step": "w"}, status=404)
+
+
+def test_figures_are_the_sum_of_the_books_of_all_partitions(api: ApiWorld, store: RedisCampaigns) -> None:
+    definitions: dict[str, Campaign | Journey] = {"f": campaign(offer=None), "j": journey({"go": send_step()})}
+    for id_, each in definitions.items():
+        kept = api.campaigns.kept()
+        wanted = Wanted("campaign" if isinstance(each, Campaign) else "journey", id_, written(each), {})
+        api.campaigns.write(kept.revision, [defined(kept, wanted, "key", NOW_S)])
+    for partition in (SHARDS, SHARDS + 1):  # which belong to no user of other tests
+        claim = store.claim(partition)
+        tallies = {"treated:-1:1": group(1_000, 500), "control:-1:1": group(1_000, 100), "holdout:-1:1": Tally(5, 1)}
+        books = {
+            "f": Book(counts={"sent": 3, "quiet": 1, "goal": 2, "waited_quiet": 4, "control": 1}, tallies=tallies),
+            "j": Book(counts={"entered": 2}, steps={"go": 2}, inside={1: 1}),
+        }
+        packed = {id_: pack(book) for id_, book in books.items()}
+        rows = {f"u{partition}": (b"", Due(inf, {"f": 1.0}))}
+        store.commit(claim, Commit(claim.number + 1, Place().to_bytes(), b"", rows=rows, books=packed))
+    answer = api.ask("GET", "/v1/campaigns/f/figures", headers=api.headers(Role.READ))
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["sent"], found["control"], found["waiting_for_rate"]) == (6, 2, 2)
+    assert (found["withheld"], found["waited"]) == ({"goal": 4, "quiet": 2}, {"quiet": 8})
+    assert list(found["withheld"]) == ["goal", "quiet"]
+    rate = found["overall"]["rate"]
+    assert (rate["verdict"], rate["why"], rate["words"]) == ("more", None, "the treated do more")
+    assert rate["difference"]["estimate"] == pytest.approx(0.4)
+    assert found["groups"]["holdout"]["users"] == 10
+    assert (found["version"], found["state"], found["journey"]) == (1, "on", None)
+    journey_ = api.ask("GET", "/v1/journeys/j/figures", headers=api.headers(Role.READ)).json()["journey"]
+    assert (journey_["entered"], journey_["inside"], journey_["steps"]) == (4, 2, {"go": 4})

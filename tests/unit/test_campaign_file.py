@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from config.catalog import Catalog
 from config.errors import CatalogError
@@ -13,6 +16,7 @@ from config.loader import load_catalog, loads
 from config.written import to_yaml, written
 from streams.adapters.campaign_definitions import CampaignDefinitions, memory_campaign_definitions, stood
 from streams.adapters.documents import DefinitionsChanged, MemoryDocument
+from streams.cli.app import app
 from streams.runtime.campaigns.catalog_file import FILE, take_file
 from streams.runtime.replay import catalog_digest
 from tests.contract.test_campaign_definitions import put
@@ -164,3 +168,12 @@ def test_it_is_tried_again_where_somebody_else_was_first() -> None:
     store = CampaignDefinitions(_Contended())
     assert take(store, MESSAGING + CART % "Cart", 10.0)
     assert store.revision() == 1
+
+
+def test_check_says_what_there_is() -> None:
+    result = CliRunner().invoke(app, ["check", str(FULL)], env={"COLUMNS": "120", "TERM": "dumb"})
+    assert result.exit_code == 0
+    assert re.search(r"month +The monthly round-up +churn.low +lines", result.stdout)
+    assert re.search(r"rescue +Three days +churn.high +lines", result.stdout)
+    found = json.loads(CliRunner().invoke(app, ["check", str(FULL), "--json"]).stdout)
+    assert (found["campaigns"], found["journeys"]) == (["incentive", "month", "spring"], ["rescue"])

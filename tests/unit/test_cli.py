@@ -166,6 +166,8 @@ def test_a_script_gets_the_problems_as_json(catalog: Path) -> None:
         "name": "My [bold]shop",
         "predictions": ["orders_7d"],
         "segments": [],
+        "campaigns": [],
+        "journeys": [],
         "problems": [],
         "hints": [],
     }
