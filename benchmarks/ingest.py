@@ -15,8 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ SETTLE_S = 2.0
 """The first of each stretch of deliveries are not timed."""
 _NEVER = threading.Event()
 _ARRIVE_S = 30.0
+Kind = Callable[[UpJob, StorePart, None], Part]
+"""A part of the service, on the embedded log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,12 @@ class Service:
 
 
 @contextmanager
-def running(folder: Path, *, with_worker: bool) -> Iterator[Service]:
-    """Store and API; with worker and sender of webhooks, too. Raises TidelineError for what does not start."""
+def running(folder: Path, *kinds: Kind, catalog: Path = CATALOG) -> Iterator[Service]:
+    """Store and API, and between them parts of these kinds. Raises TidelineError for what does not start."""
     settings = _settings()
-    job = UpJob(settings, CATALOG, folder, cache_folder())
+    job = UpJob(settings, catalog, folder, cache_folder())
     store = StorePart(folder)
-    others: list[Part] = [WorkerPart(job, store, None), DeliverPart(job, store, None)] if with_worker else []
-    parts: list[Part] = [store, *others, ApiPart(job, store, None)]
+    parts: list[Part] = [store, *(kind(job, store, None) for kind in kinds), ApiPart(job, store, None)]
     started: list[Part] = []
     try:
         for part in parts:
@@ -99,11 +100,13 @@ def running(folder: Path, *, with_worker: bool) -> Iterator[Service]:
 
 
 def _settings() -> Settings:
-    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-        for probe in (one, two, three):
+    names = ("web_port", "api_port", "webhooks_port", "campaigns_port")
+    with ExitStack() as open_:
+        probes = [open_.enter_context(socket.socket()) for _ in names]
+        for probe in probes:
             probe.bind(("127.0.0.1", 0))
-        ports = [int(probe.getsockname()[1]) for probe in (one, two, three)]
-    return load_settings(shards=1, web_port=ports[0], api_port=ports[1], webhooks_port=ports[2])
+        ports = {name: int(probe.getsockname()[1]) for name, probe in zip(names, probes, strict=True)}
+    return load_settings(shards=1, **ports)
 
 
 def _key(url: str) -> str:
@@ -119,7 +122,7 @@ def _key(url: str) -> str:
 
 def measure_ingest(folder: Path, size: Size, progress: Progress) -> Figures:
     """Batches as fast as one API process takes them; nobody works the log meanwhile."""
-    with running(folder, with_worker=False) as service:
+    with running(folder) as service:
         progress.say("sending batches")
         answer_of(send_batches, service.target, size.connections, size.batch, 0.5)  # warm
         before = service.events_in_log()
@@ -220,7 +223,7 @@ def run(size: Size, folder: Path, progress: Progress) -> Figures:
         f"{PREFIX}API_RATE_BURST": "1000000",
     }
     figures = measure_ingest(folder / "ingest", size, progress)
-    with running(folder / "deliver", with_worker=True) as service:
+    with running(folder / "deliver", WorkerPart, DeliverPart) as service:
         return figures | asyncio.run(measure_deliveries(service, size, progress))
 
 

@@ -29,6 +29,7 @@ SMALL = {
     # So many users that predictions go live: the worker warms up as it does for everybody.
     "ingest": "--seconds 1 --connections 2 --batch 10 --rate 20 --deliver-seconds 1",
     "campaigns": "--users 2000",
+    "messages": "--rate 5 --seconds 2",
     "lift": "--runs 3 --users 1500",
     "kafka": "--users 2000 --warm-days 6 --events 6000 --plain-events 600 --seconds 8 --rate 500",
 }
@@ -74,6 +75,11 @@ def test_a_scheduled_campaign_goes_out_once_to_everybody_but_those_drawn() -> No
     assert found["inputs"] == found["users"] == found["other_effects"]  # a note for each
     assert 0.8 * found["users"] < found["sends"] < 0.9 * found["users"]
     assert (found["outbox_left"], found["commits"]) == (0, 4)
+
+
+def test_every_message_arrives_beside_an_endpoint_that_never_answers() -> None:
+    found = figures("messages")
+    assert (found["campaigns"], found["messages"], found["missing"]) == (100, 10, 0)
 
 
 def test_the_true_effect_of_an_offer_is_measured() -> None:
