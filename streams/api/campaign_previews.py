@@ -268,7 +268,8 @@ class CampaignPreviews:
             return (asked if request.id is None else asked._replace(id=request.id)), standing
         assert rules is not None, "the request has one of both"
         assert request.id is not None
-        return AskedAbout(request.id, rules, messaging, kinds_of(catalog)), standing
+        kinds = dict(kept.definitions(kinds_of(catalog)).kinds)  # also of predictions that are gone
+        return AskedAbout(request.id, rules, messaging, kinds), standing
 
     def _facts(self, plan: Plan, user: str, now_s: float) -> tuple[Facts, Row]:
         """As the run of the user's partition would read them, but as of now, whatever is still on its way."""

@@ -43,7 +43,7 @@ class Part(msgspec.Struct, frozen=True):
 
     channel: str
     is_open: bool
-    """Whether the user has agreed to it, and it reaches them."""
+    """Whether there is such a channel, the user has agreed to it, and it reaches them."""
     address: str | None
     """Of channels that need one; None also if it is not known."""
     texts: Mapping[str, str]
@@ -138,7 +138,8 @@ def _answer(q: Question, plan: Plan, step: str | None) -> Trial:
     known = plan.messaging.channels
     is_open = open_channels(q.rules.channels, known, q.facts)
     parts = tuple(
-        Part(id_, id_ in is_open, address_of(known[id_], q.facts), texts.get(id_, {})) for id_ in q.rules.channels
+        Part(id_, id_ in is_open, address_of(known[id_], q.facts) if id_ in known else None, texts.get(id_, {}))
+        for id_ in q.rules.channels
     )
     return Trial(step, arm_of(q, tools), offer, parts, failed, tuple(against))
 

@@ -83,6 +83,14 @@ def test_a_good_one_comes_to_a_store_in_which_there_is_nothing(world: World) -> 
         assert ask(world, path, body)[0] == 503
 
 
+def test_a_campaign_whose_prediction_is_gone_is_still_looked_at(world: World) -> None:
+    ladder = {"unit": "amount", "prediction": "gone", "edges": [50], "values": [5, 0]}
+    kept = world.campaigns.kept()
+    wanted = Wanted("campaign", "old", written(campaign(offer=ladder)), {"gone": "event"})
+    world.campaigns.write(kept.revision, [defined(kept, wanted, "key", NOW_S)])
+    assert ask(world, "preview-message", {"id": "old", "user_id": "ann"})[0] == 503  # nothing is stored of users
+
+
 def test_a_segment_that_is_yet_to_be_made_comes_with_its_filter(world: World) -> None:
     new = GOOD | {"segment": "undecided"}
     assert ask(world, "preview", {"definition": new})[0] == 422

@@ -113,6 +113,12 @@ def test_on_exit_being_in_the_segment_speaks_against_it() -> None:
     assert reasons(tried(replace(ann(), segments=frozenset()), trigger="exit")) == []
 
 
+def test_a_channel_that_was_taken_away_is_open_to_nobody() -> None:
+    found = tried(ann(), channels=["gone"])
+    assert reasons(found) == ["consent"]
+    assert [(part.channel, part.is_open, part.address) for part in found.parts] == [("gone", False, None)]
+
+
 def test_a_user_whom_nobody_knows_is_told_so() -> None:
     assert reasons(tried(NOBODY))[0] == "unknown"
 
