@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from config.base import ID_PATTERN
 from config.channel_settings import ChannelSettings
 
-ChannelId = Annotated[str, Field(min_length=1, max_length=63)]
+ChannelId = Annotated[str, Path(pattern=ID_PATTERN, description="As messaging names it.")]
 Ended = Literal["dead", "unknown"]
 _LACKS = (
     "What has to be set before anything leaves: `settings` or `secret`. Null: nothing, or no channel of this id is "

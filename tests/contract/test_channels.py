@@ -366,3 +366,18 @@ def test_the_log_has_no_texts(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_password_of_a_mail_server_is_never_shown() -> None:
     assert "secret" not in repr(MailServer("h", 25, "none", "me", "secret"))
+
+
+def test_a_mail_server_that_is_not_in_the_public_internet_is_not_talked_to() -> None:
+    async def go() -> int:
+        async with MailReceiver() as receiver:
+            for security in ("none", "starttls", "tls"):
+                server = MailServer("localhost", receiver.port, security, timeout_s=5.0)
+                channel = MailChannel(server, "Shop <news@shop.example>", allow_private=False)
+                (found,) = await channel.deliver([parcel()])
+                await channel.close()
+                assert (found.is_delivered, found.is_unknown) == (False, False)
+                assert "public internet" in found.words
+            return len(receiver.mails)
+
+    assert asyncio.run(go()) == 0

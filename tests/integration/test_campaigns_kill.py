@@ -114,7 +114,7 @@ def test_a_second_process_stands_by_and_takes_over(tmp_path: Path) -> None:
                 seconds=60.0,
                 watched=[one, two],
             )
-            first, second = (one, two) if one.health()["ready"] else (two, one)
+            first, second = (one, two) if one.health().get("ready") else (two, one)
             enter(tmp_path, ["ann"])
             receiver.wait(lambda: set(receiver.users()) == {"ann"})
             first.kill()

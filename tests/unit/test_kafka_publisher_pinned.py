@@ -58,7 +58,7 @@ def sent(count: int, messages: list[Message]) -> list[tuple[str, int]]:
     return producer_of(count, messages).sent
 
 
-def producer_of(count: int, messages: list[Message]) -> NotingProducer:
+def producer_of(count: int, messages: list[Message], **settings: Any) -> NotingProducer:
     producer = NotingProducer(count)
 
     class Publisher(KafkaPublisher):
@@ -66,7 +66,7 @@ def producer_of(count: int, messages: list[Message]) -> NotingProducer:
             return producer
 
     async def publish() -> None:
-        await asyncio.to_thread(Publisher(load_settings()).send, messages)
+        await asyncio.to_thread(Publisher(load_settings(**settings)).send, messages)
 
     asyncio.run(publish())
     return producer
@@ -103,6 +103,14 @@ def test_transitions_stay_where_their_users_are() -> None:
 
     asyncio.run(publish())
     assert sorted(producer.sent) == sorted(("tideline.segment-events", shard_of(user, 12)) for user in users)
+
+
+@pytest.mark.parametrize("topic", ["campaign-triggers", "events"])
+def test_what_campaigns_put_out_stays_where_its_user_is(topic: str) -> None:
+    """A channel would take a number that comes behind a later one for known."""
+    users = [f"u{n}" for n in range(40)]
+    found = producer_of(20, [Message(topic, user, b"x") for user in users], shards=12).sent
+    assert sorted(found) == sorted((f"tideline.{topic}", shard_of(user, 12)) for user in users)
 
 
 def test_more_partitions_than_are_used_are_no_problem() -> None:

@@ -29,6 +29,8 @@ from streams.runtime.campaigns.work import CampaignWork
 
 _LOG: Final = logging.getLogger(__name__)
 LOCK: Final = "campaigns.lock"
+LOOK_S: Final = 0.25
+"""Kafka is asked so often for something new."""
 _OPEN_S: Final = 20.0
 
 
@@ -48,6 +50,9 @@ class Logs(Protocol):
     def open(self, number: int, closing: ExitStack) -> tuple[Log, Log]:
         """Events and transitions of a partition, in its thread; `closing` closes them. Raises BrokerError."""
 
+    def wait(self, number: int, run: CampaignRun, seconds: float, stopping: threading.Event) -> None:
+        """Until there may be something new, in the partition's thread; so long at most, where that costs little."""
+
     def seen(self, number: int) -> Seen | None:
         """What was told last."""
 
@@ -60,14 +65,21 @@ class EmbeddedLogs:
 
     def __init__(self, folder: LogFolder) -> None:
         self._folder = folder
+        self._watching: dict[int, PartitionReader] = {}
+        """Of transitions, of partitions that are open."""
 
     def open(self, number: int, closing: ExitStack) -> tuple[Log, Log]:
         """See `Logs`."""
         events = PartitionReader(self._folder.partition("events", number))
         transitions = PartitionReader(self._folder.partition("segment-events", number))
-        closing.callback(events.close)
-        closing.callback(transitions.close)
+        watching = self._watching[number] = PartitionReader(self._folder.partition("segment-events", number))
+        for each in (events, transitions, watching):
+            closing.callback(each.close)
         return events, transitions
+
+    def wait(self, number: int, run: CampaignRun, seconds: float, stopping: threading.Event) -> None:
+        """See `Logs`: for a transition."""
+        self._watching[number].wait(run.place.transitions, seconds, stopping)
 
     def seen(self, number: int) -> Seen | None:
         """See `Logs`; it stands beside what is put out."""
@@ -135,6 +147,7 @@ class Partitions:
                 f"campaigns {number}",
                 partial(_Opened, self._shared, self._logs, number, leaving),
                 seen=partial(self._logs.seen, number),
+                wait=partial(self._logs.wait, number),
             )
             self._works[number] = work, leaving
             asyncio.wrap_future(work.start()).add_done_callback(self._ended)
@@ -192,6 +205,10 @@ class KafkaLogs:
         found = asyncio.run_coroutine_threadsafe(asking, self._loop).result(_OPEN_S)
         closing.callback(found.close)
         return found
+
+    def wait(self, number: int, run: CampaignRun, seconds: float, stopping: threading.Event) -> None:  # noqa: ARG002
+        """See `Logs`: each look is a question to the brokers."""
+        stopping.wait(max(seconds, LOOK_S))
 
     def seen(self, number: int) -> Seen | None:
         """See `Logs`."""
