@@ -105,9 +105,11 @@ class CampaignTests:
         part = next((each for each in view.channels if each.channel == test.channel), None)
         if part is None:
             raise Problem(Kind.INVALID_PARAMETERS, f"channel: it does not go by {test.channel!r}")
-        kind = self._services.campaigns.kept().messaging().channels[test.channel].kind
-        if test.address is not None and kind != "email":
-            raise Problem(Kind.INVALID_PARAMETERS, f"address: a channel of the kind {kind} has none")
+        defined = self._services.campaigns.kept().messaging().channels.get(test.channel)
+        if defined is None:
+            raise Problem(Kind.INVALID_PARAMETERS, f"channel: messaging has no {test.channel!r} any more")
+        if test.address is not None and defined.kind != "email":
+            raise Problem(Kind.INVALID_PARAMETERS, f"address: a channel of the kind {defined.kind} has none")
         if test.address is None and not part.open:
             words = "the user has not agreed to this channel, or is not reached by it"
             raise Problem(Kind.INVALID_PARAMETERS, f"user_id: {words}")

@@ -115,5 +115,13 @@ def test_what_may_not_be_sent_is_refused(
     assert {channel: len(asked(world, channel)) for channel in before} == before
 
 
+def test_a_channel_that_is_no_more_sends_nothing(api: ApiWorld, user: str) -> None:
+    kept = api.campaigns.kept()
+    without = {"channels": {"other": {"kind": "log"}}}
+    api.campaigns.write(kept.revision, [shared(kept, written(read_messaging(without)), "key", NOW_S)])
+    status, problem = ask(api, "campaigns/c", user_id=user, channel="app")
+    assert (status, "messaging has no 'app'" in problem["detail"]) == (422, True)
+
+
 def test_who_only_reads_sends_nothing(api: ApiWorld, user: str) -> None:
     assert ask(api, "campaigns/c", Role.READ, user_id=user, channel="app")[0] == 403
