@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -18,6 +20,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
 import yaml
 
 from config.settings import Settings, load_settings
@@ -25,6 +28,7 @@ from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.owned_process import OwnedProcess
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.api.keys import Role
+from streams.runtime.store_watch import EVERY_S
 from tests.conftest import ROOT, need
 from tests.contract.redis_servers import free_ports
 from tests.dashboards.all import BOARDS
@@ -71,6 +75,10 @@ class Prometheus:
         """Every rule, with how it went the last time."""
         found = self.ask("rules") or {"groups": []}
         return [rule for group in found["groups"] for rule in group["rules"]]
+
+    def raised(self) -> set[str]:
+        """Alerts whose condition holds, whether for long enough or not."""
+        return {rule["name"] for rule in self.rules() if rule.get("state") in ("pending", "firing")}
 
     def up(self) -> set[str]:
         """The jobs whose targets answered the last time."""
@@ -140,15 +148,14 @@ class Load:
     def __init__(self, api: ApiProcess) -> None:
         self._api = api
         self._numbers = count()
+        self._now = datetime.now(UTC)
+        self._rng = Random(8)
 
-    def history(self) -> Iterator[int]:
-        """Hours up to now, the next one with each step: a label is known after a day or two."""
-        rng, now = Random(8), datetime.now(UTC)
-        for hour in range(HOURS):
-            at = now - timedelta(hours=HOURS - hour)
-            users = [user for user in range(USERS) if rng.random() < (user + 5) / 100]
-            self._send([self._event(f"old-{user}", at + timedelta(minutes=n), rng) for n, user in enumerate(users)])
-            yield hour
+    def hour(self, number: int) -> None:
+        """What the few do in one of the last `HOURS`: a label is known after a day or two."""
+        at = self._now - timedelta(hours=HOURS - number)
+        users = [user for user in range(USERS) if self._rng.random() < (user + 5) / 100]
+        self._send([self._event(f"old-{user}", at + timedelta(minutes=n)) for n, user in enumerate(users)])
 
     def come(self) -> None:
         """Five new users, and what is of no use."""
@@ -162,8 +169,13 @@ class Load:
         broken = {"type": "track", "userId": "broken", "event": "Product Viewed", "timestamp": "no time"}
         self._send([*events, events[0], broken])
 
-    def _event(self, user: str, at: datetime, rng: Random) -> dict[str, str]:
-        event = "Order Completed" if rng.random() < 0.2 else "Product Viewed"
+    def broken(self) -> None:
+        """So much that is of no use that it is more than one record in a hundred."""
+        event = {"type": "track", "userId": "broken", "event": "Product Viewed", "timestamp": "no time"}
+        self._send([event] * 90)
+
+    def _event(self, user: str, at: datetime) -> dict[str, str]:
+        event = "Order Completed" if self._rng.random() < 0.2 else "Product Viewed"
         number = f"h{next(self._numbers)}"
         return {"type": "track", "userId": user, "event": event, "messageId": number, "timestamp": at.isoformat()}
 
@@ -179,13 +191,38 @@ def go_live(load: Load, worker: WorkerProcess) -> None:
         health = worker.health()
         return not health["lag"] and health["models"] != before
 
-    for hour in load.history():
+    for hour in range(HOURS):
+        before = worker.health()["models"]
+        load.hour(hour)
         if hour >= AT_ONCE:
-            before = worker.health()["models"]
-            await_until(lambda before=before: is_learned(before), f"hour {hour}", seconds=30.0, watched=[worker])  # type: ignore[misc]
+            await_until(partial(is_learned, before), f"the model of hour {hour}", seconds=30.0, watched=[worker])
             if b"tideline_likelihood_drift{" in worker.get("/metrics")[1]:
                 return
     raise AssertionError("no prediction has gone live")
+
+
+def check_faults(asked: Prometheus, store_url: str, worker: WorkerProcess, load: Load) -> None:
+    """What is wrong is told, and what is not is not."""
+    assert not asked.raised() & {"TidelineStoreNotPersistent", "TidelineDown", "TidelineNobodyDelivers"}
+    load.broken()
+    await_until(
+        lambda: "TidelineDeadLetters" in asked.raised(), "records of no use are told", seconds=30.0, every_s=0.5
+    )
+    with closing(redis.Redis.from_url(store_url)) as client:
+        client.config_set("appendonly", "no")
+    await_until(
+        lambda: "TidelineStoreNotPersistent" in asked.raised(),
+        "a store without its file is told",
+        seconds=2 * EVERY_S,
+        watched=[worker],
+        every_s=0.5,
+    )
+    worker.send(signal.SIGSTOP)
+    try:
+        await_until(lambda: "TidelineDown" in asked.raised(), "a worker that hangs is told", seconds=30.0, every_s=0.5)
+    finally:
+        worker.send(signal.SIGCONT)
+    await_until(lambda: "TidelineDown" not in asked.raised(), "and no more when it is back", seconds=30.0, every_s=0.5)
 
 
 def test_prometheus_reads_a_service_and_every_rule_and_query_has_a_result(tmp_path: Path) -> None:
@@ -229,5 +266,6 @@ def test_prometheus_reads_a_service_and_every_rule_and_query_has_a_result(tmp_pa
                 assert asked.has_data('tideline_webhooks_delivered_total{job="tideline-deliver"} > 0')
                 assert asked.has_data('tideline_campaign_deliveries_total{channel="lines",result="arrived"} > 0')
                 assert receiver.wrong == []
+                check_faults(asked, store.url, worker, load)
         finally:
             worker.kill()
