@@ -178,6 +178,17 @@ def test_a_segment_is_made_from_the_slider(served: ApiProcess, chromium: Browser
         assert served.get("/v1/segments/nearly_there/definition")["archived"]
 
 
+def test_scores_of_members_are_in_sight_on_a_phone(served: ApiProcess, chromium: Browser) -> None:
+    with Viewer(chromium, served, size=PHONE) as viewer:
+        page = viewer.open("/segments/mixed")
+        cells = page.locator(".members tbody tr").first.locator("th, td")
+        assert cells.count() == 4
+        for cell in cells.all():
+            box = cell.bounding_box()
+            assert box is not None
+            assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"]
+
+
 def test_nothing_is_made_of_a_preview(served: ApiProcess, chromium: Browser) -> None:
     with Viewer(chromium, served) as viewer:
         page = viewer.open("/predictions/shown_2d")

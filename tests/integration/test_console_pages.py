@@ -17,6 +17,7 @@ from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_sessions import MemorySessions
 from streams.api.keys import Role
 from streams.api.problems import Kind
+from streams.api.quality import QualityView
 from streams.api.views import time_text
 from streams.console.app import console
 from streams.console.cookies import SESSION_COOKIE
@@ -195,9 +196,38 @@ def test_nothing_is_made_of_a_preview(api: ApiWorld, person: Person, shop: Shop)
     api.definitions.tell_file(catalog.model_copy(update={"predictions": {**catalog.predictions, "orders_3d": shown}}))
     text = person.page("/predictions/orders_3d")
     assert "nobody can be targeted by them" in text
+    assert "it stays while the audience moves on" in text
+    assert 'data-scale="scores"' in person.get("/predictions/orders_3d").text, "a range of it is called no rank"
     assert person.get("/segments/new", prediction="orders_3d", category="high").status_code == 409
     assert person.post("/segments", prediction="orders_3d", category="high", name="x").status_code == 409
     assert written(shown)["access"] == "preview"
+
+
+def test_whether_likelihoods_hold_is_told_by_kind_of_moment(person: Person) -> None:
+    text = person.page("/predictions/orders_3d").partition("Do likelihoods hold?")[2]
+    quality = person.told("/v1/predictions/orders_3d/quality")
+    for kind, words in (("events", "After an event"), ("silent", "In silence"), ("crossings", "On coming into")):
+        served = quality[kind]["served"]
+        part = text.partition(words)[2]
+        assert f"{served['moments']:,} judged moments" in part
+        assert f"Expected ÷ observed: {served['expected_over_observed']:.2f}" in part
+    assert "as soon as a campaign has sent or withheld a message" in text
+
+
+def test_who_was_messaged_is_told_apart(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = person.told("/v1/predictions/orders_3d/quality")
+    group = {"goals": 30, "expected_over_observed": 0.8, "calibration": [], "mean_likelihood": 0.24}
+    groups = {
+        "treated": {**group, "moments": 100, "actual_rate": 0.31},
+        "withheld": {**group, "moments": 90, "actual_rate": 0.22},
+        "untouched": {**group, "moments": 1200, "actual_rate": 0.21},
+    }
+    altered = QualityView.model_validate({**told, "by_touch": {**groups, "reason": None}})
+    monkeypatch.setattr("streams.console.prediction.get_quality", lambda *_: altered)
+    text = person.page("/predictions/orders_3d")
+    assert "messaged 24.0% 31.0% 0.80 100" in text
+    assert "message withheld 24.0% 22.0% 0.80 90" in text
+    assert "not messaged 24.0% 21.0% 0.80 1,200" in text
 
 
 def test_users_are_found_by_their_ids(person: Person) -> None:
