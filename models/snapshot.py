@@ -72,6 +72,15 @@ class PredictionSnapshot:
     """Used instead of weights and bias when set."""
     version: int = 0
     """Grows with every snapshot of this prediction; 0 is the one before the first."""
+    begun_s: float = 0.0
+    """The learning that made it: when the log took the first examples of it, seconds since 1970. Versions count within
+    one learning; what began later takes the place of what began earlier, whatever their versions. 0 for the learnings
+    of earlier releases, which began before all others."""
+
+    @property
+    def age(self) -> tuple[float, int]:
+        """What is newer is greater."""
+        return self.begun_s, self.version
 
     def __post_init__(self) -> None:
         if self.weights.dtype != np.float64 or self.weights.ndim != 1:
@@ -82,6 +91,8 @@ class PredictionSnapshot:
             )
         if not (math.isfinite(self.bias) and np.isfinite(self.weights).all() and np.isfinite(self.means).all()):
             raise SnapshotRefused("weights, bias or means of a snapshot hold a number that is not finite")
+        if not math.isfinite(self.begun_s):
+            raise SnapshotRefused("the learning of a snapshot began at a time that is not finite")
 
     def over(self, places: Sequence[int]) -> "PredictionSnapshot":
         """The same model over other features: `places` says where each of them stands in this one, -1 for nowhere.
@@ -136,11 +147,16 @@ class Snapshot:
         """F, the number of features (0 without predictions)."""
         return len(self.predictions[0].weights) if self.predictions else 0
 
+    @property
+    def age(self) -> tuple[float, int]:
+        """Of a snapshot of one prediction, as a learner makes it: what is newer is greater."""
+        return max((one.begun_s for one in self.predictions), default=0.0), self.version
+
     def to_bytes(self, codec: ModelCodec | None = None) -> bytes:
         """The snapshot as msgpack. Raises SnapshotRefused for a model that is not linear when no codec is given."""
         predictions = [_pack_prediction(self.version, p, codec) for p in self.predictions]
         counts = self.counts.astype("<i8").tobytes()
-        return msgspec.msgpack.encode(_Wire(FORMAT, self.version, self.features, predictions, counts, self.names))
+        return msgspec.msgpack.encode((FORMAT, self.version, self.features, predictions, counts, self.names))
 
     def over(self, names: Sequence[str]) -> "Snapshot":
         """The same models over features with these names, in this order; 0 for one that they have not learned from.
@@ -185,6 +201,8 @@ class _WirePrediction(msgspec.Struct, array_like=True, forbid_unknown_fields=Tru
     goals: int
     model: bytes | None
     version: int
+    begun_s: float = 0.0
+    """Left out where it is 0: releases that do not know it read those."""
 
 
 class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -196,7 +214,8 @@ class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     names: tuple[str, ...] = ()
 
 
-def _pack_prediction(version: int, prediction: PredictionSnapshot, codec: ModelCodec | None) -> _WirePrediction:
+def _pack_prediction(version: int, prediction: PredictionSnapshot, codec: ModelCodec | None) -> tuple[Any, ...]:
+    """The fields of `_WirePrediction`."""
     model = None
     if prediction.model is not None:
         if codec is None:
@@ -205,7 +224,8 @@ def _pack_prediction(version: int, prediction: PredictionSnapshot, codec: ModelC
                 "set TIDELINE_SIGNING_KEY, or use the model `logistic`"
             )
         model = codec.dumps(prediction.model)
-    return _WirePrediction(
+    begun = (float(prediction.begun_s),) if prediction.begun_s else ()
+    return (
         int(prediction.status),
         prediction.weights.astype("<f8").tobytes(),
         float(prediction.bias),
@@ -214,6 +234,7 @@ def _pack_prediction(version: int, prediction: PredictionSnapshot, codec: ModelC
         prediction.goals,
         model,
         prediction.version,
+        *begun,
     )
 
 
@@ -239,6 +260,7 @@ def _unpack_prediction(
         wire.goals,
         model,
         wire.version,
+        wire.begun_s,
     )
 
 

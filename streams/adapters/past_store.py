@@ -44,6 +44,8 @@ class Joined(msgspec.Struct, frozen=True, array_like=True):
     offer: str
     version: int
     """Its models have higher ones from then on."""
+    begun_s: float = 0.0
+    """When the learner began, seconds since 1970 (`PredictionSnapshot.begun_s`)."""
 
 
 class Board(NamedTuple):

@@ -293,7 +293,7 @@ class Shard:
         newer = [
             p
             for p, one in arrived.items()
-            if one.predictions[0].version > predictions[p].version and math.isnan(self.frozen_at_s[p])
+            if one.predictions[0].age > predictions[p].age and math.isnan(self.frozen_at_s[p])
         ]
         for p in newer:
             predictions[p] = arrived[p].predictions[0]

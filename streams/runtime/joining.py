@@ -5,7 +5,7 @@ what was counted. Each is one commit, so a stop between any two is safe: what wa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from config.catalog import Catalog
@@ -28,6 +28,8 @@ class JoiningShard:
     """Those that the learner has taken over."""
     versions: Mapping[str, int]
     """Of their models, as the live learners count them."""
+    begun_s: Mapping[str, float] = field(default_factory=dict)
+    """When those learners began (`PredictionSnapshot.begun_s`): their models of before are not newer than these."""
 
     @property
     def words(self) -> str:
@@ -39,7 +41,7 @@ class JoiningShard:
         snapshot = shard.snapshot
         names = shard.definitions.prediction_ids
         predictions = tuple(
-            replace(one, version=self.versions.get(name, one.version))
+            replace(one, version=self.versions.get(name, one.version), begun_s=self.begun_s.get(name, one.begun_s))
             for name, one in zip(names, snapshot.predictions, strict=True)
         )
         shard.snapshot = Snapshot(snapshot.version, predictions, snapshot.counts, snapshot.names)
@@ -69,8 +71,10 @@ class Pasts(Protocol):
     def of_learner(self, partition: int, catalog: Catalog) -> JoiningLearner | None:
         """What the learner of a partition of the examples has to take over, or has taken over already."""
 
-    def learner_joined(self, partition: int, reading: str, version: int) -> None:
-        """It has taken it over, durably; models that it makes from now on have higher versions than this."""
+    def learner_joined(self, partition: int, reading: str, version: int, begun_s: float) -> None:
+        """It has taken it over, durably; models that it makes from now on have higher versions than this, and
+        `begun_s` (`PredictionSnapshot.begun_s`).
+        """
 
 
 class NoPasts:
@@ -84,5 +88,5 @@ class NoPasts:
     def of_learner(self, partition: int, catalog: Catalog) -> None:
         """Nothing."""
 
-    def learner_joined(self, partition: int, reading: str, version: int) -> None:
+    def learner_joined(self, partition: int, reading: str, version: int, begun_s: float) -> None:
         """Never."""

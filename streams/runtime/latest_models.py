@@ -27,6 +27,9 @@ def model_key(question: str, prediction_id: str) -> str:
 class LatestModels:
     """`latest`: key (`model_key`) -> its newest snapshot. Replaced as a whole, so that threads may read it.
 
+    The newest is the one of the highest version, of those of the learning that began last: where the examples began
+    anew, so did the versions (`PredictionSnapshot.begun_s`).
+
     Models of other questions are kept as they came: a catalog that asks them may come later.
     """
 
@@ -92,10 +95,10 @@ class LatestModels:
                 words, name = "%s at offset %d: the model of %s cannot be used: %s", self._names[key]
                 _LOG.error(words, topic, offset, name, error, extra={"offset": offset, "prediction": name})
                 continue
-            if key not in latest or snapshot.version > latest[key].version:
+            if key not in latest or snapshot.age > latest[key].age:
                 latest[key], offsets[key], taken_s[key] = snapshot, offset, log_time_s
                 self._values[key] = value
-            if snapshot.version < latest[key].version:
+            if snapshot.age < latest[key].age:
                 self.overtaken[key] = self._values[key]
             else:
                 self.overtaken.pop(key, None)

@@ -8,7 +8,9 @@ place in the log: whoever learns it, and however often, comes to the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -43,6 +45,11 @@ _LOG: Final = logging.getLogger(__name__)
 
 COUNTS_PREFIX = "counts:"
 MARKS_BLOB = "marks"
+
+
+BEGUN_BLOB: Final = "begun"
+"""When the log took the first examples that the learner has seen; a blob of its own, which earlier releases leave."""
+_BEGUN: Final = struct.Struct("<d")
 
 
 class _Marks(msgspec.Struct):
@@ -95,6 +102,7 @@ class LearnerRun:
         self._pasts = pasts or NoPasts()
         self.judged: dict[str, JudgedFigures] = {}
         """Prediction -> as of its last snapshot, and of the load before the first one; replaced as a whole."""
+        self._begun_s = math.nan
         self._baselines: Baselines
         self._features: LearnedFeatures
         self._stored: set[str] = set()
@@ -157,6 +165,7 @@ class LearnerRun:
                 prediction, _, shard = name.removeprefix(COUNTS_PREFIX).rpartition(":")
                 self._counts[prediction, int(shard)] = data[:1] == b"1", np.frombuffer(data, "<i8", BINS, 1).copy()
         self._marks = msgspec.msgpack.decode(blobs[MARKS_BLOB], type=_Marks) if MARKS_BLOB in blobs else _Marks()
+        self._begun_s = _begun_s(blobs)
         self._baselines = Baselines(blobs)
         self.judged = {name: self._judge(name) for name in self._ids}
         for _ in loaded.rows:  # none; the check at their end is what is wanted: the claim still holds
@@ -218,8 +227,12 @@ class LearnerRun:
         joined = self._marks.joined
         if joined is None or joined[0] != past.id:
             return False
-        self._pasts.learner_joined(self.number, *joined)
+        self._say_joined(*joined)
         return True
+
+    def _say_joined(self, reading: str, offset: int) -> None:
+        begun_s = 0.0 if math.isnan(self._begun_s) else self._begun_s  # no models of it to be newer than
+        self._pasts.learner_joined(self.number, reading, offset, begun_s)
 
     def _take_over(self, past: JoiningLearner, catalog: Catalog) -> None:
         """In a commit of its own. Raises Fenced where chunks have to be read again that were read before."""
@@ -237,7 +250,7 @@ class LearnerRun:
         self._marks.joined = past.id, at.offset
         self._save(batch)
         self._commit(batch)
-        self._pasts.learner_joined(self.number, past.id, at.offset)
+        self._say_joined(past.id, at.offset)
         if again_at < at.offset:
             raise Fenced(f"{self._source}: chunks from offset {again_at} on are learned again, behind the past")
 
@@ -248,6 +261,8 @@ class LearnerRun:
     def _learn(self, records: Sequence[Record], catalog: Catalog) -> None:
         batch = self._new_batch()
         batch.position = Position.behind(records[-1], records[-1].log_time_s).to_bytes()
+        if math.isnan(self._begun_s):  # of the log, so that all who begin with this record say the same
+            self._begun_s = records[0].log_time_s
         refused: list[tuple[int, Exception]] = []
         self._may_look = True
         if catalog is not self.catalog:
@@ -314,6 +329,7 @@ class LearnerRun:
     def _save(self, batch: CommitBatch) -> None:
         """Everything that changed."""
         batch.blobs[MARKS_BLOB] = msgspec.msgpack.encode(self._marks)
+        batch.blobs[BEGUN_BLOB] = _BEGUN.pack(self._begun_s)
         if self._saves_catalog:
             batch.blobs.update(about_blobs(self.catalog))
             gone = self._stored - self.learner.state_names()
@@ -398,14 +414,17 @@ class LearnerRun:
         return latest is None or offset // self._every > latest // self._every
 
     def _snapshot(self, prediction_id: str, offset: int) -> Message:
-        """The model after the chunk at `offset`, with the distribution of all shards, as version `offset` + 1."""
+        """The model after the chunk at `offset`, with the distribution of all shards, as version `offset` + 1.
+
+        Examples that are made anew begin at offset 0 again: `begun_s` tells their models from those of before.
+        """
         self._marks.snapshot_at[prediction_id] = offset
         mine = [entry for (name, _), entry in self._counts.items() if name == prediction_id]
         if all(of_model for of_model, _ in mine) and prediction_id not in self._marks.live:
             self._marks.live.append(prediction_id)
         built = prediction_id in self._marks.live
         learner = self.learner.predictions[self._ids[prediction_id]]
-        snapshot = learner.snapshot(offset + 1, built=built)
+        snapshot = replace(learner.snapshot(offset + 1, built=built), begun_s=self._begun_s)
         serves = snapshot.status != Status.WARMING
         counts = np.zeros(BINS, np.int64)
         for of_model, some in mine:
@@ -419,3 +438,10 @@ class LearnerRun:
                 f"{MAX_MESSAGE_BYTES:,}; choose a smaller one in the catalog"
             )
         return Message("models", model_key(self._questions[prediction_id], prediction_id), data)
+
+
+def _begun_s(blobs: Mapping[str, bytes]) -> float:
+    """NaN for a learner that has seen nothing yet, 0 for one of a release that did not note it."""
+    if BEGUN_BLOB in blobs:
+        return float(_BEGUN.unpack(blobs[BEGUN_BLOB])[0])
+    return 0.0 if MARKS_BLOB in blobs else math.nan

@@ -154,9 +154,9 @@ class MemoryPasts:
             return None
         return JoiningLearner(f"reading {self.readings}", frozenset({"views"}), self.past)
 
-    def learner_joined(self, partition: int, reading: str, version: int) -> None:
+    def learner_joined(self, partition: int, reading: str, version: int, begun_s: float) -> None:
         assert (partition, reading) == (0, f"reading {self.readings}")
-        self.version = version
+        self.version, self.begun_s = version, begun_s
         self.told.append((reading, version))
 
     def of_shard(self, shard: int, catalog: Catalog) -> JoiningShard | None:
@@ -174,6 +174,7 @@ class MemoryPasts:
             lambda start, end: iter([log[start:end]]),
             frozenset({"views"}),
             {"views": self.version},
+            {"views": self.begun_s},
         )
 
 

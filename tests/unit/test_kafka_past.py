@@ -307,13 +307,14 @@ def test_shards_wait_for_the_learners_of_all_partitions(monkeypatch: pytest.Monk
     joining = worker.of_learner(0, AFTER)
     assert joining is not None
     assert joining.predictions == {"views"}
-    worker.learner_joined(0, "one", 12)
+    worker.learner_joined(0, "one", 12, 50.0)
     assert seen() is None
-    assert service.shared.read().joined == {0: Joined("one", 12)}
+    assert service.shared.read().joined == {0: Joined("one", 12, 50.0)}
     service.shared.joined(5, Joined("earlier", 3))
     assert seen() is None
     service.shared.joined(5, Joined("one", 30))
     assert seen().versions == {"views": 12, "orders": 30}
+    assert seen().begun_s == {"views": 50.0, "orders": 0.0}
 
 
 def test_a_shard_that_waits_for_what_is_not_offered_has_it_read_anew(service: TwoWorkers, reading: Reading) -> None:

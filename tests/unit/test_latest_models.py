@@ -20,8 +20,8 @@ LATER = loads("{version: 1, name: c, predictions: {orders: {name: Orders, goal: 
 KEY = model_key(question_of(CATALOG, "orders"), "orders").encode()
 
 
-def model(version: int) -> KeyValue:
-    snapshot = prediction()
+def model(version: int, begun_s: float = 0.0) -> KeyValue:
+    snapshot = prediction(begun_s=begun_s)
     return KEY, Snapshot(version, (snapshot,), np.zeros((1, BINS), np.int64)).to_bytes()
 
 
@@ -57,6 +57,17 @@ def test_whether_the_newest_model_stands_last_is_known(records: Sequence[KeyValu
     models = LatestModels(CATALOG)
     models.take("models", ((offset, *record, 0.0) for offset, record in enumerate(records)))
     assert models.overtaken == ({KEY.decode(): model(9)[1]} if overtaken else {})
+
+
+def test_models_of_examples_that_are_gone_are_not_kept_in_force() -> None:
+    """Versions are places in the examples: where these were made anew, they begin again."""
+    models = LatestModels(CATALOG)
+    models.take("models", [(0, *model(1_000_000), 0.0), (1, *model(1, begun_s=1.0), 0.0)])
+    assert models.latest[KEY.decode()].age == (1.0, 1)
+    assert models.overtaken == {}, "what is gone is not published again"
+    models.take("models", [(2, *model(7, begun_s=2.0), 0.0), (3, *model(2_000_000, begun_s=1.0), 0.0)])
+    assert models.latest[KEY.decode()].age == (2.0, 7)
+    assert models.overtaken == {KEY.decode(): model(7, begun_s=2.0)[1]}, "a late one of before"
 
 
 def test_a_model_may_come_before_its_prediction() -> None:

@@ -177,6 +177,29 @@ def test_chunks_are_numbered_and_a_repeated_one_is_not_learned_again(world: Worl
     assert world.learner.learner.predictions[0].missed == 0
 
 
+def test_models_of_examples_that_were_made_anew_take_the_place_of_those_before(world: World) -> None:
+    run_all(world, traffic(900), 50)
+    chunks = [Record(chunk.offset, 100.0, chunk.value) for chunk in world.chunks]
+    first, shard = world.models[MODELS], world.shards[0].shard
+    assert (first.version > 9, first.predictions[0].begun_s) == (True, 0.0)
+    world.servers[1].shards.clear()
+    world.learner = LearnerRun(CATALOG, world.ports(1, 1), partition=0, every=SHARDS)
+    world.learner.assign()
+    world.learner.step(chunks[:1])
+    world.learner.drop()
+    world.learner.assign()
+    world.learner.step([Record(1, 200.0, chunks[1].value)])
+    world.learner.step([Record(n, 200.0, chunk.value) for n, chunk in enumerate(chunks[2:5], 2)])
+    again = world.models[MODELS]
+    assert again.predictions[0].age == (100.0, again.version), "as its first record says, however often it is loaded"
+    assert again.version < first.version
+    before = shard.snapshot.predictions[0].version
+    assert before > again.version
+    assert shard.take_models({0: again})
+    assert shard.snapshot.predictions[0].version == again.version
+    assert not shard.take_models({0: first}), "what is gone does not come back"
+
+
 def test_a_learner_that_begins_late_counts_what_it_missed(world: World) -> None:
     logs = traffic(900)
     for shard, log in enumerate(logs):

@@ -55,6 +55,17 @@ def test_what_is_written_is_read_bit_for_bit(weights: Any, bias: float, status: 
     assert_same(Snapshot.from_bytes(before.to_bytes(), 4), before)
 
 
+def test_a_learning_that_has_begun_later_is_newer_and_those_of_before_are_written_as_before() -> None:
+    old, new = snapshot(prediction(version=9)), snapshot(prediction(version=1, begun_s=1.5))
+    assert Snapshot.from_bytes(new.to_bytes()).predictions[0].age == (1.5, 1)
+    assert new.age > old.age
+    assert Snapshot.from_bytes(old.to_bytes()).predictions[0].age == (0.0, 9)
+    fields = [msgspec.msgpack.decode(one.to_bytes())[3][0] for one in (old, new)]
+    assert [len(one) for one in fields] == [8, 9]
+    with pytest.raises(SnapshotRefused, match="not finite"):
+        prediction(begun_s=float("nan"))
+
+
 def test_a_snapshot_without_predictions_is_one() -> None:
     empty = Snapshot(1, (), np.zeros((0, BINS), np.int64))
     assert empty.features == 0

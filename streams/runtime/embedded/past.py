@@ -65,6 +65,8 @@ class _Found:
     offsets: list[int]
     version: int | None = None
     """That the learner's models had when it took over; None before."""
+    begun_s: float = 0.0
+    """When that learner began."""
 
 
 class EmbeddedPasts(PastThread):
@@ -99,6 +101,7 @@ class EmbeddedPasts(PastThread):
             partial(self._records, shard),
             predictions,
             dict.fromkeys(predictions, found.version),
+            dict.fromkeys(predictions, found.begun_s),
         )
 
     def of_learner(self, partition: int, catalog: Catalog) -> JoiningLearner | None:  # noqa: ARG002  there is one
@@ -106,11 +109,12 @@ class EmbeddedPasts(PastThread):
         found = self._found
         return None if found is None or found.catalog is not catalog else found.joining
 
-    def learner_joined(self, partition: int, reading: str, version: int) -> None:  # noqa: ARG002  there is one
+    def learner_joined(self, partition: int, reading: str, version: int, begun_s: float) -> None:  # noqa: ARG002
         """See `Pasts`."""
         found = self._found
         if found is not None and found.joining.id == reading:
-            found.version = version
+            found.begun_s = begun_s
+            found.version = version  # last: shards may join from here on
 
     def _load(self, shard: int, catalog: Catalog) -> Shard:
         try:

@@ -3,7 +3,9 @@
 A learner that was away (its process slept, say) may publish a model behind newer ones, when another has long gone on.
 Whoever reads all of the topic takes the newest by its version; but Kafka keeps the last one by offset, and a worker
 that starts later would find that alone. So who sees it publishes the newest once more: the same version with the same
-bytes, which changes nothing for anybody, however many do it.
+bytes, which changes nothing for anybody, however many do it. Newest means of the learning that began last, so that
+the models of examples that are gone are neither kept in force nor published again. All who read come to the same: it
+stands in the models themselves.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class ModelsService(ReportingService):
                 self._models.overtaken.pop(key, None)
             _LOG.warning(
                 "%s: behind the newest model of %s stood an older one, so it was published again. A learner that had "
-                "been away for long has published late, which does no harm",
+                "been away for long has published late, or one whose examples are gone",
                 self._settings.topic("models"),
                 ", ".join(sorted(key.rpartition(":")[2] for key in newest)),
             )

@@ -45,6 +45,8 @@ class _Found:
     learned: JoiningLearner | None = None
     versions: dict[str, int] = field(default_factory=dict)
     """Of the predictions whose learners have taken over."""
+    begun_s: dict[str, float] = field(default_factory=dict)
+    """When those learners began."""
     states: dict[int, bytes] = field(default_factory=dict)
     """Of shards that have to join here."""
 
@@ -101,6 +103,7 @@ class KafkaPasts(PastThread):
             partial(self._records, shard),
             predictions,
             found.versions,
+            found.begun_s,
         )
 
     def of_learner(self, partition: int, catalog: Catalog) -> JoiningLearner | None:
@@ -111,9 +114,9 @@ class KafkaPasts(PastThread):
         ours = frozenset(name for name in found.learned.predictions if examples_partition(name) == partition)
         return JoiningLearner(found.learned.id, ours, found.learned.learned) if ours else None
 
-    def learner_joined(self, partition: int, reading: str, version: int) -> None:
+    def learner_joined(self, partition: int, reading: str, version: int, begun_s: float) -> None:
         """See `Pasts`."""
-        self._told[partition] = Joined(reading, version)
+        self._told[partition] = Joined(reading, version, begun_s)
 
     def _load(self, state: bytes, shard: int, catalog: Catalog) -> Shard:
         past = msgspec.msgpack.decode(state, type=PastShard)
@@ -178,8 +181,10 @@ class KafkaPasts(PastThread):
         found = self._found
         if found is None or found.offer.id != offer.id or found.catalog is not catalog:
             found = _Found(offer, catalog)
-        joined = {name: board.joined.get(examples_partition(name)) for name in offer.predictions}
-        found.versions = {name: one.version for name, one in joined.items() if one and one.offer == offer.id}
+        told = {name: board.joined.get(examples_partition(name)) for name in offer.predictions}
+        joined = {name: one for name, one in told.items() if one and one.offer == offer.id}
+        found.begun_s = {name: one.begun_s for name, one in joined.items()}
+        found.versions = {name: one.version for name, one in joined.items()}
         if found.is_learned:
             found.learned = None
             self._fetch_states(store, found)
