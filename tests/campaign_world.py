@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple, cast
@@ -299,6 +299,7 @@ def plan_of(
     *,
     messaging: Messaging = OPEN,
     kinds: Mapping[str, Kind] | None = None,
+    goals: Collection[str] = (),
 ) -> Plan:
     """Definitions of which there is one version each."""
     return Plan(
@@ -307,5 +308,6 @@ def plan_of(
             {id_: {1: each} for id_, each in (campaigns or {}).items()},
             {id_: {1: each} for id_, each in (journeys or {}).items()},
             kinds=kinds or {"p": "event"},
+            goals=frozenset(goals),
         )
     )

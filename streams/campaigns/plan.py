@@ -47,6 +47,9 @@ class Definitions:
     standings: Mapping[str, Standing] = field(default_factory=dict)
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     """Kind of each prediction."""
+    goals: frozenset[str] = frozenset()
+    """Events that predictions ask for. Their latest times are kept before any campaign names them, so that one that is
+    made today knows since the beginning of the log who has done it just now."""
 
 
 class Plan:
@@ -62,6 +65,7 @@ class Plan:
                 self.versions[id_] = {version: versions[version] for version in sorted(versions)}
         self.standings = dict(definitions.standings)
         self.kinds = dict(definitions.kinds)
+        self._goals = definitions.goals
         for prediction in self._priced():
             if prediction not in self.kinds:
                 raise ValueError(f"an offer goes by the prediction {prediction!r}, of which the kind is not known")
@@ -169,7 +173,7 @@ class Plan:
         consents = [channel.consent for channel in self.messaging.channels.values()]
         asked = {each.withdrawn for each in consents if isinstance(each, EventConsent)}
         asked |= {each.given for each in consents if isinstance(each, EventConsent) and each.given is not None}
-        return frozenset(asked | {each.conversion.event for each in self._all()})
+        return frozenset(asked | self._goals | {each.conversion.event for each in self._all()})
 
     def _all(self) -> Iterator[Campaign | Journey]:
         for versions in self.versions.values():

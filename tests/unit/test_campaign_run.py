@@ -181,6 +181,27 @@ def test_of_an_event_that_is_asked_for_later_nothing_is_known_before() -> None:
     assert world.book().counts == {"consent": 1}
 
 
+def test_of_a_goal_of_predictions_a_campaign_that_is_made_later_knows_all() -> None:
+    """With the default of `skip_recent_goal` it would send to nobody for a day, and say only that it is behind."""
+    world = World(plan_of(goals={"Order"}))
+    world.events.append(track("bo", "Order", NOW_S - 60.0, "o"))
+    world.settle()
+    world.define(
+        plan_of(
+            {
+                "c": campaign(skip_recent_goal="1d"),
+                "d": campaign(conversion={"event": "Visit"}, skip_recent_goal="1d", max_trigger_age="4h"),
+            },
+            goals={"Order"},
+        )
+    )
+    enter(world, "ann", "bo")
+    world.settle()
+    assert [(each.campaign, each.user) for each in world.receiver.sends] == [("c", "ann")]
+    assert world.book().counts == {"sent": 1, "goal": 1}
+    assert world.book("d").counts == {"behind": 2}, "it would be stale by then"
+
+
 def test_consent_by_events_counts_where_they_were_asked_for_from_the_beginning() -> None:
     consent = {"given": "Subscribed", "withdrawn": "Unsubscribed"}
     asks = Messaging.model_validate({"holdout": 0, "channels": {"open": {"kind": "log", "consent": consent}}})

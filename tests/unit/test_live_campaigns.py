@@ -91,6 +91,12 @@ def test_a_campaign_of_a_prediction_that_is_taken_back_rests_until_it_is_live_ag
     assert kept.head.stands.state == "on", "nobody has paused it"
 
 
+def test_goals_of_predictions_are_asked_for_before_there_is_a_campaign(store: CampaignDefinitions) -> None:
+    goals = {atom.event for each in catalog().predictions.values() for atom in each.goal.atoms}
+    assert goals
+    assert LiveCampaigns(store, FixedCatalog(catalog())).now.defined.plan.latest() == goals
+
+
 def test_an_archived_campaign_stays_with_what_its_offer_went_by(store: CampaignDefinitions) -> None:
     change(store, Wanted("campaign", "cart", CAMPAIGN | {"offer": LADDER | {"prediction": "gone"}}, {"gone": "churn"}))
     kept = store.kept()

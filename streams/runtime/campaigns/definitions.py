@@ -50,7 +50,8 @@ def in_force(kept: KeptCampaigns, catalog: Catalog) -> InForce:
         id_: dataclasses.replace(each, state="paused") if id_ in troubles and each.state in ("on", "dry") else each
         for id_, each in found.standings.items()
     }
-    definitions = dataclasses.replace(found, standings=standings)
+    goals = frozenset(atom.event for each in catalog.predictions.values() for atom in each.goal.atoms)
+    definitions = dataclasses.replace(found, standings=standings, goals=goals)
     return InForce(kept.revision, definitions, troubles, Defined(Plan(definitions), catalog))
 
 
