@@ -14,21 +14,24 @@ from streams.api.auth import Authenticator, access
 from streams.api.document import problems
 from streams.api.everyone import Everyone
 from streams.api.few_at_once import LOG_WAIT_S
-from streams.api.gone import refuse_deleted
+from streams.api.gone import lives_ended
 from streams.api.keys import Role
 from streams.api.services import Services
 from streams.api.stored import NothingYet, StoreReads
 from streams.core.partition import shard_of
+from streams.core.state import LIFE_STEP
 from streams.ports import Crossing, TransitionFeed
 from streams.runtime.crossings_tail import Tail
 from streams.runtime.found_users import users_like
-from streams.runtime.wanted_crossings import head_of
+from streams.runtime.wanted_crossings import CrossingHead, head_of
 
 LOOKED_AT: Final = 20_000
 """So many of the latest transitions of the user's partition are looked through."""
 _STORED: Final = 5_000
 """The same in the store."""
 LOOK_S: Final = 5.0
+_MOST_DIGITS: Final = 20
+"""Of a sequence: more than any life's has."""
 
 Prefix = Annotated[
     str, Query(alias="id", min_length=1, max_length=500, description="An id, or how it begins.", examples=["ann"])
@@ -95,48 +98,50 @@ async def list_transitions(services: Services, user: str, limit: int) -> Transit
     """The latest of one user.
 
     Raises StoreError, BrokerError, and `Problem` where many ask such things and for one who was deleted: the log has
-    the transitions until it forgets them, but nobody is to look at them.
+    the transitions until it forgets them, but nobody is to look at them. So it is with those of before a deletion, of
+    one who has come back.
     """
-    await run_in_threadpool(_refuse_deleted, services, user)
+    life = await run_in_threadpool(_life, services, user)
     async with services.log_passes.turn(LOG_WAIT_S):
-        return await _transitions(services, user, limit)
+        return await _transitions(services, user, life, limit)
 
 
-def _refuse_deleted(services: Services, user: str) -> None:
+def _life(services: Services, user: str) -> int:
+    """The earliest life that may be looked at. Raises as `lives_ended`."""
     try:
         with services.stored.reader() as reader:
-            refuse_deleted(reader, user, services.ledger_key)
+            return lives_ended(reader, user, services.ledger_key)
     except NothingYet:
-        return  # no shard has stored anything, so none has deleted anybody
+        return 0  # no shard has stored anything, so none has deleted anybody
 
 
-async def _transitions(services: Services, user: str, limit: int) -> TransitionList:
+async def _transitions(services: Services, user: str, life: int, limit: int) -> TransitionList:
     try:
         feed = await services.transitions.open()
     except NoLog:
-        return await run_in_threadpool(_stored, services.stored, user, limit)
+        return await run_in_threadpool(_stored, services.stored, user, life, limit)
     try:
-        found = await latest_of(feed, user, limit)
+        found = await latest_of(feed, user, limit, life)
     finally:
         await feed.close()
     if found is not None:
         return found
-    return await run_in_threadpool(_stored, services.stored, user, limit)
+    return await run_in_threadpool(_stored, services.stored, user, life, limit)
 
 
-def _stored(stored: StoreReads, user: str, limit: int) -> TransitionList:
+def _stored(stored: StoreReads, user: str, life: int, limit: int) -> TransitionList:
     """From the store, where a replay leaves its latest ones."""
     with stored.reader() as reader:
         entries = reader.shard_transitions(shard_of(user, reader.info.shards), _STORED)
-    found = [entry.data for entry in entries if _is_of(entry.data, user)]
+    found = [entry.data for entry in entries if _is_of(entry.data, user, life)]
     shown = [msgspec.json.decode(data) for data in found[:limit]]
     return TransitionList(items=shown, looked_at=len(entries), complete=False)
 
 
-async def latest_of(feed: TransitionFeed, user: str, limit: int) -> TransitionList | None:
+async def latest_of(feed: TransitionFeed, user: str, limit: int, life: int = 0) -> TransitionList | None:
     """What the end of the user's partition holds of the user; None where nothing was ever written to the log.
 
-    Raises BrokerUnavailable, BrokerError.
+    Of lives before `life` (from 0 on) nothing is shown. Raises BrokerUnavailable, BrokerError.
     """
     kept = await feed.kept()
     if not any(part.end for part in kept):
@@ -145,16 +150,23 @@ async def latest_of(feed: TransitionFeed, user: str, limit: int) -> TransitionLi
     tail = Tail.of(kept, LOOKED_AT, only=number)
     found: list[bytes] = []
     async for page in tail.pages(feed, LOOK_S):
-        found += await run_in_threadpool(_of_user, page, user)
+        found += await run_in_threadpool(_of_user, page, user, life)
     shown = [msgspec.json.decode(data) for data in reversed(found[-limit:])]
     is_all = tail.starts[number] == kept[number].begin and len(found) <= limit
     return TransitionList(items=shown, looked_at=tail.records, complete=is_all)
 
 
-def _of_user(crossings: list[Crossing], user: str) -> list[bytes]:
-    return [crossing.data for crossing in crossings if _is_of(crossing.data, user)]
+def _of_user(crossings: list[Crossing], user: str, life: int) -> list[bytes]:
+    return [crossing.data for crossing in crossings if _is_of(crossing.data, user, life)]
 
 
-def _is_of(data: bytes, user: str) -> bool:
+def _is_of(data: bytes, user: str, life: int) -> bool:
+    """By the life and not by the time: late events cross into segments at times of before the deletion."""
     head = head_of(data)
-    return head is not None and head.subject == user
+    return head is not None and head.subject == user and _life_of(head) >= life
+
+
+def _life_of(head: CrossingHead) -> int:
+    """-1 for a sequence that is no number, which others may have written."""
+    said = head.sequence
+    return int(said) // int(LIFE_STEP) if said.isdecimal() and len(said) <= _MOST_DIGITS else -1

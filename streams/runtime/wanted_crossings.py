@@ -27,6 +27,7 @@ class CrossingHead(msgspec.Struct, gc=False):
     type: str
     subject: str
     time: datetime
+    sequence: str
     data: CrossingData
     causationid: str | None = None
     """The message id of the event that caused it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +13,8 @@ import msgspec
 import pytest
 import redis
 
-from config.errors import StoreIncompatible
+from config.errors import NoLog, StoreIncompatible
+from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_reader import PartitionReader
 from streams.adapters.redis_deletion_requests import KEPT_S, MOST_AHEAD_MS
 from streams.adapters.redis_past import RedisPast
@@ -20,6 +22,7 @@ from streams.adapters.redis_reader import RedisReader
 from streams.api.keys import Role
 from streams.api.stored import STATE_S
 from streams.core.ledger import Deleted
+from streams.core.state import LIFE_STEP
 from tests.integration.service_world import LEDGER_KEY, SHARDS, ServiceWorld
 from tests.unit.api_world import NOW_S, ApiWorld
 
@@ -80,6 +83,31 @@ def test_a_member_is_deleted_and_leaves_nothing(world: ServiceWorld, api: ApiWor
         assert Deleted.of(data).lives == 1
         with pytest.raises(StoreIncompatible, match="another TIDELINE_DELETION_KEY"):
             reader.deletion(user, b"another secret")
+
+
+@pytest.mark.parametrize("has_log", [True, False], ids=["log", "store"])
+def test_of_one_who_comes_back_nothing_of_before_is_told(world: ServiceWorld, api: ApiWorld, has_log: bool) -> None:
+    if has_log:
+        log: Any = EmbeddedTransitionLog(lambda: world.folder)
+        api = ApiWorld(store_url=world.url, ledger_key=LEDGER_KEY, transitions=log)
+    else:
+        api.transitions.failure = NoLog("there is none here")
+    user = _member(world)
+    path = f"/v1/transitions?user={user}&limit=100"
+    before = {event["id"] for event in _transitions(world) if event["subject"] == user}
+    assert before
+    assert ask(api, "DELETE", f"/v1/users/{user}", key=path).status_code == 202
+    work(world, api)
+    assert ask(api, "GET", path, Role.READ).status_code == 410
+    came = {"type": "track", "event": "View", "userId": user, "timestamp": "2026-05-28T20:30:00Z", "messageId": path}
+    world.take([came])
+    found = ask(api, "GET", path, Role.READ)
+    assert found.status_code == 200, found.text
+    told = found.json()["items"]
+    assert all(int(item["sequence"]) > LIFE_STEP for item in told)
+    assert not before & {item["id"] for item in told}
+    api.stored.close()
+    asyncio.run(api.transitions.close())
 
 
 def test_whom_an_api_with_a_fast_clock_has_deleted_another_api_deletes_again(
@@ -203,6 +231,12 @@ def test_an_id_that_no_event_can_have_is_refused(api: ApiWorld) -> None:
 
 def test_nobody_who_was_never_deleted_has_a_proof(api: ApiWorld) -> None:
     assert ask(api, "GET", "/v1/deletions/user-1", Role.READ).status_code == 404
+
+
+def _member(world: ServiceWorld) -> str:
+    """One who is still there."""
+    with closing(RedisReader(world.url)) as reader:
+        return next(one for one in reader.members("from_a") if one.startswith("user-"))
 
 
 def _transitions(world: ServiceWorld) -> list[dict[str, Any]]:

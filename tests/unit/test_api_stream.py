@@ -367,6 +367,21 @@ def test_questions_to_the_log_step_over_them_too() -> None:
     run(doing)
 
 
+def test_of_an_earlier_life_nothing_is_found() -> None:
+    async def doing() -> None:
+        log = MemoryTransitionLog()
+        sequences = ("0000000001", "0000000002", "10000000001", "20000000001", "1st", "9" * 5_000, "20000000002")
+        for number, sequence in enumerate(sequences):
+            log.put(0, crossing(number).replace(b'"0000000001"', f'"{sequence}"'.encode()))
+        feed = await log.open()
+        for life, wanted in ((0, [6, 3, 2, 1, 0]), (1, [6, 3, 2]), (2, [6, 3]), (3, [])):
+            found = await latest_of(feed, "ann", 10, life)
+            assert found is not None
+            assert [int(item["id"], 16) for item in found.items] == wanted
+
+    run(doing)
+
+
 def test_records_that_are_no_transitions_are_stepped_over() -> None:
     async def doing() -> None:
         log = MemoryTransitionLog()
