@@ -17,7 +17,8 @@ _SECRET_BYTES: Final = 32
 _NEEDED: Final = (
     "TIDELINE_DELETION_KEY is not set: under it deleted users are remembered, so that nothing brings them back. With a "
     "log or a store elsewhere it has to be given: 32 characters or more, the same for every worker and API of the "
-    "service, kept for good (openssl rand -hex 32 makes one)"
+    "service, kept for good (openssl rand -hex 32 makes one). Beside `tideline up` it is the text of deletion.key in "
+    "its data directory: export TIDELINE_DELETION_KEY=$(cat DIR/deletion.key)"
 )
 
 

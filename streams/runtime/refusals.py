@@ -8,7 +8,8 @@ import msgspec
 
 from config.catalog import Catalog
 from streams.adapters.redis_reader import RedisReader
-from streams.runtime.hints import DeadLetter, Refused, hint_for
+from streams.core.events import DeadReason
+from streams.runtime.hints import DeadLetter, Refused, hint_for, hint_in_log
 from streams.runtime.replay import Totals
 
 __all__ = ["Refused", "refused_records"]
@@ -28,9 +29,15 @@ def refused_records(reader: RedisReader, totals: Totals, catalog: Catalog, examp
             letters.append(letter)
         if all(len(found[reason]) >= min(examples, count) for reason, count in totals.dead_letters.items()):
             break
+    is_of_files = reader.info.input is not None  # records of a log are Segment JSON, whatever the catalog says of files
     ordered = sorted(totals.dead_letters.items(), key=lambda pair: (-pair[1], pair[0]))
     return tuple(
-        Refused(reason, count, hint_for(reason, found[reason], catalog), tuple(found[reason]))
+        Refused(
+            reason,
+            count,
+            hint_for(reason, found[reason], catalog) if is_of_files else hint_in_log(DeadReason(reason)),
+            tuple(found[reason]),
+        )
         for reason, count in ordered
     )
 

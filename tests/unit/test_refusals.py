@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
 
 from config.loader import loads
 from streams.core.decode import build_decoder
 from streams.core.events import BadEvent, DeadReason
 from streams.runtime.hints import DeadLetter, hint_for, hint_in_log
+from streams.runtime.refusals import refused_records
+from streams.runtime.replay import Totals
 
 CATALOG = """
 version: 1
@@ -72,6 +77,21 @@ def test_hints_for_a_log_are_not_those_for_files(reason: DeadReason) -> None:
     assert len(hint) > 10
     if reason not in (DeadReason.UNREADABLE_CSV, DeadReason.TOO_MANY_COLUMNS, DeadReason.TOO_FEW_COLUMNS):
         assert not re.search(r"input\.(user|event|time|format|encoding|decimal)|\bCSV\b", hint)
+
+
+@pytest.mark.parametrize(("digest", "is_of_a_file"), [("of files", True), (None, False)])
+def test_what_a_log_brought_is_not_mended_by_how_files_are_read(digest: str | None, *, is_of_a_file: bool) -> None:
+    """Whoever sets input.decimal for events over HTTP spoils the files, and mends nothing."""
+    letter = DeadLetter(DeadReason.BAD_VALUE, "price is no number: '12,5'", 3)
+    data = msgspec.json.encode(letter)
+    reader: Any = SimpleNamespace(
+        info=SimpleNamespace(input=digest, shards=1), each_dead_letter=lambda _: [SimpleNamespace(data=data)]
+    )
+    (refused,) = refused_records(
+        reader, Totals(dead_letters={DeadReason.BAD_VALUE: 1}), loads(CATALOG.format(unit="iso"))
+    )
+    assert ("input.decimal" in refused.hint) == is_of_a_file
+    assert refused.examples == (letter,)
 
 
 def test_a_producer_is_told_what_a_record_needs() -> None:
