@@ -14,7 +14,7 @@ from config.definitions import NO_DEFINITIONS, Definitions, with_definitions
 from config.errors import CatalogError, StoreIncompatible, StoreUnavailable
 from streams.adapters.campaign_definitions import redis_campaign_definitions
 from streams.adapters.redis_definitions import RedisDefinitions
-from streams.runtime.campaigns.catalog_file import take_file
+from streams.runtime.campaigns.catalog_file import take_or_tell
 
 _LOG: Final = logging.getLogger(__name__)
 POLL_S: Final = 0.2
@@ -143,7 +143,7 @@ class DefinitionsFollower:
 def follow_definitions(url: str, prefix: str, file: Catalog) -> Iterator[DefinitionsFollower]:
     """The definitions in the store at `url` beside those of a catalog file, which is told there for who makes more.
 
-    So are the campaigns of the file.
+    So are the campaigns of the file; what is wrong with them is told in the log, and stops nobody who scores.
 
     Raises CatalogError where the two do not fit together, StoreError.
     """
@@ -153,5 +153,5 @@ def follow_definitions(url: str, prefix: str, file: Catalog) -> Iterator[Definit
         closing(DefinitionsFollower(LiveCatalog(file, kept))) as follower,
     ):
         kept.tell_file(file)
-        take_file(campaigns, file)
+        take_or_tell(campaigns, file)
         yield follower

@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from config.errors import CatalogError
 from config.loader import loads
 from streams.adapters.campaign_definitions import redis_campaign_definitions
 from streams.runtime.campaigns.definitions import CampaignsFollower, follow_campaigns
+from streams.runtime.campaigns.serve import CampaignsJob, run_campaigns
 from streams.runtime.definitions import follow_definitions
-from tests.contract.test_campaign_definitions import CAMPAIGN
+from streams.runtime.place import Place
+from tests.contract.redis_servers import free_ports
+from tests.contract.test_campaign_definitions import CAMPAIGN, JOURNEY
 from tests.integration.test_api_definitions import FILE, World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -73,6 +77,18 @@ def test_what_file_and_api_define_is_what_is_decided_by(world: World) -> None:
         good(world, "POST", "/v1/campaigns/cart/resume")
         assert not campaigns.trip("cart", since_s, since_s + 2.0)
         assert activity(campaigns, "cart") == "on"
+
+
+def test_a_campaign_with_the_id_of_a_journey_stops_campaigns_and_no_worker(world: World) -> None:
+    """The journey was made over HTTP; the file has never heard of it."""
+    good(world, "PUT", "/v1/messaging", {"channels": {"push": {"kind": "webhook"}}}, If_Match='"0"')
+    good(world, "POST", "/v1/journeys", {"id": "filed", **JOURNEY})
+    with service(world, FILE + SECTIONS) as campaigns:  # a worker that scores begins, and what was in force still is
+        assert (list(campaigns.now.definitions.campaigns), activity(campaigns, "filed")) == ([], "on")
+    (port,) = free_ports(1)
+    settings = world.settings.model_copy(update={"api_log": "embedded", "campaigns_port": port})
+    with pytest.raises(CatalogError, match=r"campaigns\.filed: found the id of a journey that was made before"):
+        run_campaigns(CampaignsJob(settings, Place(world.folder, str(settings.redis_url))), print)
 
 
 def test_a_prediction_that_is_taken_back_stops_its_campaigns_at_once(world: World) -> None:

@@ -11,13 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from config.catalog import Catalog
-from config.errors import CatalogError
+from config.errors import CatalogError, StoreUnavailable
 from config.loader import load_catalog, loads
 from config.written import to_yaml, written
 from streams.adapters.campaign_definitions import CampaignDefinitions, memory_campaign_definitions, stood
-from streams.adapters.documents import DefinitionsChanged, MemoryDocument
+from streams.adapters.documents import DefinitionsChanged, MemoryDocument, Write
 from streams.cli.app import app
-from streams.runtime.campaigns.catalog_file import FILE, take_file
+from streams.runtime.campaigns.catalog_file import FILE, refuse_clashes, take_file, take_or_tell
 from streams.runtime.replay import catalog_digest
 from tests.contract.test_campaign_definitions import put
 
@@ -150,6 +150,45 @@ def test_an_id_never_becomes_another_kind(store: CampaignDefinitions) -> None:
     take(store, MESSAGING + CART % "Cart", 10.0)
     with pytest.raises(CatalogError, match="the id of a campaign that was made before"):
         take(store, MESSAGING + CART_JOURNEY, 20.0)
+
+
+def test_what_cannot_be_taken_is_told_once_and_stops_nobody(
+    store: CampaignDefinitions, caplog: pytest.LogCaptureFixture
+) -> None:
+    take(store, MESSAGING + CART % "Cart", 10.0)
+    before = store.kept()
+    take_or_tell(store, loads(SHOP + MESSAGING + CART_JOURNEY))
+    assert store.kept() == before, "nothing of the file is taken by halves"
+    (told,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    words = told.getMessage()
+    assert "journeys.cart: found the id of a campaign that was made before; expected an id of its own" in words
+    assert "Mend this and start the workers again" in words
+
+
+def test_a_campaign_of_another_version_stops_nobody_who_scores(caplog: pytest.LogCaptureFixture) -> None:
+    document = MemoryDocument()
+    document.write(0, Write({"campaign:cart": b'{"of": "a later version"}'}, []))
+    take_or_tell(CampaignDefinitions(document), loads(SHOP + MESSAGING + CART % "Cart"))
+    assert document.revision() == 1
+    (told,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert "a version of Tideline that this one does not read" in told
+
+
+def test_a_store_that_does_not_answer_is_raised() -> None:
+    class Away(MemoryDocument):
+        def read(self) -> tuple[int, dict[str, bytes]]:
+            raise StoreUnavailable("away")
+
+    with pytest.raises(StoreUnavailable):
+        take_or_tell(CampaignDefinitions(Away()), loads(SHOP + MESSAGING + CART % "Cart"))
+
+
+def test_the_service_of_campaigns_refuses_what_workers_could_not_take(store: CampaignDefinitions) -> None:
+    take(store, MESSAGING + CART % "Cart", 10.0)
+    refuse_clashes(store, loads(SHOP + MESSAGING + CART % "Another"))
+    with pytest.raises(CatalogError, match="the id of a campaign that was made before"):
+        refuse_clashes(store, loads(SHOP + MESSAGING + CART_JOURNEY))
+    assert store.revision() == 1
 
 
 class _Contended(MemoryDocument):

@@ -191,9 +191,11 @@ def test_a_data_directory_that_cannot_be_one_is_wrong(tmp_path: Path, monkeypatc
 def test_a_port_of_another_program_is_told(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_ANSWER_S", 0.1)
     monkeypatch.setenv("TIDELINE_WEB_PORT", silent.split(":")[1])
-    worker, api, deliveries = check_ports(load_settings())
-    assert (worker.state, api.state, deliveries.state) == ("warning", "ok", "ok")
+    monkeypatch.setenv("TIDELINE_CAMPAIGNS_PORT", silent.split(":")[1])
+    worker, api, deliveries, campaigns = check_ports(load_settings())
+    assert [each.state for each in (worker, api, deliveries, campaigns)] == ["warning", "ok", "ok", "warning"]
     assert "TIDELINE_WEB_PORT" in worker.words
+    assert "TIDELINE_CAMPAIGNS_PORT" in campaigns.words
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 from config.campaign_references import priced_by
 from config.campaigns import Campaign
 from config.catalog import Catalog
-from config.errors import CatalogError, Problem
+from config.errors import CatalogError, Problem, StoreIncompatible
 from config.journeys import Journey
 from config.written import written
 from streams.adapters.campaign_definitions import (
@@ -26,7 +28,8 @@ from streams.adapters.campaign_definitions import (
 from streams.adapters.documents import DefinitionsChanged
 from streams.campaigns.offers import Kind
 
-FILE = "file"
+_LOG: Final = logging.getLogger(__name__)
+FILE: Final = "file"
 """Whose change it was, in the history."""
 
 
@@ -48,28 +51,60 @@ def take_file(store: CampaignDefinitions, file: Catalog, wall: Callable[[], floa
         return True
 
 
+def take_or_tell(store: CampaignDefinitions, file: Catalog) -> None:
+    """`take_file` for who scores: a mistake in messaging is told in the log, and what was in force before stays.
+
+    Raises what the store raises, but for what another version has written there.
+    """
+    try:
+        take_file(store, file)
+    except (CatalogError, StoreIncompatible) as error:
+        _LOG.error(
+            "campaigns, journeys and messaging of the catalog file are not taken: those of before stay, and scoring "
+            "goes on. Mend this and start the workers again; `tideline campaigns` does not start until then. %s",
+            error,
+        )
+
+
+def refuse_clashes(store: CampaignDefinitions, file: Catalog) -> None:
+    """For who runs campaigns: what workers could not take. Raises CatalogError, and what the store raises."""
+    _refuse_other_kinds(store.kept(), file)
+
+
 def file_steps(kept: KeptCampaigns, file: Catalog, now_s: float) -> list[Step]:
     """What leads to what the file says. Raises CatalogError; pure."""
+    _refuse_other_kinds(kept, file)
     sections = file.sections
     steps = [*_messaging_steps(kept, file, now_s)]
-    groups: list[tuple[CampaignKind, Mapping[str, Campaign | Journey]]] = [
-        ("campaign", sections.campaigns),
-        ("journey", sections.journeys),
-    ]
-    for kind, group in groups:
-        for id_, campaign in group.items():
-            found = kept.find(id_)
-            if found is not None and found.head.kind != kind:
-                other = f"the id of a {found.head.kind} that was made before"
-                raise CatalogError([Problem(None, f"{kind}s.{id_}", other, "an id of its own")], FILE)
-            wanted = wanted_of(kind, id_, campaign, file, source="file")
-            if found is None or not _is_so(found, wanted):
-                is_back = found is not None and found.head.stands.state == "archived"
-                wanted = wanted._replace(state=campaign.state if is_back else None)
-                steps.append(defined(kept, wanted, FILE, now_s, len(steps)))
+    for kind, id_, campaign in _defined_by(file):
+        found = kept.find(id_)
+        wanted = wanted_of(kind, id_, campaign, file, source="file")
+        if found is None or not _is_so(found, wanted):
+            is_back = found is not None and found.head.stands.state == "archived"
+            wanted = wanted._replace(state=campaign.state if is_back else None)
+            steps.append(defined(kept, wanted, FILE, now_s, len(steps)))
     known = {**sections.campaigns, **sections.journeys}
     gone = [each.head for each in kept.campaigns if each.head.source == "file" and each.head.id not in known]
     return steps + [stood(kept, head, "archive", FILE, now_s, source="api") for head in gone]
+
+
+def _defined_by(file: Catalog) -> Iterator[tuple[CampaignKind, str, Campaign | Journey]]:
+    groups: list[tuple[CampaignKind, Mapping[str, Campaign | Journey]]] = [
+        ("campaign", file.sections.campaigns),
+        ("journey", file.sections.journeys),
+    ]
+    return ((kind, id_, each) for kind, group in groups for id_, each in group.items())
+
+
+def _refuse_other_kinds(kept: KeptCampaigns, file: Catalog) -> None:
+    """An id stays what it is: its history and figures are of one kind. Raises CatalogError with all that are not."""
+    problems = [
+        Problem(None, f"{kind}s.{id_}", f"the id of a {found.head.kind} that was made before", "an id of its own")
+        for kind, id_, _ in _defined_by(file)
+        if (found := kept.find(id_)) is not None and found.head.kind != kind
+    ]
+    if problems:
+        raise CatalogError(problems, "the catalog file")
 
 
 def wanted_of(

@@ -158,6 +158,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client 
     def _reported(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # whatever it is, the client would log it and go on: the process ends with its words
             self._owning.failed(error)
             raise

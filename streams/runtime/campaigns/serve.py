@@ -8,14 +8,16 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from config.catalog import Catalog
 from config.errors import BrokerUnavailable, NoLog, StoreUnavailable
 from config.settings import Settings
 from models.snapshot import ModelCodec
+from streams.adapters.campaign_definitions import redis_campaign_definitions
 from streams.adapters.kafka_topics import require_topics
 from streams.adapters.redis_alerts import RedisAlerts
 from streams.adapters.redis_campaigns import RedisCampaigns
@@ -25,6 +27,7 @@ from streams.adapters.redis_desks import RedisDesks
 from streams.adapters.redis_reader import holds_store
 from streams.campaigns.effects import Alert, Note, Trip
 from streams.ports import Message
+from streams.runtime.campaigns.catalog_file import refuse_clashes
 from streams.runtime.campaigns.definitions import CampaignsFollower, follow_campaigns
 from streams.runtime.campaigns.health import health, registry
 from streams.runtime.campaigns.opened import Where
@@ -63,7 +66,10 @@ class CampaignsJob:
 
 
 def run_campaigns(job: CampaignsJob, say: Callable[[str], None]) -> None:
-    """Decide and deliver until SIGTERM or Ctrl-C. Raises StoreError, BrokerError, SettingsError (the port)."""
+    """Decide and deliver until SIGTERM or Ctrl-C.
+
+    Raises StoreError, BrokerError, SettingsError (the port), CatalogError (campaigns of the file that clash).
+    """
     key = ledger_key(job.place, has_log=job.settings.api_log == "embedded")
     if job.settings.api_log == "kafka":
         require_topics(job.settings)
@@ -214,16 +220,23 @@ class CampaignsService:
     # --- what is waited for ------------------------------------------------------------------------------------------
 
     def _told_catalog(self, closing: ExitStack) -> ToldCatalog | None:
-        """None as long as no worker has told it, or has a store."""
+        """None as long as no worker has told it, or has a store. Raises CatalogError for what workers did not take."""
         where = self._where
         with ExitStack() as opened:
             kept = RedisDefinitions(where.url, prefix=where.prefix)
             opened.callback(kept.close)
-            if kept.file() is None or not holds_store(where.url, prefix=where.prefix):
+            if (file := kept.file()) is None:
+                return None
+            self._refuse_clashes(file)
+            if not holds_store(where.url, prefix=where.prefix):
                 return None
             found = ToldCatalog(kept)
             closing.push(opened.pop_all())
             return found
+
+    def _refuse_clashes(self, file: Catalog) -> None:
+        with closing(redis_campaign_definitions(self._where.url, prefix=self._where.prefix)) as kept:
+            refuse_clashes(kept, file)
 
     async def _until(self, look: Callable[[], Awaitable[T | None]], /) -> T | None:
         """What `look` finds, once it does; None when the process has to stop first."""

@@ -117,6 +117,7 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
     yield _port("port of the worker", web, settings.web_port, f"--port, {PREFIX}WEB_PORT")
     yield _port("port of the API", api, settings.api_port, f"--port, {PREFIX}API_PORT")
     yield _port("port of deliveries", web, settings.webhooks_port, f"--port, {PREFIX}WEBHOOKS_PORT")
+    yield _port("port of campaigns", web, settings.campaigns_port, f"--port, {PREFIX}CAMPAIGNS_PORT")
 
 
 def _port(check: str, host: str, port: int, option: str) -> Finding:
