@@ -41,6 +41,7 @@ from streams.api.segments import add_segments
 from streams.api.services import Services
 from streams.api.sizes import add_sizes
 from streams.api.stream import add_stream
+from streams.api.taking_up import TakingUp
 from streams.api.templates import add_templates
 from streams.api.user_search import add_user_search
 from streams.api.users import add_users
@@ -99,8 +100,9 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     add_estimate(app, services.stored, reads, everyone, authenticator, bodies)
     add_quality(app, services.stored, reads, authenticator)
     add_drivers(app, services.stored, reads, authenticator)
-    add_segments(app, services, definer, authenticator)
-    add_sizes(app, services, definer, authenticator)
+    taking_up = TakingUp(services, definer)
+    add_segments(app, services, definer, taking_up, authenticator)
+    add_sizes(app, services, taking_up, authenticator)
     add_users(app, services, reads, authenticator)
     add_user_search(app, services, everyone, authenticator)
     add_likelihoods(app, services, everyone, authenticator)

@@ -48,9 +48,11 @@ Scores = Annotated[
 Format = Annotated[Literal["ndjson", "csv"], Query(description="A JSON object a line, or a table.")]
 
 
-def add_segments(app: FastAPI, services: Services, definer: Definer, authenticator: Authenticator) -> None:
+def add_segments(
+    app: FastAPI, services: Services, definer: Definer, taking_up: TakingUp, authenticator: Authenticator
+) -> None:
     """Add the routes of segments."""
-    stored, taking_up = services.stored, TakingUp(services, definer)
+    stored = services.stored
 
     @app.get(
         "/v1/segments",

@@ -12,7 +12,6 @@ from starlette.concurrency import run_in_threadpool
 
 from config.errors import NoLog
 from streams.api.auth import Authenticator, access
-from streams.api.definer import Definer
 from streams.api.document import problems
 from streams.api.few_at_once import LOG_WAIT_S
 from streams.api.kept_sizes import DaySize, SizesView
@@ -73,9 +72,8 @@ class Days:
         return found[::-1]
 
 
-def add_sizes(app: FastAPI, services: Services, definer: Definer, authenticator: Authenticator) -> None:
+def add_sizes(app: FastAPI, services: Services, taking_up: TakingUp, authenticator: Authenticator) -> None:
     """Add the route."""
-    taking_up = TakingUp(services, definer)
 
     @app.get(
         "/v1/segments/{segment_id}/sizes",

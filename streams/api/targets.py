@@ -36,7 +36,7 @@ def check_segments(view: DefinitionsView, segments: Sequence[str], where: str) -
     errors = [
         {"where": where.format(place), "detail": _unknown(view, name)}
         for place, name in enumerate(segments)
-        if not _exists(view, name)
+        if not exists(view, name)
     ]
     if errors:
         errors = errors[:_MAX_ERRORS]
@@ -85,9 +85,16 @@ def _is_usable(view: DefinitionsView, name: str) -> bool:
     return True
 
 
-def _exists(view: DefinitionsView, name: str) -> bool:
+def exists(view: DefinitionsView, name: str) -> bool:
+    """Whether a segment, or a category of a prediction, is defined; archived ones are."""
     prediction, dot, category = name.partition(".")
     return (prediction in view.whole.predictions and category in CATEGORIES) if dot else name in view.whole.segments
+
+
+def is_archived(view: DefinitionsView, name: str) -> bool:
+    """Whether a segment that exists is, or the prediction whose category it is."""
+    prediction, dot, _ = name.partition(".")
+    return view.whole.predictions[prediction].archived if dot else view.whole.segments[name].archived
 
 
 def _unknown(view: DefinitionsView, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,8 @@ from config.catalog import Catalog, Segment
 from config.errors import NoLog
 from streams.api import taking_up
 from streams.api.keys import Role
-from streams.api.stored import STATE_S, StoreReads
+from streams.api.stored import STATE_S
+from streams.api.taking_up import LOOKS, TakingUp
 from streams.runtime.definitions import FixedCatalog
 from tests.integration.service_world import SHARDS, ServiceWorld
 from tests.integration.test_api_estimates import PATH, get, post, said
@@ -136,19 +138,19 @@ def new(world: ServiceWorld, api: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> 
 def test_who_asks_for_members_of_a_new_segment_waits_until_all_shards_have_it(
     world: ServiceWorld, api: ApiWorld, new: Catalog, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, really = 0, StoreReads.look_again
+    looks, really = -1, TakingUp._known_by_all  # the first look is that of the question itself
 
-    def look_again(stored: StoreReads) -> None:
+    def look(one: TakingUp) -> frozenset[str]:
         nonlocal looks
         looks += 1
-        if looks <= SHARDS:  # one shard after another
+        if 0 < looks <= SHARDS:  # one shard after another
             run = world.shards[looks - 1]
             run._wanted = FixedCatalog(new)
             run.step([], world.models, None)
-        really(stored)
+        return really(one)
 
     get(api, "/v1/predictions")  # states are known, and not looked at for two seconds
-    monkeypatch.setattr(StoreReads, "look_again", look_again)
+    monkeypatch.setattr(TakingUp, "_known_by_all", look)
     answer = ask(api, "fresh", what)
     assert (answer.status_code, looks) == (200, SHARDS)
     members = size(api, "fresh")
@@ -171,3 +173,57 @@ def test_who_asks_for_members_that_no_shard_has_is_told_to_come_again(api: ApiWo
     assert archived.status_code == 200, archived.text
     empty = {"members": '{"items":[],"next_cursor":null}', "export": ""}
     assert archived.json()["members"] == 0 if what == "sizes" else archived.text == empty[what]
+
+
+@pytest.mark.usefixtures("new")
+@pytest.mark.parametrize("what", ASKED)
+def test_so_it_is_with_a_category_of_a_new_prediction(api: ApiWorld, what: str) -> None:
+    body = {"id": "newer", "name": "Newer", "goal": {"did": "Order"}, "window": "3d"}
+    made = api.ask("POST", "/v1/predictions", json=body, headers=api.headers(Role.WRITE))
+    assert made.status_code == 201, made.text
+    answer = ask(api, "newer.high", what)
+    assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1"), answer.text
+    assert ask(api, "newer.higher", what).status_code == 404
+    put_away = api.ask("POST", "/v1/predictions/newer/archive", headers=api.headers(Role.WRITE))
+    assert put_away.status_code == 200, put_away.text
+    archived = ask(api, "newer.high", what)
+    assert archived.status_code == 200, archived.text
+    empty = {"members": '{"items":[],"next_cursor":null}', "export": ""}
+    assert archived.json()["members"] == 0 if what == "sizes" else archived.text == empty[what]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One entry for every look at the catalogs of all shards from now on."""
+    looks, really = list[None](), TakingUp._known_by_all
+
+    def look(one: TakingUp) -> frozenset[str]:
+        looks.append(None)
+        return really(one)
+
+    monkeypatch.setattr(TakingUp, "_known_by_all", look)
+    return looks
+
+
+@pytest.mark.usefixtures("new")
+def test_all_who_wait_look_together(api: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, many = counted(monkeypatch), 8
+
+    async def ask_all() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(api.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+            path, headers = "/v1/segments/fresh/members", api.headers(Role.READ)
+            return list(await asyncio.gather(*(client.get(path, headers=headers) for _ in range(many))))
+
+    assert {answer.status_code for answer in asyncio.run(ask_all())} == {503}
+    assert LOOKS < len(looks) <= many + LOOKS + many  # the first of each, and some who came while others waited
+
+
+def test_pages_of_what_all_shards_have_are_looked_up_once_in_a_while(
+    api: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = counted(monkeypatch)
+    assert [ask(api, segment, "members").status_code for segment in ("busy", "orders_2d.high", "busy")] == [200] * 3
+    assert len(looks) == 1
+    api.now_s += STATE_S
+    assert ask(api, "busy", "members").status_code == 200
+    assert len(looks) == 2
