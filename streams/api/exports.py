@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
+from inspect import GEN_RUNNING, getgeneratorstate
 from typing import Final
 
 from starlette.responses import StreamingResponse
@@ -18,19 +20,26 @@ from streams.api.asking import KEY_ID
 from streams.api.few_at_once import Places
 from streams.api.problems import Kind, Problem
 
+Content = Generator[bytes, None, None]
 _LOG: Final = logging.getLogger(__name__)
 AT_ONCE: Final = 4
 """In one process."""
 PATIENCE_S: Final = 60.0
 """Who takes nothing for so long is not waited for any more."""
+LEAST_BYTES_PER_S: Final = 10_000
+"""Nor is who takes less than that on average, beyond `PATIENCE_S`. The time of the store is not counted."""
 
 
 class Exports:
     """Those of one process. For the one loop of an app."""
 
-    def __init__(self, at_once: int = AT_ONCE, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, at_once: int = AT_ONCE, patience_s: float = PATIENCE_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock`: seconds that never go back."""
         self.places = Places(at_once)
         self.patience_s = patience_s
+        self.clock = clock
 
     def check(self) -> None:
         """Raises `Problem` with Retry-After where no other export may begin with the key that asks."""
@@ -42,9 +51,10 @@ class Exports:
 class ExportResponse(StreamingResponse):
     """Has a place among the exports while it is sent. Raises `Problem` where there is none."""
 
-    def __init__(self, exports: Exports, content: Iterator[bytes], media_type: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, exports: Exports, content: Content, media_type: str, headers: Mapping[str, str]) -> None:
         super().__init__(content, media_type=media_type, headers=headers)
         self._exports = exports
+        self._content = content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -56,18 +66,32 @@ class ExportResponse(StreamingResponse):
                 await super().__call__(scope, receive, self._patient(send))
         finally:
             self._exports.places.give(key_id)
+            if (
+                getgeneratorstate(self._content) != GEN_RUNNING
+            ):  # cut off by the end of the process, while a thread still reads
+                self._content.close()  # with the connection to the store that it reads by
 
     def _patient(self, send: Send) -> Send:
+        clock, patience_s = self._exports.clock, self._exports.patience_s
+        waited_s, taken_bytes = 0.0, 0
+
         async def sent(message: Message) -> None:
+            nonlocal waited_s, taken_bytes
+            began_s = clock()
             try:
-                async with asyncio.timeout(self._exports.patience_s):
+                async with asyncio.timeout(patience_s):
                     await send(message)
             except TimeoutError as error:
-                _LOG.warning("an export ends, as nobody has taken it for %g s", self._exports.patience_s)
+                _LOG.warning("an export ends, as nobody has taken it for %g s", patience_s)
                 raise _Hangs from error
+            waited_s += clock() - began_s
+            taken_bytes += len(message.get("body", b""))
+            if waited_s > patience_s + taken_bytes / LEAST_BYTES_PER_S:
+                _LOG.warning("an export ends, as it is taken too slowly: %d bytes in %.0f s", taken_bytes, waited_s)
+                raise _Hangs
 
         return sent
 
 
 class _Hangs(Exception):
-    """The client has not come back."""
+    """The client does not take it, or too slowly."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Annotated, Final, Literal
 
@@ -160,7 +160,7 @@ def export_members(
     predictions = _exported(state, scores)
     lines = _LINES[form]
 
-    def content() -> Iterator[bytes]:
+    def content() -> Generator[bytes, None, None]:
         with stored.reader() as reader:
             users = chosen_members(reader, segment_id)
             yield from lines(describe(reader, state, segment_id, users, predictions), predictions)
