@@ -130,6 +130,8 @@ class Ledger:
             self._put(name, joined)
             self._merged.add(name)
             self._said[name] = theirs.at_s
+        elif theirs.at_s < joined.at_s and name in self._changed:  # what is told of ours takes the place of that
+            self._said.setdefault(name, theirs.at_s)
 
     def copy(self) -> list[tuple[str, bytes]]:
         """All that is known, for `merge`. Another thread may ask; RuntimeError if it was changed at that moment."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from models.layout import FIRST_T
 from streams.core.events import Event
 from streams.core.ledger import Deleted, ledger_name
 from streams.core.message_hash import id_hash
@@ -32,17 +33,23 @@ class Undone:
 def undone(shard: Shard, known: Sequence[tuple[str, bytes]]) -> Undone:
     """What the log of deletions has of a shard that was loaded, and the shard has not.
 
-    Whoever is not there is taken into the ledger at once; the others have to be deleted first (`deletions_again`).
+    Whoever is not there is taken into the ledger at once; the others have to be deleted first (`deletions_again`). But
+    who is there with a life that began after all that the deletion refuses has come back since: the log may have a
+    deletion that the ledger has forgotten. That life stays.
     """
     ours = dict(shard.ledger.copy())
     later = {name: data for name, data in known if name not in ours or _at_s(data) > _at_s(ours[name])}
     if not later:
         return Undone((), ())
     named = ((user, ledger_name(shard.ledger.key, user)) for user in shard.users.ids if user)
-    there = {name: user for user, name in named if name in later}
+    found = {name: user for user, name in named if name in later}
+    back = {name: user for name, user in found.items() if _came_back(shard, user, later[name])}
+    there = {name: user for name, user in found.items() if name not in back}
     for name, data in later.items():
         if name not in there:
             shard.ledger.merge(name, data)
+    for user in back.values():
+        shard.users.place(user, _row(shard, user))  # as before, and what the ledger knows now with it
     return Undone(tuple(there.values()), tuple((name, later[name]) for name in there))
 
 
@@ -56,6 +63,17 @@ def take_over(shard: Shard, found: Undone) -> None:
     for name, data in found.known:
         shard.ledger.merge(name, data)
     shard.users.look_up_deleted()
+
+
+def _came_back(shard: Shard, user: str, data: bytes) -> bool:
+    """Whether the user has a life now that the deletion cannot have meant."""
+    return float(shard.users.rows.t[_row(shard, user), FIRST_T]) > Deleted.of(data).until_s
+
+
+def _row(shard: Shard, user: str) -> int:
+    row = shard.users.find(user)
+    assert row is not None, "it is one of those who are there"
+    return row
 
 
 def _at_s(data: bytes) -> float:

@@ -215,6 +215,35 @@ def test_a_process_that_dies_before_it_has_deleted_again_leaves_it_to_the_next()
     assert world.reads == loads, "what was read is not read again"
 
 
+def test_a_deletion_made_again_at_a_later_time_takes_the_place_of_the_first_in_the_log() -> None:
+    """The clock of the store that went back was ahead of the deletion."""
+    world = World()
+    world.take(visit("ann", 0.0, 1), visit("bob", 150.0, 2))
+    earlier = world.server.copy()
+    world.take(record("delete", "ann", 100.0, 3))
+    set_back(world, earlier)
+    world.run.assign()
+    world.take(visit("bob", 151.0, 4))
+    told = [(m.key, bool(m.data)) for m in world.courier.of("deletions")]
+    assert told == [(key_of("ann", 100.0), True), (key_of("ann", 150.0), True), (key_of("ann", 100.0), False)]
+
+
+def test_a_deletion_that_only_the_log_knows_leaves_the_life_alone_that_began_after_it() -> None:
+    world = World()
+    world.take(record("delete", "eve", 1.0, 1), visit("ann", 200.0, 2), visit("bob", 150.0, 3))
+    earlier = world.server.copy()
+    world.take(visit("bob", 201.0, 4))
+    for user, at_s, until_s in (("ann", 100.0, 199.0), ("bob", 160.0, 160.0)):
+        data = Deleted(START_S + at_s, START_S + until_s, 1).to_bytes()
+        world.courier.sent.append(Message("deletions", key_of(user, at_s), data))
+    set_back(world, earlier)
+    world.run.assign()
+    world.take(visit("eve", 202.0, 5), visit("ann", 198.0, 6))
+    assert sorted(world.server.shards[0].rows) == ["ann", "eve"], "bob's life began before his deletion"
+    assert ledger_name(KEY, "ann") in world.server.shards[0].deleted
+    assert world.run.counts.refused_by == {"deleted_user": 1}
+
+
 def test_the_log_forgets_whom_the_ledger_forgets_and_a_new_store_keeps_the_bound() -> None:
     world = World(tighten(CATALOG, deleted_users=1))
     world.take(record("delete", "ann", 3.0, 1), record("delete", "bob", 4.0, 2))
