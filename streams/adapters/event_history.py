@@ -87,15 +87,21 @@ class MemoryHistory:
         yield from self.records
 
 
-def kafka_records(settings: Settings, kind: TopicKind) -> Generator[Any, None, None]:
-    """All records that a topic has when it is asked, each partition's in order. Raises BrokerError."""
+def kafka_records(settings: Settings, kind: TopicKind, first: int = 0) -> Generator[Any, None, None]:
+    """All records that a topic has when it is asked, each partition's in order; from offset `first` on, for a topic of
+    one partition. Raises BrokerError.
+    """
     kafka, topic = kafka_python(), settings.topic(kind)
     with groupless_consumer(settings) as consumer:
         places = [kafka.TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
         if not places:  # nobody must take that for a topic without records
             raise BrokerUnavailable(f"Kafka does not tell of the topic {topic}: is it being made, or gone?")
         consumer.assign(places)
-        consumer.seek_to_beginning(*places)
+        if first:
+            for place in places:
+                consumer.seek(place, first)
+        else:
+            consumer.seek_to_beginning(*places)
         yield from _up_to(consumer, consumer.end_offsets(places))
 
 

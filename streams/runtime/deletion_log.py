@@ -45,6 +45,12 @@ def deletion_key(shard: int, mark: str, name: str, at_s: float) -> str:
     return f"{shard}:{mark}:{name}:{_TIME.pack(at_s).hex()}"
 
 
+def shard_of_key(key: bytes | None) -> int | None:
+    """Whose record it is; None for a key that nobody can read."""
+    found = None if key is None else _KEY.fullmatch(key)
+    return None if found is None else int(found[1])
+
+
 def deletion_messages(shard: int, mark: str, batch: CommitBatch) -> Iterator[Message]:
     """What the log has to hear of a commit. What takes the place of something comes before that is taken back."""
     for name, data in batch.deleted:

@@ -12,8 +12,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import closing, suppress
-from functools import partial
+from contextlib import suppress
 from typing import Any, Final
 
 import faust
@@ -22,15 +21,14 @@ from faust.app.base import BootStrategy
 from faust.web.base import BlueprintManager
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from config.settings import Settings
-from streams.adapters.event_history import kafka_records
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, require_topics
 from streams.ports import Message
 from streams.runtime.aof_rewriting import rewrite_after_deletions
 from streams.runtime.definitions import DefinitionsFollower, follow_definitions
-from streams.runtime.deletion_log import KnownDeletions, mark_of, shard_deletions
+from streams.runtime.deletion_log import mark_of
+from streams.runtime.kafka.deletions import DeletionsReader
 from streams.runtime.kafka.learning import LearningService
 from streams.runtime.kafka.models import ModelsService
 from streams.runtime.kafka.past import KafkaPasts
@@ -57,7 +55,7 @@ START_GRACE_S: Final = 5.0
 
 
 class _NoConsumer(BootStrategy):
-    """Faust's own consumer and producer stay off: nothing is read by agents yet."""
+    """Faust's own consumer and producer stay off: nothing is read by agents (docs/adr/0016-no-agents.md)."""
 
     enable_kafka = False
 
@@ -102,6 +100,7 @@ class Worker:
         self.job = job
         self.wanted = wanted
         self.settings = job.settings
+        deletions = DeletionsReader.of_kafka(job.settings, mark_of(key), lambda: list(self._shard_runs()))
         self.stores = WorkerStores(
             url,
             job.place,
@@ -110,7 +109,7 @@ class Worker:
             learners=EXAMPLES_PARTITIONS,
             catalog=wanted.catalog,
             file_name=job.catalog_file,
-            ledger=LedgerSource(key, partial(_deletions_of, job.settings, mark_of(key))),
+            ledger=LedgerSource(key, deletions.of_shard),
         )
         self.publisher: KafkaPublisher
         self._teller = StatusTeller(url, job.place.prefix)
@@ -226,12 +225,6 @@ class Worker:
 
     def _ports(self, *, learners: bool = False) -> Ports:
         return self.stores.ports(self.publisher, self.publisher, learners=learners)
-
-
-def _deletions_of(settings: Settings, mark: str, shard: int) -> KnownDeletions:
-    """Who was deleted of a shard, as the log has it. Raises BrokerError, StoreIncompatible."""
-    with closing(kafka_records(settings, "deletions")) as records:  # its client would keep the process from ending
-        return shard_deletions(((record.key, record.value) for record in records), shard, mark)
 
 
 def tell_left_errors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
