@@ -15,6 +15,8 @@ from typing import Final
 
 EVERY_S: Final = 30.0
 """One line of a client for what it says again and again, in so long."""
+MOST_KINDS: Final = 256
+"""So many different things are known to have been told; of more, those of the longest time ago are forgotten."""
 _FRAMEWORK: Final = ("faust", "mode")
 _CLIENTS: Final = ("aiokafka", "kafka")
 _SERVICE: Final = "[^"
@@ -49,7 +51,10 @@ class WorkerLogFilter(logging.Filter):
             if now_s - told_s < EVERY_S:
                 self._told[kind] = told_s, more + 1
                 return False
+            self._told.pop(kind, None)  # they stand in the order in which they were told
             self._told[kind] = now_s, 0
+            if len(self._told) > MOST_KINDS:
+                del self._told[next(iter(self._told))]
         if more:
             record.msg, record.args = f"{words} (and {more:,} times more since this was told last)", None
         return True

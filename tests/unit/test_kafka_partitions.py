@@ -290,9 +290,13 @@ class Group:
         self.memory |= {place.partition: words for place, (_, words) in offsets.items()}
 
 
-async def told_at_once(group: Group, numbers: Sequence[int]) -> list[BaseException | None]:
+async def told_at_once(
+    group: Group, numbers: Sequence[int], memory: GroupMemory | None = None
+) -> list[BaseException | None]:
     """What each hears; the first request is under way when the others want to tell something."""
-    memory = GroupMemory(group, "events", load_settings(), asyncio.get_running_loop())
+    memory = memory or GroupMemory(group, "events", load_settings(), asyncio.get_running_loop())
+    group.asked.clear()
+    group.may_go.clear()
     telling = [asyncio.create_task(memory._tell(n, Witness("g", n))) for n in numbers]
     await group.asked.wait()
     group.may_go.set()
@@ -316,6 +320,20 @@ def test_a_partition_of_another_member_fences_nobody_else_who_tells_at_once() ->
         assert [n for n, error in enumerate(heard) if isinstance(error, Fenced)] == [3]
         assert [error for n, error in enumerate(heard) if n != 3] == [None] * 4
         assert sorted(group.memory) == [0, 1, 2, 4]
+        assert [len(request) for request in group.requests] == [1, 4, 1, 1, 1, 1], "together once"
+        assert sorted(n for request in group.requests[2:] for n in request) == [1, 2, 3, 4]
+
+    run(test)
+
+
+def test_who_was_refused_together_goes_together_again_later() -> None:
+    async def test() -> None:
+        group = Group(of_others=[3])
+        memory = GroupMemory(group, "events", load_settings(), asyncio.get_running_loop())
+        await told_at_once(group, range(5), memory)
+        group.of_others, group.requests = set(), []
+        assert await told_at_once(group, range(5), memory) == [None] * 5
+        assert len(group.requests) == 2
 
     run(test)
 

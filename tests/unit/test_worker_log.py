@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from streams.runtime.worker_log import EVERY_S, WorkerLogFilter
+from streams.runtime.worker_log import EVERY_S, MOST_KINDS, WorkerLogFilter
 
 
 def told(filtered: WorkerLogFilter, name: str, level: int, words: str, *args: object) -> str | None:
@@ -46,6 +46,17 @@ def test_what_a_client_says_again_and_again_is_told_now_and_then() -> None:
     assert said(2) is None
     now_s[0] += EVERY_S
     assert told(filtered, "aiokafka", logging.ERROR, "Another thing") == "Another thing"
+
+
+def test_of_endless_wordings_only_the_latest_are_known() -> None:
+    filtered = WorkerLogFilter(lambda: 100.0)
+
+    def said(kind: int) -> str | None:
+        return told(filtered, "aiokafka", logging.ERROR, "About " + "x" * kind)
+
+    assert None not in [said(kind) for kind in range(MOST_KINDS + 1)]
+    assert said(1) is None
+    assert said(0) == "About ", "the bound holds: the first is not known any more"
 
 
 def test_our_own_words_are_told_however_often_they_are_said() -> None:

@@ -54,6 +54,8 @@ class GroupMemory:
         """Of the partitions: what the group remembers, as far as is known here."""
         self._waiting: dict[int, Witness] = {}
         """Of the partitions: what is to be told, and goes with the next request."""
+        self._alone: set[int] = set()
+        """Partitions of which a request together was refused: each of them asks for itself next."""
 
     async def recall(self, number: int) -> Witness | None:
         """The witness of a partition that was just taken over, None if the group knows none. Raises KafkaError."""
@@ -87,18 +89,22 @@ class GroupMemory:
         finally:
             if self._waiting.get(number) is witness:
                 del self._waiting[number]
+            self._alone.discard(number)
 
     async def _tell_those_that_wait(self, number: int) -> None:
         """All in one request. Where that is refused each asks for itself, as nobody says whose fault it was."""
         if not self._consumer.is_member:
             raise Fenced(f"{self._topic} {number} may be another member's: the group does not know us any more")
-        waiting = dict(self._waiting)
+        alone = {number: self._waiting[number]}
+        together = {n: witness for n, witness in self._waiting.items() if n not in self._alone}
+        waiting = alone if number in self._alone else together
         try:
             await self._tell_together(waiting)
         except KafkaError:
             if len(waiting) == 1:
                 raise
-            waiting = {number: waiting[number]}
+            self._alone |= waiting.keys()
+            waiting = alone
             await self._tell_together(waiting)
         for n, witness in waiting.items():
             if self._waiting.get(n) is witness:  # whoever gave it up meanwhile may have another one
