@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
+from config.errors import StoreUnavailable
 from config.loader import loads
-from streams.adapters.campaign_definitions import stood
+from streams.adapters.campaign_definitions import CampaignDefinitions, stood
 from streams.api.keys import Role, id_of
 from streams.client import OPERATIONS, Answer, Client
 from streams.runtime.campaigns.catalog_file import take_file
@@ -290,6 +291,25 @@ def test_it_is_put_on_again_by_hand_once_that_is_live(resting: World) -> None:
     assert (back["campaigns_paused"], states(resting)["by_category"]) == ([], "paused")
     found = resting.good("POST", "/v1/campaigns/by_category/resume")
     assert (found["state"], found["why"]) == ("on", None)
+
+
+def test_a_pause_that_failed_behind_its_change_is_made_when_the_change_is_asked_again(
+    resting: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_away(*_: Any) -> None:
+        raise StoreUnavailable("redis://inside:6379 does not answer")
+
+    def ask() -> httpx.Response:
+        return resting.call("POST", "/v1/predictions/returns/access", {"access": "preview"}, Idempotency_Key="once")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CampaignDefinitions, "write", is_away)
+        assert ask().status_code == 503
+    assert resting.good("GET", "/v1/predictions/returns/definition")["access"] == "preview"
+    assert resting.good("GET", "/v1/campaigns/by_category")["state"] == "on"
+    again = ask()
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (200, "true")
+    assert resting.good("GET", "/v1/campaigns/by_category")["state"] == "paused"
 
 
 def test_one_that_was_paused_too_late_rests_and_says_why(resting: World) -> None:
