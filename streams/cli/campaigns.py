@@ -28,7 +28,8 @@ def campaigns(
         int | None, typer.Option("--shards", min=1, help="Partitions of the events on Kafka (TIDELINE_SHARDS).")
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", metavar="PORT", help="Of /healthz, /readyz and /metrics (6068).")
+        int | None,
+        typer.Option("--port", metavar="PORT", min=1, max=65_535, help="Of /healthz, /readyz and /metrics (6068)."),
     ] = None,
 ) -> None:
     """Decide who gets which message of a campaign, and deliver it by the channels. docs/campaigns.md says how.

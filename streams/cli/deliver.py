@@ -25,7 +25,8 @@ def deliver(
     ] = None,
     embedded: Embedded = False,
     port: Annotated[
-        int | None, typer.Option("--port", metavar="PORT", help="Of /healthz, /readyz and /metrics (6067).")
+        int | None,
+        typer.Option("--port", metavar="PORT", min=1, max=65_535, help="Of /healthz, /readyz and /metrics (6067)."),
     ] = None,
 ) -> None:
     """Send transitions to webhooks, signed, until they are taken. They are made in the API: docs/webhooks.md.

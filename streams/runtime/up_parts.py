@@ -284,7 +284,7 @@ class DeliverPart(ServedPart):
 
 
 class CampaignsPart(ServedPart):
-    """`tideline campaigns`."""
+    """`tideline campaigns`. Where it refuses to work, the others work: what people wrote of messages stops no score."""
 
     def __init__(self, job: UpJob, store: StorePart, kafka: KafkaPart | None) -> None:
         settings = job.settings
@@ -293,6 +293,16 @@ class CampaignsPart(ServedPart):
         self._job = job
         self._store = store
         self._kafka = kafka
+        self._was_started = False
+
+    def start(self, stopping: threading.Event) -> None:
+        """See `Part`. At first an end of the process is left to `ended`, as if it had come later."""
+        is_first, self._was_started = not self._was_started, True
+        try:
+            super().start(stopping)
+        except TidelineError:
+            if not is_first or self.ended() is None:
+                raise
 
     def command(self) -> Sequence[str]:
         """See `ServedPart`. On Kafka it has to know how many partitions there are."""

@@ -344,3 +344,11 @@ def test_ctrl_c_inside_of_compiled_code_is_ctrl_c(capsys: pytest.CaptureFixture[
     assert "Interrupted. Run it again." in capsys.readouterr().err
     with pytest.raises(SystemError, match="a bug"):
         broken()
+
+
+@pytest.mark.parametrize("command", ["deliver", "campaigns"])
+@pytest.mark.parametrize("port", ["0", "65536"])
+def test_a_port_that_cannot_be_one_is_told_by_its_option(command: str, port: str) -> None:
+    code, _, err = run(command, "--port", port)
+    assert (code, "Invalid value for '--port'" in err) == (2, True)
+    assert "TIDELINE_" not in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from config.errors import BrokerError, SettingsError, StoreError, TidelineError
+from config.settings import load_settings
 from streams.runtime.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Supervisor, next_pause_s
-from streams.runtime.up_parts import Served, ServedPart, _ended
+from streams.runtime.up_parts import CampaignsPart, Served, ServedPart, StorePart, UpJob, _ended
+from tests.contract.redis_servers import free_ports
 
 
 class FakePart:
@@ -188,6 +191,37 @@ def test_a_part_that_does_not_start_gives_its_exit_code_on(tmp_path: Path, words
     with pytest.raises(TidelineError, match=rf"the command has ended \(status {code}\); its last words") as found:
         CommandPart(tmp_path / "log", *words).start(threading.Event())
     assert found.value.exit_code == code
+
+
+class RefusingCampaigns(CampaignsPart):
+    """Ends with the code of what a person wrote."""
+
+    def command(self) -> Sequence[str]:
+        return ("topics", "--kafka", "no port")
+
+
+def campaigns_part(folder: Path, port: int) -> RefusingCampaigns:
+    settings = load_settings(campaigns_port=port)
+    job = UpJob(settings, folder / "catalog.yaml", folder, folder, with_kafka=False, kafka_port=None)
+    return RefusingCampaigns(job, StorePart(folder), None)
+
+
+def test_campaigns_that_are_refused_stop_nobody_else(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    said: list[str] = []
+    part, stopping = campaigns_part(tmp_path, port), threading.Event()
+    supervisor = Supervisor((part,), said.append)
+    supervisor.start(stopping)
+    supervisor.look(stopping)
+    assert "The service of campaigns has ended (status 2); its last words" in said[0]
+    assert "Starting The service of campaigns again in 1 s." in said[0]
+    with pytest.raises(TidelineError, match="has ended"):
+        part.start(stopping)
+
+
+def test_campaigns_whose_port_is_taken_are_an_error_of_the_whole(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(TidelineError, match="--campaigns-port"):
+        campaigns_part(tmp_path, other.getsockname()[1]).start(threading.Event())
 
 
 @pytest.mark.parametrize("status", [None, 0, 1, -9, 77])
