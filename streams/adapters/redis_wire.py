@@ -58,6 +58,8 @@ class _Connection(Protocol):
 
     def read_response(self) -> Any: ...
 
+    def can_read(self, timeout: float = 0) -> bool: ...
+
     def disconnect(self) -> None: ...
 
 
@@ -114,7 +116,9 @@ class Wire:
         try:
             if connection is None:
                 connection = self._connection = cast("_Connection", self._pool.get_connection())
-            if on_same_line and not connection.is_connected:
+            if not on_same_line:
+                self._leave_if_closed(connection)
+            elif not connection.is_connected:
                 raise _noted(StoreUnavailable(f"{self.name}: the connection was lost within a commit"))
             connection.send_packed_command([b"".join(commands)], check_health=False)
             replies = [_reply(connection) for _ in commands]
@@ -135,6 +139,21 @@ class Wire:
             # An interrupt between question and answer: the next reply would be taken for another question's.
             self.drop()
             raise
+
+    def _leave_if_closed(self, connection: _Connection) -> None:
+        """A line that its server has closed since it was used last, or on which something came that nobody asked for.
+
+        Else each line that waited through a start of the server would fail once more, long after it is back. Nothing
+        is on its way there, so nothing is said twice.
+        """
+        if not connection.is_connected:
+            return
+        try:
+            is_over = connection.can_read(timeout=0)
+        except (exceptions.RedisError, OSError):
+            is_over = True
+        if is_over:
+            self.drop()
 
     def _why(self, error: Exception) -> str:
         """With what to look at where nobody has ever answered; an embedded server has an address that nobody wrote."""

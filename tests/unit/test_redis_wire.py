@@ -11,6 +11,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from config.errors import StoreFull, StoreUnavailable
+from streams.adapters.redis_pack import command
 from streams.adapters.redis_wire import Wire, refusal
 
 
@@ -56,6 +57,32 @@ def test_a_server_that_has_answered_has_the_right_address() -> None:
         with pytest.raises(StoreUnavailable, match="does not answer") as found:
             wire.ask("PING")
     assert "address" not in str(found.value)
+
+
+def test_a_line_that_its_server_has_closed_meanwhile_is_made_anew() -> None:
+    """Else every line that waited while a server was started again would fail once, long after it is back."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        left = threading.Event()
+
+        def serve() -> None:
+            for _ in range(2):
+                line, _ = listening.accept()
+                with line:
+                    while b"PING" not in (asked := line.recv(65_536)):
+                        line.sendall(b"+OK\r\n" * asked.count(b"*"))
+                    line.sendall(b"+PONG\r\n" * asked.count(b"*"))
+                left.set()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        wire = Wire(f"redis://127.0.0.1:{listening.getsockname()[1]}/0", timeout_s=5.0)
+        assert wire.ask("PING") == b"PONG"
+        assert left.wait(5.0)
+        assert wire.ask("PING") == b"PONG"
+        assert wire.cuts == 1, "whoever has to stay on one line sees that this is another"
+        thread.join()
+        with pytest.raises(StoreUnavailable):
+            wire.exchange([command(b"PING")], on_same_line=True)
 
 
 def test_an_embedded_server_is_no_address_that_somebody_wrote() -> None:
