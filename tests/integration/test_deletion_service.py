@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import redis
 
-from config.errors import NoLog, StoreIncompatible
+from config.errors import StoreIncompatible
 from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_reader import PartitionReader
 from streams.adapters.redis_deletion_requests import KEPT_S, MOST_AHEAD_MS
@@ -85,13 +85,9 @@ def test_a_member_is_deleted_and_leaves_nothing(world: ServiceWorld, api: ApiWor
             reader.deletion(user, b"another secret")
 
 
-@pytest.mark.parametrize("has_log", [True, False], ids=["log", "store"])
-def test_of_one_who_comes_back_nothing_of_before_is_told(world: ServiceWorld, api: ApiWorld, has_log: bool) -> None:
-    if has_log:
-        log: Any = EmbeddedTransitionLog(lambda: world.folder)
-        api = ApiWorld(store_url=world.url, ledger_key=LEDGER_KEY, transitions=log)
-    else:
-        api.transitions.failure = NoLog("there is none here")
+def test_of_one_who_comes_back_nothing_of_before_is_told(world: ServiceWorld) -> None:
+    log: Any = EmbeddedTransitionLog(lambda: world.folder)
+    api = ApiWorld(store_url=world.url, ledger_key=LEDGER_KEY, transitions=log)
     user = _member(world)
     path = f"/v1/transitions?user={user}&limit=100"
     before = {event["id"] for event in _transitions(world) if event["subject"] == user}
