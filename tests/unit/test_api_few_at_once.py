@@ -24,6 +24,7 @@ from streams.api.problems import Kind, Problem
 from streams.api.stored import StoreReads
 from streams.ports import TransitionFeed
 from tests.unit.api_world import ApiWorld
+from tests.unit.test_api_definitions import EmptyStore
 
 LONG_S = 60.0
 
@@ -279,7 +280,7 @@ def test_pages_in_process_have_the_same_bound(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_few_read_the_log_of_transitions_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = ApiWorld()
+    world = ApiWorld(reads=EmptyStore)  # in which nobody was deleted
     keys = several_keys(world)
 
     async def run() -> None:
