@@ -25,5 +25,6 @@ class CatalogFile(Catalog):
 
     def catalog(self) -> Catalog:
         """The catalog, which has the rest beside it."""
-        plain = Catalog.model_construct(**{name: getattr(self, name) for name in Catalog.model_fields})
+        named = self.model_fields_set & Catalog.model_fields.keys()  # what the file says, and what is only left out
+        plain = Catalog.model_construct(named, **{name: getattr(self, name) for name in Catalog.model_fields})
         return plain.with_sections(Sections(self.messaging, self.campaigns, self.journeys))

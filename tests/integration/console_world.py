@@ -13,6 +13,7 @@ from typing import Final, Self
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from pydantic import SecretStr
 
 from config.loader import loads
 from config.settings import Settings
@@ -20,7 +21,7 @@ from streams.api.keys import Role
 from streams.console.visit import BASE
 from tests.conftest import need
 from tests.integration.api_process import ApiProcess
-from tests.integration.service_world import ServiceWorld
+from tests.integration.service_world import LEDGER_SECRET, ServiceWorld
 from tests.integration.worker_world import free_port
 
 CATALOG: Final = loads("""
@@ -144,7 +145,9 @@ class Viewer:
 def api_of(world: ServiceWorld) -> Iterator[ApiProcess]:
     """`tideline api` over the service's store and log."""
     port = free_port()
-    settings = Settings(redis_url=world.url, data_dir=world.data_dir, api_port=port)
+    settings = Settings(
+        redis_url=world.url, data_dir=world.data_dir, api_port=port, deletion_key=SecretStr(LEDGER_SECRET)
+    )
     program = (sys.executable, "-c", _PROGRAM)
     with ApiProcess(settings, world.data_dir, port, program=program) as api:
         yield api

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from streams.adapters.embedded_log import LogSink
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.log_writer import PartitionWriter
 from streams.adapters.valkey_server import EmbeddedValkey
+from streams.core.ledger import KEY_BYTES
 from streams.core.partition import shard_of
 from streams.ports import Message
 from streams.runtime.learner_run import LearnerRun
@@ -31,7 +33,9 @@ from streams.runtime.shard_run import ShardRun
 from streams.runtime.worker_stores import LedgerSource, WorkerStores
 
 SHARDS = 3
-LEDGER_KEY = b"secret of who was deleted"
+LEDGER_SECRET = "under this one who was deleted is remembered"
+LEDGER_KEY = blake2b(LEDGER_SECRET.encode(), digest_size=KEY_BYTES).digest()
+"""As programs make it of the setting."""
 USERS = 300
 START_S = datetime(2024, 3, 1, tzinfo=UTC).timestamp()
 DAYS = 30

@@ -27,6 +27,7 @@ def crossing(number: int, segment: str, *, entered: bool, at_s: float, origin: s
             "type": f"tideline.segment.{'entered' if entered else 'exited'}.v1",
             "subject": f"u{number}",
             "time": datetime.fromtimestamp(at_s, UTC).isoformat(),
+            "sequence": f"{number:010}",
             "data": data,
         }
     )
