@@ -1,10 +1,14 @@
-"""What a campaign has done, in the words of a language: sent, withheld with the reasons, and what it changed."""
+"""What a campaign has done, in the words of a language: sent, withheld, held back and why, and what it changed."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from streams.api.campaign_figures import FiguresView, MeasuredView
+from config.campaigns import Campaign
+from config.journeys import Journey
+from streams.api.campaign_figures import BudgetUsedView, FiguresView, MeasuredView
+from streams.campaigns.offers import CENTS, cents
+from streams.campaigns.preview import offers_of
 from streams.console.language import Format
 from streams.console.texts import Texts
 
@@ -15,16 +19,20 @@ class CampaignFigures(NamedTuple):
     sent: str
     withheld: list[tuple[str, str]]
     """(reason, how often), the most frequent first."""
+    waited: list[tuple[str, str]]
+    """(why, how often) something had to wait, the most frequent first; then how many wait for the rate now."""
     groups: list[tuple[str, str, str, str]]
     """(group, users, how many of them did it, share)."""
     claim: str
     """What can be said of the goal, measured against the control group."""
     interval: str | None
     budgets: list[str]
+    used_up: list[str]
+    """Of each budget out of which nothing more can be offered now, what that means."""
 
 
-def campaign_figures(texts: Texts, form: Format, view: FiguresView) -> CampaignFigures:
-    """All of it."""
+def campaign_figures(texts: Texts, form: Format, view: FiguresView, rules: Campaign | Journey) -> CampaignFigures:
+    """All of it. `rules`: the version in force."""
     reasons = {"control": view.control, "holdout": view.holdout, **view.withheld}
     withheld = sorted(((name, count) for name, count in reasons.items() if count), key=lambda pair: -pair[1])
     groups = [
@@ -43,11 +51,34 @@ def campaign_figures(texts: Texts, form: Format, view: FiguresView) -> CampaignF
     return CampaignFigures(
         sent=form.number(view.sent),
         withheld=[(texts.withheld_reasons.get(name, name), form.number(count)) for name, count in withheld],
+        waited=_waited(texts, form, view),
         groups=groups,
         claim=_claim(texts, view.overall.rate),
         interval=_interval(texts, form, view.overall.rate),
         budgets=budgets,
+        used_up=[texts.budget_used_up[each.per] for each in view.budgets if _is_used_up(rules, each)],
     )
+
+
+def _waited(texts: Texts, form: Format, view: FiguresView) -> list[tuple[str, str]]:
+    often = sorted(((name, count) for name, count in view.waited.items() if count), key=lambda pair: -pair[1])
+    found = [(texts.withheld_reasons.get(name, name), form.number(count)) for name, count in often]
+    if view.waiting_for_rate:
+        found.append((texts.waiting_for_rate, form.number(view.waiting_for_rate)))
+    return found
+
+
+def _is_used_up(rules: Campaign | Journey, used: BudgetUsedView) -> bool:
+    """Whether what is left does not even pay for the cheapest offer that costs anything; in hundredths, as decided."""
+    offers = [each.offer for each in offers_of(rules)]
+    costs = [
+        cents(offer.cost(value))
+        for offer in offers
+        if offer.budget is not None and (offer.budget.amount, offer.budget.per) == (used.amount, used.per)
+        for value in offer.values_offered
+    ]
+    left = int(used.amount * CENTS + 1e-6) - round(used.spent * CENTS)
+    return left < min((cost for cost in costs if cost > 0), default=0)
 
 
 def _claim(texts: Texts, measured: MeasuredView) -> str:

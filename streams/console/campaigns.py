@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -36,17 +37,19 @@ from streams.api.keys import Role
 from streams.api.predictions import get_prediction
 from streams.api.problems import Kind, Problem
 from streams.api.views import PredictionView, time_text
-from streams.campaigns.strategies.make import Described, Made, described, make
+from streams.campaigns.strategies.make import Made, make
 from streams.console.campaign_figures import campaign_figures
 from streams.console.campaign_form import OFFERS, STATES, TRIGGERS, CampaignForm
+from streams.console.campaign_reach import Reach, reach_of
+from streams.console.campaign_strategies import cards_of, meant_for
+from streams.console.campaign_wrong import campaign_wrong
 from streams.console.changing import change, nothing_told
 from streams.console.ids import LONGEST_NAME, free_id
 from streams.console.ladder import Ladder, ladder_of
 from streams.console.pages import TEXTS
-from streams.console.prediction_words import kind_of
 from streams.console.routing import PageRoute
 from streams.console.segment_words import segment_name
-from streams.console.selection import Selection, selection_of
+from streams.console.selection import Selection, chosen_selection
 from streams.console.visit import Visit
 from streams.console.wrong import Wrong, wrong_of
 
@@ -55,6 +58,8 @@ _CHANNELS: Final = ("webhook", "topic", "log")
 _SWITCHES: Final[dict[str, Action]] = {"pause": "pause", "resume": "resume", "dry": "dry"}
 _SHOWN_CHANGES: Final = 20
 _LONGEST_USER: Final = 1_000
+_BEGINS: Final = "dry"
+"""How one that a strategy fills in begins: it decides and counts, and nothing goes out before somebody has read it."""
 
 
 class Row(NamedTuple):
@@ -65,30 +70,11 @@ class Row(NamedTuple):
     """Its name."""
 
 
-class Suggestion(NamedTuple):
-    """A strategy, and the scores that it is for."""
-
-    name: str
-    title: str
-    text: str
-    makes: str
-    low: float
-    high: float
-
-
 class Filled(NamedTuple):
     """A form with the segment that has to be made before it is saved."""
 
     form: CampaignForm
     segment: tuple[str, Segment] | None
-
-
-class Reach(NamedTuple):
-    """What a campaign would do to everybody now."""
-
-    rows: list[tuple[str, str]]
-    wrong: str | None
-    """Why that cannot be told."""
 
 
 class Trial(NamedTuple):
@@ -98,8 +84,8 @@ class Trial(NamedTuple):
     offer: str | None
     texts: list[tuple[str, list[tuple[str, str]]]]
     """(channel, its texts)."""
-    against: list[str]
-    """What speaks against it."""
+    against: list[tuple[str, str | None]]
+    """(what speaks against it, when it would be asked again); None: the message would not be sent."""
     wrong: str | None
     """Why there is nothing, or what fails in the message."""
 
@@ -168,6 +154,8 @@ class CampaignPages:
         kept = self._find(view, visit.path("id"))
         rules = view.current(kept.head.id)
         found = campaign_view(view, kept, self._campaigns.now_s())
+        done = figures_of(self._parts.services, kept.head.kind, kept.head.id)
+        figures = campaign_figures(TEXTS[visit.language], visit.format, done, rules)
         return visit.render(
             "campaign.html",
             view=found,
@@ -177,37 +165,22 @@ class CampaignPages:
             predictions={id_: each.name for id_, each in view.beside.whole.predictions.items()},
             definition=dump(found.definition),
             control=rules.control,
-            figures=campaign_figures(
-                TEXTS[visit.language],
-                visit.format,
-                figures_of(self._parts.services, kept.head.kind, kept.head.id),
-            ),
+            figures=figures,
             changes=self._changes(kept.head.id),
-            reach=self._reach(visit, written(rules)) if visit.query.get("reach") else None,
+            reach=self._reach(visit, written(rules), figures.used_up) if visit.query.get("reach") else None,
             trial=self._trial(visit, kept.head.id),
         )
 
-    def _reach(self, visit: Visit, definition: dict[str, Any]) -> Reach:
-        """What it would do to everybody now; a pass over all users. Raises StoreError, `Problem`."""
-        f = visit.format
+    def _reach(self, visit: Visit, definition: dict[str, Any], used_up: list[str]) -> Reach:
+        """What it would do to everybody now; a pass over all users. `used_up`: of its budgets, in words.
+
+        Raises StoreError, `Problem`.
+        """
         try:
             found = self._previews.everybody(definition)
         except Problem as problem:
-            return Reach([], wrong_of(visit, problem).words)
-        t = TEXTS[visit.language]
-        rows = [
-            (t.reach["users"], f.number(found.users)),
-            (t.reach["reachable"], f.number(found.reachable)),
-            (t.reach["messages"], f.amount(found.messages)),
-            (t.reach["control"], f.amount(found.control + found.holdout)),
-        ]
-        if found.anyway is not None:
-            rows.append((t.reach["anyway"], f.amount(found.anyway)))
-        for offer in found.offers:
-            if offer.cost_at_least is not None and offer.cost_at_most is not None:
-                cost = t.reach_cost.format(low=f.number(offer.cost_at_least), high=f.number(offer.cost_at_most))
-                rows.append((t.reach["cost"], cost))
-        return Reach(rows, None)
+            return Reach([], [], wrong_of(visit, problem).words)
+        return reach_of(TEXTS[visit.language], visit.format, found, used_up)
 
     def _trial(self, visit: Visit, id_: str) -> Trial | None:
         """What one user would be sent now; None where nobody is asked about. Raises StoreError, `Problem`."""
@@ -219,7 +192,7 @@ class CampaignPages:
             found = self._previews.message(MessageRequest(id=id_, user_id=user))
         except NotStored:
             return Trial(user, None, [], [], t.trial_nobody)
-        against = [t.withheld_reasons.get(each.reason, each.words) for each in found.against]
+        against = [(t.withheld_reasons.get(each.reason, each.words), each.until) for each in found.against]
         texts = [(each.channel, list(each.texts.items())) for each in found.channels]
         offer = None if found.offer is None else visit.format.number(found.offer.value)
         return Trial(user, offer, texts, against, found.failed)
@@ -241,15 +214,14 @@ class CampaignPages:
     def show_templates(self, visit: Visit) -> Response:
         """What fits a selection of a prediction. Raises NotStored, `Problem`, StoreError."""
         prediction = get_prediction(self._stored, self._parts.reads, visit.query.get("prediction", ""))
-        selection = selection_of(visit.query, prediction)
-        found = suggestions(visit, prediction)
-        middle = (selection.low + selection.high) / 2.0
+        selection = chosen_selection(visit.query, prediction)
+        fitting, others = cards_of(visit, prediction, selection)
         return visit.render(
             "campaign_templates.html",
             prediction=prediction,
             selection=selection,
-            fitting=[each for each in found if each.low <= middle < each.high],
-            others=[each for each in found if not each.low <= middle < each.high],
+            fitting=fitting,
+            others=others,
             channels=list(self._campaigns.view().messaging.channels),
         )
 
@@ -268,7 +240,7 @@ class CampaignPages:
         prediction = get_prediction(self._stored, self._parts.reads, prediction_id)
         if not channels:
             raise Problem(Kind.NOT_TARGETABLE, "no channel is set up")
-        selection = selection_of(given, prediction)
+        selection = chosen_selection(given, prediction) or meant_for(given["template"], prediction)
         made = _made(given["template"], view.catalog, prediction, channels, selection, visit)
         taken = {each.head.id for each in view.kept.campaigns} | set(view.beside.whole.segments)
         id_ = made.id if made.id not in taken else free_id(made.id, taken)
@@ -276,7 +248,7 @@ class CampaignPages:
         if segment is not None:
             name = _range_name(visit, prediction, selection)
             segment = (segment[0], segment[1].model_copy(update={"name": name}))
-        return Filled(CampaignForm.of_definition(id_, definition), segment)
+        return Filled(replace(CampaignForm.of_definition(id_, definition), state=_BEGINS), segment)
 
     # --- making and changing -----------------------------------------------------------------------------------------
 
@@ -302,7 +274,7 @@ class CampaignPages:
                 self._make_segment(visit, form, segment)
             self._campaigns.change(_ask(visit), work)
         except Problem as problem:
-            return self._form(visit, form, None, wrong=wrong_of(visit, problem), new_segment=segment)
+            return self._form(visit, form, None, wrong=campaign_wrong(visit, problem, form), new_segment=segment)
         return visit.go(f"/campaigns/{made[-1]}")
 
     def _segment_to_make(self, visit: Visit) -> tuple[str, Segment] | None:
@@ -353,7 +325,7 @@ class CampaignPages:
         try:
             self._campaigns.change(_ask(visit), work)
         except Problem as problem:
-            return self._form(visit, form, kept, wrong=wrong_of(visit, problem))
+            return self._form(visit, form, kept, wrong=campaign_wrong(visit, problem, form))
         return visit.go(f"/campaigns/{id_}")
 
     def _form(
@@ -473,27 +445,6 @@ class CampaignPages:
 
 
 _CATEGORIES: Final = ("high", "medium", "low")
-
-
-def suggestions(visit: Visit, prediction: PredictionView) -> list[Suggestion]:
-    """The strategies for a prediction, with the scores that each is for."""
-    return [
-        Suggestion(
-            each.name, each.titles[visit.language], each.texts[visit.language], each.makes, *_scores(each, prediction)
-        )
-        for each in described()
-        if each.kind == kind_of(prediction)
-    ]
-
-
-def _scores(each: Described, prediction: PredictionView) -> tuple[float, float]:
-    """What a strategy is for; the end is beyond 100 where 100 is included."""
-    if isinstance(each.scores, str):
-        category = next(found for found in prediction.categories if found.id == each.scores)
-        low, high = category.low, category.high
-    else:
-        low, high = each.scores
-    return low, high if high < 100.0 else 101.0
 
 
 def _made(

@@ -79,13 +79,22 @@ class Format:
 
     def day(self, when: date) -> str:
         """`28 May 2026`, or `28 mai 2026`."""
-        number = "1er" if self.language == "fr" and when.day == 1 else str(when.day)
-        return f"{number} {_MONTHS[self.language][when.month - 1]} {when.year}"
+        return f"{self.short_day(when)} {when.year}"
+
+    @property
+    def months(self) -> tuple[str, ...]:
+        """As `day` writes them: a script that writes times anew takes the same words."""
+        return _MONTHS[self.language]
+
+    @property
+    def first_day(self) -> str:
+        """The first of a month, as `day` writes it."""
+        return "1er" if self.language == "fr" else "1"
 
     def short_day(self, when: date) -> str:
         """Without the year, for an axis."""
-        number = "1er" if self.language == "fr" and when.day == 1 else str(when.day)
-        return f"{number} {_MONTHS[self.language][when.month - 1]}"
+        number = self.first_day if when.day == 1 else str(when.day)
+        return f"{number} {self.months[when.month - 1]}"
 
     def time(self, text: str) -> str:
         """A time in UTC as RFC 3339, for people; a script turns it into the viewer's zone."""

@@ -18,7 +18,7 @@ from streams.api.predictions import get_prediction
 from streams.api.quality import QualityView, TouchView, get_quality
 from streams.api.views import PredictionView
 from streams.console import charts
-from streams.console.campaigns import suggestions
+from streams.console.campaign_strategies import suggestions
 from streams.console.changes import changes_of
 from streams.console.feature_words import feature_words
 from streams.console.learning import learning_of

@@ -45,7 +45,8 @@ class Row(NamedTuple):
 
     id: str
     name: str
-    members: int
+    members: int | None
+    """None: no worker has taken it up yet."""
     prediction: str | None
     """The name of the prediction whose category it is; None for one that somebody has defined."""
 
@@ -97,7 +98,7 @@ class SegmentPages:
         rows = [_row(visit, view.whole, each) for each in found if each.status != "new"]
         taken_up = {row.id for row in rows}
         waiting = [
-            Row(id_, segment.name, 0, None)
+            Row(id_, segment.name, None, None)
             for id_, segment in view.whole.segments.items()
             if id_ not in taken_up and not segment.archived
         ]
@@ -152,7 +153,7 @@ class SegmentPages:
             name=segment_name(TEXTS[visit.language], definitions.whole, view.id, view.name),
             is_archived=definition is not None and definition.archived,
             is_own=is_own,
-            is_taken_up=sizes is not None,
+            is_taken_up=sizes is not None and view.status != "new",
             filter=_filter(visit, definitions.whole, view.id),
             today=None if sizes is None or not sizes.days else sizes.days[-1],
             course=None if sizes is None else _course(visit, sizes),

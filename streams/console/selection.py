@@ -35,14 +35,19 @@ class Selection(NamedTuple):
 
 def selection_of(query: Mapping[str, str], view: PredictionView) -> Selection:
     """What an address selects; the highest category where it selects nothing that there is."""
+    highest = view.categories[-1]
+    return chosen_selection(query, view) or Selection(highest.low, highest.high, highest.id)
+
+
+def chosen_selection(query: Mapping[str, str], view: PredictionView) -> Selection | None:
+    """What an address selects; None where it selects nothing that there is."""
     for category in view.categories:
         if category.id == query.get("category"):
             return Selection(category.low, category.high, category.id)
     low, high = _score(query.get("min"), 0.0), _score(query.get("max"), 100.0)
     if ("min" in query or "max" in query) and low is not None and high is not None and low < high:
         return Selection(low, high, None)
-    highest = view.categories[-1]
-    return Selection(highest.low, highest.high, highest.id)
+    return None
 
 
 def _score(text: str | None, otherwise: float) -> float | None:

@@ -355,16 +355,21 @@ class Texts:
     strategies_others: str
     strategies_none: str
     strategies_title: str
+    strategies_for: str
     reach_title: str
     reach_help: str
     reach_ask: str
     reach: Words
     reach_cost: str
+    reach_at_most: str
+    reach_not_known: str
+    reach_without_consent: str
     trial_title: str
     trial_help: str
     trial_show: str
     trial_nobody: str
     trial_against: str
+    trial_again: str
     channel_webhook: str
     channel_url: str
     channel_url_wrong: str
@@ -376,7 +381,11 @@ class Texts:
     withheld: str
     withheld_none: str
     withheld_reasons: Words
+    waited: str
+    waited_help: str
+    waiting_for_rate: str
     budget_used: str
+    budget_used_up: Words
     lift: str
     lift_did: str
     lift_share: str

@@ -22,7 +22,18 @@ _TOLD: Final = frozenset(
     }
 )
 """Problems of what somebody has written, or of the moment: the form is shown again with them."""
-_MOST_PLACES: Final = 5
+MOST_PLACES: Final = 5
+
+
+class Named(NamedTuple):
+    """Something that is wrong in one field of a form."""
+
+    field: str
+    """Its name in the form,"""
+    label: str
+    """and what it is called, in the language of the visitor."""
+    told: str
+    """As the checks of catalogs tell it, in English."""
 
 
 class Wrong(NamedTuple):
@@ -32,6 +43,13 @@ class Wrong(NamedTuple):
     """In the language of the visitor,"""
     places: list[str]
     """and as the checks of catalogs tell it, in English."""
+    named: tuple[Named, ...] = ()
+    """What belongs to a field, where a form knows that."""
+
+    @property
+    def fields(self) -> set[str]:
+        """Names of the fields that are to be marked."""
+        return {each.field for each in self.named}
 
 
 def wrong_of(visit: Visit, problem: Problem) -> Wrong:
@@ -42,7 +60,7 @@ def wrong_of(visit: Visit, problem: Problem) -> Wrong:
     if problem.kind is not Kind.INVALID_DEFINITION:
         title, words = t.errors[problem.kind.slug]
         return Wrong(f"{title}. {words}", [])
-    return Wrong(t.form_wrong, [_place(each) for each in problem.members["problems"][:_MOST_PLACES]])
+    return Wrong(t.form_wrong, [_place(each) for each in problem.members["problems"][:MOST_PLACES]])
 
 
 def builder_words(texts: Texts) -> dict[str, Any]:

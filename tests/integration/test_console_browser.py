@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from streams.api.keys import Role
+from streams.console.language import Format
 from streams.console.texts import Texts, all_texts
 from streams.console.texts_english import ENGLISH
 from streams.console.texts_french import FRENCH
@@ -105,6 +108,19 @@ def test_who_has_no_good_key_is_told_and_a_shared_address_is_opened_after_signin
     page.wait_for_url("**/console/predictions?from=mail")
     assert all("403" in words for words in viewer.complaints), "the two refusals"
     viewer.context.close()
+
+
+@pytest.mark.parametrize(("language", "zone"), [("en", "CES?T"), ("fr", r"UTC\+[12]")])
+def test_times_are_written_as_the_server_writes_them_in_the_zone_of_the_viewer(
+    served: ApiProcess, chromium: Browser, language: str, zone: str
+) -> None:
+    with Viewer(chromium, served, language=language) as viewer:
+        times = viewer.open("/segments/mixed").locator("time[data-time]")
+        assert times.count() > 0
+        for time in times.all():
+            moment = datetime.fromisoformat(str(time.get_attribute("datetime"))).astimezone(ZoneInfo("Europe/Paris"))
+            day = Format("fr" if language == "fr" else "en").day(moment.date())
+            expect(time).to_have_text(re.compile(rf"^{re.escape(f'{day}, {moment:%H:%M}')} {zone}$"))
 
 
 def test_language_and_appearance_are_chosen_on_the_page(served: ApiProcess, chromium: Browser) -> None:

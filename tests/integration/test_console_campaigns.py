@@ -9,20 +9,26 @@ from typing import Any, get_args
 
 import pytest
 
+from config.campaign_checks import read_messaging
+from config.written import written
+from streams.adapters.campaign_definitions import shared
 from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_sessions import MemorySessions
+from streams.adapters.redis_campaign_books import RedisCampaignBooks
 from streams.api.campaign_models import Status
 from streams.api.keys import Role
 from streams.campaigns.figures import Early, NoMoney
 from streams.campaigns.lift import Verdict
+from streams.campaigns.state import Book
 from streams.campaigns.words import REASONS
 from streams.console.app import console
+from streams.console.language import Format
 from streams.console.texts_english import ENGLISH
 from streams.console.texts_french import FRENCH
 from streams.runtime.place import join_place
 from tests.integration.shop_world import Shop
 from tests.integration.test_console_pages import Person
-from tests.unit.api_world import ApiWorld
+from tests.unit.api_world import NOW_S, ApiWorld
 
 BY_TEMPLATE = "/campaigns/by-form?template=incentive&prediction=orders_3d"
 
@@ -100,8 +106,8 @@ def test_a_template_is_saved_as_the_api_fills_it_in(api: ApiWorld, person: Perso
     filled = api.ask("POST", "/v1/templates/incentive", json=asked, headers=api.headers(Role.READ)).json()
     id_ = made(person, f"{BY_TEMPLATE}&category=medium")
     found = told(person, id_)
-    assert found["definition"] == filled["definition"]
-    assert found["segment"] == "orders_3d.medium"
+    assert found["definition"] == filled["definition"] | {"state": "dry"}
+    assert (found["segment"], found["state"]) == ("orders_3d.medium", "dry")
     page = person.page(f"/campaigns/{id_}")
     assert found["definition"]["message"]["parts"]["subject"] in page
     assert "Sent 0 Withheld Nothing was withheld so far" in page
@@ -120,6 +126,37 @@ def test_every_strategy_of_a_prediction_is_one_click_away(person: Person) -> Non
             answer = person.get(f"/campaigns/by-form?template={name}&prediction={prediction}&min=20&max=60")
             assert answer.status_code == 200, name
     assert person.get("/campaigns/by-form?template=nope&prediction=orders_3d").status_code == 409
+
+
+def test_without_a_selection_each_strategy_is_for_whom_it_is_meant(api: ApiWorld, person: Person) -> None:
+    for prediction in ("orders_3d", "churn_5d"):
+        page = person.get(f"/campaigns/by-template?prediction={prediction}").text
+        links = re.findall(r'href="/console(/campaigns/by-form\?template=(\w+)[^"]*)"', page)
+        assert len(links) > 0
+        for link, name in links:
+            asked = {"prediction": prediction, "channels": ["log"]}
+            answer = api.ask("POST", f"/v1/templates/{name}", json=asked, headers=api.headers(Role.READ))
+            definition = answer.json()["definition"]
+            for address in (unescape(link), f"/campaigns/by-form?template={name}&prediction={prediction}"):
+                fields = fields_of(person.get(address).text)
+                assert (fields["segment"], fields["state"]) == (definition["segment"], "dry"), address
+    found = told(person, made(person, "/campaigns/by-form?template=large_discount&prediction=orders_3d"))
+    assert (found["segment"], found["state"]) == ("orders_3d.low", "dry")
+
+
+def test_cards_say_for_whom_a_strategy_is(person: Person) -> None:
+    page = person.page("/campaigns/by-template?prediction=orders_3d")
+    assert "Strategies for" not in page, "nothing was selected"
+    assert "For: Low · Scores 0 to 50" in page
+    assert "For: Scores 0 to 75" in page
+    text = person.get("/campaigns/by-template?prediction=orders_3d&min=60&max=70").text
+    fitting, _, others = text.partition("Strategies for other ranges")
+    assert "template=incentive&amp;prediction=orders_3d&amp;min=60&amp;max=70" in fitting
+    assert "For: Scores 60 to 70" in fitting
+    assert "template=large_discount&amp;prediction=orders_3d&amp;category=low" in others
+    assert "min=60" not in others
+    churn = person.page("/campaigns/by-template?prediction=churn_5d")
+    assert "For: High risk · Scores 75 to 100" in churn
 
 
 def test_the_segment_of_a_range_is_made_with_its_campaign(api: ApiWorld, person: Person) -> None:
@@ -209,12 +246,15 @@ def test_a_prediction_suggests_what_fits_its_selection(person: Person) -> None:
 
 
 def test_what_it_would_do_is_what_the_api_says(api: ApiWorld, person: Person) -> None:
-    id_ = made(person, f"{BY_TEMPLATE}&category=low")
+    address = f"{BY_TEMPLATE}&category=low"
+    rest = fields_of(person.get(address).text)["rest"]
+    id_ = made(person, address, rest=f'{rest}\nquiet_hours: {{from: "20:00", to: "22:00"}}\n')
     asked = {"definition": told(person, id_)["definition"]}
     found = api.ask("POST", "/v1/campaigns/preview", json=asked, headers=api.headers(Role.READ)).json()
     assert found["users"] > 0
     text = person.page(f"/campaigns/{id_}?reach=1")
-    assert f"Users whom it is for {found['users']} of them may be sent to {found['reachable']} " in text
+    assert f"Users whom it is for {found['users']} " in text
+    assert f"of them may be sent to {found['reachable']} " in text
     assert "Users whom it is for" not in person.page(f"/campaigns/{id_}")
     asked = {"id": id_, "user_id": "u12"}
     trial = api.ask("POST", "/v1/campaigns/preview-message", json=asked, headers=api.headers(Role.READ)).json()
@@ -222,9 +262,51 @@ def test_what_it_would_do_is_what_the_api_says(api: ApiWorld, person: Person) ->
     for channel in trial["channels"]:
         for part in channel["texts"].values():
             assert " ".join(part.split()) in text
-    for rule in trial["against"]:
-        assert ENGLISH.withheld_reasons[rule["reason"]] in text
+    until = {rule["reason"]: rule["until"] for rule in trial["against"]}
+    assert until["quiet"] == "2026-05-28T22:00:00Z"
+    for reason, time in until.items():
+        again = "" if time is None else f" It is asked again on {Format('en').time(time)}"
+        assert f"{ENGLISH.withheld_reasons[reason]}{again}" in text
+    assert "or not known for long enough" in text
     assert "the user was not in the segment any more" in person.page(f"/campaigns/{id_}?user=nobody")
+
+
+def test_who_waits_is_shown_and_not_that_nothing_happened(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RedisCampaignBooks, "books_of", lambda _self, _id: [Book(counts={"waited_quiet": 27})])
+    monkeypatch.setattr(RedisCampaignBooks, "waiting_for_rate", lambda _self, _id: 3)
+    page = person.page(f"/campaigns/{made(person)}")
+    assert "Had to wait" in page
+    assert "it was night on the user’s clock 27 stand in the queue of the rate now 3 " in page
+
+
+def test_what_it_would_do_says_what_is_not_known(api: ApiWorld, person: Person) -> None:
+    id_ = made(person, f"{BY_TEMPLATE}&category=low")
+    kept = api.campaigns.kept()
+    channel = {"kind": "log", "consent": {"given": "Viewed", "withdrawn": "Order Completed"}}
+    messaging = written(read_messaging({"channels": {"log": channel}}))
+    api.campaigns.write(kept.revision, [shared(kept, messaging, "key", NOW_S)])
+    asked = {"definition": told(person, id_)["definition"]}
+    found = api.ask("POST", "/v1/campaigns/preview", json=asked, headers=api.headers(Role.READ)).json()
+    assert found["left_out"]["consent"] is None
+    text = person.page(f"/campaigns/{id_}?reach=1")
+    assert "left out: the user has not agreed, or cannot be reached not known " in text
+    assert f"of them may be sent to at most {found['reachable']} " in text
+
+
+def test_a_refused_form_names_the_fields_and_marks_them(person: Person) -> None:
+    fields = fields_of(person.get(BY_TEMPLATE).text)
+    body = next(name for name in fields if name.endswith("_text") and fields[name.replace("text", "name")] == "body")
+    wrong = fields | {body: "Hello {{"}
+    answer = person.post("/campaigns/by-form", action="save", **wrong)
+    assert answer.status_code == 422
+    alert = answer.text.partition('role="alert"')[2].partition("</ul>")[0]
+    assert "<b>Message · Text</b>" in alert
+    assert "campaigns.incentive" not in alert
+    assert re.search(rf'<textarea[^>]* name="{body}"[^>]* aria-invalid="true"', answer.text)
+    assert answer.text.count("aria-invalid") == 1
+    answer = person.post("/campaigns/by-form", action="save", **fields | {"control": "200"})
+    assert "<b>Control group, in percent</b>" in answer.text
+    assert re.search(r'<input id="control"[^>]* aria-invalid="true"', answer.text)
 
 
 def test_the_end_of_a_segment_says_which_campaigns_it_pauses(person: Person) -> None:

@@ -135,6 +135,9 @@ def test_a_campaign_with_a_ladder_is_made_from_the_slider(
         page.wait_for_url("**/console/campaigns/*orders_2d*")
         expect(page.locator("h1")).to_have_text("Off the slider")
         offer = served.get("/v1/campaigns")["items"][-1]
+        expect(page.locator(".pill.state-dry")).to_be_visible()
+        page.get_by_role("button", name="Put it on").click()
+        expect(page.locator(".pill.state-on")).to_be_visible()
         page.get_by_role("button", name="Dry run").click()
         expect(page.locator(".pill.state-dry")).to_be_visible()
         assert served.get(f"/v1/campaigns/{offer['id']}")["definition"]["offer"]["edges"] == [40.0, 80.0]

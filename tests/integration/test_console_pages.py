@@ -90,6 +90,15 @@ def test_a_card_of_what_warms_up_shows_how_far_it_is(person: Person) -> None:
     assert "Churn Risk Category" in text
 
 
+def test_a_script_writes_times_with_the_words_of_the_page(api: ApiWorld) -> None:
+    answer = api.ask("GET", f"{BASE}/sign-in", headers={"accept-language": "en-GB"})
+    assert 'data-months="Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec" data-first-day="1"' in answer.text
+    answer = api.ask("GET", f"{BASE}/sign-in", headers={"accept-language": "fr"})
+    assert 'lang="fr"' in answer.text
+    assert 'data-first-day="1er"' in answer.text
+    assert " août " in answer.text
+
+
 def test_figures_of_cards_are_those_of_the_api(person: Person) -> None:
     found = person.get("/predictions/figures").json()
     assert found.keys() == {"orders_3d", "churn_5d", "rare_7d"}
@@ -145,8 +154,12 @@ def test_a_segment_is_made_of_a_selection_and_archived_again(api: ApiWorld, pers
         "filter": {"prediction": "orders_3d", "score": {"min": 62.5, "max": 100.0}},
         **{key: entry.definition[key] for key in entry.definition if key not in ("name", "filter")},
     }
-    assert "workers have taken it up" in person.page("/segments/likely_buyers")
-    assert "Likely buyers" in person.page("/segments")
+    page = person.page("/segments/likely_buyers")
+    assert "workers have taken it up" in page
+    assert "Members – " in page, "nobody has counted them yet"
+    assert "Nobody is in it" not in page
+    assert 'data-reload="2000"' in person.get("/segments/likely_buyers").text
+    assert "Likely buyers – " in person.page("/segments")
     again = person.post("/segments", prediction="churn_5d", category="high", name="Likely buyers", entry="crossings")
     assert again.headers["location"] == f"{BASE}/segments/likely_buyers_2"
     second = api.definitions.kept().entries[1].definition

@@ -97,6 +97,7 @@ def test_numbers_dates_and_durations_are_written_as_the_language_does() -> None:
     assert (en.percent(0.0), en.percent(1.0), en.percent(None)) == ("0%", "100%", "–")
     assert (en.day(date(2026, 5, 1)), fr.day(date(2026, 5, 1))) == ("1 May 2026", "1er mai 2026")
     assert fr.time("2026-05-28T20:26:40Z") == "28 mai 2026, 20:26 UTC"
+    assert (len(en.months), en.months[4], fr.months[7], fr.first_day) == (12, "May", "août", "1er")
     assert (en.duration(7 * 86_400), fr.duration(36 * 3_600)) == ("7\u00a0days", "36\u00a0heures")
     assert (en.duration(86_400), fr.duration(90)) == ("1\u00a0day", "2\u00a0minutes")
     assert (en.counted("{n} user|{n} users", 0), fr.counted("{n} sortie|{n} sorties", 0)) == ("0 users", "0 sortie")

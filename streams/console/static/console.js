@@ -5,7 +5,25 @@ const language = document.documentElement.lang;
 
 // --- times ------------------------------------------------------------------------------------------------------------
 
-const time_words = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+// The numbers come from here, the words and their order from the server: a page writes all its dates in one way.
+const { months, firstDay } = document.documentElement.dataset;
+const time_parts = new Intl.DateTimeFormat(language === "en" ? "en-GB" : language, {
+  day: "numeric",
+  month: "numeric",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  hourCycle: "h23",
+  timeZoneName: "short",
+});
+
+/** `28 May 2026, 22:26 CEST`. */
+function time_text(when) {
+  const part = Object.fromEntries(time_parts.formatToParts(when).map(({ type, value }) => [type, value]));
+  const day = Number(part.day) === 1 ? firstDay : String(Number(part.day));
+  const month = months.split(" ")[Number(part.month) - 1];
+  return `${day} ${month} ${part.year}, ${part.hour}:${part.minute} ${part.timeZoneName}`;
+}
 
 /** Show every <time data-time> below `root` in the zone of the viewer; the exact moment stays in its title. */
 function show_times(root) {
@@ -13,7 +31,7 @@ function show_times(root) {
     const when = new Date(element.dateTime);
     if (Number.isNaN(when.getTime())) continue;
     element.title = element.dateTime;
-    element.textContent = time_words.format(when);
+    element.textContent = time_text(when);
   }
 }
 
