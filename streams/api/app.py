@@ -114,7 +114,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     add_definitions(app, definer, campaigns, services, authenticator)
     add_campaigns(app, campaigns, authenticator, options)
     add_messaging(app, campaigns, authenticator, options)
-    add_templates(app, definer, authenticator, options)
+    add_templates(app, definer, campaigns, authenticator, options)
     add_webhooks(app, services, definer, authenticator, bodies)
     add_campaign_previews(app, services, definer, everyone, authenticator, bodies)
     add_campaign_figures(app, services, authenticator)

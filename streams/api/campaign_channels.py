@@ -20,17 +20,27 @@ from config.channel_settings import (
     write_channel_settings,
 )
 from config.errors import NotStored
+from config.problems import suggest
 from streams.adapters.redis_deliveries import Secrets
 from streams.api.auth import Authenticator, access
 from streams.api.bodies import Bodies, described
-from streams.api.channel_views import ChannelId, ChannelList, ChannelView, ChannelWithSecret, NewSettings
+from streams.api.channel_views import (
+    ChannelId,
+    ChannelList,
+    ChannelView,
+    ChannelWithSecret,
+    FailingView,
+    NewSettings,
+)
 from streams.api.document import problems
 from streams.api.keys import Role
 from streams.api.problems import Kind, Problem
 from streams.api.services import Services
+from streams.api.views import time_text
 from streams.runtime.channels.building import ChannelSetUp
-from streams.runtime.channels.desk import Taken
+from streams.runtime.channels.desk import Failure, Taken
 from streams.runtime.deliveries.addresses import AddressRefused, check_address, check_url
+from streams.runtime.deliveries.pace import Breaker
 from streams.runtime.deliveries.signing import SECRET_BYTES, read_secret, write_secret
 
 MAX_CHANNELS: Final = 64
@@ -163,7 +173,7 @@ class Channels:
         """As it is behind that."""
         view = self.get(channel_id)
         self._settings.remove(channel_id)
-        bare = view.model_copy(update={"settings": None, "has_secret": False, "lacks": None})
+        bare = view.model_copy(update={"settings": None, "has_secret": False, "lacks": None, "warning": None})
         return next((found for found in self.all() if found.id == channel_id), bare)
 
     # --- parts -------------------------------------------------------------------------------------------------------
@@ -196,7 +206,8 @@ class Channels:
         self, channel_id: str, messaging: Messaging, stored: Mapping[str, bytes], *, has_secret: bool
     ) -> ChannelView:
         defined, settings = messaging.channels.get(channel_id), settings_of(stored.get(channel_id))
-        taken = self._desks.taken(channel_id)
+        stored_taken = self._desks.taken(channel_id)
+        taken = Taken() if stored_taken is None else _TAKEN.decode(stored_taken)
         secrets_of = Secrets("") if has_secret else None
         lacks: Any = None if defined is None else ChannelSetUp(defined, settings, secrets_of).lacks
         return ChannelView(
@@ -208,8 +219,25 @@ class Channels:
             waiting=self._desks.waiting_count(channel_id),
             dead=self._desks.counted(channel_id, "dead"),
             unknown=self._desks.counted(channel_id, "unknown"),
-            counts={} if taken is None else _TAKEN.decode(taken).counts,
+            counts=taken.counts,
+            failing=None if taken.failure is None else _failing(taken.failure, self._services.wall()),
+            warning=None if defined is not None else unknown_channel(channel_id, messaging),
         )
+
+
+def unknown_channel(channel_id: str, messaging: Messaging) -> str:
+    """That messaging does not define this channel, and which one may be meant."""
+    known = f"; it has {', '.join(messaging.channels)}" if messaging.channels else " (nor any other)"
+    return f"messaging has no channel {channel_id!r}{known}{suggest(channel_id, messaging.channels)}"
+
+
+def _failing(failure: Failure, now_s: float) -> FailingView:
+    return FailingView(
+        result=failure.words,
+        at=time_text(failure.at_s),
+        next_attempt=time_text(failure.next_s),
+        circuit=Breaker(open_until_s=failure.open_until_s).state(now_s),
+    )
 
 
 def settings_of(data: bytes | None) -> ChannelSettings | None:

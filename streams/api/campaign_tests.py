@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from config.errors import NotStored
 from streams.adapters.redis_deliveries import dead_field
 from streams.api.auth import Authenticator
 from streams.api.bodies import Bodies
@@ -43,9 +44,15 @@ class TestSend(BaseModel):
 
 
 class TestSent(BaseModel):
-    """It waits for the channel, which sends it in its turn."""
+    """It waits for the channel, which sends it in its turn: whether it arrives is not known yet."""
 
     id: str = Field(description="Begins with `test-`; receivers see it.", examples=["test-5f0c6f3a1b2c"])
+    queued: Literal[True] = Field(default=True, description="It is yet to be sent.")
+    look_at: str = Field(
+        description="Where to see what becomes of it: `waiting` counts it until it has arrived, `failing` tells the "
+        "last attempt if that failed, and `failures` below it lists what was given up.",
+        examples=["/v1/campaign-channels/push"],
+    )
     channel: str
     address: str | None
     texts: dict[str, str] = Field(description="Part of the message -> text.")
@@ -92,12 +99,15 @@ class CampaignTests:
         """Raises NotStored, `Problem` for a message that fails or may not go there; StoreError."""
         request = MessageRequest(id=id_, user_id=test.user_id, step=test.step, event=test.event)
         view = self._previews.message(request)
+        if any(each.reason == "unknown" for each in view.against):
+            raise NotStored(f"there is no user {test.user_id[:80]!r}")
         part = self._part(view, test)
         address = test.address or part.address
         send = self._send(id_, view, part, address)
         name = dead_field(round(send.at_s * 1_000.0), send.id)
         self._services.channels.desks.ask(part.channel, name, msgspec.msgpack.encode(tried(send)))
-        return TestSent(id=send.id, channel=part.channel, address=address, texts=part.texts)
+        look_at = f"/v1/campaign-channels/{part.channel}"
+        return TestSent(id=send.id, look_at=look_at, channel=part.channel, address=address, texts=part.texts)
 
     def _part(self, view: MessageView, test: TestSend) -> TextsView:
         if view.failed is not None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from config.base import ID_PATTERN
 from config.channel_settings import ChannelSettings
+from streams.api.webhook_views import Circuit
 
 ChannelId = Annotated[str, Path(pattern=ID_PATTERN, description="As messaging names it.")]
 Ended = Literal["dead", "unknown"]
@@ -35,6 +36,15 @@ class NewSettings(BaseModel):
     )
 
 
+class FailingView(BaseModel):
+    """The last attempt of a channel, which has failed."""
+
+    result: str = Field(description="What came of it.")
+    at: str | None
+    next_attempt: str | None = Field(description="Not before; null: nothing waits for one.")
+    circuit: Circuit = Field(description="`open`: nothing is sent for a while, as it has failed again and again.")
+
+
 class ChannelView(BaseModel):
     """A channel and how it goes with it. Its secret is never shown again."""
 
@@ -47,6 +57,10 @@ class ChannelView(BaseModel):
     dead: int = Field(description="Messages that were given up and are kept, for `redriveChannel`.")
     unknown: int = Field(description="Messages of which nobody knows whether they arrived, likewise.")
     counts: dict[str, int] = Field(description="What became of messages since the channel was made, and of attempts.")
+    failing: FailingView | None = Field(description="Null: the last attempt has arrived, or there was none.")
+    warning: str | None = Field(
+        description="Of one that has settings and that messaging does not define: no campaign can go by it."
+    )
 
 
 class ChannelWithSecret(ChannelView):

@@ -8,11 +8,13 @@ from fastapi import FastAPI, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config.base import ID_PATTERN
-from config.campaigns import Campaign
+from config.campaigns import Campaign, Messaging
 from config.catalog import Catalog
 from config.errors import CatalogError, ConfigError
 from config.written import written
 from streams.api.auth import Authenticator, access
+from streams.api.campaign_channels import unknown_channel
+from streams.api.campaign_definer import CampaignDefiner
 from streams.api.campaign_document import TEMPLATE
 from streams.api.campaign_models import FilledSegment, FilledTemplate, TemplateList, TemplateView
 from streams.api.definer import Definer
@@ -52,7 +54,9 @@ class _Asked(BaseModel):
         return (self.min or 0.0, 100.0 if self.max is None else self.max)
 
 
-def add_templates(app: FastAPI, definer: Definer, authenticator: Authenticator, options: ApiOptions) -> None:
+def add_templates(
+    app: FastAPI, definer: Definer, campaigns: CampaignDefiner, authenticator: Authenticator, options: ApiOptions
+) -> None:
     """Add both routes."""
 
     @app.get(
@@ -85,6 +89,7 @@ def add_templates(app: FastAPI, definer: Definer, authenticator: Authenticator, 
 
         def work() -> FilledTemplate:
             require("template", template_name, [each.name for each in described()])
+            _check_channels(asked, campaigns.store.kept().messaging())
             view = definer.view()
             require("prediction", asked.prediction, view.whole.predictions)
             check_target(view, "prediction", asked.prediction)
@@ -102,6 +107,13 @@ def _read(data: Any) -> _Asked:
         ][:_MAX_ERRORS]
         words = "; ".join(f"{each['where']}: {each['detail']}" for each in found)
         raise Problem(Kind.INVALID_PARAMETERS, words, errors=found) from error
+
+
+def _check_channels(asked: _Asked, messaging: Messaging) -> None:
+    """Raises `Problem` for a channel by which nothing that is made of it could go."""
+    for index, channel in enumerate(asked.channels):
+        if channel not in messaging.channels:
+            raise _unusable(f"channels.{index}", unknown_channel(channel, messaging))
 
 
 def _unusable(where: str, detail: str) -> Problem:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from config.offers import FixedOffer
+from config.campaigns import Rules
+from config.offers import FixedOffer, Offer
 from streams.campaigns.question import Question
 from streams.campaigns.state import Given
+
+ALWAYS: Final = ("user", "remembered", "reasons", "event", "campaign")
+OF_PREDICTION: Final = ("score", "likelihood", "category")
+"""Known where there is a prediction that the message speaks of, and the user has a score by it."""
+OF_OFFER: Final = ("offer",)
+
+
+def names_of(rules: Rules, offer: Offer | None) -> tuple[str, ...]:
+    """What a message with this offer may ever know by name, of some user."""
+    of_prediction = () if prediction_of(rules, offer) is None else OF_PREDICTION
+    return (*ALWAYS, *of_prediction, *(() if offer is None else OF_OFFER))
 
 
 def context_of(q: Question, offer: Given | None) -> dict[str, Any]:
     """What a message may name. What is not known is left out, so that a template that counts on it fails."""
     facts = q.facts
-    prediction = _prediction_of(q)
+    prediction = prediction_of(q.rules, q.offer)
     score = facts.scores.get(prediction) if prediction is not None else None
     said = {} if score is None else {"score": score.score, "likelihood": score.likelihood, "category": score.category}
     found: dict[str, Any] = {
@@ -26,11 +38,11 @@ def context_of(q: Question, offer: Given | None) -> dict[str, Any]:
     return found if offer is None else found | {"offer": {"value": _number(offer.value), "unit": offer.unit}}
 
 
-def _prediction_of(q: Question) -> str | None:
+def prediction_of(rules: Rules, offer: Offer | None) -> str | None:
     """The prediction that a message speaks of: named by the definition, the offer's, or the segment's."""
-    if q.rules.prediction is None and q.offer is not None and not isinstance(q.offer, FixedOffer):
-        return q.offer.prediction
-    return q.rules.speaks_of
+    if rules.prediction is None and offer is not None and not isinstance(offer, FixedOffer):
+        return offer.prediction
+    return rules.speaks_of
 
 
 def _number(value: float) -> float | int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
@@ -12,7 +12,7 @@ from jinja2 import Template, TemplateSyntaxError
 
 from config.campaigns import Message
 from streams.campaigns.question import MessageFailed
-from streams.campaigns.template_language import MAX_STEPS, STEPS, Broken, Checked, environment
+from streams.campaigns.template_language import MAX_STEPS, STEPS, Broken, Checked, environment, names
 
 MAX_SIZE: Final = 200_000
 """Characters of one part."""
@@ -99,6 +99,17 @@ def _render(name: str, template: Template, context: Mapping[str, Any]) -> str:
 
 def _words(error: Exception) -> str:
     return str(error)[:300] or type(error).__name__
+
+
+def unknown_names(message: Message, known: Collection[str]) -> list[tuple[str, str]]:
+    """Part and line, and name: what a message that can be compiled names, and is not among what it may ever know."""
+    texts = [text for parts in (message.parts, *message.by_channel.values()) for text in parts.items()]
+    return [
+        (f"{part}, line {line}", name)
+        for part, source in dict.fromkeys(texts)
+        for name, line in names(_PLAIN.parse(source)).items()
+        if name not in known
+    ]
 
 
 class Messages:

@@ -8,10 +8,11 @@ a bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes, pass_context
+from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
@@ -27,6 +28,8 @@ _FILTERS: Final = {
     **dict.fromkeys(("d", "default", "truncate"), 3),
 }
 """Filter -> how many arguments it may have: short constants, but for `default`, which is given any value."""
+_UNAWARE: Final = ("abs", "round", "tojson")
+"""Filters that would tell of a value that is not known in words of Python."""
 _TESTS: Final = (
     *(
         "boolean",
@@ -46,6 +49,8 @@ _TESTS: Final = (
     *("lt", "mapping", "ne", "none", "number", "odd", "sequence", "string", "true", "undefined", "upper"),
     *("==", "!=", "<", "<=", ">", ">="),
 )
+_ASKING: Final = ("d", "default", "defined", "undefined")
+"""Filters and tests that a value may be given to that is not known."""
 _LOOP: Final = frozenset(("index", "index0", "revindex", "revindex0", "first", "last", "length", "depth"))
 _REFUSED: Final[tuple[type[nodes.Node], ...]] = (
     nodes.Macro,
@@ -61,10 +66,33 @@ _REFUSED: Final[tuple[type[nodes.Node], ...]] = (
     nodes.Pow,
 )
 STEPS: Final = "steps left"
+_WHOSE: Final = {
+    **dict.fromkeys(("user", "remembered", "score", "likelihood", "category"), " of this user"),
+    "event": " of this event",
+}
+"""What a message may name -> whose it is."""
 
 
 class Broken(TemplateError):
     """A bound was reached."""
+
+
+class Unknown(StrictUndefined):
+    """A value that is not known: whoever uses it fails, in words of messages and not of Jinja."""
+
+    @property
+    def _undefined_message(self) -> str:
+        return self._undefined_hint or not_known(str(self._undefined_name))
+
+    def named(self, path: str) -> Unknown:
+        """The same, told by its name in the message, if it has none yet."""
+        return self if self._undefined_hint is not None else Unknown(hint=not_known(path))
+
+
+def not_known(path: str) -> str:
+    """That a value is not known, by its name in the message (`remembered.basket`)."""
+    of = _WHOSE.get(path.partition(".")[0], "")
+    return f"{path!r} is not known{of} (use default, or if)"
 
 
 class Environment(SandboxedEnvironment):
@@ -73,6 +101,8 @@ class Environment(SandboxedEnvironment):
     intercepted_binops = frozenset(("*", "+", "%"))
 
     def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, Unknown):
+            return obj  # what is told is what was not known first
         if isinstance(obj, Mapping):
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
         if isinstance(obj, LoopContext) and attribute in _LOOP:
@@ -80,6 +110,9 @@ class Environment(SandboxedEnvironment):
         return self.undefined(obj=obj, name=attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
+        for each in (obj, argument):
+            if isinstance(each, Unknown):
+                return each
         if isinstance(obj, Mapping | list | tuple | str):
             try:
                 return obj[argument]
@@ -123,9 +156,16 @@ def _counted(context: Context, values: Any) -> Iterator[Any]:
 
 
 @pass_context
-def _stepped(context: Context, value: Any) -> Any:
-    """A value that was looked up or compared."""
+def _stepped(context: Context, value: Any, path: str | None = None) -> Any:
+    """A value that was looked up or compared. `path`: as it is written, told if the value is not known."""
     _step(context)
+    return value.named(path) if path is not None and isinstance(value, Unknown) else value
+
+
+def _known(value: Any) -> Any:
+    """A value that is given to what would not notice that it is not known."""
+    if isinstance(value, Unknown):
+        str(value)  # fails, in its words
     return value
 
 
@@ -159,6 +199,7 @@ class Checked(NodeTransformer):
         wrong = _wrong(node)
         if wrong is not None:
             raise TemplateSyntaxError(wrong, node.lineno)
+        path = _path(node)
         super().generic_visit(node, *args, **kwargs)
         if isinstance(node, nodes.For):
             node.iter = _filtered(node.iter, "_counted")
@@ -166,10 +207,27 @@ class Checked(NodeTransformer):
             node.test = _filtered(node.test, "_stepped")
         if isinstance(node, nodes.Operand) and node.op in ("in", "notin"):
             node.expr = _filtered(node.expr, "_searched")
+        if isinstance(node, nodes.Filter) and node.name in _UNAWARE and node.node is not None:
+            node.node = _filtered(node.node, "_known")
         if isinstance(node, nodes.Concat | nodes.Filter):
             return _filtered(node, "_sized")
-        is_looked_up = isinstance(node, nodes.Getitem | nodes.Getattr) and node.ctx == "load"
-        return _filtered(node, "_stepped") if is_looked_up or isinstance(node, nodes.Compare) else node
+        if isinstance(node, nodes.Getitem | nodes.Getattr) and node.ctx == "load":
+            return _filtered(node, "_stepped", [] if path is None else [nodes.Const(path)])
+        return _filtered(node, "_stepped") if isinstance(node, nodes.Compare) else node
+
+
+def _path(node: nodes.Node) -> str | None:
+    """A value by its name, with dots; None of what has no name, or is looked up by what is no constant."""
+    if isinstance(node, nodes.Name):
+        return str(node.name)
+    if isinstance(node, nodes.Getattr):
+        key = node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        key = str(node.arg.value)
+    else:
+        return None
+    before = _path(node.node)
+    return None if before is None else f"{before}.{key}"
 
 
 def _wrong(node: nodes.Node) -> str | None:
@@ -204,16 +262,41 @@ def _short(constant: nodes.Const) -> bool:
     return len(value) <= 100 if isinstance(value, str) else not isinstance(value, int | float) or abs(value) <= 1_000
 
 
-def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+def _filtered(node: nodes.Node, name: str, given: Sequence[nodes.Expr] = ()) -> nodes.Filter:
+    return nodes.Filter(node, name, list(given), [], None, None, lineno=node.lineno)
+
+
+def names(tree: nodes.Template) -> dict[str, int]:
+    """What a template names and does not set itself -> the first line that does.
+
+    Without what it asks for by `is defined` or `default`. The tree is one that was parsed, and is looked at; it is
+    changed, as by `Checked`.
+    """
+    lines: dict[str, int] = {}
+    own = {_root(each.node) for each in tree.find_all((nodes.Test, nodes.Filter)) if each.name in _ASKING}
+    for name in tree.find_all(nodes.Name):
+        lines[name.name] = min(name.lineno, lines.get(name.name, name.lineno))
+        if name.ctx != "load":
+            own.add(name.name)
+    # Checked first: to look for names Jinja computes constants, which without bounds could be endless.
+    found = find_undeclared_variables(Checked().visit(tree))
+    return {name: lines[name] for name in sorted(found - own, key=lambda each: (lines[each], each))}
+
+
+def _root(node: nodes.Node | None) -> str | None:
+    """The name that a value is looked up under."""
+    while isinstance(node, nodes.Getattr | nodes.Getitem):
+        node = node.node
+    return node.name if isinstance(node, nodes.Name) else None
 
 
 def environment(*, autoescape: bool) -> Environment:
     """Where templates are compiled; `autoescape` for HTML."""
-    environment = Environment(undefined=StrictUndefined, autoescape=autoescape, finalize=_shown)
+    environment = Environment(undefined=Unknown, autoescape=autoescape, finalize=_shown)
     environment.globals.clear()
     environment.globals["range"] = _range
     environment.filters = {name: environment.filters[name] for name in _FILTERS}
     environment.filters |= {"_counted": _counted, "_sized": _sized, "_stepped": _stepped, "_searched": _searched}
+    environment.filters["_known"] = _known
     environment.tests = {name: environment.tests[name] for name in _TESTS}
     return environment

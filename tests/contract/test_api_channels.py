@@ -14,8 +14,9 @@ from streams.adapters.campaign_definitions import memory_campaign_definitions
 from streams.adapters.redis_desks import RedisDesks
 from streams.api.keys import Role
 from streams.api.services import ChannelStores
+from streams.api.views import time_text
 from streams.campaigns.effects import Alert
-from streams.runtime.channels.desk import Step, Taken, send_of
+from streams.runtime.channels.desk import Failure, Step, Taken, send_of
 from streams.runtime.channels.redriving import REDRIVEN_S
 from streams.runtime.channels.stored import StoredDesks
 from streams.runtime.deliveries.pace import Delivery
@@ -149,6 +150,34 @@ def test_all_that_are_defined_or_set_are_listed(api: ApiWorld) -> None:
         ("old", None, None),
         ("push", "webhook", "settings"),
     ]
+
+
+def test_settings_of_a_channel_that_messaging_does_not_have_come_with_a_warning(api: ApiWorld) -> None:
+    status, view = put(api, HOOK, "/v1/campaign-channels/pushh")
+    words = "messaging has no channel 'pushh'; it has push, lines; did you mean 'push'?"
+    assert (status, view["settings"], view["warning"]) == (200, HOOK, words)
+    assert ask(api, "GET", "/v1/campaign-channels/pushh", Role.READ)[1]["warning"] == words
+    assert put(api, HOOK)[1]["warning"] is None
+    assert ask(api, "DELETE", "/v1/campaign-channels/pushh")[1]["warning"] is None
+
+
+def test_a_channel_that_fails_says_what_came_of_it_and_when_it_is_tried_next(
+    api: ApiWorld, stores: ChannelStores
+) -> None:
+    def taken(failure: Failure | None) -> Any:
+        step = StoredDesks(stores.desks, "me", lambda: NOW_S).step("push", Taken(failure=failure), Step())
+        asyncio.run(step)
+        return ask(api, "GET", PATH, Role.READ)[1]["failing"]
+
+    assert ask(api, "GET", PATH, Role.READ)[1]["failing"] is None
+    assert stores.desks.claim("me", 30.0)
+    found = taken(Failure("ann", "answered 503", NOW_S - 5.0, NOW_S + 60.0, NOW_S + 60.0))
+    at, next_attempt = time_text(NOW_S - 5.0), time_text(NOW_S + 60.0)
+    assert found == {"result": "answered 503", "at": at, "next_attempt": next_attempt, "circuit": "open"}
+    assert taken(Failure("ann", "answered 503", NOW_S - 5.0, NOW_S - 1.0, NOW_S - 1.0))["circuit"] == "half-open"
+    found = taken(Failure("ann", "answered 500", NOW_S - 5.0, None, None))
+    assert (found["next_attempt"], found["circuit"]) == (None, "closed")
+    assert taken(None) is None
 
 
 def ended(desks: RedisDesks, kind: str, *numbers: int) -> None:

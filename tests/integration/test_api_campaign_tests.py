@@ -73,6 +73,8 @@ def test_it_waits_for_its_channel_as_it_was_shown(world: ServiceWorld, api: ApiW
     status, shown = ask(api, "campaigns/c", user_id=user, channel="app")
     assert status == 200, shown
     assert shown["id"].startswith("test-")
+    assert (shown["queued"], shown["look_at"]) == (True, "/v1/campaign-channels/app")
+    assert api.ask("GET", shown["look_at"], headers=api.headers(Role.READ)).json()["waiting"] > 0
     assert shown["texts"]["subject"] == "Hi"
     assert shown["texts"]["body"].startswith(f"Hello {user}, ")
     send = asked(world, "app")[shown["id"]]
@@ -113,6 +115,14 @@ def test_what_may_not_be_sent_is_refused(
     assert found == status
     assert words in problem["detail"]
     assert {channel: len(asked(world, channel)) for channel in before} == before
+
+
+def test_who_is_not_known_is_told_so_before_what_else_is_wrong(world: ServiceWorld, api: ApiWorld) -> None:
+    before = len(asked(world, "app"))
+    for path in ("campaigns/c", "campaigns/bad", "journeys/j"):
+        status, problem = ask(api, path, user_id="nobody-is-called-so", channel="app")
+        assert (status, problem["detail"]) == (404, "there is no user 'nobody-is-called-so'")
+    assert len(asked(world, "app")) == before
 
 
 def test_a_channel_that_is_no_more_sends_nothing(api: ApiWorld, user: str) -> None:

@@ -67,6 +67,20 @@ def test_a_campaign_is_made_and_read(world: World) -> None:
     assert found["rests_on"] == ["predictions.orders"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prediction": "orders", "segment": "top", "message": {"parts": {"body": "{{ score }}"}}},
+        {"segment": "orders.high", "message": {"parts": {"body": "{{ likelihood }} {{ user.city }} {{ reasons[0] }}"}}},
+        {"segment": "top", "message": {"parts": {"body": "{{ score | default('?') }} {{ event.item }}"}}},
+        {"offer": {"unit": "percent", "prediction": "orders", "most": 10},
+         "message": {"parts": {"body": "{{ offer.value }} {{ remembered.Cart.total }} {{ category }}"}}},
+    ],
+)  # fmt: skip
+def test_what_may_be_known_of_some_user_may_be_named(world: World, change: dict[str, Any]) -> None:
+    assert make(world, **change)["problems"] == []
+
+
 def test_journeys_have_the_same_routes_and_share_ids_with_campaigns(world: World) -> None:
     make(world)
     found = world.good("POST", "/v1/journeys", {"id": "steps", **JOURNEY, "segment": "top"})
@@ -102,6 +116,14 @@ def test_an_edit_is_a_version_and_needs_what_was_read(world: World) -> None:
         ({"channels": ["mail"]}, 422, "invalid-definition", "unknown channel 'mail'"),
         ({"message": {"parts": {"body": "Hello {{ traits.name"}}}, 422, "invalid-definition", "body, line 1"),
         ({"message": {"parts": {"body": "{{ lipsum() }}"}}}, 422, "invalid-definition", "campaigns.cart.message"),
+        ({"message": {"parts": {"body": "{{ user_id }}"}}}, 422, "invalid-definition", "did you mean 'user'?"),
+        ({"message": {"parts": {"body": "{{ offer.value }}"}}}, 422, "invalid-definition", "the key offer beside it"),
+        (
+            {"segment": "top", "message": {"parts": {"body": "\n{{ score }}"}}},
+            422,
+            "invalid-definition",
+            "body, line 2: 'score'",
+        ),
         ({"triger": "enter"}, 422, "invalid-definition", "did you mean 'trigger'?"),
         ({"message": {"parts": {f"p{i}": "x" * 20_000 for i in range(8)}}}, 422, "invalid-definition", "131,072 bytes"),
     ],

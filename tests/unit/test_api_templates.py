@@ -52,6 +52,19 @@ def test_what_is_filled_in_can_be_made(world: World, name: str, language: str) -
     assert made["definition"] == found["definition"]
 
 
+def test_a_channel_that_messaging_does_not_have_is_told_with_the_one_that_is_meant(world: World) -> None:
+    found = fill(world, "reminder", prediction="orders", channels=["log", "pushh"]).json()
+    assert found["errors"][0]["where"] == "body.channels.1"
+    assert found["errors"][0]["detail"].endswith("no channel 'pushh'; it has push, log; did you mean 'push'?")
+
+
+def test_a_segment_is_named_in_the_language(world: World) -> None:
+    asked = {"prediction": "orders", "channels": ["push"], "min": 80, "max": 95}
+    english, french = (fill(world, "reminder", language=language, **asked).json() for language in ("en", "fr"))
+    assert english["segment"]["definition"]["name"].endswith(": 80 to 95")
+    assert french["segment"]["definition"]["name"].endswith(" : 80 à 95")
+
+
 def test_a_range_of_its_own_comes_with_a_segment(world: World) -> None:
     found = fill(world, "reminder", prediction="orders", channels=["push"], min=80, max=95).json()
     assert found["segment"]["definition"]["filter"] == {"prediction": "orders", "score": {"min": 80, "max": 95}}
@@ -66,6 +79,7 @@ def test_a_range_of_its_own_comes_with_a_segment(world: World) -> None:
         ("reminder", {"prediction": "none", "channels": ["push"]}, (404, "not-found")),
         ("reminder", {"prediction": "seen", "channels": ["push"]}, (409, "not-targetable")),
         ("reminder", {"prediction": "stays", "channels": ["push"]}, (422, "invalid-parameters")),
+        ("reminder", {"prediction": "orders", "channels": ["pushh"]}, (422, "invalid-parameters")),
         ("reminder", {"prediction": "orders"}, (422, "invalid-parameters")),
         ("reminder", {"prediction": "orders", "channels": ["push"], "language": "de"}, (422, "invalid-parameters")),
         ("reminder", {"prediction": "orders", "channels": ["push"], "min": 1, "category": "low"},

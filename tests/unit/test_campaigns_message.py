@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from config.campaigns import Message
-from streams.campaigns.message import MAX_SIZE, CompiledMessage, Messages
+from streams.campaigns.message import MAX_SIZE, CompiledMessage, Messages, unknown_names
 from streams.campaigns.question import MessageFailed
 
 CONTEXT: dict[str, Any] = {
@@ -42,6 +42,7 @@ def failure(template: str) -> str:
         ("{% for item in remembered.Cart['items'] %}{{ loop.index }}.{{ item }} {% endfor %}", "1.socks 2.hat "),
         ("{{ user.city | default('your city') }}", "your city"),
         ("{% if remembered.Views is defined %}yes{% else %}no{% endif %}", "no"),
+        ("{{ remembered.Views.items | default('nothing') }}", "nothing"),
         ("{% if category in ['high', 'medium'] %}{{ score | round(1) }}{% endif %}", "81.2"),
         ("{% set total = remembered.Cart.total * 2 %}{{ total }}", "25.0"),
         ("{{ reasons | first }}", "Cart in about the last 7 days: many"),
@@ -53,6 +54,32 @@ def test_what_a_message_can_say(template: str, text: str) -> None:
     assert rendered(template) == text
 
 
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ user_id }}", [("body, line 1", "user_id")]),
+        (
+            "{{ user.id }}\n{{ score }}{{ score }}{{ likelihod }}",
+            [("body, line 2", "likelihod"), ("body, line 2", "score")],
+        ),
+        ("{% if score is defined %}{{ score }}{% endif %}{{ offer.value | default(0) }}", []),
+        ("{% for each in range(2) %}{{ loop.index }}{{ each }}{% endfor %}", []),
+        ("{% if user.a is defined %}{% set a = 1 %}{% endif %}{{ a }}", []),
+        ("{{ user[key] }}", [("body, line 1", "key")]),
+    ],
+)
+def test_names_of_which_nothing_is_ever_known_are_found(template: str, expected: list[tuple[str, str]]) -> None:
+    assert unknown_names(Message(parts={"body": template}), ("user", "remembered")) == expected
+    own = Message(parts={"body": "Hi"}, by_channel={"push": {"body": template}})
+    assert unknown_names(own, ("user", "remembered")) == expected
+
+
+def test_to_look_for_names_takes_no_longer_than_a_template_may() -> None:
+    begin_s = process_time()
+    assert unknown_names(Message(parts={"body": "{{ 'x'" + f" | list | join('{'y' * 99}')" * 40 + " }}"}), ()) == []
+    assert process_time() - begin_s < 2.0
+
+
 def test_parts_of_html_are_escaped_and_others_are_not() -> None:
     assert rendered("{{ user.name }}", "body_html") == "Ann &lt;b&gt;"
     assert rendered("{{ user.name }}", "body") == "Ann <b>"
@@ -61,10 +88,18 @@ def test_parts_of_html_are_escaped_and_others_are_not() -> None:
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        ("a\nb\n{{ user.nam }}", "body, line 3: 'dict object' has no attribute 'nam'"),
+        ("a\nb\n{{ user.nam }}", "body, line 3: 'user.nam' is not known of this user"),
+        ("\n{{ remembered.basket.products }}", "body, line 2: 'remembered.basket' is not known of this user"),
+        ("{{ remembered['basket'].products[0].name }}", "body, line 1: 'remembered.basket' is not known of this user"),
+        ("{% set kept = remembered.basket %}{{ kept.products }}", "body, line 1: 'remembered.basket' is not known"),
+        ("{% for each in user.kept %}{% endfor %}", "body, line 1: 'user.kept' is not known of this user"),
+        ("{{ event.item | tojson }}", "body, line 1: 'event.item' is not known of this event"),
+        ("{{ user.age | round }}", "body, line 1: 'user.age' is not known of this user"),
+        ("{{ user[user.key] }}", "body, line 1: 'user.key' is not known of this user"),
+        ("{{ reasons[1] }}", "body, line 1: 'reasons.1' is not known"),
         ("\n{% if %}", "body, line 2: Expected an expression"),
         ("{{ 5 // (score - score) }}", "body, line 1: "),
-        ("{{ nothing }}", "body, line 1: 'nothing' is undefined"),
+        ("{{ nothing }}", "body, line 1: 'nothing' is not known"),
         ("\n\n{{ user.name | map('x') }}", "body, line 3: unknown filter 'map'; known: abs, "),
         ("{{ user.name is sameas 3 }}", "body, line 1: unknown test 'sameas'"),
         ("{{ " + "(" * 3_000 + "1" + ")" * 3_000 + " }}", "body: too deep"),

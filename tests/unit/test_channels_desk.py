@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from streams.campaigns.effects import Purge, Send
-from streams.runtime.channels.desk import Desk, Step, Taken, calls_of
+from streams.runtime.channels.desk import Desk, Failure, Step, Taken, calls_of
 from streams.runtime.deliveries.pace import Delivery, Limits, Pace
 from streams.runtime.deliveries.sender import Outcome
 
@@ -152,6 +152,41 @@ def test_what_was_surely_refused_is_tried_again_and_then_given_up() -> None:
         now_s += 10_000.0
     assert fates == ["again", "again", "again", "dead"]
     assert ids(given_up) == ["id-1"]
+
+
+def test_the_last_attempt_is_told_as_long_as_it_has_failed() -> None:
+    it = desk(limits=Limits(trip_after=2, attempts=3))
+    it.take_in([send(1), send(2, "bo")], ())
+    first, second = it.start(NOW_S)[0].ready
+    it.settle(Step(), first, REFUSED, NOW_S, Random(1))
+    assert it.taken.failure == Failure("ann", "answered 500", NOW_S, first.due_s, None)
+    it.settle(Step(), second, LOST, NOW_S + 1.0, Random(1))
+    until_s = it.pace.breaker.open_until_s
+    assert it.taken.failure == Failure("bo", "no answer in time", NOW_S + 1.0, until_s, until_s)
+    stored = msgspec.msgpack.decode(msgspec.msgpack.encode(it.taken), type=Taken)
+    again = Desk("it", Pace(LIMITS), stored, knows_ids=True)
+    again.load([first, second])
+    assert again.taken.failure == Failure("bo", "no answer in time", NOW_S + 1.0, min(first.due_s, second.due_s), None)
+    again.settle(Step(), again.start(NOW_S + 9.0)[0].ready[0], FINE, NOW_S + 9.0, Random(1))
+    assert again.taken.failure is None
+
+
+@pytest.mark.parametrize(("knows_ids", "outcome"), [(False, LOST), (True, REFUSED)])
+def test_what_is_not_tried_again_has_no_next_attempt(outcome: Outcome, *, knows_ids: bool) -> None:
+    it = desk(knows_ids=knows_ids, limits=Limits(attempts=1, trip_after=1))
+    it.take_in([send(1)], ())
+    it.settle(Step(), it.start(NOW_S)[0].ready[0], outcome, NOW_S, Random(1))
+    assert it.taken.failure == Failure("ann", outcome.words, NOW_S, None, it.pace.breaker.open_until_s)
+
+
+def test_what_came_of_the_last_attempt_goes_with_its_user() -> None:
+    it = desk()
+    it.take_in([send(1)], ())
+    it.settle(Step(), it.start(NOW_S)[0].ready[0], REFUSED, NOW_S, Random(1))
+    it.take_in([Purge(0, "g", 2, "bo")], ())
+    assert it.taken.failure is not None
+    it.take_in([Purge(0, "g", 3, "ann")], ())
+    assert it.taken.failure is None
 
 
 def test_an_attempt_whose_user_was_deleted_meanwhile_leaves_nothing() -> None:

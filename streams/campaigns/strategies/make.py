@@ -99,8 +99,10 @@ def make(
             f"{strategy} is for predictions of kind {entry['kind']}; {prediction_id} is {prediction.kind}"
         )
     id_ = f"{strategy}_{prediction_id}"[:63]
-    segment_id, segment = _segment(id_, prediction_id, prediction, scores if scores is not None else entry["range"])
     texts = _read(language)
+    segment_id, segment = _segment(
+        id_, prediction_id, prediction, scores if scores is not None else entry["range"], texts["segment"]
+    )
     atom = prediction.goal.atoms[0]
     goal: dict[str, Any] = {"event": atom.event, "window": written(prediction)["window"]}
     if atom.where:
@@ -149,16 +151,16 @@ def _prediction(catalog: Catalog, id_: str) -> Prediction:
 
 
 def _segment(
-    id_: str, prediction_id: str, prediction: Prediction, scores: str | Scores | dict[str, float]
+    id_: str, prediction_id: str, prediction: Prediction, scores: str | Scores | dict[str, float], title: str
 ) -> tuple[str, Segment | None]:
-    """The category's own segment, or one that is made for the range."""
+    """The category's own segment, or one that is made for the range, with `title` filled in as its name."""
     if isinstance(scores, str):
         if scores not in _CATEGORIES:
             raise ConfigError(f"expected low, medium, high or a range of scores, found {scores!r}")
         return f"{prediction_id}.{scores}", None
     low, high = (scores["min"], scores["max"]) if isinstance(scores, dict) else scores
     data = {
-        "name": f"{prediction.name}: {low:g} to {high:g}"[:200],
+        "name": title.format(name=prediction.name, low=low, high=high)[:200],
         "filter": {"prediction": prediction_id, "score": {"min": low, "max": high}},
     }
     return id_, read_segment(id_, data)

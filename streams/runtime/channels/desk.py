@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from typing import Final, Literal
 
@@ -27,6 +28,20 @@ _SEND: Final = msgspec.msgpack.Decoder(Send)
 Fate = Literal["arrived", "again", "dead", "unknown"]
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """The last attempt, which has failed. Times are seconds since 1970 UTC."""
+
+    user: str
+    """Whose message it was. What came of it may name them, and goes with them."""
+    words: str
+    """What came of it."""
+    at_s: float
+    next_s: float | None
+    """The next attempt is not before; None: nothing waits for one."""
+    open_until_s: float | None
+    """The circuit is open until then; None: it is closed."""
+
+
 class Taken(msgspec.Struct):
     """How far a channel has read. Stored in the same step as what it took."""
 
@@ -38,6 +53,8 @@ class Taken(msgspec.Struct):
     """arrived, failed, dead, unknown, repeated, purged, missed, and reasons of what was dropped."""
     places: dict[int, int] = {}
     """Partition of the log of messages -> offset of the next record. Numbers say what is news, wherever it is read."""
+    failure: Failure | None = None
+    """None: the last attempt has arrived, or there was none."""
 
     def count(self, what: str, by: int = 1) -> None:
         """So many more."""
@@ -89,6 +106,11 @@ class Desk:
                 self._end(step, delivery, "unknown", "a stop in the middle of the attempt")
             else:
                 self.pace.add([delivery])
+        if self.taken.failure is not None:  # who begins anew has a closed circuit
+            next_s = self.pace.next_s(0.0)
+            self.taken.failure = msgspec.structs.replace(
+                self.taken.failure, next_s=next_s if next_s < inf else None, open_until_s=None
+            )
         return step
 
     def take_in(self, found: Sequence[Send | Purge], known_ids: Collection[str]) -> Step:
@@ -162,13 +184,16 @@ class Desk:
         if outcome.is_delivered:
             self.pace.arrived(delivery)
             self._count(delivery, "arrived")
+            self.taken.failure = None
             step.drop.append(delivery)
             return "arrived"
         self._count(delivery, "failed")
         is_dead = self.pace.failed(delivery, outcome.words, outcome.wait_s, now_s, rng)
-        if outcome.is_unknown and not self._knows_ids:
-            if not is_dead:
-                self.pace.drop(delivery)
+        is_unknown = outcome.is_unknown and not self._knows_ids
+        if is_unknown and not is_dead:
+            self.pace.drop(delivery)
+        self.taken.failure = self._failure(delivery, outcome, now_s, is_over=is_dead or is_unknown)
+        if is_unknown:
             self._end(step, delivery, "unknown", outcome.words)
             return "unknown"
         if is_dead:
@@ -178,6 +203,13 @@ class Desk:
         return "again"
 
     # --- parts -------------------------------------------------------------------------------------------------------
+
+    def _failure(self, delivery: Delivery, outcome: Outcome, now_s: float, *, is_over: bool) -> Failure:
+        """`is_over`: the delivery is not tried again."""
+        open_until_s = self.pace.breaker.open_until_s
+        is_open = open_until_s is not None and self.pace.waiting > 0
+        due_s = None if is_over else delivery.due_s
+        return Failure(delivery.user, outcome.words, now_s, open_until_s if is_open else due_s, open_until_s)
 
     def _count(self, delivery: Delivery, what: str) -> None:
         if not delivery.id.startswith(TEST):
@@ -196,6 +228,8 @@ class Desk:
         for delivery in self.pace.of_user(user):
             self._drop(step, delivery, "purged")
         step.purged.append(user)
+        if self.taken.failure is not None and self.taken.failure.user == user:
+            self.taken.failure = None
 
     def _mark(self, step: Step, delivery: Delivery) -> None:
         if not self._knows_ids:
