@@ -13,6 +13,7 @@ from streams.api.definition_body import UNNAMED, mapping
 from streams.api.definitions_view import invalid
 from streams.campaigns.offers import Kind
 from streams.campaigns.plan import Definitions, Plan, Standing
+from streams.runtime.campaigns.definitions import kinds_of
 
 _GROUP: Final = "campaigns"
 
@@ -58,8 +59,3 @@ def asked_about(data: Any, catalog: Catalog, messaging: Messaging, *, segment: F
     if problems := [problem for problem in found if problem.path.startswith(("campaigns.", "journeys."))]:
         raise invalid(problems)
     return AskedAbout(id_, rules, messaging, kinds_of(catalog))
-
-
-def kinds_of(catalog: Catalog) -> dict[str, Kind]:
-    """Of each prediction."""
-    return {name: prediction.kind for name, prediction in catalog.predictions.items()}

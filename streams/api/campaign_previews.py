@@ -12,7 +12,7 @@ from config.catalog import Filter
 from config.errors import NotKept, NotStored
 from streams.api.auth import Authenticator, access
 from streams.api.bodies import Bodies, described
-from streams.api.campaign_bodies import AskedAbout, asked_about, kinds_of
+from streams.api.campaign_bodies import AskedAbout, asked_about
 from streams.api.definer import Definer
 from streams.api.document import problems
 from streams.api.everyone import Everyone
@@ -28,6 +28,7 @@ from streams.campaigns.state import Row
 from streams.campaigns.trial import Part, Trial, trial
 from streams.campaigns.words import REASONS
 from streams.core.partition import shard_of
+from streams.runtime.campaigns.definitions import kinds_of
 from streams.runtime.campaigns.preview import PageColumns
 from streams.runtime.campaigns.shard_facts import StoredShardFacts
 from streams.runtime.campaigns.two_logs import Place

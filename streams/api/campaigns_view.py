@@ -36,7 +36,7 @@ from streams.campaigns.message import CompiledMessage, unknown_names
 from streams.campaigns.plan import Definitions, Plan
 from streams.campaigns.question import MessageFailed
 from streams.campaigns.trial import sends
-from streams.runtime.campaigns.definitions import troubles_of
+from streams.runtime.campaigns.definitions import kinds_of, troubles_of
 
 MAX_KEPT: Final = 1_000
 """Campaigns and journeys that are kept at all, with archived ones."""
@@ -53,8 +53,7 @@ class CampaignsView:
     @cached_property
     def definitions(self) -> Definitions:
         """All of them. Raises StoreIncompatible for what cannot be read."""
-        kinds = {id_: prediction.kind for id_, prediction in self.catalog.predictions.items()}
-        return self.kept.definitions(kinds)
+        return self.kept.definitions(kinds_of(self.catalog))
 
     @property
     def catalog(self) -> Catalog:

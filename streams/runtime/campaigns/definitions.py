@@ -23,6 +23,7 @@ from config.catalog import Catalog
 from config.errors import Problem, StoreIncompatible, StoreUnavailable
 from streams.adapters.campaign_definitions import CampaignDefinitions, KeptCampaigns, redis_campaign_definitions
 from streams.adapters.redis_store import WaitFor
+from streams.campaigns.offers import Kind
 from streams.campaigns.plan import Definitions, Plan
 from streams.runtime.campaigns.partition_run import Defined
 from streams.runtime.definitions import POLL_S, Wanted
@@ -44,7 +45,7 @@ class InForce(NamedTuple):
 
 def in_force(kept: KeptCampaigns, catalog: Catalog) -> InForce:
     """What is kept, under a catalog. Raises StoreIncompatible for what cannot be read."""
-    found = kept.definitions({id_: prediction.kind for id_, prediction in catalog.predictions.items()})
+    found = kept.definitions(kinds_of(catalog))
     troubles = troubles_of(kept, found, catalog)
     standings = {
         id_: dataclasses.replace(each, state="paused") if id_ in troubles and each.state in ("on", "dry") else each
@@ -53,6 +54,11 @@ def in_force(kept: KeptCampaigns, catalog: Catalog) -> InForce:
     goals = frozenset(atom.event for each in catalog.predictions.values() for atom in each.goal.atoms)
     definitions = dataclasses.replace(found, standings=standings, goals=goals)
     return InForce(kept.revision, definitions, troubles, Defined(Plan(definitions), catalog))
+
+
+def kinds_of(catalog: Catalog) -> dict[str, Kind]:
+    """Of each prediction."""
+    return {id_: prediction.kind for id_, prediction in catalog.predictions.items()}
 
 
 def troubles_of(kept: KeptCampaigns, found: Definitions, catalog: Catalog) -> dict[str, list[Problem]]:
