@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from config.catalog import Catalog
 from config.loader import load_catalog
@@ -21,10 +22,30 @@ FirstKey = Callable[[str], str | None]
 """From the store's address: a key for the API, made if there was none; None if there were keys."""
 
 
+class Running(NamedTuple):
+    """What runs, and where."""
+
+    job: UpJob
+    kafka: KafkaPart | None
+    worker: str
+    """Its address; of the API, too."""
+    api: str
+    key: str | None
+
+
 def run_up(
-    job: UpJob, first_key: FirstKey, watcher: Steps, say: Callable[[str], None], stopping: threading.Event
+    job: UpJob,
+    first_key: FirstKey,
+    watcher: Steps,
+    say: Callable[[str], None],
+    stopping: threading.Event,
+    *,
+    beside: Sequence[Part] = (),
+    announce: Callable[[Running], str] | None = None,
 ) -> None:
-    """Run everything until `stopping` is set, then stop it in order.
+    """Run everything until `stopping` is set, with what is to run `beside` it, then stop it in order.
+
+    `announce` says what people are told when it runs: where everything is and what to try, if it is not given.
 
     Raises what a first start raises: BrokerError (also where the directory holds another kind of log), StoreError,
     ModelError, TopicsDiffer, each with what to do.
@@ -35,13 +56,14 @@ def run_up(
     store, kafka = StorePart(job.data_dir), KafkaPart(job, say) if job.with_kafka else None
     worker, api = WorkerPart(job, store, kafka), ApiPart(job, store, kafka)
     services = (worker, api, DeliverPart(job, store, kafka), CampaignsPart(job, store, kafka))
-    parts: tuple[Part, ...] = (store, *services) if kafka is None else (store, kafka, *services)
+    parts: tuple[Part, ...] = (store, *([] if kafka is None else [kafka]), *services, *beside)
     supervisor = Supervisor(parts, say)
     with watcher.step(f"Starting store{'' if kafka is None else ', Kafka'}, worker, API, webhooks and campaigns"):
         supervisor.start(stopping)
     try:
         if not stopping.is_set():
-            say(where_words(job, kafka, worker.served.web, api.served.web, first_key(store.url)))
+            found = Running(job, kafka, worker.served.web, api.served.web, first_key(store.url))
+            say(where_words(*found) if announce is None else announce(found))
         supervisor.run(stopping)
     finally:
         with watcher.step("Stopping"):

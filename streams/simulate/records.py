@@ -67,10 +67,14 @@ class Clock:
 
 
 class Writer:
-    """Turns rows into records. `start_ms`: milliseconds since 1970 UTC at which the traffic begins."""
+    """Turns rows into records. `start_ms`: milliseconds since 1970 UTC at which the traffic begins.
 
-    def __init__(self, traffic: Traffic, *, seed: int, start_ms: int) -> None:
+    `named` gives the id of a user by number; it has no character that JSON writes in another way.
+    """
+
+    def __init__(self, traffic: Traffic, *, seed: int, start_ms: int, named: Callable[[int], str] = user_id) -> None:
         self._traffic = traffic
+        self._named = named
         self._seed = seed
         self._clock = Clock(start_ms)
         prices = [f"{cents / 100:.2f}" for cents in prices_cents().tolist()]
@@ -93,7 +97,7 @@ class Writer:
 
     def records(self, rows: Rows, sent_ms: I64) -> list[Record]:
         """One record for every row, which must all be events. `sent_ms`: [n] when they are sent, as in `rows.ms`."""
-        ids = [user_id(user) for user in rows.user.tolist()]
+        ids = [self._named(user) for user in rows.user.tolist()]
         times = self._clock.texts(rows.ms)
         late = np.flatnonzero(sent_ms != rows.ms)
         sent = times.copy()
@@ -126,7 +130,7 @@ class Writer:
         for user in rows.user.tolist():
             consent = "true" if traffic.consent[user] else "false"
             yield (
-                f'"type":"identify","traits":{{"email":"{user_id(user)}@shop.example","country":"'
+                f'"type":"identify","traits":{{"email":"{self._named(user)}@shop.example","country":"'
                 f'{COUNTRIES[traffic.country[user]]}","plan":"{PLANS[traffic.plan[user]]}","email_consent":{consent}}}'
             )
 

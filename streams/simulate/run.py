@@ -10,7 +10,7 @@ import numpy as np
 
 from streams.simulate.drills import WHOLE, Drill, Sendings, Shares, broken
 from streams.simulate.pacing import Pace
-from streams.simulate.records import Clock, Record, Writer
+from streams.simulate.records import Clock, Record, Writer, user_id
 from streams.simulate.shop import MARKS, ORDERED, build_shop
 from streams.simulate.sinks import Sink
 from streams.simulate.traffic import Rows, Traffic
@@ -75,14 +75,15 @@ def run_simulation(
     *,
     tell_truth: Callable[[str], object] | None = None,
     progress: Callable[[Counts, int], None] | None = None,
+    named: Callable[[int], str] = user_id,
 ) -> Counts:
     """Draw, write and send everything; the sink is not closed.
 
     `tell_truth` takes pieces of the CSV with the likelihoods. `progress` is called after each slice with what has been
-    sent and the milliseconds of the traffic that are done.
+    sent and the milliseconds of the traffic that are done. `named`: as in `Writer`; the truth has the usual ids.
     """
     traffic = Traffic(build_shop(), plan.users, seed=plan.seed, arrive_s=plan.arrive_s)
-    writer = Writer(traffic, seed=plan.seed, start_ms=plan.start_ms)
+    writer = Writer(traffic, seed=plan.seed, start_ms=plan.start_ms, named=named)
     drill = Drill(plan.shares, traffic.keys)
     teller = None if tell_truth is None else _Teller(plan, traffic, tell_truth)
     counts = Counts()

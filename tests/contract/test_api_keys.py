@@ -10,6 +10,7 @@ from config.errors import StoreUnavailable
 from streams.adapters.redis_api_keys import KeyRecord, RedisApiKeys
 from streams.adapters.redis_erase import erase_store
 from streams.api.keys import Role, make_key
+from streams.cli.demo_live import fresh_key
 from tests.contract.worlds import IDENTITY, RedisWorld
 
 
@@ -67,6 +68,18 @@ def test_no_secret_is_stored(redis_world: RedisWorld, keys: RedisApiKeys) -> Non
     names = redis_world.keys()
     assert names
     assert not [name for name in names if secret in redis_world.client.dump(name)]
+
+
+def test_a_demonstration_has_one_key_at_a_time_and_leaves_those_of_others(
+    redis_world: RedisWorld, keys: RedisApiKeys
+) -> None:
+    keys.add(make_key(Role.ADMIN, "Ann", 1.0)[1])
+    first = fresh_key(redis_world.url, redis_world.prefix)
+    second = fresh_key(redis_world.url, redis_world.prefix)
+    assert first != second
+    good = {state.record.name: state.record.role for state in keys.all() if state.revoked_s is None}
+    assert good == {"Ann": "admin", "demonstration": "admin"}
+    assert len(keys.all()) == 3
 
 
 def test_keys_stay_when_a_store_is_erased(redis_world: RedisWorld, keys: RedisApiKeys) -> None:

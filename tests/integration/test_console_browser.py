@@ -110,6 +110,17 @@ def test_who_has_no_good_key_is_told_and_a_shared_address_is_opened_after_signin
     viewer.context.close()
 
 
+def test_a_link_that_brings_its_key_signs_in_with_one_click_and_hides_it(served: ApiProcess, chromium: Browser) -> None:
+    viewer = Viewer(chromium, served)
+    page = viewer.open(f"/sign-in#key={served.keys[Role.READ]}")
+    expect(page.locator("button.main")).to_be_focused()
+    assert page.url.endswith("/console/sign-in"), "nobody who looks at the screen or the history reads it"
+    page.click("button.main")
+    page.wait_for_url("**/console/predictions")
+    assert viewer.complaints == []
+    viewer.context.close()
+
+
 @pytest.mark.parametrize(("language", "zone"), [("en", "CES?T"), ("fr", r"UTC\+[12]")])
 def test_times_are_written_as_the_server_writes_them_in_the_zone_of_the_viewer(
     served: ApiProcess, chromium: Browser, language: str, zone: str
