@@ -1,6 +1,6 @@
 """The simulator: the real core and the real commit code in a simulated world (docs/simulator.md).
 
-- `plan`, `catalogs`: what one seed draws before anything runs
+- `plan`, `plan_notes`, `catalogs`: what one seed draws before anything runs
 - `world`: log, clock, consumer group, and the order in which everything happens
 - `ports`: the ports of one run, with their faults
 - `worker`: a worker, what it believes to own, and what a crash takes away

@@ -93,15 +93,27 @@ def end_problem(last: Tick, clock_s: float, now_s: float, latest_now_s: float) -
 
 def seen(ticks: Sequence[Tick], records: Sequence[Taken | None]) -> Iterator[Seen]:
     """The accepted records, with what they found and made of the clock."""
+    for offset, clock_s, has_moved in _clocks(ticks, records):
+        record = records[offset]
+        if record is not None:
+            yield Seen(record, clock_s, has_moved)
+
+
+def clocks_s(ticks: Sequence[Tick], records: Sequence[Taken | None]) -> list[float]:
+    """By offset: the clock when a record had been taken, whatever became of it; -inf before the first event."""
+    return [clock_s for _, clock_s, _ in _clocks(ticks, records)]
+
+
+def _clocks(ticks: Sequence[Tick], records: Sequence[Taken | None]) -> Iterator[tuple[int, float, bool]]:
+    """Of each offset: the clock when its record had been taken, and whether that has moved it."""
     before = Tick()
     for tick in ticks:
-        latest_s = before.clock_s if math.isnan(tick.started_s) else max(tick.started_s, _known(before.clock_s))
+        latest_s = max(_known(tick.started_s), _known(before.clock_s))
         for offset in range(before.offset, tick.offset):
             record = records[offset]
-            if record is not None:
-                has_moved = not record.time_s <= latest_s
-                latest_s = record.time_s if has_moved else latest_s
-                yield Seen(record, latest_s, has_moved)
+            has_moved = record is not None and record.time_s > latest_s
+            latest_s = record.time_s if record is not None and has_moved else latest_s
+            yield offset, latest_s, has_moved
         before = tick
 
 

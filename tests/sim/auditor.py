@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 from tests.sim.audit_deletions import Left, follows, forgotten_problems, left_problems, may_be_erased
 from tests.sim.audit_examples import example_problems, label_problems, late_goals, waiting_problems
 from tests.sim.audit_models import learner_problems, shard_problems
-from tests.sim.audit_time import Taken, Tick, end_problem, read_taken, seen, step_problem
+from tests.sim.audit_time import Taken, Tick, clocks_s, end_problem, read_taken, seen, step_problem
+from tests.sim.audit_touches import Log, Recount, counted_problems, judged_problems
 from tests.sim.evidence import (
     KIND_CROSSING,
     Chunk,
@@ -277,6 +278,7 @@ class Auditor:
         for shard, memory in memories.items():
             self._check_time(shard, memory, latest_now_s)
             self._check_examples(shard, memory, self._frozen_of(held[EVENTS, shard]))
+            self._check_touches(shard, memory)
         self._check_models(held, memories)
 
     def _check_time(self, shard: int, memory: Memory, latest_now_s: float) -> None:
@@ -312,6 +314,20 @@ class Auditor:
             self._fail_with(shard, example_problems(of_rule, prediction, mine, memory, accepted=accepted))
             self._fail_with(shard, label_problems(rules, prediction, mine, accepted=accepted))
 
+    def _check_touches(self, shard: int, memory: Memory) -> None:
+        """What campaigns did, by the notes in the log, is what the examples say."""
+        sorted_ = self._sorting[shard].found
+        ticks = [commit.tick for commit in self.books[EVENTS, shard].commits]
+        log = Log(sorted_.notes, sorted_.gone, self._taken[shard], clocks_s(ticks, self._taken[shard]))
+        recount, chunks = Recount.of(self._rules, log, self.checked), self._chunks_of(shard)
+        for chunk in chunks:
+            self._fail_with(shard, recount.problems(chunk))
+        late = recount.late_notes(chunks)
+        self.checked["late notes"] += late
+        self.checked["notes passed over"] += sorted_.passed_over
+        problems = counted_problems(memory.counters, len(sorted_.notes), sorted_.passed_over, late)
+        self._fail_with(shard, problems)
+
     def _check_deletions(self, shard: int, stored: Held, memory: Memory) -> None:
         wanted = self._sorting[shard].found
         self.checked["deletions"] += len(wanted.gone)
@@ -344,6 +360,7 @@ class Auditor:
             self._fail_with(shard, shard_problems(self._rules, stored, memory, latest, chunks, frozen))
         for p, log in enumerate(self.logs[EXAMPLES]):
             self._fail_with(p, learner_problems(log, held[EXAMPLES, p], versions))
+            self._fail_with(p, judged_problems(log, held[EXAMPLES, p].blobs))
 
     def _fail_with(self, number: int, problems: Iterable[str]) -> None:
         for problem in problems:
@@ -359,10 +376,11 @@ class Auditor:
         if accepted != wanted.accepted:
             self._fail(f"shard {shard}: {len(accepted)} accepted, not {len(wanted.accepted)} in the log's order")
         said_before = counted["duplicates"] + counted["deletions_skipped"]
-        if (counted["events"], said_before) != (len(accepted) - len(wanted.deletions), wanted.duplicates):
+        no_events = len(wanted.deletions) + len(wanted.notes)
+        if (counted["events"], said_before) != (len(accepted) - no_events, wanted.duplicates):
             self._fail(f"shard {shard}: it counted {counted['events']}, {said_before}, not {wanted}")
         self._check_dead(shard, stored, wanted)
-        if len(values) != len(accepted) + wanted.duplicates + len(wanted.dead):
+        if len(values) != len(accepted) + wanted.duplicates + len(wanted.dead) + wanted.passed_over:
             self._fail(f"shard {shard}: {len(values)} records, of which some are unaccounted for")
 
     def _check_dead(self, shard: int, stored: Held, wanted: Expected) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 import struct
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,7 +26,11 @@ from xxhash import xxh3_64_intdigest
 
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 _MESSAGE_SEED = 0x7469_6465_6C69_6E65
-KIND_EVENT, KIND_CROSSING = 0, 2
+KIND_EVENT, KIND_SILENT, KIND_CROSSING = 0, 1, 2
+TOUCH_NONE, TOUCH_SENT, TOUCH_WITHHELD = 0, 1, 2
+NOTES = "Tideline Message"
+"""How the names of all notes begin (docs/core.md)."""
+SENT, WITHHELD = f"{NOTES} Sent", f"{NOTES} Withheld"
 BINS, LOWEST, HIGHEST = 1024, -12.0, 12.0
 """Of the distribution of rank values; its ends also hold what lies outside."""
 WARMING = 0
@@ -79,6 +85,11 @@ class Told:
     """0 for none."""
     deletes: bool = False
 
+    @property
+    def is_note(self) -> bool:
+        """Whether a campaign says it, and not the user."""
+        return self.name is not None and self.name.startswith(NOTES)
+
 
 @lru_cache(maxsize=4_096)
 def read_event(value: bytes) -> Told | None:
@@ -106,6 +117,16 @@ class Gone:
     until_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A note of a campaign that counts, at `offset`, with the time by which the shard goes."""
+
+    offset: int
+    user: str
+    name: str
+    time_s: float
+
+
 @dataclass(slots=True)
 class Expected:
     """What must become of the records of one partition."""
@@ -121,10 +142,14 @@ class Expected:
     gone: list[Gone] = field(default_factory=list)
     users: set[str] = field(default_factory=set)
     """Who is there."""
+    notes: list[Noted] = field(default_factory=list)
+    """Of those that are accepted."""
+    passed_over: int = 0
+    """Notes about nobody, or of an earlier life."""
 
 
 class Sorting:
-    """Sorts the records of a partition, as they come, into accepted, duplicate and refused ones."""
+    """Sorts the records of a partition, as they come, into accepted, duplicate and refused ones, and notes."""
 
     def __init__(self, source: str, partition: int, shards: int, most_users: int) -> None:
         self._source, self._partition, self._shards, self._most_users = source, partition, shards, most_users
@@ -135,38 +160,65 @@ class Sorting:
         """Of users, when they were deleted and up to when their events are refused."""
 
     def take(self, offset: int, value: bytes, time_s: float) -> bool:
-        """The next record, of `time_s` by which the shard goes; whether it is accepted."""
+        """The next record, of `time_s` by which the shard goes; whether it is accepted as an event or deletion."""
         found, told = self.found, read_event(value)
         if told is None:
             found.dead[offset] = ""
             return False
-        if told.user not in found.users and shard_of(told.user, self._shards) != self._partition:
-            found.dead[offset] = "wrong_partition"
+        if (reason := self._refusal(told, time_s)) is not None:
+            found.dead[offset] = reason
             return False
-        at_s, until_s = self._deleted.get(told.user, (-math.inf, -math.inf))
-        if not told.deletes and time_s <= until_s:
-            found.dead[offset] = "deleted_user"
+        if told.is_note:
+            self._take_note(offset, told, time_s)
             return False
-        if not told.deletes and told.user not in found.users and len(found.users) >= self._most_users:
-            found.dead[offset] = "too_many_users"
-            return False
-        hashed = place_hash(self._source, offset) if told.message_id is None else message_hash(told.message_id)
-        if hashed in self._known or (told.deletes and time_s <= at_s):
+        if (told.deletes and time_s <= self._deleted_at(told.user)[0]) or not self._is_new(offset, told):
             found.duplicates += 1
             return False
-        self._known.add(hashed)
-        found.accepted.append(hashed)
         if told.deletes:
-            self._delete(told.user, offset, time_s, until_s)
+            self._delete(told.user, offset, time_s)
         else:
             found.users.add(told.user)
             self._latest_s[told.user] = max(time_s, self._latest_s.get(told.user, -math.inf))
         return True
 
-    def _delete(self, user: str, offset: int, time_s: float, until_s: float) -> None:
+    def _refusal(self, told: Told, time_s: float) -> str | None:
+        """Why a record that can be read is a dead letter, None if it is none."""
+        is_there = told.user in self.found.users
+        if not is_there and shard_of(told.user, self._shards) != self._partition:
+            return "wrong_partition"
+        if told.deletes or told.is_note:
+            return None
+        if time_s <= self._deleted_at(told.user)[1]:
+            return "deleted_user"
+        return "too_many_users" if not is_there and len(self.found.users) >= self._most_users else None
+
+    def _deleted_at(self, user: str) -> tuple[float, float]:
+        """When a user was deleted, and up to when events are refused."""
+        return self._deleted.get(user, (-math.inf, -math.inf))
+
+    def _is_new(self, offset: int, told: Told) -> bool:
+        """Whether its id was not accepted before; it is now."""
+        hashed = place_hash(self._source, offset) if told.message_id is None else message_hash(told.message_id)
+        if hashed in self._known:
+            return False
+        self._known.add(hashed)
+        self.found.accepted.append(hashed)
+        return True
+
+    def _take_note(self, offset: int, told: Told, time_s: float) -> None:
+        """A note makes no user, and is known again by its id as an event is."""
+        found = self.found
+        if told.user not in found.users or time_s <= self._deleted_at(told.user)[1]:
+            found.passed_over += 1
+        elif self._is_new(offset, told):
+            found.notes.append(Noted(offset, told.user, told.name or "", time_s))
+        else:
+            found.duplicates += 1
+
+    def _delete(self, user: str, offset: int, time_s: float) -> None:
         found = self.found
         found.deletions.append((offset, user))
-        until_s = max(until_s, time_s, self._latest_s.pop(user, -math.inf))
+        until_s = max(self._deleted_at(user)[1], time_s, self._latest_s.pop(user, -math.inf))
         self._deleted[user] = time_s, until_s
         if user in found.users:
             found.users.remove(user)
@@ -226,6 +278,8 @@ class Chunk:
     previous: int
     examples: tuple[tuple[int, float, int, int, bool], ...]
     """(hash of the user, time, kind, label, whether it can be learned)."""
+    touches: bytes
+    """Of the examples: what campaigns did to the user within the window."""
     counts: bytes
     """The distribution of its shard at that hour, BINS numbers of 32 bits."""
     of_model: bool
@@ -248,7 +302,8 @@ def read_chunk(data: bytes) -> Chunk:
     kinds = struct.unpack_from(f"<{n}B", columns, at + 17 * n)
     weights = struct.unpack_from(f"<{n}f", columns, at + 18 * n)
     rows = zip(users, times, kinds, y, [weight > 0 for weight in weights], strict=True)
-    return Chunk(prediction, shard, number, previous, tuple(rows), counts, of_model)
+    touches = columns[at + 35 * n : at + 36 * n]  # the last one
+    return Chunk(prediction, shard, number, previous, tuple(rows), touches, counts, of_model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,3 +343,18 @@ def read_learned(data: bytes) -> Learned:
     """From the blob `learner:PREDICTION:head`."""
     _, _, seen, learned, goals, refused, missed, *_ = msgspec.msgpack.decode(data)
     return Learned(seen, learned, goals, refused, missed)
+
+
+def read_judged(data: bytes) -> Counter[tuple[int, int]]:
+    """(touch, kind) -> how many examples a learner has judged, of one week as the blob of its quality holds it.
+
+    Nine rows of 4,172 sums, three kinds for each touch, of which those that are not zero are stored with their places.
+    Sum 4,165 counts what was served, the last one what was not.
+    """
+    _, places, values = msgspec.msgpack.decode(zlib.decompress(data))
+    found: Counter[tuple[int, int]] = Counter()
+    for place, value in zip(np.frombuffer(places, "<u2").tolist(), np.frombuffer(values, "<f8").tolist(), strict=True):
+        row, column = divmod(place, 4_172)
+        if column in (4_165, 4_171):
+            found[divmod(row, 3)] += int(value)
+    return found

@@ -9,28 +9,20 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from config.catalog import Catalog
 from tests.sim.catalogs import draw_catalog
 from tests.sim.evidence import shard_of
+from tests.sim.plan_notes import Arrival, with_notes
 
 START_S = 1_704_240_000.0  # 2024-01-03T00:00:00Z
 DELETED = 0.03
 """The share of records that delete their user."""
 NAMES = ("View", "View", "View", "Cart", "Order", "Return", "Ping", None)
 """None is an identify."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A record on its way into the log: when it comes (before jumps of the clock), and into which partition."""
-
-    at_s: float
-    partition: int
-    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +72,12 @@ class Plan:
     """The call of a port before which the worker ends, beside what the weather brings."""
 
 
-def draw_plan(seed: int) -> Plan:
-    """The plan of a seed."""
+def draw_plan(seed: int, *, noted: bool = True) -> Plan:
+    """The plan of a seed. `noted`: with notes of campaigns, without which all else is the same."""
     chance = random.Random(f"plan {seed}")
     shards = chance.choice([1, 2, 2, 3])
     drawn: Counter[str] = Counter()
-    return Plan(
+    plan = Plan(
         seed=seed,
         catalog=draw_catalog(chance),
         shards=shards,
@@ -103,6 +95,9 @@ def draw_plan(seed: int) -> Plan:
         drawn=drawn,
         group_forgets=chance.random() < 0.25,
     )
+    if not noted:
+        return plan
+    return replace(plan, arrivals=with_notes(random.Random(f"notes {seed}"), plan.arrivals, shards, drawn))
 
 
 def _weather(chance: random.Random) -> Weather:

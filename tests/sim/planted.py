@@ -309,5 +309,30 @@ PLANTED: dict[str, Planted] = {
         found_as=r"Violation: .*(a label is false|are not those|late goals are counted)",
         patches=planted_steps.delayed_goals,
     ),
+    "unsaved_marks": Planted(
+        "marks of notes are saved as those of goals",
+        found_as=r"Violation: .*(is marked|chunks are not those)",
+        patches=planted_steps.unsaved_marks,
+    ),
+    "lost_marks": Planted(
+        "a load forgets which pending examples are marked",
+        found_as=r"Violation: .*(is marked|chunks are not those)",
+        patches=planted_steps.lost_marks,
+    ),
+    "forgotten_notes": Planted(
+        "a load forgets the latest note of each user",
+        found_as=r"Violation: .*(is marked|(rows|chunks) are not those)",
+        patches=planted_steps.forgotten_notes,
+    ),
+    "notes_as_events": Planted(
+        "a note is taken for an event of its user",
+        found_as=r"Violation: .*(it counted|caused a transition|the clock|accepted, not|dead letters|there are rows)",
+        patches=planted_steps.notes_as_events,
+    ),
+    "all_untouched": Planted(
+        "quality does not tell by what campaigns did",
+        found_as=r"Violation: .*the quality by",
+        patches=planted_steps.all_untouched,
+    ),
 }
 """By name. The first four are those that the design names."""

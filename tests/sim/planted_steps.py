@@ -13,11 +13,14 @@ import msgspec
 import numpy as np
 
 from models.examples import ExampleChunk
-from models.labels import NOBODY
+from models.labels import NO_NOTE, NOBODY
+from models.layout import SENT_T, WITHHELD_T
+from models.quality import Quality
 from streams.core.events import BadEvent, Event
+from streams.core.pending_log import take_chunk
 from streams.core.saving import SHARD_BLOB, Saver
 from streams.core.shard import Shard, Stop
-from streams.core.state import LABELLED_HOUR
+from streams.core.state import LABELLED_HOUR, Marks
 from streams.runtime.records import Position
 from streams.runtime.shard_run import ShardRun
 
@@ -158,3 +161,62 @@ def lost_goals() -> AbstractContextManager[Any]:
         saver.shard.pending.seen[:] = 0
 
     return _instead("streams.core.saving.Saver._load_appended", forgetful)
+
+
+# --- notes of campaigns ----------------------------------------------------------------------------------------------
+
+
+def unsaved_marks() -> AbstractContextManager[Any]:
+    """What is saved of a mark does not say that it is one of a note."""
+
+    def plain(marks: Marks) -> Marks:
+        return marks._replace(note=np.full_like(marks.note, NO_NOTE))
+
+    def saving(q: Any, tail: int, order: Any, marks: Marks, marks_n: int, earlier: list[Marks], *more: Any) -> Any:
+        return take_chunk(q, tail, order, plain(marks), marks_n, [plain(one) for one in earlier], *more)
+
+    return _instead("streams.core.saving.take_chunk", saving)
+
+
+def lost_marks() -> AbstractContextManager[Any]:
+    """A load brings the examples that wait without the marks that they were saved with."""
+    load = Saver._load_appended
+
+    def forgetful(saver: Saver, appended: Iterable[tuple[str, bytes]]) -> None:
+        load(saver, appended)
+        saver.shard.pending.sent[:] = 0
+        saver.shard.pending.withheld[:] = 0
+
+    return _instead("streams.core.saving.Saver._load_appended", forgetful)
+
+
+def forgotten_notes() -> AbstractContextManager[Any]:
+    """A load forgets the latest notes of users: an event that was under way is not marked."""
+    load = Saver.load
+
+    def forgetful(saver: Saver, *saved: Any) -> None:
+        load(saver, *saved)
+        saver.shard.users.rows.t[:, [SENT_T, WITHHELD_T]] = 0.0
+
+    return _instead("streams.core.saving.Saver.load", forgetful)
+
+
+def notes_as_events() -> AbstractContextManager[Any]:
+    """A note is a moment like any other."""
+    feed = Shard.feed
+
+    def taking(shard: Shard, items: Sequence[Event | BadEvent]) -> None:
+        feed(shard, items)
+        shard._batch.events.note[:] = NO_NOTE
+
+    return _instead("streams.core.shard.Shard.feed", taking)
+
+
+def all_untouched() -> AbstractContextManager[Any]:
+    """The learner judges all alike."""
+    add = Quality.add
+
+    def blind(quality: Quality, chunk: ExampleChunk, served_from_s: float = -math.inf) -> None:
+        add(quality, replace(chunk, touch=np.zeros_like(chunk.touch)), served_from_s)
+
+    return _instead("models.quality.Quality.add", blind)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.sim import plan_notes
 from tests.sim.__main__ import command
 from tests.sim.plan import STILL, Plan, draw_plan
 from tests.sim.run import Result, simulate, simulate_plan
@@ -26,6 +27,8 @@ FAULTS = {
         "wrong_partition",
         "deletion",
     ),
+    # of campaigns
+    *("note", *(kind for kind in plan_notes.KINDS if kind != "plain")),
     # of the cluster and the clock
     *("rebalance: let go", "rebalance: the old owner does not know", "rebalance: came back", "restart", "pause"),
     *("a zombie works", "a zombie learns", "clock jumps forward", "clock jumps back", "time passes in silence"),
@@ -47,12 +50,20 @@ FAULTS = {
 """Every kind that must have been injected. What is drawn and never happens would prove nothing."""
 
 RARE = (624,)
-"""A seed beyond those with what comes about once in two hundred: a zombie whose server was restored meanwhile."""
+"""A seed, without notes, of what comes about once in two hundred: a zombie whose server was restored meanwhile."""
 
-CHECKS = ("clocks", "waiting", "examples", "labels", "late goals", "models", "distributions", "deletions")
+CHECKS = (
+    *("clocks", "waiting", "examples", "labels", "late goals", "models", "distributions", "deletions"),
+    *("treated", "withheld", "untouched"),
+)
 """Of the end of a run: each must have had something to judge."""
 
 _done: dict[int, Result] = {}
+
+
+def simulate_bare(seed: int) -> Result:
+    """Without notes of campaigns: as it was before there were any, of seeds in which something was found then."""
+    return simulate_plan(draw_plan(seed, noted=False))
 
 
 def run_block(first: int) -> list[Result]:
@@ -74,7 +85,7 @@ def test_every_kind_of_fault_is_injected_and_something_comes_of_it() -> None:
     checked: Counter[str] = Counter()
     transitions = 0
     blocks = [run_block(first) for first in range(0, SEEDS, BLOCK)]
-    for result in [*(result for block in blocks for result in block), *map(simulate, RARE)]:
+    for result in [*(result for block in blocks for result in block), *map(simulate_bare, RARE)]:
         faults.update(result.faults)
         checked.update(result.checked)
         transitions += result.transitions
@@ -82,6 +93,9 @@ def test_every_kind_of_fault_is_injected_and_something_comes_of_it() -> None:
     print("\n".join(f"{times:9,d}  {kind}" for kind, times in counted))  # noqa: T201  pytest -s
     assert {kind for kind in FAULTS if not faults[kind]} == set()
     assert {name for name in CHECKS if checked[name] < SEEDS // 2} == set()
+    assert checked["late notes"] > SEEDS // 10
+    assert checked["notes passed over"] > SEEDS // 2
+    assert checked["touches that cannot be told"] < checked["treated"] // 20
     assert checked["frozen"] > SEEDS // 10, "few catalogs have a preview"
     assert transitions > 10 * SEEDS
 
@@ -111,4 +125,4 @@ def test_a_worker_may_end_before_any_call_of_a_port(seed: int, is_calm: bool) ->
 
 def test_no_example_is_learned_twice_after_a_store_went_back() -> None:
     """Found when chunks were counted: the same hours got other numbers the second time."""
-    assert simulate_plan(draw_plan(582)).failure is None
+    assert simulate_bare(582).failure is None
