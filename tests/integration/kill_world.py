@@ -16,6 +16,7 @@ from typing import Any, Self
 from standardwebhooks import Webhook
 
 from streams.client import Client, Kind
+from tests.conftest import SLOWNESS
 
 ORDER = "Order Completed"
 PREDICTION_AT = 5
@@ -56,7 +57,7 @@ class Asker(threading.Thread):
     def end(self) -> None:
         """When the last thing that it asked is answered. Raises what it has failed by."""
         self.ending.set()
-        self.join(120.0)
+        self.join(120.0 * SLOWNESS)
         assert not self.is_alive(), f"what the {self.name} asked last was not answered"
         if self.failure is not None:
             raise self.failure

@@ -17,11 +17,14 @@ from config.errors import StoreError
 from streams.adapters.redis_reader import RedisReader, holds_store
 from streams.adapters.valkey_server import running_server
 from streams.runtime.replay import Totals
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SLOWNESS
+from tests.integration.held_commits import let
 
 ROWS = 12_000
 BATCH = 256
 """Small batches: many commits, so many moments at which something can happen."""
+COMMITS = -(-ROWS // BATCH)
+"""At the end of a run over all rows there are at least so many."""
 
 CATALOG = f"""
 version: 1
@@ -44,7 +47,7 @@ segments:
 limits: {{batch_events: {BATCH}}}
 """
 
-PATIENCE_S = 240.0
+PATIENCE_S = 240.0 * SLOWNESS
 """Covers the compilation of the core at its first start on a slow machine."""
 
 
@@ -76,10 +79,18 @@ class Files:
 
 
 class Run:
-    """One `tideline replay` as a process. Its output is read when it has ended."""
+    """One `tideline replay` as a process. Its output is read when it has ended.
 
-    def __init__(self, files: Files, data_dir: Path, *more: str) -> None:
-        command = [sys.executable, "-m", "streams", "replay", files.events, *files.more, "--catalog", files.catalog]
+    `until`: it makes no commit behind this number before `let_on`, so it cannot be over before that.
+    """
+
+    def __init__(self, files: Files, data_dir: Path, *more: str, until: int | None = None) -> None:
+        self._limit = data_dir.with_name(f"{data_dir.name}.until")
+        program: list[object] = ["streams"]
+        if until is not None:
+            let(self._limit, until)
+            program = ["tests.integration.held_commits", self._limit]
+        command = [sys.executable, "-m", *program, "replay", files.events, *files.more, "--catalog", files.catalog]
         self.process = subprocess.Popen(
             [*map(str, command), "--data-dir", str(data_dir), *more],
             cwd=ROOT,
@@ -87,6 +98,10 @@ class Run:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def let_on(self, until: int = sys.maxsize) -> None:
+        """Commits up to this number may be made from now on."""
+        let(self._limit, until)
 
     def wait(self) -> tuple[int, str, str]:
         """Exit code, standard output and standard error."""
@@ -128,14 +143,16 @@ def address_of(data_dir: Path) -> str:
 def await_commits(run: Run, place: Path | str, number: int) -> int:
     """Wait until the store (an address, or the data directory of an embedded one) has so many commits.
 
-    Returns how many there are; fewer if the run has ended before.
+    Returns how many there are. Fails where the run ends before; a run that must not, is held (`Run`).
     """
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
         url = address_of(place) if isinstance(place, Path) else place
         found = commits_of(url) if url else 0
-        if found >= number or run.process.poll() is not None:
+        if found >= number:
             return found
+        if run.process.poll() is not None:
+            raise AssertionError(f"the run has ended with {found} of {number} commits: {run.wait()}")
         time.sleep(0.002)
     raise AssertionError(f"no commit {number} after {PATIENCE_S:g} s")
 

@@ -20,6 +20,7 @@ from config.settings import Settings, load_settings
 from streams.adapters.redis_definitions import RedisDefinitions
 from streams.api.keys import Role
 from streams.cli.app import app
+from tests.conftest import SLOWNESS
 from tests.contract.redis_servers import PERSISTENT, Server, free_ports
 from tests.integration.api_process import ApiProcess
 
@@ -126,7 +127,7 @@ def test_every_definition_that_was_answered_is_there_after_kills(world: World) -
     try:
         for victim in ("api", "store", "api", "store"):
             before = len(maker.answered)
-            deadline_s = time.monotonic() + 60.0
+            deadline_s = time.monotonic() + 60.0 * SLOWNESS
             while len(maker.answered) < before + 10:
                 assert maker.is_alive(), "it has failed"
                 assert time.monotonic() < deadline_s
@@ -139,7 +140,7 @@ def test_every_definition_that_was_answered_is_there_after_kills(world: World) -
                 world.start_store()
     finally:
         maker.stopping.set()
-        maker.join(60.0)
+        maker.join(60.0 * SLOWNESS)
     with closing(world.open()) as definitions:
         kept = {entry.id: entry.version for entry in definitions.kept().entries}
         assert len(maker.answered) >= 40

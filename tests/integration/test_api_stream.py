@@ -17,6 +17,7 @@ from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.log_writer import PartitionWriter
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.api.keys import Role
+from tests.conftest import SLOWNESS
 from tests.integration.api_process import ApiProcess
 from tests.integration.worker_world import await_until
 from tests.unit.crossing_examples import crossing
@@ -95,8 +96,8 @@ def test_it_goes_on_from_an_id_and_ends_in_order(tmp_path: Path) -> None:
             began_s = time.monotonic()
             api.process.terminate()
             assert [block["event"] for block in again.blocks() if "event" in block] == ["closing"]
-            assert api.process.wait(30) == 0
-            assert time.monotonic() - began_s < 10.0, "streams are not waited for"
+            assert api.process.wait(30 * SLOWNESS) == 0
+            assert time.monotonic() - began_s < 10.0 * SLOWNESS, "streams are not waited for"
 
 
 def test_a_client_that_reads_nothing_is_let_go_and_costs_little(tmp_path: Path) -> None:

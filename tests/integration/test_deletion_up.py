@@ -173,12 +173,18 @@ def test_who_is_deleted_is_gone_through_restart_and_rebuild_and_comes_back_as_so
         assert_gone(service, "ann", "bob")
         buy(service, "ann", 0.0)
         await_(service, lambda: service.in_segment("ann"), "somebody new has bought")
+        await_(service, lambda: any(is_entry_of(t, "ann") and t.sequence > 1 for t in service.told()), "and is told")
         assert service.status("bob") == 410
         (entry,) = [t for t in service.told() if is_entry_of(t, "ann") and t.sequence > 1]
         assert (entry.sequence, entry.data["entry_count"], entry.data["is_reentry"]) == (LIFE + 1, 1, False)
         known = {t.id for t in service.told()}
     with service.running(prefix="another"):
         await_(service, lambda: all(map(service.in_segment, ("ann", "carol"))), "the log is worked anew")
+        await_(
+            service,
+            lambda: any(is_entry_of(t, "ann") and t.id not in known for t in service.told()),
+            "and what follows is told",
+        )
         assert_gone(service, "bob")
         anew = [t for t in service.told() if t.id not in known]
         assert {t.sequence for t in anew if t.data["user_id"] == "ann"} >= {LIFE + 1}

@@ -30,13 +30,14 @@ from streams.runtime.kafka.partitions import Partition, PartitionedService
 from streams.runtime.latest_models import LatestModels, model_key
 from streams.runtime.records import Position, Record
 from streams.runtime.witness import Witness
+from tests.conftest import SLOWNESS
 from tests.integration.kafka_world import KafkaWorld
 from tests.integration.worker_evidence import read_topic
 from tests.unit.test_latest_models import CATALOG as MODELS
 from tests.unit.test_latest_models import model
 
 pytestmark = pytest.mark.timeout(180)
-PATIENCE_S = 30.0
+PATIENCE_S = 30.0 * SLOWNESS
 
 
 class NotedRun:
@@ -122,8 +123,8 @@ class Noted(PartitionedService):
         return run
 
 
-async def until(holds: Callable[[], bool], what: str, *, seconds: float = PATIENCE_S) -> None:
-    deadline_s = time.monotonic() + seconds
+async def until(holds: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < deadline_s, what
         await asyncio.sleep(0.02)
@@ -165,7 +166,7 @@ def running(work: Callable[[Noted], Awaitable[None]], service: Callable[[], Note
         try:
             await work(noted)
         finally:
-            await asyncio.wait_for(noted.stop(), 20.0)
+            await asyncio.wait_for(noted.stop(), PATIENCE_S)
         return noted
 
     return asyncio.run(both())
@@ -187,7 +188,7 @@ def test_a_worker_that_stands_by_takes_over_however_long_it_has_waited(
         first, second = sorted(services, key=lambda service: not service.partitions)
         await asyncio.sleep(3.5)  # more than twice the time after which the client would have left the group
         await first.stop()
-        await until(lambda: 0 in second.partitions, "the other one takes over", seconds=15.0)
+        await until(lambda: 0 in second.partitions, "the other one takes over")
         await second.stop()
 
     asyncio.run(work())
@@ -236,7 +237,7 @@ def test_who_stops_during_a_rebalance_takes_nothing_back(kafka_world: KafkaWorld
         first.let_go = noted  # type: ignore[method-assign]
         starting = asyncio.create_task(second.start())
         await asyncio.wait_for(has_let_go.wait(), PATIENCE_S)
-        await asyncio.wait_for(first.stop(), 15.0)
+        await asyncio.wait_for(first.stop(), PATIENCE_S)
         assert not first.partitions
         await starting
         await until(lambda: len(second.partitions) == 4 and second.is_settled, "second has all")
@@ -425,7 +426,7 @@ def test_a_worker_that_begins_while_a_transaction_is_open_counts_what_waits(sett
             await noted.start()
             await until(lambda: noted.is_settled, "it is assigned")
             behind = noted.partitions[0].lag
-            await asyncio.wait_for(noted.stop(), 20.0)
+            await asyncio.wait_for(noted.stop(), PATIENCE_S)
         assert behind == 1
 
     asyncio.run(work())
@@ -599,7 +600,7 @@ def test_publishing_ends_where_kafka_has_gone(
     monkeypatch.setattr(kafka_publisher, "_SEND_S", 2.0)
 
     async def sending(publisher: KafkaPublisher, data: bytes) -> None:
-        await asyncio.wait_for(asyncio.to_thread(publisher.send, [message(data)]), 10.0)
+        await asyncio.wait_for(asyncio.to_thread(publisher.send, [message(data)]), PATIENCE_S)
 
     async def work() -> None:
         publisher, stopped = KafkaPublisher(settings), KafkaPublisher(settings)
@@ -614,11 +615,11 @@ def test_publishing_ends_where_kafka_has_gone(
         assert not waiting.done()
         stopped.give_up()
         with pytest.raises(Stopped):
-            await asyncio.wait_for(waiting, 5.0)
+            await asyncio.wait_for(waiting, PATIENCE_S)
         with pytest.raises(Stopped):
             await sending(stopped, b"3")
         for one in (publisher, stopped):
-            await asyncio.wait_for(one.aclose(), 10.0)
+            await asyncio.wait_for(one.aclose(), PATIENCE_S)
 
     asyncio.run(work())
 
@@ -704,11 +705,12 @@ def test_a_second_record_after_a_silence_does_not_wait_for_a_question_about_othe
     """Found by a reader: the question for the other partitions, sent with the first record, waited as in a silence."""
     found = kafka_world.settings()
     make_topic(kafka_world, found, count=4)
-    monkeypatch.setattr(fetching, "IDLE_WAIT_MS", 20_000)
+    monkeypatch.setattr(fetching, "IDLE_WAIT_MS", 35_000)
     monkeypatch.setattr(fetching, "BUSY_S", 0.05)
 
     async def worked(noted: Noted, count: int) -> None:
-        await until(lambda: len(noted.run_of(0).values) == count, f"{count} are worked", seconds=8.0)
+        async with asyncio.timeout(25.0):  # less than the question would wait, and than the client waits for it
+            await until(lambda: len(noted.run_of(0).values) == count, f"{count} are worked")
 
     async def work(noted: Noted) -> None:
         await until(lambda: noted.is_settled, "it is assigned")

@@ -13,6 +13,7 @@ import re
 import signal
 import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,12 @@ def kill_parts(up: Up, data_dir: Path, port: int) -> None:
     chance.shuffle(schedule)
     pause = threading.Event()
     for name in schedule:
-        pause.wait(chance.uniform(0.5, 4.0))
+        pause.wait(chance.uniform(0.2, 2.0))
         await_until(lambda name=name: bool(pids(parts[name])), f"the {name} runs", seconds=120.0)  # type: ignore[misc]
-        pause.wait(chance.uniform(0.0, 2.0))
+        pause.wait(chance.uniform(0.0, 1.0))
         for pid in pids(parts[name]):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ends by itself, too, where another part is away for long
+                os.kill(pid, signal.SIGKILL)
         up.wait_for(f"The {name} (has ended|does not start)")  # it may have been about to start
         if chance.random() < 0.5:
             up.wait_for(f"The {name} runs again")
@@ -108,6 +110,8 @@ def test_nothing_that_was_answered_is_lost_or_counted_twice(tmp_path: Path) -> N
             shop.start()
             definer.start()
             kill_parts(up, data_dir, port)
+            await_until(lambda: len(definer.answered) > PREDICTION_AT, "enough is defined", seconds=120.0)
+            await_until(lambda: len(shop.answered) == USERS, "everybody has ordered", seconds=120.0)
             definer.end()
             shop.end()
             check_scores(client, shop)
@@ -120,7 +124,6 @@ def test_nothing_that_was_answered_is_lost_or_counted_twice(tmp_path: Path) -> N
 
 def check_scores(client: Client, shop: Shop) -> None:
     """Each answered event counts, once."""
-    assert len(shop.answered) == USERS
     counted: Counter[str] = Counter()
     for user, answered in shop.answered.items():
 
@@ -134,7 +137,6 @@ def check_scores(client: Client, shop: Shop) -> None:
 
 def check_definitions(client: Client, definer: Definer) -> None:
     """Each is as it was answered last, and shards work with those that are not archived."""
-    assert len(definer.answered) > PREDICTION_AT
     for (kind, id_), (definition, is_archived) in definer.answered.items():
         found = client.definition(kind, id_).data
         assert (found["definition"], found["archived"]) == (definition, is_archived)

@@ -29,7 +29,7 @@ from streams.adapters.owned_process import OwnedProcess
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.api.keys import Role
 from streams.runtime.store_watch import EVERY_S
-from tests.conftest import ROOT, need
+from tests.conftest import ROOT, SLOWNESS, need
 from tests.contract.redis_servers import free_ports
 from tests.dashboards.all import BOARDS
 from tests.dashboards.board import in_test
@@ -64,7 +64,7 @@ class Prometheus:
         """What it answers; None while it does not."""
         query = urllib.parse.urlencode(parameters)
         try:
-            with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=10) as reply:
+            with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=10 * SLOWNESS) as reply:
                 found = msgspec.json.decode(reply.read())
         except (urllib.error.URLError, ConnectionError):
             return None
@@ -138,7 +138,7 @@ def serving(name: str, settings: Settings, data: Path, folder: Path) -> Iterator
         yield port
     finally:
         process.terminate()
-        code = process.wait(60)
+        code = process.wait(60 * SLOWNESS)
     assert code == 0, (folder / f"{name}.log").read_text()
 
 
@@ -203,7 +203,9 @@ def go_live(load: Load, worker: WorkerProcess) -> None:
 
 def check_faults(asked: Prometheus, store_url: str, worker: WorkerProcess, load: Load) -> None:
     """What is wrong is told, and what is not is not."""
-    assert not asked.raised() & {"TidelineStoreNotPersistent", "TidelineDown", "TidelineNobodyDelivers"}
+    wrong = {"TidelineStoreNotPersistent", "TidelineDown", "TidelineNobodyDelivers"}
+    # A scrape that is late on a busy machine raises one for a moment.
+    await_until(lambda: not asked.raised() & wrong, "what is not wrong is not told", seconds=30.0, every_s=0.5)
     load.broken()
     await_until(
         lambda: "TidelineDeadLetters" in asked.raised(), "records of no use are told", seconds=30.0, every_s=0.5

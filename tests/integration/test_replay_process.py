@@ -17,10 +17,12 @@ import redis
 
 from streams.adapters.redis_reader import RedisReader
 from streams.adapters.valkey_server import EmbeddedValkey
-from tests.integration.replay_world import ROWS, Contents, Files, Run, await_commits, folded
+from tests.integration.replay_world import COMMITS, ROWS, Contents, Files, Run, await_commits, folded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 KILLS = 10
+EACH = (COMMITS - 1) // KILLS
+"""So many commits a run may make before it is killed: the last one is not made by any of them."""
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +59,11 @@ def test_killed_ten_times_it_ends_with_the_same_transitions(files: Files, tmp_pa
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     finish(files, alone)
 
-    kills = 0
-    for _ in range(KILLS):
-        with Run(files, killed) as run:
-            at = await_commits(run, killed, 1)
-            await_commits(run, killed, at + draw.randint(0, 4))
-            time.sleep(draw.uniform(0.0, 0.08))  # somewhere within the work between two commits
-            kills += run.process.poll() is None
-            run.end(signal.SIGKILL)
-    assert kills == KILLS, "the run had ended before all kills: make it longer"
+    for kill in range(KILLS):
+        with Run(files, killed, until=(kill + 1) * EACH) as run:
+            await_commits(run, killed, kill * EACH + draw.randint(1, EACH))
+            time.sleep(draw.uniform(0.0, 0.02))  # somewhere within the work between two commits
+            assert run.end(signal.SIGKILL)[0] == -signal.SIGKILL
     assert "Going on at" in finish(files, killed)
 
     assert (killed / "transitions.ndjson").read_bytes() == (alone / "transitions.ndjson").read_bytes()
@@ -81,11 +79,10 @@ def test_killed_while_it_goes_on_with_another_file_it_equals_one_run_over_both(f
     first = dataclasses.replace(both, more=())
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     finish(both, alone)
-    for given in (first, both, both):
-        with Run(given, killed) as run:
-            at = await_commits(run, killed, 1)
-            await_commits(run, killed, at + 2)
-            run.end(signal.SIGKILL)
+    for given, until in ((first, COMMITS // 4), (both, COMMITS // 2), (both, COMMITS - 1)):
+        with Run(given, killed, until=until) as run:
+            await_commits(run, killed, until - 3)
+            assert run.end(signal.SIGKILL)[0] == -signal.SIGKILL
     assert "Going on at" in finish(both, killed)
     assert (killed / "transitions.ndjson").read_bytes() == (alone / "transitions.ndjson").read_bytes()
     assert contents(killed) == contents(alone)
@@ -98,19 +95,20 @@ def test_a_store_set_back_under_a_running_process_is_noticed(files: Files, tmp_p
     finish(files, alone)
     with EmbeddedValkey(data) as server:
         url = server.url
-        with Run(files, out, "--store", url) as run:
-            at = await_commits(run, url, 25)
+        with Run(files, out, "--store", url, until=30) as run:
+            await_commits(run, url, 25)
             server.stop()
             shutil.copytree(data / "appendonlydir", early)
             assert server.start() == url
-            later = await_commits(run, url, at + 8)
+            run.let_on(until=COMMITS - 1)
+            await_commits(run, url, 38)
             server.stop()
             shutil.rmtree(data / "appendonlydir")
             shutil.copytree(early, data / "appendonlydir")
             assert server.start() == url
+            run.let_on()
             code, _, err = run.wait()
         assert code == 0, err
-        assert later > at
         assert "set back to an earlier copy" in err
         reader = RedisReader(url)
         (shard,) = reader.shard_infos()
@@ -125,7 +123,7 @@ def test_a_store_set_back_under_a_running_process_is_noticed(files: Files, tmp_p
 
 def test_after_ctrl_c_it_says_how_to_go_on_and_does(files: Files, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with Run(files, data) as run:
+    with Run(files, data, until=COMMITS - 1) as run:
         await_commits(run, data, 3)
         code, out, err = run.end(signal.SIGINT)
     assert (code, out) == (130, "")
@@ -137,7 +135,7 @@ def test_after_ctrl_c_it_says_how_to_go_on_and_does(files: Files, tmp_path: Path
 
 def test_sigterm_cleans_up_and_the_run_goes_on(files: Files, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with Run(files, data) as run:
+    with Run(files, data, until=COMMITS - 1) as run:
         await_commits(run, data, 3)
         code, out, err = run.end(signal.SIGTERM)
     assert (code, out) == (143, "")
@@ -149,10 +147,11 @@ def test_sigterm_cleans_up_and_the_run_goes_on(files: Files, tmp_path: Path) -> 
 
 def test_two_runs_of_one_directory_do_not_meet(files: Files, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with Run(files, data) as first:
+    with Run(files, data, until=COMMITS - 1) as first:
         await_commits(first, data, 1)
         with Run(files, data) as second:
             code, _, err = second.wait()
         assert code == 4
         assert "in use by process" in err
+        first.let_on()
         assert first.wait()[0] == 0

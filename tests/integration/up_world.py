@@ -14,9 +14,9 @@ from queue import Empty, Queue
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SLOWNESS
 
-PATIENCE_S = 180.0
+PATIENCE_S = 180.0 * SLOWNESS
 
 
 def free_port() -> int:

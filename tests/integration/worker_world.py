@@ -27,7 +27,7 @@ from config.settings import PREFIX, Settings
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, check_topics
 from streams.core.partition import shard_of
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SLOWNESS
 from tests.contract.worlds import plain_client
 
 START_MS = 1_704_067_200_000
@@ -53,6 +53,8 @@ segments:
 Sent = tuple[str, bytes]
 """(user, record): the user is the key."""
 
+STOP_S = 30.0
+"""Whoever has not ended so long after SIGTERM is killed in production."""
 _POLL_S = 0.05
 _LAST_LINES = 40
 
@@ -65,7 +67,11 @@ def await_until(
     watched: Sequence[WorkerProcess] = (),
     every_s: float = _POLL_S,
 ) -> None:
-    """Wait until `holds()`. Fails with the last words of the `watched` workers, at once when one of them has ended."""
+    """Wait until `holds()`. Fails with the last words of the `watched` workers, at once when one of them has ended.
+
+    `seconds`: more than it takes on a machine that is busy; a slow one gets more of them.
+    """
+    seconds *= SLOWNESS
     deadline_s = time.monotonic() + seconds
     while not holds():
         ended = [worker for worker in watched if worker.process.poll() is not None]
@@ -112,7 +118,7 @@ class WorkerProcess:
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a web view; 0 where nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5.0) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5.0 * SLOWNESS) as reply:
                 return reply.status, reply.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -140,11 +146,11 @@ class WorkerProcess:
             self.send(signal.SIGKILL)
         self.process.wait()
 
-    def stop(self, *, within_s: float = 30.0) -> float:
-        """SIGTERM; it has to end with code 0. Returns how long that took, in seconds."""
+    def stop(self) -> float:
+        """SIGTERM; it has to end with code 0, and within what Kubernetes gives. Returns the seconds that it took."""
         began_s = time.monotonic()
         self.send(signal.SIGTERM)
-        code = self.process.wait(within_s)
+        code = self.process.wait(STOP_S)
         assert code == 0, f"exit code {code}\n{self.last_words()}"
         return time.monotonic() - began_s
 
@@ -328,7 +334,7 @@ class Producer(threading.Thread):
 
     def finish(self, *, seconds: float) -> None:
         """Until everything is acknowledged. Raises what went wrong."""
-        self.join(seconds)
+        self.join(seconds * SLOWNESS)
         assert not self.is_alive(), f"after {seconds:g} s {self.sent} of {len(self._records)} are sent"
         if self._failure is not None:
             raise self._failure

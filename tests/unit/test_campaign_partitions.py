@@ -18,6 +18,7 @@ from streams.adapters.log_writer import PartitionWriter
 from streams.campaigns.ports import Seen
 from streams.runtime.campaigns.partitions import EmbeddedLogs, EmbeddedOwning
 from streams.runtime.campaigns.two_logs import Place
+from tests.conftest import SLOWNESS
 
 
 @pytest.fixture
@@ -41,11 +42,11 @@ def test_a_transition_ends_the_wait(folder: LogFolder) -> None:
         logs = EmbeddedLogs(folder)
         logs.open(1, stack)
         began_s = time.monotonic()
-        waiting = threads.submit(logs.wait, 1, run, 30.0, threading.Event())
+        waiting = threads.submit(logs.wait, 1, run, 30.0 * SLOWNESS, threading.Event())
         with closing(PartitionWriter(folder.partition("segment-events", 1))) as writer:
             writer.append([(b"ann", b"{}")])
-        waiting.result(20.0)
-        assert time.monotonic() - began_s < 20.0
+        waiting.result(20.0 * SLOWNESS)
+        assert time.monotonic() - began_s < 20.0 * SLOWNESS
 
 
 def test_two_processes_do_not_own_one_log(folder: LogFolder) -> None:

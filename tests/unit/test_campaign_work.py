@@ -14,6 +14,7 @@ from config.errors import BrokerError, Fenced, Stopped, StoreIncompatible, Store
 from streams.campaigns.ports import Seen
 from streams.runtime.campaigns import work
 from streams.runtime.campaigns.work import CampaignWork
+from tests.conftest import SLOWNESS
 
 
 @dataclass
@@ -61,14 +62,14 @@ def worked(run: Run, **given: Any) -> tuple[CampaignWork, Opened, Callable[[], N
     opened = Opened(run)
     found = CampaignWork("campaigns 0", lambda: opened, seen=lambda: Seen("g", 3), wall=lambda: 5.0, **given)
     future = found.start()
-    return found, opened, lambda: future.result(10.0)
+    return found, opened, lambda: future.result(10.0 * SLOWNESS)
 
 
 @pytest.mark.parametrize("error", [Fenced("x"), StoreUnavailable("x"), BrokerError("x")])
 def test_after_what_may_pass_it_takes_the_partition_again(error: Exception) -> None:
     run = Run([True, error, True])
     found, opened, result = worked(run)
-    assert run.done.wait(10.0)
+    assert run.done.wait(10.0 * SLOWNESS)
     found.close()
     result()
     assert (run.assigned, opened.closed, found.is_ready) == ([Seen("g", 3)] * 2, 1, False)
@@ -95,22 +96,22 @@ def test_it_is_ready_when_nothing_is_left_and_waits_then() -> None:
     def wait(_: Any, seconds: float, stopping: threading.Event) -> None:
         assert seconds == work.IDLE_S
         waited.set()
-        stopping.wait(10.0)
+        stopping.wait(20.0 * SLOWNESS)
 
     run = Run([True, False])
     found, _, result = worked(run, wait=wait)
-    assert waited.wait(10.0)
+    assert waited.wait(10.0 * SLOWNESS)
     assert found.is_ready
     began_s = time.monotonic()
     found.close()
     result()
-    assert time.monotonic() - began_s < 5.0
+    assert time.monotonic() - began_s < 5.0 * SLOWNESS
 
 
 def test_what_is_on_its_way_is_waited_for_shortly() -> None:
     run = Run([], is_behind=True)
     found, _, result = worked(run, wait=lambda *_: pytest.fail("there is more to come"))
-    assert run.done.wait(10.0)
+    assert run.done.wait(10.0 * SLOWNESS)
     found.close()
     result()
     assert not found.is_ready

@@ -16,9 +16,10 @@ from streams.adapters.log_format import Entry
 from streams.adapters.log_reader import PartitionReader
 from streams.adapters.log_writer import PartitionWriter
 from streams.ports import Crossing
+from tests.conftest import SLOWNESS
 from tests.unit.crossing_examples import crossing
 
-PATIENCE_S = 20.0
+PATIENCE_S = 20.0 * SLOWNESS
 
 
 def open_files() -> int:
