@@ -67,6 +67,9 @@ class _NoLog:
     def read(self, offset: int, max_records: int) -> Sequence[Record]:  # noqa: ARG002  as a log is read
         return ()
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class _Everybody:
     """So many users, all of whom are in the segment. See `FactsReader`."""
@@ -120,7 +123,7 @@ def measure(users: int, folder: Path, progress: Progress) -> Figures:
     memory, outlet, plan = Memory(), _Counted(), defined()
     with EmbeddedValkey(folder) as server, closing(RedisCampaigns(server.url)) as store:
         logs = TwoLogs(_NoLog(), _NoLog(), lambda: ShardAt(0, None))
-        ports = Ports(store, logs, _Everybody(users), outlet, PATIENCE, lambda: plan)
+        ports = Ports(store, logs, _Everybody(users), outlet, PATIENCE, lambda: plan, _NoLog)
         run = CampaignRun(ports, Shard(0, 1))
         run.assign()
         started_s, filled = time.perf_counter(), None

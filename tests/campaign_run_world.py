@@ -78,6 +78,9 @@ class ListLog:
         assert self.begin <= offset <= self.end, "it was asked where to begin"
         return self.records[offset : offset + max_records]
 
+    def close(self) -> None:
+        """Whoever opened it once more has read enough."""
+
 
 class FakeShard:
     """Whoever does `Enter` is in the segment until `Leave`; stores and publishes when it is told to."""
@@ -227,6 +230,7 @@ class World:
             "outlet": self.receiver,
             "patience": Patience(lambda _: None, attempts=3),
             "defined": lambda: self.defined,
+            "past": lambda: self.events,
             "tell": self._tell,
         }
         self.run = CampaignRun(Ports(**given | ports), shard)

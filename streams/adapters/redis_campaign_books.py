@@ -48,6 +48,13 @@ class RedisCampaignBooks:
             keys = [campaign_keys(self._prefix, partition).queue(id_) for partition in self._partitions()]
             return sum(self._nodes.ask("ZCARD", key) for key in keys)
 
+    def positions(self) -> list[bytes]:
+        """How far each partition has read, as its run has stored it. Raises StoreUnavailable."""
+        with self._lock:
+            keys = [campaign_keys(self._prefix, partition).meta for partition in self._partitions()]
+            found = [self._nodes.ask("HGET", key, "position") for key in keys]
+        return [position for position in found if position is not None]
+
     def known_of(self, partition: int, user: str) -> KnownOfUser:
         """What is known of a user of that partition. Raises StoreUnavailable."""
         keys = campaign_keys(self._prefix, partition)

@@ -27,6 +27,9 @@ from streams.campaigns.figures import (
     words,
 )
 from streams.campaigns.lift import Verdict
+from streams.campaigns.plan import rests_on
+from streams.runtime.campaigns.past import Reading, reading_of
+from streams.runtime.campaigns.two_logs import Place
 
 
 class DifferenceView(BaseModel):
@@ -88,6 +91,14 @@ class InJourneyView(BaseModel):
     steps: dict[str, int] = Field(description="Step -> how often a user has come to it.")
 
 
+class ReadingView(BaseModel):
+    """Events that were named after they had come: the log of events is read again for them."""
+
+    events: list[str]
+    records: int = Field(description="Of the log that are read again, about,")
+    left: int = Field(description="and that are still to be read. Nothing is sent before it is 0.")
+
+
 class FiguresView(BaseModel):
     """What a campaign or journey has done, as of the last commits."""
 
@@ -106,6 +117,13 @@ class FiguresView(BaseModel):
     waited: dict[str, int] = Field(description="Occasions that had to wait: quiet, behind, rate.")
     replaced: int = Field(description="Occasions that waited until a newer one took their place.")
     waiting_for_rate: int = Field(description="Users who stand in the queue of its rate now.")
+    reading: ReadingView | None = Field(
+        description="What it rests on (consents by events, a recent goal) and cannot be known yet; null: nothing."
+    )
+    known_since: dict[str, str] = Field(
+        description="Event that it rests on -> since when it is known, where the log has lost what was before: "
+        "who may have withdrawn earlier, and has not agreed since then, is not sent to."
+    )
     journey: InJourneyView | None
     open_windows: int = Field(description="Users who are not compared yet: their window is open.")
     groups: dict[str, GroupView]
@@ -144,11 +162,14 @@ def add_campaign_figures(app: FastAPI, services: Services, authenticator: Authen
 
 def figures_of(services: Services, kind: CampaignKind, id_: str) -> FiguresView:
     """Raises NotStored where there is none of that kind, StoreError."""
-    found = services.campaigns.kept().find(id_)
+    kept = services.campaigns.kept()
+    found = kept.find(id_)
     if found is None or found.head.kind != kind:
         raise NotStored(f"there is no {kind} {id_!r}")
     now_s = services.wall()
     rules, books = found.definition(), services.campaign_books
+    asked = rests_on(rules, kept.messaging())
+    reading = reading_of([Place.from_bytes(each) for each in books.positions()], asked)
     counted = figures(rules, id_, books.books_of(id_), books.waiting_for_rate(id_), now_s)
     return FiguresView(
         id=id_,
@@ -158,6 +179,8 @@ def figures_of(services: Services, kind: CampaignKind, id_: str) -> FiguresView:
         state=found.head.stands.state,
         as_of=time_text(now_s),
         **_counts(counted),
+        reading=_reading(reading),
+        known_since={event: text for event, at_s in reading.since_s.items() if (text := time_text(at_s)) is not None},
         journey=None if counted.journey is None else _in_journey(counted.journey),
         groups={arm: _group(each) for arm, each in counted.groups.items()},
         budgets=[_budget(each) for each in counted.budgets],
@@ -171,6 +194,12 @@ _PLAIN: Final = ("sent", "withheld", "control", "holdout", "waited", "replaced",
 
 def _counts(counted: Figures) -> dict[str, Any]:
     return {name: getattr(counted, name) for name in _PLAIN}
+
+
+def _reading(found: Reading) -> ReadingView | None:
+    if not found.events:
+        return None
+    return ReadingView(events=list(found.events), records=found.records, left=found.left)
 
 
 def _in_journey(found: InJourney) -> InJourneyView:

@@ -29,6 +29,7 @@ from streams.campaigns.trial import Part, Trial, trial
 from streams.campaigns.words import REASONS
 from streams.core.partition import shard_of
 from streams.runtime.campaigns.definitions import kinds_of
+from streams.runtime.campaigns.past import known_of
 from streams.runtime.campaigns.preview import PageColumns
 from streams.runtime.campaigns.shard_facts import StoredShardFacts
 from streams.runtime.campaigns.two_logs import Place
@@ -287,10 +288,8 @@ class CampaignPreviews:
             stored.use(plan)
             facts = stored.facts([user], now_s)[user]
         known = services.campaign_books.known_of(shard, user)
-        since_s = {} if known.position is None else Place.from_bytes(known.position).since_s
-        # Of an event that no campaign asks for yet nothing is known of the past.
-        since_s = {event: since_s.get(event, now_s) for event in plan.latest()}
-        return with_profile(facts, known.profile, since_s), known.row or Row()
+        events = known_of(Place.from_bytes(known.position), plan.latest())
+        return with_profile(facts, known.profile, events), known.row or Row()
 
 
 # --- views -----------------------------------------------------------------------------------------------------------

@@ -16,9 +16,8 @@ def agreed(consent: Consent | None, facts: Facts) -> bool:
         found = facts.traits.get(consent.trait)
         return any(same_value(found, wanted) for wanted in consent.values)
     if isinstance(consent, EventConsent):
-        if any(facts.since_s.get(name, -inf) > -inf for name in (consent.withdrawn, consent.given) if name is not None):
-            return False  # who withdrew before it was kept would be sent to
-        withdrawn_s = facts.latest_s.get(consent.withdrawn, -inf)
+        # Until withdrawals are known everybody may have withdrawn; what was given later than that holds.
+        withdrawn_s = max(facts.latest_s.get(consent.withdrawn, -inf), facts.since_s.get(consent.withdrawn, -inf))
         if consent.given is None:
             return withdrawn_s == -inf
         return facts.latest_s.get(consent.given, -inf) > withdrawn_s

@@ -18,6 +18,7 @@ from streams.campaigns.caps import is_capped
 from streams.campaigns.consent import address_of, open_channels
 from streams.campaigns.context import context_of
 from streams.campaigns.offers import cents, given
+from streams.campaigns.plan import rests_on
 from streams.campaigns.question import ASK_AGAIN_S, Go, MessageFailed, Question, Rule, Tools, Verdict, Wait, Withhold
 from streams.campaigns.quiet import quiet_until, zone_or
 from streams.campaigns.schedule import period_of
@@ -87,7 +88,8 @@ def _is_fresh(q: Question, _: Tools) -> Withhold | None:
 
 def _is_current(q: Question, tools: Tools) -> Withhold | Wait | None:
     is_current = q.facts.as_of_s >= q.now_s - tools.plan.messaging.max_behind_s
-    return None if is_current else _later(q, "behind", q.now_s + ASK_AGAIN_S)
+    is_read = not q.facts.unread or q.facts.unread.isdisjoint(rests_on(q.rules, tools.plan.messaging))
+    return None if is_current and is_read else _later(q, "behind", q.now_s + ASK_AGAIN_S)
 
 
 def _is_known(q: Question, _: Tools) -> Withhold | None:

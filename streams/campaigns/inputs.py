@@ -106,5 +106,7 @@ class Facts(msgspec.Struct, frozen=True):
     """Event name -> time of the user's latest one."""
     since_s: Mapping[str, float] = {}
     """Event name -> since when its latest time is known; of one that is not here, or since minus infinity, always."""
+    unread: frozenset[str] = frozenset()
+    """Events of which the past is still being read: of their latest times nothing can be said yet."""
     remembered: Mapping[str, Mapping[str, Any]] = {}
     """Event name -> properties, as the catalog's `remember` says."""

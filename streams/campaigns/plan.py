@@ -192,6 +192,17 @@ class Plan:
             yield from (offer.prediction for offer in offers if isinstance(offer, LadderOffer | LinearOffer))
 
 
+def rests_on(rules: Campaign | Journey, messaging: Messaging) -> frozenset[str]:
+    """Events of whose past it depends whether messages of these rules are sent: consents, and the recent goal."""
+    found = {rules.conversion.event} if rules.skip_recent_goal_s > 0.0 else set[str]()
+    for id_ in rules.channels:
+        channel = messaging.channels.get(id_)
+        consent = None if channel is None else channel.consent
+        if isinstance(consent, EventConsent):
+            found |= {consent.withdrawn} if consent.given is None else {consent.withdrawn, consent.given}
+    return frozenset(found)
+
+
 def path_filter(journey: str, version: int, step: str, index: int) -> str:
     """Name of the filter of one path of a split."""
     return f"{journey}@{version}/{step}/{index}"

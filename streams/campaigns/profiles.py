@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -55,10 +55,21 @@ def _bytes_of(name: str, value: Any) -> int:
     return len(msgspec.json.encode(name)) + len(msgspec.json.encode(value)) + 2
 
 
-def with_profile(facts: Facts, profile: Profile | None, since_s: Mapping[str, float]) -> Facts:
-    """What a shard's store and the log say together. `since_s`: since when the log of an event has been read."""
-    known = profile or Profile()
-    return msgspec.structs.replace(facts, traits=known.traits, latest_s=known.latest_s, since_s=since_s)
+class Known(NamedTuple):
+    """What is known of the latest times of events, whoever the user is."""
+
+    since_s: Mapping[str, float] = {}
+    """See `Facts`; infinity of what is unread."""
+    unread: frozenset[str] = frozenset()
+    """Likewise."""
+
+
+def with_profile(facts: Facts, profile: Profile | None, known: Known) -> Facts:
+    """What a shard's store and the log say together."""
+    of_user = profile or Profile()
+    return msgspec.structs.replace(
+        facts, traits=of_user.traits, latest_s=of_user.latest_s, since_s=known.since_s, unread=known.unread
+    )
 
 
 _PROFILE: Final = msgspec.msgpack.Decoder(Profile)

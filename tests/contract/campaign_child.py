@@ -90,6 +90,7 @@ class Partition:
                 lambda: defined,
                 lambda seen: write_told(place, f"{seen.generation} {seen.number}"),
             ),
+            lambda: PartitionReader(folder.partition("events", number)),
         )
 
     @property

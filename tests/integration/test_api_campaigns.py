@@ -16,11 +16,12 @@ from config.written import written
 from streams.adapters.campaign_definitions import Wanted, defined, shared
 from streams.adapters.redis_campaigns import RedisCampaigns
 from streams.api.keys import Role
+from streams.api.views import time_text
 from streams.campaigns.ports import Commit, Due
 from streams.campaigns.profiles import Profile, pack_profile
 from streams.campaigns.state import Assignment, Book, Row, Tally, pack
 from streams.core.partition import shard_of
-from streams.runtime.campaigns.two_logs import Place
+from streams.runtime.campaigns.two_logs import Past, Place
 from tests.campaign_world import campaign, journey, send_step
 from tests.integration.service_world import SHARDS, ServiceWorld
 from tests.integration.test_api_estimates import said
@@ -185,6 +186,20 @@ def test_what_campaigns_know_of_the_user_is_looked_at(
     assert found["channels"][0]["texts"]["body"].startswith("Hello Ann, ")
     as_new = post(api, "preview-message", {"definition": GOOD, "user_id": user})
     assert as_new["against"] == []
+
+
+def test_figures_say_what_is_being_read_and_since_when_the_rest_is_known(api: ApiWorld, store: RedisCampaigns) -> None:
+    kept = api.campaigns.kept()
+    rules = Campaign.model_validate(GOOD | {"channels": ["never"], "skip_recent_goal": "1d"}, context={})
+    api.campaigns.write(kept.revision, [defined(kept, Wanted("campaign", "r", written(rules), {}), "key", NOW_S)])
+    event = rules.conversion.event
+    claim = store.claim(SHARDS + 2)  # which belongs to no user of other tests
+    place = Place(events=90, since_s={event: NOW_S, "Unsubscribed": inf}, past=Past(("Unsubscribed",), 0, 30, 80))
+    store.commit(claim, Commit(claim.number + 1, place.to_bytes(), b""))
+    found = api.ask("GET", "/v1/campaigns/r/figures", headers=api.headers(Role.READ)).json()
+    assert "Unsubscribed" in found["reading"]["events"]
+    assert 50 <= found["reading"]["left"] <= found["reading"]["records"]
+    assert found["known_since"] == {event: time_text(NOW_S)}
 
 
 def test_each_step_of_a_journey_can_be_tried(world: ServiceWorld, api: ApiWorld) -> None:

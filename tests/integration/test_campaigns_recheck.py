@@ -101,9 +101,13 @@ def test_nothing_is_decided_on_what_campaigns_have_not_read(
     assert found.reason == "behind"
 
 
-def test_of_an_event_that_nobody_asked_for_before_nobody_has_agreed(
+def test_of_an_event_that_nobody_asked_for_before_its_past_is_waited_for(
     world: ServiceWorld, store: RedisCampaigns, users: StoredUsers
 ) -> None:
     user = a_user(world, is_upper=True)
     told(store, user, NOW_S - 10.0, Profile(), Order=-inf)
-    assert look(users, user, "event") == Withhold("consent")
+    found = look(users, user, "event", expires_s=NOW_S + 3_600.0)
+    assert isinstance(found, Wait)
+    assert found.reason == "behind"
+    told(store, user, NOW_S - 10.0, Profile(), Order=-inf, Unsubscribed=NOW_S - 86_400.0)
+    assert look(users, user, "event") == Withhold("consent"), "who withdrew before that is not known"

@@ -167,41 +167,6 @@ def test_who_has_just_ordered_is_left_alone_by_what_the_log_says() -> None:
     assert world.book().counts == {"goal": 1, "sent": 1}
 
 
-def test_of_an_event_that_is_asked_for_later_nothing_is_known_before() -> None:
-    consent = {"given": "Subscribed", "withdrawn": "Unsubscribed"}
-    asks = Messaging.model_validate({"holdout": 0, "channels": {"open": {"kind": "log", "consent": consent}}})
-    world = World()
-    world.events.append(track("ann", "Subscribed", NOW_S - 9.0, "s"), log_time_s=NOW_S - 9.0)
-    world.settle()
-    world.define(plan_of({"c": campaign()}, messaging=asks))
-    world.events.append(track("ann", "Subscribed", NOW_S, "s2"))
-    enter(world, "ann")
-    world.settle()
-    assert world.run.place.since_s == {"Order": -inf, "Subscribed": NOW_S - 9.0, "Unsubscribed": NOW_S - 9.0}
-    assert world.book().counts == {"consent": 1}
-
-
-def test_of_a_goal_of_predictions_a_campaign_that_is_made_later_knows_all() -> None:
-    """With the default of `skip_recent_goal` it would send to nobody for a day, and say only that it is behind."""
-    world = World(plan_of(goals={"Order"}))
-    world.events.append(track("bo", "Order", NOW_S - 60.0, "o"))
-    world.settle()
-    world.define(
-        plan_of(
-            {
-                "c": campaign(skip_recent_goal="1d"),
-                "d": campaign(conversion={"event": "Visit"}, skip_recent_goal="1d", max_trigger_age="4h"),
-            },
-            goals={"Order"},
-        )
-    )
-    enter(world, "ann", "bo")
-    world.settle()
-    assert [(each.campaign, each.user) for each in world.receiver.sends] == [("c", "ann")]
-    assert world.book().counts == {"sent": 1, "goal": 1}
-    assert world.book("d").counts == {"behind": 2}, "it would be stale by then"
-
-
 def test_consent_by_events_counts_where_they_were_asked_for_from_the_beginning() -> None:
     consent = {"given": "Subscribed", "withdrawn": "Unsubscribed"}
     asks = Messaging.model_validate({"holdout": 0, "channels": {"open": {"kind": "log", "consent": consent}}})

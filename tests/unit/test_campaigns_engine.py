@@ -677,8 +677,10 @@ CONSENT = {"given": "In", "withdrawn": "Out"}
         (CONSENT, {}, False),
         ({"withdrawn": "Out"}, {}, True),
         ({"withdrawn": "Out"}, {"latest_s": {"Out": 1.0}}, False),
-        # Named today: who opted out before would look as if they never had.
-        (CONSENT, {"latest_s": {"In": 5.0}, "since_s": {"Out": 4.0}}, False),
+        # The log has lost its beginning: who opted out before would look as if they never had.
+        (CONSENT, {"latest_s": {"In": 5.0}, "since_s": {"Out": 6.0}}, False),
+        (CONSENT, {"latest_s": {"In": 5.0}, "since_s": {"Out": 5.0}}, False),
+        (CONSENT, {"latest_s": {"In": 5.0}, "since_s": {"In": 4.0, "Out": 4.0}}, True),
         ({"withdrawn": "Out"}, {"since_s": {"Out": 4.0}}, False),
         ({"trait": "mail"}, {"traits": {"mail": True}}, True),
         ({"trait": "mail"}, {"traits": {"mail": "yes"}}, False),

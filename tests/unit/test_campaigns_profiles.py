@@ -8,6 +8,7 @@ from streams.campaigns.inputs import Facts
 from streams.campaigns.profiles import (
     TRAIT_BYTES,
     TRAITS_BYTES,
+    Known,
     Profile,
     pack_profile,
     unpack_profile,
@@ -50,8 +51,10 @@ def test_it_is_stored_and_joined_to_what_the_shard_knows() -> None:
     profile = Profile({"email": "ann@example.org"}, {"Order": 9.0})
     again = unpack_profile(pack_profile(profile))
     assert again == profile
-    facts = with_profile(Facts(as_of_s=inf, segments=frozenset({"s"})), again, {"Order": 3.0})
+    facts = with_profile(
+        Facts(as_of_s=inf, segments=frozenset({"s"})), again, Known({"Order": 3.0}, frozenset({"Seen"}))
+    )
     assert (facts.segments, facts.as_of_s) == (frozenset({"s"}), inf)
     assert (facts.traits, facts.latest_s) == (profile.traits, profile.latest_s)
-    assert facts.since_s == {"Order": 3.0}
-    assert with_profile(Facts(as_of_s=inf), None, {}).traits == {}
+    assert (facts.since_s, facts.unread) == ({"Order": 3.0}, frozenset({"Seen"}))
+    assert with_profile(Facts(as_of_s=inf), None, Known()).traits == {}

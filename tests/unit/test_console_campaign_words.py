@@ -37,6 +37,7 @@ def campaign(**more: Any) -> Campaign:
 def figures(rules: Campaign | None = None, **more: Any) -> CampaignFigures:
     nobody: dict[str, Any] = {"sent": 0, "withheld": {}, "control": 0, "holdout": 0, "waited": {}, "replaced": 0}
     nobody |= {"waiting_for_rate": 0, "journey": None, "open_windows": 0, "groups": {}, "budgets": [], "rungs": []}
+    nobody |= {"reading": None, "known_since": {}}
     overall = ComparisonView(rung=None, value=None, treated_users=0, control_users=0, rate=EARLY, net=EARLY)
     nobody |= {"id": "mine", "kind": "campaign", "name": "Mine", "version": 1, "state": "on", "as_of": None}
     view = FiguresView(**(nobody | more), overall=overall)

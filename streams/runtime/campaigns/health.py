@@ -121,15 +121,20 @@ class _Campaigns(Collector):
         outbox = GaugeMetricFamily(
             "tideline_campaign_outbox", "What is stored and not published.", labels=("partition",)
         )
+        past = GaugeMetricFamily(
+            "tideline_campaign_reading_past", "Records that are to be read again.", labels=("partition",)
+        )
         behind = GaugeMetricFamily(
             "tideline_campaign_behind_seconds", "How long ago all was read that had happened.", labels=("partition",)
         )
         now_s = self._wall()
         for number, run in runs.items():
             outbox.add_metric([str(number)], run.counts.outbox)
+            past.add_metric([str(number)], run.place.left)
             if isfinite(run.read_s):
                 behind.add_metric([str(number)], max(0.0, now_s - run.read_s))
         yield outbox
+        yield past
         yield behind
 
     def _of_channels(self, channels: Delivering) -> Iterator[Metric]:

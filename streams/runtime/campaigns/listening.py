@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from math import inf
 from typing import Any, Final, NamedTuple, Protocol
@@ -94,10 +94,10 @@ class Listener:
 
     def event(self, record: LogRecord) -> tuple[FromEvents, Learned | None]:
         """Of a record that the shard has stored. What it refused, and what nobody listens to, only has its place."""
-        found = self._decoder.decode(record.value, record.offset, record.log_time_s, 0)
-        if not isinstance(found, Event) or not self._is_ours(found.user):
+        found = self._taken(record)
+        if found is None:
             return FromEvents(record.offset, -inf, f"refused:{record.offset}", None), None
-        at_s = found.log_time_s if found.time_s > found.log_time_s + self._max_ahead_s else found.time_s
+        at_s = self._time_of(found)
         place = FromEvents(record.offset, at_s, found.cause_id, None)
         if found.deletes:
             return place._replace(says=Deleted(found.user)), Learned(found.user, None, None, at_s, is_gone=True)
@@ -111,6 +111,16 @@ class Listener:
             place = place._replace(says=self._watched(found, at_s, properties))
         learned = Learned(found.user, said.traits, found.name if is_asked_for else None, at_s, is_gone=False)
         return place, learned if is_asked_for or said.traits else None
+
+    def latest(self, record: LogRecord, events: Collection[str]) -> Learned | None:
+        """What a record that is read again says of these events alone.
+
+        Deletions are passed over: what came before one is of an earlier life, which is known to whoever learns.
+        """
+        found = self._taken(record)
+        if found is None or found.deletes or found.name is None or found.name not in events:
+            return None
+        return Learned(found.user, None, found.name, self._time_of(found), is_gone=False)
 
     def transition(self, record: LogRecord) -> tuple[FromTransitions, str | None]:
         """Of a record, with its id: None for what others have written to the topic.
@@ -142,6 +152,15 @@ class Listener:
             message_id=event.cause_id,
             properties=properties,
         )
+
+    def _taken(self, record: LogRecord) -> Event | None:
+        """An event as the shard has taken it; None for what it has refused."""
+        found = self._decoder.decode(record.value, record.offset, record.log_time_s, 0)
+        return found if isinstance(found, Event) and self._is_ours(found.user) else None
+
+    def _time_of(self, event: Event) -> float:
+        """One that is dated ahead is moved back, as there."""
+        return event.log_time_s if event.time_s > event.log_time_s + self._max_ahead_s else event.time_s
 
     def _is_ours(self, user: str) -> bool:
         return self._shard.shards == 1 or shard_of(user, self._shard.shards) == self._shard.number

@@ -21,7 +21,7 @@ from streams.commit import Patience
 from streams.runtime.campaigns.listening import Shard
 from streams.runtime.campaigns.partition_run import CampaignRun, Defined, Outlet, Ports
 from streams.runtime.campaigns.shard_facts import StoredShardFacts
-from streams.runtime.campaigns.two_logs import Log, ShardAt, TwoLogs
+from streams.runtime.campaigns.two_logs import Log, OwnLog, ShardAt, TwoLogs
 from streams.runtime.records import Position
 
 
@@ -57,7 +57,16 @@ class Around:
 class OpenedPartition:
     """Its `run`, for one thread. Connects at the first use; the logs are the caller's."""
 
-    def __init__(self, where: Where, shard: Shard, events: Log, transitions: Log, around: Around) -> None:
+    def __init__(
+        self,
+        where: Where,
+        shard: Shard,
+        events: Log,
+        transitions: Log,
+        around: Around,
+        past: Callable[[], OwnLog],
+    ) -> None:
+        """`past` opens the log of events once more."""
         self._closing = ExitStack()
         self._marks = RedisMarks(where.url, prefix=where.prefix)
         self._shard = shard
@@ -75,6 +84,7 @@ class OpenedPartition:
         ports = Ports(
             store=store,
             logs=TwoLogs(events, transitions, self._at),
+            past=past,
             facts=facts,
             outlet=around.outlet,
             patience=around.patience,
@@ -82,6 +92,7 @@ class OpenedPartition:
             tell=around.tell,
         )
         self.run = CampaignRun(ports, shard)
+        self._closing.callback(self.run.drop)
 
     def tell_read(self) -> None:
         """Let channels know how far the partition is. Raises StoreUnavailable."""

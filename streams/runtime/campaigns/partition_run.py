@@ -46,13 +46,16 @@ from streams.campaigns.state import (
 from streams.campaigns.volume import usual_hours
 from streams.commit import Patience, patiently
 from streams.runtime.campaigns.listening import Learned, Listener, Shard
+from streams.runtime.campaigns.past import PastReader, known_of
+from streams.runtime.campaigns.two_logs import OwnLog, TwoLogs
 from streams.runtime.campaigns.two_logs import Place as LogPlace
-from streams.runtime.campaigns.two_logs import TwoLogs
 
 USERS: Final = 500
 """Users in one batch of those who are due, whose turn it is, or who are members."""
 UNSAVED: Final = 20_000
 """So many events that concern nobody are read at most before it is stored how far that was."""
+PAST_PAGES: Final = 20
+"""Likewise, of pages that are read again."""
 
 
 class Defined(NamedTuple):
@@ -82,6 +85,8 @@ class Ports:
     outlet: Outlet
     patience: Patience
     defined: Callable[[], Defined]
+    past: Callable[[], OwnLog]
+    """Opens the log of events once more. Raises BrokerUnavailable, BrokerError."""
     tell: Callable[[Seen], None] = lambda _: None
     """Keeps, durably when it returns and where no set-back of the store reaches, what the next `assign` is given.
     Nothing is published before. Raises BrokerUnavailable, BrokerError."""
@@ -147,7 +152,10 @@ class CampaignRun:
         """Scheduled campaign that is under way -> its time, and the cursor of its next page of members."""
         self._saved = 0
         """Offset of the events as last committed."""
-        self._tasks = deque([self._do_logs, self._do_waiting, self._do_scheduled])
+        self._past = PastReader(ports.past)
+        self._past_pages = 0
+        """Read again since it was last stored how far that was."""
+        self._tasks = deque([self._do_logs, self._do_waiting, self._do_scheduled, self._do_past])
 
     @property
     def is_loaded(self) -> bool:
@@ -191,6 +199,7 @@ class CampaignRun:
         self._claim = self._allowance = self._defined = self._listener = None
         self._pages = {}
         self.is_behind = True
+        self._past.close()
 
     def step(self, now_s: float) -> bool:
         """The next batch; False if there was nothing to do. `now_s`: the wall clock.
@@ -270,6 +279,20 @@ class CampaignRun:
         self.place, self._read_s = found.place, found.read_s
         self._allowance_now.give_back_idle(clock.now_s)
         return has_moved
+
+    def _do_past(self, clock: _Clock) -> bool:
+        """A page of what is read again, for events that were not asked for when they came."""
+        assert self._listener is not None, "a plan is in use"
+        found = self._past.read(self.place, self._listener)
+        if found is None:
+            return False
+        learned, place = found
+        self._past_pages += 1
+        if learned or place.past is None or self._past_pages >= PAST_PAGES:
+            self._batch(clock, _Batch((), place, -inf, learned))
+            self._past_pages = 0
+        self.place = place
+        return True
 
     def _of_store(self, clock: _Clock, inputs: Sequence[Input]) -> _Batch:
         return _Batch(inputs, self.place, self._ports.logs.as_of_s(self.place, clock.now_s))
@@ -357,7 +380,8 @@ class CampaignRun:
             return {}
         ports = self._ports
         found = patiently(ports.patience, lambda: ports.facts.facts(asked, batch.as_of_s))
-        return {user: with_profile(found[user], profiles.of(user), batch.place.since_s) for user in asked}
+        known = known_of(batch.place, self._plan.latest())
+        return {user: with_profile(found[user], profiles.of(user), known) for user in asked}
 
     # --- what is in force --------------------------------------------------------------------------------------------
 
@@ -369,7 +393,7 @@ class CampaignRun:
             self._pages = {}  # a cursor may be one in the members of another segment
             self._messages = Messages(plan.messages())
             self._ports.facts.use(plan)
-            self._ask_for(plan)
+            self.place = self._ports.logs.ask_for(self.place, plan.latest())
             self._listener = Listener(plan, defined.catalog, self._shard, f"log{self.place.log}")
             self._usual_s = -inf
         if now_s - self._usual_s >= HOUR_S or now_s < self._usual_s:
@@ -377,12 +401,6 @@ class CampaignRun:
             usual = {id_: usual_hours(found, now_s) for id_, found in hours.items()}
             self._usual = {id_: found for id_, found in usual.items() if found is not None}
             self._usual_s = now_s
-
-    def _ask_for(self, plan: Plan) -> None:
-        """Since when the latest times of events are known: of one that is asked for from now on, from here on."""
-        known = self.place.since_s
-        since_s = {event: known.get(event, self.place.read_s) for event in plan.latest()}
-        self.place = msgspec.structs.replace(self.place, since_s=since_s)
 
     @property
     def _plan(self) -> Plan:

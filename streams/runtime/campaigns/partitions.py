@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from config.errors import BrokerUnavailable, Stopped
-from config.settings import Settings
+from config.settings import Settings, TopicKind
 from streams.adapters.file_lock import ProcessLock
 from streams.adapters.kafka_partition import open_partition
 from streams.adapters.log_folder import LogFolder, read_told, write_told
@@ -24,7 +24,7 @@ from streams.runtime.campaigns.listening import Shard
 from streams.runtime.campaigns.opened import Around, OpenedPartition, Where
 from streams.runtime.campaigns.outlet import TRIGGERS
 from streams.runtime.campaigns.partition_run import CampaignRun, Defined, Outlet
-from streams.runtime.campaigns.two_logs import Log
+from streams.runtime.campaigns.two_logs import Log, OwnLog
 from streams.runtime.campaigns.work import CampaignWork
 
 _LOG: Final = logging.getLogger(__name__)
@@ -49,6 +49,9 @@ class Logs(Protocol):
 
     def open(self, number: int, closing: ExitStack) -> tuple[Log, Log]:
         """Events and transitions of a partition, in its thread; `closing` closes them. Raises BrokerError."""
+
+    def open_events(self, number: int) -> OwnLog:
+        """Events once more, for a reader that closes them; as `open`."""
 
     def wait(self, number: int, run: CampaignRun, seconds: float, stopping: threading.Event) -> None:
         """Until there may be something new, in the partition's thread; so long at most, where that costs little."""
@@ -76,6 +79,10 @@ class EmbeddedLogs:
         for each in (events, transitions, watching):
             closing.callback(each.close)
         return events, transitions
+
+    def open_events(self, number: int) -> OwnLog:
+        """See `Logs`."""
+        return PartitionReader(self._folder.partition("events", number))
 
     def wait(self, number: int, run: CampaignRun, seconds: float, stopping: threading.Event) -> None:
         """See `Logs`: for a transition."""
@@ -105,7 +112,9 @@ class _Opened:
             events, transitions = logs.open(number, closing)
             patience = Patience(partial(_rest, leaving), most_s=60.0, clock_s=time.monotonic)
             around = Around(shared.outlet, patience, shared.defined, partial(logs.tell, number))
-            self._partition = OpenedPartition(shared.where, Shard(number, shared.shards), events, transitions, around)
+            again = partial(logs.open_events, number)
+            shard = Shard(number, shared.shards)
+            self._partition = OpenedPartition(shared.where, shard, events, transitions, around, again)
             closing.callback(self._partition.close)
             self._closing = closing.pop_all()
 
@@ -197,14 +206,19 @@ class KafkaLogs:
 
     def open(self, number: int, closing: ExitStack) -> tuple[Log, Log]:
         """See `Logs`."""
-        events, transitions = (self._open(kind, number, closing) for kind in ("events", "segment-events"))
+        events = self._open("events", number)
+        closing.callback(events.close)
+        transitions = self._open("segment-events", number)
+        closing.callback(transitions.close)
         return events, transitions
 
-    def _open(self, kind: str, number: int, closing: ExitStack) -> Log:
-        asking = open_partition(self._settings, kind, number)  # type: ignore[arg-type]  # both are kinds of topics
-        found = asyncio.run_coroutine_threadsafe(asking, self._loop).result(_OPEN_S)
-        closing.callback(found.close)
-        return found
+    def open_events(self, number: int) -> OwnLog:
+        """See `Logs`."""
+        return self._open("events", number)
+
+    def _open(self, kind: TopicKind, number: int) -> OwnLog:
+        asking = open_partition(self._settings, kind, number)
+        return asyncio.run_coroutine_threadsafe(asking, self._loop).result(_OPEN_S)
 
     def wait(self, number: int, run: CampaignRun, seconds: float, stopping: threading.Event) -> None:  # noqa: ARG002
         """See `Logs`: each look is a question to the brokers."""

@@ -7,7 +7,7 @@ next round: by then all that was published of what the shard had stored is in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 from typing import Final, NamedTuple, Protocol
 
@@ -36,6 +36,12 @@ class Log(Protocol):
         """Records from an offset on that is kept, at least one if there is any."""
 
 
+class OwnLog(Log, Protocol):
+    """One that was opened for a reader alone, which closes it."""
+
+    def close(self) -> None: ...
+
+
 class ShardAt(NamedTuple):
     """How far the shard is."""
 
@@ -43,6 +49,20 @@ class ShardAt(NamedTuple):
     """All events before it are stored."""
     pending: str | None
     """Id of the last transition of that commit, if it is not known to be published."""
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A part of the log of events that is read again: latest times of events that nobody had asked for then."""
+
+    events: tuple[str, ...]
+    begin: int
+    """The oldest record that was kept when it began."""
+    next: int
+    """The next record to read."""
+    end: int
+    """What comes from here on was learned when it came."""
+    since_s: float = -inf
+    """Since when the events will be known: log time of the oldest record, where the log had lost its beginning."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -59,9 +79,24 @@ class Place(msgspec.Struct, frozen=True):
     read_s: float = -inf
     """Log time of the last event that was taken."""
     since_s: dict[str, float] = {}
-    """Event -> since when its latest time is known; of one that is not here it always was."""
+    """Event that is asked for -> since when its latest time is known (minus infinity: always; infinity: not yet)."""
     missed: int = 0
     """Records that the logs did not keep long enough."""
+    past: Past | None = None
+    """What is being read again (`past.PastReader`),"""
+    unread: tuple[str, ...] = ()
+    """and events whose past is read behind that."""
+
+    @property
+    def reading(self) -> frozenset[str]:
+        """Events of whose past nothing can be said yet."""
+        return frozenset(self.unread if self.past is None else (*self.unread, *self.past.events))
+
+    @property
+    def left(self) -> int:
+        """About how many records are to be read again."""
+        under_way = 0 if self.past is None else self.past.end - max(self.past.next, self.past.begin)
+        return under_way + (self.events if self.unread else 0)
 
     def to_bytes(self) -> bytes:
         """As stored."""
@@ -114,13 +149,33 @@ class TwoLogs:
         if not missed and not is_other:
             return place
         known_s = self._oldest_s() if events.begin > place.events or is_other else None
-        return msgspec.structs.replace(
+        place = msgspec.structs.replace(
             place,
             events=max(place.events, events.begin),
             transitions=max(place.transitions, transitions.begin),
             missed=place.missed + (0 if is_first else missed),
-            read_s=place.read_s if known_s is None else known_s,
-            since_s=place.since_s if known_s is None else dict.fromkeys(place.since_s, known_s),
+        )
+        if known_s is None:
+            return place
+        # All that is kept lies ahead: nothing is left to be read again, and nothing is known of before.
+        since_s = dict.fromkeys(place.since_s, known_s)
+        return msgspec.structs.replace(place, read_s=known_s, since_s=since_s, past=None, unread=())
+
+    def ask_for(self, place: Place, events: Collection[str]) -> Place:
+        """The place when the latest times of these events are asked for: the past of new ones is to be read again."""
+        new = [event for event in sorted(events) if event not in place.since_s]
+        has_past = bool(new) and place.events > self._events.begin
+        new_s = inf if has_past else place.read_s
+        past = place.past
+        if past is not None:
+            still = tuple(event for event in past.events if event in events)
+            past = msgspec.structs.replace(past, events=still) if still else None
+        waiting = [event for event in place.unread if event in events]
+        return msgspec.structs.replace(
+            place,
+            since_s={event: place.since_s.get(event, new_s) for event in sorted(events)},
+            past=past,
+            unread=(*waiting, *(new if has_past else ())),
         )
 
     def as_of_s(self, place: Place, now_s: float) -> float:

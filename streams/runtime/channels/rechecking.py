@@ -20,6 +20,7 @@ from streams.campaigns.recheck import recheck
 from streams.campaigns.state import Books, State
 from streams.core.partition import shard_of
 from streams.runtime.campaigns.opened import Where
+from streams.runtime.campaigns.past import known_of
 from streams.runtime.campaigns.shard_facts import StoredShardFacts
 from streams.runtime.campaigns.two_logs import Place
 
@@ -82,11 +83,9 @@ class StoredUsers:
         read_s, position = self._store.told_read(shard)  # before anything is read: it may be later by then
         profiles = self._store.profiles_of(shard, users)
         stored = self._opened(shard, plan).facts(users, read_s)
-        told_s = Place.from_bytes(position).since_s
-        # Of an event that is asked for since the last commit it is not known what was before.
-        since_s = {event: told_s.get(event, read_s) for event in plan.latest()}
-        known = {user: unpack_profile(data) for user, data in profiles.items()}
-        return {user: with_profile(stored[user], known.get(user), since_s) for user in users}
+        known = known_of(Place.from_bytes(position), plan.latest())
+        said = {user: unpack_profile(data) for user, data in profiles.items()}
+        return {user: with_profile(stored[user], said.get(user), known) for user in users}
 
     def _opened(self, shard: int, plan: Plan) -> StoredShardFacts:
         found = self._facts.get(shard)
