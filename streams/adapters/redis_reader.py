@@ -295,6 +295,20 @@ class RedisReader:
                 return
             last = f"({page[-1].entry_id}"
 
+    def dead_letter(self, shard: int, entry_id: str) -> StreamEntry | None:
+        """One dead letter; None where the store does not have it (any more)."""
+        page = self._nodes.ask("XRANGE", self._keys[shard].dead, entry_id, entry_id)
+        return StreamEntry(shard, page[0][0].decode(), page[0][1][1]) if page else None
+
+    def dead_letters_before(self, shard: int, entry_id: str | None, limit: int) -> list[StreamEntry]:
+        """Dead letters of a shard, newest first, older than an entry; from the newest on for None."""
+        return self._page(shard, "dead", "+" if entry_id is None else f"({entry_id}", limit)
+
+    def dead_letters_after(self, shard: int, entry_id: str, limit: int) -> list[StreamEntry]:
+        """Dead letters of a shard, oldest first, newer than an entry; `0-0` is before all."""
+        page = self._nodes.ask("XRANGE", self._keys[shard].dead, f"({entry_id}", "+", "COUNT", limit)
+        return [StreamEntry(shard, found.decode(), fields[1]) for found, fields in page]
+
     def dead_letter_count(self) -> int:
         return sum(self._nodes.ask("XLEN", keys.dead) for keys in self._keys)
 

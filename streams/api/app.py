@@ -20,6 +20,7 @@ from streams.api.campaign_figures import add_campaign_figures
 from streams.api.campaign_previews import add_campaign_previews
 from streams.api.campaign_tests import add_campaign_tests
 from streams.api.campaigns import add_campaigns
+from streams.api.dead_letters import add_dead_letters
 from streams.api.definer import Definer
 from streams.api.definitions import add_definitions
 from streams.api.deletions import add_deletions
@@ -37,6 +38,7 @@ from streams.api.prediction_estimate import Estimator, add_prediction_estimate, 
 from streams.api.predictions import add_predictions
 from streams.api.quality import add_quality
 from streams.api.read_predictions import PredictionReads
+from streams.api.redriving import Lags, Letters
 from streams.api.segments import add_segments
 from streams.api.services import Services
 from streams.api.sizes import add_sizes
@@ -66,6 +68,8 @@ class Parts(NamedTuple):
     everyone: Everyone
     definer: Definer
     estimator: Estimator
+    lags: Lags
+    letters: Letters
 
 
 Extension = Callable[[Parts], None]
@@ -120,12 +124,15 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     add_campaign_figures(app, services, authenticator)
     add_audiences(app, services, definer, authenticator, bodies)
     add_campaign_channels(app, services, authenticator, bodies)
+    lags = Lags(services.lag, services.clock)
+    letters = Letters(services, lags)
+    add_dead_letters(app, letters, authenticator, bodies)
     add_campaign_failures(app, services, authenticator, bodies)
     add_campaign_tests(app, services, definer, everyone, authenticator, bodies)
     problems.install(app)
     document.install(app)
     for extend in extensions:
-        extend(Parts(app, services, authenticator, reads, everyone, definer, estimator))
+        extend(Parts(app, services, authenticator, reads, everyone, definer, estimator, lags, letters))
     _add_layers(app, services, metrics)
     return app
 

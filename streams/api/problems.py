@@ -49,6 +49,7 @@ class Kind(Enum):
     UNAUTHORIZED = ("unauthorized", 401, "A key is needed")
     FORBIDDEN = ("forbidden", 403, "The key may not do this")
     NOT_FOUND = ("not-found", 404, "There is no such thing")
+    CANNOT_REDRIVE = ("cannot-redrive", 409, "It cannot be put back on the log")
     CANNOT_ESTIMATE = ("cannot-estimate", 409, "This cannot be told from what is kept")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method cannot be used here")
     TIMEOUT = ("timeout", 408, "The body took too long to arrive")

@@ -28,13 +28,16 @@ from streams.adapters.redis_campaign_books import RedisCampaignBooks
 from streams.adapters.redis_definitions import RedisDefinitions
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
+from streams.adapters.redis_redriven import RedisRedriven
 from streams.api.app import Extension, Parts, create_app
 from streams.api.services import ApiOptions, ChannelStores, Services
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 from streams.ports import EventLog, TransitionLog
+from streams.runtime.embedded.watch import lag_of as embedded_lag
 from streams.runtime.ledger_key import ledger_key
 from streams.runtime.place import Place, join_place
+from streams.runtime.seen import PartitionLag
 
 _STOP_S: Final = 20
 """Requests that are in hand have so long to come to their end; it is longer than an append may take."""
@@ -87,16 +90,20 @@ def run_api(job: ApiJob, say: Callable[[str], None], extended: ExtendedAt = noth
         )
         webhooks = RedisDeliveries(url, prefix=job.place.prefix)
         deletion_requests = RedisDeletionRequests(url, prefix=job.place.prefix)
+        redriven = RedisRedriven(url, prefix=job.place.prefix)
         books = RedisCampaignBooks(url, prefix=job.place.prefix)
         channels = ChannelStores.at(url, prefix=job.place.prefix)
         try:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
-            stores = _Stores(keys, stored, definitions, webhooks, deletion_requests, campaigns, books, channels, key)
+            stores = _Stores(
+                keys, stored, definitions, webhooks, deletion_requests, campaigns, books, channels, redriven, key
+            )
             with extended(url, job.place.prefix) as extension:
                 asyncio.run(_serve(job, stores, extension, listener, say))
         finally:
             channels.close()
+            redriven.close()
             books.close()
             deletion_requests.close()
             webhooks.close()
@@ -155,6 +162,7 @@ class _Stores(NamedTuple):
     campaigns: CampaignDefinitions
     books: RedisCampaignBooks
     channels: ChannelStores
+    redriven: RedisRedriven
     ledger_key: bytes
 
 
@@ -177,10 +185,12 @@ async def _serve(
             stores.campaigns,
             stores.books,
             stores.channels,
+            stores.redriven,
             options_of(job.settings),
             stores.ledger_key,
             version=version("tideline"),
             streams=OpenStreams(job.settings.api_streams),
+            lag=_lag(job),
         )
         config = uvicorn.Config(
             create_app(services, extension),
@@ -230,6 +240,16 @@ def _open_log(job: ApiJob) -> tuple[EventLog, Callable[[], Any], TransitionLog, 
         return LogFolder.find(data_dir)
 
     return events, _always, EmbeddedTransitionLog(find), EmbeddedHistory(find)
+
+
+def _lag(job: ApiJob) -> Callable[[], tuple[PartitionLag, ...]]:
+    """What asks how far workers are in the log of events."""
+    settings = job.settings
+    if settings.api_log == "kafka":
+        from streams.runtime.kafka.watch import lag_of as kafka_lag  # with its client, as above
+
+        return lambda: kafka_lag(settings, settings.topic("events"))
+    return lambda: embedded_lag(LogFolder.find(job.place.data_dir), "events")
 
 
 def _partitions(job: ApiJob) -> int:

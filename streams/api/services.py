@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from streams.adapters.redis_channels import RedisChannels
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.adapters.redis_desks import RedisDesks
+from streams.adapters.redis_redriven import RedisRedriven
 from streams.api.auth import KeyStore
 from streams.api.exports import Exports
 from streams.api.few_at_once import FewTasks, log_passes
@@ -24,6 +25,7 @@ from streams.api.kept_sizes import KeptSizes
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 from streams.ports import EventLog, TransitionLog
+from streams.runtime.seen import PartitionLag
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Services:
     campaigns: CampaignDefinitions
     campaign_books: RedisCampaignBooks
     channels: ChannelStores
+    redriven: RedisRedriven
     options: ApiOptions = field(default_factory=ApiOptions)
     ledger_key: bytes = b""
     """The secret under which deleted users are remembered (`streams.core.ledger`)."""
@@ -102,3 +105,5 @@ class Services:
     """For questions that read much of the log of transitions."""
     exports: Exports = field(default_factory=Exports)
     sizes: KeptSizes = field(default_factory=KeptSizes)
+    lag: Callable[[], Sequence[PartitionLag]] = tuple
+    """How far workers are in the log of events; raises BrokerError. Nothing where nobody tells."""

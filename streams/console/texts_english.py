@@ -55,6 +55,12 @@ ENGLISH: Final = Texts(
             "It is not as it was when you opened it. Reload the page, and make your change again.",
         ),
         "cannot-estimate": ("This cannot be estimated", "What the filter asks for is not kept of the past."),
+        "cannot-redrive": (
+            "It cannot be put back on the log",
+            "It was put back already, or is being put back, or not all of it was kept. Look at it again.",
+        ),
+        "invalid-event": ("It would be refused again", "Correct what is wrong with the record, and send it again."),
+        "log-refuses": ("The log does not take this", "Tell the person who runs Tideline."),
         "too-many": ("There are as many as there may be", "Archive one that is not used any more, then try again."),
         "invalid-definition": ("This cannot be saved so", "Go back, check what you have entered and try again."),
         "invalid-cursor": ("This list has moved on", "Open its first page, and go on from there."),

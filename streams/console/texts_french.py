@@ -80,6 +80,15 @@ FRENCH: Final = Texts(
             "Cette estimation n’est pas possible",
             "Ce que le filtre demande n’est pas conservé pour le passé.",
         ),
+        "cannot-redrive": (
+            "Cet enregistrement ne peut pas être renvoyé",
+            "Il a déjà été renvoyé, est en cours de renvoi, ou n’a pas été conservé en entier. Consultez-le de nouveau.",
+        ),
+        "invalid-event": (
+            "Il serait refusé de nouveau",
+            "Corrigez ce qui ne va pas dans l’enregistrement, puis renvoyez-le.",
+        ),
+        "log-refuses": ("Le journal ne l’accepte pas", "Prévenez l’équipe qui gère Tideline."),
         "too-many": (
             "Le nombre maximal est atteint",
             "Archivez un élément qui ne sert plus, puis recommencez.",

@@ -21,11 +21,13 @@ from streams.adapters.redis_api_keys import KeyRecord, KeyState
 from streams.adapters.redis_campaign_books import RedisCampaignBooks
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import Endpoint, RedisDeliveries
+from streams.adapters.redis_redriven import RedisRedriven
 from streams.api.app import Extension, create_app
 from streams.api.keys import Role, make_key
 from streams.api.services import ApiOptions, ChannelStores, Services
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
+from streams.runtime.seen import PartitionLag
 
 NO_STORE = "unix:///no/such/socket"
 NOW_S = 1_780_000_000.0  # 2026-05-28T20:26:40Z
@@ -90,6 +92,7 @@ class ApiWorld:
     ledger_key: bytes = b""
     most_ahead_ms: int | None = None
     """How far the clock for deletions may be ahead of the store's; the one here has nothing to do with that."""
+    lag: tuple[PartitionLag, ...] = ()
     reads: type[StoreReads] = StoreReads
     extensions: tuple[Extension, ...] = ()
     now_s: float = 0.0
@@ -123,6 +126,8 @@ class ApiWorld:
                 campaigns=self.campaigns,
                 campaign_books=RedisCampaignBooks(self.store_url, prefix=self.prefix),
                 channels=ChannelStores.at(self.store_url, prefix=self.prefix),
+                redriven=RedisRedriven(self.store_url, prefix=self.prefix),
+                lag=lambda: self.lag,
                 options=self.options,
                 wall=lambda: NOW_S + self.now_s,
                 clock=lambda: self.now_s,

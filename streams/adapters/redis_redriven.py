@@ -1,0 +1,96 @@
+"""Which dead letters were put back on the log: each once, however often it is asked. `docs/redis.md` has the key."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import msgspec
+
+from streams.adapters.redis_keys import api_key
+from streams.adapters.redis_nodes import open_nodes
+
+STUCK_S: Final = 60.0
+"""Who has not said after so long that a record is in the log has ended before."""
+
+# KEYS: the marks. ARGV: field, mark, digest of the letter, digest of the record, now, seconds until stuck.
+# A mark of another letter that had the same id in an earlier store counts for nothing. One that is stuck may be taken
+# over for the same record: the shard knows it by its message id, wherever the first one has ended.
+_BEGIN: Final = """
+local found = redis.call('HGET', KEYS[1], ARGV[1])
+if found then
+  local mark = cjson.decode(found)
+  local is_stuck = not mark.done and tonumber(ARGV[5]) - mark.at_s >= tonumber(ARGV[6])
+  if mark.letter == ARGV[3] and not (is_stuck and mark.record == ARGV[4]) then return found end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return false
+"""
+
+
+class Redriven(msgspec.Struct, frozen=True):
+    """What became of a dead letter that somebody wants back on the log. Times are seconds since 1970 UTC."""
+
+    letter: str
+    """Digest of the dead letter; that of the record that is put on the log is the next."""
+    record: str
+    message_id: str
+    partition: int
+    after: str
+    """The latest dead letter of that partition before: who comes after it may be this record, refused again."""
+    at_s: float
+    key_id: str
+    end: int | None = None
+    """Where the partition ended when the record was in it; None where that was not known."""
+    done: bool = False
+    """Whether the log has taken it."""
+
+
+class RedisRedriven:
+    """The marks below a prefix. May be used by several threads. Every method raises StoreUnavailable."""
+
+    def __init__(self, url: str, *, prefix: str = "tl", timeout_s: float = 5.0) -> None:
+        self._nodes = open_nodes(url, timeout_s=timeout_s)
+        self._lock = threading.Lock()
+        self._key = api_key(prefix, "redriven")
+
+    def begin(self, letter_id: str, mark: Redriven) -> Redriven | None:
+        """Mark a letter as being put back; None where that is so now, else the mark of who was first."""
+        given = (letter_id, msgspec.json.encode(mark), mark.letter, mark.record, repr(mark.at_s), repr(STUCK_S))
+        with self._lock:
+            found = self._nodes.of(self._key).ask("EVAL", _BEGIN, 1, self._key, *given)
+        return None if found is None else msgspec.json.decode(found, type=Redriven)
+
+    def finish(self, letter_id: str, mark: Redriven) -> None:
+        """The log has it."""
+        with self._lock:
+            self._nodes.ask("HSET", self._key, letter_id, msgspec.json.encode(mark))
+
+    def give_up(self, letter_id: str) -> None:
+        """The log has surely not taken it, so it may be asked again."""
+        with self._lock:
+            self._nodes.ask("HDEL", self._key, letter_id)
+
+    def find(self, letter_ids: list[str]) -> list[Redriven | None]:
+        """The marks of letters, in the same order."""
+        if not letter_ids:
+            return []
+        with self._lock:
+            found = self._nodes.ask("HMGET", self._key, *letter_ids)
+        return [None if data is None else msgspec.json.decode(data, type=Redriven) for data in found]
+
+    def all_ids(self) -> list[str]:
+        """Of all letters with a mark."""
+        with self._lock:
+            return [name.decode() for name in self._nodes.ask("HKEYS", self._key)]
+
+    def forget(self, letter_ids: list[str]) -> None:
+        """Marks of letters that the store has no more."""
+        if letter_ids:
+            with self._lock:
+                self._nodes.ask("HDEL", self._key, *letter_ids)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        with self._lock:
+            self._nodes.close()

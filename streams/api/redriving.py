@@ -1,0 +1,257 @@
+"""Dead letters, and putting them back on the log: each once, as it was or corrected, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+
+from config.catalog import Catalog
+from config.errors import BrokerError, BrokerUnavailable, NotStored
+from config.notes import is_note
+from streams.adapters.redis_reader import RedisReader, StreamEntry
+from streams.adapters.redis_redriven import STUCK_S, Redriven
+from streams.api.problems import Kind, Problem
+from streams.api.services import Services
+from streams.core.decode import SegmentDecoder
+from streams.core.events import BadEvent, DeadReason, Event
+from streams.core.partition import shard_of
+from streams.runtime.hints import DeadLetter
+from streams.runtime.seen import PartitionLag
+
+SEARCHED: Final = 5_000
+"""So many dead letters are looked through at once."""
+_ID: Final = re.compile(r"(\d{1,6})-(\d{1,20}-\d{1,20})")
+_LETTERS: Final = msgspec.json.Decoder(DeadLetter)
+_LAG_S: Final = 2.0
+"""So long it is answered again how far workers are: to ask Kafka takes a new connection."""
+
+
+class Letter(NamedTuple):
+    """One record that could not be used. `id` is that of the shard and the store's of the entry."""
+
+    id: str
+    shard: int
+    said: DeadLetter
+    data: bytes
+
+
+class Lags:
+    """How far the workers are in the log of events, as it was a moment ago. For several threads."""
+
+    def __init__(self, find: Callable[[], Sequence[PartitionLag]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._find = find
+        self._clock = clock
+        self._kept: tuple[float, tuple[PartitionLag, ...]] | None = None
+
+    def now(self) -> dict[int, PartitionLag]:
+        """By partition. Raises BrokerError."""
+        kept, now_s = self._kept, self._clock()
+        if kept is None or now_s - kept[0] >= _LAG_S:
+            self._kept = kept = now_s, tuple(self._find())
+        return {each.partition: each for each in kept[1]}
+
+    def fresh(self) -> dict[int, PartitionLag]:
+        """The same, found out now."""
+        self._kept = None
+        return self.now()
+
+
+class Letters:
+    """The dead letters of a service. Methods that are not async are for threads."""
+
+    def __init__(self, services: Services, lags: Lags) -> None:
+        self._services = services
+        self._lags = lags
+
+    def find(self, letter_id: str) -> Letter:
+        """Raises NotStored for one that is not there (any more), StoreError."""
+        with self._services.stored.reader() as reader:
+            return _find(reader, letter_id)
+
+    def page(self, reason: str | None, after: str | None, limit: int) -> tuple[list[Letter], str | None]:
+        """The next ones behind an id, newest first in each shard, and the id to go on with; None at the end.
+
+        Raises `Problem` for an id that is none, StoreError.
+        """
+        found: list[Letter] = []
+        with self._services.stored.reader() as reader:
+            shard, entry = (0, None) if after is None else _parts(after)
+            looked = 0
+            while shard < reader.info.shards:
+                page = reader.dead_letters_before(shard, entry, min(100, SEARCHED))
+                for each in page:
+                    letter = _letter(each)
+                    entry, looked = each.entry_id, looked + 1
+                    if reason in (None, letter.said.reason):
+                        found.append(letter)
+                    if len(found) == limit or looked == SEARCHED:
+                        return found, letter.id
+                if not page:
+                    shard, entry = shard + 1, None
+        return found, None
+
+    def bytes_of(self, letter: Letter) -> bytes | None:
+        """The record to be sent again as it was; None where it is not kept, or not all of it."""
+        said = letter.said
+        if said.truncated or said.reason == DeadReason.DELETED_USER:
+            return None
+        raw = b64decode(said.raw_base64) if said.raw_base64 is not None else (said.raw or "").encode()
+        return raw or None
+
+    def marks(self, letters: Sequence[Letter]) -> list[Redriven | None]:
+        """Of each letter, what was done about it; None where nothing was. Raises StoreError."""
+        found = self._services.redriven.find([letter.id for letter in letters])
+        return [
+            mark if mark is not None and mark.letter == _digest(letter.data) else None
+            for mark, letter in zip(found, letters, strict=True)
+        ]
+
+    async def redrive(self, letter_id: str, corrected: str | None, key_id: str) -> Redriven:
+        """Put a letter's record on the log, as it was or `corrected`; of one that is there, the mark of that.
+
+        Raises NotStored, `Problem` (it cannot be used, or was put back as something else, or is being put back),
+        StoreError, BrokerUnavailable.
+        """
+        letter, user, record, mark = await run_in_threadpool(self._prepared, letter_id, corrected, key_id)
+        before = await run_in_threadpool(self._services.redriven.begin, letter_id, mark)
+        if before is not None:
+            return _same(before, mark, self._services.wall())
+        redriven = self._services.redriven
+        try:
+            await self._services.log.append([(user, record)])
+        except BrokerUnavailable:  # a part may have been taken: the same record may be asked for again, at once
+            stuck = msgspec.structs.replace(mark, at_s=mark.at_s - STUCK_S)
+            await run_in_threadpool(redriven.finish, letter_id, stuck)
+            raise
+        except BrokerError as error:
+            await run_in_threadpool(redriven.give_up, letter_id)
+            raise Problem(Kind.LOG_REFUSES, "the log of events does not take this; its operator has to act") from error
+        return await run_in_threadpool(self._finish, letter, mark)
+
+    def _prepared(self, letter_id: str, corrected: str | None, key_id: str) -> tuple[Letter, str, bytes, Redriven]:
+        with self._services.stored.reader() as reader:
+            letter = _find(reader, letter_id)
+            if reader.info.input is not None:
+                words = "it is of a file: mend the file, and run it again"
+                raise Problem(Kind.CANNOT_REDRIVE, words)
+            record = self.bytes_of(letter) if corrected is None else corrected.encode("utf-8", "surrogatepass")
+            if record is None:
+                raise Problem(Kind.CANNOT_REDRIVE, "its bytes are not kept, or not all of them: send it corrected")
+            event = _usable(record, self._catalog(), is_corrected=corrected is not None)
+            message_id = event.message_id or f"redriven-{letter_id}"
+            record = record if event.message_id else _with_id(record, message_id)
+            partition = shard_of(event.user, reader.info.shards)
+            latest = reader.dead_letters_before(partition, None, 1)
+        after = latest[0].entry_id if latest else "0-0"
+        mark = Redriven(
+            _digest(letter.data), _digest(record), message_id, partition, after, self._services.wall(), key_id
+        )
+        return letter, event.user, record, mark
+
+    def _catalog(self) -> Catalog:
+        with self._services.stored.reader() as reader:
+            return self._services.stored.a_state(reader).catalog
+
+    def _finish(self, letter: Letter, mark: Redriven) -> Redriven:
+        try:
+            lag = self._lags.fresh().get(mark.partition)
+        except BrokerError:  # it is in the log; how far workers have to come is then not told
+            lag = None
+        done = msgspec.structs.replace(mark, end=None if lag is None else lag.end, done=True)
+        self._services.redriven.finish(letter.id, done)
+        self._forget_old()
+        return done
+
+    def _forget_old(self) -> None:
+        """A mark goes with its letter, which a bound takes from the store."""
+        with self._services.stored.reader() as reader:
+            gone = [each for each in self._services.redriven.all_ids() if _is_gone(reader, each)]
+        self._services.redriven.forget(gone)
+
+    def outcome(self, mark: Redriven) -> tuple[str, str | None]:
+        """What came of it, and why it was refused again. Raises StoreError.
+
+        `sending`; `unfinished` (whoever did it has ended; ask for the same again); `in_log` where it is not known how
+        far workers are; `waiting` for the worker; `worked`; `refused`.
+        """
+        if not mark.done:
+            return ("unfinished" if self._services.wall() - mark.at_s >= STUCK_S else "sending"), None
+        with self._services.stored.reader() as reader:
+            for each in reader.dead_letters_after(mark.partition, mark.after, SEARCHED):
+                said = _LETTERS.decode(each.data)
+                if mark.message_id in (said.raw or ""):
+                    return "refused", f"{said.reason}: {said.detail}"
+        try:
+            lag = self._lags.now().get(mark.partition)
+        except BrokerError:
+            lag = None
+        if lag is None or mark.end is None:
+            return "in_log", None
+        return ("worked" if lag.committed is not None and lag.committed >= mark.end else "waiting"), None
+
+
+def _same(before: Redriven, mark: Redriven, now_s: float) -> Redriven:
+    """Who asks twice for the same is told what came of the first time. Raises `Problem` for anything else."""
+    if before.record != mark.record:
+        raise Problem(Kind.CANNOT_REDRIVE, "it was put back on the log already, as another record")
+    if not before.done and now_s - before.at_s < STUCK_S:
+        raise Problem(
+            Kind.CANNOT_REDRIVE, "it is being put back on the log at this moment", headers={"Retry-After": "5"}
+        )
+    return before
+
+
+def _usable(record: bytes, catalog: Catalog, *, is_corrected: bool) -> Event:
+    """Raises `Problem` for a record that shards would refuse again, or that nobody may write in this way."""
+    event = SegmentDecoder(catalog).decode(record, 0, None, 0)
+    if isinstance(event, BadEvent):
+        words = f"it would be refused again: {event.detail}"
+        raise Problem(Kind.INVALID_EVENT, words, reason=event.reason.value)
+    if event.deletes:
+        raise Problem(Kind.CANNOT_REDRIVE, "it deletes a user: ask for that by DELETE /v1/users/{user_id}")
+    if is_corrected and event.name is not None and is_note(event.name):
+        raise Problem(Kind.CANNOT_REDRIVE, f"{event.name!r} is written by campaigns alone")
+    return event
+
+
+def _with_id(record: bytes, message_id: str) -> bytes:
+    """By its message id the shard knows a record that came twice."""
+    fields = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode(fields | {"messageId": msgspec.Raw(msgspec.json.encode(message_id))})
+
+
+def _find(reader: RedisReader, letter_id: str) -> Letter:
+    if _ID.fullmatch(letter_id) is not None:
+        shard, entry = _parts(letter_id)
+        found = reader.dead_letter(shard, entry) if shard < reader.info.shards else None
+        if found is not None:
+            return _letter(found)
+    raise NotStored(f"there is no dead letter {letter_id[:100]!r} (any more)")
+
+
+def _is_gone(reader: RedisReader, letter_id: str) -> bool:
+    shard, entry = _parts(letter_id)
+    return shard >= reader.info.shards or reader.dead_letter(shard, entry) is None
+
+
+def _parts(letter_id: str) -> tuple[int, str]:
+    """Raises `Problem` for what is no id."""
+    match = _ID.fullmatch(letter_id)
+    if match is None or not all(int(each) < 1 << 64 for each in match[2].split("-")):
+        raise Problem(Kind.INVALID_CURSOR, "this is no place in the dead letters")
+    return int(match[1]), match[2]
+
+
+def _letter(entry: StreamEntry) -> Letter:
+    return Letter(f"{entry.shard}-{entry.entry_id}", entry.shard, _LETTERS.decode(entry.data), entry.data)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

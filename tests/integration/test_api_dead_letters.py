@@ -1,0 +1,218 @@
+"""Records that could not be used, over the API: looked into, put back on the log once, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from config.errors import BrokerError, BrokerUnavailable
+from config.loader import loads
+from streams.adapters.valkey_server import EmbeddedValkey
+from streams.api.keys import Role
+from streams.core.partition import shard_of
+from streams.runtime.records import Record
+from streams.runtime.seen import PartitionLag
+from tests.integration.service_world import SHARDS, START_S, ServiceWorld
+from tests.unit.api_world import ApiWorld
+
+CATALOG = loads("""
+version: 1
+name: Service
+features: {events: [View, Order], value: price}
+predictions:
+  orders_2d: {name: Orders within two days, goal: {did: Order}, window: 2d}
+limits: {users: 3, dead_letters: 20}
+""")
+TIME = "2024-03-01T00:00:00Z"
+
+
+def event(user: str, **more: Any) -> bytes:
+    return json.dumps({"type": "track", "userId": user, "event": "View", "timestamp": TIME, **more}).encode()
+
+
+class Service:
+    """Shards that work what a test gives them, and an API over their store."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.world = ServiceWorld(url, folder, CATALOG)
+        self.api = ApiWorld(store_url=url)
+        self.offsets = [0] * SHARDS
+        self.worked = 0
+
+    def work(self, shard: int, *values: bytes) -> None:
+        at = self.offsets[shard]
+        records = [Record(at + n, START_S + 1e6, value) for n, value in enumerate(values)]
+        self.world.shards[shard].step(records, {}, None)
+        self.offsets[shard] += len(values)
+
+    def work_log(self) -> None:
+        """What the API has put on the log since the last time."""
+        records, self.worked = self.api.log.records[self.worked :], len(self.api.log.records)
+        for user, value in records:
+            self.work(shard_of(user, SHARDS), value)
+
+    def tell_lag(self, ahead: int = 0) -> None:
+        """As workers would; `ahead`: records that they have not worked."""
+        self.api.lag = tuple(PartitionLag(n, 0, end + ahead, end) for n, end in enumerate(self.offsets))
+        self.api.now_s += 10.0  # what was known is asked anew
+
+    def get(self, path: str, **query: Any) -> Any:
+        answer = self.api.ask("GET", f"/v1/{path}", params=query, headers=self.api.headers(Role.READ))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def redrive(self, letter: str, record: str | None = None) -> tuple[int, Any]:
+        body = {} if record is None else {"record": record}
+        headers = self.api.headers(Role.ADMIN)
+        answer = self.api.ask("POST", f"/v1/dead-letters/{letter}/redrive", json=body, headers=headers)
+        return answer.status_code, answer.json()
+
+    def latest(self) -> Any:
+        """The newest dead letter of any shard."""
+        items = self.get("dead-letters")["items"]
+        return max(items, key=lambda each: [int(n) for n in each["id"].split("-")[1:]])
+
+    def close(self) -> None:
+        self.api.stored.close()
+        self.world.close()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with EmbeddedValkey(tmp_path_factory.mktemp("store")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def service(url: str, tmp_path: Path) -> Iterator[Service]:
+
+    client = redis.Redis.from_url(url)
+    client.flushall()
+    client.close()
+    found = Service(url, tmp_path)
+    found.work(shard_of("ann", SHARDS), event("ann"))
+    yield found
+    found.close()
+
+
+def test_one_that_is_corrected_is_put_back_once_and_used(service: Service) -> None:
+    service.work(0, b'{"type":"track","userId":"ann","event":"Order"}', b"\xff\xfe")
+    items = service.get("dead-letters")["items"]
+    assert [(each["reason"], each["record"], each["record_base64"]) for each in items] == [
+        ("bad_encoding", None, "//4="),
+        ("missing_time", '{"type":"track","userId":"ann","event":"Order"}', None),
+    ]
+    letter = items[1]
+    assert (letter["source"], letter["position"], letter["shard"]) == ("events-0", 0, 0)
+    assert letter["hint"]
+    mended = event("ann", event="Order").decode()
+    service.tell_lag()
+    status, first = service.redrive(letter["id"], mended)
+    assert (status, first["partition"]) == (200, shard_of("ann", SHARDS))
+    ((user, record),) = service.api.log.records
+    assert user == "ann"
+    assert json.loads(record) == json.loads(mended) | {"messageId": f"redriven-{letter['id']}"}
+    # A second click: the same answer, and nothing more in the log.
+    again = service.redrive(letter["id"], mended)
+    assert (again[0], again[1]["message_id"], len(service.api.log.records)) == (200, first["message_id"], 1)
+    assert service.redrive(letter["id"], event("bob").decode())[1]["type"].endswith(":cannot-redrive")
+
+    service.tell_lag(ahead=1)
+    mark = service.get(f"dead-letters/{letter['id']}")
+    assert not mark["can_be_redriven"]
+    service.work_log()
+    service.tell_lag()
+    assert service.get(f"dead-letters/{letter['id']}")["redriven"]["outcome"] == "worked"
+    user_of = {e["name"]: e["total"] for e in service.get("users/ann")["events"]}
+    assert user_of["Order"] == 1
+
+
+def test_it_waits_until_the_worker_has_come_that_far(service: Service) -> None:
+    service.work(0, b"{}")
+    letter = service.latest()["id"]
+    service.tell_lag(ahead=1)  # as it will be when the record is there
+    assert service.redrive(letter, event("ann").decode())[1]["outcome"] == "waiting"
+    service.work_log()
+    service.tell_lag()
+    assert service.get(f"dead-letters/{letter}")["redriven"]["outcome"] == "worked"
+
+
+def test_what_would_be_refused_again_is_told_and_not_sent(service: Service) -> None:
+    service.work(0, b'{"type":"track"}')
+    letter = service.latest()["id"]
+    status, problem = service.redrive(letter)
+    assert (status, problem["reason"]) == (400, "missing_user")
+    assert problem["type"].endswith(":invalid-event")
+    assert service.redrive(letter, '{"type":"delete","userId":"ann","timestamp":"' + TIME + '"}')[0] == 409
+    note = event("ann", event="Tideline Message").decode()
+    assert service.redrive(letter, note)[0] == 409
+    assert service.api.log.records == []
+    assert service.redrive("0-999-0")[0] == 404
+    assert service.redrive("x")[0] == 404
+
+
+def test_one_goes_back_as_it_was_and_says_if_it_is_refused_again(
+    service: Service,
+) -> None:
+    shard = shard_of("ann", SHARDS)
+    users = [name for name in map("u{}".format, range(100)) if shard_of(name, SHARDS) == shard]
+    service.work(shard, *(event(name, messageId=f"m-{name}", properties={"price": 2.5}) for name in users[:3]))
+    letter = service.latest()
+    assert (letter["reason"], letter["can_be_redriven"]) == ("too_many_users", True)
+    service.tell_lag()
+    assert service.redrive(letter["id"])[0] == 200
+    ((user, record),) = service.api.log.records
+    sent = json.loads(record)
+    assert (user, sent["messageId"], sent["properties"]) == (users[2], f"m-{users[2]}", {"price": 2.5})
+    service.work_log()
+    found = service.get(f"dead-letters/{letter['id']}")["redriven"]
+    assert found["outcome"] == "refused"
+    assert "too_many_users" in found["why"]
+    assert service.latest()["id"] != letter["id"], "it is there again, and may be put back again"
+
+
+def test_a_log_that_does_not_take_it_leaves_it_to_be_asked_again(service: Service) -> None:
+    service.work(0, b"{}")
+    letter, mended = service.latest()["id"], event("ann").decode()
+    service.api.log.failure = BrokerUnavailable("away")
+    assert service.redrive(letter, mended)[0] == 503
+    assert service.get(f"dead-letters/{letter}")["redriven"]["outcome"] == "unfinished"
+    service.api.log.failure = BrokerError("never")
+    assert service.redrive(letter, mended)[0] == 500
+    assert service.get(f"dead-letters/{letter}")["redriven"] is None
+    service.api.log.failure = None
+    assert service.redrive(letter, mended)[0] == 200
+    assert len(service.api.log.records) == 1
+
+
+def test_they_come_in_pages_by_reason_and_marks_go_with_them(service: Service) -> None:
+    for shard in range(SHARDS):
+        service.work(shard, b"{}", b"[]", b"{}")
+    pages, cursor = list[Any](), None
+    while True:
+        page = service.get("dead-letters", limit=2, **({} if cursor is None else {"cursor": cursor}))
+        pages += page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert len({each["id"] for each in pages}) == len(pages) == 3 * SHARDS
+    assert len(service.get("dead-letters", reason="not_an_object")["items"]) == SHARDS
+    answer = service.api.ask("GET", "/v1/dead-letters?cursor=x", headers=service.api.headers(Role.READ))
+    assert answer.json()["type"].endswith(":invalid-cursor")
+    letter = service.latest()["id"]
+    assert service.redrive(letter, event("ann").decode())[0] == 200
+    for _ in range(3):
+        service.work(int(letter[0]), *[b"{}"] * 50)  # the bound takes the oldest
+    newest = service.get("dead-letters", limit=100)["items"]
+    assert letter not in {each["id"] for each in newest}
+    other = next(each["id"] for each in newest if each["id"][0] == letter[0])
+    assert service.redrive(other, event("ann", messageId="other").decode())[0] == 200
+
+    client = redis.Redis.from_url(service.api.store_url)
+    assert client.hkeys("tl:api:redriven") == [other.encode()]
+    client.close()
