@@ -10,7 +10,7 @@ STAMP := $(VENV)/installed
 CANDIDATES := python3 python3.13 python3.12 python3.11 python3.14 python
 CODE := config models streams tests benchmarks examples
 
-.PHONY: help install compiled demo test test-fast simulate chaos lint format lock bench schema dashboards clean
+.PHONY: help install compiled demo test test-fast simulate chaos lint format lock peers bench schema dashboards clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -89,6 +89,7 @@ lock: install  ## Write the lock files anew; UPGRADE=1 takes newer versions
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -c requirements/lock.txt -o requirements/image.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group build -c requirements/lock.txt -o requirements/build.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group segment-sdk -o requirements/segment-sdk.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group bench-peers -o requirements/bench-peers.txt
 	@if grep -inE 'https?:|index-url|find-links' requirements/*.txt; then echo "A lock names an address." >&2; exit 1; fi
 
 schema: install  ## Write docs/catalog.schema.json and the tables of docs/catalog.md from the types
@@ -97,11 +98,20 @@ schema: install  ## Write docs/catalog.schema.json and the tables of docs/catalo
 dashboards: install  ## Write config/grafana/dashboards from tests/dashboards
 	@$(BIN)/python -m tests.dashboards
 
-bench: install  ## Every benchmark, one after another
-	@for file in benchmarks/*.py; do \
-		name=$$(basename "$$file" .py); \
-		[[ "$$name" == _* ]] || { echo "== $$name"; $(BIN)/python -m "benchmarks.$$name"; }; \
-	done
+# An environment of its own, as the peers want older packages than Tideline has. Where one of them cannot be installed
+# (Bytewax has no wheels for Python 3.13), the benchmark says so and measures the others.
+PEERS := .venv-peers
+
+peers: $(PEERS)/installed  ## Make .venv-peers: the frameworks that `make bench` compares with
+
+$(PEERS)/installed: requirements/bench-peers.txt | install
+	@[[ -x $(PEERS)/bin/python ]] || $(BIN)/python -m venv $(PEERS)
+	@echo "Installing what requirements/bench-peers.txt names (about a minute)"
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench-peers.txt
+	@touch $@
+
+bench: compiled peers  ## Every benchmark in half an hour, and their table in docs/benchmarks.md
+	@$(BIN)/python -m benchmarks.suite --write docs/benchmarks.md
 
 clean:  ## Remove what tools have left (not .venv, not .tideline)
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -95,7 +95,8 @@ async def _follow(place: Place, connection: Any, worked: Callable[[], int]) -> A
         deadline_s = time.monotonic() + 60.0
         while worked() < before + pace.events:
             if time.monotonic() > deadline_s:
-                raise RuntimeError("a minute after the last event the worker is not done: the rate is too high for it")
+                done = f"{worked() - before:,} of {pace.events:,} events"
+                raise RuntimeError(f"a minute after the last event {done} are done: {pace.rate:,.0f}/s is too fast")
             await asyncio.sleep(0.2)
         await asyncio.sleep(0.5)  # what was stored last is published within it, or its latency is noticed by nobody
         return found

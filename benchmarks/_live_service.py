@@ -5,18 +5,20 @@ And what can be read of it from outside.
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from benchmarks._awaiting import Watched, await_events
 from benchmarks._live_traffic import CATALOG, Place, live_catalog
+from benchmarks._process_figures import cpu_s
 from config.settings import Settings, load_settings
 from models.snapshot import Snapshot, Status
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
@@ -38,14 +40,20 @@ _NEVER = threading.Event()
 class Worker(WorkerPart):
     """A worker whose processor time can be read."""
 
+    @property
+    def pid(self) -> int:
+        """Process id. Only after `start`."""
+        assert self._process is not None, "start comes first"
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Between `start` and `stop`."""
+        return self._process is not None
+
     def cpu_s(self) -> float | None:
         """Of all its threads since its start, in seconds; None where there is no /proc."""
-        assert self._process is not None, "start comes first"
-        path = Path(f"/proc/{self._process.pid}/stat")
-        if not path.exists():
-            return None
-        fields = path.read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.pid)
 
     def check(self) -> None:
         """Raises RuntimeError with its last words if it has ended."""
@@ -70,10 +78,15 @@ class Service:
     def __init__(self, settings: Settings, folder: Path, store: StorePart, kafka: KafkaPart) -> None:
         self.settings = settings.model_copy(update={"kafka_bootstrap_servers": kafka.address})
         self.store_url = store.url
-        job = UpJob(self.settings, CATALOG, folder, cache_folder(), with_kafka=True)
-        self.worker = Worker(job, store, kafka)
+        self.worker = self._worker(folder, store, kafka)
+        other = self.settings.model_copy(update={"web_port": _free_port()})
+        self.second_worker = self._worker(folder, store, kafka, other)
+        self.second_worker.log = folder / "second-worker.log"
         self._wire = Wire(store.url, timeout_s=30.0)
         self._features = Shard(live_catalog()).definitions.layout.columns.features
+
+    def _worker(self, folder: Path, store: StorePart, kafka: KafkaPart, settings: Settings | None = None) -> Worker:
+        return Worker(UpJob(settings or self.settings, CATALOG, folder, cache_folder(), with_kafka=True), store, kafka)
 
     def place(self, kind: str = "events") -> Place:
         """A topic of the service."""
@@ -83,6 +96,18 @@ class Service:
     def start_worker(self) -> None:
         """Returns when it answers, which is before it has loaded its shards."""
         self.worker.start(_NEVER)
+
+    def start_both_workers(self) -> None:
+        """At once, so that they share the partitions from the beginning. Returns when both answer."""
+        with ThreadPoolExecutor(2) as pool:
+            started = [pool.submit(worker.start, _NEVER) for worker in (self.worker, self.second_worker)]
+            for each in started:
+                each.result()
+
+    def stop_workers(self) -> None:
+        """Those that run."""
+        self.second_worker.stop()
+        self.worker.stop()
 
     # --- how far it is -----------------------------------------------------------------------------------------------
 
@@ -94,25 +119,18 @@ class Service:
         ]
         return [Position.from_bytes(each).offset for each in data]
 
+    def check(self) -> None:
+        """Raises RuntimeError with the last words of a worker that has ended."""
+        self.worker.check()
+        self.second_worker.check()
+
     def await_worked(self, events: int, *, seconds: float, say: Callable[[int], None]) -> list[tuple[float, float]]:
         """Wait until so many events are worked. Returns (events, monotonic seconds) as it went on.
 
-        Raises RuntimeError when the worker ends, or does not come on for `seconds`.
+        Raises RuntimeError when a worker ends, Stuck when they do not come on for `seconds`.
         """
-        marks: list[tuple[float, float]] = []
-        moved_s = time.monotonic()
-        while not marks or marks[-1][0] < events:
-            self.worker.check()
-            done = sum(self.worked())
-            now_s = time.monotonic()
-            if not marks or done > marks[-1][0]:
-                moved_s = now_s
-                say(done)
-            if now_s > moved_s + seconds:
-                raise RuntimeError(f"the worker stands at {done:,} of {events:,} events and does not come on")
-            marks.append((float(done), now_s))
-            time.sleep(_POLL_S)
-        return marks
+        watched = Watched("the worker", lambda: sum(self.worked()), self.check)
+        return await_events(watched, events, seconds=seconds, say=say)
 
     def await_learned(self, *, seconds: float) -> None:
         """Wait until every example is learned that was handed out. Raises RuntimeError after `seconds`."""
@@ -170,8 +188,8 @@ class Service:
             time.sleep(1.0)
 
     def close(self) -> None:
-        """The worker ends, and our connection."""
-        self.worker.stop()
+        """The workers end, and our connection."""
+        self.stop_workers()
         self._wire.close()
 
 

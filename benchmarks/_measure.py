@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-Figure = float | int | str | None | Mapping[str, float]
+Figure = float | int | str | None | Mapping[str, float] | Mapping[str, float | int | str | None]
 Figures = dict[str, Figure]
 
 

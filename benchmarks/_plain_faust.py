@@ -25,7 +25,8 @@ import redis
 from faust.app.base import BootStrategy
 
 from benchmarks._live_traffic import LiveScript, LiveShop, Place, live_catalog, rates_of
-from benchmarks._plain_reference import PlainFeatures, PlainShard, Record, User, plain_pipeline
+from benchmarks._plain_parts import Habits, PlainFeatures, Record, plain_pipeline
+from benchmarks._plain_reference import PlainShard
 from config.catalog import Catalog, Did, DidNot
 
 _STRETCHES = 10
@@ -62,7 +63,7 @@ class SimpleJob:
         self._decode = msgspec.json.Decoder(Record).decode
         self._features = PlainFeatures(catalog)
         self._gap_s = catalog.features.session_gap_s
-        self._users: dict[str, User] = {}
+        self._users: dict[str, Habits] = {}
         self._before: dict[str, dict[str, float]] = {}
         self._models = []
         for name, prediction in catalog.predictions.items():
@@ -77,7 +78,7 @@ class SimpleJob:
         id_, time_s = record.user_id, record.timestamp.timestamp()
         user = self._users.get(id_)
         if user is None:
-            user = self._users[id_] = User(id_, len(self._users), 0, 0.0, 0, time_s, time_s)
+            user = self._users[id_] = Habits(time_s, time_s)
             user.money = [0.0] * len(self._features.halves)
         if record.traits is not None:
             user.traits["country"] = record.traits.country

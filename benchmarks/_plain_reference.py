@@ -17,15 +17,22 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
-from struct import Struct
 from time import perf_counter
 from typing import Any
 
 import msgspec
 import numpy as np
-from river import linear_model, optim, preprocessing
 
+from benchmarks._plain_parts import (
+    BINS,
+    DAY_S,
+    Habits,
+    PlainFeatures,
+    Record,
+    bin_of,
+    category_after,
+    plain_pipeline,
+)
 from benchmarks._warmup import ShortWarmup
 from config.catalog import (
     AllFilter,
@@ -39,40 +46,13 @@ from config.catalog import (
     NotFilter,
     ScoreFilter,
     SinceFilter,
-    TraitValues,
 )
 from models.examples import KIND_EVENT, KIND_SILENT
 from streams.core.kernel import look_phase, week_minute
 from streams.core.users import user_key
 
-DAY_S, HOUR_S, WEEK_MINUTES = 86_400.0, 3_600.0, 10_080
-BINS, Z_MIN, Z_MAX = 1_024, -12.0, 12.0
-OTHER = "*"
+HOUR_S, WEEK_MINUTES = 3_600.0, 10_080
 WORDS = ("low", "medium", "high")
-
-
-class Properties(msgspec.Struct):
-    """Of a record: what is read."""
-
-    revenue: float | None = None
-
-
-class Traits(msgspec.Struct):
-    """Of a record: what is read."""
-
-    country: str | None = None
-
-
-class Record(msgspec.Struct, rename="camel"):
-    """A record of the Segment spec."""
-
-    type: str
-    user_id: str
-    message_id: str
-    timestamp: datetime
-    event: str | None = None
-    properties: Properties | None = None
-    traits: Traits | None = None
 
 
 @dataclass(slots=True)
@@ -106,8 +86,8 @@ class Example:
     said: list[Said]
 
 
-@dataclass(slots=True)
-class User:
+@dataclass(slots=True, kw_only=True)
+class User(Habits):
     """Everything that is known of a user."""
 
     id: str
@@ -115,22 +95,9 @@ class User:
     key: int
     phase: float
     week_minute: int
-    first_s: float
-    last_s: float
     scored_s: float = math.nan
-    counts: dict[str, list[float]] = field(default_factory=dict)
-    totals: dict[str, int] = field(default_factory=dict)
-    latest: dict[str, float] = field(default_factory=dict)
     times: dict[str, list[float]] = field(default_factory=dict)
     """Of the events that goals ask for: all times, in order."""
-    money: list[float] = field(default_factory=list)
-    money_last: float = 0.0
-    money_sum: float = 0.0
-    money_n: int = 0
-    sessions: int = 0
-    gap_last_s: float = 0.0
-    instants: int = 0
-    traits: dict[str, Any] = field(default_factory=dict)
     version: int = 0
     epoch: int = 0
     said: list[Said] = field(default_factory=list)
@@ -183,125 +150,6 @@ class Spent:
     renew_s: float = 0.0
     predicted: int = 0
     learned: int = 0
-
-
-def plain_pipeline() -> Any:
-    """The recipe of the design in river's own words."""
-    return preprocessing.StandardScaler() | linear_model.LogisticRegression(
-        optim.FTRLProximal(alpha=0.05, beta=1.0, l1=0.0, l2=0.0), intercept_lr=0.01
-    )
-
-
-def bin_of(z: float) -> int:
-    """The bin of F of a rank value."""
-    return min(max(int((z - Z_MIN) / (Z_MAX - Z_MIN) * BINS), 0), BINS - 1)
-
-
-def signed_log(value: float) -> float:
-    """sign(v) log1p(|v|)."""
-    return math.log1p(value) if value >= 0.0 else -math.log1p(-value)
-
-
-def category_after(before: int | None, score: float, rule: Rule) -> int:
-    """The category of a score, kept until it is past an edge by the hysteresis."""
-    low, high = rule.edges
-    if before is not None:
-        floor = (-math.inf, low, high)[before] - rule.hysteresis
-        if floor <= score < (low, high, math.inf)[before] + rule.hysteresis:
-            return before
-    return 0 if score < low else 1 if score < high else 2
-
-
-class PlainFeatures:
-    """From a user's dictionaries to a dictionary of features.
-
-    Counts and features are rounded to 32-bit floats, as docs/core.md has them: two programs that differ in the eighth
-    digit of a feature whose variance is still nearly zero say very different likelihoods.
-    """
-
-    def __init__(self, catalog: Catalog) -> None:
-        self.halves = [days * DAY_S for days in catalog.features.half_lives_days]
-        self.names = [*catalog.named_events(), OTHER]
-        self._begun = set(catalog.named_events())
-        self._nothing = [0.0] * len(self.halves)
-        days = [f"{h:g}d" for h in catalog.features.half_lives_days]
-        self.keys: list[str] = []
-        for name in self.names:
-            self.keys += [*(f"count:{name}:{d}" for d in days), f"total:{name}", f"since:{name}"]
-        self.keys += [*(f"value:{d}" for d in days), "value:last", "value:mean"]
-        self.keys += ["sessions", "age", "gap:mean", "gap:last", "recency", "recency/gap"]
-        self._traits: list[tuple[str, Any]] = []
-        for trait, kind in catalog.trait_features.items():
-            if not isinstance(kind, TraitValues):
-                raise NotImplementedError(f"the plain reference reads traits with given values only, not {trait}")
-            self._traits += [(trait, value) for value in kind.values]
-            self.keys += [f"trait:{trait}={value}" for value in kind.values]
-        self._all_floats = Struct(f"{len(self.keys)}f")
-        self._few_floats = Struct(f"{len(self.halves)}f")
-
-    def of(self, user: User, time_s: float) -> dict[str, float]:
-        """All features of the user at a time that is not before the latest event."""
-        log1p = math.log1p
-        x: list[float] = []
-        elapsed_s = time_s - user.last_s
-        age_days = (time_s - user.first_s) / DAY_S
-        factors = [2.0 ** (-elapsed_s / half) for half in self.halves]
-        for name in self.names:
-            counts = user.counts.get(name)
-            if counts is None:
-                x += self._nothing
-                x += (0.0, log1p(age_days + 30.0) if name in self._begun else 0.0)
-            else:
-                x += [log1p(count * factor) for count, factor in zip(counts, factors, strict=True)]
-                x += (log1p(user.totals[name]), log1p((time_s - user.latest[name]) / DAY_S))
-        x += [signed_log(amount * factor) for amount, factor in zip(user.money, factors, strict=True)]
-        mean_gap_s = (user.last_s - user.first_s) / user.instants if user.instants else 0.0
-        x += (
-            signed_log(user.money_last),
-            signed_log(user.money_sum / user.money_n) if user.money_n else 0.0,
-            log1p(user.sessions),
-            log1p(age_days),
-            log1p(mean_gap_s / DAY_S),
-            log1p(user.gap_last_s / DAY_S),
-            log1p(elapsed_s / DAY_S),
-            log1p(elapsed_s / (mean_gap_s + DAY_S)),
-        )
-        x += [1.0 if user.traits.get(trait) == value else 0.0 for trait, value in self._traits]
-        return dict(zip(self.keys, self._all_floats.unpack(self._all_floats.pack(*x)), strict=True))
-
-    def update(self, user: User, name: str | None, time_s: float, revenue: float | None, session_gap_s: float) -> None:
-        """Bring an event into the user's dictionaries; `name` is None for an identify."""
-        last_s = user.last_s
-        forward = time_s > last_s
-        if forward:
-            factors = [2.0 ** (-(time_s - last_s) / half) for half in self.halves]
-            for column, counts in user.counts.items():
-                user.counts[column] = self._rounded([c * factor for c, factor in zip(counts, factors, strict=True)])
-            user.money = self._rounded([m * factor for m, factor in zip(user.money, factors, strict=True)])
-            user.last_s = time_s
-        if name is None:
-            return
-        weights = [2.0 ** (-(user.last_s - time_s) / half) for half in self.halves]
-        column = name if name in self.names else OTHER
-        self._begun.add(column)
-        counts = user.counts.get(column, self._nothing)
-        user.counts[column] = self._rounded([c + weight for c, weight in zip(counts, weights, strict=True)])
-        user.totals[column] = user.totals.get(column, 0) + 1
-        user.latest[column] = max(user.latest.get(column, 0.0), float(math.floor(time_s)))
-        if revenue is not None:
-            user.money = self._rounded([m + weight * revenue for m, weight in zip(user.money, weights, strict=True)])
-            if time_s >= last_s or not user.money_n:
-                user.money_last = revenue
-            user.money_sum = float(np.float32(user.money_sum + revenue))
-            user.money_n += 1
-        if user.sessions == 0 or time_s - last_s > session_gap_s:
-            user.sessions += 1
-        if forward:
-            user.gap_last_s = time_s - last_s
-            user.instants += 1
-
-    def _rounded(self, numbers: list[float]) -> list[float]:
-        return list(self._few_floats.unpack(self._few_floats.pack(*numbers)))
 
 
 class PlainShard:
@@ -455,7 +303,15 @@ class PlainShard:
     def _new_user(self, id_: str, time_s: float) -> User:
         key = user_key(id_)
         phase, minute = float(look_phase(np.uint64(key))), int(week_minute(np.uint64(key)))
-        user = User(id_, len(self.users), key, phase, minute, time_s, time_s)
+        user = User(
+            first_s=time_s,
+            last_s=time_s,
+            id=id_,
+            number=len(self.users),
+            key=key,
+            phase=phase,
+            week_minute=minute,
+        )
         user.money = [0.0] * len(self._features.halves)
         user.said = [Said() for _ in self.rules]
         user.members = [Membership() for _ in self._segments]
@@ -641,7 +497,7 @@ class PlainShard:
             guess = self._heuristic(rule, user, time_s)
             z = math.log(p / (1.0 - p)) if rule.live else guess
             score = rule.table[bin_of(z)]
-            category = category_after(before[rule.index].category, score, rule)
+            category = category_after(before[rule.index].category, score, rule.edges, rule.hysteresis)
             said.append(Said(z, p, p if rule.live else None, guess, score, category))
         return said, x
 

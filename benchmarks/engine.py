@@ -35,7 +35,7 @@ from streams.adapters.transition_file import TransitionFile
 from streams.commit import commit_batch
 from streams.core.decode import Decoder, build_decoder
 from streams.core.events import BadEvent, Event
-from streams.ports import Identity
+from streams.ports import Identity, Sink
 from streams.runtime.lockstep import LockStep
 from streams.runtime.place import PATIENCE, Place, open_place
 from streams.runtime.precompile import precompile
@@ -223,7 +223,7 @@ def shares(seconds: dict[str, float], total_s: float) -> dict[str, float]:
 class Committer:
     """Commits the effects of a pair as a replay does: after each batch, and within one when many users changed."""
 
-    def __init__(self, pair: LockStep, store: RedisStore, sink: TransitionFile, watch: Stopwatch) -> None:
+    def __init__(self, pair: LockStep, store: RedisStore, sink: Sink, watch: Stopwatch) -> None:
         self._pair, self._store, self._sink, self._watch = pair, store, sink, watch
         store.prepare(1, Identity(catalog="benchmark", input="simulated"))
         self._claim = store.claim(0, new_generation="benchmark")

@@ -1,0 +1,115 @@
+"""Every benchmark, one after another, in half an hour on a quiet machine, and a table of what they say: `make bench`.
+
+Each runs as its own command with `--json`, in a size that fits; docs/benchmarks.md says what the keys mean. One that
+fails is named, in the table too, and the others go on; the status is 1 then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks._machine import machine_lines
+from benchmarks._table import put_into, report
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+LIMIT_S = 1_800.0
+"""What all together should take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A benchmark, its arguments, and about how long it takes on two quiet cores, in seconds."""
+
+    name: str
+    arguments: str
+    about_s: float
+
+
+RUNS = (
+    Run("peers", "", 500),
+    Run("growth", "", 400),
+    Run("kafka", "--seconds 20 --plain-events 5000", 200),
+    Run("engine", "--users 40000", 140),
+    Run("memory", "--users 40000 --days 38 --arrive-days 3", 120),
+    Run("ingest", "--seconds 10 --deliver-seconds 10", 60),
+    Run("campaigns", "--users 100000", 40),
+    Run("messages", "", 60),
+    Run("lift", "--runs 20", 80),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run: its figures, or why it failed (or both: peers that failed beside others)."""
+
+    run: Run
+    seconds: float
+    figures: dict[str, Any] | None
+    failure: str | None
+
+
+def work(run: Run) -> Outcome:
+    """One benchmark. What it says of its progress goes to our standard error."""
+    started_s = time.monotonic()
+    command = [sys.executable, "-m", f"benchmarks.{run.name}", "--json", *run.arguments.split()]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    seconds = time.monotonic() - started_s
+    failure = f"it has ended with status {done.returncode}; see what it said" if done.returncode else None
+    try:
+        figures = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        return Outcome(run, seconds, None, failure or "it has printed no JSON")
+    return Outcome(run, seconds, figures, failure)
+
+
+def work_all(runs: Sequence[Run]) -> list[Outcome]:
+    """All, saying which one is at work, and how long the rest will take."""
+    outcomes = []
+    for n, run in enumerate(runs):
+        left_s = sum(each.about_s for each in runs[n:])
+        print(
+            f"== {n + 1} of {len(runs)}: {run.name} (all that is left: about {left_s / 60.0:.0f} min)", file=sys.stderr
+        )
+        outcome = work(run)
+        outcomes.append(outcome)
+        if outcome.failure is not None:
+            print(f"== {run.name} FAILED: {outcome.failure}", file=sys.stderr)
+    return outcomes
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, run, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.suite", description=__doc__)
+    names = [run.name for run in RUNS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="only these (default: all)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this page, between its marks")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all figures into this file")
+    given = parser.parse_args(arguments)
+    machine = machine_lines()
+    started_s = time.monotonic()
+    outcomes = work_all([run for run in RUNS if run.name in given.only])
+    seconds = time.monotonic() - started_s
+    if given.json is not None:
+        figures = {each.run.name: each.figures or {"failed": each.failure} for each in outcomes}
+        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    text = report(machine, outcomes, seconds)
+    print(text)
+    if given.write is not None:
+        put_into(given.write, text)
+    if seconds > LIMIT_S:
+        print(f"== all took {seconds / 60.0:.0f} min, more than {LIMIT_S / 60.0:.0f}", file=sys.stderr)
+    if any(each.failure is not None for each in outcomes):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""`make bench`: all benchmarks in one table, and none whose failure is hidden. Nothing is measured here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import growth, suite
+from benchmarks._machine import machine_lines
+from benchmarks._table import BEGIN, END, HEADLINES, put_into, report
+from benchmarks.suite import RUNS, Outcome, Run
+from tests.conftest import ROOT
+
+PROGRAM: dict[str, Any] = {
+    "events_per_s": 30_000.0,
+    "cpu_s_per_million_events": 33.2,
+    "store_cpu_s_per_million_events": 9.0,
+    "memory_peak_bytes": 300 << 20,
+    "half_load_p50_ms": 20.5,
+    "half_load_p99_ms": 88.0,
+}
+PEERS = {
+    "cores": 2,
+    "tideline": PROGRAM,
+    "faust": PROGRAM | {"events_per_s": 1_500.0, "version": "0.15.3"},
+    "quix_streams": {"failed": "it has ended\n(status 1)"},
+    "bytewax": {"missing": "`make peers` makes it"},
+    "store_alone": {"events_per_s": 90_000.0, "events": 60_000},
+    "ratio_to_faust": 20.0,
+    "ratio_to_store_alone": 1 / 3,
+}
+SIZE = {"cpu_us_per_event": 50.0, "cpu_us_per_moment": 20.0, "looks_per_event": 1.5, "events": 9_000}
+GROWTH = {
+    "users_10000": SIZE,
+    "users_3000000": SIZE | {"cpu_us_per_event": 60.0},
+    "cpu_us_per_event_largest_to_smallest": 1.2,
+    "cpu_us_per_moment_largest_to_smallest": 1.0,
+}
+
+
+def test_every_benchmark_is_run_and_none_that_is_not_there() -> None:
+    there = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_")}
+    assert {run.name for run in RUNS} == there - {"suite"}
+    assert sum(run.about_s for run in RUNS) < suite.LIMIT_S
+
+
+def test_headlines_are_documented_keys() -> None:
+    text = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+    assert HEADLINES.keys() | {"peers", "growth"} == {run.name for run in RUNS}
+    assert [key for keys in HEADLINES.values() for key in keys if f"`{key}`" not in text] == []
+
+
+def test_the_table_shows_all_and_names_what_failed() -> None:
+    outcomes = [
+        Outcome(Run("peers", "--users 5", 9.0), 12.0, PEERS, "it has ended with status 1; see what it said"),
+        Outcome(Run("growth", "", 9.0), 12.0, GROWTH, None),
+        Outcome(
+            Run("messages", "", 9.0), 12.0, {"campaigns": 100, "p50_ms": 98.2, "p99_ms": 1_186.0, "missing": 0}, None
+        ),
+        Outcome(Run("lift", "", 9.0), 12.0, None, "it has printed no JSON"),
+    ]
+    text = report(["a machine"], outcomes, 90.0)
+    lines = text.splitlines()
+    assert "- a machine" in lines
+    assert "- all took 1.5 minutes" in lines
+    assert "**`peers`** (--users 5; 12 s): FAILED: it has ended with status 1; see what it said" in lines
+    assert "| Tideline, one worker | 30,000 |  | 20.5 ms, 88 ms | 33.2 | 9 | 300 MiB |" in lines
+    assert "| plain Faust, one event at a time 0.15.3 | 1,500 | 20 × | 20.5 ms, 88 ms | 33.2 | 9 | 300 MiB |" in lines
+    assert "| Quix Streams | failed: it has ended (status 1) |  |  |  |  |  |" in lines
+    assert "| Bytewax | missing: `make peers` makes it |  |  |  |  |  |" in lines
+    assert "| limit: Valkey, only taking the same writes | 90,000 | 0.333 × |  |  |  |  |" in lines
+    assert "| 3,000,000 | 60.0 µs | 1.50 | 20.0 µs | 9,000 |" in lines
+    assert "| most to fewest | 1.20 × |  | 1.00 × |  |" in lines
+    assert "| `p99_ms` | 1,186 |" in lines
+    assert "**`lift`** (default sizes; 12 s): FAILED: it has printed no JSON" in lines
+    tables = [line.count("|") for line in lines if line.startswith("|")]
+    assert set(tables) == {8, 6, 3}
+
+
+def test_a_page_keeps_all_but_what_is_between_the_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    put_into(page, "new\n")
+    put_into(page, "newer\n")
+    assert page.read_text(encoding="utf-8") == f"before\n{BEGIN}\n\nnewer\n\n{END}\nafter\n"
+    page.write_text("no marks", encoding="utf-8")
+    with pytest.raises(ValueError, match="has no <!-- make bench"):
+        put_into(page, "new")
+
+
+def test_the_page_has_the_marks() -> None:
+    text = suite.DOCUMENT.read_text(encoding="utf-8")
+    assert 0 < text.index(BEGIN) < text.index(END)
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "failure"),
+    [
+        (0, '{"a": 1}', None),
+        (1, '{"a": 1}', "it has ended with status 1; see what it said"),
+        (1, "", "it has ended with status 1; see what it said"),
+        (0, "", "it has printed no JSON"),
+    ],
+)
+def test_a_failure_is_kept_with_the_figures(
+    status: int, output: str, failure: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, status, output)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    found = suite.work(Run("engine", "--users 4", 1.0))
+    assert asked[0][1:] == ["-m", "benchmarks.engine", "--json", "--users", "4"]
+    assert found.failure == failure
+    assert found.figures == (json.loads(output) if output else None)
+
+
+def test_all_are_run_after_one_failed_and_the_status_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, figures = tmp_path / "page.md", tmp_path / "all.json"
+    page.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+
+    def work(run: Run) -> Outcome:
+        return Outcome(run, 1.0, None, "no") if run.name == "engine" else Outcome(run, 1.0, {"users": 5}, None)
+
+    monkeypatch.setattr(suite, "work", work)
+    with pytest.raises(SystemExit, match="1"):
+        suite.main(["--only", "memory", "engine", "--write", str(page), "--json", str(figures)])
+    assert json.loads(figures.read_text(encoding="utf-8")) == {"engine": {"failed": "no"}, "memory": {"users": 5}}
+    said = capsys.readouterr()
+    assert "== 1 of 2: engine" in said.err
+    assert "== engine FAILED: no" in said.err
+    assert "FAILED: no" in page.read_text(encoding="utf-8")
+
+
+def test_the_machine_and_the_versions_are_told() -> None:
+    text = "\n".join(machine_lines())
+    assert " cores, " in text
+    for name in ("Python 3.", "Kafka 4.", "river 0.", "faust-streaming 0.", "quixstreams ", "bytewax "):
+        assert name in text
+
+
+def test_what_users_cost_is_told_by_events_and_by_moments() -> None:
+    cost = growth.Cost(events=1_000, looks=3_000, cpu_s=0.1, resident_bytes=None)
+    assert cost.cpu_us_per_event == pytest.approx(100.0)
+    assert cost.cpu_us_per_moment == pytest.approx(25.0)
