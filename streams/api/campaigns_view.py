@@ -12,11 +12,11 @@ from config.campaign_references import campaign_references, segment_names
 from config.campaigns import Campaign, Messaging
 from config.catalog import Catalog
 from config.catalog_file import MAX_CAMPAIGNS
-from config.checks import one_of
 from config.definitions import Kind as What
 from config.dependents import resting
 from config.errors import Problem
 from config.journeys import Journey
+from config.yaml_text import path_text
 from streams.adapters.campaign_definitions import (
     CAMPAIGN_KINDS,
     CampaignKind,
@@ -31,11 +31,8 @@ from streams.api.problems import Kind
 from streams.api.problems import Problem as Refusal
 from streams.api.read_predictions import require
 from streams.api.targets import below
-from streams.campaigns.context import OF_OFFER, OF_PREDICTION, names_of
-from streams.campaigns.message import CompiledMessage, unknown_names
 from streams.campaigns.plan import Definitions, Plan
-from streams.campaigns.question import MessageFailed
-from streams.campaigns.trial import sends
+from streams.campaigns.texts_check import check_texts
 from streams.runtime.campaigns.definitions import kinds_of, troubles_of
 
 MAX_KEPT: Final = 1_000
@@ -125,7 +122,7 @@ def check_campaign(view: CampaignsView, kind: CampaignKind, id_: str, campaign: 
     found = problems_of_campaigns(view.catalog, view.messaging, campaigns, journeys)
     # What all of them share is judged where it is changed.
     found = [problem for problem in found if problem.path.startswith(f"{kind}s.")]
-    found += _template_problems(kind, id_, campaign)
+    found += [Problem(None, path_text(place), wrong, expected) for place, wrong, expected in check_texts(id_, campaign)]
     if found:
         raise invalid(found)
 
@@ -161,28 +158,3 @@ def unusable(view: CampaignsView) -> dict[str, str]:
             except Refusal as refusal:
                 found[each.head.id] = str(refusal.detail)
     return found
-
-
-def _template_problems(kind: CampaignKind, id_: str, campaign: Campaign | Journey) -> list[Problem]:
-    found = []
-    for step, message, offer in sends(campaign):
-        path = f"{kind}s.{id_}.message" if step is None else f"{kind}s.{id_}.steps.{step}.send"
-        try:
-            CompiledMessage.of(message)
-        except MessageFailed as failed:
-            found.append(Problem(None, path, str(failed), "a template (docs/campaigns.md)"))
-        else:
-            known = names_of(campaign, offer)
-            for place, name in unknown_names(message, known):
-                expected = _name_expected(name, known)
-                found.append(Problem(None, path, f"{place}: {name!r}, which is never known", expected))
-    return found
-
-
-def _name_expected(name: str, known: Sequence[str]) -> str:
-    """What a message may name instead, or what it would take."""
-    if name in OF_PREDICTION:
-        return f"the key prediction (whose {name} it is), or one of {', '.join(known)}"
-    if name in OF_OFFER:
-        return f"the key offer beside it, or one of {', '.join(known)}"
-    return f"{one_of(name, known)}; a trait is user.TRAIT"

@@ -26,7 +26,10 @@ def context_of(q: Question, offer: Given | None) -> dict[str, Any]:
     facts = q.facts
     prediction = prediction_of(q.rules, q.offer)
     score = facts.scores.get(prediction) if prediction is not None else None
-    said = {} if score is None else {"score": score.score, "likelihood": score.likelihood, "category": score.category}
+    said: dict[str, Any] = {}
+    if score is not None:
+        whole = None if score.score is None else _number(score.score)
+        said = {"score": whole, "likelihood": score.likelihood, "category": score.category}
     found: dict[str, Any] = {
         **{name: value for name, value in said.items() if value is not None},
         "user": {**{name: value for name, value in facts.traits.items() if value is not None}, "id": q.user},

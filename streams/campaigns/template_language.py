@@ -9,6 +9,7 @@ a bound.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import floor
 from typing import Any, Final, NoReturn
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes, pass_context
@@ -184,6 +185,11 @@ def _shown(value: Any) -> Any:
     return value
 
 
+def _round(value: Any, precision: int = 0) -> Any:
+    """As people round: half goes up, and without decimals it is a whole number (56, not 56.0)."""
+    return floor(value + 0.5) if precision == 0 else round(value, precision)
+
+
 def _range(*ends: int) -> range:
     found = range(*(int(end) for end in ends))
     if found and abs(found[-1] - found[0]) > MAX_STEPS * abs(found.step):
@@ -297,6 +303,6 @@ def environment(*, autoescape: bool) -> Environment:
     environment.globals["range"] = _range
     environment.filters = {name: environment.filters[name] for name in _FILTERS}
     environment.filters |= {"_counted": _counted, "_sized": _sized, "_stepped": _stepped, "_searched": _searched}
-    environment.filters["_known"] = _known
+    environment.filters |= {"_known": _known, "round": _round}
     environment.tests = {name: environment.tests[name] for name in _TESTS}
     return environment

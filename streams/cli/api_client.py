@@ -49,6 +49,21 @@ def _in_words(url: str, error: ApiError, catalog: Catalog | None) -> TidelineErr
         told = error.problem["problems"]
         problems = [Problem(lines.get(p["path"]), p["path"], p["found"], p["expected"]) for p in told]
         return CatalogError(problems, url)
+    return TidelineError(f"{url}: {_as_command(error, detail)}")
+
+
+def _as_command(error: ApiError, detail: str) -> str:
+    """A refusal with what to do on a command line, where the API says which request to make."""
+    told = error.problem
     if error.kind == "precondition-failed":
-        detail = "definitions have changed since the plan was made; run the command again"
-    return TidelineError(f"{url}: {detail}")
+        return "definitions have changed since the plan was made; run the command again"
+    if error.kind == "already-exists" and "id" in told:
+        return f"the id {told['id']!r} is taken; choose another one"
+    if error.kind == "archived":
+        return "it is archived for good; tideline campaign duplicate ID NEW makes a new one of it"
+    if error.kind == "not-targetable" and str(told.get("how", "")).startswith("POST"):
+        words = (
+            f"the {told['references']} {told['id']!r} is {told['state']}, and {told['state']} ones cannot be targeted"
+        )
+        return f"{words}. The console changes that, or tideline apply"
+    return detail

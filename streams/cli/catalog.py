@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.errors import CatalogError, InputError
+from config.errors import CatalogError, InputError, Problem
 from streams.cli.options import Json
 from streams.cli.screen import echo_json, fail, guarded, show
 
@@ -42,14 +42,12 @@ def check(
 ) -> None:
     """Check a catalog and say what it contains; with files, also how their first rows are understood.
 
-    Every problem is named with its line, its path, what was found and what was expected; the exit code is 2 then. Of
-    files it shows the first events, what was refused and why, and event names and fields of the catalog that do not
-    occur; it is 3 when no row could be used.
+    Every problem is named with its line, its path, what was found and what was expected, those in templates of
+    messages too; the exit code is 2 then. Of files it shows the first events, what was refused and why, and event names
+    and fields of the catalog that do not occur; it is 3 when no row could be used.
     """
-    from config.loader import load_catalog
-
     try:
-        loaded = load_catalog(catalog)
+        loaded = _checked(catalog)
     except CatalogError as error:
         if as_json:
             _print_problems(error)
@@ -65,6 +63,31 @@ def check(
             show(*_preview_words(found))
     if found is not None and found.nothing_used:
         raise InputError(", ".join(file.file for file in found.files), "no row could be used")
+
+
+def _checked(path: Path) -> Catalog:
+    """A catalog whose messages can be made. Raises CatalogError with every problem found."""
+    from config.loader import load_catalog
+
+    catalog = load_catalog(path)
+    if problems := _wrong_texts(catalog):
+        raise CatalogError(problems, str(path))
+    return catalog
+
+
+def _wrong_texts(catalog: Catalog) -> list[Problem]:
+    from config.yaml_text import path_text
+
+    defined = {**catalog.sections.campaigns, **catalog.sections.journeys}
+    if not defined:
+        return []
+    from streams.campaigns.texts_check import check_texts
+
+    return [
+        Problem(catalog.origin.line(place), path_text(place), found, expected)
+        for id_, rules in defined.items()
+        for place, found, expected in check_texts(id_, rules)
+    ]
 
 
 def _preview(catalog: Catalog, files: list[Path], rows: int) -> Preview:

@@ -45,6 +45,7 @@ def failure(template: str) -> str:
         ("{% if remembered.Views is defined %}yes{% else %}no{% endif %}", "no"),
         ("{{ remembered.Views.items | default('nothing') }}", "nothing"),
         ("{% if category in ['high', 'medium'] %}{{ score | round(1) }}{% endif %}", "81.2"),
+        ("{{ score | round }} of {{ 100.0 | round }}, {{ 80.5 | round }}", "81 of 100, 81"),
         ("{% set total = remembered.Cart.total * 2 %}{{ total }}", "25.0"),
         ("{{ reasons | first }}", "Cart in about the last 7 days: many"),
         ("{{ (user.name ~ '!') | upper }}", "ANN <B>!"),

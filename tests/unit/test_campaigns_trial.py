@@ -87,6 +87,14 @@ def test_a_template_that_fails_says_where() -> None:
     assert dict(found.parts[0].texts) == {}
 
 
+@pytest.mark.parametrize(("score", "text"), [(56.0, "56, 56"), (56.42, "56.42, 56")])
+def test_a_score_is_shown_as_people_write_it(score: float, text: str) -> None:
+    message = {"parts": {"body": "{{ score }}, {{ score | round }}"}}
+    plan = plan_of({"c": campaign(message=message, prediction="p")})
+    found = trial(plan, "c", "ann", facts("s", scores={"p": Score(score)}), Row(), NOW_S)
+    assert found.parts[0].texts["body"] == text
+
+
 def test_a_campaign_on_an_event_is_tried_with_an_event() -> None:
     trigger = {"event": "Cart Viewed", "properties": ["item"]}
     message = {"parts": {"body": "{{ event.item }}"}}

@@ -159,6 +159,61 @@ def test_every_problem_of_a_catalog_is_shown(catalog: Path) -> None:
     assert "x[y]" in err
 
 
+MESSAGES = """
+messaging: {channels: {push: {kind: log}, mail: {kind: log}}}
+campaigns:
+  cart:
+    name: Cart
+    segment: orders_7d.high
+    conversion: {event: Order Completed}
+    channels: [push, mail]
+    message:
+      parts:
+        title: Hello {{ user.name }}
+        body: |
+          Your score is {{ score }},
+          and {{ offer.value }} is off
+      by_channel:
+        mail: {subject: "{{ traits.name }}"}
+journeys:
+  back:
+    name: Back
+    segment: orders_7d.low
+    conversion: {event: Order Completed}
+    channels: [push]
+    steps:
+      word: {send: {parts: {body: "{% if %}"}}}
+"""
+
+
+def test_mistakes_in_messages_are_problems_of_the_catalog(catalog: Path) -> None:
+    catalog.write_text(CATALOG + MESSAGES)
+    code, out, _ = run("check", str(catalog), "--json")
+    assert code == 2
+    found = [(each["line"], each["path"], each["found"]) for each in json.loads(out)["problems"]]
+    text = catalog.read_text()
+    body, mail, word = (text[: text.index(key)].count("\n") + 1 for key in ("body: |", "mail: {sub", "word: {"))
+    assert found == [
+        (body, "campaigns.cart.message.parts.body", "body, line 2: 'offer', which is never known"),
+        (mail, "campaigns.cart.message.by_channel.mail.subject", "subject, line 1: 'traits', which is never known"),
+        (
+            word,
+            "journeys.back.steps.word.send.parts.body",
+            "body, line 1: Expected an expression, got 'end of statement block'",
+        ),
+    ]
+    code, _, err = run("check", str(catalog))
+    assert (code, "the key offer beside it" in err) == (2, True)
+    catalog.write_text(
+        catalog.read_text()
+        .replace("offer.value", "likelihood")
+        .replace("traits.", "user.")
+        .replace("%}", "score %}{% endif %}")
+    )
+    code, out, err = run("check", str(catalog))
+    assert (code, err, "Journeys" in out) == (0, "", True)
+
+
 def test_a_script_gets_the_problems_as_json(catalog: Path) -> None:
     code, out, _ = run("check", str(catalog), "--json")
     found = {

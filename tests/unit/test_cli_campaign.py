@@ -104,6 +104,10 @@ def test_what_cannot_be_done_is_told(world: World) -> None:
     run("archive", "cart")
     code, _, err = run("resume", "cart")
     assert (code, "archived for good" in " ".join(err.split())) == (1, True)
+    assert "tideline campaign duplicate" in " ".join(err.split())
+    told = [run("duplicate", "steps", "cart")[2], err]
+    assert "the id 'cart' is taken; choose another one" in " ".join(told[0].split())
+    assert not [words for words in told if "409" in words or "POST" in words or "PUT" in words]
     code, _, err = run("duplicate", "steps", "No Id")
     assert (code, "an id: small letters" in " ".join(err.split())) == (2, True)
     assert world.campaigns.kept().find("none") is None
