@@ -19,6 +19,7 @@ from streams.api.views import (
     UserView,
     time_text,
 )
+from streams.campaigns.profiles import Profile
 from streams.runtime.lookup import UserDetail, UserPrediction, look_up
 
 
@@ -55,11 +56,12 @@ def _one_user(services: Services, reads: PredictionReads, user_id: str) -> UserV
             refuse_deleted(reader, user_id, services.ledger_key)
     if state is None or detail is None:
         raise NotStored(f"nobody has seen a user {user_id[:100]!r}; ids are as in the events")
-    return user_view(detail, reads.standings_of_shard(state))
+    profile = services.campaign_books.known_of(detail.shard, user_id).profile
+    return user_view(detail, reads.standings_of_shard(state), profile)
 
 
-def user_view(detail: UserDetail, standings: Standings) -> UserView:
-    """A user as it is answered."""
+def user_view(detail: UserDetail, standings: Standings, profile: Profile | None = None) -> UserView:
+    """A user as it is answered. `profile`: what campaigns know."""
     return UserView(
         user_id=detail.user,
         first_seen=time_text(detail.first_s),
@@ -74,6 +76,7 @@ def user_view(detail: UserDetail, standings: Standings) -> UserView:
             EventCountView(name=found.name, total=found.total, last=time_text(found.last_s)) for found in detail.events
         ],
         traits=detail.traits,
+        traits_as_sent=None if profile is None else profile.traits,
         remembered=detail.remembered,
     )
 

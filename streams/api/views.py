@@ -172,5 +172,8 @@ class UserView(BaseModel):
     predictions: list[UserPredictionView]
     segments: list[MembershipView]
     events: list[EventCountView]
-    traits: dict[str, str | float | bool]
+    traits: dict[str, str | float | bool] = Field(description="Those that predictions and segments are made of.")
+    traits_as_sent: dict[str, Any] | None = Field(
+        description="All that messages, consent and addresses of campaigns go by; null where no campaigns have run."
+    )
     remembered: Any = Field(description="Remembered properties; null if there are none.")

@@ -17,7 +17,9 @@ from streams.cli.screen import echo_json, fail, guarded, show
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from config.campaigns import Campaign
     from config.catalog import Catalog
+    from config.journeys import Journey
     from streams.runtime.preview import FilePreview, Preview
 
 _NAMES = 12
@@ -78,14 +80,17 @@ def _checked(path: Path) -> Catalog:
 def _wrong_texts(catalog: Catalog) -> list[Problem]:
     from config.yaml_text import path_text
 
-    defined = {**catalog.sections.campaigns, **catalog.sections.journeys}
+    defined: list[tuple[str, Campaign | Journey]] = [
+        *catalog.sections.campaigns.items(),
+        *catalog.sections.journeys.items(),
+    ]
     if not defined:
         return []
     from streams.campaigns.texts_check import check_texts
 
     return [
         Problem(catalog.origin.line(place), path_text(place), found, expected)
-        for id_, rules in defined.items()
+        for id_, rules in defined
         for place, found, expected in check_texts(id_, rules)
     ]
 

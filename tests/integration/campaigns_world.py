@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final, Self
 
-from config.settings import Settings
+from config.settings import Settings, load_settings
 from streams.adapters.embedded_log import EventWriter
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
-from streams.adapters.log_folder import LogFolder
+from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.adapters.redis_channels import RedisChannels
 from streams.adapters.redis_deliveries import Secrets
+from streams.adapters.valkey_server import EmbeddedValkey
 from streams.campaigns.effects import DROPPED, SENT, WITHHELD
 from streams.runtime.deliveries.signing import signed_headers, write_secret
 from tests.conftest import SLOWNESS
-from tests.integration.worker_world import WorkerProcess
+from tests.integration.worker_world import WorkerProcess, await_until
 
 SECRET: Final = write_secret(b"a secret of the tests, 32 bytes!")
 WITHIN_S: Final = 60.0 * SLOWNESS
@@ -135,10 +136,10 @@ def set_hook(store_url: str, url: str, prefix: str = "tl") -> None:
         channels.put("hook", settings, Secrets(SECRET))
 
 
-def event(user: str, name: str, **properties: Any) -> bytes:
-    """An event that happens now."""
-    now = datetime.now(UTC).isoformat()
-    said = {"type": "track", "userId": user, "event": name, "timestamp": now, "messageId": f"{name} {user}"}
+def event(user: str, name: str, *, at_s: float | None = None, **properties: Any) -> bytes:
+    """An event that happens now, or did then (seconds since 1970 UTC)."""
+    at = datetime.fromtimestamp(time.time() if at_s is None else at_s, UTC).isoformat()
+    said = {"type": "track", "userId": user, "event": name, "timestamp": at, "messageId": f"{name} {user}"}
     return json.dumps(said | {"properties": properties}).encode()
 
 
@@ -152,6 +153,26 @@ def notes(data_dir: Path) -> list[tuple[str, str]]:
                 if said["event"] in (SENT, WITHHELD, DROPPED):
                     found[said["messageId"]] = said["userId"], said["event"]
     return sorted(found.values())
+
+
+@contextmanager
+def served(
+    folder: Path, text: str = CATALOG, *, shards: int = 2, store: str = "store"
+) -> Iterator[tuple[Settings, WorkerProcess]]:
+    """A store of that name, an embedded log, and a worker on it that works."""
+    catalog = folder / "catalog.yaml"
+    catalog.write_text(text)
+    LogFolder.make(folder / LOG_FOLDER, shards)
+    with EmbeddedValkey(folder / store) as server:
+        settings = load_settings(
+            shards=shards, redis_url=server.url, webhooks_private=True, data_dir=folder, deletion_key="k" * 32
+        )
+        worker = WorkerProcess(settings, catalog, folder, "worker", "--embedded", data_dir=folder)
+        try:
+            await_until(worker.is_working, "the worker works", seconds=120.0, watched=[worker])
+            yield settings, worker
+        finally:
+            worker.kill()
 
 
 class CampaignsProcess(WorkerProcess):

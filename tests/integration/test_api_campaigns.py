@@ -72,6 +72,13 @@ def post(api: ApiWorld, path: str, body: Any, status: int = 200) -> Any:
     return answer.json()
 
 
+def shown(api: ApiWorld, user: str) -> Any:
+    """The user over HTTP."""
+    answer = api.ask("GET", f"/v1/users/{user}", headers=api.headers(Role.READ))
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
 def estimated(api: ApiWorld, *parts: dict[str, Any]) -> int:
     path = "/v1/predictions/orders_2d/estimate"
     answer = api.ask("POST", path, json={"filter": {"all": list(parts)}}, headers=api.headers(Role.READ))
@@ -141,8 +148,7 @@ def a_user(world: ServiceWorld, *, is_upper: bool, nth: int = 0) -> str:
 def test_one_users_message_has_what_the_store_says_of_them(world: ServiceWorld, api: ApiWorld) -> None:
     user, other = a_user(world, is_upper=True), a_user(world, is_upper=False)
     found = post(api, "preview-message", {"definition": GOOD, "user_id": user})
-    known = api.ask("GET", f"/v1/users/{user}", headers=api.headers(Role.READ)).json()["predictions"]
-    score = next(each["score"] for each in known if each["id"] == "orders_2d")
+    score = next(each["score"] for each in shown(api, user)["predictions"] if each["id"] == "orders_2d")
     (channel,) = found["channels"]
     assert (channel["channel"], channel["open"]) == ("app", True)
     assert channel["texts"]["body"].startswith("Hello you, 0 off, ")
@@ -178,7 +184,9 @@ def test_what_campaigns_know_of_the_user_is_looked_at(
     fresh = post(api, "preview-message", {"id": "c", "user_id": user})
     # Before campaigns have read the log, nobody is known to have agreed by events.
     assert [each["open"] for each in fresh["channels"]] == [True, False]
+    assert shown(api, user)["traits_as_sent"] is None
     store.commit(claim, commit)
+    assert shown(api, user)["traits_as_sent"] == {"name": "Ann"}
     found = post(api, "preview-message", {"id": "c", "user_id": user})
     assert [each["reason"] for each in found["against"]] == ["again"]
     assert found["group"] == "treated"

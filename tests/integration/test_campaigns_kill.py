@@ -4,50 +4,26 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from config.settings import Settings, load_settings
-from streams.adapters.log_folder import LOG_FOLDER, LogFolder
-from streams.adapters.valkey_server import EmbeddedValkey
 from streams.campaigns.effects import SENT
 from tests.integration.campaigns_world import (
-    CATALOG,
     SENDS_WITHIN_S,
     CampaignsProcess,
     HookReceiver,
     enter,
     notes,
+    served,
     set_hook,
 )
-from tests.integration.worker_world import WorkerProcess, await_until
+from tests.integration.worker_world import await_until
 
-SHARDS = 2
 KILLS = 6
 USERS = 60
 """Between two kills."""
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[Settings]:
-    """A store, an embedded log, and a worker on it."""
-    catalog = folder / "catalog.yaml"
-    catalog.write_text(CATALOG)
-    LogFolder.make(folder / LOG_FOLDER, SHARDS)
-    with EmbeddedValkey(folder / "store") as server:
-        settings = load_settings(
-            shards=SHARDS, redis_url=server.url, webhooks_private=True, data_dir=folder, deletion_key="k" * 32
-        )
-        worker = WorkerProcess(settings, catalog, folder, "worker", "--embedded", data_dir=folder)
-        try:
-            await_until(worker.is_working, "the worker works", seconds=120.0, watched=[worker])
-            yield settings
-        finally:
-            worker.kill()
 
 
 def stands_by(process: CampaignsProcess) -> bool:
@@ -77,7 +53,7 @@ class Crowd(threading.Thread):
 def test_whatever_is_killed_nobody_is_left_out_and_nobody_gets_two(tmp_path: Path) -> None:
     chance = random.Random(7)
     users: list[str] = []
-    with HookReceiver() as receiver, served(tmp_path) as settings:
+    with HookReceiver() as receiver, served(tmp_path) as (settings, _):
         assert settings.redis_url is not None
         set_hook(settings.redis_url, receiver.url)
         receiver.status = lambda number: 500 if number % 9 == 0 else 200
@@ -107,7 +83,7 @@ def test_whatever_is_killed_nobody_is_left_out_and_nobody_gets_two(tmp_path: Pat
 
 @pytest.mark.timeout(180)
 def test_a_second_process_stands_by_and_takes_over(tmp_path: Path) -> None:
-    with HookReceiver() as receiver, served(tmp_path) as settings:
+    with HookReceiver() as receiver, served(tmp_path) as (settings, _):
         assert settings.redis_url is not None
         set_hook(settings.redis_url, receiver.url)
         one = CampaignsProcess(settings, tmp_path, "one", data_dir=tmp_path)
