@@ -59,6 +59,7 @@ def dead_letters(worker: WorkerProcess) -> list[str]:
     """Reasons for which the worker could not use records."""
     status, page = worker.get("/metrics")
     assert status == 200
+    assert b"# TYPE tideline_dead_letters_total" in page
     return re.findall(r"tideline_dead_letters_total\{.*", page.decode())
 
 
