@@ -86,9 +86,13 @@ class InJourneyView(BaseModel):
     """Where the users of a journey are."""
 
     entered: int
-    inside: int
-    ended: dict[str, int] = Field(description="finished, goal_reached, left, gone (it was archived or is over).")
-    steps: dict[str, int] = Field(description="Step -> how often a user has come to it.")
+    inside: int = Field(description="Users who are in it now,")
+    waiting: dict[str, int] = Field(description="and at which step, also of earlier versions.")
+    ended: dict[str, int] = Field(
+        description="Who is out again: `finished` (came to the end), `goal_reached` and `left_segment` (both by "
+        "`exit_on`), `gone` (it was archived or is over). Who was not let in, or not sent to, is in `withheld`."
+    )
+    steps: dict[str, int] = Field(description="Step -> how often a user has come to it so far.")
 
 
 class ReadingView(BaseModel):
@@ -203,7 +207,13 @@ def _reading(found: Reading) -> ReadingView | None:
 
 
 def _in_journey(found: InJourney) -> InJourneyView:
-    return InJourneyView(entered=found.entered, inside=found.inside, ended=dict(found.ended), steps=dict(found.steps))
+    return InJourneyView(
+        entered=found.entered,
+        inside=found.inside,
+        waiting=dict(found.waiting),
+        ended=dict(found.ended),
+        steps=dict(found.steps),
+    )
 
 
 def _group(found: Group) -> GroupView:

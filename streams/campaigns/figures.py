@@ -24,8 +24,8 @@ from streams.campaigns.state import Book, Spent, Tally
 _Key = TypeVar("_Key", str, int)
 WAITED: Final = "waited_"
 BY_CHANCE: Final = ("holdout", "control")
-ENDS: Final = ("finished", "goal_reached", "left", "gone")
-"""How users leave a journey; `left` also counts those who were out of the segment before they entered."""
+ENDS: Final = ("finished", "goal_reached", "left_segment", "gone")
+"""How users come out of a journey."""
 Early: TypeAlias = Literal["few_users", "few_converted", "wide", "several"]
 NoMoney: TypeAlias = Literal["few_users", "few_converted", "no_revenue", "no_cap"]
 
@@ -88,11 +88,13 @@ class InJourney(msgspec.Struct, frozen=True):
 
     entered: int
     inside: int
-    """Users who are in it now, on any version."""
+    """Users who are in it now, on any version,"""
+    waiting: Mapping[str, int]
+    """and at which step."""
     ended: Mapping[str, int]
     """Of `ENDS`."""
     steps: Mapping[str, int]
-    """Step of the version in force -> how often a user has come to it, also on earlier versions."""
+    """Step of the version in force -> how often a user has come to it so far, also on earlier versions."""
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -151,6 +153,7 @@ def merged(books: Iterable[Book]) -> Book:
     for book in books:
         _add(total.counts, book.counts)
         _add(total.steps, book.steps)
+        _add(total.at, book.at)
         _add(total.inside, book.inside)
         _add(total.open, book.open)
         for name, tally in book.tallies.items():
@@ -176,6 +179,7 @@ def _in_journey(rules: Journey, total: Book) -> InJourney:
     return InJourney(
         entered=total.counts.get("entered", 0),
         inside=sum(total.inside.values()),
+        waiting=dict(sorted(total.at.items())),
         ended={name: total.counts.get(name, 0) for name in ENDS},
         steps={step: total.steps.get(step, 0) for step in rules.steps},
     )

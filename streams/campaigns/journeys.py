@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 OVERDUE_S: Final = 60.0
 """A step that ends later than it should have by more than this has waited for the service, and the next begins now."""
 PACE_S: Final = 60.0
-"""Least time between two messages of a journey to a user."""
+"""Least time between two messages of a journey to a user,"""
+LATE_PACE_S: Final = 3_600.0
+"""and between the last one and one that is late, unless the journey itself waits less between its steps."""
 
 
 def enter(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) -> Wait | None:
@@ -36,7 +38,8 @@ def enter(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) -> 
         row.entered_s[id_] = occasion.at_s
         row.journeys[id_] = At(version, "", occasion.key, occasion.at_s, engine.now_s, engine.now_s)
         book.move(book.inside, version, 1)
-        _walk(engine, user, row, id_, next(iter(journey.steps)))
+        book.move(book.at, "", 1)
+        _walk(engine, user, row, id_, next(iter(journey.steps)), occasion.at_s)
     return None
 
 
@@ -75,13 +78,13 @@ def crossed(engine: Engine, user: str, row: Row, crossing: Crossing) -> None:
             continue
         leaves = crossing.segment == journey.segment and not crossing.is_entry
         if leaves and journey.exit_on in ("leaving", "goal_or_leaving"):
-            _leave(engine, row, id_, "left")
+            _leave(engine, row, id_, "left_segment")
             continue
         step = journey.steps[at.step]
         if isinstance(step, WaitUntilStep):
             awaited = step.until.enters if crossing.is_entry else step.until.leaves
             if awaited == crossing.segment:
-                _walk(engine, user, row, id_, step.then or journey.behind(at.step))
+                _walk(engine, user, row, id_, step.then or journey.behind(at.step), crossing.at_s)
 
 
 def happened(engine: Engine, user: str, row: Row, event: Watched) -> None:
@@ -101,7 +104,7 @@ def happened(engine: Engine, user: str, row: Row, event: Watched) -> None:
             and event.at_s >= at.trigger_s  # a late one, from before the journey, is not what is waited for
             and fulfils(step.until.where, event.properties)
         ):
-            _walk(engine, user, row, id_, step.then or journey.behind(at.step))
+            _walk(engine, user, row, id_, step.then or journey.behind(at.step), event.at_s)
 
 
 def wake(engine: Engine, user: str, row: Row, id_: str) -> None:
@@ -118,22 +121,24 @@ def wake(engine: Engine, user: str, row: Row, id_: str) -> None:
     else:
         next_ = _do(engine, user, row, id_, step)
     if next_ is not None:
-        _walk(engine, user, row, id_, next_)
+        _walk(engine, user, row, id_, next_, at.due_s)
 
 
-def _walk(engine: Engine, user: str, row: Row, id_: str, next_: str) -> None:
-    """From step to step until one waits or the journey is over."""
+def _walk(engine: Engine, user: str, row: Row, id_: str, next_: str, led_s: float) -> None:
+    """From step to step until one waits or the journey is over. `led_s`: the time of what led to the first of them."""
     engine.touch(user)
     at, journey = row.journeys[id_], _journey(engine, row, id_)
     # A wait that ends as the clock says has no gap behind it, one that ends in an outage does not pile up with others.
-    is_overdue = engine.now_s - at.due_s > OVERDUE_S
-    begun_s = engine.now_s if is_overdue else min(at.due_s, engine.now_s)
+    at.is_late = engine.now_s - led_s > OVERDUE_S
+    begun_s = engine.now_s if at.is_late else min(at.due_s, engine.now_s)
     while next_ != END:
         step = journey.steps[next_]
+        book = engine.books.change(id_)
+        book.move(book.at, at.step, -1)
+        book.move(book.at, next_, 1)
         at.step, at.since_s, at.due_s, at.why = next_, begun_s, inf, ""
         at.visits += 1
-        steps = engine.books.change(id_).steps
-        steps[next_] = steps.get(next_, 0) + 1
+        book.steps[next_] = book.steps.get(next_, 0) + 1
         found = _do(engine, user, row, id_, step)
         if found is None:
             return
@@ -185,8 +190,9 @@ def _send(engine: Engine, user: str, row: Row, id_: str, step: SendStep) -> str 
         _hold(at, "paused", engine.now_s + HOUR_S)
         return None
     last = row.assigned.get(id_)
-    if last is not None and engine.now_s - last.last_s < PACE_S:
-        _hold(at, "pace", last.last_s + PACE_S)
+    pace_s = _late_pace_s(journey) if at.is_late else PACE_S
+    if last is not None and engine.now_s - last.last_s < pace_s:
+        _hold(at, "pace", last.last_s + pace_s)
         return None
     verdict = engine.settle(_question(engine, user, row, id_, journey, step), at.why, at.step)
     if isinstance(verdict, Wait):
@@ -195,8 +201,14 @@ def _send(engine: Engine, user: str, row: Row, id_: str, step: SendStep) -> str 
     if isinstance(verdict, Withhold) and verdict.reason == "breaker":
         _hold(at, "paused", engine.now_s + HOUR_S)
         return None
-    at.due_s = engine.now_s
+    at.due_s, at.is_late = engine.now_s, False
     return step.then or journey.behind(at.step)
+
+
+def _late_pace_s(journey: Journey) -> float:
+    """Between the last message and one that is late: as long as the journey itself waits at least."""
+    waits = [step.wait_s for step in journey.steps.values() if isinstance(step, WaitStep)]
+    return max(PACE_S, min([LATE_PACE_S, *waits]))
 
 
 def _question(engine: Engine, user: str, row: Row, id_: str, journey: Journey, step: SendStep) -> Question:

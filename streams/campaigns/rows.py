@@ -20,7 +20,9 @@ def forget(row: Row, books: Books) -> None:
 def leave(row: Row, books: Books, id_: str) -> None:
     """The user is no longer in the journey."""
     book = books.change(id_)
-    book.move(book.inside, row.journeys.pop(id_).version, -1)
+    at = row.journeys.pop(id_)
+    book.move(book.inside, at.version, -1)
+    book.move(book.at, at.step, -1)
 
 
 def _close(row: Row, books: Books, id_: str) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+_Key = TypeVar("_Key", str, int)
 HOUR_S: Final = 3_600.0
 LATE_S: Final = 3_600.0
 """For so long after a window has closed, events from within it may still come."""
@@ -122,6 +123,8 @@ class At(msgspec.Struct, array_like=True):
     """Steps so far: the same step may come again."""
     why: str = ""
     """Why a step is held up: behind, quiet, rate, paused, pace; empty: it is not."""
+    is_late: bool = False
+    """What led to the step had happened long before there was somebody to take the step."""
 
 
 class Row(msgspec.Struct, array_like=True):
@@ -202,6 +205,8 @@ class Book(msgspec.Struct):
     """What became of occasions (sent, or a reason) -> how often."""
     steps: dict[str, int] = {}
     """Of a journey: step -> how many have come to it."""
+    at: dict[str, int] = {}
+    """Of a journey: step -> users who are at it now, on any version."""
     inside: dict[int, int] = {}
     """Of a journey: version -> users who are in it."""
     open: dict[int, int] = {}
@@ -235,11 +240,11 @@ class Book(msgspec.Struct):
                 return
         self.hours[hour] = self.hours.get(hour, 0) + 1
 
-    def move(self, users: dict[int, int], version: int, by: int) -> None:
-        """Count users of a version (`inside` or `open`)."""
-        users[version] = users.get(version, 0) + by
-        if users[version] <= 0:
-            del users[version]
+    def move(self, users: dict[_Key, int], key: _Key, by: int) -> None:
+        """Count users of a version (`inside` or `open`), or at a step (`at`)."""
+        users[key] = users.get(key, 0) + by
+        if users[key] <= 0:
+            del users[key]
 
 
 class State(msgspec.Struct):

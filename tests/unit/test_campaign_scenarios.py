@@ -118,7 +118,7 @@ def test_win_back_stops_when_the_customer_is_back_by_an_order_or_by_coming_often
     shop.scores(visitor, 66.0)
     shop.until("2026-10-21 12:00")
     assert shop.offers(buyer) == shop.offers(visitor) == [("word", None)]
-    assert (shop.became(buyer)[-1], shop.became(visitor)[-1]) == ("goal_reached", "left")
+    assert (shop.became(buyer)[-1], shop.became(visitor)[-1]) == ("goal_reached", "left_segment")
 
 
 # --- a reminder without a discount -----------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ def test_churn_rescue_offers_a_hand_to_those_who_are_still_at_risk_three_days_la
     assert shop.sent(lost)[-1].texts["mail"]["subject"] == subject
     assert shop.times(lost)[-1] == "2026-09-24 12:00"
     assert len(shop.sent(saved)) == len(shop.sent(back)) == 1
-    assert (shop.became(saved)[-1], shop.became(back)[-1]) == ("goal_reached", "left")
+    assert (shop.became(saved)[-1], shop.became(back)[-1]) == ("goal_reached", "left_segment")
 
 
 def test_churn_rescue_ends_with_those_who_are_long_gone() -> None:
@@ -301,7 +301,7 @@ def test_churn_rescue_ends_with_those_who_are_long_gone() -> None:
     shop.scores(ann, None, origin="audience")
     shop.until("2026-10-01 12:00")
     assert shop.offers(ann) == [("offer", 30.0)]
-    assert shop.became(ann)[-1] == "left"
+    assert shop.became(ann)[-1] == "left_segment"
 
 
 def test_churn_rescue_does_not_raise_what_it_has_offered_within_two_months() -> None:

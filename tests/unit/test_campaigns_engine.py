@@ -7,6 +7,8 @@ from math import inf
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from config.campaigns import Messaging
@@ -615,6 +617,82 @@ def test_after_an_outage_a_step_begins_when_somebody_is_there_to_begin_it() -> N
     service.step(back_s, [], {"ann": IN})
     assert texts(service) == ["hello", "again"]
     assert service.rows["ann"].journeys["j"].due_s == back_s + 2 * DAY_S
+
+
+@given(st.sets(st.integers(1, 60), min_size=1))
+def test_however_long_outages_are_waits_are_as_long_as_they_say(turns: set[int]) -> None:
+    """Nobody is there but at these times, ten minutes apart at least: each wait begins when the message was sent."""
+    steps = {"a": send_step("a"), "w": {"wait": "1h"}, "b": send_step("b"), "v": {"wait": "2h"}, "c": send_step("c")}
+    service = Service.of(journeys={"j": journey(steps, max_trigger_age="1d")})
+    runs = [NOW_S + 600.0 * turn for turn in sorted(turns)]
+    for at_s in runs:
+        service.step(at_s, [enter()] if at_s == runs[0] else [], {"ann": IN})
+    expected, not_before_s = [], 0.0
+    for text, wait_s in (("a", HOUR_S), ("b", 2 * HOUR_S), ("c", 0.0)):
+        sent_s = next((at_s for at_s in runs if at_s >= not_before_s), None)
+        if sent_s is None:
+            break
+        expected.append((text, sent_s))
+        not_before_s = sent_s + wait_s
+    assert list(zip(texts(service), [send.at_s for send in service.taken], strict=True)) == expected
+
+
+WAITS_FOR_CART: dict[str, Any] = {
+    "a": send_step("a"),
+    "till": {"wait_until": {"event": "Cart"}, "at_most": "7d", "otherwise": "end"},
+    "b": send_step("b"),
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "apart_s"),
+    [
+        ({}, HOUR_S),
+        ({"later": {"wait": "1d"}, "c": send_step("c")}, HOUR_S),
+        ({"soon": {"wait": "10m"}, "c": send_step("c")}, 600.0),
+    ],
+)
+def test_what_an_outage_has_held_up_does_not_come_together(more: dict[str, Any], apart_s: float) -> None:
+    """The cart that leads to the second message was filled long before the first one could be sent."""
+    service = Service.of(journeys={"j": journey(WAITS_FOR_CART | more)})
+    back_s = NOW_S + 3 * HOUR_S
+    service.step(back_s, [enter(), event("Cart", 1, NOW_S + HOUR_S)], {"ann": IN})
+    assert texts(service) == ["a"]
+    service.step(back_s + apart_s - 1.0, [], {"ann": IN})
+    assert texts(service) == ["a"]
+    service.step(back_s + apart_s, [], {"ann": IN})
+    assert texts(service) == ["a", "b"]
+
+
+def test_without_an_outage_a_message_that_an_event_leads_to_waits_a_minute_at_most() -> None:
+    service = Service.of(journeys={"j": journey(WAITS_FOR_CART)})
+    service.step(NOW_S, [enter()], {"ann": IN})
+    service.step(NOW_S + 10.0, [event("Cart", 1, NOW_S + 9.0)], {"ann": IN})
+    assert texts(service) == ["a"]
+    service.step(NOW_S + 60.0, [], {"ann": IN})
+    assert texts(service) == ["a", "b"]
+
+
+def test_who_came_back_within_an_outage_is_not_sent_the_beginning_twice_in_a_row() -> None:
+    service = Service.of(journeys={"j": journey({"a": send_step("a"), "w": {"wait": "7d"}}, exit_on="leaving")})
+    back_s = NOW_S + 3 * HOUR_S
+    again = [
+        enter(),
+        Crossing("ann", "s", False, 2, NOW_S + HOUR_S, "live"),
+        Crossing("ann", "s", True, 3, NOW_S + 2 * HOUR_S, "live"),
+    ]
+    service.step(back_s, again, {"ann": IN})
+    service.step(back_s + HOUR_S - 1.0, [], {"ann": IN})
+    assert len(service.taken) == 1
+    service.step(back_s + HOUR_S, [], {"ann": IN})
+    assert len(service.taken) == 2
+
+
+def test_an_entry_that_an_outage_has_made_stale_begins_no_journey() -> None:
+    service = Service.of(journeys={"j": journey(STEPS, max_trigger_age="4h")})
+    service.step(NOW_S + 4 * HOUR_S + 1.0, [enter()], {"ann": IN})
+    assert service.counts("j") == {"stale": 1}
+    assert service.taken == []
 
 
 def test_a_time_that_came_a_second_ago_leaves_no_gap() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams.campaigns.figures import BookReader, Measured, figures, merged, words
-from streams.campaigns.inputs import Crossing, Member
+from streams.campaigns.inputs import Crossing, Deleted, Member
 from streams.campaigns.lift import MIN_CONVERTED, MIN_USERS, MIN_VALUED
 from streams.campaigns.state import Book, Spent, Tally
 from tests.campaign_world import OPEN, Service, campaign, facts, journey, send_step
@@ -77,12 +77,28 @@ def test_a_journey_says_where_its_users_are() -> None:
     assert found.journey is not None
     assert (found.journey.entered, found.journey.inside) == (2, 1)
     assert found.journey.steps == {"word": 2, "wait": 2, "offer": 0}
-    assert found.journey.ended == {"finished": 0, "goal_reached": 0, "left": 1, "gone": 0}
+    assert found.journey.ended == {"finished": 0, "goal_reached": 0, "left_segment": 1, "gone": 0}
+    assert found.journey.waiting == {"wait": 1}
     assert (found.sent, found.withheld) == (2, {"goal": 1})
     service.step(NOW_S + DAY_S, [], known)
     after = figures(rules, "j", service.store.books_of("j"), 0, NOW_S).journey
     assert after is not None
     assert (after.inside, after.steps["offer"], after.ended["finished"]) == (0, 1, 1)
+    assert after.waiting == {}
+
+
+def test_who_was_not_let_in_is_not_among_those_who_left() -> None:
+    rules = journey({"wait": {"wait": "1d"}, "word": send_step()})
+    service = Service.of(journeys={"j": rules})
+    known = {"ann": facts("s"), "bo": facts()}
+    service.step(NOW_S, [Crossing(user, "s", True, 1, NOW_S, "live") for user in known], known)
+    found = figures(rules, "j", service.store.books_of("j"), 0, NOW_S)
+    assert found.journey is not None
+    assert (found.withheld, set(found.journey.ended.values())) == ({"left": 1}, {0})
+    service.step(NOW_S + 1.0, [Deleted("ann")], known)
+    gone = figures(rules, "j", service.store.books_of("j"), 0, NOW_S).journey
+    assert gone is not None
+    assert (gone.inside, gone.waiting) == (0, {})
 
 
 def test_a_budget_shows_what_this_period_has_used() -> None:
