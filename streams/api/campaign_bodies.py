@@ -6,11 +6,12 @@ from typing import Any, Final, NamedTuple
 
 from config.campaign_checks import problems_of_campaigns, read_campaign, read_journey
 from config.campaigns import Campaign, Messaging
-from config.catalog import Catalog, Filter, Segment
+from config.catalog import Filter, Segment
 from config.errors import CatalogError
 from config.journeys import Journey
+from streams.api.campaigns_view import check_targets
 from streams.api.definition_body import UNNAMED, mapping
-from streams.api.definitions_view import invalid
+from streams.api.definitions_view import DefinitionsView, invalid
 from streams.campaigns.offers import Kind
 from streams.campaigns.plan import Definitions, Plan, Standing
 from streams.runtime.campaigns.definitions import kinds_of
@@ -35,12 +36,13 @@ class AskedAbout(NamedTuple):
         return Plan(Definitions(self.messaging, campaigns, journeys, standings, self.kinds))
 
 
-def asked_about(data: Any, catalog: Catalog, messaging: Messaging, *, segment: Filter | None = None) -> AskedAbout:
+def asked_about(data: Any, view: DefinitionsView, messaging: Messaging, *, segment: Filter | None = None) -> AskedAbout:
     """A definition as a person writes it, with or without an id; one that has steps is a journey.
 
-    `segment`: the filter of the segment that it names, where that is yet to be made. Raises `Problem`
-    (invalid-definition) with all that is wrong with it.
+    `segment`: the filter of the segment that it names, where that is yet to be made. Raises `Problem`: not-targetable
+    for what nobody may target, as where a campaign is made; invalid-definition with all else that is wrong with it.
     """
+    catalog = view.whole
     definition = dict(mapping(_GROUP, data))
     given = definition.pop("id", UNNAMED)
     id_ = given if isinstance(given, str) else UNNAMED
@@ -49,6 +51,7 @@ def asked_about(data: Any, catalog: Catalog, messaging: Messaging, *, segment: F
         rules = read(id_, definition)
     except CatalogError as error:
         raise invalid(error.problems) from error
+    check_targets(view, rules)
     if segment is not None:
         made = Segment(name=rules.name, filter=segment)
         catalog = catalog.model_copy(update={"segments": {**catalog.segments, rules.segment: made}})

@@ -216,9 +216,9 @@ class CampaignPreviews:
 
     def everybody(self, definition: Mapping[str, Any], segment: Filter | None = None) -> PreviewView:
         """Raises `Problem` for a definition that is not right, or what cannot be told of all users; StoreError."""
-        catalog = self._definer.view().whole
-        asked = asked_about(definition, catalog, self._services.campaigns.kept().messaging(), segment=segment)
-        basis = basis_of(asked.rules, catalog.predictions)
+        view = self._definer.view()
+        asked = asked_about(definition, view, self._services.campaigns.kept().messaging(), segment=segment)
+        basis = basis_of(asked.rules, view.whole.predictions)
         previewer = Previewer(asked.rules, asked.messaging, asked.kinds)
         as_of_s = self._services.wall()
         with self._services.stored.reader() as reader:
@@ -257,7 +257,7 @@ class CampaignPreviews:
             raise NotStored(where) from None
 
     def _asked(self, request: MessageRequest) -> tuple[AskedAbout, Standing | None]:
-        kept, catalog = self._services.campaigns.kept(), self._definer.view().whole
+        kept, view = self._services.campaigns.kept(), self._definer.view()
         messaging, standing, rules = kept.messaging(), None, None
         if request.id is not None:
             found = kept.find(request.id)
@@ -266,11 +266,11 @@ class CampaignPreviews:
             stands = found.head.stands
             standing, rules = Standing(stands.state, stands.since_s, stands.created_s), found.definition()
         if request.definition is not None:
-            asked = asked_about(request.definition, catalog, messaging)
+            asked = asked_about(request.definition, view, messaging)
             return (asked if request.id is None else asked._replace(id=request.id)), standing
         assert rules is not None, "the request has one of both"
         assert request.id is not None
-        kinds = dict(kept.definitions(kinds_of(catalog)).kinds)  # also of predictions that are gone
+        kinds = dict(kept.definitions(kinds_of(view.whole)).kinds)  # also of predictions that are gone
         return AskedAbout(request.id, rules, messaging, kinds), standing
 
     def _facts(self, plan: Plan, user: str, now_s: float) -> tuple[Facts, Row]:

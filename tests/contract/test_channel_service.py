@@ -31,6 +31,7 @@ from tests.unit.webhook_receiver import Receiver
 
 SECRET = write_secret(b"a secret of the tests, 32 bytes!")
 WITHIN_S = 20.0 * SLOWNESS
+AT_ONCE = 16
 
 
 def messaging(**kinds: str) -> Messaging:
@@ -47,6 +48,8 @@ class World:
         self.log = MemoryTransitionLog(1)
         self.messaging = messaging(it="webhook")
         self.status = 200
+        self.silent = asyncio.Event()
+        """Until then whoever delivers to `silent` gets no answer."""
         self.notes: list[Note] = []
 
     def put(self, *outs: Send | Purge) -> None:
@@ -54,10 +57,10 @@ class World:
         for each in outs:
             self.log.put(0, trigger_of(each).data)
 
-    def set(self, path: str = "x") -> None:
+    def set(self, path: str = "x", channel: str = "it") -> None:
         """Let the channel deliver there."""
         settings = {"kind": "webhook", "url": f"http://127.0.0.1:{self.receiver.port}/{path}"}
-        self.settings.put("it", json.dumps(settings).encode(), Secrets(SECRET))
+        self.settings.put(channel, json.dumps(settings).encode(), Secrets(SECRET))
 
     def service(self, lease_s: float = 10.0) -> ChannelService:
         async def tell(notes: Sequence[Note]) -> None:
@@ -72,7 +75,7 @@ class World:
             recheck=recheck,
             tell=tell,
             means=Means(self.sender, _nothing_published, allow_private=True),
-            limits=Limits(attempts=1),
+            limits=Limits(attempts=1, at_once=AT_ONCE),
             wall=lambda: NOW_S,
             lease_s=lease_s,
         )
@@ -85,10 +88,12 @@ class World:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        async def answer(_: Any) -> Any:
+        async def answer(request: Any) -> Any:
+            if request.path == "/silent":
+                await self.silent.wait()
             return web.Response(status=self.status)
 
-        self.sender = Sender(allow_private=True, timeout_s=5.0)
+        self.sender = Sender(allow_private=True, timeout_s=60.0)
         async with Receiver(answer) as self.receiver:
             yield
         await self.sender.close()
@@ -207,5 +212,25 @@ def test_what_was_given_up_is_sent_again_when_somebody_asks(world: World) -> Non
             await until(lambda: service.runs["it"].desk.taken.counts.get("arrived") == 1)
             assert [id_ for _, id_ in world.paths] == ["id-1", "id-1"]
             assert (world.desks.asked("it"), world.desks.counted("it", "dead")) == ({}, 0)
+
+    run(world, story)
+
+
+def test_a_channel_whose_other_side_does_not_answer_slows_no_other_one_down(world: World) -> None:
+    """One process delivers for all channels, under one lease."""
+    world.messaging = messaging(it="webhook", slow="webhook")
+    for number in range(1, 41):
+        texts = {id_: {"body": "x"} for id_ in ("it", "slow")}
+        world.put(send(number, f"user{number}", channels=("it", "slow"), texts=texts))
+
+    async def story() -> None:
+        world.set()
+        world.set("silent", channel="slow")
+        async with running(world.service()) as service:
+            await until(lambda: sum(path == "/silent" for path, _ in world.paths) == AT_ONCE)
+            await until(lambda: service.runs["it"].desk.taken.counts.get("arrived") == 40)
+            assert service.runs["slow"].desk.taken.counts.get("arrived", 0) == 0
+            world.silent.set()
+            await until(lambda: service.runs["slow"].desk.taken.counts.get("arrived") == 40)
 
     run(world, story)

@@ -48,14 +48,13 @@ def ask(world: World, path: str, body: Any) -> tuple[int, str]:
 
 def test_every_reason_has_words() -> None:
     assert REASONS.keys() == {*get_args(Reason), "inside"}
-    assert REASONS.keys() & set(ENDS) == {"left"}
+    assert REASONS.keys() & set(ENDS) == set(), "one word for two things"
 
 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
         ({"segment": "orders.best"}, "orders.best"),
-        ({"segment": "seen.high"}, "preview"),
         ({"channels": ["mail"]}, "unknown channel 'mail'"),
         ({"colour": "red"}, "colour"),
         ({"message": {}}, "parts"),
@@ -72,6 +71,21 @@ def test_a_definition_that_is_not_right_is_refused_with_what_is_wrong(
     status, told = ask(world, path, body)
     assert (status, told.partition(":")[0]) == (422, "invalid-definition")
     assert words in told
+
+
+@pytest.mark.parametrize("path", ["preview", "preview-message"])
+def test_what_nobody_may_target_is_refused_as_where_it_is_made(world: World, path: str) -> None:
+    user = {"user_id": "ann"} if path == "preview-message" else {}
+    made = {"id": "gone", "name": "Gone", "goal": {"did": "Order"}, "window": "7d", "access": "live"}
+    world.good("POST", "/v1/predictions", made)
+    world.good("POST", "/v1/predictions/gone/archive")
+    for segment, state in (("seen.high", "preview"), ("gone.high", "archived")):
+        definition = GOOD | {"segment": segment}
+        told = ask(world, path, {"definition": definition} | user)
+        assert (told[0], told[1].partition(":")[0]) == (409, "not-targetable")
+        assert state in told[1]
+        answer = world.call("POST", "/v1/campaigns", {"id": "new"} | definition).json()
+        assert told[1] == f"{answer['type'].rpartition(':')[2]}: {answer['detail']}"
 
 
 def test_a_good_one_comes_to_a_store_in_which_there_is_nothing(world: World) -> None:

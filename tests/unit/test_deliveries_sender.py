@@ -120,6 +120,32 @@ def test_no_answer_in_time_is_a_failure() -> None:
     assert send(Receiver(silent), timeout_s=0.2) == Outcome(False, "no answer in time", is_unknown=True)
 
 
+def test_however_many_do_not_answer_others_are_sent_to() -> None:
+    """Deliveries of all endpoints go by one client, and each endpoint has a bound of its own."""
+
+    async def run() -> None:
+        asked, silent = asyncio.Semaphore(0), asyncio.Event()
+
+        async def answer(request: web.Request) -> web.Response:
+            if request.path == "/silent":
+                asked.release()
+                await silent.wait()
+            return web.Response(status=204)
+
+        async with Receiver(answer) as receiver:
+            sender = Sender(allow_private=True, timeout_s=600.0)
+            url = f"http://127.0.0.1:{receiver.port}"
+            waiting = [asyncio.create_task(sender.post(f"{url}/silent", {}, b"")) for _ in range(300)]
+            for _ in waiting:
+                await asked.acquire()
+            assert (await sender.post(f"{url}/quick", {}, b"")).is_delivered
+            silent.set()
+            assert all(each.is_delivered for each in await asyncio.gather(*waiting))
+            await sender.close()
+
+    asyncio.run(run())
+
+
 def test_nobody_there_is_a_failure() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -16,7 +16,6 @@ from streams.runtime.deliveries.addresses import AddressRefused, check_address, 
 
 _CONNECT_S: Final = 5.0
 _ANSWER_BYTES: Final = 64 << 10
-_CONNECTIONS: Final = 256
 _LONGEST_WAIT_S: Final = 3_600.0
 
 LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -85,8 +84,10 @@ class Sender:
 
     def __init__(self, *, allow_private: bool, timeout_s: float, look_up: LookUp = look_up_name) -> None:
         self._allow_private = allow_private
+        # Each endpoint has a bound of its own (`Limits.at_once`). With one for all of them, some that do not answer
+        # would hold up the others, whose time runs while they wait for a connection.
         connector = aiohttp.TCPConnector(
-            resolver=_CheckedResolver(look_up, allow_private=allow_private), use_dns_cache=False, limit=_CONNECTIONS
+            resolver=_CheckedResolver(look_up, allow_private=allow_private), use_dns_cache=False, limit=0
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
