@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from starlette.responses import JSONResponse, Response
 
+from config.errors import BrokerError
 from streams.adapters.redis_reader import RedisReader, ShardInfo
 from streams.api.app import Parts
 from streams.api.keys import Role
 from streams.api.views import time_text
 from streams.console.deliveries import Deliveries
 from streams.console.pages import TEXTS
+from streams.console.refused import RefusedPages
 from streams.console.routing import PageRoute
 from streams.console.visit import Visit
 from streams.runtime.everybody import ShardState
 from streams.runtime.refusals import refused_records
-from streams.runtime.stored import StoredState, together
+from streams.runtime.stored import StoredState, together, with_kept_letters
 
+_LOG: Final = logging.getLogger(__name__)
 _EXAMPLES: Final = 3
 _SHOWN: Final = 300
 """So many characters of a refused record are shown."""
@@ -38,6 +42,10 @@ class ShardRow(NamedTuple):
     behind_s: float | None
     """Seconds since its latest event."""
     events: int
+    waiting: int | None
+    """Records of the log that are still to be worked; None where nobody tells."""
+    pending: int
+    """Examples that wait for their label."""
 
 
 class Example(NamedTuple):
@@ -50,6 +58,7 @@ class Example(NamedTuple):
 class RefusedRow(NamedTuple):
     """One reason."""
 
+    reason: str
     words: tuple[str, str]
     """What is wrong, and what to do."""
     how_many: int
@@ -62,6 +71,8 @@ class SystemPages:
     def __init__(self, parts: Parts) -> None:
         self._stored = parts.services.stored
         self._deliveries = Deliveries(parts)
+        self._refused = RefusedPages(parts)
+        self._lags = parts.lags
         self._wall = parts.services.wall
         self._clock = parts.services.clock
 
@@ -70,20 +81,23 @@ class SystemPages:
         yield PageRoute("/system", "GET", Role.READ, self.show)
         yield PageRoute("/system/figures", "GET", Role.READ, self.figures)
         yield from self._deliveries.routes()
+        yield from self._refused.routes()
 
     def show(self, visit: Visit) -> Response:
         """The page. Raises `Problem` where nothing is stored yet, StoreError."""
         with self._stored.reader() as reader:
             shards = self._stored.shard_states(reader)
             state = together([each for _, each in shards])
-            rows = _shards(reader.shard_infos(), shards, self._wall())
-            refused = _refused(visit, reader, state)
+            waiting = self._waiting()
+            rows = _shards(reader.shard_infos(), shards, waiting, self._wall())
+            refused = _refused(visit, reader, with_kept_letters(state, reader))
         return visit.render(
             "system.html",
             state=state,
             clock=_time(state.clock_s),
             behind=self._behind(visit, state),
             rows=rows,
+            waiting=sum(waiting.values()) if waiting else None,
             refused=refused,
             targets=self._deliveries.targets(),
             counters=[(name, state.counters[_NAMES[name]]) for name in _COUNTERS if _NAMES[name] in state.counters],
@@ -93,14 +107,25 @@ class SystemPages:
         """What moves: events so far, at which moment, and how far the latest one is back. Raises as `show`."""
         with self._stored.reader() as reader:
             state = together(self._stored.states(reader))
+        waiting = self._waiting()
         return JSONResponse(
             {
                 "events": state.counters["events"],
                 "at_s": self._clock(),
                 "behind": self._behind(visit, state),
                 "clock": _time(state.clock_s),
+                "waiting": visit.format.number(sum(waiting.values()) if waiting else None),
+                "pending": visit.format.number(state.pending_examples),
             }
         )
+
+    def _waiting(self) -> dict[int, int]:
+        """Records of the log that are still to be worked, by partition; none where nobody can tell."""
+        try:
+            return {number: each.lag for number, each in self._lags.now().items()}
+        except BrokerError as error:
+            _LOG.warning("how far workers are is not known: %s", error)
+            return {}
 
     def _behind(self, visit: Visit, state: StoredState) -> str:
         """How far the latest event is behind the wall clock, in words."""
@@ -119,7 +144,7 @@ def _time(seconds: float) -> str | None:
     return None if math.isnan(seconds) else time_text(seconds)
 
 
-def _shards(infos: list[ShardInfo], states: list[ShardState], now_s: float) -> list[ShardRow]:
+def _shards(infos: list[ShardInfo], states: list[ShardState], waiting: dict[int, int], now_s: float) -> list[ShardRow]:
     known = dict(states)
     found = []
     for info in infos:
@@ -127,7 +152,13 @@ def _shards(infos: list[ShardInfo], states: list[ShardState], now_s: float) -> l
         clock = None if state is None else _time(state.clock_s)
         events = 0 if state is None else state.counters["events"]
         behind_s = None if state is None or clock is None else max(0.0, now_s - state.clock_s)
-        found.append(ShardRow(info.shard, info.users, info.number, info.epoch, clock, behind_s, events))
+        pending = 0 if state is None else state.pending_examples
+        found.append(
+            ShardRow(
+                info.shard, info.users, info.number, info.epoch, clock, behind_s, events,
+                waiting.get(info.shard), pending,
+            )
+        )  # fmt: skip
     return found
 
 
@@ -135,6 +166,7 @@ def _refused(visit: Visit, reader: RedisReader, state: StoredState) -> list[Refu
     t = TEXTS[visit.language]
     return [
         RefusedRow(
+            reason=each.reason,
             words=t.refusals.get(each.reason, (each.reason, "")),
             how_many=each.count,
             examples=[Example(letter.place, letter.start(_SHOWN)) for letter in each.examples],

@@ -491,6 +491,26 @@ class Texts:
     refused_none: str
     latest_records: str
     refusals: Told
+    log_waiting: str
+    log_waiting_help: str
+    pending: str
+    pending_help: str
+    refused_newest: str
+    refused_all: str
+    refused_place: str
+    refused_why: str
+    refused_record: str
+    refused_position: str
+    refused_older: str
+    refused_gone: str
+    refused_cut: str
+    put_back: str
+    put_back_help: str
+    put_back_record: str
+    put_back_admin: str
+    redriven: str
+    redriven_at: str
+    redriven_outcomes: Words
 
 
 def all_texts(texts: Texts) -> Iterator[str]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from config.catalog import Catalog
 from config.errors import StoreError
 from models.jit import F64, I64
+from models.labels import NEXT
 from models.learner import Learner, prediction_specs
 from models.snapshot import BINS, ModelCodec, PredictionSnapshot, Snapshot, Status
 from streams.adapters.redis_reader import RedisReader
@@ -51,6 +52,8 @@ class _SmallState(msgspec.Struct):
     si: list[int]
     sf: bytes
     user_days: list[float]
+    n: list[int]
+    due: list[int]
     frozen: list[float] = []
 
 
@@ -89,6 +92,8 @@ class StoredState:
     users: int
     members: dict[str, int]
     """segment -> users in it"""
+    pending_examples: int = 0
+    """Examples that wait for their label."""
     awaited: frozenset[str] = frozenset()
     """Ids of the predictions that one shard still learns from history: what it says of them is not theirs yet."""
 
@@ -140,6 +145,7 @@ def state_of(
         run=stored_run(blobs),
         users=users,
         members=dict(members),
+        pending_examples=small.n[NEXT] - min([small.n[NEXT], *small.due]),
         awaited=frozenset(Since.of(blobs).predictions),
     )
 
@@ -219,7 +225,16 @@ def _under_one_catalog(states: Sequence[StoredState]) -> list[StoredState]:
 
 def _of_service(states: Sequence[StoredState], reader: RedisReader) -> StoredState:
     """The shards of workers as one. Of dead letters those count that the store still has."""
-    state = together(states)
+    return with_kept_letters(together(states), reader)
+
+
+def with_kept_letters(state: StoredState, reader: RedisReader) -> StoredState:
+    """A service with the dead letters that the store still has: workers keep no count of all that there were.
+
+    Of a run that keeps one, as it is.
+    """
+    if state.run is not None:
+        return state
     shards = range(reader.info.shards)
     entries = (entry for shard in shards for entry in reader.each_dead_letter(shard))
     letters = Counter(_LETTERS.decode(entry.data).reason for entry in entries)
@@ -244,6 +259,7 @@ def together(states: Sequence[StoredState]) -> StoredState:
         counters={name: sum(state.counters[name] for state in states) for name in first.counters},
         clock_s=max(clocks, default=math.nan),
         users=sum(state.users for state in states),
+        pending_examples=sum(state.pending_examples for state in states),
     )
 
 

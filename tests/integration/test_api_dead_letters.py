@@ -1,4 +1,4 @@
-"""Records that could not be used, over the API: looked into, put back on the log once, and what came of it."""
+"""Records that could not be used, over the API and in the console: looked into, and put back on the log once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import redis
 
 from config.errors import BrokerError, BrokerUnavailable
 from config.loader import loads
+from streams.adapters.memory_sessions import MemorySessions
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.api.keys import Role
+from streams.console.app import console
 from streams.core.partition import shard_of
 from streams.runtime.records import Record
 from streams.runtime.seen import PartitionLag
 from tests.integration.service_world import SHARDS, START_S, ServiceWorld
+from tests.integration.test_console_pages import Person
 from tests.unit.api_world import ApiWorld
 
 CATALOG = loads("""
@@ -40,7 +43,7 @@ class Service:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.world = ServiceWorld(url, folder, CATALOG)
-        self.api = ApiWorld(store_url=url)
+        self.api = ApiWorld(store_url=url, extensions=(console(MemorySessions()),))
         self.offsets = [0] * SHARDS
         self.worked = 0
 
@@ -216,3 +219,45 @@ def test_they_come_in_pages_by_reason_and_marks_go_with_them(service: Service) -
     client = redis.Redis.from_url(service.api.store_url)
     assert client.hkeys("tl:api:redriven") == [other.encode()]
     client.close()
+
+
+def test_in_the_console_one_is_looked_into_corrected_and_followed(service: Service) -> None:
+    raw = '{"type":"track","userId":"ann","event":"<b>\\u001b"}'
+    service.work(0, raw.encode())
+    letter, admin = service.latest()["id"], Person(service.api, Role.ADMIN)
+    service.tell_lag()
+    assert "/system/refused?reason=missing_time" in admin.get("/system").text
+    assert f"/system/refused/one?id={letter}" in admin.get("/system/refused", reason="missing_time").text
+    one = f"/system/refused/one?id={letter}"
+    assert "<b>" not in admin.get(one).text.partition('id="record"')[2].partition("</pre>")[0]
+    assert raw in admin.page(one)
+    assert "put back with a key of the role admin" in Person(service.api, Role.WRITE).page(one)
+    refused = Person(service.api, Role.WRITE).post("/system/refused/one", id=letter, record=event("ann").decode())
+    assert refused.status_code == 403
+
+    again = admin.post("/system/refused/one", id=letter, record=raw)
+    assert again.status_code == 400
+    assert "It would be refused again" in again.text
+    assert service.api.log.records == []
+    mended = event("ann", event="Order").decode()
+    for _ in range(2):  # a double click
+        answer = admin.post("/system/refused/one", id=letter, record=mended)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/console{one}")
+    assert len(service.api.log.records) == 1
+    service.tell_lag(ahead=1)
+    service.work_log()
+    service.tell_lag()
+    text = admin.page(one)
+    assert "The worker has used it." in text
+    assert "The record, as JSON" not in text, "once is enough"
+
+
+def test_the_system_tells_what_waits_and_what_is_not_known_yet(service: Service) -> None:
+    person = Person(service.api)
+    service.tell_lag(ahead=4)
+    figures = person.get("/system/figures").json()
+    assert (figures["waiting"], figures["pending"]) == (str(4 * SHARDS), "1")
+    assert f"Waiting in the log {4 * SHARDS} " in person.page("/system")
+    service.api.lag = ()
+    service.api.now_s += 10.0
+    assert person.get("/system/figures").json()["waiting"] == "–"

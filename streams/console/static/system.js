@@ -13,6 +13,8 @@ function start_system() {
   function show(found) {
     place("events").textContent = whole.format(found.events);
     place("behind").textContent = found.behind;
+    place("waiting").textContent = found.waiting;
+    place("pending").textContent = found.pending;
     const time = place("clock").querySelector("time");
     if (time !== null && found.clock !== null) {
       time.dateTime = found.clock;
