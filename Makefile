@@ -84,9 +84,9 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 lock: install  ## Write the lock files anew; UPGRADE=1 takes newer versions
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group build --extra peers --extra data --extra kafka-local -o requirements/lock.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev --extra peers --extra data --extra kafka-local -c requirements/lock.txt -o requirements/dev.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -c requirements/lock.txt -o requirements/image.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group build --extra peers --extra data --extra kafka-local --extra traces -o requirements/lock.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev --extra peers --extra data --extra kafka-local --extra traces -c requirements/lock.txt -o requirements/dev.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra traces -c requirements/lock.txt -o requirements/image.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group build -c requirements/lock.txt -o requirements/build.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group segment-sdk -o requirements/segment-sdk.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group bench-peers -o requirements/bench-peers.txt

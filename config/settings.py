@@ -1,7 +1,8 @@
 """Settings of one process: where its store and data are, and its keys. The only reader of the environment.
 
 Every setting is an environment variable with the prefix ``TIDELINE_``; docs/settings.md lists them. What the product
-should do (predictions, segments, limits) is not here but in the catalog.
+should do (predictions, segments, limits) is not here but in the catalog. OpenTelemetry's SDK reads its own variables
+(``OTEL_...``) where traces are on.
 """
 
 from __future__ import annotations
@@ -179,6 +180,19 @@ class Settings(BaseSettings):
         default="auto",
         description="How a worker, the API, deliveries and campaigns log to standard error: `json` (an object a line), "
         "`text`, or `auto`: text on a terminal and into a file, JSON into a pipe, as a container's is.",
+    )
+    traces: Literal["off", "otlp"] = Field(
+        default="off",
+        description="OpenTelemetry traces of a worker, the API, deliveries and campaigns "
+        "([traces](operations.md#traces)): `otlp` sends them over HTTP to where OpenTelemetry's own variables say "
+        "(`OTEL_EXPORTER_OTLP_ENDPOINT`, else `http://localhost:4318`). Needs the extra `traces`, which the image has.",
+    )
+    traces_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the requests to the API without a `traceparent` that begin a trace. Those with one are "
+        "traced if it says so.",
     )
     web_host: str = Field(
         default="127.0.0.1",

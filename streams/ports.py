@@ -270,9 +270,14 @@ class Store(Protocol):
 class EventLog(Protocol):
     """Takes events of producers, durably."""
 
-    async def append(self, records: Sequence[tuple[str, bytes]]) -> None:
+    @property
+    def has_headers(self) -> bool:
+        """Whether a record may have headers beside its event. Where it may not, the event itself has its trace."""
+
+    async def append(self, records: Sequence[tuple[str, bytes]], *, trace: str | None = None) -> None:
         """Take (user id, one event as JSON), in order; return when all are durable.
 
+        `trace`: of which trace all are a part (`streams.trace_context`), for a header; not used where there are none.
         Raises BrokerUnavailable (try again later; nothing or a part was taken), BrokerError (it will never be taken).
         """
 

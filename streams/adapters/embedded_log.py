@@ -93,6 +93,8 @@ class EmbeddedEventLog:
     to the same log.
     """
 
+    has_headers = False
+
     def __init__(self, folder: Path, shards: int, *, max_bytes: int | None = None) -> None:
         """`folder`: of the log, `<data directory>/log`, made if need be; `max_bytes`: bound of all events.
 
@@ -103,7 +105,7 @@ class EmbeddedEventLog:
         self._turn = asyncio.Lock()
         self._open: _Group | None = None
 
-    async def append(self, records: KeyedRecords) -> None:
+    async def append(self, records: KeyedRecords, *, trace: str | None = None) -> None:  # noqa: ARG002
         """See `EventLog`. BrokerUnavailable is also raised while more waits than can be written."""
         if not records:
             return

@@ -24,7 +24,7 @@ PARTITION_BYTES: Final = 32 << 10
 """At least so much of a partition, if there are ever so many: a batch of the producer's has half of it at most."""
 _NO_EVENT: Final = b"null"
 _BEFORE: Final = ("specversion", "id", "source", "type", "subject", "time")
-_BEHIND: Final = ("sequence", "partitionkey", "causationid")
+_BEHIND: Final = ("sequence", "partitionkey", "causationid", "traceparent")
 
 
 class KafkaTransitionLog:

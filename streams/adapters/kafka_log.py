@@ -12,6 +12,7 @@ from config.errors import BrokerError, BrokerUnavailable
 from config.settings import Settings
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_producer import close_producer, discard_producer, open_producer
+from streams.trace_context import Headers, headers_of
 
 _APPEND_S: Final = 10.0
 """Senders of events give up after about 15 seconds, and then they would not learn what became of them."""
@@ -26,22 +27,25 @@ class KafkaEventLog:
     by whoever sent it. Lives in the event loop in which it is first used.
     """
 
+    has_headers = True
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._topic = settings.topic("events")
         self._producer: Any = None
         self._opening = asyncio.Lock()
 
-    async def append(self, records: Sequence[tuple[str, bytes]]) -> None:
+    async def append(self, records: Sequence[tuple[str, bytes]], *, trace: str | None = None) -> None:
         """See `EventLog`."""
         if not records:
             return
+        headers = None if trace is None else headers_of(trace)
         used: list[Any] = []
         try:
             async with asyncio.timeout(_APPEND_S):
                 producer = await self._open()
                 used.append(producer)
-                await self._send(producer, records)
+                await self._send(producer, records, headers)
         except MessageSizeTooLargeError as error:  # refused by the client: nothing is missing in what it sends
             raise explained(error, self._settings) from error
         except (KafkaError, TimeoutError) as error:
@@ -71,11 +75,11 @@ class KafkaEventLog:
                 self._producer = await open_producer(self._settings)
             return self._producer
 
-    async def _send(self, producer: Any, records: Sequence[tuple[str, bytes]]) -> None:
+    async def _send(self, producer: Any, records: Sequence[tuple[str, bytes]], headers: Headers | None) -> None:
         waiting: list[asyncio.Future[Any]] = []
         try:
             for user, event in records:
-                waiting.append(await producer.send(self._topic, event, user.encode()))
+                waiting.append(await producer.send(self._topic, event, user.encode(), headers=headers))
             await asyncio.wait(waiting)
         finally:
             for sent in waiting:

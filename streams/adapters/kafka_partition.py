@@ -20,6 +20,7 @@ from config.settings import Settings, TopicKind
 from streams.adapters.kafka_arguments import aiokafka_arguments
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_feed import FETCH_BYTES, data_of
+from streams.trace_context import of_headers
 
 T = TypeVar("T")
 _ANSWER_S: Final = 10.0
@@ -33,6 +34,8 @@ class PartitionRecord(NamedTuple):
     log_time_s: float
     """When the log took it, or when its producer says that it made it (as the topic is set up); seconds since 1970."""
     value: bytes
+    trace: str | None = None
+    """Of which trace an event is a part, by its header (`streams.trace_context`); a transition says so itself."""
 
 
 class KafkaPartition:
@@ -102,8 +105,11 @@ class KafkaPartition:
             raise RecordsGone(str(error)) from error
         records = found.get(self._place, ())
         for record in records:
-            value = data_of(record.headers, record.value) if self._is_transitions else record.value or b""
-            self._buffer.append(PartitionRecord(record.offset, record.timestamp / 1_000.0, value))
+            if self._is_transitions:
+                value, trace = data_of(record.headers, record.value), None
+            else:
+                value, trace = record.value or b"", of_headers(record.headers) if record.headers else None
+            self._buffer.append(PartitionRecord(record.offset, record.timestamp / 1_000.0, value, trace))
             self._next = record.offset + 1
         return bool(records)
 

@@ -20,12 +20,11 @@ from streams.adapters.kafka_producer import close_producer, discard_producer, op
 from streams.adapters.kafka_topics import BY_USER, COMPACTED, PINNED
 from streams.core.partition import shard_of
 from streams.ports import Message, OutboxEntry
+from streams.trace_context import TRACEPARENT, Headers, headers_of, of_json
 
 _SEND_S: Final = 20.0
 """An idempotent producer keeps a batch for ever while a leader is named for it, dead or not: this bounds the wait."""
 _CONTENT: Final = ("content-type", b"application/json")
-
-Headers = list[tuple[str, bytes]]
 
 
 class _Record(NamedTuple):
@@ -51,6 +50,7 @@ class _Envelope(msgspec.Struct, gc=False):
     partitionkey: str
     data: msgspec.Raw
     causationid: str | None = None
+    traceparent: str | None = None
 
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
@@ -63,6 +63,9 @@ def binary_mode(transition: bytes) -> tuple[bytes, bytes, Headers]:
     headers = [(f"ce_{name}", getattr(event, name).encode()) for name in _ATTRIBUTES]
     if event.causationid is not None:
         headers.append(("ce_causationid", event.causationid.encode()))
+    if event.traceparent is not None:
+        # Once as CloudEvents' attribute, and once for whoever knows OpenTelemetry and nothing of CloudEvents.
+        headers += [(f"ce_{TRACEPARENT}", event.traceparent.encode()), *headers_of(event.traceparent)]
     headers.append(_CONTENT)
     return event.subject.encode(), bytes(event.data), headers
 
@@ -130,7 +133,9 @@ class KafkaPublisher:
         elif message.topic in BY_USER:
             partition = _partition_of(message.key, self._settings.shards)
         value = message.data or None if message.topic in COMPACTED else message.data
-        return _Record(topic, message.key.encode() or None, value, [], partition)
+        trace = of_json(message.data) if message.topic == "campaign-triggers" else None
+        headers = [] if trace is None else headers_of(trace)
+        return _Record(topic, message.key.encode() or None, value, headers, partition)
 
     def _wait(self, sending: Coroutine[Any, Any, None]) -> None:
         try:

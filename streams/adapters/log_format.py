@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from streams.trace_context import of_json
+
 MAX_RECORD_BYTES: Final = 8 << 20
 """Of key and value together."""
 END_FILE: Final = "end"
@@ -42,6 +44,11 @@ class Entry(NamedTuple):
     """When the log took it, seconds since 1970."""
     key: bytes
     value: bytes
+
+    @property
+    def trace(self) -> str | None:
+        """Of which trace its event is a part (`streams.trace_context`). There are no headers, so it says so itself."""
+        return of_json(self.value)
 
 
 class Frame(NamedTuple):

@@ -24,8 +24,11 @@ from streams.api.segment_calls import IGNORED, Arrival, Room, Taken, TooMuch, ta
 from streams.api.services import ApiOptions, Services
 from streams.core.events import DeadReason
 from streams.core.refusal import Refused
+from streams.runtime.traces import Span, Traces
+from streams.trace_context import TRACEPARENT, sampled
 
 _MAX_PROBLEMS: Final = 20
+_SERVER_ERROR: Final = 500
 _NO_BODY: Final = (DeadReason.UNREADABLE_JSON, DeadReason.NOT_AN_OBJECT, DeadReason.BAD_ENCODING, DeadReason.TOO_DEEP)
 _SCHEMAS: Final = {"track": document.TRACK, "identify": document.IDENTIFY}
 
@@ -115,6 +118,23 @@ class _Intake:
 
     async def take(self, request: Request, limit_bytes: int, take: Take) -> Response:
         """Read, understand, append; answer when the log has it."""
+        traces = self._services.traces
+        if traces is None:
+            return await self._take(request, limit_bytes, take, None)
+        span = _begin(traces, request)
+        if span is None:
+            return await self._take(request, limit_bytes, take, None)
+        try:
+            answer = await self._take(request, limit_bytes, take, span.context)
+        except BaseException as error:
+            # As OpenTelemetry has it, a mistake of the caller's is no error of the server.
+            is_callers = isinstance(error, Problem) and error.kind.status < _SERVER_ERROR
+            span.end(None if is_callers else type(error).__name__, {"error.type": type(error).__name__})
+            raise
+        span.end(attributes={"http.response.status_code": answer.status_code})
+        return answer
+
+    async def _take(self, request: Request, limit_bytes: int, take: Take, trace: str | None) -> Response:
         check_media(request)
         with self._in_flight.request() as take_bytes:
             try:
@@ -122,9 +142,10 @@ class _Intake:
                     body = await read_body(request, limit_bytes, take_bytes)
             except TimeoutError as error:
                 raise Problem(Kind.TIMEOUT, "the body took too long to arrive") from error
-            arrival = Arrival(self._services.wall(), self._services.new_id, await self._bound.bytes())
+            in_event = None if self._services.log.has_headers else trace
+            arrival = Arrival(self._services.wall(), self._services.new_id, await self._bound.bytes(), in_event)
             taken = self._understood(body, take, arrival, take_bytes)
-            await self._append(taken)
+            await self._append(taken, trace)
         self._count(taken)
         return Response(msgspec.json.encode(_answer(taken)), media_type="application/json")
 
@@ -138,11 +159,11 @@ class _Intake:
             kind = Kind.INVALID_BODY if refused.reason in _NO_BODY else Kind.INVALID_EVENT
             raise Problem(kind, refused.detail, reason=refused.reason.value) from refused
 
-    async def _append(self, taken: Taken) -> None:
+    async def _append(self, taken: Taken, trace: str | None) -> None:
         if not taken.records:
             return
         try:
-            await self._services.log.append(taken.records)
+            await self._services.log.append(taken.records, trace=trace)
         except BrokerError as error:
             self._events.labels("refused").inc(len(taken.records))
             if isinstance(error, BrokerUnavailable):
@@ -153,6 +174,16 @@ class _Intake:
         self._events.labels("accepted").inc(len(taken.records) - len(taken.unusable))
         self._events.labels("unusable").inc(len(taken.unusable))
         self._events.labels("ignored").inc(sum(taken.ignored.values()))
+
+
+def _begin(traces: Traces, request: Request) -> Span | None:
+    """None where the request is not to be traced: as it says itself, or else by the share."""
+    given, path = request.headers.get(TRACEPARENT), request.scope["route"].path
+    parent = sampled(given)
+    if given is not None and parent is None:
+        return None
+    attributes = {"http.request.method": request.method, "http.route": path}
+    return traces.begin(f"{request.method} {path}", parent=parent, kind="server", attributes=attributes)
 
 
 def _answer(taken: Taken) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """From calls in the shape of Segment's HTTP API to records of the events log. Pure: the clock and new ids come in.
 
 A record is the call as it came, byte for byte, with what Segment adds, too: `messageId`, `timestamp` (corrected by
-`sentAt`), `originalTimestamp`, `sentAt`, `receivedAt`, and the `context` and `integrations` of the whole batch.
+`sentAt`), `originalTimestamp`, `sentAt`, `receivedAt`, and the `context` and `integrations` of the whole batch; and, of
+what is traced on its way into a log without headers, `traceparent`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from streams.core.event_time import EARLIEST_S, LATEST_S, time_reader
 from streams.core.events import DeadReason
 from streams.core.fields import admit_json, event_name, message_id, user_id
 from streams.core.refusal import Refused, unreadable_json
+from streams.trace_context import TRACEPARENT
 
 USED: Final = ("track", "identify")
 IGNORED: Final = ("page", "screen", "group", "alias")
@@ -33,7 +35,7 @@ _SHARED: Final = ("context", "integrations")
 MAX_ITEMS: Final = 2_500
 """Calls of a batch, as with Segment."""
 _ADDED_BYTES: Final = 256
-"""What a record has at most that neither its call nor its batch has said: times, and the id that is made up."""
+"""What a record has at most that neither its call nor its batch has said: times, the id that is made up, the trace."""
 _NO_LIMIT: Final = 1 << 62
 
 _as_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -53,6 +55,8 @@ class Arrival:
     new_id: Callable[[], str]
     record_bytes: int | None = None
     """Of a larger record the worker makes a dead letter; None: nobody knows."""
+    trace: str | None = None
+    """Of which trace the events are a part, where they have to say so themselves (`EventLog.has_headers`)."""
     text: msgspec.Raw = field(init=False)
     """The time as JSON: the same for all events of a request."""
 
@@ -208,6 +212,8 @@ def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arriv
         fields["messageId"] = msgspec.Raw(_encode(known))
         taken.made_ids.append((index, known))
     fields["receivedAt"] = arrival.text
+    if arrival.trace is not None:
+        fields[TRACEPARENT] = msgspec.Raw(_encode(arrival.trace))
     record = _encode(fields)
     taken.records.append((user, record))
     problem = problem or _too_large(record, arrival)

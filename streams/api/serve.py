@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +38,7 @@ from streams.runtime.embedded.watch import lag_of as embedded_lag
 from streams.runtime.ledger_key import ledger_key
 from streams.runtime.place import Place, join_place
 from streams.runtime.seen import PartitionLag
+from streams.runtime.traces import Traces, open_traces
 
 _STOP_S: Final = 20
 """Requests that are in hand have so long to come to their end; it is longer than an append may take."""
@@ -57,6 +58,8 @@ class ApiJob:
     place: Place
     codec: ModelCodec | None = None
     """Reads models that are stored as pickles."""
+    traces: Traces | None = None
+    """None where they are off; opened with the API."""
 
 
 ExtendedAt = Callable[[str, str], AbstractContextManager[Extension]]
@@ -79,7 +82,11 @@ def run_api(job: ApiJob, say: Callable[[str], None], extended: ExtendedAt = noth
     SettingsError.
     """
     key = ledger_key(job.place, has_log=job.settings.api_log == "embedded")
-    with listening(job.settings) as listener, join_place(job.place) as url:
+    with (
+        open_traces(job.settings, "api") as traces,
+        listening(job.settings) as listener,
+        join_place(job.place) as url,
+    ):
         keys = RedisApiKeys(url, prefix=job.place.prefix)
         stored = StoreReads(url, prefix=job.place.prefix, codec=job.codec)
         definitions = RedisDefinitions(
@@ -100,7 +107,7 @@ def run_api(job: ApiJob, say: Callable[[str], None], extended: ExtendedAt = noth
                 keys, stored, definitions, webhooks, deletion_requests, campaigns, books, channels, redriven, key
             )
             with extended(url, job.place.prefix) as extension:
-                asyncio.run(_serve(job, stores, extension, listener, say))
+                asyncio.run(_serve(replace(job, traces=traces), stores, extension, listener, say))
         finally:
             channels.close()
             redriven.close()
@@ -191,6 +198,7 @@ async def _serve(
             version=version("tideline"),
             streams=OpenStreams(job.settings.api_streams),
             lag=_lag(job),
+            traces=job.traces,
         )
         config = uvicorn.Config(
             create_app(services, extension),

@@ -26,6 +26,7 @@ from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 from streams.ports import EventLog, TransitionLog
 from streams.runtime.seen import PartitionLag
+from streams.runtime.traces import Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ class Services:
     streams: OpenStreams = field(default_factory=OpenStreams)
     log_passes: FewTasks = field(default_factory=log_passes)
     """For questions that read much of the log of transitions."""
+    traces: Traces | None = None
+    """None where they are off."""
     exports: Exports = field(default_factory=Exports)
     sizes: KeptSizes = field(default_factory=KeptSizes)
     lag: Callable[[], Sequence[PartitionLag]] = tuple

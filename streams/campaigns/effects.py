@@ -24,7 +24,7 @@ class Place(NamedTuple):
     generation: str
 
 
-class Send(msgspec.Struct, frozen=True, tag=True):
+class Send(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """A message of one user; a channel takes it in once by its number, and delivers it under its id."""
 
     id: str
@@ -51,6 +51,8 @@ class Send(msgspec.Struct, frozen=True, tag=True):
     """When it was decided."""
     expires_s: float
     """A delivery that has not arrived by then is given up: it would be about a stale occasion."""
+    traceparent: str | None = None
+    """Of which trace it is a part (`streams.trace_context`); not told where it is none of any."""
 
 
 class Purge(msgspec.Struct, frozen=True, tag=True):

@@ -17,6 +17,8 @@ class Record(NamedTuple):
     log_time_s: float
     """When the log took it, seconds since 1970."""
     value: bytes
+    trace: str | None = None
+    """Of which trace it is a part (`streams.trace_context`); looked for only where traces are on."""
 
 
 class Position(msgspec.Struct, array_like=True, frozen=True):

@@ -43,7 +43,9 @@ from streams.runtime.joining import JoiningShard, NoPasts, Pasts
 from streams.runtime.latest_models import model_key
 from streams.runtime.meter import Meter
 from streams.runtime.records import Position, Record
+from streams.runtime.shard_traces import TracedBatch, traced_batch
 from streams.runtime.since import Since, catalog_of
+from streams.runtime.traces import Traces
 from streams.runtime.turns import Turn
 from streams.runtime.undone import DELETIONS_BLOB, Undone, deletions_again, take_over, undone
 from streams.runtime.whole import check_whole
@@ -83,6 +85,8 @@ class Ports:
     """To compute; the same one for all whose threads would disturb each other."""
     meter: Meter = field(default_factory=Meter)
     """Of this run alone."""
+    traces: Traces | None = None
+    """None where they are off."""
 
 
 @dataclass(slots=True)
@@ -158,6 +162,8 @@ class ShardRun:
         """Predictions whose past was read up to where this shard stood at that time."""
         self._records: Sequence[Record] = ()
         """Of the batch in hand."""
+        self._traced: TracedBatch | None = None
+        """The same, where some of its events are part of a trace."""
         self._claim: Claim | None = None
         self._undone: Undone | None = None
         self._read_under = ""
@@ -344,9 +350,16 @@ class ShardRun:
             self.counts.records += len(records)
             if records:
                 self.meter.worked(len(records), since_s)
-        except BaseException:
+        except BaseException as error:
+            self._end_traces(error)
             self.drop()
             raise
+        self._end_traces(None)
+
+    def _end_traces(self, error: BaseException | None) -> None:
+        traced, self._traced = self._traced, None
+        if traced is not None:
+            traced.end(error)
 
     def _go_over(self, *, is_at_end: bool) -> None:
         """What is rare and waits for servers for long: others compute meanwhile. `is_at_end`: of the log."""
@@ -380,6 +393,8 @@ class ShardRun:
         position, told = self._reached, 0
         if records:
             items = [self._decode(record) for record in records]
+            if self._ports.traces is not None:
+                self._traced = traced_batch(self._ports.traces, self._source, records, items)
             before_s = self.shard.clock_s
             times_s = [item.time_s for item in items if isinstance(item, Event)]
             self.arrived = Arrived.of(times_s, before_s, self.catalog.time.lateness_s)
@@ -616,6 +631,8 @@ class ShardRun:
         batch.messages, self._chunks, self._chunk_bytes = self._chunks, [], 0
         batch.messages += [Message("dead-letters", "", letter) for letter in batch.dead_letters]
         batch.messages += deletion_messages(self.number, mark_of(ports.ledger_key), batch)
+        if self._traced is not None:
+            batch.outbox = self._traced.mark(batch.outbox)
         with ports.turn.given_up():
             self._store(batch)
         self._note(batch, position)

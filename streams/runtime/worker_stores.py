@@ -25,6 +25,7 @@ from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
 from streams.runtime.shard_run import Ports
 from streams.runtime.store_watch import StoreWatch
+from streams.runtime.traces import Traces
 
 _LOG: Final = logging.getLogger(__name__)
 AWAY_S: Final = 60.0
@@ -46,6 +47,8 @@ class WorkerJob:
     codec: ModelCodec | None = None
     catalog_file: str = ""
     """Where the catalog is, with the machine, for the messages of others."""
+    traces: Traces | None = None
+    """None where they are off; opened with the worker."""
 
 
 @dataclass(frozen=True, slots=True)

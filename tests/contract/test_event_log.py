@@ -11,20 +11,28 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from config.errors import BrokerError, BrokerUnavailable
-from config.settings import Settings, load_settings
+from config.settings import Settings, TopicKind, load_settings
 from streams.adapters.embedded_log import EmbeddedEventLog
+from streams.adapters.kafka_arguments import aiokafka_arguments
+from streams.adapters.kafka_feed import KafkaTransitionLog
 from streams.adapters.kafka_log import KafkaEventLog
+from streams.adapters.kafka_partition import open_partition
+from streams.adapters.kafka_publisher import KafkaPublisher
 from streams.adapters.kafka_topics import require_topics
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.adapters.memory_log import MemoryLog
 from streams.core.partition import shard_of
-from streams.ports import EventLog
+from streams.ports import EventLog, Message
 from streams.runtime.kafka.watch import follow
+from streams.trace_context import of_headers, of_json, with_trace
 from tests.contract.log_places import PARTITIONS, LogPlace
 from tests.integration.kafka_world import KafkaWorld
+from tests.span_world import CONTEXT
+from tests.unit.crossing_examples import crossing
 
 Records = list[tuple[str, bytes]]
 
@@ -186,3 +194,56 @@ def test_a_log_is_checked(kafka_world: KafkaWorld) -> None:
         await log.close()
 
     asyncio.run(run())
+
+
+def test_in_kafka_the_trace_of_what_is_appended_is_a_header(kafka_world: KafkaWorld) -> None:
+    settings = kafka_world.settings(shards=1)
+    require_topics(settings, create=True)
+
+    async def run() -> list[tuple[int, str | None]]:
+        log = KafkaEventLog(settings)
+        await log.append(events("ann", 1, 2), trace=CONTEXT)
+        await log.append(events("bo", 1))
+        await log.close()
+        partition = await open_partition(settings, "events", 0)
+        try:
+            return [(r.offset, r.trace) for r in await asyncio.to_thread(partition.read, 0, 10)]
+        finally:
+            await asyncio.to_thread(partition.close)
+
+    assert asyncio.run(run()) == [(0, CONTEXT), (1, CONTEXT), (2, None)]
+
+
+def test_what_is_published_to_kafka_has_its_trace_as_a_header(kafka_world: KafkaWorld) -> None:
+    """Transitions have it as CloudEvents' attribute, too, and messages of campaigns in their record."""
+    settings = kafka_world.settings(shards=1)
+    require_topics(settings, create=True)
+    traced = with_trace(crossing(1), CONTEXT)
+    message = Message("campaign-triggers", "ann", with_trace(b'{"type":"Send"}', CONTEXT))
+
+    async def run() -> tuple[bytes, list[list[tuple[str, bytes]]]]:
+        publisher = KafkaPublisher(settings)
+        await asyncio.to_thread(publisher.carry, [("1-0", traced)], [message])
+        await publisher.aclose()
+        feed = await KafkaTransitionLog(settings).open()
+        try:
+            feed.seek([0])
+            (found,) = await feed.read(10, 10.0)
+        finally:
+            await feed.close()
+        return found.data, [await headers(settings, topic) for topic in ("segment-events", "campaign-triggers")]
+
+    data, (of_transition, of_message) = asyncio.run(run())
+    assert of_json(data) == CONTEXT
+    assert of_headers(of_transition) == of_headers(of_message) == CONTEXT
+    assert ("ce_traceparent", CONTEXT.encode()) in of_transition
+
+
+async def headers(settings: Settings, kind: TopicKind) -> list[tuple[str, bytes]]:
+    """Those of the first record of the first partition."""
+    consumer = AIOKafkaConsumer(settings.topic(kind), **aiokafka_arguments(settings), auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        return list((await consumer.getone()).headers)
+    finally:
+        await consumer.stop()

@@ -8,8 +8,10 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 
 from streams.adapters.kafka_publisher import binary_mode
+from streams.trace_context import with_trace
 from tests.asyncapi_document import DOCUMENT, refused
 from tests.integration.shop_world import Shop
+from tests.span_world import CONTEXT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 STEP = 7
@@ -21,7 +23,7 @@ def test_what_is_published_is_as_the_document_says(shop: Shop) -> None:
     schemas = DOCUMENT["components"]["schemas"]
     seen: set[str] = set()
     told: dict[str, set[str]] = {"type": set(), "origin": set()}
-    for line in lines[::STEP]:
+    for line in [*lines[::STEP], with_trace(lines[0], CONTEXT)]:
         event = json.loads(line)
         assert refused("Transition", event) == []
         official = JSONFormat().read(None, line)

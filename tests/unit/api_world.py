@@ -28,6 +28,7 @@ from streams.api.services import ApiOptions, ChannelStores, Services
 from streams.api.stored import StoreReads
 from streams.api.stream_response import OpenStreams
 from streams.runtime.seen import PartitionLag
+from streams.runtime.traces import Traces
 
 NO_STORE = "unix:///no/such/socket"
 NOW_S = 1_780_000_000.0  # 2026-05-28T20:26:40Z
@@ -95,6 +96,7 @@ class ApiWorld:
     lag: tuple[PartitionLag, ...] = ()
     reads: type[StoreReads] = StoreReads
     extensions: tuple[Extension, ...] = ()
+    traces: Traces | None = None
     now_s: float = 0.0
     """Of the clock that never goes back."""
     app: FastAPI = field(init=False)
@@ -121,6 +123,7 @@ class ApiWorld:
                 ),
                 ledger_key=self.ledger_key,
                 streams=self.streams,
+                traces=self.traces,
                 definitions=self.definitions,
                 history=self.history,
                 campaigns=self.campaigns,

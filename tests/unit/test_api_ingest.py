@@ -236,7 +236,7 @@ class SlowLog(MemoryLog):
         self.go = asyncio.Event()
         self.came = asyncio.Event()
 
-    async def append(self, records: Sequence[tuple[str, bytes]]) -> None:
+    async def append(self, records: Sequence[tuple[str, bytes]], *, trace: str | None = None) -> None:  # noqa: ARG002
         self.came.set()
         await self.go.wait()
         await super().append(records)

@@ -30,6 +30,7 @@ SHARED = {
     "streams": 2,
     "streams.ports": 2,
     "streams.commit": 2,
+    "streams.trace_context": 2,
     "streams.__main__": LAYERS.index("streams.cli"),
 }
 PACKAGES = ("config", "models", "streams")

@@ -12,6 +12,7 @@ from cloudevents.core.formats.json import JSONFormat
 
 from streams.adapters.kafka_publisher import binary_mode
 from tests.conftest import ROOT
+from tests.span_world import CONTEXT
 
 PAGE = (ROOT / "docs/events.md").read_text(encoding="utf-8")
 ODD = "eve ä\u4e00%\x1b\n"
@@ -41,7 +42,13 @@ def test_a_record_is_what_the_official_library_makes_and_reads(transition: bytes
     assert read.get_data() == event.get_data()
 
 
+def test_what_is_traced_has_the_attribute_as_the_official_library_writes_it_and_a_plain_header_beside_it() -> None:
+    _, _, headers = binary_mode(example(traceparent=CONTEXT))
+    official = to_binary_event(JSONFormat().read(None, example(traceparent=CONTEXT)))
+    assert dict(headers) == {**official.headers, "traceparent": CONTEXT.encode()}
+
+
 def test_the_page_names_every_header() -> None:
     section = PAGE[PAGE.index("## In Kafka") :].partition("\n## ")[0]
-    told = re.findall(r"`(ce_\w+|content-type)`", section)
-    assert sorted(told) == sorted(name for name, _ in binary_mode(example())[2])
+    told = re.findall(r"`(ce_\w+|content-type|traceparent)`", section)
+    assert sorted(told) == sorted(name for name, _ in binary_mode(example(traceparent=CONTEXT))[2])

@@ -16,6 +16,8 @@ from streams.campaigns.plan import Plan
 from streams.core.decode import SegmentDecoder
 from streams.core.events import Event
 from streams.core.partition import shard_of
+from streams.runtime.campaigns.traced import Contexts
+from streams.trace_context import sampled
 
 
 class LogRecord(Protocol):
@@ -30,6 +32,10 @@ class LogRecord(Protocol):
 
     @property
     def value(self) -> bytes: ...
+
+    @property
+    def trace(self) -> str | None:
+        """Of which trace an event is a part (`streams.trace_context`)."""
 
 
 class Shard(NamedTuple):
@@ -73,6 +79,7 @@ class _Transition(msgspec.Struct):
     sequence: str
     data: _TransitionData
     causationid: str | None = None
+    traceparent: str | None = None
 
 
 _SAID: Final = msgspec.json.Decoder(_Said)
@@ -83,7 +90,11 @@ _KIND: Final = "tideline.segment."
 class Listener:
     """For one plan and catalog. `generation` names the log of events: another one begins to count from 0 again."""
 
-    def __init__(self, plan: Plan, catalog: Catalog, shard: Shard, generation: str) -> None:
+    def __init__(
+        self, plan: Plan, catalog: Catalog, shard: Shard, generation: str, contexts: Contexts | None = None
+    ) -> None:
+        """`contexts`: where to put those of what is traced; None where traces are off."""
+        self._contexts = contexts
         self._shard = shard
         self._generation = generation
         self._events = plan.events()
@@ -108,7 +119,10 @@ class Listener:
         if watched is not None and found.name is not None:
             known = said.properties or {}
             properties = {name: known[name] for name in watched if name in known}
-            place = place._replace(says=self._watched(found, at_s, properties))
+            says = self._watched(found, at_s, properties)
+            place = place._replace(says=says)
+            if self._contexts is not None:
+                self._contexts.note(says, record.trace)
         learned = Learned(found.user, said.traits, found.name if is_asked_for else None, at_s, is_gone=False)
         return place, learned if is_asked_for or said.traits else None
 
@@ -139,6 +153,8 @@ class Listener:
         if data.segment_id in self._segments and data.origin != "deleted" and self._is_ours(found.subject):
             goal = data.caused_by_goal
             says = Crossing(found.subject, data.segment_id, data.in_segment, sequence, at_s, data.origin, goal)
+            if self._contexts is not None:
+                self._contexts.note(says, sampled(found.traceparent))
         return FromTransitions(record.offset, at_s, found.causationid, says), found.id
 
     def _watched(self, event: Event, at_s: float, properties: Mapping[str, Any]) -> Watched:

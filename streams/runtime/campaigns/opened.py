@@ -23,6 +23,7 @@ from streams.runtime.campaigns.partition_run import CampaignRun, Defined, Outlet
 from streams.runtime.campaigns.shard_facts import StoredShardFacts
 from streams.runtime.campaigns.two_logs import Log, OwnLog, ShardAt, TwoLogs
 from streams.runtime.records import Position
+from streams.runtime.traces import Traces
 
 
 class _Head(msgspec.Struct):
@@ -52,6 +53,7 @@ class Around:
     patience: Patience
     defined: Callable[[], Defined]
     tell: Callable[[Seen], None]
+    traces: Traces | None = None
 
 
 class OpenedPartition:
@@ -90,6 +92,7 @@ class OpenedPartition:
             patience=around.patience,
             defined=around.defined,
             tell=around.tell,
+            traces=around.traces,
         )
         self.run = CampaignRun(ports, shard)
         self._closing.callback(self.run.drop)

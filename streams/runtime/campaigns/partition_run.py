@@ -47,8 +47,10 @@ from streams.campaigns.volume import usual_hours
 from streams.commit import Patience, patiently
 from streams.runtime.campaigns.listening import Learned, Listener, Shard
 from streams.runtime.campaigns.past import PastReader, known_of
+from streams.runtime.campaigns.traced import Contexts, TracedDecisions, traced_decisions
 from streams.runtime.campaigns.two_logs import OwnLog, TwoLogs
 from streams.runtime.campaigns.two_logs import Place as LogPlace
+from streams.runtime.traces import Traces
 
 USERS: Final = 500
 """Users in one batch of those who are due, whose turn it is, or who are members."""
@@ -90,6 +92,8 @@ class Ports:
     tell: Callable[[Seen], None] = lambda _: None
     """Keeps, durably when it returns and where no set-back of the store reaches, what the next `assign` is given.
     Nothing is published before. Raises BrokerUnavailable, BrokerError."""
+    traces: Traces | None = None
+    """None where they are off."""
 
 
 @dataclass(slots=True)
@@ -144,6 +148,7 @@ class CampaignRun:
         self._allowance: Allowance | None = None
         self._defined: Defined | None = None
         self._listener: Listener | None = None
+        self._contexts = None if ports.traces is None else Contexts()
         self._messages = Messages(())
         self._usual: dict[str, Mapping[int, int]] = {}
         self._usual_s = -inf
@@ -269,6 +274,8 @@ class CampaignRun:
     def _do_logs(self, clock: _Clock) -> bool:
         """A round of both logs."""
         assert self._listener is not None, "a plan is in use"
+        if self._contexts is not None:
+            self._contexts.clear()  # what the round before has left is read again
         found = self._ports.logs.read(self.place, self._listener, clock.now_s)
         has_moved = found.place != self.place
         self.is_behind = has_moved or not found.is_idle
@@ -301,6 +308,14 @@ class CampaignRun:
 
     def _batch(self, clock: _Clock, batch: _Batch) -> None:
         """Read, decide, commit, publish, trim."""
+        traces, contexts = self._ports.traces, self._contexts
+        if traces is None or contexts is None:
+            self._decide(clock, batch, None)
+            return
+        with traced_decisions(traces, contexts, batch.inputs) as decisions:
+            self._decide(clock, batch, decisions)
+
+    def _decide(self, clock: _Clock, batch: _Batch, decisions: TracedDecisions | None) -> None:
         claim, ports, inputs = self._owned(), self._ports, batch.inputs
         state, books, allowance = self._state, Books(self._books), self._allowance_now
         allowance.books = books
@@ -317,6 +332,8 @@ class CampaignRun:
         if batch.scheduled is not None:
             done(books, *batch.scheduled)
         effects = engine.effects
+        if decisions is not None:
+            effects.out = decisions.mark(effects.out)
         self._number += 1
         commit = Commit(
             number=self._number,
@@ -394,7 +411,7 @@ class CampaignRun:
             self._messages = Messages(plan.messages())
             self._ports.facts.use(plan)
             self.place = self._ports.logs.ask_for(self.place, plan.latest())
-            self._listener = Listener(plan, defined.catalog, self._shard, f"log{self.place.log}")
+            self._listener = Listener(plan, defined.catalog, self._shard, f"log{self.place.log}", self._contexts)
             self._usual_s = -inf
         if now_s - self._usual_s >= HOUR_S or now_s < self._usual_s:
             hours = {id_: self._ports.store.hours(id_) for id_ in self._plan.versions}

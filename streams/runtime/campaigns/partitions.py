@@ -26,6 +26,7 @@ from streams.runtime.campaigns.outlet import TRIGGERS
 from streams.runtime.campaigns.partition_run import CampaignRun, Defined, Outlet
 from streams.runtime.campaigns.two_logs import Log, OwnLog
 from streams.runtime.campaigns.work import CampaignWork
+from streams.runtime.traces import Traces
 
 _LOG: Final = logging.getLogger(__name__)
 LOCK: Final = "campaigns.lock"
@@ -42,6 +43,7 @@ class Shared:
     outlet: Outlet
     defined: Callable[[], Defined]
     shards: int
+    traces: Traces | None = None
 
 
 class Logs(Protocol):
@@ -111,7 +113,7 @@ class _Opened:
         with ExitStack() as closing:
             events, transitions = logs.open(number, closing)
             patience = Patience(partial(_rest, leaving), most_s=60.0, clock_s=time.monotonic)
-            around = Around(shared.outlet, patience, shared.defined, partial(logs.tell, number))
+            around = Around(shared.outlet, patience, shared.defined, partial(logs.tell, number), shared.traces)
             again = partial(logs.open_events, number)
             shard = Shard(number, shared.shards)
             self._partition = OpenedPartition(shared.where, shard, events, transitions, around, again)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -43,6 +43,7 @@ from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
 from streams.runtime.ledger_key import ledger_key
 from streams.runtime.place import Place, join_place
+from streams.runtime.traces import Traces, open_traces
 from streams.runtime.web_views import serve_views
 
 _LOG: Final = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ class CampaignsJob:
     settings: Settings
     place: Place
     codec: ModelCodec | None = None
+    traces: Traces | None = None
+    """None where they are off; opened with the service."""
 
 
 def run_campaigns(job: CampaignsJob, say: Callable[[str], None]) -> None:
@@ -73,9 +76,9 @@ def run_campaigns(job: CampaignsJob, say: Callable[[str], None]) -> None:
     key = ledger_key(job.place, has_log=job.settings.api_log == "embedded")
     if job.settings.api_log == "kafka":
         require_topics(job.settings)
-    with join_place(job.place) as url:
+    with open_traces(job.settings, "campaigns") as traces, join_place(job.place) as url:
         where = Where(url, job.place.prefix, key, job.place.wait_for, job.codec)
-        asyncio.run(CampaignsService(job, where).run(say))
+        asyncio.run(CampaignsService(replace(job, traces=traces), where).run(say))
 
 
 class _People:
@@ -155,6 +158,7 @@ class CampaignsService:
                 people=_People(alerts, campaigns),
                 defined=campaigns.defined,
                 fail=self._fail,
+                traces=job.traces,
             )
             opened = open_kafka if job.settings.api_log == "kafka" else open_embedded
             self._side = await opened(around, self._until, ending)
@@ -164,7 +168,11 @@ class CampaignsService:
     async def _deliver(self, side: Side, campaigns: CampaignsFollower, ending: AsyncExitStack) -> None:
         """Channels, beside the partitions that are worked already."""
         settings, where = self._job.settings, self._where
-        sender = Sender(allow_private=settings.webhooks_private, timeout_s=settings.webhooks_timeout_s)
+        sender = Sender(
+            allow_private=settings.webhooks_private,
+            timeout_s=settings.webhooks_timeout_s,
+            traces=self._job.traces,
+        )
         ending.push_async_callback(sender.close)
         desks, channels = RedisDesks(where.url, prefix=where.prefix), RedisChannels(where.url, prefix=where.prefix)
         users = StoredUsers(where, side.shards)

@@ -21,6 +21,7 @@ from streams.runtime.campaigns.opened import Where
 from streams.runtime.campaigns.outlet import EVENTS, TRIGGERS, CampaignOutlet, People
 from streams.runtime.campaigns.partition_run import Defined
 from streams.runtime.campaigns.partitions import EmbeddedLogs, EmbeddedOwning, KafkaLogs, Partitions, Shared
+from streams.runtime.traces import Traces
 
 T = TypeVar("T")
 GRACE_S: Final = 3.0
@@ -37,6 +38,7 @@ class Around:
     people: People
     defined: Callable[[], Defined]
     fail: Callable[[BaseException], None]
+    traces: Traces | None = None
 
 
 class Until(Protocol):
@@ -70,7 +72,8 @@ async def open_embedded(around: Around, until: Until, ending: AsyncExitStack) ->
     ending.callback(courier.close)
     messages = EmbeddedTransitionLog(lambda: LogFolder.find(around.data_dir), TRIGGERS)
     ending.push_async_callback(messages.close)
-    shared = Shared(around.where, CampaignOutlet(courier, around.people), around.defined, folder.shards)
+    outlet = CampaignOutlet(courier, around.people)
+    shared = Shared(around.where, outlet, around.defined, folder.shards, around.traces)
     partitions = Partitions(shared, EmbeddedLogs(folder), around.fail)
     owning = EmbeddedOwning(folder, partitions)
     ending.push_async_callback(owning.stop)
@@ -90,7 +93,8 @@ async def open_kafka(around: Around, until: Until, ending: AsyncExitStack) -> Si
     messages = KafkaTransitionLog(settings, TRIGGERS)
     ending.push_async_callback(messages.close)
     owning = KafkaOwning(settings, around.fail)
-    shared = Shared(around.where, CampaignOutlet(publisher, around.people), around.defined, settings.shards)
+    outlet = CampaignOutlet(publisher, around.people)
+    shared = Shared(around.where, outlet, around.defined, settings.shards, around.traces)
     partitions = owning.partitions = Partitions(shared, KafkaLogs(settings, owning), around.fail)
 
     async def leave() -> None:

@@ -12,6 +12,7 @@ import msgspec
 from streams.runtime.channels.parcel import Parcel, cloud_event, stamp, told_of
 from streams.runtime.deliveries.sender import Outcome, Sender
 from streams.runtime.deliveries.signing import signed_headers
+from streams.trace_context import TRACEPARENT
 
 SEGMENT_URL: Final = "https://api.segment.io/v1/track"
 BRAZE_AT_ONCE: Final = 50
@@ -44,6 +45,8 @@ class WebhookChannel:
         body, now_s = cloud_event(parcel), self._wall()
         headers = signed_headers(self._secrets(now_s), parcel.id, now_s, body)
         headers |= {"Content-Type": "application/cloudevents+json; charset=utf-8", "User-Agent": "Tideline"}
+        if parcel.traceparent is not None:
+            headers[TRACEPARENT] = parcel.traceparent
         return await self._sender.post(self._url, headers, body)
 
     async def close(self) -> None:

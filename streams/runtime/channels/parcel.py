@@ -10,6 +10,7 @@ import msgspec
 
 from streams.campaigns.effects import Send
 from streams.runtime.deliveries.sender import Outcome
+from streams.trace_context import TRACEPARENT
 
 
 class Parcel(msgspec.Struct, frozen=True):
@@ -29,6 +30,8 @@ class Parcel(msgspec.Struct, frozen=True):
     """When it was decided."""
     address: str | None = None
     """Of channels that need one."""
+    traceparent: str | None = None
+    """Of which trace it is a part (`streams.trace_context`)."""
 
     @classmethod
     def of(cls, send: Send, channel: str) -> Parcel:
@@ -47,6 +50,7 @@ class Parcel(msgspec.Struct, frozen=True):
             offer,
             send.at_s,
             send.addresses.get(channel),
+            send.traceparent,
         )
 
 
@@ -80,6 +84,7 @@ def told_of(parcel: Parcel) -> dict[str, Any]:
 
 def cloud_event(parcel: Parcel) -> bytes:
     """A parcel as a CloudEvent of type `tideline.message.v1`, structured JSON."""
+    trace = {} if parcel.traceparent is None else {TRACEPARENT: parcel.traceparent}
     return msgspec.json.encode(
         {
             "specversion": "1.0",
@@ -89,6 +94,7 @@ def cloud_event(parcel: Parcel) -> bytes:
             "subject": parcel.user,
             "time": stamp(parcel.at_s),
             "datacontenttype": "application/json",
+            **trace,
             "data": told_of(parcel),
         }
     )

@@ -20,9 +20,11 @@ from streams.campaigns.effects import Note, Purge, Send, dropped
 from streams.campaigns.question import Wait, Withhold
 from streams.runtime.channels.desk import Desk, Step, Taken, calls_of, send_of
 from streams.runtime.channels.parcel import Channel, Parcel
+from streams.runtime.channels.traced import traced_parcels
 from streams.runtime.deliveries.pace import Delivery, Limits, Pace
 from streams.runtime.deliveries.sender import Outcome
 from streams.runtime.deliveries.waiting import until_something
+from streams.runtime.traces import Traces
 
 _LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -60,6 +62,8 @@ class Tools:
     wall: Callable[[], float]
     rng: Random
     limits: Limits
+    traces: Traces | None = None
+    """None where they are off."""
 
 
 class ChannelRun:
@@ -139,7 +143,7 @@ class ChannelRun:
                 now_s = self._tools.wall()
                 for call in [] if self._is_stopping else await self._begin(now_s):
                     parcels = [Parcel.of(send_of(delivery), self.id) for delivery in call]
-                    flying[asyncio.create_task(self._channel.deliver(parcels))] = call
+                    flying[asyncio.create_task(self._deliver(parcels))] = call
                 await until_something(
                     self._changed, flying, inf if self._is_stopping else self.desk.pace.next_s(now_s) - now_s
                 )
@@ -149,6 +153,15 @@ class ChannelRun:
             for task in flying:
                 task.cancel()
             await asyncio.gather(*flying, return_exceptions=True)
+
+    async def _deliver(self, parcels: Sequence[Parcel]) -> list[Outcome]:
+        traces = self._tools.traces
+        if traces is None:
+            return await self._channel.deliver(parcels)
+        with traced_parcels(traces, self.id, parcels) as traced:
+            outcomes = await self._channel.deliver(traced.parcels)
+            traced.end(outcomes)
+            return outcomes
 
     async def _begin(self, now_s: float) -> list[list[Delivery]]:
         """What is to be attempted now, in calls; all that has to be stored before is."""

@@ -198,7 +198,8 @@ class ChannelService:
     def _tools(self) -> Tools:
         around = self._around
         desks = StoredDesks(self._stores.desks, self._owner, around.wall)
-        return Tools(desks, around.recheck, around.tell, around.wall, self._rng, around.limits)
+        traces = around.means.sender.traces
+        return Tools(desks, around.recheck, around.tell, around.wall, self._rng, around.limits, traces)
 
     async def _end(self, ids: list[str], *, within_s: float) -> None:
         """Begin nothing more; what is on its way has so long."""

@@ -21,8 +21,10 @@ from streams.runtime.deliveries.sender import Outcome, Sender
 from streams.runtime.deliveries.signing import signed_headers
 from streams.runtime.deliveries.waiting import until_something
 from streams.runtime.meter import LATENCY_SECONDS, Tally
+from streams.runtime.traces import Value
 from streams.runtime.wanted_crossings import WantedCrossings, head_of
 from streams.runtime.words import printable
+from streams.trace_context import TRACEPARENT, of_json
 
 _LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -255,8 +257,17 @@ class EndpointRun:
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
         assert self._secrets is not None, "loaded before anything is sent"
-        headers = self._headers(self._secrets, delivery)
-        return await self._tools.sender.post(self.endpoint.url, headers, delivery.body)
+        headers, sender = self._headers(self._secrets, delivery), self._tools.sender
+        if sender.traces is None:
+            return await sender.post(self.endpoint.url, headers, delivery.body)
+        given = {"tideline.webhook": self.endpoint.id, "tideline.transition_id": delivery.id}
+        with sender.traces.around("deliver", of_json(delivery.body), "client", given) as span:
+            more = {} if span is None else {TRACEPARENT: span.context}
+            outcome = await sender.post(self.endpoint.url, {**headers, **more}, delivery.body)
+            if span is not None:
+                words: dict[str, Value] = {"tideline.attempt": delivery.attempts + 1, "tideline.outcome": outcome.words}
+                span.end(None if outcome.is_delivered else outcome.words, words)
+            return outcome
 
     def _headers(self, secrets: Secrets, delivery: Delivery) -> Mapping[str, str]:
         return headers_of(secrets, delivery.id, self._tools.wall(), delivery.body)

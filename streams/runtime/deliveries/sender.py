@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from streams.runtime.deliveries.addresses import AddressRefused, check_address, check_url
+from streams.runtime.traces import Traces
 
 _CONNECT_S: Final = 5.0
 _ANSWER_BYTES: Final = 64 << 10
@@ -82,7 +83,11 @@ async def look_up_name(host: str, port: int) -> Sequence[str]:
 class Sender:
     """For one event loop; close it."""
 
-    def __init__(self, *, allow_private: bool, timeout_s: float, look_up: LookUp = look_up_name) -> None:
+    def __init__(
+        self, *, allow_private: bool, timeout_s: float, look_up: LookUp = look_up_name, traces: Traces | None = None
+    ) -> None:
+        self.traces = traces
+        """For whoever sends by it; None where they are off."""
         self._allow_private = allow_private
         # Each endpoint has a bound of its own (`Limits.at_once`). With one for all of them, some that do not answer
         # would hold up the others, whose time runs while they wait for a connection.

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
@@ -24,6 +24,7 @@ from streams.runtime.deliveries.sender import Sender
 from streams.runtime.deliveries.service import DeliveryService
 from streams.runtime.place import Place, join_place
 from streams.runtime.process_metrics import add_process
+from streams.runtime.traces import Traces, open_traces
 from streams.runtime.web_views import serve_views
 
 _SILENT_S: Final = 15.0
@@ -37,21 +38,23 @@ class DeliverJob:
     settings: Settings
     place: Place
     open_log: Callable[[], TransitionLog]
+    traces: Traces | None = None
+    """None where they are off; opened with the service."""
 
 
 def run_deliveries(job: DeliverJob, say: Callable[[str], None]) -> None:
     """Deliver until SIGTERM or Ctrl-C. Raises StoreError, SettingsError (the port)."""
-    with join_place(job.place) as url:
+    with open_traces(job.settings, "deliver") as traces, join_place(job.place) as url:
         store = RedisDeliveries(url, prefix=job.place.prefix)
         try:
-            asyncio.run(_run(job, store, StoredMembers(url, job.place.prefix), say))
+            asyncio.run(_run(replace(job, traces=traces), store, StoredMembers(url, job.place.prefix), say))
         finally:
             store.close()
 
 
 async def _run(job: DeliverJob, store: RedisDeliveries, members: Members, say: Callable[[str], None]) -> None:
     settings = job.settings
-    sender = Sender(allow_private=settings.webhooks_private, timeout_s=settings.webhooks_timeout_s)
+    sender = Sender(allow_private=settings.webhooks_private, timeout_s=settings.webhooks_timeout_s, traces=job.traces)
     log = job.open_log()
     limits = Limits(attempts=settings.webhooks_attempts)
     service = DeliveryService(store, log, sender, members=members, limits=limits)

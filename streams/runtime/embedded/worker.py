@@ -43,6 +43,8 @@ from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Record, Run
 from streams.runtime.refusal_log import RefusalLog
 from streams.runtime.shard_run import ShardRun
+from streams.runtime.shard_traces import traced_by_events
+from streams.runtime.traces import open_traces
 from streams.runtime.turns import take_turns_often
 from streams.runtime.up_log import refuse_other_log
 from streams.runtime.web_views import serve_views
@@ -67,11 +69,12 @@ def run_embedded_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], Non
     get_ready(watcher)
     take_turns_often()
     with (
+        open_traces(settings, "worker") as traces,
         open_place(job.place) as url,
         _worked_by_us(data_dir / LOG_FOLDER, settings.shards) as folder,
         follow_definitions(url, job.place.prefix, job.catalog) as wanted,
     ):
-        _work(job, url, folder, wanted, say)
+        _work(replace(job, traces=traces), url, folder, wanted, say)
 
 
 def _work(job: WorkerJob, url: str, folder: LogFolder, wanted: DefinitionsFollower, say: Callable[[str], None]) -> None:
@@ -186,7 +189,11 @@ class EmbeddedWorker:
         sink = LogSink(self._folder.partition("segment-events", number), self._writers["segment-events", number])
         run = ShardRun(
             self._wanted,
-            replace(self._stores.ports(sink, self._courier), tell=self.scoring.partitions[number].tell),
+            replace(
+                self._stores.ports(sink, self._courier),
+                tell=self.scoring.partitions[number].tell,
+                traces=self.job.traces,
+            ),
             shard=number,
             shards=self._folder.shards,
             source=f"events-{number}",
@@ -195,7 +202,8 @@ class EmbeddedWorker:
         )
 
         def step(records: Sequence[Record], now_s: float | None) -> None:
-            run.step(records, self.models.latest, now_s)
+            found = records if self.job.traces is None else traced_by_events(records)
+            run.step(found, self.models.latest, now_s)
             self._refusals.tell(run)
             self._behind.tell(run.number, run.arrived, time.monotonic())
 

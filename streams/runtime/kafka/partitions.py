@@ -31,6 +31,7 @@ from streams.runtime.kafka.log_bounds import ask_bounds, find_record
 from streams.runtime.kafka.reporting import ReportingService
 from streams.runtime.log_bounds import Bounds, can_be_known, check_last, where_to_begin
 from streams.runtime.records import Position, Record, Run
+from streams.runtime.shard_traces import traced_by_headers
 from streams.runtime.steady_clock import SteadyClock
 from streams.runtime.witness import Witness
 
@@ -135,6 +136,8 @@ class PartitionedService(ReportingService):
 
     abstract = True
     accepts_gaps = False
+    reads_traces = False
+    """Whether the headers of records are looked at."""
 
     def __init__(
         self, settings: Settings, kind: TopicKind, group: str, *, wanted: int, batch: int, **options: Any
@@ -418,7 +421,7 @@ class PartitionedService(ReportingService):
         partition.end = max(partition.end, self.consumer.highwater(place) or 0)
         records = [Record(r.offset, self._log_time_s(r), r.value or b"") for r in found]
         self._clock.raise_to(records[-1].log_time_s)
-        return records
+        return traced_by_headers(records, found) if self.reads_traces else records
 
     def _log_time_s(self, record: Any) -> float:
         """When Kafka took it; a record that does not say is taken now."""

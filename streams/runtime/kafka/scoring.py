@@ -18,6 +18,7 @@ from streams.runtime.latest_models import LatestModels
 from streams.runtime.records import Record, Run
 from streams.runtime.refusal_log import RefusalLog
 from streams.runtime.shard_run import Ports, ShardRun
+from streams.runtime.traces import Traces
 from streams.runtime.turns import Turn
 
 
@@ -33,6 +34,7 @@ class ScoringService(PartitionedService):
         models: LatestModels,
         codec: ModelCodec | None,
         pasts: Pasts | None = None,
+        traces: Traces | None = None,
         **options: Any,
     ) -> None:
         super().__init__(
@@ -48,6 +50,8 @@ class ScoringService(PartitionedService):
         self._models = models
         self._codec = codec
         self._pasts = pasts
+        self._traces = traces
+        self.reads_traces = traces is not None
         self._turn = Turn()
         self._refusals, self._behind = RefusalLog(), BehindLog()
 
@@ -58,6 +62,7 @@ class ScoringService(PartitionedService):
             tell=partial(self.tell, number),
             is_let_go=partial(self.is_let_go, number),
             turn=self._turn,
+            traces=self._traces,
         )
         self.stores[number] = ports.store
         return ShardRun(

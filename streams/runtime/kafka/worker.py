@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import faust
@@ -42,6 +43,7 @@ from streams.runtime.place import open_place
 from streams.runtime.precompile import Steps, get_ready
 from streams.runtime.records import Run
 from streams.runtime.shard_run import Ports
+from streams.runtime.traces import open_traces
 from streams.runtime.turns import take_turns_often
 from streams.runtime.worker_health import health, registry
 from streams.runtime.worker_stores import LedgerSource, WorkerJob, WorkerStores, words_about_names
@@ -82,8 +84,12 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
     key = ledger_key(job.place)  # behind Kafka's answer: a start that fails leaves no key that a later one would use
     get_ready(watcher)
     take_turns_often()
-    with open_place(job.place) as url, follow_definitions(url, job.place.prefix, job.catalog) as wanted:
-        worker = Worker(job, url, key, wanted)
+    with (
+        open_traces(job.settings, "worker") as traces,
+        open_place(job.place) as url,
+        follow_definitions(url, job.place.prefix, job.catalog) as wanted,
+    ):
+        worker = Worker(replace(job, traces=traces), url, key, wanted)
         if (words := words_about_names(wanted.catalog, job.settings.shards)) is not None:
             say(words)
         try:
@@ -204,7 +210,13 @@ class Worker:
         app.web.blueprints = BlueprintManager()
         self.models = LatestModels(wanted.catalog, codec)
         self.scoring = ScoringService(
-            settings, wanted, make_ports=self._ports, models=self.models, codec=codec, pasts=self.pasts
+            settings,
+            wanted,
+            make_ports=self._ports,
+            models=self.models,
+            codec=codec,
+            pasts=self.pasts,
+            traces=self.job.traces,
         )
         self.learning = LearningService(
             settings, wanted, make_ports=lambda: self._ports(learners=True), codec=codec, pasts=self.pasts
