@@ -20,6 +20,7 @@ from streams.api.campaign_figures import add_campaign_figures
 from streams.api.campaign_previews import add_campaign_previews
 from streams.api.campaign_tests import add_campaign_tests
 from streams.api.campaigns import add_campaigns
+from streams.api.daily import Daily
 from streams.api.dead_letters import add_dead_letters
 from streams.api.definer import Definer
 from streams.api.definitions import add_definitions
@@ -70,6 +71,7 @@ class Parts(NamedTuple):
     estimator: Estimator
     lags: Lags
     letters: Letters
+    daily: Daily
 
 
 Extension = Callable[[Parts], None]
@@ -98,8 +100,10 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     definer.then = campaigns.pause_unusable
     add_ingest(app, services, definer, authenticator, metrics, in_flight)
     reads = PredictionReads(services.definitions, lambda: definer.view().in_force.predictions)
-    add_predictions(app, services.stored, reads, authenticator)
     everyone = Everyone(services.stored, options.scan_s, clock=services.clock, wall=services.wall)
+    daily = Daily(services.daily, services.stored, reads, everyone)
+    app.state.daily = daily
+    add_predictions(app, services.stored, reads, daily, authenticator)
     add_distribution(app, services.stored, reads, everyone, authenticator)
     add_estimate(app, services.stored, reads, everyone, authenticator, bodies)
     add_quality(app, services.stored, reads, authenticator)
@@ -132,7 +136,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     problems.install(app)
     document.install(app)
     for extend in extensions:
-        extend(Parts(app, services, authenticator, reads, everyone, definer, estimator, lags, letters))
+        extend(Parts(app, services, authenticator, reads, everyone, definer, estimator, lags, letters, daily))
     _add_layers(app, services, metrics)
     return app
 

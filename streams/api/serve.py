@@ -25,6 +25,7 @@ from streams.adapters.log_feed import EmbeddedTransitionLog
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.redis_api_keys import RedisApiKeys
 from streams.adapters.redis_campaign_books import RedisCampaignBooks
+from streams.adapters.redis_daily import RedisDaily
 from streams.adapters.redis_definitions import RedisDefinitions
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
@@ -98,19 +99,21 @@ def run_api(job: ApiJob, say: Callable[[str], None], extended: ExtendedAt = noth
         webhooks = RedisDeliveries(url, prefix=job.place.prefix)
         deletion_requests = RedisDeletionRequests(url, prefix=job.place.prefix)
         redriven = RedisRedriven(url, prefix=job.place.prefix)
+        daily = RedisDaily(url, prefix=job.place.prefix)
         books = RedisCampaignBooks(url, prefix=job.place.prefix)
         channels = ChannelStores.at(url, prefix=job.place.prefix)
         try:
             if not keys.exist():
                 say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
             stores = _Stores(
-                keys, stored, definitions, webhooks, deletion_requests, campaigns, books, channels, redriven, key
+                keys, stored, definitions, webhooks, deletion_requests, campaigns, books, channels, redriven, daily, key
             )
             with extended(url, job.place.prefix) as extension:
                 asyncio.run(_serve(replace(job, traces=traces), stores, extension, listener, say))
         finally:
             channels.close()
             redriven.close()
+            daily.close()
             books.close()
             deletion_requests.close()
             webhooks.close()
@@ -170,6 +173,7 @@ class _Stores(NamedTuple):
     books: RedisCampaignBooks
     channels: ChannelStores
     redriven: RedisRedriven
+    daily: RedisDaily
     ledger_key: bytes
 
 
@@ -193,6 +197,7 @@ async def _serve(
             stores.books,
             stores.channels,
             stores.redriven,
+            stores.daily,
             options_of(job.settings),
             stores.ledger_key,
             version=version("tideline"),
@@ -200,8 +205,9 @@ async def _serve(
             lag=_lag(job),
             traces=job.traces,
         )
+        app = create_app(services, extension)
         config = uvicorn.Config(
-            create_app(services, extension),
+            app,
             http="httptools",
             loop="asyncio",
             ws="none",
@@ -226,7 +232,12 @@ async def _serve(
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         say(f"Listening. http://{shown}:{port}/readyz says whether store and log answer; /openapi.json what there is.")
-        await server.serve([listener])
+        keeping = asyncio.create_task(app.state.daily.run())
+        try:
+            await server.serve([listener])
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
     finally:
         await transitions.close()
         await log.close()

@@ -14,6 +14,7 @@ from streams.adapters.event_history import EventHistory
 from streams.adapters.redis_alerts import RedisAlerts
 from streams.adapters.redis_campaign_books import RedisCampaignBooks
 from streams.adapters.redis_channels import RedisChannels
+from streams.adapters.redis_daily import RedisDaily
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import RedisDeliveries
 from streams.adapters.redis_desks import RedisDesks
@@ -93,6 +94,7 @@ class Services:
     campaign_books: RedisCampaignBooks
     channels: ChannelStores
     redriven: RedisRedriven
+    daily: RedisDaily
     options: ApiOptions = field(default_factory=ApiOptions)
     ledger_key: bytes = b""
     """The secret under which deleted users are remembered (`streams.core.ledger`)."""

@@ -14,7 +14,7 @@ from streams.api.distribution import DistributionView, RangeView, get_distributi
 from streams.api.drivers import DriversView, get_drivers
 from streams.api.estimate import EstimateView, estimate_range
 from streams.api.keys import Role
-from streams.api.predictions import get_prediction
+from streams.api.predictions import get_detail, get_prediction
 from streams.api.quality import QualityView, TouchView, get_quality
 from streams.api.views import PredictionView
 from streams.console import charts
@@ -101,7 +101,7 @@ class PredictionPages:
 
     def show(self, visit: Visit) -> Response:
         """The page. Raises NotStored, `Problem`, StoreError."""
-        view = get_prediction(self._stored, self._reads, visit.path("id"))
+        view = get_detail(self._stored, self._reads, self._parts.daily, visit.path("id"))
         kind, stage = kind_of(view), stage_of(view)
         common: dict[str, Any] = {
             "view": view, "kind": kind, "stage": stage, "shares": shares_of(view), **self._standing(view.id),
@@ -133,6 +133,7 @@ class PredictionPages:
             entries=self._entries(view.id),
             drivers=_drivers(visit, drivers),
             model=drivers.model_version,
+            learning_since=None if view.model is None else view.model.learning_since,
         )
 
     def _standing(self, id_: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
@@ -10,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from config.errors import NotStored
 from streams.api.app import Parts
+from streams.api.daily import Daily
 from streams.api.estimate import estimate_range
 from streams.api.keys import Role
 from streams.api.predictions import list_predictions
@@ -56,6 +58,10 @@ class PredictionsPages:
         counts = await self._today.counts()
         return JSONResponse(await run_in_threadpool(self._figures, visit, counts))
 
+    def _against(self, visit: Visit, view: PredictionView, expected: float | None) -> str:
+        """Of one that moves."""
+        return "" if view.frozen_at is not None else against_words(visit, self._parts.daily, view.id, expected)
+
     def _figures(self, visit: Visit, counts: TodayCounts) -> dict[str, dict[str, str]]:
         stored, reads = self._parts.services.stored, self._parts.reads
         t, f = TEXTS[visit.language], visit.format
@@ -70,11 +76,29 @@ class PredictionsPages:
                 continue  # shards have not taken it up, or never will: it was archived before
             found[view.id] = {
                 "expected": f.amount(expected),
+                "against": self._against(visit, view, expected),
                 "quality": t.quality_unknown if band is None else t.bands[band],
                 "band": band or "unknown",
                 "today": _today_words(visit, view, counts),
             }
         return found
+
+
+def against_words(visit: Visit, daily: Daily, prediction_id: str, expected: float | None) -> str:
+    """How many more or fewer are expected than a week ago; from when on that is known, where it is not yet."""
+    t, f = TEXTS[visit.language], visit.format
+    if expected is None:
+        return ""
+    comparison = daily.comparison(prediction_id)
+    before = comparison.week_ago
+    if before is None:
+        when = datetime.fromtimestamp(daily.comparable_s(comparison), UTC)
+        return t.against_none.format(date=f.day(when.date()))
+    change, shown = expected - before.expected, f.amount(abs(expected - before.expected))
+    if shown == f.amount(0.0):
+        return t.against_same
+    share = f.percent(abs(change) / before.expected) if before.expected else f.percent(None)
+    return (t.against_more if change > 0 else t.against_fewer).format(n=shown, share=share)
 
 
 def card_of(view: PredictionView) -> Card:

@@ -64,6 +64,10 @@ class Texts:
     predictions_none_how: str
     audience: str
     expected_within: Words
+    against_more: str
+    against_fewer: str
+    against_same: str
+    against_none: str
     today: str
     entered_today: str
     left_today: str
@@ -139,6 +143,7 @@ class Texts:
     model_learned: str
     model_goals: str
     model_since: str
+    model_learning_since: str
     latest_event: str
     features: Words
     feature_level: str

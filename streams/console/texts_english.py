@@ -122,6 +122,10 @@ ENGLISH: Final = Texts(
     predictions_none="There are no predictions yet",
     predictions_none_how="Make one here, or define one in the catalog file.",
     audience="Audience",
+    against_more="↑ {n} more than a week ago ({share})",
+    against_fewer="↓ {n} fewer than a week ago ({share})",
+    against_same="As many as a week ago",
+    against_none="No comparison with a week ago before {date}",
     expected_within={
         "event": "expected to do it within {window}",
         "churn": "expected to be lost within {window}",
@@ -204,6 +208,7 @@ ENGLISH: Final = Texts(
     model_version="Version",
     model_learned="Examples learned",
     model_goals="of them with the goal",
+    model_learning_since="Learning since",
     model_since="Likelihoods are served since",
     latest_event="Latest event",
     features={

@@ -156,6 +156,10 @@ FRENCH: Final = Texts(
     predictions_none="Aucune prédiction pour l’instant",
     predictions_none_how="Créez-en une ici, ou définissez-la dans le fichier de catalogue.",
     audience="Audience",
+    against_more="↑ {n} de plus qu’il y a une semaine ({share})",
+    against_fewer="↓ {n} de moins qu’il y a une semaine ({share})",
+    against_same="Autant qu’il y a une semaine",
+    against_none="Pas de comparaison avec la semaine passée avant le {date}",
     expected_within={
         "event": "devraient le faire sous {window}",
         "churn": "devraient être perdus sous {window}",
@@ -238,6 +242,7 @@ FRENCH: Final = Texts(
     model_version="Numéro de version",
     model_learned="Exemples appris",
     model_goals="dont avec l’objectif",
+    model_learning_since="Apprend depuis le",
     model_since="Probabilités disponibles depuis le",
     latest_event="Dernier événement",
     features={

@@ -19,6 +19,7 @@ from streams.adapters.memory_feed import MemoryTransitionLog
 from streams.adapters.memory_log import MemoryLog
 from streams.adapters.redis_api_keys import KeyRecord, KeyState
 from streams.adapters.redis_campaign_books import RedisCampaignBooks
+from streams.adapters.redis_daily import RedisDaily
 from streams.adapters.redis_deletion_requests import RedisDeletionRequests
 from streams.adapters.redis_deliveries import Endpoint, RedisDeliveries
 from streams.adapters.redis_redriven import RedisRedriven
@@ -130,6 +131,7 @@ class ApiWorld:
                 campaign_books=RedisCampaignBooks(self.store_url, prefix=self.prefix),
                 channels=ChannelStores.at(self.store_url, prefix=self.prefix),
                 redriven=RedisRedriven(self.store_url, prefix=self.prefix),
+                daily=RedisDaily(self.store_url, prefix=self.prefix),
                 lag=lambda: self.lag,
                 options=self.options,
                 wall=lambda: NOW_S + self.now_s,

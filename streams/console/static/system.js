@@ -7,7 +7,7 @@ const EVERY_MS = 5_000;
 function start_system() {
   const { ask_console, language, show_times } = window.tideline;
   const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
-  const place = (name) => system_box.querySelector(`[data-system-${name}]`);
+  const place = (name) => document.querySelector(`[data-system-${name}]`);
   let before = null;
 
   function show(found) {
