@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from config.errors import BrokerError, BrokerUnavailable
+from config.errors import BrokerError, BrokerUnavailable, TopicsDiffer
 from config.settings import Settings
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_producer import close_producer, discard_producer, open_producer
+from streams.core.partition import shard_of
 from streams.trace_context import Headers, headers_of
 
 _APPEND_S: Final = 10.0
@@ -20,7 +21,8 @@ _CHECK_S: Final = 3.0
 
 
 class KafkaEventLog:
-    """See `EventLog`. Keyed by the user, so aiokafka puts a record where `streams.core.partition` says.
+    """See `EventLog`. Each record goes into the partition of the user's shard: into none that somebody adds later,
+    which no worker reads.
 
     Many appends share one producer and run at the same time. A producer that failed is closed and replaced, because
     after a lost record its sequence numbers have a gap; what others had in it then fails as well, and is sent again
@@ -77,9 +79,14 @@ class KafkaEventLog:
 
     async def _send(self, producer: Any, records: Sequence[tuple[str, bytes]], headers: Headers | None) -> None:
         waiting: list[asyncio.Future[Any]] = []
+        shards, there = self._settings.shards, await producer.partitions_for(self._topic)
+        if missing := set(range(shards)) - there:
+            raise TopicsDiffer(f"{self._topic} has no partition {min(missing)}: was it made anew? See: tideline topics")
         try:
             for user, event in records:
-                waiting.append(await producer.send(self._topic, event, user.encode(), headers=headers))
+                place = shard_of(user, shards)
+                sent = await producer.send(self._topic, event, user.encode(), partition=place, headers=headers)
+                waiting.append(sent)
             await asyncio.wait(waiting)
         finally:
             for sent in waiting:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from config.errors import BrokerError, BrokerUnavailable
+from config.errors import BrokerError, BrokerUnavailable, TopicsDiffer
 from config.settings import Settings, TopicKind, load_settings
 from streams.adapters.embedded_log import EmbeddedEventLog
 from streams.adapters.kafka_arguments import aiokafka_arguments
@@ -247,3 +247,20 @@ async def headers(settings: Settings, kind: TopicKind) -> list[tuple[str, bytes]
         return list((await consumer.getone()).headers)
     finally:
         await consumer.stop()
+
+
+def test_partitions_that_somebody_adds_stay_empty_and_too_few_are_refused(kafka_world: KafkaWorld) -> None:
+    settings = kafka_world.settings(shards=2)
+    require_topics(settings.model_copy(update={"shards": 3}), create=True)
+    many = [(f"user {n}", b"{}") for n in range(30)]
+    world = KafkaLogWorld(settings)
+    use(world.open(), lambda log: log.append(many))
+    assert {(number, user) for number, user, _ in world.read(30)} == {(shard_of(user, 2), user) for user, _ in many}
+
+    async def refused() -> None:
+        log = KafkaEventLog(settings.model_copy(update={"shards": 4}))
+        with pytest.raises(TopicsDiffer, match="no partition 3: was it made anew"):
+            await log.append(many)
+        await log.close()
+
+    asyncio.run(refused())
