@@ -65,15 +65,18 @@ class Stretch:
     seconds: float
 
 
-def measure_latency(events: Place, transitions: Place, stretch: Stretch, worked: Callable[[], int]) -> Arrivals:
+def measure_latency(
+    events: Place, transitions: Place, stretch: Stretch, worked: Callable[[], int], *, quiet_s: float = 0.5
+) -> Arrivals:
     """Send a stretch, and read the transitions until all of it is worked. `worked`: events that are, by the store.
 
+    It ends when nothing has arrived for `quiet_s` then: what comes last must not be left out for being slow.
     Raises RuntimeError when the producer ends early, or the worker is not done a minute after it.
     """
     arguments = (events, stretch.script, stretch.day, stretch.rate, stretch.seconds)
     process, connection = in_process(produce_live, *arguments)
     try:
-        return asyncio.run(_follow(transitions, connection, worked))
+        return asyncio.run(_follow(transitions, connection, worked, quiet_s))
     except EOFError:
         raise RuntimeError("the producer has ended before its time; see above") from None
     finally:
@@ -81,7 +84,7 @@ def measure_latency(events: Place, transitions: Place, stretch: Stretch, worked:
         process.join()
 
 
-async def _follow(place: Place, connection: Any, worked: Callable[[], int]) -> Arrivals:
+async def _follow(place: Place, connection: Any, worked: Callable[[], int], quiet_s: float) -> Arrivals:
     found = Arrivals()
     before = worked()
     consumer = AIOKafkaConsumer(bootstrap_servers=place.bootstrap, enable_auto_commit=False)
@@ -98,8 +101,11 @@ async def _follow(place: Place, connection: Any, worked: Callable[[], int]) -> A
                 done = f"{worked() - before:,} of {pace.events:,} events"
                 raise RuntimeError(f"a minute after the last event {done} are done: {pace.rate:,.0f}/s is too fast")
             await asyncio.sleep(0.2)
-        await asyncio.sleep(0.5)  # what was stored last is published within it, or its latency is noticed by nobody
-        return found
+        while True:
+            arrived = len(found.at_s)
+            await asyncio.sleep(quiet_s)
+            if len(found.at_s) == arrived:
+                return found
     finally:
         reading.cancel()
         await asyncio.wait([reading])

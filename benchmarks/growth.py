@@ -1,4 +1,4 @@
-"""What an event costs when there are more users: one shard over the same span of event time. See `docs/benchmarks.md`.
+"""What an event costs when there are more users: a shard over the same span of event time. See `docs/benchmarks.md`.
 
 With more users come more events, and more looks at the silent ones; each size has the same habits, so they grow alike,
 and both are told. Each size is worked in a process of its own.
@@ -88,10 +88,15 @@ def work(connection: Connection, crowd: Crowd) -> None:
 def work_day(pair: LockStep, writer: Writer, day: Day, catalog: Catalog) -> float:
     """Take a day in batches. Returns the processor seconds of it, without those of making its events."""
     spent_s = 0.0
+
+    def save() -> None:
+        """What a worker would store of the changes since the last time is made, and dropped."""
+        pair.effects(1, b"")
+
     for items in day_batches(writer, day, catalog.limits.batch_events):
         mark = time.process_time()
-        pair.take(items)
-        pair.shard.transitions.clear()
+        pair.take(items, save=save)
+        save()
         spent_s += time.process_time() - mark
     return spent_s
 
