@@ -43,6 +43,7 @@ RUNS = (
     Run("ingest", "--seconds 10 --deliver-seconds 10", 60),
     Run("campaigns", "--users 100000", 40),
     Run("messages", "", 60),
+    Run("console", "--users 50000", 60),
     Run("lift", "--runs 20", 80),
 )
 
