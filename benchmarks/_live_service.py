@@ -19,6 +19,7 @@ import msgspec
 from benchmarks._awaiting import Watched, await_events
 from benchmarks._live_traffic import CATALOG, Place, live_catalog
 from benchmarks._process_figures import cpu_s
+from config.loader import load_catalog
 from config.settings import Settings, load_settings
 from models.snapshot import Snapshot, Status
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
@@ -75,18 +76,21 @@ class Standing:
 class Service:
     """What runs. `start_worker` and `stop_worker` as often as needed."""
 
-    def __init__(self, settings: Settings, folder: Path, store: StorePart, kafka: KafkaPart) -> None:
+    def __init__(self, settings: Settings, folder: Path, store: StorePart, kafka: KafkaPart, catalog: Path) -> None:
         self.settings = settings.model_copy(update={"kafka_bootstrap_servers": kafka.address})
         self.store_url = store.url
+        self._catalog = catalog
         self.worker = self._worker(folder, store, kafka)
         other = self.settings.model_copy(update={"web_port": _free_port()})
         self.second_worker = self._worker(folder, store, kafka, other)
         self.second_worker.log = folder / "second-worker.log"
         self._wire = Wire(store.url, timeout_s=30.0)
-        self._features = Shard(live_catalog()).definitions.layout.columns.features
+        self.log = self.worker.log
+        self._features = Shard(load_catalog(catalog)).definitions.layout.columns.features
 
     def _worker(self, folder: Path, store: StorePart, kafka: KafkaPart, settings: Settings | None = None) -> Worker:
-        return Worker(UpJob(settings or self.settings, CATALOG, folder, cache_folder(), with_kafka=True), store, kafka)
+        job = UpJob(settings or self.settings, self._catalog, folder, cache_folder(), with_kafka=True)
+        return Worker(job, store, kafka)
 
     def place(self, kind: str = "events") -> Place:
         """A topic of the service."""
@@ -194,15 +198,18 @@ class Service:
 
 
 @contextmanager
-def open_service(folder: Path, shards: int, say: Callable[[str], None]) -> Iterator[Service]:
-    """Store, Kafka with its topics; no worker yet. Raises BrokerError and StoreError, which say what to do."""
+def open_service(folder: Path, shards: int, say: Callable[[str], None], catalog: Path = CATALOG) -> Iterator[Service]:
+    """Store, Kafka with its topics; no worker yet. Raises BrokerError and StoreError, which say what to do.
+
+    `catalog`: that of the live shop, or one with the same predictions.
+    """
     settings = load_settings(shards=shards, web_port=_free_port())
     store = StorePart(folder / "store")
-    kafka = KafkaPart(UpJob(settings, CATALOG, folder, cache_folder(), with_kafka=True), say)
+    kafka = KafkaPart(UpJob(settings, catalog, folder, cache_folder(), with_kafka=True), say)
     store.start(_NEVER)
     try:
         kafka.start(_NEVER)
-        service = Service(settings, folder, store, kafka)
+        service = Service(settings, folder, store, kafka, catalog)
         try:
             yield service
         finally:

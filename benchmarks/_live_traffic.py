@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import multiprocessing
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -244,6 +245,34 @@ async def _send_live(
             late_s = time.monotonic() - (start_s + (sent - 1) / rate)
         await batches.settle()
     connection.send(late_s)
+
+
+def produce_steadily(
+    connection: Connection, place: Place, script: LiveScript, first: int, rate: float, seconds: float
+) -> None:
+    """As `produce_live`, for however long: days are made as they are needed, which may hold it up for a moment.
+
+    What is late is made up for. Tells how many records were acknowledged.
+    """
+    shop = LiveShop(script, place.partitions)
+    shop.skip(first)
+    connection.send(asyncio.run(_send_steadily(place, shop, rate, round(rate * seconds))))
+
+
+async def _send_steadily(place: Place, shop: LiveShop, rate: float, events: int) -> int:
+    records = itertools.chain.from_iterable(shop.keyed(shop.next_day()) for _ in itertools.count())
+    async with _producer(place) as producer:
+        batches, sent, start_s = _Batches(producer, place.topic), 0, time.monotonic()
+        while sent < events:
+            await asyncio.sleep(max(TICK_S, start_s + sent / rate - time.monotonic()))
+            due = min(events, int((time.monotonic() - start_s) * rate) + 1)
+            stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3].encode()
+            for partition, key, record in itertools.islice(records, due - sent):
+                await batches.add(partition, key, record[:_STAMP_FROM] + stamp + record[_STAMP_TO:])
+            sent = due
+            await batches.flush()
+        await batches.settle()
+    return sent
 
 
 # --- only consuming and decoding ---------------------------------------------------------------------------------

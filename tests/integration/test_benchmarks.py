@@ -31,6 +31,8 @@ SMALL = {
     "campaigns": "--users 2000",
     "messages": "--rate 5 --seconds 2",
     "lift": "--runs 3 --users 1500",
+    # A short soak: what it looks at has to be as it should, with more room for memory, as little is to be seen in it.
+    "soak": "--minutes 0.5 --users 2000 --warm-days 2 --rate 400 --growth 10",
     "kafka": "--users 2000 --warm-days 6 --events 6000 --plain-events 600 --seconds 8 --rate 500",
 }
 IN_KAFKA = pytest.mark.timeout(900)  # two servers, a worker that starts twice, two plain programs
