@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,10 +65,23 @@ class ApiProcess:
         ) as reply:
             return msgspec.json.decode(reply.read())
 
-    def post(self, path: str, body: Any, role: Role = Role.WRITE) -> Any:
-        """The answer to a request with a body, from JSON; both are JSON."""
-        headers = {"Authorization": f"Bearer {self.keys[role]}", "Content-Type": "application/json"}
-        asked = urllib.request.Request(self.url + path, msgspec.json.encode(body), headers)
+    def post(self, path: str, body: Any, role: Role = Role.WRITE, **more: str) -> Any:
+        """The answer to a request with a body, from JSON; both are JSON. `more`: further headers."""
+        return self._send("POST", path, body, role, more)
+
+    def put(self, path: str, body: Any, role: Role = Role.WRITE) -> Any:
+        """As `post`."""
+        return self._send("PUT", path, body, role, {})
+
+    def delete(self, path: str, role: Role = Role.WRITE) -> None:
+        """What it answers has no body that anybody looks at."""
+        headers = {"Authorization": f"Bearer {self.keys[role]}"}
+        asked = urllib.request.Request(self.url + path, headers=headers, method="DELETE")
+        urllib.request.urlopen(asked, timeout=30 * SLOWNESS).close()
+
+    def _send(self, method: str, path: str, body: Any, role: Role, more: Mapping[str, str]) -> Any:
+        headers = {"Authorization": f"Bearer {self.keys[role]}", "Content-Type": "application/json", **more}
+        asked = urllib.request.Request(self.url + path, msgspec.json.encode(body), headers, method=method)
         with urllib.request.urlopen(asked, timeout=30 * SLOWNESS) as reply:
             return msgspec.json.decode(reply.read())
 

@@ -122,6 +122,8 @@ class Receiver:
     repeated: int = 0
     wrong: list[str] = field(default_factory=list)
     secret: str = ""
+    is_refusing: bool = False
+    """Whether every delivery fails, and none is taken."""
 
     def __enter__(self) -> Self:
         receiver = self
@@ -131,6 +133,9 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if receiver.is_refusing:
+                    self.send_error(500)
+                    return
                 receiver.take(dict(self.headers), body)
                 self.send_response(204)
                 self.end_headers()

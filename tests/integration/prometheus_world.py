@@ -1,0 +1,119 @@
+"""A real Prometheus over a service: asked by its own API, with the service's rules at a faster clock."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from streams.adapters.owned_process import OwnedProcess
+from tests.conftest import SLOWNESS, need
+from tests.contract.redis_servers import free_ports
+from tests.unit.test_alerts import GROUPS
+
+FASTER_FOR: Final = 120
+"""An alert that has to hold for two minutes has to hold for a second here, and for two at least;"""
+FASTER_RANGE: Final = 20
+"""rates over a minute are over three seconds, of as many scrapes."""
+_RANGE: Final = re.compile(r"\[(\d+)([smhd])\]")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def faster_rules() -> dict[str, Any]:
+    """The rules as they are, but for how long something has to last, and over how long rates are taken."""
+    return {
+        "groups": [{"name": group["name"], "rules": [faster_rule(rule) for rule in group["rules"]]} for group in GROUPS]
+    }
+
+
+def faster_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """One of them."""
+    found = {**rule, "expr": _RANGE.sub(_faster_range, rule["expr"])}
+    if "for" in rule:
+        found["for"] = f"{max(2, _seconds(rule['for']) // FASTER_FOR)}s"
+    return found
+
+
+def _faster_range(found: re.Match[str]) -> str:
+    return f"[{max(3, int(found[1]) * _SECONDS[found[2]] // FASTER_RANGE)}s]"
+
+
+def _seconds(text: str) -> int:
+    return int(text[:-1]) * _SECONDS[text[-1]]
+
+
+class Prometheus:
+    """One that runs."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}"
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """What it answers; None while it does not."""
+        query = urllib.parse.urlencode(parameters)
+        try:
+            with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=10 * SLOWNESS) as reply:
+                found = msgspec.json.decode(reply.read())
+        except (urllib.error.URLError, ConnectionError):
+            return None
+        assert found["status"] == "success"
+        return found["data"]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Every rule, with how it went the last time."""
+        found = self.ask("rules") or {"groups": []}
+        return [rule for group in found["groups"] for rule in group["rules"]]
+
+    def firing(self) -> set[str]:
+        """Alerts whose condition has held for long enough."""
+        return {rule["name"] for rule in self.rules() if rule.get("state") == "firing"}
+
+    def up(self) -> set[str]:
+        """The jobs whose targets answered the last time."""
+        found = self.ask("targets") or {"activeTargets": []}
+        return {each["labels"]["job"] for each in found["activeTargets"] if each["health"] == "up"}
+
+    def has_data(self, query: str) -> bool:
+        """Whether a query has a result, with a number in it."""
+        found = self.ask("query", query=query)
+        return found is not None and any(sample["value"][1] != "NaN" for sample in found["result"])
+
+
+@contextmanager
+def prometheus(folder: Path, targets: Mapping[str, str], api: str, api_key: str) -> Iterator[Prometheus]:
+    """It scrapes all every second. `targets`: job -> address; the API's is asked with its key."""
+    program = shutil.which("prometheus")
+    need(program, "prometheus", "apt-get install prometheus")
+    key, rules = folder / "api.key", folder / "rules.yml"
+    key.write_text(api_key)
+    rules.write_text(yaml.safe_dump(faster_rules()))
+    jobs: Sequence[dict[str, Any]] = [
+        *({"job_name": job, "static_configs": [{"targets": [at]}]} for job, at in targets.items()),
+        {
+            "job_name": "tideline-api",
+            "authorization": {"credentials_file": str(key)},
+            "static_configs": [{"targets": [api]}],
+        },
+    ]
+    often = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    config = folder / "prometheus.yml"
+    config.write_text(yaml.safe_dump({"global": often, "rule_files": [str(rules)], "scrape_configs": list(jobs)}))
+    (port,) = free_ports(1)
+    options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}", "--log.level=warn"]
+    process = OwnedProcess(
+        "prometheus", [str(program), *options, f"--web.listen-address=127.0.0.1:{port}"], log=folder / "prometheus.log"
+    )
+    process.start(folder=folder)
+    try:
+        yield Prometheus(port)
+    finally:
+        process.stop(20)
