@@ -47,6 +47,9 @@ RUNS = (
     Run("lift", "--runs 20", 80),
 )
 
+APART = frozenset({"suite", "soak"})
+"""This one, and what takes half an hour by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
