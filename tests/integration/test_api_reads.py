@@ -84,7 +84,7 @@ def test_predictions_have_their_status_and_audience(api: ApiWorld, shop: Shop) -
         assert item["audience"] == summary.audience
         assert (item["status"], item["score_name"]) == (summary.status, summary.score_name)
         assert [c["users"] for c in item["categories"]] == [c.users for c in summary.categories]
-        assert good(api, f"/v1/predictions/{item['id']}") == item
+        assert good(api, f"/v1/predictions/{item['id']}").items() >= item.items()
         assert (item["warm_up"] is None) == (summary.warmup is None)
         if summary.warmup is not None:
             told = item["warm_up"]["users_with_goal"], item["warm_up"]["needed"], item["warm_up"]["outcomes"]
@@ -129,7 +129,7 @@ def test_what_no_shard_knows_yet_is_listed_and_has_nothing_to_show(api: ApiWorld
     answer = api.ask("POST", "/v1/predictions", json=made, headers=api.headers(Role.WRITE))
     assert answer.status_code == 201, answer.text
     found = good(api, "/v1/predictions/new")
-    assert good(api, "/v1/predictions")["items"][-1] == found
+    assert good(api, "/v1/predictions")["items"][-1].items() <= found.items()
     assert (found["status"], found["audience"], found["warm_up"]) == ("learning from history", 0, None)
     assert [category["users"] for category in found["categories"]] == [0, 0, 0]
     for route in STATUS_ROUTES[1:]:

@@ -97,7 +97,7 @@ def test_before_the_first_event_predictions_say_so(world: World) -> None:
     assert [(each["id"], each["status"]) for each in listed] == [
         ("orders", "no events yet"), ("seen", "no events yet"), ("returns", "no events yet"),
     ]  # fmt: skip
-    assert world.good("GET", "/v1/predictions/returns") == listed[2]
+    assert world.good("GET", "/v1/predictions/returns").items() >= listed[2].items()
     assert problem(world.call("GET", "/v1/predictions/no")) == (404, "not-found")
     answer = world.call("GET", "/v1/predictions/returns/distribution")
     assert (*problem(answer), "another version" in answer.text) == (503, "unavailable", False)
