@@ -158,7 +158,15 @@ class Tideline:
 
 
 def measure_tideline(tideline: Tideline, programs: Sequence[str]) -> Figures:
-    """With as many workers as are asked for."""
+    """With as many workers as are asked for; or under `failed` why there are no figures."""
+    try:
+        return _measure_tideline(tideline, programs)
+    except (Stuck, RuntimeError) as failure:
+        tideline.service.stop_workers()
+        return {name: {"failed": str(failure)} for name in TIDELINE.values() if name in programs}
+
+
+def _measure_tideline(tideline: Tideline, programs: Sequence[str]) -> Figures:
     tideline.warm_up()
     asked = [workers for workers, name in TIDELINE.items() if name in programs]
     backlogs = {workers: tideline.backlog(workers) for workers in asked}
@@ -260,7 +268,7 @@ def run(size: Size, programs: Sequence[str], folder: Path, progress: Progress) -
         if any(name in programs for name in (*TIDELINE.values(), "consume_and_decode")):
             tideline = Tideline(service, size, size.script(time.time()), progress)
             figures |= measure_tideline(tideline, programs)
-            if "consume_and_decode" in programs:
+            if "consume_and_decode" in programs and tideline.sent:
                 progress.say("only consuming and decoding")
                 rates = answer_of(consume_and_decode, service.place(), tideline.sent, STRETCHES)
                 figures["consume_and_decode"] = {"events_per_s": statistics.median(rates), "events": tideline.sent}

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,19 +75,17 @@ def work(run: Run) -> Outcome:
     return Outcome(run, seconds, figures, failure)
 
 
-def work_all(runs: Sequence[Run]) -> list[Outcome]:
+def work_all(runs: Sequence[Run]) -> Iterator[Outcome]:
     """All, saying which one is at work, and how long the rest will take."""
-    outcomes = []
     for n, run in enumerate(runs):
         left_s = sum(each.about_s for each in runs[n:])
         print(
             f"== {n + 1} of {len(runs)}: {run.name} (all that is left: about {left_s / 60.0:.0f} min)", file=sys.stderr
         )
         outcome = work(run)
-        outcomes.append(outcome)
         if outcome.failure is not None:
             print(f"== {run.name} FAILED: {outcome.failure}", file=sys.stderr)
-    return outcomes
+        yield outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -100,11 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     machine = machine_lines()
     started_s = time.monotonic()
-    outcomes = work_all([run for run in RUNS if run.name in given.only])
+    outcomes = []
+    for outcome in work_all([run for run in RUNS if run.name in given.only]):
+        outcomes.append(outcome)
+        if given.json is not None:  # after each: whoever has to stop early has the others
+            figures = {each.run.name: each.figures or {"failed": each.failure} for each in outcomes}
+            given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     seconds = time.monotonic() - started_s
-    if given.json is not None:
-        figures = {each.run.name: each.figures or {"failed": each.failure} for each in outcomes}
-        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     text = report(machine, outcomes, seconds)
     print(text)
     if given.write is not None:

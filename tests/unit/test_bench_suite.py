@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import growth, suite
 from benchmarks._machine import machine_lines
+from benchmarks._measure import Progress
 from benchmarks._table import BEGIN, END, HEADLINES, put_into, report
 from benchmarks.suite import RUNS, Outcome, Run
 from tests.conftest import ROOT
@@ -146,6 +147,25 @@ def test_the_machine_and_the_versions_are_told() -> None:
     assert " cores, " in text
     for name in ("Python 3.", "Kafka 4.", "river 0.", "faust-streaming 0.", "quixstreams ", "bytewax "):
         assert name in text
+
+
+def test_growth_gives_the_keys_that_are_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked: list[growth.Crowd] = []
+
+    def answer(_: object, crowd: growth.Crowd) -> growth.Cost:
+        worked.append(crowd)
+        return growth.Cost(events=1_000, looks=3_000, cpu_s=0.1 + 0.01 * crowd.seed, resident_bytes=1 << 20)
+
+    monkeypatch.setattr(growth, "precompile", lambda: None)
+    monkeypatch.setattr(growth, "answer_of", answer)
+    found: dict[str, Any] = dict(growth.run([10_000, 3_000_000], 3.0, Progress("growth")))
+    assert [(crowd.users, crowd.seed) for crowd in worked] == [*((10_000, n) for n in range(1, 6)), (3_000_000, 1)]
+    assert found["users_10000"]["cpu_us_per_event"] == pytest.approx(130.0), "the median of five"
+    assert found["cpu_us_per_event_largest_to_smallest"] == pytest.approx(110 / 130)
+    text = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+    section = text[text.index("## `growth`") :].partition("\n## ")[0]
+    keys = found.keys() | found["users_10000"].keys()
+    assert [key for key in keys if f"`{key}`" not in section] == []
 
 
 def test_what_users_cost_is_told_by_events_and_by_moments() -> None:

@@ -94,6 +94,25 @@ def test_a_program_that_cannot_be_measured_is_told(outcome: Exception, key: str)
     assert peers.measure_or_tell(cast("peers.Others", FakeOthers(outcome)), PEERS[0]) == {key: "not there"}
 
 
+@pytest.mark.parametrize("failure", [Stuck("it stands"), RuntimeError("it stands")])
+def test_tideline_that_cannot_be_measured_is_told_and_stopped(failure: Exception) -> None:
+    stopped: list[str] = []
+
+    class Service:
+        def stop_workers(self) -> None:
+            stopped.append("both")
+
+    class Tideline:
+        service = Service()
+
+        def warm_up(self) -> None:
+            raise failure
+
+    found = peers.measure_tideline(cast("peers.Tideline", Tideline()), ["tideline", "faust"])
+    assert found == {"tideline": {"failed": "it stands"}}
+    assert stopped == ["both"]
+
+
 def test_a_program_without_its_environment_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_peers, "ENVIRONMENT", tmp_path / "none")
     apart = [peer for peer in PEERS if peer.is_apart]
