@@ -56,7 +56,9 @@ def _offer(rng: Random) -> dict[str, Any]:
     else:
         found["value"] = rng.choice([0.1, 12.5])
     if rng.random() < 0.5:
-        found["budget"] = {"amount": rng.choice([30, 45.5]), "per": rng.choice(["total", "day"])}
+        # Of one offer at least; so small that it is soon used up, and a cent more or less is noticed.
+        most = max(found.get("values", [found.get("value")])) * (0.4 if found["unit"] == "percent" else 1.0)
+        found["budget"] = {"amount": rng.choice([most, most + 0.5, 30, 45.5]), "per": rng.choice(["total", "day"])}
     return found
 
 
