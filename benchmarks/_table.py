@@ -29,6 +29,7 @@ HEADLINES: Mapping[str, Sequence[str]] = {
     "campaigns": ("users", "users_per_s", "process_peak_bytes"),
     "messages": ("campaigns", "p50_ms", "p99_ms", "missing"),
     "console": ("users", "predictions", "page_first_ms", "page_fresh_p50_ms", "page_fresh_max_ms", "page_within_limit"),
+    "holdout": ("users", "holdout_ratio", "untouched_ratio", "withheld_ratio", "treated_ratio", "treated_error"),
     "lift": ("runs", "rate_covered", "rate_intervals", "net_covered", "net_intervals"),
 }
 """Of the benchmarks without a table of their own: what is shown. All the rest is in their JSON."""

@@ -45,6 +45,7 @@ RUNS = (
     Run("messages", "", 60),
     Run("console", "--users 50000", 60),
     Run("lift", "--runs 20", 80),
+    Run("holdout", "--users 5000 --days 42", 40),
 )
 
 APART = frozenset({"suite", "soak"})

@@ -33,6 +33,7 @@ SMALL = {
     "lift": "--runs 3 --users 1500",
     # A short soak: what it looks at has to be as it should, with more room for memory, as little is to be seen in it.
     "soak": "--minutes 0.5 --users 2000 --warm-days 2 --rate 400 --growth 10",
+    "holdout": "--users 3000 --days 46 --from-day 30",
     "kafka": "--users 2000 --warm-days 6 --events 6000 --plain-events 600 --seconds 8 --rate 500",
 }
 IN_KAFKA = pytest.mark.timeout(900)  # two servers, a worker that starts twice, two plain programs
@@ -89,6 +90,12 @@ def test_the_true_effect_of_an_offer_is_measured() -> None:
     assert found["rate_intervals"] == found["runs"] == 3
     assert found["true_rate"] > 0.01
     assert found["observed_over_expected"]["treated"] > 1.2
+
+
+def test_whoever_is_treated_does_more_than_was_expected() -> None:
+    found = figures("holdout")
+    assert found["sent"].keys() == {"reminder", "large_discount"}
+    assert found["treated_ratio"] < found["untouched_ratio"]
 
 
 def test_the_plain_program_and_the_shard_say_the_same() -> None:
