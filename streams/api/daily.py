@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from config.errors import NotStored, StoreError
+from config.errors import TidelineError
 from streams.adapters.redis_daily import Day, RedisDaily
 from streams.api.everyone import Everyone, Tables
 from streams.api.problems import Problem
@@ -64,7 +64,7 @@ class Daily:
         while True:
             try:
                 await run_in_threadpool(self.keep)
-            except (StoreError, NotStored, Problem) as error:
+            except (TidelineError, Problem) as error:
                 _LOG.info("what predictions expect was not written down: %s", error)
             await asyncio.sleep(LOOK_S)
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Final, NamedTuple
@@ -237,7 +237,8 @@ async def _serve(
             await server.serve([listener])
         finally:
             keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            with suppress(asyncio.CancelledError):
+                await keeping  # whatever else it has ended with is a bug, and told as one
     finally:
         await transitions.close()
         await log.close()
