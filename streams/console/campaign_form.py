@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from config.campaigns import Campaign
 from config.errors import Problem as Wrong
 from config.journeys import Journey
-from config.offers import FixedOffer, LadderOffer
 from config.written import written
 from config.yaml_text import dump
 from streams.api.definitions_view import invalid
+from streams.console import journey_form
 from streams.console.filter_form import data_of
+from streams.console.journey_form import EXITS, StepForm, steps_of, steps_of_journey
+from streams.console.offer_form import OTHER, OfferForm, kept_of, number
+from streams.console.spans import Span
 
 TRIGGERS: Final = ("enter", "exit", "both")
 STATES: Final = ("on", "dry", "paused")
-OFFERS: Final = ("none", "fixed", "ladder")
-_OTHER: Final = "other"
-"""What is not one of the choices stays in the text."""
-_OFFER_KEYS: Final = frozenset({"unit", "value", "prediction", "edges", "values", "order_value", "budget"})
-_MOST: Final = 12
-"""Steps of a ladder, and parts of a message, that the form has room for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a ladder: from this score on, this much; as somebody wrote it."""
-
-    edge: str = ""
-    """Of the lowest step nothing: it begins at 0."""
-    value: str = ""
+_WEEK: Final = Span("7", "d")
+_MOST_PARTS: Final = 16
+"""Of a message, that the form has room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +40,14 @@ class CampaignForm:
     control: str = "10"
     """Percent."""
     message: tuple[tuple[str, str], ...] = (("subject", ""), ("body", ""))
-    offer: str = "none"
-    unit: str = "percent"
-    value: str = ""
-    offer_prediction: str = ""
-    order_value: str = ""
-    budget: str = ""
-    steps: tuple[Step, ...] = (Step(), Step())
+    goal: str = ""
+    """The event by which it is judged,"""
+    within: Span = _WEEK
+    """and how long after the message it counts."""
+    offer: OfferForm = field(default_factory=OfferForm)
+    steps: tuple[StepForm, ...] = ()
+    """Of a journey."""
+    exit_on: str = "goal_or_leaving"
     rest: str = ""
     """YAML."""
 
@@ -65,12 +57,8 @@ class CampaignForm:
         new = cls()
 
         def one_of(name: str, known: tuple[str, ...], otherwise: str) -> str:
-            return given[name] if given.get(name) in (*known, _OTHER) else otherwise
+            return given[name] if given.get(name) in (*known, OTHER) else otherwise
 
-        parts = [(given[f"part_{n}_name"], given.get(f"part_{n}_text", "")) for n in _numbers(given, "part_{}_name")]
-        steps = [
-            Step(given.get(f"step_{n}_edge", ""), given[f"step_{n}_value"]) for n in _numbers(given, "step_{}_value")
-        ]
         return cls(
             kind="journey" if given.get("kind") == "journey" else "campaign",
             id=given.get("id", ""),
@@ -80,14 +68,12 @@ class CampaignForm:
             channels=tuple(name.removeprefix("channel_") for name in given if name.startswith("channel_")),
             state=one_of("state", STATES, "paused"),
             control=given.get("control", new.control),
-            message=tuple(parts),
-            offer=one_of("offer", OFFERS, "none"),
-            unit="amount" if given.get("unit") == "amount" else "percent",
-            value=given.get("value", ""),
-            offer_prediction=given.get("offer_prediction", ""),
-            order_value=given.get("order_value", ""),
-            budget=given.get("budget", ""),
-            steps=tuple(steps) or new.steps,
+            message=tuple(parts_of(given)),
+            goal=given.get("goal", "").strip(),
+            within=Span.of(given, "within", new.within),
+            offer=OfferForm.of(given),
+            steps=steps_of(given),
+            exit_on=one_of("exit_on", EXITS, new.exit_on),
             rest=given.get("rest", ""),
         )
 
@@ -103,9 +89,17 @@ class CampaignForm:
             channels=tuple(data.pop("channels")),
             state=data.pop("state", "on"),
             control=f"{100.0 * data.pop('control', rules.control):g}",
+            goal=rules.conversion.event,
+            within=Span.of_s(rules.conversion.window_s),
         )
+        goal = {key: value for key, value in data.pop("conversion").items() if key not in ("event", "window")}
+        if goal:
+            data["conversion"] = goal
         if isinstance(rules, Campaign):
             found = found._with_campaign(rules, data)
+        else:
+            data.pop("steps")
+            found = replace(found, steps=steps_of_journey(rules), exit_on=data.pop("exit_on", rules.exit_on))
         return replace(found, rest=dump(data) if data else "")
 
     def _with_campaign(self, rules: Campaign, data: dict[str, Any]) -> CampaignForm:
@@ -114,24 +108,21 @@ class CampaignForm:
         if rules.trigger in TRIGGERS:
             found = replace(found, trigger=str(data.pop("trigger", "enter")))
         else:
-            found = replace(found, trigger=_OTHER)
+            found = replace(found, trigger=OTHER)
         if not rules.message.by_channel:
             found = replace(found, message=tuple(data.pop("message")["parts"].items()))
         else:
             found = replace(found, message=())
-        offer = rules.offer
-        if isinstance(offer, FixedOffer | LadderOffer):
-            fields = _offer_fields(offer)
-            kept = {"budget"} if offer.budget is not None and not fields["budget"] else set()
-            left = {key: value for key, value in data.pop("offer").items() if key in kept or key not in _OFFER_KEYS}
-            if left:
-                data["offer"] = left
-            return replace(found, **fields)
-        return replace(found, offer="none" if offer is None else _OTHER)
+        found = replace(found, offer=OfferForm.of_offer(rules.offer))
+        if rules.offer is not None and found.offer.kind != OTHER:
+            data.pop("offer")
+            if kept := kept_of(rules.offer):
+                data["offer"] = kept
+        return found
 
-    def with_step(self) -> CampaignForm:
-        """With another step of the ladder."""
-        return self if len(self.steps) >= _MOST else replace(self, offer="ladder", steps=(*self.steps, Step()))
+    def after(self, action: str) -> CampaignForm:
+        """After a button that changes the form itself."""
+        return replace(self, offer=self.offer.after(action), steps=journey_form.after(self.steps, action))
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -145,59 +136,38 @@ class CampaignForm:
             "segment": self.segment,
             "channels": list(self.channels),
             "state": self.state,
-            "control": _number("control", self.control) / 100.0,
+            "control": number("control", self.control) / 100.0,
+            "conversion": {**_mapping(rest, "conversion"), "event": self.goal, "window": self.within.text},
         }
         if self.kind == "campaign":
-            found |= self._of_campaign(rest.get("offer", {}))
-        return found
+            return found | self._of_campaign(_mapping(rest, "offer"))
+        # Who writes the steps as text means those.
+        steps = rest["steps"] if "steps" in rest else journey_form.definition_of(self.steps)
+        return {**found, "exit_on": self.exit_on, "steps": steps}
 
-    def _of_campaign(self, left: dict[str, Any]) -> dict[str, Any]:
+    def _of_campaign(self, left: Mapping[str, Any]) -> dict[str, Any]:
         """`left`: what the text says of the offer."""
         found: dict[str, Any] = {}
-        if self.trigger != _OTHER:
+        if self.trigger != OTHER:
             found["trigger"] = self.trigger
         if self.message:
             found["message"] = {"parts": {name: text.replace("\r\n", "\n") for name, text in self.message}}
-        if self.offer not in ("none", _OTHER):
-            found["offer"] = {**left, **dict(self._offer())}
+        offer = self.offer.definition(left)
+        if offer is not None:
+            found["offer"] = offer
         return found
 
-    def _offer(self) -> Iterator[tuple[str, Any]]:
-        yield "unit", self.unit
-        if self.order_value.strip():
-            yield "order_value", _number("offer.order_value", self.order_value)
-        if self.budget.strip():
-            yield "budget", {"amount": _number("offer.budget", self.budget)}
-        if self.offer == "fixed":
-            yield "value", _number("offer.value", self.value)
-            return
-        filled = [step for step in self.steps if step.value.strip()]
-        yield "prediction", self.offer_prediction
-        yield "edges", [_number("offer.edges", step.edge) for step in filled[1:]]
-        yield "values", [_number("offer.values", step.value) for step in filled]
+
+def parts_of(given: Mapping[str, str], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(name, text) of the parts of a message."""
+    for n in range(_MOST_PARTS):
+        if f"{prefix}part_{n}_name" in given:
+            yield given[f"{prefix}part_{n}_name"], given.get(f"{prefix}part_{n}_text", "")
 
 
-def _offer_fields(offer: FixedOffer | LadderOffer) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "unit": offer.unit,
-        "order_value": "" if offer.order_value is None else f"{offer.order_value:g}",
-        "budget": "" if offer.budget is None or offer.budget.per != "total" else f"{offer.budget.amount:g}",
-    }
-    if isinstance(offer, FixedOffer):
-        return {**found, "offer": "fixed", "value": f"{offer.value:g}"}
-    edges = ("", *(f"{edge:g}" for edge in offer.edges))
-    steps = tuple(Step(edge, f"{value:g}") for edge, value in zip(edges, offer.values, strict=True))
-    return {**found, "offer": "ladder", "offer_prediction": offer.prediction, "steps": steps}
-
-
-def _numbers(given: Mapping[str, str], name: str) -> Iterator[int]:
-    return (number for number in range(_MOST) if name.format(number) in given)
-
-
-def _number(where: str, text: str) -> float:
-    """Raises `Problem` for what is none."""
-    try:
-        value = float(text.strip().replace(",", "."))
-    except ValueError as error:
-        raise invalid([Wrong(None, where, repr(text)[:80], "a number")]) from error
-    return int(value) if value.is_integer() else value
+def _mapping(rest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """What the text says under a key that has fields, too; its own problem is told where it is no mapping."""
+    found = rest.get(key, {})
+    if not isinstance(found, dict):
+        raise invalid([Wrong(None, key, "a text that is no mapping", "a mapping (key: value)")])
+    return found

@@ -6,16 +6,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from streams.api.problems import Kind, Problem
+from streams.api.problems import Problem
 from streams.console.campaign_form import CampaignForm
-from streams.console.pages import TEXTS
+from streams.console.offer_form import OTHER
+from streams.console.offer_wrong import offer_field
+from streams.console.step_wrong import step_field
 from streams.console.texts import Texts
 from streams.console.visit import Visit
-from streams.console.wrong import MOST_PLACES, Named, Wrong, wrong_of
+from streams.console.wrong import Wrong, wrong_by_field
 
 _OWN: Final = re.compile(r"(?:campaigns|journeys)\.[^.\[]+(?:\.|$)")
 """Where a definition begins in the path of a problem."""
-_OTHER: Final = re.compile(r"(?:segments|predictions|messaging)[.\[]")
+_ELSEWHERE: Final = re.compile(r"(?:segments|predictions|messaging)[.\[]")
 """Begins the path of a problem with something else."""
 
 _PLAIN: Final[Mapping[str, tuple[str, str]]] = {
@@ -27,50 +29,48 @@ _PLAIN: Final[Mapping[str, tuple[str, str]]] = {
     "control": ("control", "control_percent"),
 }
 """Key of a definition -> the field of the form, and the name of the text that stands at it."""
-_OFFER: Final[Mapping[str, tuple[str, str]]] = {
-    "unit": ("unit", "unit"),
-    "value": ("value", "offer_value"),
-    "order_value": ("order_value", "order_value"),
-    "budget": ("budget", "budget"),
-    "prediction": ("offer_prediction", "ladder"),
-    "edges": ("steps", "ladder"),
-    "values": ("steps", "ladder"),
+_GOAL: Final[Mapping[str, tuple[str, str]]] = {
+    "event": ("goal", "campaign_goal"),
+    "window": ("within", "campaign_goal_within"),
 }
 
 
 def campaign_wrong(visit: Visit, problem: Problem, form: CampaignForm) -> Wrong:
     """A problem with what somebody wrote; any other one is raised again."""
-    found = wrong_of(visit, problem)
-    if problem.kind is not Kind.INVALID_DEFINITION:
-        return found
-    told = list(problem.members["problems"][:MOST_PLACES])
-    own = [each for each in told if not _OTHER.match(each["path"])]
-    places = [place for place, each in zip(found.places, told, strict=True) if each not in own]
-    named = tuple(named_of(TEXTS[visit.language], form, each) for each in own)
-    return Wrong(found.words, places, named)
+    return wrong_by_field(visit, problem, lambda t, told: field_of(t, form, told))
 
 
-def named_of(t: Texts, form: CampaignForm, told: Mapping[str, str]) -> Named:
-    """One problem (its `path`, what was `found` there, and what is `expected`) by the field that it belongs to."""
+def field_of(t: Texts, form: CampaignForm, told: Mapping[str, str]) -> tuple[str, str] | None:
+    """(name of the field, what it is called) of one problem; None where it is of something else."""
+    if _ELSEWHERE.match(told["path"]):
+        return None
     path = _OWN.sub("", told["path"], count=1)
-    what = f"found {told['found']}; expected {told['expected']}"
-    field, label = next(_fields(t, form, path, told["found"]))
+    field, label = next(_fields(t, form, path, told))
     # Fields say themselves what they hold; in the text for all the rest the path is what people look for.
-    return Named(field, label, f"{path}: {what}" if field == "rest" and path else what)
+    return field, f"{label} · {path}" if field == "rest" and path else label
 
 
-def _fields(t: Texts, form: CampaignForm, path: str, found: str) -> Iterator[tuple[str, str]]:
+def _fields(t: Texts, form: CampaignForm, path: str, told: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """(name of the field in the form, what it is called), the best first; the last one is there for everything."""
     inner = path.partition(".")[2]
     head = re.split(r"[.\[]", path)[0]
     if head == "message" and form.message:
         for number, (part, _) in enumerate(form.message):
-            if re.match(rf"{re.escape(part)}\b", found) or inner == f"parts.{part}":
+            if re.match(rf"{re.escape(part)}\b", told["found"]) or inner == f"parts.{part}":
                 yield f"part_{number}_text", f"{t.message} · {t.message_parts.get(part, part)}"
         yield "part", t.message
-    if head == "offer" and form.offer not in ("none", "other"):
-        field, text = _OFFER.get(re.split(r"[.\[]", inner)[0], ("offer", "offer"))
+    if head == "offer" and form.offer.kind not in ("none", OTHER):
+        field, text = offer_field(inner, told["expected"])
         yield field, getattr(t, text)
+    if head == "conversion" and inner in _GOAL:
+        field, text = _GOAL[inner]
+        yield field, getattr(t, text)
+    if head == "steps" and form.kind == "journey":
+        yield step_field(t, form.steps, path, told["expected"])
+    if head == "" and form.kind == "journey" and "step" in told["expected"]:
+        yield "steps", t.steps
+    if head == "exit_on" and form.kind == "journey":
+        yield "exit_on", t.exit_on
     if head in _PLAIN and (head != "trigger" or form.trigger != "other"):
         field, text = _PLAIN[head]
         yield field, getattr(t, text)

@@ -12,9 +12,10 @@ from starlette.responses import JSONResponse, Response
 
 from config.campaign_checks import read_campaign, read_journey
 from config.campaigns import Campaign, Rules
-from config.catalog import Catalog, Segment
+from config.catalog import Catalog, ScoreFilter, Segment
 from config.errors import CatalogError, ConfigError, NotStored
 from config.journeys import Journey
+from config.offers import FixedOffer, LadderOffer, LinearOffer
 from config.written import written
 from config.yaml_text import dump
 from streams.adapters.campaign_definitions import CAMPAIGN_KINDS, Action, CampaignKind, KeptCampaign
@@ -23,7 +24,7 @@ from streams.api.app import Parts
 from streams.api.campaign_channels import Channels
 from streams.api.campaign_definer import CampaignDefiner, CampaignWork
 from streams.api.campaign_edits import By
-from streams.api.campaign_figures import figures_of
+from streams.api.campaign_figures import FiguresView, figures_of
 from streams.api.campaign_models import CampaignSummary
 from streams.api.campaign_previews import CampaignPreviews, MessageRequest
 from streams.api.campaigns import campaign_view, summary
@@ -39,19 +40,26 @@ from streams.api.problems import Kind, Problem
 from streams.api.views import PredictionView, time_text
 from streams.campaigns.strategies.make import Made, make
 from streams.console.campaign_figures import campaign_figures
-from streams.console.campaign_form import OFFERS, STATES, TRIGGERS, CampaignForm
+from streams.console.campaign_form import STATES, TRIGGERS, CampaignForm
+from streams.console.campaign_offer import OfferDrawings
 from streams.console.campaign_reach import Reach, reach_of
 from streams.console.campaign_strategies import cards_of, meant_for
 from streams.console.campaign_wrong import campaign_wrong
 from streams.console.changing import change, nothing_told
+from streams.console.filter_form import known_events
 from streams.console.ids import LONGEST_NAME, free_id
-from streams.console.ladder import Ladder, ladder_of
+from streams.console.journey_form import EXITS, HAPPENS, KINDS, PATH_KINDS, new_step
+from streams.console.journey_tree import Counts, Node, tree_of
+from streams.console.ladder import Drawing
+from streams.console.offer_form import OFFERS, PERIODS, OfferForm, offer_of
 from streams.console.pages import TEXTS
 from streams.console.routing import PageRoute
 from streams.console.segment_words import segment_name
 from streams.console.selection import Selection, chosen_selection
+from streams.console.spans import UNITS, Span
 from streams.console.visit import Visit
 from streams.console.wrong import Wrong, wrong_of
+from streams.core.vocabulary import Vocabulary
 
 _CHANNELS: Final = ("webhook", "topic", "log")
 """Kinds of channels that need no more than a name or an address, and so may be set up here."""
@@ -99,6 +107,7 @@ class CampaignPages:
         self._definer = parts.definer
         self._campaigns = campaigns
         self._previews = CampaignPreviews(parts.services, parts.definer, parts.everyone)
+        self._drawings = OfferDrawings(parts)
 
     def routes(self) -> Iterator[PageRoute]:
         """What there is to be opened; addresses with a hyphen cannot be ids."""
@@ -107,6 +116,7 @@ class CampaignPages:
         yield PageRoute("/campaigns/by-template", "GET", Role.WRITE, self.show_templates)
         yield PageRoute("/campaigns/by-form", "GET", Role.WRITE, self.show_new)
         yield PageRoute("/campaigns/by-form", "POST", Role.WRITE, self.create)
+        yield PageRoute("/campaigns/by-form/offer", "POST", Role.WRITE, self.draw)
         yield PageRoute("/campaigns/new-channel", "POST", Role.WRITE, self.add_channel)
         yield PageRoute("/campaigns/{id}", "GET", Role.READ, self.show)
         yield PageRoute("/campaigns/{id}/edit", "GET", Role.WRITE, self.show_edit)
@@ -161,11 +171,13 @@ class CampaignPages:
             view=found,
             segment=self._segment_name(visit, view.beside.whole, found.segment),
             messages=_messages(rules),
-            ladder=_ladder(view.catalog, rules),
-            predictions={id_: each.name for id_, each in view.beside.whole.predictions.items()},
+            drawing=self._drawings.draw(view.catalog, rules.segment, _offer(rules)),
+            predictions=_names(view.beside.whole),
             definition=dump(found.definition),
             control=rules.control,
             figures=figures,
+            journey=done.journey,
+            tree=_tree(visit, view.catalog, rules, done),
             changes=self._changes(kept.head.id),
             reach=self._reach(visit, written(rules), figures.used_up) if visit.query.get("reach") else None,
             trial=self._trial(visit, kept.head.id),
@@ -236,7 +248,10 @@ class CampaignPages:
         prediction_id = given.get("prediction", "")
         if not given.get("template"):
             target = f"{prediction_id}.high" if prediction_id in view.catalog.predictions else ""
-            return Filled(CampaignForm(segment=target, channels=channels, offer_prediction=prediction_id), None)
+            form = _empty(view.catalog, prediction_id, target, channels)
+            if given.get("kind") == "journey":
+                form = replace(form, kind="journey", steps=(new_step("send", ()),))
+            return Filled(form, None)
         prediction = get_prediction(self._stored, self._parts.reads, prediction_id)
         if not channels:
             raise Problem(Kind.NOT_TARGETABLE, "no channel is set up")
@@ -256,8 +271,8 @@ class CampaignPages:
         """Make it, with its segment, and go to it; the form again with what is wrong. Raises `Problem`, StoreError."""
         form = CampaignForm.of(visit.form)
         segment = self._segment_to_make(visit)
-        if visit.form.get("action") == "step":
-            return self._form(visit, form.with_step(), None, new_segment=segment)
+        if (action := visit.form.get("action", "save")) != "save":
+            return self._form(visit, form.after(action), None, new_segment=segment)
         if not 0 < len(form.name) <= LONGEST_NAME:
             wrong = Wrong(TEXTS[visit.language].segment_name_wrong, [])
             return self._form(visit, form, None, wrong=wrong, new_segment=segment)
@@ -276,6 +291,26 @@ class CampaignPages:
         except Problem as problem:
             return self._form(visit, form, None, wrong=campaign_wrong(visit, problem, form), new_segment=segment)
         return visit.go(f"/campaigns/{made[-1]}")
+
+    def draw(self, visit: Visit) -> Response:
+        """The offer of a form, drawn, while somebody writes it. Raises `Problem`, StoreError."""
+        segment = self._segment_to_make(visit)
+        catalog = self._campaigns.view().catalog
+        offer = OfferForm.of(visit.form, visit.query.get("prefix", ""))
+        drawing = self._drawing(catalog, visit.form.get("segment", ""), offer, segment)
+        page = visit.render("offer_drawn.html", drawing=drawing, predictions=_names(catalog))
+        return JSONResponse({"html": bytes(page.body).decode()})
+
+    def _drawing(
+        self, catalog: Catalog, segment: str, form: OfferForm, to_make: tuple[str, Segment] | None
+    ) -> Drawing | None:
+        scope = None
+        if to_make is not None:
+            tree = to_make[1].filter
+            assert isinstance(tree, ScoreFilter), "only ranges of scores are made with a campaign"
+            if tree.prediction == form.prediction or form.kind == "fixed":
+                scope = (tree.score.min or 0.0, 100.0 if tree.score.max is None else tree.score.max)
+        return self._drawings.draw(catalog, segment, offer_of(form), scope)
 
     def _segment_to_make(self, visit: Visit) -> tuple[str, Segment] | None:
         """What a template has asked for, out of the form. Raises `Problem`."""
@@ -315,8 +350,8 @@ class CampaignPages:
         """Change it, and go to it; as `create`. Raises NotStored, `Problem`, StoreError."""
         form, kept = CampaignForm.of(visit.form), self._editable(self._campaigns.view(), visit.path("id"))
         id_, kind = kept.head.id, kept.head.kind
-        if visit.form.get("action") == "step":
-            return self._form(visit, form.with_step(), kept)
+        if (action := visit.form.get("action", "save")) != "save":
+            return self._form(visit, form.after(action), kept)
 
         def work(view: CampaignsView, by: By) -> CampaignWork:
             check_match(visit.form.get("etag"), etag(view.get(kind, id_)), is_needed=True)
@@ -355,11 +390,36 @@ class CampaignPages:
             new_segment=_range_of(new_segment),
             predictions=live,
             channels=list(view.messaging.channels),
+            events=known_events(view.beside.whole, self._vocabulary()),
             triggers=TRIGGERS,
             states=STATES,
             offers=OFFERS,
-            ladder=_ladder_of_form(view.catalog, form),
+            periods=PERIODS,
+            units=UNITS[1:],
+            **self._journey_fields(view.catalog, form),
+            drawing=self._drawing(view.catalog, form.segment, form.offer, new_segment),
         )
+
+    def _journey_fields(self, catalog: Catalog, form: CampaignForm) -> dict[str, Any]:
+        """What the fields of steps offer to choose from, and their offers drawn."""
+        drawings = {
+            each.id: self._drawing(catalog, form.segment, each.offer, None)
+            for each in form.steps
+            if each.kind == "send"
+        }
+        return {
+            "drawings": drawings,
+            "step_kinds": KINDS,
+            "step_units": UNITS,
+            "happens": HAPPENS,
+            "path_kinds": PATH_KINDS,
+            "exits": EXITS,
+        }
+
+    def _vocabulary(self) -> Vocabulary | None:
+        """What workers have found in events; None before there are any. Raises StoreError."""
+        with self._stored.reader() as reader:
+            return self._stored.a_state(reader).vocabulary
 
     # --- standing ----------------------------------------------------------------------------------------------------
 
@@ -503,23 +563,30 @@ def _messages(rules: Rules) -> list[tuple[str, list[tuple[str, str]]]]:
     return [(name, list(step["send"]["parts"].items())) for name, step in steps.items() if "send" in step]
 
 
-def _ladder(catalog: Catalog, rules: Rules) -> Ladder | None:
-    if not isinstance(rules, Campaign) or rules.offer is None:
-        return None
-    name = getattr(rules.offer, "prediction", None)
-    known = None if name is None else catalog.predictions.get(name)
-    return ladder_of(rules.offer, is_churn=known is not None and known.kind == "churn")
+def _offer(rules: Rules) -> FixedOffer | LadderOffer | LinearOffer | None:
+    return rules.offer if isinstance(rules, Campaign) else None
 
 
-def _ladder_of_form(catalog: Catalog, form: CampaignForm) -> Ladder | None:
-    """As far as the form can be read already."""
-    if form.kind != "campaign" or form.offer == "none":
-        return None
-    try:
-        rules = campaign_edits.read("campaign", "new", form.definition)
-    except Problem:
-        return None  # what is wrong is told when it is saved
-    return _ladder(catalog, rules)
+def _tree(visit: Visit, catalog: Catalog, rules: Rules, done: FiguresView) -> list[Node]:
+    """The way through a journey; nothing of a campaign."""
+    if not isinstance(rules, Journey):
+        return []
+    found = done.journey
+    counts = Counts({}, {}) if found is None else Counts(found.steps, found.waiting)
+    return tree_of(TEXTS[visit.language], visit.format, catalog, rules, counts)
+
+
+def _names(catalog: Catalog) -> dict[str, str]:
+    return {id_: each.name for id_, each in catalog.predictions.items()}
+
+
+def _empty(catalog: Catalog, prediction: str, segment: str, channels: tuple[str, ...]) -> CampaignForm:
+    """A form in which only follows what a prediction says: whom it is for, and what it wants of them."""
+    known = catalog.predictions.get(prediction)
+    form = CampaignForm(segment=segment, channels=channels, offer=OfferForm(prediction=prediction))
+    if known is None:
+        return form
+    return replace(form, goal=known.goal.atoms[0].event, within=Span.of_s(known.window_s))
 
 
 def _range_of(segment: tuple[str, Segment] | None) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ def offered(
     live = {id_: p for id_, p in catalog.predictions.items() if p.access == "live" and not p.archived}
     return {
         "predictions": [_prediction(texts, id_, prediction) for id_, prediction in live.items()],
-        "events": _events(catalog, vocabulary),
+        "events": known_events(catalog, vocabulary),
         "history": list(catalog.history),
         "traits": {name: _trait(catalog, vocabulary, name) for name in catalog.named_traits()},
         "segments": dict(_segments(texts, catalog, live, without)),
@@ -68,7 +68,7 @@ def _prediction(texts: Texts, id_: str, prediction: Prediction) -> dict[str, Any
     return {"id": id_, "name": prediction.name, "categories": names}
 
 
-def _events(catalog: Catalog, vocabulary: Vocabulary | None) -> list[str]:
+def known_events(catalog: Catalog, vocabulary: Vocabulary | None) -> list[str]:
     """Names that something is kept of: those of the catalog, and those that workers have found."""
     found = dict.fromkeys(catalog.history)
     if vocabulary is not None:

@@ -1,8 +1,9 @@
-"""An offer drawn over the score: how much it gives whom. Pure: from an offer to coordinates (`charts`)."""
+"""An offer drawn over the score and the users who have it: how much it gives whom, and what that could cost. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from config.offers import FixedOffer, LadderOffer, LinearOffer, Offer
@@ -29,6 +30,64 @@ class Ladder(NamedTuple):
     is_percent: bool
     prediction: str | None
     """Whose score it is; None where everybody gets the same."""
+
+
+class Bucket(NamedTuple):
+    """Users whose score is in [low, high)."""
+
+    low: float
+    high: float
+    users: int
+
+
+class LadderRow(NamedTuple):
+    """One step with the users whom it is for."""
+
+    step: LadderStep
+    users: float
+    """About so many: of a bucket that is cut, the part that is inside."""
+    cost: float | None
+    """Money if all of them use it; None where a percentage has no order to be taken of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """An offer over the users of a prediction's audience."""
+
+    ladder: Ladder
+    bars: list[charts.Bar]
+    rows: list[LadderRow]
+
+    @property
+    def users(self) -> float:
+        """Whom it is for in all."""
+        return sum(row.users for row in self.rows)
+
+    @property
+    def cost(self) -> float | None:
+        """Money if all of them use it; None where that is not known."""
+        costs = [row.cost for row in self.rows if row.cost is not None]
+        return sum(costs) if len(costs) == len(self.rows) else None
+
+
+def drawing_of(
+    offer: Offer, buckets: Sequence[Bucket], scope: tuple[float, float] = (0.0, 100.0), *, is_churn: bool
+) -> Drawing:
+    """An offer over the users of an audience, of whom those with scores in `scope` may get it."""
+    ladder = ladder_of(offer, is_churn=is_churn)
+    bars = charts.bars([each.users for each in buckets], charts.top_of([each.users for each in buckets]))
+    rows = []
+    for step in ladder.steps:
+        low, high = max(step.low, scope[0]), min(step.high, scope[1])
+        users = sum(_users_within(each, low, high) for each in buckets)
+        is_known = offer.unit == "amount" or offer.order_value is not None or step.value == 0.0
+        rows.append(LadderRow(step, users, users * offer.cost(step.value) if is_known else None))
+    return Drawing(ladder, bars, rows)
+
+
+def _users_within(bucket: Bucket, low: float, high: float) -> float:
+    inside = min(high, bucket.high) - max(low, bucket.low)
+    return bucket.users * max(inside, 0.0) / (bucket.high - bucket.low)
 
 
 def ladder_of(offer: Offer, *, is_churn: bool) -> Ladder:

@@ -108,8 +108,14 @@ class Format:
             one, many = ("day", "days") if self.language == "en" else ("jour", "jours")
             return self._counted(round(days), one, many)
         if hours >= 1.0:
-            one, many = ("hour", "hours") if self.language == "en" else ("heure", "heures")
-            return self._counted(round(hours), one, many)
+            return self._hours(seconds)
+        return self._counted(max(1, round(seconds / 60.0)), "minute", "minutes")
+
+    def exact_duration(self, seconds: float) -> str:
+        """`90 minutes`, `36 heures`: in the largest unit in which it is whole, down to minutes."""
+        for unit_s in (DAY_S, HOUR_S):
+            if seconds % unit_s == 0.0:
+                return self.duration(seconds) if unit_s == DAY_S else self._hours(seconds)
         return self._counted(max(1, round(seconds / 60.0)), "minute", "minutes")
 
     def counted(self, text: str, count: float, **more: str) -> str:
@@ -121,6 +127,10 @@ class Format:
     def is_one(self, count: float) -> bool:
         """Whether the language takes the singular: in French also for nothing, and for less than two."""
         return count == 1 if self.language == "en" else abs(count) < 2
+
+    def _hours(self, seconds: float) -> str:
+        one, many = ("hour", "hours") if self.language == "en" else ("heure", "heures")
+        return self._counted(round(seconds / HOUR_S), one, many)
 
     def _counted(self, count: int, one: str, many: str) -> str:
         return f"{self.number(count)}\u00a0{one if self.is_one(count) else many}"

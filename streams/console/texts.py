@@ -317,9 +317,13 @@ class Texts:
     campaign_make: str
     campaign_make_help: str
     campaign_blank: str
+    journey_blank: str
     campaign_create: str
     campaign_form_lead: str
     campaign_segment: str
+    campaign_goal: str
+    campaign_goal_help: str
+    campaign_goal_within: str
     campaign_new_segment: str
     campaign_triggers: Words
     trigger: str
@@ -341,17 +345,67 @@ class Texts:
     message: str
     message_help: str
     message_parts: Words
+    steps: str
+    steps_help: str
+    step_named: str
+    step_kinds: Words
+    step_more: str
+    step_up: str
+    step_down: str
+    step_drop: str
+    step_wait: str
+    step_until: str
+    step_happens: Words
+    step_at_most: str
+    step_within: str
+    step_then: str
+    step_then_when: str
+    step_then_not: str
+    step_below: str
+    step_same: str
+    step_end: str
+    step_split_help: str
+    step_random_help: str
+    step_path: str
+    step_path_by: str
+    step_path_kinds: Words
+    step_score_from: str
+    step_score_to: str
+    step_share: str
+    step_others: str
+    step_path_more: str
+    step_path_less: str
+    step_visits: str
+    step_waiting: str
+    exit_on: str
+    exits: Words
     offer: str
     offer_kinds: Words
     offer_units: Words
     offer_value: str
     order_value: str
+    order_value_help: str
     budget: str
+    budget_period: str
+    budget_periods: Words
     ladder: str
     ladder_help: str
     ladder_from: str
     ladder_value: str
     ladder_more: str
+    ladder_less: str
+    ladder_score_of: str
+    ladder_from_score: str
+    ladder_gives: str
+    ladder_whom: str
+    ladder_cost: str
+    ladder_cost_unknown: str
+    ladder_cost_column: str
+    linear: str
+    linear_help: str
+    linear_least: str
+    linear_most: str
+    linear_step: str
     control_group: str
     control_percent: str
     control_help: str
@@ -382,6 +436,10 @@ class Texts:
     channel_signed: str
     channel_on: str
     campaign_done: str
+    journey_tree: str
+    journey_entered: str
+    journey_inside: str
+    journey_ended: Words
     sent: str
     withheld: str
     withheld_none: str

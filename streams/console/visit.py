@@ -18,8 +18,9 @@ from streams.console.sessions import Session
 
 BASE: Final = "/console"
 Theme = Literal["auto", "light", "dark"]
-_MOST_FORM_BYTES: Final = 65_536
-_MOST_FIELDS: Final = 500
+_MOST_FORM_BYTES: Final = 262_144
+_MOST_FIELDS: Final = 2_000
+"""A journey of as many steps as there may be has some fifty for each."""
 
 
 @dataclass(frozen=True, slots=True)

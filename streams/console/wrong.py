@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from streams.api.problems import Kind, Problem
+from streams.console.language import Language
 from streams.console.pages import TEXTS
+from streams.console.problem_words import said
 from streams.console.texts import Texts
 from streams.console.visit import Visit
 
@@ -33,7 +35,9 @@ class Named(NamedTuple):
     label: str
     """and what it is called, in the language of the visitor."""
     told: str
-    """As the checks of catalogs tell it, in English."""
+    """What was found there, and what is expected."""
+    lang: Language | None = None
+    """Of what is told where it is not that of the visitor."""
 
 
 class Wrong(NamedTuple):
@@ -52,6 +56,10 @@ class Wrong(NamedTuple):
         return {each.field for each in self.named}
 
 
+Find = Callable[[Texts, Mapping[str, str]], tuple[str, str] | None]
+"""Of one problem (`path`, `found`, `expected`) its field, and what that is called; None where it has none."""
+
+
 def wrong_of(visit: Visit, problem: Problem) -> Wrong:
     """A problem with what somebody wrote; any other one is raised again."""
     t = TEXTS[visit.language]
@@ -61,6 +69,22 @@ def wrong_of(visit: Visit, problem: Problem) -> Wrong:
         title, words = t.errors[problem.kind.slug]
         return Wrong(f"{title}. {words}", [])
     return Wrong(t.form_wrong, [_place(each) for each in problem.members["problems"][:MOST_PLACES]])
+
+
+def wrong_by_field(visit: Visit, problem: Problem, find: Find) -> Wrong:
+    """The same, told by fields as far as `find` knows them; any other problem is raised again."""
+    found = wrong_of(visit, problem)
+    if problem.kind is not Kind.INVALID_DEFINITION:
+        return found
+    places, named = [], []
+    told = problem.members["problems"][:MOST_PLACES]
+    for place, each in zip(found.places, told, strict=True):
+        field = find(TEXTS[visit.language], each)
+        if field is None:
+            places.append(place)
+        else:
+            named.append(Named(*field, *said(visit.language, each)))
+    return Wrong(found.words, places, tuple(named))
 
 
 def builder_words(texts: Texts) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def test_the_segment_of_a_range_is_made_with_its_campaign(api: ApiWorld, person:
 
 def test_a_ladder_is_built_and_drawn(person: Person) -> None:
     fields = fields_of(person.get(BY_TEMPLATE).text)
-    more = person.post("/campaigns/by-form", action="step", **fields | {"offer": "ladder"}).text
+    more = person.post("/campaigns/by-form", action="more_step", **fields | {"offer": "ladder"}).text
     assert 'name="step_2_value"' in more
     ladder = {"offer": "ladder", "offer_prediction": "orders_3d", "unit": "percent", "step_0_value": "20"}
     ladder |= {"step_1_edge": "40", "step_1_value": "10", "step_2_edge": "80", "step_2_value": "0"}
@@ -324,3 +324,46 @@ def test_every_reason_is_told_in_words() -> None:
         assert texts.lift_early.keys() == set(get_args(Early)) | set(get_args(NoMoney))
         assert texts.lift_verdicts.keys() == set(get_args(Verdict))
         assert texts.campaign_states.keys() == texts.campaign_state_help.keys() == set(get_args(Status))
+
+
+def test_a_journey_is_built_step_by_step(person: Person) -> None:
+    address = "/campaigns/by-form?prediction=orders_3d&kind=journey"
+    fields = fields_of(person.get(address).text) | {
+        "name": "Two words",
+        "s0_part_0_text": "Hi",
+        "s0_part_1_text": "You",
+    }
+    for action in ("add_wait", "add_split", "add_send"):
+        fields = fields_of(person.post("/campaigns/by-form", action=action, **fields).text)
+    fields |= {"s1_span": "90", "s1_span_unit": "m", "s2_path_0_prediction": "orders_3d", "s2_path_0_then": "end"}
+    fields = fields_of(person.post("/campaigns/by-form", action="s3_up", **fields).text)
+    fields = fields_of(person.post("/campaigns/by-form", action="s2_down", **fields).text)
+    refused = person.post("/campaigns/by-form", action="save", **fields)
+    assert refused.status_code == 422
+    assert re.search(r'<textarea[^>]* name="s3_part_0_text"[^>]* aria-invalid="true"', refused.text), (
+        "it says nothing yet"
+    )
+    fields |= {"s3_part_0_text": "Again", "s3_part_1_text": "You", "s3_offer": "fixed", "s3_value": "5"}
+    answer = person.post("/campaigns/by-form", action="save", **fields)
+    assert answer.status_code == 303, answer.text
+    id_ = answer.headers["location"].rpartition("/")[2]
+    steps = told(person, id_, "journeys")["definition"]["steps"]
+    assert list(steps) == ["send", "wait", "split", "send_2"]
+    assert steps["wait"] == {"wait": "90m"}
+    assert steps["split"]["split"] == [{"when": {"prediction": "orders_3d", "category": ["high"]}, "then": "end"}]
+    assert steps["send_2"]["offer"] == {"unit": "percent", "value": 5.0}
+    page = person.page(f"/campaigns/{id_}")
+    assert "3 Split by score or segment 0 times" in page
+    assert "All others" in page
+
+
+def test_an_offer_is_drawn_over_the_users_while_it_is_written(person: Person) -> None:
+    fields = fields_of(person.get(f"{BY_TEMPLATE}&min=60&max=90").text)
+    fields |= {"offer": "linear", "offer_prediction": "orders_3d", "least": "0", "most": "20", "step": "10"}
+    asked = person.post("/campaigns/by-form/offer", **fields | {"order_value": "50"}).json()["html"]
+    users = sum(int(n.replace(",", "")) for n in re.findall(r"<td>([\d,]+)</td><td>[\d,]+</td></tr>", asked))
+    told_so = person.told("/v1/predictions/orders_3d/estimate?min=60&max=90")["users"]
+    assert abs(users - told_so) <= 3, "buckets that are cut are taken in parts"
+    assert asked.count('class="crowd"') == 20
+    assert "Say what an order is worth" in person.post("/campaigns/by-form/offer", **fields).json()["html"]
+    assert person.post("/campaigns/by-form/offer", **fields | {"most": "much"}).json()["html"].strip() == ""

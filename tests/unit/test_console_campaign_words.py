@@ -13,8 +13,9 @@ from streams.api.campaign_previews import OfferView, PreviewView
 from streams.console.campaign_figures import CampaignFigures, campaign_figures
 from streams.console.campaign_form import CampaignForm
 from streams.console.campaign_reach import reach_of
-from streams.console.campaign_wrong import named_of
+from streams.console.campaign_wrong import field_of
 from streams.console.language import Format
+from streams.console.offer_wrong import offer_field
 from streams.console.texts_english import ENGLISH
 from streams.console.texts_french import FRENCH
 
@@ -113,27 +114,46 @@ def test_what_is_known_is_said_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "found", "field", "label", "told"),
+    ("path", "found", "field", "label"),
     [
-        ("campaigns.basket.message", "title, line 1: no", "part_0_text", "Message · Title", "found title, line 1: no"),
-        ("campaigns.basket.message.parts.body", "''", "part_1_text", "Message · Text", "found ''"),
-        ("campaigns.basket.message.parts", "an empty mapping", "part", "Message", "found an empty mapping"),
-        ("control", "'x'", "control", "Control group, in percent", "found 'x'"),
-        ("campaigns.basket.offer.value", "-1", "value", "Value, the same for everybody", "found -1"),
-        ("offer.budget", "'x'", "budget", "Budget in all", "found 'x'"),
-        ("campaigns.basket.offer", "a mapping", "offer", "Offer", "found a mapping"),
-        ("journeys.basket.steps.a", "-1", "rest", "All other settings", "steps.a: found -1"),
-        ("campaigns.basket.rate.per", "nothing", "rest", "All other settings", "rate.per: found nothing"),
-        ("", "a text", "rest", "All other settings", "found a text"),
+        ("campaigns.basket.message", "title, line 1: no", "part_0_text", "Message · Title"),
+        ("campaigns.basket.message.parts.body", "''", "part_1_text", "Message · Text"),
+        ("campaigns.basket.message.parts", "an empty mapping", "part", "Message"),
+        ("control", "'x'", "control", "Control group, in percent"),
+        ("campaigns.basket.conversion.event", "''", "goal", "What it is for"),
+        ("campaigns.basket.conversion.window", "'7w'", "within", "It counts within"),
+        ("campaigns.basket.offer.value", "-1", "value", "Value, the same for everybody"),
+        ("offer.budget", "'x'", "budget", "Budget"),
+        ("campaigns.basket.offer.edges[0]", "'x'", "step_1_edge", "Ladder"),
+        ("campaigns.basket.offer.values[2]", "'x'", "step_2_value", "Ladder"),
+        ("campaigns.basket.offer.values", "1, 2", "steps", "Ladder"),
+        ("campaigns.basket.offer", "a mapping", "offer", "Offer"),
+        ("journeys.basket.steps.a", "-1", "rest", "All other settings · steps.a"),
+        ("campaigns.basket.rate.per", "nothing", "rest", "All other settings · rate.per"),
+        ("", "a text", "rest", "All other settings"),
     ],
 )
-def test_what_is_refused_is_told_by_its_field(path: str, found: str, field: str, label: str, told: str) -> None:
+def test_what_is_refused_is_told_by_its_field(path: str, found: str, field: str, label: str) -> None:
     form = CampaignForm.of_definition("basket", campaign(offer={"unit": "amount", "value": 5}))
-    given = {"path": path, "found": found, "expected": "something else"}
-    assert named_of(ENGLISH, form, given) == (field, label, f"{told}; expected something else")
+    assert field_of(ENGLISH, form, {"path": path, "found": found, "expected": "something else"}) == (field, label)
+
+
+@pytest.mark.parametrize(
+    ("expected", "field"),
+    [
+        ("order_value beside a budget for percentages, or their cost is not known", "order_value"),
+        ("a budget of at least one offer (20)", "budget"),
+        ("edges that ascend, between 0 and 100", "steps"),
+        ("least below most (found 5 and 1)", "most"),
+        ("a step that gives at most 21 different values", "step"),
+    ],
+)
+def test_a_rule_between_fields_marks_the_one_to_mend(expected: str, field: str) -> None:
+    assert offer_field("", expected)[0] == field
 
 
 def test_what_has_no_field_is_told_by_its_place_in_the_text() -> None:
     form = CampaignForm.of_definition("basket", campaign(trigger={"event": "View"}))
     given = {"path": "campaigns.basket.trigger.event", "found": "nothing", "expected": "an event"}
-    assert named_of(ENGLISH, form, given)[:2] == ("rest", "All other settings")
+    assert field_of(ENGLISH, form, given) == ("rest", "All other settings · trigger.event")
+    assert field_of(ENGLISH, form, given | {"path": "segments.other.filter"}) is None
