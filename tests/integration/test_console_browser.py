@@ -17,6 +17,7 @@ from streams.console.language import Format
 from streams.console.texts import Texts, all_texts
 from streams.console.texts_english import ENGLISH
 from streams.console.texts_french import FRENCH
+from streams.runtime.records import Record
 from tests.integration.api_process import ApiProcess
 from tests.integration.console_world import CATALOG, PHONE, WIDE, Viewer, api_of, browser
 from tests.integration.service_world import DAYS, START_S, ServiceWorld, service
@@ -36,6 +37,7 @@ PAGES = {
     "user": "/users/one?id=user-220",
     "user-delete": "/users/delete?id=user-220",
     "system": "/system",
+    "system-refused": "/system/refused",
     "nothing": "/nothing",
 }
 NOT_FOUND = "error: Failed to load resource: the server responded with a status of 404 (Not Found)"
@@ -46,6 +48,8 @@ LOOKS = [("en", "light", WIDE), ("fr", "dark", WIDE), ("fr", "light", PHONE), ("
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceWorld]:
     """A service with every kind of prediction: live, of churn, warming up, a preview."""
     with service(tmp_path_factory.mktemp("service"), CATALOG) as found:
+        refused = Record(found.shards[0].position.offset, START_S + 1e8, b'{"type":"track","event":"Order"}')
+        found.shards[0].step([refused], found.models, None)
         yield found
 
 
@@ -119,6 +123,24 @@ def test_a_link_that_brings_its_key_signs_in_with_one_click_and_hides_it(served:
     page.wait_for_url("**/console/predictions")
     assert viewer.complaints == []
     viewer.context.close()
+
+
+@pytest.mark.parametrize(("language", "size"), [("en", WIDE), ("fr", PHONE)])
+def test_a_record_that_could_not_be_used_is_looked_into_and_corrected(
+    served: ApiProcess, chromium: Browser, tmp_path: Path, language: str, size: dict[str, int]
+) -> None:
+    with Viewer(chromium, served, role=Role.ADMIN, language=language, size=size) as viewer:
+        page = viewer.open("/system/refused")
+        page.click("table a")
+        text = page.locator("#record-text")
+        expect(text).to_have_value('{"type":"track","event":"Order"}')
+        viewer.check()
+        viewer.picture("system-refused-one", tmp_path)
+        page.click("form button.main >> nth=-1")
+        expect(page.locator("#wrong")).to_contain_text("no user id")
+        expect(text).to_have_attribute("aria-invalid", "true")
+        viewer.check()
+        viewer.complaints.clear()  # the refusal
 
 
 @pytest.mark.parametrize(("language", "zone"), [("en", "CES?T"), ("fr", r"UTC\+[12]")])
