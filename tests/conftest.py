@@ -6,6 +6,7 @@ quietly leaves tests out proves nothing; on a person's machine the test is skipp
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 from streams.runtime.allocation import return_large_blocks
 
@@ -26,6 +28,9 @@ settings.register_profile(
     "tideline", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None, print_blob=True
 )
 settings.load_profile("tideline")
+if os.environ.get("CI"):
+    # It draws numbers and words of imported modules, too: a change of any of them would change all examples.
+    providers.is_local_module_file = lambda _path: False  # type: ignore[attr-defined]
 
 # A shell that starts a run in the background lets it ignore Ctrl-C, and so would every program that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -36,6 +41,11 @@ return_large_blocks()  # hundreds of shards come and go here
 ROOT = Path(__file__).resolve().parent.parent
 SLOWNESS = 3.0 if os.environ.get("CI") else 1.0
 """CI may run on a machine that is so many times slower, and busy: what tests wait for may take so much longer there."""
+
+
+def examples(count: int) -> int:
+    """How many of them Hypothesis tries of what takes long: half in CI, where they are the same ones every time."""
+    return count // 2 if os.environ.get("CI") else count
 
 
 def missing(what: str, how_to_get: str) -> NoReturn:
@@ -64,6 +74,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker("timeout")
         limit_s = usual_s if mark is None else float(mark.args[0])
         item.add_marker(pytest.mark.timeout(SLOWNESS * limit_s), append=False)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all modules are here to stay: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)

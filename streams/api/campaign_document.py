@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from config.base import ID_PATTERN
 from streams.adapters.campaign_definitions import CampaignKind
-from streams.api.definition_document import ID, catalog_schemas
+from streams.api.definition_document import ID, catalog_schema
 
 CAMPAIGN_EXAMPLE: Final[dict[str, Any]] = {
     "name": "What waits in the cart",
@@ -62,7 +62,7 @@ TEMPLATE: Final[dict[str, Any]] = {
 
 def body_schema(kind: CampaignKind, *, is_new: bool) -> dict[str, Any]:
     """What creations and edits take: what stands in a catalog, with its id. A creation needs the id."""
-    whole: dict[str, Any] = catalog_schemas()[kind.capitalize()]
+    whole = catalog_schema(kind.capitalize())
     id_, example = _EXAMPLES[kind]
     whole["properties"] = {"id": ID, **whole["properties"]}
     whole["title"] = f"{'New' if is_new else 'Any'} {kind}"

@@ -77,6 +77,12 @@ def catalog_schemas() -> dict[str, Any]:
     return copy.deepcopy(_schemas())
 
 
+def catalog_schema(name: str) -> dict[str, Any]:
+    """The part with this name alone."""
+    found: dict[str, Any] = copy.deepcopy(_schemas()[name])
+    return found
+
+
 def definition_schema(kind: Kind) -> dict[str, Any]:
     """A definition as it stands in a catalog."""
     return {"$ref": f"#/components/schemas/{kind.capitalize()}"}
@@ -86,7 +92,7 @@ def body_schema(kind: Kind, *, is_new: bool) -> dict[str, Any]:
     """What creations, edits and estimates take: the same with its id, and for a segment the selection that it may be
     made from. A creation needs the id; to the others it may be sent as well.
     """
-    whole: dict[str, Any] = catalog_schemas()[kind.capitalize()]
+    whole = catalog_schema(kind.capitalize())
     whole["properties"] = {"id": ID, **whole["properties"]}
     whole["title"] = f"{'New' if is_new else 'Any'} {kind}"
     whole["example"] = {"id": "returns_30d" if kind == "prediction" else "gone_quiet", **_EXAMPLES[kind]}

@@ -21,6 +21,7 @@ from streams.adapters.kafka_server import QUICK_JVM, EmbeddedKafka
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.simulate.drills import Shares
 from streams.simulate.run import Plan
+from tests.conftest import SLOWNESS
 from tests.integration.kafka_world import CACHE
 from tests.integration.simulate_world import simulated
 from tests.integration.worker_audit import SetBack, audit
@@ -44,7 +45,10 @@ CUT_COMMITS = 20
 ASLEEP_S = 14.0
 """Longer than the session timeout."""
 EVENTS_PER_USER = 10
-LONGEST_PAUSE_S = 10.0
+LONGEST_PAUSE_S = 10.0 * SLOWNESS
+"""`make chaos`, on a machine that has nothing else to do, is where ten seconds are shown."""
+BETWEEN_S = 5.0 if "TIDELINE_TEST_CHAOS_EVENTS" in os.environ else 2.0
+"""So long each process of a rolling restart works before the next one is restarted."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + EVENTS // 20)]
 
@@ -234,10 +238,10 @@ def test_a_rolling_restart_stops_no_partition_for_long(world: WorkerWorld) -> No
     stops = []
     try:
         for name in names:
-            await_events(world, round(5 * RATE))
+            await_events(world, round(BETWEEN_S * RATE))
             stops.append(world.workers[name].stop())
             world.start_working(f"{name}2")
-        await_events(world, round(5 * RATE))
+        await_events(world, round(BETWEEN_S * RATE))
     finally:
         producer.close()
     world.await_end(seconds=120.0)

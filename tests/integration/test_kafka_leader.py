@@ -24,7 +24,7 @@ from tests.integration.worker_world import START_MS, Producer, WorkerWorld, awai
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SHARDS = 6
 BROKERS = (1, 2, 3)
-RATE = 100.0
+RATE = 300.0
 KINDS: tuple[TopicKind, ...] = ("events", "segment-events", "examples", "models", "dead-letters", "deletions")
 
 

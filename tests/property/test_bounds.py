@@ -29,6 +29,7 @@ from streams.core.ledger import NO_KEY, cluster_id
 from streams.core.shard import Shard
 from streams.core.users import user_key
 from streams.runtime.replay import Replay, Totals
+from tests.conftest import examples
 from tests.property.accepted import accept
 from tests.property.engine import Driver, seconds, shard_hashes
 from tests.property.strategies import START_S, inputs, tight_catalogs, tighten, to_yaml
@@ -42,7 +43,9 @@ DAY_S = 86_400.0
 
 def cases(count: int) -> settings:
     return settings(
-        max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+        max_examples=examples(count),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 
 

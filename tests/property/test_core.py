@@ -15,6 +15,7 @@ from config.catalog import Catalog
 from models.layout import FIRST_T
 from streams.core.ledger import cluster_id
 from streams.runtime.lockstep import LockStep
+from tests.conftest import examples
 from tests.property.engine import Driver, Outcome, seconds, shard_hashes
 from tests.property.strategies import batches, cuts, inputs, scenarios, tight_catalogs
 from tests.reference.memberships import fold
@@ -26,7 +27,7 @@ KINDS = ("event", "silent", "crossing")
 TOUCHES = (None, "sent", "withheld")
 COLUMNS = ("x", "y", "time_s", "user", "kind", "weight", "likelihood", "heuristic", "score", "category", "touch")
 slow = settings(
-    max_examples=60,
+    max_examples=examples(60),
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -22,6 +22,7 @@ from streams.core.ledger import Deleted, cluster_id, ledger_name
 from streams.core.shard import Shard
 from streams.ports import Identity
 from streams.runtime.lockstep import LockStep
+from tests.conftest import examples
 from tests.live_after import live_after
 from tests.property.engine import Driver, Outcome
 from tests.property.strategies import batches, cuts, inputs, scenarios, tight_catalogs, tighten
@@ -34,7 +35,7 @@ from tests.reference.reference_shard import Advance, Input
 pytestmark = pytest.mark.timeout(900)
 Case = tuple[Catalog, list[Input], int]
 slow = settings(
-    max_examples=60,
+    max_examples=examples(60),
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

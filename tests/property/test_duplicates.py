@@ -16,6 +16,7 @@ from config.catalog import Catalog
 from config.loader import loads
 from streams.core.decode import build_decoder
 from streams.core.events import BadEvent, Event
+from tests.conftest import examples
 from tests.property.accepted import accept
 from tests.property.engine import Driver, Outcome
 from tests.property.strategies import START_S, batches, catalogs, cuts, inputs, scenarios, tighten, to_yaml
@@ -27,7 +28,9 @@ pytestmark = pytest.mark.timeout(900)
 
 def cases(count: int) -> settings:
     return settings(
-        max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+        max_examples=examples(count),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 
 

@@ -25,6 +25,7 @@ from models.snapshot import Status
 from streams.core.events import Event, Scalar
 from streams.core.filters import STACK, holds
 from streams.core.shard import Shard
+from tests.conftest import examples
 from tests.property.accepted import accept
 from tests.property.engine import Driver
 from tests.property.strategies import (
@@ -53,7 +54,9 @@ CATEGORY_SEGMENTS = 3 * len(PREDICTIONS)
 
 def cases(count: int) -> settings:
     return settings(
-        max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+        max_examples=examples(count),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 
 

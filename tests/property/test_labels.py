@@ -23,6 +23,7 @@ from streams.core.events import Event
 from streams.core.kernel import week_minute
 from streams.core.ledger import cluster_id
 from streams.core.users import user_key
+from tests.conftest import examples
 from tests.property.accepted import accept
 from tests.property.engine import Driver, groups
 from tests.property.strategies import START_S, batches, catalogs, cuts, inputs, scenarios, to_yaml
@@ -43,7 +44,9 @@ TO_THE_END_S = 30 * DAY_S
 
 def cases(count: int) -> settings:
     return settings(
-        max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+        max_examples=examples(count),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 
 

@@ -19,6 +19,7 @@ from models.examples import TOUCH_NONE, TOUCH_SENT, TOUCH_WITHHELD, ExampleChunk
 from models.layout import SENT_T, WITHHELD_T
 from streams.core.events import Event
 from streams.core.ledger import cluster_id
+from tests.conftest import examples
 from tests.live_after import live_after
 from tests.property.engine import Driver, Outcome
 from tests.property.strategies import START_S, batches, catalogs, cuts, inputs, scenarios, tight_catalogs, to_yaml
@@ -36,7 +37,7 @@ NEVER = 10**9
 
 def cases(count: int) -> settings:
     return settings(
-        max_examples=count,
+        max_examples=examples(count),
         deadline=None,
         phases=(Phase.explicit, Phase.reuse, Phase.generate),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -137,7 +138,7 @@ def test_a_mark_is_a_note_in_the_window_of_all_that_came_in_time(
             if is_of_campaigns(item) and item.user in users and is_new:
                 ahead = item.time_s > item.log_time_s + catalog.time.max_ahead_s
                 taken.append(Event(**{**fields(item), "time_s": item.log_time_s if ahead else item.time_s}))
-            if not is_of_campaigns(item) or item.user in users:
+            if item.user in users or (is_new and not is_of_campaigns(item)):  # a repetition makes nobody known
                 users.add(item.user)
                 seen.add(item.message_hash)
     for batch in batches(items, data.draw(cuts(len(items)))):

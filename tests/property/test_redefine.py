@@ -12,6 +12,7 @@ from config.catalog import Catalog, walk
 from models.pipeline import CompiledLogistic
 from streams.core.row_names import OF_MOMENTS, OF_PREDICTIONS, OF_SEGMENTS, UNNAMED, row_keys
 from streams.core.shard import Shard
+from tests.conftest import examples
 from tests.property.engine import Driver
 from tests.property.strategies import START_S, catalogs, inputs, scenarios, tight_catalogs
 from tests.property.test_core import same_bits
@@ -20,7 +21,7 @@ from tests.reference.reference_shard import Advance, Input
 
 pytestmark = pytest.mark.timeout(900)
 slow = settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from config.catalog import Catalog
 from config.loader import loads
 from streams.core.events import BadEvent, DeadReason, Event, Scalar
+from tests.conftest import examples
 from tests.property.strategies import (
     batches,
     catalogs,
@@ -769,7 +770,9 @@ def test_users_beyond_the_limit_are_refused_before_anything_else() -> None:
 def cases(count: int) -> settings:
     """A log takes longer to make and to run than hypothesis expects of a case."""
     return settings(
-        max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+        max_examples=examples(count),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 
 

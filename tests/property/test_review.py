@@ -17,6 +17,7 @@ from streams.core.events import Event
 from streams.core.state import REVIEW_NEXT
 from streams.runtime.selecting import Selector
 from streams.runtime.stored_rows import Said, StoredRows
+from tests.conftest import examples
 from tests.property.engine import Driver, seconds, shard_hashes
 from tests.property.strategies import START_S, inputs, scenarios, tighten
 from tests.property.test_redefine import _tracks, members
@@ -26,7 +27,7 @@ from tests.reference.reference_shard import Advance, Input, ReferenceShard
 
 pytestmark = pytest.mark.timeout(900)
 slow = settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
@@ -105,7 +106,7 @@ def with_moved_edges(catalog: Catalog, data: st.DataObject) -> Catalog:
     return catalog.model_copy(update={"predictions": {**catalog.predictions, **predictions}})
 
 
-@settings(slow, max_examples=150)
+@settings(slow, max_examples=examples(150))
 @given(scenarios(min_events=20, users=5), st.data())
 def test_an_edit_is_judged_as_by_the_reference(scenario: tuple[Catalog, list[Input], int], data: st.DataObject) -> None:
     catalog, log, live_after = scenario

@@ -17,6 +17,7 @@ from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.core.events import BadEvent, Event
 from streams.ports import Claim, Identity
 from streams.runtime.lockstep import LockStep
+from tests.conftest import examples
 from tests.live_after import live_after
 from tests.property.engine import Driver, Outcome
 from tests.property.strategies import inputs, scenarios, tight_catalogs
@@ -117,7 +118,7 @@ def without_empty(groups: Mapping[str, object]) -> dict[str, object]:
 
 
 @settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

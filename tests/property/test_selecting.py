@@ -18,6 +18,7 @@ from streams.runtime.selecting import Selector, holds_each, predictions_used
 from streams.runtime.stored import StoredState, state_of
 from streams.runtime.stored_rows import Said, StoredRows
 from streams.runtime.uncompiled import uncompiled
+from tests.conftest import examples
 from tests.live_after import live_after
 from tests.property.engine import Driver
 from tests.property.strategies import inputs, scenarios
@@ -29,7 +30,9 @@ pytestmark = pytest.mark.timeout(600)
 
 def cases(count: int) -> settings:
     return settings(
-        max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+        max_examples=examples(count),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 from fastapi import FastAPI
+from fastapi.dependencies import models as dependencies
 
 from config.errors import BrokerUnavailable, StoreUnavailable
 from streams.adapters.campaign_definitions import CampaignDefinitions, memory_campaign_definitions
@@ -70,6 +71,13 @@ class NoEndpoints(RedisDeliveries):
         return self.endpoints
 
 
+def forget_apps() -> None:
+    """FastAPI remembers what thousands of functions are, and with them dozens of apps that nobody has any more."""
+    for found in vars(dependencies).values():
+        if hasattr(found, "cache_clear"):
+            found.cache_clear()
+
+
 def no_transitions() -> MemoryTransitionLog:
     """A log that cannot be read: `ask` waits for whole answers, and a stream has no end."""
     log = MemoryTransitionLog()
@@ -106,6 +114,7 @@ class ApiWorld:
     made: dict[Role, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        forget_apps()
         numbers = itertools.count(1)
         self.stored = self.reads(self.store_url, prefix=self.prefix, clock=lambda: self.now_s)
         self.webhooks = (NoEndpoints if self.store_url == NO_STORE else RedisDeliveries)(
