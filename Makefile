@@ -50,8 +50,8 @@ compiled: install  ## Compile the engine into its cache, if it is not there
 demo: compiled  ## The whole job on real data, in a few minutes
 	@$(BIN)/tideline demo
 
-# Tests wait for servers and processes half of the time: two share the cores. JOBS=0 runs them in one process.
-JOBS ?= 2
+# Tests wait for servers and processes half of the time: three share two cores. JOBS=0 runs them in one process.
+JOBS ?= 3
 
 test: lint compiled  ## Everything that must hold: style, types, tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -30,7 +31,7 @@ settings.register_profile(
 settings.load_profile("tideline")
 if os.environ.get("CI"):
     # It draws numbers and words of imported modules, too: a change of any of them would change all examples.
-    providers.is_local_module_file = lambda _path: False  # type: ignore[attr-defined]
+    providers.is_local_module_file = lru_cache(lambda _path: False)  # type: ignore[attr-defined]
 
 # A shell that starts a run in the background lets it ignore Ctrl-C, and so would every program that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,15 +99,11 @@ def phase(world: World) -> str | None:
 
 def _readers(worker: WorkerProcess) -> list[int]:
     """Processes of the worker that read the past."""
-    found = []
+    found: list[int] = []
     for children in Path(f"/proc/{worker.process.pid}/task").glob("*/children"):
-        for child in children.read_text().split():
-            try:
-                command = Path(f"/proc/{child}/cmdline").read_bytes()
-            except FileNotFoundError:
-                continue  # it has ended meanwhile
-            if b"read_past" in command:
-                found.append(int(child))
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread or a process that has ended meanwhile
+            pids = map(int, children.read_text().split())
+            found += [pid for pid in pids if b"read_past" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return found
 
 
@@ -119,8 +115,9 @@ def held_reading(workers: Sequence[WorkerProcess]) -> Iterator[WorkerProcess]:
     def hold() -> bool:
         for worker in workers:
             for child in _readers(worker):
-                os.kill(child, signal.SIGSTOP)
-                held.append((worker, child))
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGSTOP)
+                    held.append((worker, child))
         return bool(held)
 
     await_until(hold, "one worker reads the past", seconds=60.0, watched=workers)
