@@ -12,6 +12,7 @@ import pytest
 from config.settings import load_settings
 from streams.api.keys import Role
 from streams.runtime.place import join_place
+from tests.conftest import SLOWNESS
 from tests.integration.api_process import ApiProcess
 from tests.integration.shop_world import Shop
 
@@ -43,7 +44,8 @@ def test_the_api_is_as_its_document_says(own_shop: Shop, tmp_path: Path) -> None
             command += ["--exclude-path", "/v1/stream"]  # it has no end; tests/unit/test_api_stream.py
             command += ["--header", f"Authorization: Bearer {api.keys[Role.ADMIN]}"]
             command += ["--seed", str(SEED), "--max-examples", str(EXAMPLES), "--generation-database", "none"]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False)
+            limit_s = 900 * SLOWNESS
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=limit_s, check=False)
             words = api.words()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in words

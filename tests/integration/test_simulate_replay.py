@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from models.examples import KIND_EVENT, KIND_SILENT
 from streams.cli.app import app
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SLOWNESS
 from tests.integration.simulate_world import judge
 
 CATALOG = str(ROOT / "examples" / "shop" / "catalog.yaml")
@@ -83,7 +83,7 @@ def test_a_reader_that_has_enough_ends_it_in_peace() -> None:
         first = process.stdout.readline()
         process.stdout.close()
         told = process.stderr.read()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=60 * SLOWNESS) == 0
     assert json.loads(first)["type"] == "identify"
     assert b"Traceback" not in told
     assert b"rror" not in told
