@@ -83,7 +83,7 @@ def check_campaigns(
             yield from _check_rules(catalog, messaging, campaign, here)
             yield from _check_trigger(catalog, campaign, here)
             yield from _check_offer(catalog, campaign.offer, (*here, "offer"))
-            yield from _check_message(campaign, campaign.message, (*here, "message"))
+            yield from _check_message(messaging, campaign, campaign.message, (*here, "message"))
     for id_, journey in journeys.items():
         if id_ in campaigns:
             yield ("journeys", id_), f"the id {id_!r}, which a campaign has", "an id of its own"
@@ -92,7 +92,8 @@ def check_campaigns(
             yield from _check_steps(catalog, journey, ("journeys", id_, "steps"))
             for step_id, step in journey.steps.items():
                 if isinstance(step, SendStep):
-                    yield from _check_message(journey, step.send, ("journeys", id_, "steps", step_id, "send"))
+                    place: Location = ("journeys", id_, "steps", step_id, "send")
+                    yield from _check_message(messaging, journey, step.send, place)
 
 
 def _check_messaging(catalog: Catalog, messaging: Messaging) -> Iterator[Finding]:
@@ -124,7 +125,7 @@ def _check_rules(catalog: Catalog, messaging: Messaging, rules: Rules, here: Loc
             yield (*here, "channels", index), f"unknown channel {channel!r}", expected
 
 
-def _check_message(rules: Rules, message: Message, here: Location) -> Iterator[Finding]:
+def _check_message(messaging: Messaging, rules: Rules, message: Message, here: Location) -> Iterator[Finding]:
     for channel in message.by_channel:
         if channel not in rules.channels:
             yield (
@@ -132,6 +133,12 @@ def _check_message(rules: Rules, message: Message, here: Location) -> Iterator[F
                 f"the channel {channel!r}, which is not used",
                 one_of(channel, rules.channels),
             )
+    if message.recommendations is not None:
+        source = message.recommendations.source
+        webhooks = [id_ for id_, channel in messaging.channels.items() if channel.kind == "webhook"]
+        if source not in webhooks:
+            place = (*here, "recommendations", "from")
+            yield place, f"{source!r}, which is no channel of the kind webhook", one_of(source, webhooks)
 
 
 def _check_trigger(catalog: Catalog, campaign: Campaign, here: Location) -> Iterator[Finding]:

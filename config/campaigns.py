@@ -53,7 +53,7 @@ class TraitConsent(Model):
 class EventConsent(Model):
     """Consent is given and withdrawn by events; the later one counts.
 
-    As long as one of them is not known from the beginning of the log on, nobody has consented.
+    Where the log has lost its beginning, only consent that was given since then counts.
     """
 
     given: EventName | None = None
@@ -185,6 +185,15 @@ class Breaker(Model):
     """At most this in an hour as long as less than a day of it is known."""
 
 
+class Recommendations(Model):
+    """Asked for at the send, by a signed POST, and known to the texts as `recommendations`."""
+
+    source: Id = Field(alias="from")
+    """Id of a channel of messaging of the kind webhook: its address and secret are asked."""
+    on_failure: Literal["wait", "send_without"] = "wait"
+    """Without an answer: ask again until it would be stale (wait), or let recommendations be an empty list."""
+
+
 class Message(Model):
     """What is sent: named texts, each a Jinja template."""
 
@@ -192,6 +201,8 @@ class Message(Model):
     """Name (such as subject, title, body): template."""
     by_channel: dict[Id, dict[Id, Template]] = Field(default_factory=dict, max_length=8)
     """Id of a channel: templates that it gets beside those, or in place of those of the same name."""
+    recommendations: Recommendations | None = None
+    """Whom to ask for recommendations before it is sent."""
 
     def of(self, channel: str) -> dict[str, str]:
         """The templates of a channel."""

@@ -22,7 +22,7 @@ from streams.campaigns.offers import Kind
 from streams.campaigns.plan import Definitions, Plan, Standing
 from streams.campaigns.ports import Claim, Commit
 from streams.campaigns.ports import Due as StoredDue
-from streams.campaigns.question import Render, Tools
+from streams.campaigns.question import Answer, Asked, Render, Tools
 from streams.campaigns.state import Book, Books, Row, State, pack, timers_until, unpack_book, unpack_row, unpack_state
 
 OPEN = Messaging(holdout=0.0, channels={"open": Channel(kind="log")})
@@ -104,6 +104,10 @@ class Service:
     trips: list[Trip] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     """Users whose facts were read."""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """Recommendations for the next batches, by the message;"""
+    asks: dict[str, Asked] = field(default_factory=dict)
+    """and what is to be asked for."""
     decided: int = 0
     """Inputs that were given to engines."""
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -195,7 +199,7 @@ class Service:
         asked = needs_facts(inputs, rows, self.plan, clock.read_s)
         self.asked += asked
         self.decided += len(inputs)
-        tools = Tools(self.plan, books, allowance, self.render, self.usual)
+        tools = Tools(self.plan, books, allowance, self.render, self.usual, self.answers, self.asks)
         place = Place(self.partition, claim.generation)
         engine = Engine(tools, place, state, rows, {user: known[user] for user in asked})
         engine.take(inputs, *clock)

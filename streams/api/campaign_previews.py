@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,19 +21,24 @@ from streams.api.keys import Role
 from streams.api.problems import Kind, Problem
 from streams.api.services import Services
 from streams.api.views import time_text
+from streams.campaigns.effects import TEST
 from streams.campaigns.inputs import Facts
 from streams.campaigns.plan import Plan, Standing
 from streams.campaigns.preview import Basis, OfferPreview, Preview, Previewer, RungPreview, basis_of
 from streams.campaigns.profiles import with_profile
+from streams.campaigns.question import Answer, Asked
 from streams.campaigns.state import Row
 from streams.campaigns.trial import Part, Trial, trial
 from streams.campaigns.words import REASONS
 from streams.core.partition import shard_of
 from streams.runtime.campaigns.definitions import kinds_of
+from streams.runtime.campaigns.endpoints import endpoint_of
 from streams.runtime.campaigns.past import known_of
 from streams.runtime.campaigns.preview import PageColumns
+from streams.runtime.campaigns.recommending import ask_once
 from streams.runtime.campaigns.shard_facts import StoredShardFacts
 from streams.runtime.campaigns.two_logs import Place
+from streams.runtime.deliveries.sender import Sender
 
 _DEFINITION: Final[Any] = {
     "name": "Cart reminder",
@@ -41,6 +47,8 @@ _DEFINITION: Final[Any] = {
     "channels": ["app"],
     "message": {"parts": {"body": "Hello {{ user.first_name | default('you') }}"}},
 }
+_ASKED_S: Final = 5.0
+"""So long a preview waits for recommendations."""
 _AS_WRITTEN: Final = "A campaign or journey as in a catalog; one that has `steps` is a journey."
 
 
@@ -251,10 +259,36 @@ class CampaignPreviews:
         known = row if request.id is not None else Row(sends_s=row.sends_s)
         now_s = self._services.wall()
         try:
-            return trial(plan, id_, request.user_id, facts, known, now_s, step=request.step, properties=request.event)
+            return trial(
+                plan,
+                id_,
+                request.user_id,
+                facts,
+                known,
+                now_s,
+                step=request.step,
+                properties=request.event,
+                recommend=self._recommend,
+            )
         except KeyError:
             where = "it sends nothing" if request.step is None else f"no step {request.step!r} of it sends anything"
             raise NotStored(where) from None
+
+    def _recommend(self, asked: Asked) -> Answer:
+        """As the service would ask at the send, once, and for as long as somebody waits for a preview."""
+        endpoint = endpoint_of(self._services.channels.settings, asked.source)
+        if endpoint is None:
+            return Answer(None)
+        options = self._services.options
+
+        async def ask() -> Answer:
+            sender = Sender(allow_private=options.webhooks_private, timeout_s=min(_ASKED_S, options.webhooks_timeout_s))
+            try:
+                return await ask_once(sender, endpoint, asked._replace(id=TEST + asked.id), self._services.wall())
+            finally:
+                await sender.close()
+
+        return asyncio.run(ask())
 
     def _asked(self, request: MessageRequest) -> tuple[AskedAbout, Standing | None]:
         kept, view = self._services.campaigns.kept(), self._definer.view()

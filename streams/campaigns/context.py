@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from config.campaigns import Rules
+from config.campaigns import Message, Rules
 from config.offers import FixedOffer, Offer
 from streams.campaigns.question import Question
 from streams.campaigns.state import Given
@@ -13,12 +13,14 @@ ALWAYS: Final = ("user", "remembered", "reasons", "event", "campaign")
 OF_PREDICTION: Final = ("score", "likelihood", "category")
 """Known where there is a prediction that the message speaks of, and the user has a score by it."""
 OF_OFFER: Final = ("offer",)
+OF_RECOMMENDATIONS: Final = ("recommendations",)
 
 
-def names_of(rules: Rules, offer: Offer | None) -> tuple[str, ...]:
+def names_of(rules: Rules, offer: Offer | None, message: Message | None = None) -> tuple[str, ...]:
     """What a message with this offer may ever know by name, of some user."""
     of_prediction = () if prediction_of(rules, offer) is None else OF_PREDICTION
-    return (*ALWAYS, *of_prediction, *(() if offer is None else OF_OFFER))
+    asks = message is not None and message.recommendations is not None
+    return (*ALWAYS, *of_prediction, *(() if offer is None else OF_OFFER), *(OF_RECOMMENDATIONS if asks else ()))
 
 
 def context_of(q: Question, offer: Given | None) -> dict[str, Any]:

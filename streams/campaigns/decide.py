@@ -6,6 +6,7 @@ says of the user then. Chance comes last, so that the groups that are compared d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil, inf
 from typing import Final, Literal
 
@@ -21,6 +22,7 @@ from streams.campaigns.offers import cents, given
 from streams.campaigns.plan import rests_on
 from streams.campaigns.question import ASK_AGAIN_S, Go, MessageFailed, Question, Rule, Tools, Verdict, Wait, Withhold
 from streams.campaigns.quiet import quiet_until, zone_or
+from streams.campaigns.recommending import recommended
 from streams.campaigns.schedule import period_of
 from streams.campaigns.state import HOUR_S, Given
 from streams.core.chance import is_control, is_held_out
@@ -37,10 +39,9 @@ def decide(question: Question, tools: Tools) -> Verdict:
     if isinstance(offer, Withhold):
         return offer
     channels = _channels(question, tools)
-    try:
-        texts = tools.render(question.message, channels, context_of(question, offer))
-    except MessageFailed as failed:
-        return Withhold("message", str(failed), offer)
+    texts = _texts(question, tools, offer, channels)
+    if isinstance(texts, Withhold | Wait):
+        return texts
     if tools.plan.standing(question.id).state == "dry":
         return Withhold("dry", offer=offer)
     arm = arm_of(question, tools)
@@ -49,6 +50,24 @@ def decide(question: Question, tools: Tools) -> Verdict:
             tools.allowance.use(use)
         return Go(channels, offer, texts, _addresses(channels, question, tools))
     return Withhold("control" if arm == "control" else "holdout", offer=offer)
+
+
+def _texts(
+    q: Question, tools: Tools, offer: Given | None, channels: tuple[str, ...]
+) -> Mapping[str, Mapping[str, str]] | Withhold | Wait:
+    assert q.message is not None, "there is something to send"
+    context = context_of(q, offer)
+    if q.message.recommendations is not None:
+        if tools.plan.standing(q.id).state == "dry":
+            return Withhold("dry", offer=offer)  # nobody is asked for what is not sent
+        found = recommended(q, q.message.recommendations, tools, context)
+        if isinstance(found, Wait | Withhold):
+            return found
+        context["recommendations"] = found.found
+    try:
+        return tools.render(q.message, channels, context)
+    except MessageFailed as failed:
+        return Withhold("message", str(failed), offer)
 
 
 def refusal_to_enter(question: Question, tools: Tools) -> Withhold | Wait | None:

@@ -22,6 +22,8 @@ from streams.campaigns.rows import forget, prune
 from streams.campaigns.state import HOUR_S, SEEN_KEPT, Occasion, Row, State, Waiting, timers_until
 from streams.core.chance import digest, unit
 
+CALLED = ("rate", "recommendations")
+"""Who waits for these is called (`Turn`)."""
 MOMENT_S = 10.0
 """For so long the rest of a moment is waited for; it comes in the same batch, unless a shard was stopped between."""
 
@@ -137,9 +139,9 @@ class Engine:
 
     def _turn(self, user: str, row: Row, id_: str) -> None:
         waiting = row.waiting.get(id_)
-        if waiting is not None and waiting.why == "rate":
+        if waiting is not None and waiting.why in CALLED:
             self._ask(user, row, id_)
-        elif id_ in row.journeys and row.journeys[id_].why == "rate":
+        elif id_ in row.journeys and row.journeys[id_].why in CALLED:
             journeys.wake(self, user, row, id_)
 
     def _is_repeated(self, event: Watched) -> bool:

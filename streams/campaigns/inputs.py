@@ -58,7 +58,9 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """The user is among the first of those whom the rate of a campaign or journey keeps waiting (`Row.queued`)."""
+    """The user is among the first of those whom the rate of a campaign or journey keeps waiting (`Row.queued`), or
+    somebody has answered who was asked for recommendations.
+    """
 
     user: str
     campaign: str

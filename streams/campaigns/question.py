@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from config.campaigns import Campaign, Message
 from config.journeys import Journey
@@ -29,6 +29,7 @@ Reason: TypeAlias = Literal[
     "quiet",  # quiet hours last longer than the occasion is worth
     "breaker",
     "rate",  # as for quiet
+    "recommendations",  # nobody has answered for longer than the occasion is worth
     "no_score",  # the ladder has nothing to go by
     "budget",
     "message",  # the template fails
@@ -36,7 +37,7 @@ Reason: TypeAlias = Literal[
     "holdout",
     "control",
 ]
-Why: TypeAlias = Literal["behind", "quiet", "rate", "paused"]
+Why: TypeAlias = Literal["behind", "quiet", "rate", "paused", "recommendations"]
 ARMS: Final = ("treated", "control", "holdout")
 ASK_AGAIN_S: Final = 60.0
 """What waits for shards to catch up is asked again after so long."""
@@ -50,6 +51,26 @@ Render: TypeAlias = Callable[[Message, tuple[str, ...], Mapping[str, Any]], Mapp
 """From a message, channels and what it may name to its texts: channel -> part -> text. Raises MessageFailed."""
 
 
+class Asked(NamedTuple):
+    """Recommendations that a message waits for."""
+
+    id: str
+    """Of the message: the same however often it is asked for."""
+    source: str
+    """The channel whose address and secret are asked."""
+    user: str
+    campaign: str
+    subject: Mapping[str, Any]
+    """What the other side is told of the message: what its texts may name of score, offer, event and campaign."""
+
+
+class Answer(NamedTuple):
+    """What came of it."""
+
+    found: Sequence[Any] | Mapping[str, Any] | None
+    """None: it has failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What decisions use beside their subject."""
@@ -60,6 +81,10 @@ class Tools:
     render: Render
     usual: Mapping[str, Mapping[int, int]]
     """Campaign or journey -> hour of the day (UTC) -> most messages in it (`usual_hours`); without one, not known."""
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    """Id of a message -> what came of asking for its recommendations."""
+    asks: dict[str, Asked] = field(default_factory=dict)
+    """Id of a message -> what is to be asked for it, beside this batch: nobody waits for the other side."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ class At(msgspec.Struct, array_like=True):
     visits: int = 0
     """Steps so far: the same step may come again."""
     why: str = ""
-    """Why a step is held up: behind, quiet, rate, paused, pace; empty: it is not."""
+    """Why a step is held up: behind, quiet, rate, paused, pace, recommendations; empty: it is not."""
     is_late: bool = False
     """What led to the step had happened long before there was somebody to take the step."""
 

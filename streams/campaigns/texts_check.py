@@ -22,7 +22,7 @@ def check_texts(id_: str, rules: Campaign | Journey) -> Iterator[Finding]:
     kind = "campaigns" if isinstance(rules, Campaign) else "journeys"
     for step, message, offer in sends(rules):
         here: Location = (kind, id_, "message") if step is None else (kind, id_, "steps", step, "send")
-        known = names_of(rules, offer)
+        known = names_of(rules, offer, message)
         yield from _check_parts(message.parts, (*here, "parts"), known)
         for channel, parts in message.by_channel.items():
             yield from _check_parts(parts, (*here, "by_channel", channel), known)

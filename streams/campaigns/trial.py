@@ -6,8 +6,8 @@ see. What partitions share (rate, budget, the breaker's volume) is not asked: no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -23,10 +23,12 @@ from streams.campaigns.inputs import Facts
 from streams.campaigns.message import Messages
 from streams.campaigns.offers import given
 from streams.campaigns.plan import Plan
-from streams.campaigns.question import MessageFailed, Question, Tools, Wait
+from streams.campaigns.question import Answer, Asked, MessageFailed, Question, Tools, Wait
+from streams.campaigns.recommending import asked_of
 from streams.campaigns.state import Books, Given, Occasion, Row, State
 
 _KEY: Final = "trial"
+Recommend: TypeAlias = Callable[[Asked], Answer]
 
 
 class Objection(msgspec.Struct, frozen=True):
@@ -76,7 +78,7 @@ def sends(rules: Campaign | Journey) -> Iterator[tuple[str | None, Message, Offe
             yield id_, step.send, step.offer
 
 
-def trial(
+def trial(  # noqa: PLR0913  all of it is about one message
     plan: Plan,
     id_: str,
     user: str,
@@ -86,12 +88,14 @@ def trial(
     *,
     step: str | None = None,
     properties: Mapping[str, Any] | None = None,
+    recommend: Recommend | None = None,
 ) -> Trial:
     """Of the version in force of a campaign or journey.
 
     `row`: what campaigns know of the user; an empty one if nothing. `step`: which message of a journey; None: the
-    first. `properties`: of the event, for a campaign that is triggered by one. Raises KeyError for a step that sends
-    nothing, or a journey without any that does.
+    first. `properties`: of the event, for a campaign that is triggered by one. `recommend`: asks for
+    recommendations, where the message wants some; None: nobody answers. Raises KeyError for a step that sends nothing,
+    or a journey without any that does.
     """
     version, rules = plan.current(id_)
     found = next((each for each in sends(rules) if step in (None, each[0])), None)
@@ -112,7 +116,7 @@ def trial(
         now_s=now_s,
         filter=id_ if rules.filter is not None else None,
     )
-    return _answer(question, plan, at)
+    return _answer(question, plan, at, recommend or _nobody)
 
 
 def _kind(rules: Campaign | Journey) -> str:
@@ -124,7 +128,7 @@ def _kind(rules: Campaign | Journey) -> str:
     return "event" if isinstance(rules.trigger, EventTrigger) else "schedule"
 
 
-def _answer(q: Question, plan: Plan, step: str | None) -> Trial:
+def _answer(q: Question, plan: Plan, step: str | None, recommend: Recommend) -> Trial:
     tools = _tools(plan)
     verdicts = [verdict for rule in RULES if (verdict := rule(q, tools)) is not None]
     against = [Objection(each.reason, each.due_s if isinstance(each, Wait) else None) for each in verdicts]
@@ -133,8 +137,8 @@ def _answer(q: Question, plan: Plan, step: str | None) -> Trial:
         kind = "event" if isinstance(q.offer, FixedOffer) else plan.kinds[q.offer.prediction]
         offer = given(q.offer, kind, q.facts, q.assigned, q.now_s)
         against += [Objection("no_score", None)] if offer is None else []
-    texts, failed = _texts(q, tools, offer)
-    against += [] if failed is None else [Objection("message", None)]
+    texts, failed, reason = _texts(q, tools, offer, recommend)
+    against += [] if reason is None else [Objection(reason, None)]
     known = plan.messaging.channels
     is_open = open_channels(q.rules.channels, known, q.facts)
     parts = tuple(
@@ -144,13 +148,25 @@ def _answer(q: Question, plan: Plan, step: str | None) -> Trial:
     return Trial(step, arm_of(q, tools), offer, parts, failed, tuple(against))
 
 
-def _texts(q: Question, tools: Tools, offer: Given | None) -> tuple[Mapping[str, Mapping[str, str]], str | None]:
-    """For every channel, open or not; or why there are none."""
+def _nobody(_: Asked) -> Answer:
+    return Answer(None)
+
+
+def _texts(
+    q: Question, tools: Tools, offer: Given | None, recommend: Recommend
+) -> tuple[Mapping[str, Mapping[str, str]], str | None, str | None]:
+    """For every channel, open or not; or why there are none, in words and as it is counted."""
     assert q.message is not None, "there is something to send"
+    context = context_of(q, offer)
+    if (wanted := q.message.recommendations) is not None:
+        found = recommend(asked_of(q, wanted, context)).found
+        if found is None and wanted.on_failure == "wait":
+            return {}, f"recommendations: {wanted.source!r} has not answered with any", "recommendations"
+        context["recommendations"] = [] if found is None else found
     try:
-        return tools.render(q.message, q.rules.channels, context_of(q, offer)), None
+        return tools.render(q.message, q.rules.channels, context), None, None
     except MessageFailed as failed:
-        return {}, str(failed)
+        return {}, str(failed), "message"
 
 
 def _tools(plan: Plan) -> Tools:

@@ -20,6 +20,7 @@ REASONS: Final[Mapping[str, str]] = {
     "quiet": "it is night on the user's clock",
     "breaker": "many times as much as usual would be sent",
     "rate": "as many as the rate allows were sent",
+    "recommendations": "nobody has answered who was asked for recommendations",
     "no_score": "the ladder goes by a score that the user does not have",
     "budget": "the budget is used up",
     "message": "a template fails",

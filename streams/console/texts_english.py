@@ -691,6 +691,7 @@ ENGLISH: Final = Texts(
         "quiet": "it was night on the user’s clock",
         "breaker": "many times as much as usual would have been sent",
         "rate": "as many as the rate allows had been sent",
+        "recommendations": "nobody answered who was asked for recommendations",
         "no_score": "the ladder goes by a score that the user does not have",
         "budget": "the budget was used up",
         "message": "a template failed",

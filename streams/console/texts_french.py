@@ -733,6 +733,7 @@ FRENCH: Final = Texts(
         "quiet": "il faisait nuit chez l’utilisateur",
         "breaker": "l’envoi aurait été bien plus important que d’habitude",
         "rate": "le débit autorisé était atteint",
+        "recommendations": "aucune réponse à la demande de recommandations",
         "no_score": "l’échelle suit un score que l’utilisateur n’a pas",
         "budget": "le budget était épuisé",
         "message": "un modèle a échoué",

@@ -28,7 +28,7 @@ from streams.campaigns.ports import Seen
 from streams.commit import Patience
 from streams.runtime.campaigns.listening import Shard
 from streams.runtime.campaigns.opened import Around, OpenedPartition, Where
-from streams.runtime.campaigns.partition_run import CampaignRun, Defined
+from streams.runtime.campaigns.partition_run import CampaignRun, Defined, NobodyAsked
 from streams.runtime.campaigns.work import CampaignWork
 from tests.campaign_run_world import CATALOG, text_of
 from tests.campaign_world import campaign, plan_of
@@ -89,6 +89,7 @@ class Partition:
                 Patience(partial(_rest, leaving)),
                 lambda: defined,
                 lambda seen: write_told(place, f"{seen.generation} {seen.number}"),
+                NobodyAsked(),
             ),
             lambda: PartitionReader(folder.partition("events", number)),
         )

@@ -60,6 +60,8 @@ class HookReceiver:
         self.taken: list[tuple[dict[str, str], bytes]] = []
         self.status: Callable[[int], int] = lambda _number: 200
         """From the number of the request (from 1) to the status of the answer."""
+        self.answer = b""
+        """What is answered beside that."""
         self._changed = threading.Condition()
         world = self
 
@@ -67,8 +69,9 @@ class HookReceiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 self.send_response(world.take({k.lower(): v for k, v in self.headers.items()}, body))
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(world.answer)))
                 self.end_headers()
+                self.wfile.write(world.answer)
 
             def log_message(self, *_: object) -> None:
                 """Nothing."""

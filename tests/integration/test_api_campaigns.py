@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from math import inf
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from config.campaign_checks import read_messaging
 from config.campaigns import Campaign
@@ -15,19 +18,25 @@ from config.journeys import Journey
 from config.written import written
 from streams.adapters.campaign_definitions import Wanted, defined, shared
 from streams.adapters.redis_campaigns import RedisCampaigns
+from streams.adapters.redis_channels import RedisChannels
+from streams.adapters.redis_deliveries import Secrets
 from streams.api.keys import Role
+from streams.api.services import ApiOptions
 from streams.api.views import time_text
 from streams.campaigns.ports import Commit, Due
 from streams.campaigns.profiles import Profile, pack_profile
 from streams.campaigns.state import Assignment, Book, Row, Tally, pack
 from streams.core.partition import shard_of
 from streams.runtime.campaigns.two_logs import Past, Place
+from streams.runtime.deliveries.signing import write_secret
 from tests.campaign_world import campaign, journey, send_step
 from tests.integration.service_world import SHARDS, ServiceWorld
 from tests.integration.test_api_estimates import said
 from tests.unit.api_world import NOW_S, ApiWorld
 from tests.unit.test_campaigns_lift import group
+from tests.unit.webhook_receiver import Receiver
 
+SECRET = write_secret(b"a secret of the tests, 32 bytes!")
 LADDER: dict[str, Any] = {"unit": "amount", "prediction": "orders_2d", "edges": [80, 90], "values": [6, 3, 0]}
 UPPER = {"prediction": "orders_2d", "score": {"min": 62.5}}
 MESSAGING = {
@@ -208,6 +217,39 @@ def test_figures_say_what_is_being_read_and_since_when_the_rest_is_known(api: Ap
     assert "Unsubscribed" in found["reading"]["events"]
     assert 50 <= found["reading"]["left"] <= found["reading"]["records"]
     assert found["known_since"] == {event: time_text(NOW_S)}
+
+
+def test_a_preview_asks_for_recommendations_once_and_under_an_id_of_its_own(world: ServiceWorld) -> None:
+    user, message = a_user(world, is_upper=True), {"parts": {"body": "{{ recommendations[0].name }}"}}
+    body = {"definition": GOOD | {"message": message | {"recommendations": {"from": "never"}}}, "user_id": user}
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response([{"name": "Shoes"}])
+
+    async def ask() -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
+        async with Receiver(answer) as receiver:
+            url = f"http://127.0.0.1:{receiver.port}/recs"
+            lacking = await asyncio.to_thread(post, api, "preview-message", body)
+            await asyncio.to_thread(
+                channels.put, "never", json.dumps({"kind": "webhook", "url": url}).encode(), Secrets(SECRET)
+            )
+            found = await asyncio.to_thread(post, api, "preview-message", body)
+            return lacking, found, receiver.requests
+
+    api = ApiWorld(store_url=world.url, options=ApiOptions(webhooks_private=True))
+    kept = api.campaigns.kept()
+    api.campaigns.write(kept.revision, [shared(kept, written(read_messaging(MESSAGING)), "key", NOW_S)])
+    with closing(RedisChannels(world.url)) as channels:
+        lacking, found, requests = asyncio.run(ask())
+        channels.remove("never")
+    api.stored.close()
+    assert ([each["reason"] for each in lacking["against"]], lacking["channels"][0]["texts"]) == (
+        ["recommendations"], {},
+    )  # fmt: skip
+    assert (found["failed"], found["channels"][0]["texts"]) == (None, {"body": "Shoes"})
+    ((_, _, headers, told),) = requests
+    assert headers["webhook-id"].startswith("test-")
+    assert (json.loads(told)["user_id"], headers["webhook-signature"][:3]) == (user, "v1,")
 
 
 def test_each_step_of_a_journey_can_be_tried(world: ServiceWorld, api: ApiWorld) -> None:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,28 +48,48 @@ CAMPAIGN = {
     "conversion": {"event": "Order"},
     "channels": ["hook", "lines"],
     "control": 0,
-    "message": {"parts": {"body": "Hello {{ user.name }}"}},
+    "message": {
+        "parts": {"body": "Hello {{ user.name }}: {{ recommendations[0].name }}"},
+        "recommendations": {"from": "shop"},
+    },
 }
 
 
 @pytest.mark.timeout(240)
 def test_a_campaign_that_is_made_over_http_sends(tmp_path: Path) -> None:
-    """Channel, secret, campaign and events: all of it over HTTP."""
+    """Channel, secret, campaign and events: all of it over HTTP. Recommendations are asked for, and who has opted out
+    before anybody knew what that is called gets nothing.
+    """
     with HookReceiver() as receiver, running(tmp_path, without_campaigns(CATALOG)) as up:
         key = re.search(r"tl_admin_\S+", "".join(up.said))
         assert key is not None
         with client_of(up.api, key[0]) as client:
-            channels = {"hook": {"kind": "webhook"}, "lines": {"kind": "log"}}
+            client.track("bo", "Opted Out")
+            asks = {"consent": {"withdrawn": "Opted Out"}}
+            kinds = {"hook": "webhook", "shop": "webhook", "lines": "log"}
+            channels = {id_: {"kind": kind} | (asks if id_ != "shop" else {}) for id_, kind in kinds.items()}
             client.edit_messaging({"holdout": 0, "channels": channels}, client.messaging().etag)
             settings = {"kind": "webhook", "url": receiver.url}
             shown = client.call("setChannel", {"channel_id": "hook"}, body={"settings": settings})
+            of_shop = client.call("setChannel", {"channel_id": "shop"}, body={"settings": settings})
             client.create_campaign("campaign", CAMPAIGN)
+            receiver.answer = b'[{"name": "Shoes"}]'
+
+            def figures() -> dict[str, Any]:
+                found: dict[str, Any] = client.call("getCampaignFigures", {"campaign_id": "hello"})
+                return found
+
+            await_until(lambda: figures()["reading"] is None, "what was before is read", seconds=60.0)
             client.identify("ann", {"name": "Ann"})
-            client.track("ann", "Enter")
-            receiver.wait(lambda: bool(receiver.taken))
-            ((headers, body),) = receiver.taken
+            for user in ("ann", "bo"):
+                client.track(user, "Enter")
+            receiver.wait(lambda: len(receiver.taken) == 2)
+            (asked, told), (headers, body) = receiver.taken
+            assert is_signed(asked, told, of_shop["secret"])
+            assert (json.loads(told)["user_id"], asked["webhook-id"]) == ("ann", headers["webhook-id"])
             assert is_signed(headers, body, shown["secret"])
-            assert json.loads(body)["data"]["texts"] == {"body": "Hello Ann"}
+            assert json.loads(body)["data"]["texts"] == {"body": "Hello Ann: Shoes"}
+            await_until(lambda: figures()["withheld"] == {"consent": 1}, "Bo gets nothing", seconds=60.0)
 
             def arrived() -> bool:
                 return bool(client.call("getChannel", {"channel_id": "hook"})["counts"].get("arrived"))

@@ -232,6 +232,22 @@ def test_what_the_log_loses_while_it_is_read_is_not_known() -> None:
     assert world.run.place.since_s == {"Order": -inf, GIVEN: since_s, WITHDRAWN: since_s}
 
 
+def test_where_nothing_is_left_to_be_read_it_is_stored_all_the_same_what_is_known() -> None:
+    """Previews and second looks go by the stored place, and would wait for what nobody reads."""
+    world = World()
+    before(world)
+    enter(world, "ann")
+    world.settle()
+    world.events.begin = world.run.place.events
+    world.define(asks())
+    world.settle()
+    since_s = Place.from_bytes(world.store.copy(0).position).since_s
+    assert since_s == world.run.place.since_s == {"Order": -inf, GIVEN: NOW_S, WITHDRAWN: NOW_S}
+    commits = world.run.counts.commits
+    world.settle()
+    assert world.run.counts.commits == commits, "once"
+
+
 def test_a_log_that_was_made_anew_is_not_read_twice() -> None:
     world = World()
     before(world)

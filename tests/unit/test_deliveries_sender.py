@@ -112,6 +112,36 @@ def test_an_answer_that_never_ends_is_not_read_to_its_end() -> None:
     assert written < 50 << 20
 
 
+def ask(answer: bytes, most_bytes: int, status: int = 200, **given: Any) -> tuple[Outcome, bytes]:
+    options: dict[str, Any] = {"allow_private": True} | given
+
+    async def run() -> tuple[Outcome, bytes]:
+        async def answered(_: web.Request) -> web.Response:
+            return web.Response(status=status, body=answer)
+
+        async with Receiver(answered) as receiver:
+            sender = Sender(timeout_s=TIMEOUT_S, **options)
+            try:
+                return await sender.ask(f"http://127.0.0.1:{receiver.port}/", {}, b"{}", most_bytes)
+            finally:
+                await sender.close()
+
+    return asyncio.run(run())
+
+
+def test_an_answer_is_read_up_to_a_bound() -> None:
+    whole = b"x" * 100_000
+    assert ask(whole, 100_000) == (Outcome(True, "answered 200", 200), whole)
+    assert ask(whole, 99_999) == (Outcome(False, "answered with more than 99,999 bytes", 200), b"")
+
+
+def test_of_an_answer_that_is_none_nothing_is_read() -> None:
+    assert ask(b"[]", 10, status=302) == (Outcome(False, "answered 302; redirects are not followed", 302), b"")
+    outcome, body = ask(b"[]", 10, allow_private=False)
+    assert (outcome.is_delivered, body) == (False, b"")
+    assert "not sent" in outcome.words
+
+
 def test_no_answer_in_time_is_a_failure() -> None:
     async def silent(_: web.Request) -> web.Response:
         await asyncio.sleep(60.0)

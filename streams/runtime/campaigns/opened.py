@@ -19,7 +19,7 @@ from streams.adapters.redis_store import WaitFor
 from streams.campaigns.ports import Seen
 from streams.commit import Patience
 from streams.runtime.campaigns.listening import Shard
-from streams.runtime.campaigns.partition_run import CampaignRun, Defined, Outlet, Ports
+from streams.runtime.campaigns.partition_run import CampaignRun, Defined, Outlet, Ports, Recommender
 from streams.runtime.campaigns.shard_facts import StoredShardFacts
 from streams.runtime.campaigns.two_logs import Log, OwnLog, ShardAt, TwoLogs
 from streams.runtime.records import Position
@@ -53,6 +53,7 @@ class Around:
     patience: Patience
     defined: Callable[[], Defined]
     tell: Callable[[Seen], None]
+    recommender: Recommender
     traces: Traces | None = None
 
 
@@ -91,6 +92,7 @@ class OpenedPartition:
             outlet=around.outlet,
             patience=around.patience,
             defined=around.defined,
+            recommender=around.recommender,
             tell=around.tell,
             traces=around.traces,
         )

@@ -30,7 +30,7 @@ from streams.campaigns.plan import Plan
 from streams.campaigns.ports import CampaignStore, Claim, Commit, FactsReader, Seen
 from streams.campaigns.ports import Due as StoredDue
 from streams.campaigns.profiles import Profile, pack_profile, unpack_profile, with_profile
-from streams.campaigns.question import Tools
+from streams.campaigns.question import Answer, Asked, Tools
 from streams.campaigns.schedule import done, due_times
 from streams.campaigns.state import (
     HOUR_S,
@@ -77,6 +77,30 @@ class Outlet(Protocol):
         """
 
 
+class Recommender(Protocol):
+    """Asks for recommendations beside the partition; nothing of it is kept, as messages come again for what is lost."""
+
+    def ask(self, asked: Iterable[Asked]) -> None:
+        """Begin to ask. Never waits."""
+
+    def take(self, limit: int) -> list[tuple[Asked, Answer]]:
+        """What was answered and is not taken yet, at most so many."""
+
+
+class NobodyAsked:
+    """See `Recommender`: where no campaign asks."""
+
+    def ask(self, asked: Iterable[Asked]) -> None:
+        """They wait for as long as they are worth."""
+
+    def take(self, limit: int) -> list[tuple[Asked, Answer]]:  # noqa: ARG002  see `Recommender`
+        """Nobody answers."""
+        return []
+
+
+_NOBODY: Final = NobodyAsked()
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """What a run works on."""
@@ -89,6 +113,7 @@ class Ports:
     defined: Callable[[], Defined]
     past: Callable[[], OwnLog]
     """Opens the log of events once more. Raises BrokerUnavailable, BrokerError."""
+    recommender: Recommender = _NOBODY
     tell: Callable[[Seen], None] = lambda _: None
     """Keeps, durably when it returns and where no set-back of the store reaches, what the next `assign` is given.
     Nothing is published before. Raises BrokerUnavailable, BrokerError."""
@@ -122,6 +147,8 @@ class _Batch:
     place: LogPlace
     as_of_s: float
     learned: Sequence[Learned] = ()
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    """See `Tools`."""
     scheduled: tuple[str, float] | None = None
     """All members of this campaign have had their turn at this time."""
 
@@ -160,7 +187,9 @@ class CampaignRun:
         self._past = PastReader(ports.past)
         self._past_pages = 0
         """Read again since it was last stored how far that was."""
-        self._tasks = deque([self._do_logs, self._do_waiting, self._do_scheduled, self._do_past])
+        self._has_new_names = False
+        """Whether events are asked for of which nothing is stored yet."""
+        self._tasks = deque([self._do_logs, self._do_waiting, self._do_scheduled, self._do_answers, self._do_past])
 
     @property
     def is_loaded(self) -> bool:
@@ -287,17 +316,27 @@ class CampaignRun:
         self._allowance_now.give_back_idle(clock.now_s)
         return has_moved
 
+    def _do_answers(self, clock: _Clock) -> bool:
+        """Those who have recommendations now, or will not have any."""
+        arrived = self._ports.recommender.take(USERS)
+        if not arrived:
+            return False
+        batch = self._of_store(clock, [Turn(asked.user, asked.campaign) for asked, _ in arrived])
+        batch.answers = {asked.id: answer for asked, answer in arrived}
+        self._batch(clock, batch)
+        return True
+
     def _do_past(self, clock: _Clock) -> bool:
         """A page of what is read again, for events that were not asked for when they came."""
         assert self._listener is not None, "a plan is in use"
         found = self._past.read(self.place, self._listener)
-        if found is None:
+        if found is None and not self._has_new_names:
             return False
-        learned, place = found
+        learned, place = found or ([], self.place)
         self._past_pages += 1
         if learned or place.past is None or self._past_pages >= PAST_PAGES:
             self._batch(clock, _Batch((), place, -inf, learned))
-            self._past_pages = 0
+            self._past_pages, self._has_new_names = 0, False
         self.place = place
         return True
 
@@ -326,7 +365,7 @@ class CampaignRun:
         profiles = _Profiles(self._stored_profiles(claim, batch.learned, asked), self._plan.latest())
         self._learn(profiles, batch.learned)
         facts = self._facts(asked, profiles, batch)
-        tools = Tools(self._plan, books, allowance, self._messages.render, self._usual)
+        tools = Tools(self._plan, books, allowance, self._messages.render, self._usual, batch.answers)
         engine = Engine(tools, Place(self._shard.number, claim.generation), state, rows, facts)
         engine.take(inputs, *clock)
         if batch.scheduled is not None:
@@ -355,6 +394,7 @@ class CampaignRun:
             self._counted.pop(id_, None)
         if effects.out:
             self._publish(claim)
+        ports.recommender.ask(tools.asks.values())
 
     def _count(self, changed: Iterable[str]) -> None:
         decided = self.counts.decided
@@ -410,7 +450,10 @@ class CampaignRun:
             self._pages = {}  # a cursor may be one in the members of another segment
             self._messages = Messages(plan.messages())
             self._ports.facts.use(plan)
-            self.place = self._ports.logs.ask_for(self.place, plan.latest())
+            place = self._ports.logs.ask_for(self.place, plan.latest())
+            # Previews and second looks go by what is stored; where nothing was stored yet, nothing is wrong with it.
+            self._has_new_names |= self._number > 0 and place.since_s.keys() != self.place.since_s.keys()
+            self.place = place
             self._listener = Listener(plan, defined.catalog, self._shard, f"log{self.place.log}", self._contexts)
             self._usual_s = -inf
         if now_s - self._usual_s >= HOUR_S or now_s < self._usual_s:

@@ -23,7 +23,7 @@ from streams.commit import Patience
 from streams.runtime.campaigns.listening import Shard
 from streams.runtime.campaigns.opened import Around, OpenedPartition, Where
 from streams.runtime.campaigns.outlet import TRIGGERS
-from streams.runtime.campaigns.partition_run import CampaignRun, Defined, Outlet
+from streams.runtime.campaigns.partition_run import CampaignRun, Defined, Outlet, Recommender
 from streams.runtime.campaigns.two_logs import Log, OwnLog
 from streams.runtime.campaigns.work import CampaignWork
 from streams.runtime.traces import Traces
@@ -43,6 +43,8 @@ class Shared:
     outlet: Outlet
     defined: Callable[[], Defined]
     shards: int
+    recommender: Callable[[], Recommender]
+    """One for each partition."""
     traces: Traces | None = None
 
 
@@ -113,7 +115,8 @@ class _Opened:
         with ExitStack() as closing:
             events, transitions = logs.open(number, closing)
             patience = Patience(partial(_rest, leaving), most_s=60.0, clock_s=time.monotonic)
-            around = Around(shared.outlet, patience, shared.defined, partial(logs.tell, number), shared.traces)
+            tell, recommender = partial(logs.tell, number), shared.recommender()
+            around = Around(shared.outlet, patience, shared.defined, tell, recommender, shared.traces)
             again = partial(logs.open_events, number)
             shard = Shard(number, shared.shards)
             self._partition = OpenedPartition(shared.where, shard, events, transitions, around, again)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from config.catalog import Catalog
 from config.errors import BrokerUnavailable, NoLog, StoreUnavailable
@@ -29,9 +29,11 @@ from streams.campaigns.effects import Alert, Note, Trip
 from streams.ports import Message
 from streams.runtime.campaigns.catalog_file import refuse_clashes
 from streams.runtime.campaigns.definitions import CampaignsFollower, follow_campaigns
+from streams.runtime.campaigns.endpoints import endpoint_of
 from streams.runtime.campaigns.health import health, registry
 from streams.runtime.campaigns.opened import Where
 from streams.runtime.campaigns.outlet import TRIGGERS, events_of
+from streams.runtime.campaigns.recommending import RecommendationDesk
 from streams.runtime.campaigns.sides import Around as SideAround
 from streams.runtime.campaigns.sides import Side, open_embedded, open_kafka
 from streams.runtime.campaigns.told_catalog import ToldCatalog
@@ -79,6 +81,13 @@ def run_campaigns(job: CampaignsJob, say: Callable[[str], None]) -> None:
     with open_traces(job.settings, "campaigns") as traces, join_place(job.place) as url:
         where = Where(url, job.place.prefix, key, job.place.wait_for, job.codec)
         asyncio.run(CampaignsService(replace(job, traces=traces), where).run(say))
+
+
+class Delivering(NamedTuple):
+    """What those who deliver share with those who ask for recommendations."""
+
+    sender: Sender
+    channels: RedisChannels
 
 
 class _People:
@@ -151,32 +160,39 @@ class CampaignsService:
             alerts = RedisAlerts(where.url, prefix=where.prefix)
             ending.callback(alerts.close)
             job = self._job
+            sender = Sender(
+                allow_private=job.settings.webhooks_private,
+                timeout_s=job.settings.webhooks_timeout_s,
+                traces=job.traces,
+            )
+            ending.push_async_callback(sender.close)
+            channels = RedisChannels(where.url, prefix=where.prefix)
+            ending.callback(channels.close)
+            desk = RecommendationDesk(sender, partial(endpoint_of, channels))
+            ending.push_async_callback(desk.close)
             around = SideAround(
                 settings=job.settings,
                 data_dir=job.place.data_dir,
                 where=where,
                 people=_People(alerts, campaigns),
                 defined=campaigns.defined,
+                recommender=desk.of_partition,
                 fail=self._fail,
                 traces=job.traces,
             )
             opened = open_kafka if job.settings.api_log == "kafka" else open_embedded
             self._side = await opened(around, self._until, ending)
             if self._side is not None:
-                await self._deliver(self._side, campaigns, ending)
+                await self._deliver(self._side, campaigns, Delivering(sender, channels), ending)
 
-    async def _deliver(self, side: Side, campaigns: CampaignsFollower, ending: AsyncExitStack) -> None:
+    async def _deliver(
+        self, side: Side, campaigns: CampaignsFollower, delivering: Delivering, ending: AsyncExitStack
+    ) -> None:
         """Channels, beside the partitions that are worked already."""
         settings, where = self._job.settings, self._where
-        sender = Sender(
-            allow_private=settings.webhooks_private,
-            timeout_s=settings.webhooks_timeout_s,
-            traces=self._job.traces,
-        )
-        ending.push_async_callback(sender.close)
-        desks, channels = RedisDesks(where.url, prefix=where.prefix), RedisChannels(where.url, prefix=where.prefix)
-        users = StoredUsers(where, side.shards)
-        for each in (desks, channels, users):
+        sender, channels = delivering
+        desks, users = RedisDesks(where.url, prefix=where.prefix), StoredUsers(where, side.shards)
+        for each in (desks, users):
             ending.callback(each.close)
         courier = side.courier
 

@@ -19,7 +19,7 @@ from streams.ports import Courier, TransitionLog
 from streams.runtime.campaigns.group import KafkaOwning
 from streams.runtime.campaigns.opened import Where
 from streams.runtime.campaigns.outlet import EVENTS, TRIGGERS, CampaignOutlet, People
-from streams.runtime.campaigns.partition_run import Defined
+from streams.runtime.campaigns.partition_run import Defined, Recommender
 from streams.runtime.campaigns.partitions import EmbeddedLogs, EmbeddedOwning, KafkaLogs, Partitions, Shared
 from streams.runtime.traces import Traces
 
@@ -37,6 +37,7 @@ class Around:
     where: Where
     people: People
     defined: Callable[[], Defined]
+    recommender: Callable[[], Recommender]
     fail: Callable[[BaseException], None]
     traces: Traces | None = None
 
@@ -73,7 +74,7 @@ async def open_embedded(around: Around, until: Until, ending: AsyncExitStack) ->
     messages = EmbeddedTransitionLog(lambda: LogFolder.find(around.data_dir), TRIGGERS)
     ending.push_async_callback(messages.close)
     outlet = CampaignOutlet(courier, around.people)
-    shared = Shared(around.where, outlet, around.defined, folder.shards, around.traces)
+    shared = Shared(around.where, outlet, around.defined, folder.shards, around.recommender, around.traces)
     partitions = Partitions(shared, EmbeddedLogs(folder), around.fail)
     owning = EmbeddedOwning(folder, partitions)
     ending.push_async_callback(owning.stop)
@@ -94,7 +95,7 @@ async def open_kafka(around: Around, until: Until, ending: AsyncExitStack) -> Si
     ending.push_async_callback(messages.close)
     owning = KafkaOwning(settings, around.fail)
     outlet = CampaignOutlet(publisher, around.people)
-    shared = Shared(around.where, outlet, around.defined, settings.shards, around.traces)
+    shared = Shared(around.where, outlet, around.defined, settings.shards, around.recommender, around.traces)
     partitions = owning.partitions = Partitions(shared, KafkaLogs(settings, owning), around.fail)
 
     async def leave() -> None:

@@ -104,28 +104,55 @@ class Sender:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Send once; whatever goes wrong is in what is returned."""
+        outcome, _ = await self._exchange(url, headers, body, None)
+        return outcome
+
+    async def ask(self, url: str, headers: Mapping[str, str], body: bytes, most_bytes: int) -> tuple[Outcome, bytes]:
+        """Send once, and what was answered; one that is longer has not arrived. Empty where nothing did."""
+        return await self._exchange(url, headers, body, most_bytes)
+
+    async def _exchange(
+        self, url: str, headers: Mapping[str, str], body: bytes, most_bytes: int | None
+    ) -> tuple[Outcome, bytes]:
+        """`most_bytes`: of the answer; None: its status is all that is wanted."""
         try:
             check_url(url, allow_private=self._allow_private)
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                rest = await answer.content.read(_ANSWER_BYTES)
-                if len(rest) == _ANSWER_BYTES or not answer.content.at_eof():
-                    answer.close()  # the status is all that is wanted
-                return _judged(answer.status, answer.headers.get("Retry-After"), answer.headers.get("Date"))
+                return await (_status_of(answer) if most_bytes is None else _answer_of(answer, most_bytes))
         except AddressRefused as refused:
-            return Outcome(False, f"not sent: {refused}")
+            failed = Outcome(False, f"not sent: {refused}")
         except aiohttp.ConnectionTimeoutError:
-            return Outcome(False, "not reached in time")
+            failed = Outcome(False, "not reached in time")
         except TimeoutError:
-            return Outcome(False, "no answer in time", is_unknown=True)
+            failed = Outcome(False, "no answer in time", is_unknown=True)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if (refused_by := _refused_in(error)) is not None:
-                return Outcome(False, f"not sent: {refused_by}")
             is_unknown = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL)
-            return Outcome(False, f"not reached ({type(error).__name__})", is_unknown=is_unknown)
+            failed = Outcome(False, f"not reached ({type(error).__name__})", is_unknown=is_unknown)
+            if (refused_by := _refused_in(error)) is not None:
+                failed = Outcome(False, f"not sent: {refused_by}")
+        return failed, b""
 
     async def close(self) -> None:
         """Cut all connections."""
         await self._session.close()
+
+
+async def _status_of(answer: aiohttp.ClientResponse) -> tuple[Outcome, bytes]:
+    rest = await answer.content.read(_ANSWER_BYTES)
+    if len(rest) == _ANSWER_BYTES or not answer.content.at_eof():
+        answer.close()  # the status is all that is wanted
+    return _judged(answer.status, answer.headers.get("Retry-After"), answer.headers.get("Date")), b""
+
+
+async def _answer_of(answer: aiohttp.ClientResponse, most_bytes: int) -> tuple[Outcome, bytes]:
+    found = b""
+    while len(found) <= most_bytes and (piece := await answer.content.read(most_bytes + 1 - len(found))):
+        found += piece
+    if len(found) > most_bytes:
+        answer.close()
+        return Outcome(False, f"answered with more than {most_bytes:,} bytes", answer.status), b""
+    judged = _judged(answer.status, answer.headers.get("Retry-After"), answer.headers.get("Date"))
+    return judged, found if judged.is_delivered else b""
 
 
 def _judged(status: int, retry_after: str | None, date: str | None) -> Outcome:

@@ -1,0 +1,27 @@
+"""The address and secret of a channel of the kind webhook, for who asks it for recommendations."""
+
+from __future__ import annotations
+
+import time
+
+from pydantic import ValidationError
+
+from config.channel_settings import WebhookSettings, read_channel_settings
+from config.errors import StoreError
+from streams.adapters.redis_channels import RedisChannels
+from streams.runtime.campaigns.recommending import Endpoint
+
+
+def endpoint_of(channels: RedisChannels, id_: str) -> Endpoint | None:
+    """None if it has none (yet), or the store does not answer: whoever asks comes again."""
+    try:
+        data, secrets = channels.all().get(id_), channels.secrets(id_)
+    except StoreError:
+        return None
+    if data is None or secrets is None:
+        return None
+    try:
+        settings = read_channel_settings(data)
+    except ValidationError:
+        return None  # of a later version
+    return Endpoint(settings.url, secrets.at(time.time())) if isinstance(settings, WebhookSettings) else None
