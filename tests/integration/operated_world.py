@@ -56,7 +56,8 @@ class Load:
         self._api = api
         self._log = log
         self._numbers = count()
-        self._now = datetime.now(UTC)
+        # Examples are handed over at whole hours: each hour of events passes one, and one alone.
+        self._now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         self._rng = Random(8)
 
     def hour(self, number: int) -> None:
