@@ -58,7 +58,7 @@ from streams.console.segment_words import segment_name
 from streams.console.selection import Selection, chosen_selection
 from streams.console.spans import UNITS, Span
 from streams.console.visit import Visit
-from streams.console.wrong import Wrong, wrong_of
+from streams.console.wrong import Wrong, name_wrong, wrong_of
 from streams.core.vocabulary import Vocabulary
 
 _CHANNELS: Final = ("webhook", "topic", "log")
@@ -143,7 +143,7 @@ class CampaignPages:
             ended=[row for row in rows if row.view.state == "archived"],
             targets=targets,
             channels=list(view.messaging.channels),
-            channel_kinds=_CHANNELS,
+            channel_kinds=[kind for kind in _CHANNELS if kind not in view.messaging.channels],
             may_set_up=view.kept.common is None or view.kept.common.source == "api",
         )
 
@@ -274,8 +274,7 @@ class CampaignPages:
         if (action := visit.form.get("action", "save")) != "save":
             return self._form(visit, form.after(action), None, new_segment=segment)
         if not 0 < len(form.name) <= LONGEST_NAME:
-            wrong = Wrong(TEXTS[visit.language].segment_name_wrong, [])
-            return self._form(visit, form, None, wrong=wrong, new_segment=segment)
+            return self._form(visit, form, None, wrong=name_wrong(visit), new_segment=segment)
         made: list[str] = []
 
         def work(view: CampaignsView, by: By) -> CampaignWork:

@@ -174,8 +174,8 @@ class PredictionForm:
             "goal": atoms[0] if len(atoms) == 1 else {self.join: atoms},
             "window": f"{self.window}{self.window_unit}",
             "scale": self.scale,
-            "categories": {"medium": _number(self.medium), "high": _number(self.high)},
-            "hysteresis": _number(self.hysteresis),
+            "categories": {"medium": _number(self.medium, "categories"), "high": _number(self.high, "categories")},
+            "hysteresis": _number(self.hysteresis, "hysteresis"),
             "access": self.access,
             **self.other,
         }
@@ -253,12 +253,12 @@ def _typed(text: str, type_: str) -> str | float | bool:
     return given if type_ == "text" else _number(given)
 
 
-def _number(text: str) -> float:
+def _number(text: str, where: str = "goal.where") -> float:
     """Raises `Problem` for what is none."""
     try:
         value = float(text.strip().replace(",", "."))
     except ValueError as error:
-        raise invalid([Wrong(None, "", repr(text)[:80], "a number")]) from error
+        raise invalid([Wrong(None, where, repr(text)[:80], "a number")]) from error
     return int(value) if value.is_integer() else value
 
 

@@ -23,6 +23,7 @@ from streams.api.prediction_estimate import PredictionEstimateView, audience_siz
 from streams.api.problems import Kind, Problem
 from streams.api.targets import endpoints_on
 from streams.console.changing import campaign_names, change, nothing_told
+from streams.console.definition_wrong import prediction_field
 from streams.console.filter_form import data_of, offered
 from streams.console.ids import LONGEST_NAME, free_id
 from streams.console.pages import TEXTS
@@ -30,7 +31,7 @@ from streams.console.prediction_estimate import EstimateWords, estimate_words
 from streams.console.prediction_form import OPERATIONS, TYPES, UNITS, PredictionForm
 from streams.console.routing import PageRoute
 from streams.console.visit import Visit
-from streams.console.wrong import Wrong, builder_words, wrong_of
+from streams.console.wrong import Wrong, builder_words, name_wrong, told_by_builder, wrong_by_field, wrong_of
 from streams.core.questions import kept_predictions
 
 _NEW: Final = "new"
@@ -119,13 +120,13 @@ class PredictionForms:
         if action not in ("estimate", "save"):
             return self._form(visit, form.with_more(action), id_)
         if not 0 < len(form.name) <= LONGEST_NAME:
-            return self._form(visit, form, id_, wrong=Wrong(TEXTS[visit.language].segment_name_wrong, []))
+            return self._form(visit, form, id_, wrong=name_wrong(visit))
         try:
             if action == "estimate" or visit.form.get("estimated") != _digest(form.definition):
                 return self._form(visit, form, id_, estimated=self._estimated(visit, form, id_))
             change(self._definer, visit, work(form))
         except Problem as problem:
-            return self._form(visit, form, id_, wrong=wrong_of(visit, problem))
+            return self._form(visit, form, id_, wrong=wrong_by_field(visit, problem, prediction_field))
         return None
 
     def count(self, visit: Visit) -> Response:
@@ -136,8 +137,8 @@ class PredictionForms:
             tree = None if prediction is None else prediction.audience
             users, _ = audience_size(self._stored, self._parts.everyone, tree)
         except Problem as problem:
-            wrong = wrong_of(visit, problem)
-            return JSONResponse({"users": visit.format.number(None), "notes": [wrong.words], "places": wrong.places})
+            told = told_by_builder(wrong_by_field(visit, problem, prediction_field))
+            return JSONResponse({"users": visit.format.number(None), **told})
         return JSONResponse({"users": visit.format.number(users), "notes": [], "places": []})
 
     @staticmethod
@@ -170,7 +171,7 @@ class PredictionForms:
             if tree is not None:
                 self._of_audience(tree)
         except Problem as problem:
-            wrong, tree = wrong or wrong_of(visit, problem), None
+            wrong, tree = wrong or wrong_by_field(visit, problem, prediction_field), None
         has_builder = tree is not None or not form.audience.strip()
         choices = self._offered(visit, view)
         return visit.render(

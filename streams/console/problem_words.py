@@ -90,6 +90,7 @@ _EXPECTED: Final[dict[str, str]] = {
     "min and max from 0 to {top}": "un minimum et un maximum de 0 à {top}",
     "low, medium or high, or a list of them": "low, medium ou high, ou une liste de ces catégories",
     "exactly one of equals, in, min/max, exists beside trait": "une seule comparaison par caractéristique",
+    "valid YAML": "du YAML correct",
     "a filter": "un filtre",
     "a filter: {kinds}": "un filtre",
     "a prediction that is not archived": "une prédiction qui n’est pas archivée",
@@ -158,7 +159,7 @@ def said(language: Language, told: Mapping[str, str]) -> Said:
         return Said(english, "en")
     found = _translated("found", told["found"])
     if found is None and not _is_value(told["found"]):
-        return Said(english, "en")
+        return Said(f"Attendu\u00a0: {wanted}.{hint}", None)
     return Said(f"Trouvé\u00a0: {found or told['found']}. Attendu\u00a0: {wanted}.{hint}", None)
 
 

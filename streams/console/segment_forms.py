@@ -25,13 +25,14 @@ from streams.api.keys import Role
 from streams.api.predictions import get_prediction
 from streams.api.problems import Kind, Problem
 from streams.console.changing import change, nothing_told
+from streams.console.definition_wrong import segment_field
 from streams.console.filter_form import asked_of, data_of, offered
 from streams.console.ids import LONGEST_NAME, free_id
 from streams.console.pages import TEXTS
 from streams.console.prediction_words import kind_of, stage_of
 from streams.console.routing import PageRoute
 from streams.console.visit import Visit
-from streams.console.wrong import Wrong, builder_words, wrong_of
+from streams.console.wrong import Wrong, builder_words, name_wrong, told_by_builder, wrong_by_field
 
 _NEW: Final = "new"
 """The id under which a filter without a segment is checked."""
@@ -127,7 +128,7 @@ class SegmentForms:
         try:
             change(self._definer, visit, work)
         except Problem as problem:
-            return self._form(visit, form, None, wrong=wrong_of(visit, problem))
+            return self._form(visit, form, None, wrong=wrong_by_field(visit, problem, segment_field))
         return visit.go(f"/segments/{made[-1]}")
 
     def show_edit(self, visit: Visit) -> Response:
@@ -154,7 +155,7 @@ class SegmentForms:
         except Problem as problem:
             if problem.kind is Kind.PRECONDITION_FAILED:
                 raise  # what somebody else has written must be read first
-            return self._form(visit, form, id_, wrong=wrong_of(visit, problem))
+            return self._form(visit, form, id_, wrong=wrong_by_field(visit, problem, segment_field))
         return visit.go(f"/segments/{id_}")
 
     def count(self, visit: Visit) -> Response:
@@ -162,8 +163,8 @@ class SegmentForms:
         try:
             counted = self._counted(visit, Form.of(visit.form), visit.form.get("id") or None)
         except Problem as problem:
-            wrong = wrong_of(visit, problem)
-            return JSONResponse({"users": visit.format.number(None), "notes": [wrong.words], "places": wrong.places})
+            told = told_by_builder(wrong_by_field(visit, problem, segment_field))
+            return JSONResponse({"users": visit.format.number(None), **told})
         return JSONResponse({**counted._asdict(), "places": []})
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ class SegmentForms:
             if is_counted:
                 counted = self._counted(visit, form, id_)
         except Problem as problem:
-            wrong = wrong or wrong_of(visit, problem)
+            wrong = wrong or wrong_by_field(visit, problem, segment_field)
             tree = None if problem.kind is Kind.INVALID_DEFINITION else tree
         has_builder = tree is not None or not form.filter.strip()
         return visit.render(
@@ -250,4 +251,4 @@ class SegmentForms:
 
 def _name_wrong(visit: Visit, form: Form) -> Wrong | None:
     is_good = 0 < len(form.name) <= LONGEST_NAME
-    return None if is_good else Wrong(TEXTS[visit.language].segment_name_wrong, [])
+    return None if is_good else name_wrong(visit)

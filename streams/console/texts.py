@@ -341,6 +341,7 @@ class Texts:
     channel_none_how: str
     channel_of_file: str
     channel_go: str
+    channel_another: str
     channel_kinds: Words
     message: str
     message_help: str

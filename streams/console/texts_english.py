@@ -549,6 +549,7 @@ ENGLISH: Final = Texts(
     channel_none_how="Messages need a way to go. Those below need no more than a name; email and others are set up in the catalog file.",
     channel_of_file="Channels are set up in the catalog file. Ask the person who runs Tideline.",
     channel_go="Set one up",
+    channel_another="Set up another channel",
     channel_kinds={
         "webhook": "Set up a webhook",
         "topic": "Set up a Kafka topic",

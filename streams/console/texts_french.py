@@ -591,6 +591,7 @@ FRENCH: Final = Texts(
     channel_none_how="Les messages ont besoin d’un canal. Ceux ci-dessous ne demandent qu’un nom ; l’e-mail et les autres se configurent dans le fichier de catalogue.",
     channel_of_file="Les canaux se configurent dans le fichier de catalogue. Adressez-vous à l’équipe qui gère Tideline.",
     channel_go="En configurer un",
+    channel_another="Définir un autre canal",
     channel_kinds={
         "webhook": "Configurer un webhook",
         "topic": "Configurer un topic Kafka",

@@ -87,6 +87,18 @@ def wrong_by_field(visit: Visit, problem: Problem, find: Find) -> Wrong:
     return Wrong(found.words, places, tuple(named))
 
 
+def name_wrong(visit: Visit) -> Wrong:
+    """A name that is missing or too long."""
+    t = TEXTS[visit.language]
+    return Wrong(t.form_wrong, [], (Named("name", t.segment_name, t.segment_name_wrong),))
+
+
+def told_by_builder(wrong: Wrong) -> dict[str, Any]:
+    """What the script of a builder shows beside a count that there is not."""
+    named = [(f"{each.label} – {each.told}", each.lang) for each in wrong.named]
+    return {"notes": [wrong.words], "places": [*named, *((place, "en") for place in wrong.places)]}
+
+
 def builder_words(texts: Texts) -> dict[str, Any]:
     """What the script of the builder says, with plain names for categories of which nothing else is known."""
     return {**texts.builder, "categories": {each: texts.categories[f"event.{each}"] for each in _CATEGORIES}}

@@ -80,7 +80,7 @@ def test_a_filter_that_is_not_right_yet_is_told_and_nothing_is_counted(person: P
     for wrong, place in (
         ("", "filter"),
         ("{[", "flow"),
-        ({"all": []}, "all"),
+        ({"all": []}, "at least 1"),
         ({"prediction": "nope", "category": "high"}, "prediction"),
         ({"event": "Order Completed", "count": {"min": 1}, "within": "7d"}, "history"),
         ({"segment": "new"}, "segment"),
@@ -88,7 +88,7 @@ def test_a_filter_that_is_not_right_yet_is_told_and_nothing_is_counted(person: P
         found = counted(person, wrong)
         assert found["users"] == "–"
         assert found["notes"] == ["This is not right yet. Check what is named below."]
-        assert place in found["places"][0], found
+        assert place in found["places"][0][0], found
     assert "cannot be estimated" in counted(person, {"trait": "unheard_of", "equals": 1})["notes"][0]
     assert "still warming up" in counted(person, {"prediction": "rare_7d", "category": "high"})["notes"][-1]
 
@@ -134,7 +134,7 @@ def test_the_form_comes_back_with_what_was_entered_and_what_is_wrong(api: ApiWor
     assert "data-builder=" not in answer.text, "what cannot be read is shown as text"
     assert "{event: Viewed</textarea>" in answer.text
     answer = person.post("/segments/by-filter", name="Odd", filter="{event: Viewed, count: {min: 1}}", dwell="soon")
-    assert (answer.status_code, "min_dwell" in answer.text) == (422, True)
+    assert (answer.status_code, 'id="wrong-dwell"' in answer.text) == (422, True)
     assert api.definitions.kept().entries == ()
 
 

@@ -353,9 +353,9 @@ function start_builder() {
   function tell(count_, lines, places_) {
     users.textContent = count_;
     notes.replaceChildren(...lines.map((line) => element("p", { textContent: line })));
-    for (const place of places_) {
-      const line = element("p", {}, element("code", { textContent: place }));
-      line.lang = "en";
+    for (const [place, lang] of places_) {
+      const line = element("p", { textContent: place });
+      if (lang !== null) line.lang = lang;
       notes.append(line);
     }
   }
