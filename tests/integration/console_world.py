@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
@@ -72,11 +72,20 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+class Served(Protocol):
+    """A console, and keys for it."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def keys(self) -> dict[Role, str]: ...
+
+
 class Viewer:
     """Somebody in front of a browser, who has signed in. What goes wrong unseen is kept in `complaints`."""
 
     def __init__(
-        self, browser: Browser, api: ApiProcess, *, role: Role = Role.WRITE, language: str = "en", theme: str = "light",
+        self, browser: Browser, api: Served, *, role: Role = Role.WRITE, language: str = "en", theme: str = "light",
         size: dict[str, int] = WIDE,
     ) -> None:  # fmt: skip
         self.url = api.url

@@ -20,6 +20,7 @@ from streams.console.texts_french import FRENCH
 from streams.runtime.records import Record
 from tests.integration.api_process import ApiProcess
 from tests.integration.console_world import CATALOG, PHONE, WIDE, Viewer, api_of, browser
+from tests.integration.kill_world import client_of
 from tests.integration.service_world import DAYS, START_S, ServiceWorld, service
 
 PAGES = {
@@ -38,6 +39,17 @@ PAGES = {
     "user-delete": "/users/delete?id=user-220",
     "system": "/system",
     "system-refused": "/system/refused",
+    "failures": "/system/failures?kind=channel&id=log",
+    "campaigns": "/campaigns",
+    "campaign": "/campaigns/nearly?reach=1&user=user-220",
+    "campaign-edit": "/campaigns/nearly/edit",
+    "campaign-archive": "/campaigns/nearly/archive",
+    "journey": "/campaigns/way",
+    "journey-edit": "/campaigns/way/edit",
+    "campaign-templates": "/campaigns/by-template?prediction=orders_2d&min=60&max=90",
+    "campaign-sliding": "/campaigns/by-form?template=sliding_scale&prediction=orders_2d",
+    "journey-new": "/campaigns/by-form?prediction=churn_4d&kind=journey",
+    "prediction-new": "/predictions/by-goal",
     "nothing": "/nothing",
 }
 NOT_FOUND = "error: Failed to load resource: the server responded with a status of 404 (Not Found)"
@@ -53,9 +65,50 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceWorld]:
         yield found
 
 
+CAMPAIGN = {
+    "id": "nearly",
+    "name": "A ladder for those who are nearly there",
+    "segment": "orders_2d.medium",
+    "conversion": {"event": "Order", "window": "2d"},
+    "channels": ["log"],
+    "message": {"parts": {"subject": "{{ offer.value }} % for you", "body": "Take {{ offer.value }} % off."}},
+    "offer": {
+        "unit": "percent",
+        "prediction": "orders_2d",
+        "edges": [60, 70],
+        "values": [20, 10, 0],
+        "order_value": 50,
+    },
+}
+JOURNEY = {
+    "id": "way",
+    "name": "Two words and a way between",
+    "segment": "orders_2d.low",
+    "conversion": {"event": "Order", "window": "2d"},
+    "channels": ["log"],
+    "steps": {
+        "first": {"send": {"parts": {"subject": "Hello", "body": "Come and look"}}},
+        "hope": {"wait_until": {"event": "View"}, "at_most": "3d", "otherwise": "fork"},
+        "fork": {
+            "split": [
+                {"when": {"prediction": "orders_2d", "category": ["high"]}, "then": "end"},
+                {"when": {"segment": "busy"}, "then": "chance"},
+            ]
+        },
+        "last": {"send": {"parts": {"body": "Bye"}}, "offer": {"unit": "percent", "value": 10}, "then": "end"},
+        "chance": {"random_split": [{"share": 0.5, "then": "last"}, {"share": 0.5, "then": "end"}]},
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def served(world: ServiceWorld) -> Iterator[ApiProcess]:
+    """With a campaign and a journey."""
     with api_of(world) as api:
+        with client_of(api.url, api.keys[Role.ADMIN]) as client:
+            client.edit_messaging({"channels": {"log": {"kind": "log"}}}, client.messaging().etag)
+            client.create_campaign("campaign", CAMPAIGN)
+            client.create_campaign("journey", JOURNEY)
         yield api
 
 
