@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.campaigns import EventConsent, Messaging
+from config.errors import BrokerUnavailable
 from streams.campaigns.consent import agreed
 from streams.campaigns.effects import Send
 from streams.campaigns.inputs import Facts
@@ -21,7 +22,7 @@ from streams.campaigns.profiles import Known, with_profile
 from streams.runtime.campaigns import past as reading
 from streams.runtime.campaigns import two_logs
 from streams.runtime.campaigns.two_logs import Past, Place
-from tests.campaign_run_world import NOW_S, Crash, FailingStore, World, delete, text_of, track
+from tests.campaign_run_world import NOW_S, Crash, FailingStore, ListLog, World, delete, text_of, track
 from tests.campaign_world import campaign, plan_of
 
 HOUR_S = 3_600.0
@@ -273,6 +274,30 @@ def test_by_what_was_never_asked_for_nobody_has_agreed() -> None:
     known = reading.known_of(Place(since_s={"Order": -inf}), frozenset({"Order", WITHDRAWN}))
     assert known == Known({"Order": -inf, WITHDRAWN: inf}, frozenset({WITHDRAWN}))
     assert not agreed(EventConsent(withdrawn=WITHDRAWN), with_profile(Facts(as_of_s=inf), None, known))
+
+
+def test_a_reader_that_cannot_be_closed_is_not_read_again() -> None:
+    class Broken(ListLog):
+        def close(self) -> None:
+            raise BrokerUnavailable("it has gone")
+
+    world, opened = World(), list[ListLog]()
+    before(world)
+
+    def open_log() -> ListLog:
+        opened.append(Broken() if not opened else ListLog())
+        opened[-1].records = world.events.records
+        return opened[-1]
+
+    run = world.start(past=open_log)
+    world.settle()
+    world.define(asks())
+    world.steps(5)
+    assert len(opened) == 1
+    with pytest.raises(BrokerUnavailable):
+        run.assign(world.told)
+    world.settle()
+    assert (len(opened), world.run.place.left) == (2, 0)
 
 
 def test_what_partitions_do_not_know_is_told_together() -> None:

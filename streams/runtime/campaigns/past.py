@@ -89,9 +89,9 @@ class PastReader:
 
     def close(self) -> None:
         """Give the reader back; the next read opens another one."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        log, self._log = self._log, None  # also where closing fails, as nobody answers
+        if log is not None:
+            log.close()
 
 
 def _behind(place: Place, past: Past) -> Place:
