@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from config.catalog import Catalog
 from config.errors import SnapshotRefused
 from models.snapshot import ModelCodec, Snapshot
 from streams.core.questions import questions_of
+from streams.ports import Message
 
 _LOG: Final = logging.getLogger(__name__)
 Told = tuple[int, bytes | None, bytes | None, float]
@@ -30,7 +31,9 @@ class LatestModels:
     The newest is the one of the highest version, of those of the learning that began last: where the examples began
     anew, so did the versions (`PredictionSnapshot.begun_s`).
 
-    Models of other questions are kept as they came: a catalog that asks them may come later.
+    Models of other questions are kept as they came: a catalog that asks them may come later. So it holds of each key
+    that the topic has ever had one model and its bytes, or the bytes of the last two; a key is one definition of one
+    prediction.
     """
 
     def __init__(self, catalog: Catalog, codec: ModelCodec | None = None) -> None:
@@ -75,6 +78,18 @@ class LatestModels:
         """The next records of the topic."""
         with self._lock:
             self._take(topic, records)
+
+    def publish_again(self, send: Callable[[Sequence[Message]], None]) -> list[str]:
+        """Send once more what is overtaken, so that the newest stands last; the keys. Raises as `send` does."""
+        with self._lock:
+            newest = dict(self.overtaken)
+        if newest:
+            send([Message("models", key, value) for key, value in newest.items()])
+        with self._lock:
+            for key, value in newest.items():
+                if self.overtaken.get(key) is value:  # else there is a newer one by now
+                    del self.overtaken[key]
+        return sorted(newest)
 
     def _take(self, topic: str, records: Iterable[Told]) -> None:
         latest, offsets, taken_s = dict(self.latest), dict(self.offsets), dict(self._taken_s)

@@ -73,6 +73,16 @@ def _is_same(found: Model, wanted: Model, *, is_rewritten: bool) -> bool:
     return replace(found, weights=wanted.weights) == wanted and np.array_equal(ours, theirs)
 
 
+def topic_problems(last: Mapping[str, int], published: Mapping[str, Mapping[int, bytes]]) -> Iterator[str]:
+    """The newest model of each key stands last in the topic: that is the one that Kafka keeps.
+
+    `last`: key -> the version that stands there; `published`: key -> version -> message.
+    """
+    for key, versions in published.items():
+        if last[key] != max(versions):
+            yield f"{key}: model {last[key]} stands behind the newest one, {max(versions)}"
+
+
 def learner_problems(
     log: Sequence[bytes], stored: Stored, published: Mapping[str, Mapping[int, bytes]]
 ) -> Iterator[str]:

@@ -10,97 +10,23 @@ import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NoReturn
 
-from tests.sim.audit_deletions import Left, follows, forgotten_problems, left_problems, may_be_erased
+from tests.sim.audit_deletions import Left, follows, forgotten_problems, left_problems
 from tests.sim.audit_examples import example_problems, label_problems, late_goals, waiting_problems
-from tests.sim.audit_models import learner_problems, shard_problems
-from tests.sim.audit_time import Taken, Tick, clocks_s, end_problem, read_taken, seen, step_problem
+from tests.sim.audit_members import frozen_problems, score_problems, transition_problems
+from tests.sim.audit_messages import learned_problems, message_problems
+from tests.sim.audit_models import learner_problems, shard_problems, topic_problems
+from tests.sim.audit_records import letter_problems, record_problems
+from tests.sim.audit_time import Taken, clocks_s, end_problem, read_taken, seen, step_problem
 from tests.sim.audit_touches import Log, Recount, counted_problems, judged_problems
-from tests.sim.evidence import (
-    KIND_CROSSING,
-    Chunk,
-    Expected,
-    Sorting,
-    position_of,
-    read_chunk,
-    read_frozen,
-    read_learned,
-    read_models,
-    transition_id,
-)
+from tests.sim.books import EVENTS, EXAMPLES, Book, Commit, Held, Place, Violation
+from tests.sim.evidence import Chunk, Sorting, position_of, read_chunk, read_frozen, read_models, transition_id
 from tests.sim.rules import Memory, Rules
 
-EVENTS, EXAMPLES = "events", "examples"
-CATEGORIES = ("low", "medium", "high")
 GONE_BUT_SEEN = "of which a set-back took away what was published"
 GONE_ON = "have gone on in it"
-UNMOVED = Tick()
-Place = tuple[str, int]
-"""(topic, partition): who works it has a shard of the store with that number."""
-
-
-class Violation(AssertionError):
-    """Something that must hold does not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A commit as a store carried it out."""
-
-    number: int
-    generation: str
-    offset: int
-    transitions: tuple[bytes, ...]
-    messages: tuple[tuple[str, str, bytes], ...]
-    """(topic, key, data)."""
-    dead_letters: tuple[bytes, ...]
-    tick: Tick = UNMOVED
-    """Of a shard."""
-    frozen: Mapping[str, tuple[float, Mapping[str, bytes]]] = field(default_factory=dict)
-    """Prediction -> as of when everybody was scored for good, and what was said then, where this commit did it."""
-
-
-@dataclass(slots=True)
-class Book:
-    """What the store of one place went through."""
-
-    commits: list[Commit] = field(default_factory=list)
-    """Those that stand; a set-back takes the last ones away."""
-    owner: tuple[int, str] = (0, "")
-    """Epoch and generation of the latest claim."""
-    transitions: set[bytes] = field(default_factory=set)
-    """All that were ever stored."""
-    messages: dict[tuple[str, str, bytes], str] = field(default_factory=dict)
-    """The same of messages, with the generation in which they were stored first."""
-    generations: list[str] = field(default_factory=list)
-    lost: list[Commit] = field(default_factory=list)
-    """Those that set-backs took away."""
-    gone_on: set[str] = field(default_factory=set)
-    """Generations in which a commit was made after a set-back had taken some of it away."""
-
-    def stands(self, transition: bytes) -> bool:
-        """Whether a commit that stands holds it."""
-        return any(transition in commit.transitions for commit in self.commits)
-
-
-@dataclass(slots=True)
-class Held:
-    """What a store holds of one place at the end."""
-
-    number: int
-    generation: str
-    position: bytes | None
-    blobs: Mapping[str, bytes]
-    scores: Mapping[str, Mapping[str, bytes]]
-    members: Mapping[str, set[str]]
-    appended: Mapping[str, bytes]
-    outbox: Sequence[bytes]
-    messages: Sequence[tuple[str, str, bytes]]
-    dead_letters: Sequence[bytes]
-    rows: Collection[str] = ()
-    remembered: Collection[str] = ()
 
 
 class Auditor:
@@ -120,6 +46,7 @@ class Auditor:
         self._heads: dict[tuple[str, int, str, str], int] = {}
         self._chunks: dict[tuple[str, int, int, str], bytes] = {}
         self._versions: dict[str, dict[int, bytes]] = {}
+        self._last_versions: dict[str, int] = {}
         self._dead: set[bytes] = set()
         self._deletions: set[bytes] = set()
         self._offsets: list[dict[str, int]] = [{} for _ in sources]
@@ -250,6 +177,14 @@ class Auditor:
                 self._fail(f"{key}: version {version} is new and comes after {max(versions)}")
             if versions.setdefault(version, data) != data:
                 self._fail(f"{key}: version {version} has two payloads")
+            self._last_versions[key] = version
+
+    def on_sent_again(self, key: str, data: bytes) -> None:
+        """A worker has found that an older model stands behind this one, and published it once more."""
+        versions = self._versions.get(key, {})
+        if versions.get(max(versions, default=0)) != data:
+            self._fail(f"{key}: what was published again is not its newest model, {max(versions, default=None)}")
+        self._last_versions[key] = max(versions)
 
     def on_set_back(self, place: Place, number: int, owner: tuple[int, str]) -> None:
         """A store holds what it held at commit `number`, and the claim of then."""
@@ -267,19 +202,34 @@ class Auditor:
             if stored.number != len(book.commits) or position_of(stored.position) != len(self.logs[place[0]][place[1]]):
                 self._fail(f"{place}: the store stands at {stored.number}, {position_of(stored.position)}")
             if place[0] == EVENTS:
-                self._check_records(place[1], stored, memories[place[1]].counters)
-                self._check_transitions(place[1], stored)
-                self._check_scores(place[1], stored)
-                self._check_frozen(place[1], stored)
-                self._check_deletions(place[1], stored, memories[place[1]])
-            self._check_messages(place, stored)
-        for p in range(len(self.logs[EXAMPLES])):
-            self._check_learner(p, held[EXAMPLES, p])
+                self._check_shard(place[1], stored, memories[place[1]])
+            self._fail_at(place, message_problems(book.commits, stored, self._sent()))
+        for p, log in enumerate(self.logs[EXAMPLES]):
+            self._fail_at((EXAMPLES, p), learned_problems(log, held[EXAMPLES, p]))
         for shard, memory in memories.items():
             self._check_time(shard, memory, latest_now_s)
             self._check_examples(shard, memory, self._frozen_of(held[EVENTS, shard]))
             self._check_touches(shard, memory)
         self._check_models(held, memories)
+
+    def _check_shard(self, shard: int, stored: Held, memory: Memory) -> None:
+        """What it holds, of records and of users."""
+        values, wanted, book = self.logs[EVENTS][shard], self._sorting[shard].found, self.books[EVENTS, shard]
+        self._fail_with(shard, record_problems(values, stored, wanted, memory.counters))
+        self._fail_with(shard, letter_problems(values, stored, wanted, self._dead))
+        self._fail_with(shard, transition_problems(book, self._published.get(shard, {}), stored))
+        self._fail_with(shard, score_problems(stored))
+        frozen = self._frozen_of(stored)
+        self.checked["frozen"] += len(frozen)
+        self._fail_with(shard, frozen_problems(book.commits, frozen, stored, {gone.user for gone in wanted.gone}))
+        self._check_deletions(shard, stored, memory)
+
+    def _sent(self) -> set[tuple[str, bytes]]:
+        """(topic, data) of all messages that their topics hold."""
+        sent = {(EXAMPLES, data) for partition in self.logs[EXAMPLES] for data in partition}
+        sent |= {("models", data) for data in self.logs["models"][0]}
+        sent |= {("dead-letters", data) for data in self._dead}
+        return sent | {("deletions", data) for data in self._deletions}
 
     def _check_time(self, shard: int, memory: Memory, latest_now_s: float) -> None:
         ticks = [commit.tick for commit in self.books[EVENTS, shard].commits]
@@ -358,156 +308,23 @@ class Auditor:
             stored = held[EVENTS, shard]
             frozen = self._frozen_of(stored)
             self._fail_with(shard, shard_problems(self._rules, stored, memory, latest, chunks, frozen))
+        if not self._rules.given:
+            self._fail_at(("models", 0), topic_problems(self._last_versions, self._versions))
         for p, log in enumerate(self.logs[EXAMPLES]):
-            self._fail_with(p, learner_problems(log, held[EXAMPLES, p], versions))
-            self._fail_with(p, judged_problems(log, held[EXAMPLES, p].blobs))
-
-    def _fail_with(self, number: int, problems: Iterable[str]) -> None:
-        for problem in problems:
-            self._fail(f"shard {number}: {problem}")
-
-    def _check_records(self, shard: int, stored: Held, counted: Mapping[str, int]) -> None:
-        """Every record of the log was scored, known as a duplicate, or refused; each once."""
-        values = self.logs[EVENTS][shard]
-        wanted = self._sorting[shard].found
-        names = sorted((n for n in stored.appended if n.startswith("dedupe:")), key=lambda n: int(n.split(":")[1]))
-        data = b"".join(stored.appended[name] for name in names)
-        accepted = [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]
-        if accepted != wanted.accepted:
-            self._fail(f"shard {shard}: {len(accepted)} accepted, not {len(wanted.accepted)} in the log's order")
-        said_before = counted["duplicates"] + counted["deletions_skipped"]
-        no_events = len(wanted.deletions) + len(wanted.notes)
-        if (counted["events"], said_before) != (len(accepted) - no_events, wanted.duplicates):
-            self._fail(f"shard {shard}: it counted {counted['events']}, {said_before}, not {wanted}")
-        self._check_dead(shard, stored, wanted)
-        if len(values) != len(accepted) + wanted.duplicates + len(wanted.dead) + wanted.passed_over:
-            self._fail(f"shard {shard}: {len(values)} records, of which some are unaccounted for")
-
-    def _check_dead(self, shard: int, stored: Held, wanted: Expected) -> None:
-        letters = {letter["position"]: letter for letter in map(json.loads, stored.dead_letters)}
-        erased = may_be_erased(self.logs[EVENTS][shard], wanted.dead, wanted.deletions)
-        if list(letters) != [offset for offset in wanted.dead if offset in letters or offset not in erased]:
-            self._fail(f"shard {shard}: dead letters of {list(letters)}, not {wanted.dead}")
-        if left := [at for at in letters if at in erased and letters[at].get("raw") != ""]:
-            self._fail(f"shard {shard}: dead letters of somebody who was deleted: {left}")
-        for letter in letters.values():
-            reason = wanted.dead[letter["position"]]
-            if reason and letter["reason"] != reason:
-                self._fail(f"shard {shard}: {letter['position']} is dead for {letter['reason']}, not {reason}")
-        if not self._dead.issuperset(stored.dead_letters):
-            self._fail(f"shard {shard}: a dead letter was never sent")
-
-    def _check_transitions(self, shard: int, stored: Held) -> None:
-        """What stands was published, nothing else but what a set-back took, and it adds up to the members."""
-        book = self.books[EVENTS, shard]
-        standing = [data for commit in book.commits for data in commit.transitions]
-        told = self._published.get(shard, {})
-        if missing := [data for data in standing if data not in told]:
-            self._fail(f"shard {shard}: {len(missing)} stored transitions were never published: {missing[0]!r}")
-        if not book.lost and set(told) != set(standing):
-            self._fail(f"shard {shard}: {len(set(told) - set(standing))} transitions were published and do not stand")
-        self._check_fold(shard, standing, stored)
-        if not book.lost:
-            self._check_fold(shard, list(told), stored)
-        if missing := [data for data in stored.outbox if data not in told]:
-            self._fail(f"shard {shard}: {len(missing)} of the outbox were never published")
-
-    def _check_fold(self, shard: int, transitions: Sequence[bytes], stored: Held) -> None:
-        sequences: dict[tuple[str, str], int] = {}
-        members: dict[str, set[str]] = {}
-        for data in transitions:
-            event = json.loads(data)
-            user, segment, sequence = event["subject"], event["data"]["segment_id"], int(event["sequence"])
-            if not follows(sequence, sequences.get((user, segment), 0)):
-                self._fail(f"shard {shard}: {user} in {segment}: {sequence} follows {sequences.get((user, segment))}")
-            sequences[user, segment] = sequence
-            (members.setdefault(segment, set()).add if sequence % 2 else members[segment].discard)(user)
-        found = {segment: users for segment, users in stored.members.items() if users}
-        if found != {segment: users for segment, users in members.items() if users}:
-            self._fail(f"shard {shard}: the transitions add up to {members}, the store holds {found}")
-
-    def _check_scores(self, shard: int, stored: Held) -> None:
-        """Whoever has a likelihood is in the segment of his category and in no other one of that prediction."""
-        for prediction, users in stored.scores.items():
-            segments = {c: stored.members.get(f"{prediction}.{c}", set()) for c in CATEGORIES}
-            if not any(segments.values()):
-                continue  # nobody may be targeted by it, or nobody has had his turn
-            for user, data in users.items():
-                score = json.loads(data)
-                inside = [category for category, members in segments.items() if user in members]
-                if score["likelihood"] is not None and inside != [score["category"]]:
-                    self._fail(f"shard {shard}: {user} of {prediction} has {score} and is in {inside}")
-            for category, members in segments.items():
-                if not members <= users.keys():
-                    self._fail(f"shard {shard}: members of {prediction}.{category} have no score")
-
-    def _check_frozen(self, shard: int, stored: Held) -> None:
-        """What was said once, of everybody who was not deleted since, is what is said at the end; of nobody else."""
-        commits = self.books[EVENTS, shard].commits
-        gone = {each.user for each in self._sorting[shard].found.gone}
-        for name, at_s in self._frozen_of(stored).items():
-            first = next((commit.frozen[name] for commit in commits if name in commit.frozen), None)
-            self.checked["frozen"] += 1
-            if first is None or first[0] != at_s:
-                self._fail(f"shard {shard}: {name} is frozen as of {at_s}, and the commit says {first and first[0]}")
-            now = stored.scores.get(name, {})
-            if any(first[1].get(user) != data for user, data in now.items()):
-                self._fail(f"shard {shard}: scores of {name} have moved, which was frozen")
-            if left := set(first[1]) - set(now) - gone:
-                self._fail(f"shard {shard}: {sorted(left)} had a frozen score of {name}, and have none")
+            self._fail_at((EXAMPLES, p), learner_problems(log, held[EXAMPLES, p], versions))
+            self._fail_at((EXAMPLES, p), judged_problems(log, held[EXAMPLES, p].blobs))
 
     def _frozen_of(self, stored: Held) -> dict[str, float]:
         return read_frozen(stored.blobs["shard"], list(self._rules.windows_s)) if "shard" in stored.blobs else {}
 
-    def _check_messages(self, place: Place, stored: Held) -> None:
-        """All messages that stand were sent, and every chunk names the one before it."""
-        sent = {(EXAMPLES, data) for partition in self.logs[EXAMPLES] for data in partition}
-        sent |= {("models", data) for data in self.logs["models"][0]}
-        sent |= {("dead-letters", data) for data in self._dead}
-        sent |= {("deletions", data) for data in self._deletions}
-        numbers: dict[str, int] = {}
-        for commit in self.books[place].commits:
-            for topic, key, data in commit.messages:
-                if (topic, data) not in sent:
-                    self._fail(f"{place}: a message to {topic} of commit {commit.number} was never sent")
-                if topic == EXAMPLES:
-                    chunk = read_chunk(data)
-                    if chunk.previous != numbers.get(key, 0) or chunk.number <= chunk.previous:
-                        self._fail(f"{place}: chunk {chunk.number} of {key} follows {numbers.get(key, 0)}")
-                    numbers[key] = chunk.number
-        for topic, _, data in stored.messages:
-            if (topic, data) not in sent:
-                self._fail(f"{place}: a message to {topic} is in the outbox and was never sent")
+    def _fail_with(self, shard: int, problems: Iterable[str]) -> None:
+        """By the first one."""
+        for problem in problems:
+            self._fail(f"shard {shard}: {problem}")
 
-    def _check_learner(self, partition: int, stored: Held) -> None:
-        """Learned was what the log of examples holds, every chunk and every example once."""
-        seen: dict[tuple[str, int], int] = {}
-        learned: dict[str, list[int]] = {}
-        examples: set[tuple[str, int, int, float, int]] = set()
-        for data in self.logs[EXAMPLES][partition]:
-            chunk = read_chunk(data)
-            last = seen.get((chunk.prediction, chunk.shard), 0)
-            if chunk.number <= last:
-                continue
-            if chunk.previous > last:
-                self._fail(f"chunk {chunk.number} of {chunk.prediction}, shard {chunk.shard}, follows {last}")
-            seen[chunk.prediction, chunk.shard] = chunk.number
-            count = learned.setdefault(chunk.prediction, [0, 0, 0])
-            for user, time_s, kind, label, usable in chunk.examples:
-                if not usable:
-                    count[2] += 1
-                elif kind != KIND_CROSSING:
-                    example = chunk.prediction, chunk.shard, user, time_s, kind
-                    if example in examples:
-                        self._fail(f"learned twice: {example}")
-                    examples.add(example)
-                    count[0] += 1
-                    count[1] += label
-        for prediction, count in learned.items():
-            state = read_learned(stored.blobs[f"learner:{prediction}:head"])
-            shards = {shard: number for (name, shard), number in seen.items() if name == prediction}
-            if [state.learned, state.goals, state.refused, state.missed] != [*count, 0] or state.seen != shards:
-                self._fail(f"{prediction}: the learner says {state}, the log of examples holds {count} of {shards}")
+    def _fail_at(self, place: Place, problems: Iterable[str]) -> None:
+        for problem in problems:
+            self._fail(f"{place}: {problem}")
 
     def _fail(self, what: str) -> NoReturn:
         raise Violation(what)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -12,8 +13,9 @@ from config.errors import Fenced
 from streams.adapters.memory_store import MemoryShard, MemoryStore
 from streams.commit import Patience, patiently
 from streams.ports import Claim, CommitBatch, Courier, Loaded, Sink, Store, outbox_entries
+from streams.runtime.kafka.group_memory import TELL_S, GroupMemory
 from tests.sim import planted_steps
-from tests.sim.auditor import Place
+from tests.sim.books import Place
 from tests.sim.ports import SimStore
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Planted:
 
 
 def _told_offset(world: World, place: Place, offset: int) -> int:  # noqa: ARG001  that is the bug
-    return world.offsets.get(place, 0)
+    return world.group.offset(place)
 
 
 class _PositionApart(SimStore):
@@ -165,7 +167,26 @@ def _learn_again() -> Iterator[None]:
 @contextmanager
 def _no_witness() -> Iterator[None]:
     """Whoever takes a shard over is not told what the group remembers."""
-    with patch("tests.sim.world.World.witness", lambda *_: None):
+    with patch("streams.runtime.witness.Witness.from_text", lambda _: None):
+        yield
+
+
+@contextmanager
+def _offsets_alone() -> Iterator[None]:
+    """An offset that is told for dashboards takes the place of what stood beside it."""
+
+    async def tell(memory: GroupMemory, offsets: Mapping[int, int]) -> None:
+        async with asyncio.timeout(TELL_S), memory._lock:
+            await memory._commit({number: (at, "") for number, at in offsets.items()})
+
+    with patch("streams.runtime.kafka.group_memory.GroupMemory.tell_offsets", tell):
+        yield
+
+
+@contextmanager
+def _never_again() -> Iterator[None]:
+    """Nobody cares which model stands last."""
+    with patch("streams.runtime.latest_models.LatestModels.publish_again", lambda *_: []):
         yield
 
 
@@ -227,6 +248,16 @@ PLANTED: dict[str, Planted] = {
         "what the group was told is not asked for",
         found_as=_SET_BACK,
         patches=_no_witness,
+    ),
+    "offsets_alone": Planted(
+        "the group's offsets are told without the witness beside them",
+        found_as=_SET_BACK,
+        patches=_offsets_alone,
+    ),
+    "never_again": Planted(
+        "a model that an older one has overtaken is not published again",
+        found_as=r"Violation: .*stands behind the newest one",
+        patches=_never_again,
     ),
     "no_note_stored": Planted(
         "a commit is published without being noted or told",

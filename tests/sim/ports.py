@@ -18,7 +18,7 @@ from streams.adapters.memory_store import MemoryStore
 from streams.ports import Claim, CommitBatch, Identity, Loaded, Message, OutboxEntry
 from streams.runtime.witness import Witness
 from tests.sim.audit_time import Tick
-from tests.sim.auditor import Commit, Place
+from tests.sim.books import Commit, Place
 from tests.sim.evidence import log_time_of, position_of, read_clock, read_frozen
 
 if TYPE_CHECKING:
@@ -187,6 +187,8 @@ class SimBroker:
         if taken < len(goods) and entries and messages:
             first = self.world.chance.randint(max(0, taken - len(messages)), min(taken, len(entries)))
             goods = [*entries[:first], *messages[: taken - first]]
+        if error is not None:
+            self._leave_under_way(goods)
         for good in goods[:taken]:
             if isinstance(good, Message):
                 self.world.send(self.place, good)
@@ -195,12 +197,17 @@ class SimBroker:
         if error is not None:
             raise error
 
+    def _leave_under_way(self, goods: Sequence[OutboxEntry | Message]) -> None:
+        """A client that gives a request up does not call it back: models may still arrive, long after others."""
+        models = [good for good in goods if isinstance(good, Message) and good.topic == "models"]
+        if models:
+            self.world.count("a model is under way")
+            self.world.under_way += [(self.place, model) for model in models]
+
     def tell(self, witness: Witness) -> None:
-        taken, error = self._how_many("tell", 1)
-        if taken:
-            self.world.tell(self.worker, self.place, witness)
-        if error is not None:
-            raise error
+        topic, number = self.place
+        self.world.port(self.worker, "tell")
+        self.world.workers[self.worker].memory(topic).tell(number, witness)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -22,7 +22,7 @@ from streams.core.vocabulary import Vocabulary
 from streams.runtime.latest_models import model_key
 from streams.runtime.shard_run import ShardRun
 from tests.live_after import live_after
-from tests.sim.auditor import EVENTS, EXAMPLES, Held, Place, Violation
+from tests.sim.books import EVENTS, EXAMPLES, Held, Place, Violation
 from tests.sim.catalogs import without_previews
 from tests.sim.evidence import user_hash
 from tests.sim.plan import STILL, Plan, draw_plan

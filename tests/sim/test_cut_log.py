@@ -10,7 +10,7 @@ from config.errors import BrokerError
 from streams.core.vocabulary import Vocabulary
 from streams.runtime.records import Record
 from tests.live_after import live_after
-from tests.sim.auditor import EVENTS, Place
+from tests.sim.books import EVENTS, Place
 from tests.sim.plan import STILL, Plan, draw_plan
 from tests.sim.planted import NONE
 from tests.sim.world import World

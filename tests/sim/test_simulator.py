@@ -9,6 +9,7 @@ import pytest
 
 from tests.sim import plan_notes
 from tests.sim.__main__ import command
+from tests.sim.group import WORDS
 from tests.sim.plan import STILL, Plan, draw_plan
 from tests.sim.run import Result, simulate, simulate_plan
 
@@ -33,7 +34,8 @@ FAULTS = {
     *("rebalance: let go", "rebalance: the old owner does not know", "rebalance: came back", "restart", "pause"),
     *("a zombie works", "a zombie learns", "clock jumps forward", "clock jumps back", "time passes in silence"),
     *("models read late", "crash after an error"),
-    *(f"crash before {call}" for call in ("claim", "load", "rows", "commit", "publish", "send", "carry", "tell")),
+    *(f"crash before {call}" for call in ("claim", "load", "rows", "commit", "publish", "send", "carry")),
+    *(f"crash before {call}" for call in ("recall", "tell")),
     # of the store
     *(f"store {call}: {word}" for call in ("claim", "commit", "confirm") for word in ("request", "reply")),
     *("store load: request", "store load: part", "store commit: late", "store commit: full"),
@@ -43,9 +45,12 @@ FAULTS = {
     # of the broker
     *(
         f"broker {call}: {word}"
-        for call in ("publish", "send", "carry", "tell")
+        for call in ("publish", "send", "carry")
         for word in ("refused", "part", "reply", "full")
     ),
+    # of the group, and of the topic of models
+    *("broker recall: refused", *(f"broker tell: {word}" for word in WORDS)),
+    *("told together", "a worker that was left out tells", "a model was overtaken"),
 }
 """Every kind that must have been injected. What is drawn and never happens would prove nothing."""
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from config.errors import BrokerUnavailable, Fenced, StoreFull, StoreUnavailable
 from models.snapshot import Snapshot
 from streams.commit import Patience
-from streams.ports import Identity
+from streams.ports import Identity, Message
+from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.log_bounds import Bounds, can_be_known, check_last, where_to_begin
 from streams.runtime.records import Position
 from streams.runtime.shard_run import Ports, ShardRun
-from tests.sim.auditor import EVENTS, EXAMPLES, Place
+from tests.sim.books import EVENTS, EXAMPLES, Place
+from tests.sim.group import Memory
 from tests.sim.ports import Crash, SimBroker
 
 if TYPE_CHECKING:
@@ -40,9 +43,20 @@ class Worker:
         ended before a worker joins."""
         self.started_s: dict[Place, float] = {}
         """The clocks of shards at the beginning of the batch in hand."""
-        self.latest: dict[str, Snapshot] = dict(world.given_models)
-        self.models_read = 0
+        self._forget()
         self.skew_s = world.chance.choice([0.0, 0.0, 2.5, -40.0])
+
+    def _forget(self) -> None:
+        """What only the process knows: a new one has to hear it again."""
+        self._memories: dict[str, Memory] = {}
+        self._models = LatestModels(self.world.plan.catalog)
+        self._models_read = 0
+
+    def memory(self, topic: str) -> Memory:
+        """Of its place in the group of a topic."""
+        if topic not in self._memories:
+            self._memories[topic] = Memory(self.world, self.number, topic)
+        return self._memories[topic]
 
     # --- coming and going --------------------------------------------------------------------------------------------
 
@@ -67,7 +81,7 @@ class Worker:
 
     def restart(self) -> None:
         self.is_alive = True
-        self.latest, self.models_read = dict(self.world.given_models), 0
+        self._forget()
         for place, owner in self.world.owner.items():
             if owner == self.number:
                 self.take(place)
@@ -102,7 +116,9 @@ class Worker:
             run = self.runs[place] = self._make_run(place)
         world = self.world
         if place not in self.at:
-            position = run.assign(world.witness(place)) if isinstance(run, ShardRun) else run.assign()
+            world.port(self.number, "recall")
+            witness = self.memory(place[0]).recall(place[1])
+            position = run.assign(witness) if isinstance(run, ShardRun) else run.assign()
             self._look_at_the_log(place, position)
             self.at[place] = world.planted.offset_after_assign(world, place, position.offset)
             return
@@ -121,18 +137,18 @@ class Worker:
         log = world.records[place[0]][place[1]]
         size = LAST_CUT if world.is_calming else world.chance.randint(1, world.plan.largest_cut)
         records = log[start : start + size]
-        if world.plan.tells_on_fetch and records and world.owner[place] == self.number:
-            world.offsets[place] = start + len(records)
+        if world.plan.tells_on_fetch and records:
+            self.memory(place[0]).tell_offset(place[1], start + len(records))
         if isinstance(run, LearnerRun):
             run.step(records)
         else:
             self._read_models()
             self.started_s[place] = run.shard.clock_s
-            run.step(records, self.latest, self._now(place, len(records) + start, bool(records)))
+            run.step(records, self._latest(), self._now(place, len(records) + start, bool(records)))
         if place in self.at:  # still; a nested turn of the world may have taken it
             self.at[place] = start + len(records)
-        if not world.plan.tells_on_fetch and world.owner[place] == self.number:
-            world.offsets[place] = run.position.offset
+        if not world.plan.tells_on_fetch:
+            self.memory(place[0]).tell_offset(place[1], run.position.offset)
 
     def _now(self, place: Place, end: int, has_records: bool) -> float | None:
         """The wall clock, if the log has nothing more (as this worker sees it), or in the last turns of all."""
@@ -144,21 +160,35 @@ class Worker:
         world.count("time passes in silence")
         return world.now() + self.skew_s
 
+    def _latest(self) -> Mapping[str, Snapshot]:
+        """The models that it knows of."""
+        return self.world.given_models if self.world.plan.is_calm else self._models.latest
+
     def _read_models(self) -> None:
-        """The models topic, up to where this worker has come."""
+        """The models topic, up to where this worker has come; as the service does that follows it."""
         log = self.world.records["models"][0]
-        behind = len(log) - self.models_read
-        if self.world.plan.is_calm or behind == 0:
+        behind = len(log) - self._models_read
+        if self.world.plan.is_calm:
+            return
+        if behind == 0:
+            self._publish_again()
             return
         some = behind if self.world.is_calming else self.world.chance.randint(0, behind)
         self.world.faults["models read late"] += some < behind
-        for record, key in zip(
-            log[self.models_read : self.models_read + some], self.world.model_keys[self.models_read :], strict=False
-        ):
-            snapshot = Snapshot.from_bytes(record.value, self.world.features)
-            if key not in self.latest or snapshot.version > self.latest[key].version:
-                self.latest[key] = snapshot
-        self.models_read += some
+        news = slice(self._models_read, self._models_read + some)
+        keys = [key.encode() for key in self.world.model_keys[news]]
+        told = zip(log[news], keys, strict=True)
+        self._models.take("models", [(record.offset, key, record.value, record.log_time_s) for record, key in told])
+        self._models_read += some
+
+    def _publish_again(self) -> None:
+        """Models behind which older ones stand."""
+        self.world.faults["a model was overtaken"] += len(self._models.publish_again(self._send_again))
+
+    def _send_again(self, messages: Sequence[Message]) -> None:
+        self.world.port(self.number, "send again")
+        for message in messages:
+            self.world.send_again(message)
 
     def _make_run(self, place: Place) -> ShardRun | LearnerRun:
         world, plan = self.world, self.world.plan

@@ -18,8 +18,9 @@ from models.snapshot import Snapshot
 from streams.adapters.memory_store import MemoryServer, MemoryShard
 from streams.ports import Message
 from streams.runtime.records import Record
-from streams.runtime.witness import Witness
-from tests.sim.auditor import EVENTS, EXAMPLES, Auditor, Place, Violation
+from tests.sim.auditor import Auditor
+from tests.sim.books import EVENTS, EXAMPLES, Place, Violation
+from tests.sim.group import Group
 from tests.sim.plan import START_S, Plan
 from tests.sim.ports import Crash, Late
 from tests.sim.rules import rules_of
@@ -60,13 +61,12 @@ class World:
         sources = [self.source(s) for s in range(plan.shards)]
         self.auditor = Auditor(self.values, sources, rules_of(plan, given_models))
         self.late: list[Late] = []
+        self.under_way: list[tuple[Place, Message]] = []
+        """Models that their sender has given up."""
         self.owner: dict[Place, int] = {}
         self.terms: dict[Place, int] = {}
         """How often the group has given a place to somebody."""
-        self.offsets: dict[Place, int] = {}
-        """That the consumer group remembers."""
-        self.told: dict[Place, Witness] = {}
-        """The same of witnesses."""
+        self.group = Group(self)
         self.restored: set[Place] = set()
         """Stores that went back, and that nobody who has the partition has claimed since. A connection from before does
         not reach them: docs/redis.md tells what would come of it."""
@@ -163,17 +163,9 @@ class World:
         self.count("a zombie does not reach a restored store")
         return True
 
-    def tell(self, worker: int, place: Place, witness: Witness) -> None:
-        """The group remembers it, if this worker has the partition. Raises Fenced."""
-        if self.owner[place] != worker or self.terms[place] != self.workers[worker].terms[place]:
-            self.count("a zombie tells")
-            raise Fenced(f"simulated: {place} is not of worker {worker} any more")
-        if not self.plan.group_forgets:
-            self.told[place] = witness
-
-    def witness(self, place: Place) -> Witness | None:
-        """What the group was told last."""
-        return self.told.get(place)
+    def is_of(self, worker: int, place: Place) -> bool:
+        """Whether the group has given a place to this worker, and not taken it back since its last turn there began."""
+        return self.owner[place] == worker and self.terms[place] == self.workers[worker].terms.get(place)
 
     def publish(self, place: Place, data: bytes) -> None:
         self.auditor.on_published(place[1], data)
@@ -189,6 +181,12 @@ class World:
             self._append("models", 0, message.data)
         elif message.topic not in ("dead-letters", "deletions"):
             raise Violation(f"a message to {message.topic}")
+
+    def send_again(self, message: Message) -> None:
+        """A model that was overtaken is in its topic once more."""
+        self.auditor.on_sent_again(message.key, message.data)
+        self.model_keys.append(message.key)
+        self._append("models", 0, message.data)
 
     def _append(self, topic: str, partition: int, value: bytes) -> int:
         log = self.records[topic][partition]
@@ -286,7 +284,9 @@ class World:
                 self.count("restart")
 
     def _arrive(self) -> None:
-        """What was on its way reaches the store; nobody hears of it."""
+        """What was on its way reaches the store, or the log; nobody hears of it."""
+        if self.under_way:
+            self.send(*self.under_way.pop(0))
         if self.late:
             late = self.late.pop(self.chance.randrange(len(self.late)))
             if late.store.place in self.must_notice:
@@ -311,6 +311,7 @@ class World:
         del self.copies[chosen + 1 :]  # they are of a time that will not have been
         for topic in self.chance.choice([[EVENTS], [EXAMPLES], [EVENTS, EXAMPLES]]):
             self.late = [late for late in self.late if late.store.place[0] != topic]  # on its way to what is no more
+            self.under_way = [(place, model) for place, model in self.under_way if place[0] != topic]
             before, self.servers[topic].shards = self.servers[topic].shards, copy[topic].copy().shards
             for number, was in before.items():
                 self._note_set_back((topic, number), was)
@@ -324,7 +325,7 @@ class World:
         self.note(f"{place} goes back from {was.number} {was.generation} to {stored.number} {stored.generation}")
         self.restored.add(place)
         if place[0] == EVENTS and not self.plan.group_forgets:
-            told = self.told.get(place)
+            _, told = self.group.remembered(place) or (0, "")
             self.count("set back: the group knows" if told else "set back: nothing was told")
             return
         writer = self.writer.get(place, self.owner[place])
@@ -351,6 +352,8 @@ class World:
         for place, number in self.owner.items():
             self.workers[number].take(place)
         self._to_the_end()
+        for place, model in self.under_way:  # the last that is to come of any fault
+            self.send(place, model)
         if not self.plan.is_calm:
             self.timeline_s += 30 * 3_600.0  # all windows close
             self._to_the_end()

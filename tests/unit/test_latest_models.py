@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from config.errors import BrokerUnavailable
 from config.loader import loads
 from models.snapshot import BINS, Snapshot
 from streams.core.questions import question_of
+from streams.ports import Message
 from streams.runtime.latest_models import LatestModels, model_key
 from tests.unit.test_snapshot import prediction
 
@@ -57,6 +59,30 @@ def test_whether_the_newest_model_stands_last_is_known(records: Sequence[KeyValu
     models = LatestModels(CATALOG)
     models.take("models", ((offset, *record, 0.0) for offset, record in enumerate(records)))
     assert models.overtaken == ({KEY.decode(): model(9)[1]} if overtaken else {})
+
+
+def test_a_model_that_is_overtaken_is_sent_until_it_is_taken() -> None:
+    models = LatestModels(CATALOG)
+    models.take("models", [(0, *model(9), 0.0), (1, *model(5), 0.0)])
+    sent: list[Message] = []
+
+    def away(messages: Sequence[Message]) -> None:
+        raise BrokerUnavailable(f"{len(messages)} messages")
+
+    with pytest.raises(BrokerUnavailable, match="1 messages"):
+        models.publish_again(away)
+    assert models.publish_again(sent.extend) == [KEY.decode()]
+    assert sent == [Message("models", KEY.decode(), model(9)[1] or b"")]
+    assert models.publish_again(sent.extend) == []
+    assert len(sent) == 1
+
+
+def test_a_newer_model_that_is_overtaken_meanwhile_is_sent_next() -> None:
+    models = LatestModels(CATALOG)
+    models.take("models", [(0, *model(9), 0.0), (1, *model(5), 0.0)])
+    later = [(2, *model(11), 0.0), (3, *model(10), 0.0)]
+    assert models.publish_again(lambda _: models.take("models", later)) == [KEY.decode()]
+    assert models.overtaken == {KEY.decode(): model(11)[1]}
 
 
 def test_models_of_examples_that_are_gone_are_not_kept_in_force() -> None:

@@ -57,23 +57,21 @@ class ModelsService(ReportingService):
                     place.topic, ((r.offset, r.key, r.value, max(0.0, r.timestamp / 1_000.0)) for r in records)
                 )
                 if self._models.overtaken and not records:  # else the newest may come once more, further on
-                    await self._publish_again(dict(self._models.overtaken))
+                    await self._publish_again()
         finally:
             await consumer.stop()
 
-    async def _publish_again(self, newest: dict[str, bytes]) -> None:
+    async def _publish_again(self) -> None:
         """Raises BrokerError."""
-        messages = [Message("models", key, value) for key, value in newest.items()]
         try:
-            await asyncio.to_thread(self._send, messages)
+            again = await asyncio.to_thread(self._models.publish_again, self._send)
         except (BrokerUnavailable, Stopped) as error:  # while it is overtaken, that is tried again
             _LOG.info("%s: the newest models could not be published again: %s", self._settings.topic("models"), error)
-        else:
-            for key in newest:
-                self._models.overtaken.pop(key, None)
+            return
+        if again:
             _LOG.warning(
                 "%s: behind the newest model of %s stood an older one, so it was published again. A learner that had "
                 "been away for long has published late, or one whose examples are gone",
                 self._settings.topic("models"),
-                ", ".join(sorted(key.rpartition(":")[2] for key in newest)),
+                ", ".join(sorted(key.rpartition(":")[2] for key in again)),
             )
