@@ -403,12 +403,16 @@ def test_what_waits_behind_an_open_transaction_is_behind_and_no_time_passes_over
                 sent_s = time.time()
                 await until(lambda: noted.partitions[0].lag == 3, "what cannot be read yet is counted")
                 await until(lambda: "has been open at offset 1 for more" in caplog.text, "it is told")
+                (told,) = noted.open_transactions()
+                assert (told["partition"], told["offset"]) == (0, 1)
+                assert told["seconds"] >= 1
                 passed = len(run.steps)
                 await until(lambda: len(run.steps) > passed + 1, "it is worked nevertheless")
                 assert max(run.times) <= sent_s, "the events that wait would be late"
                 assert run.values == [b"before"]
             await until(lambda: len(run.values) == 4, "the transaction has ended")
         await until(lambda: max(run.times) > sent_s and noted.partitions[0].lag == 0, "time goes on")
+        await until(lambda: not noted.open_transactions(), "nothing is open")
 
     noted = running(work, lambda: Noted(settings))
     assert noted.failures == []

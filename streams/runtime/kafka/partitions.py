@@ -200,6 +200,17 @@ class PartitionedService(ReportingService):
         assigned = {place.partition for place in self.consumer.assignment() if place.partition < self._wanted}
         return assigned == set(self.partitions) and all(p.is_ready for p in self.partitions.values())
 
+    def open_transactions(self) -> list[dict[str, int]]:
+        """Of the partitions that cannot be read on for now: the offset of the transaction that is open, and for how
+        many seconds it has been seen there.
+        """
+        now_s, waiting = time.monotonic(), ((p.number, p.waits_at) for p in self.partitions.values())
+        return [
+            {"partition": number, "offset": at.offset, "seconds": int(now_s - at.since_s)}
+            for number, at in sorted(waiting, key=lambda one: one[0])
+            if at is not None
+        ]
+
     # --- the consumer ------------------------------------------------------------------------------------------------
 
     async def on_start(self) -> None:

@@ -276,6 +276,7 @@ def _add_views(app: Any, worker: Worker) -> None:
     async def readyz(view: Any, request: Any) -> Any:  # noqa: ARG001
         """Assigned, loaded and caught up."""
         found = health(worker.scoring, worker.models, ready_lag=worker.settings.ready_lag)
+        found["open_transactions"] = worker.scoring.open_transactions()
         return view.json(found, status=200 if found["ready"] else 503)
 
     @app.page("/metrics")  # type: ignore[untyped-decorator]
