@@ -28,11 +28,16 @@ _FULL = (
     "limits.users frees nothing of what is stored"
 )
 
+_DISK = (
+    "the store's server cannot write to its disk, and so takes no data. Look into its log, give the disk room, and "
+    "start again: nothing is lost"
+)
+
 # The first word of a refusal -> what it is to us, and what to tell. A server that only passes through a state
 # (loading, a script that runs, a failover, lost replicas) counts as one that does not answer.
 _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
     "OOM": (StoreFull, _FULL),
-    "MISCONF": (StoreFull, "the server cannot write to its disk and so takes no data"),
+    "MISCONF": (StoreFull, _DISK),
     "LOADING": (StoreUnavailable, "the server is still loading its data"),
     "BUSY": (StoreUnavailable, "the server is busy with a script"),
     "READONLY": (StoreUnavailable, "the server is a replica and takes no writes"),

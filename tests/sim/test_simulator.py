@@ -54,9 +54,6 @@ FAULTS = {
 }
 """Every kind that must have been injected. What is drawn and never happens would prove nothing."""
 
-RARE = (624,)
-"""A seed, without notes, of what comes about once in two hundred: a zombie whose server was restored meanwhile."""
-
 CHECKS = (
     *("clocks", "waiting", "examples", "labels", "late goals", "models", "distributions", "deletions"),
     *("treated", "withheld", "untouched"),
@@ -64,11 +61,6 @@ CHECKS = (
 """Of the end of a run: each must have had something to judge."""
 
 _done: dict[int, Result] = {}
-
-
-def simulate_bare(seed: int) -> Result:
-    """Without notes of campaigns: as it was before there were any, of seeds in which something was found then."""
-    return simulate_plan(draw_plan(seed, noted=False))
 
 
 def run_block(first: int) -> list[Result]:
@@ -90,7 +82,7 @@ def test_every_kind_of_fault_is_injected_and_something_comes_of_it() -> None:
     checked: Counter[str] = Counter()
     transitions = 0
     blocks = [run_block(first) for first in range(0, SEEDS, BLOCK)]
-    for result in [*(result for block in blocks for result in block), *map(simulate_bare, RARE)]:
+    for result in (result for block in blocks for result in block):
         faults.update(result.faults)
         checked.update(result.checked)
         transitions += result.transitions
@@ -129,5 +121,5 @@ def test_a_worker_may_end_before_any_call_of_a_port(seed: int, is_calm: bool) ->
 
 
 def test_no_example_is_learned_twice_after_a_store_went_back() -> None:
-    """Found when chunks were counted: the same hours got other numbers the second time."""
-    assert simulate_bare(582).failure is None
+    """Found when chunks were counted, before there were notes: the same hours got other numbers the second time."""
+    assert simulate_plan(draw_plan(582, noted=False)).failure is None

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaTimeoutError
 
-from config.errors import BrokerError, BrokerUnavailable, Fenced, StoreUnavailable, TopicsDiffer
+from config.errors import BrokerError, BrokerUnavailable, Fenced, StoreError, StoreFull, StoreUnavailable, TopicsDiffer
 from config.settings import TopicKind, load_settings
 from streams.adapters.kafka_topics import _compare, plan_topics
 from streams.commit import Patience, patiently, until_let_go
@@ -370,14 +370,16 @@ def test_a_kafka_that_restarts_while_a_partition_is_taken_over_is_waited_for() -
     run(test)
 
 
-def test_a_store_that_cannot_be_opened_is_a_failure_of_the_worker() -> None:
+@pytest.mark.parametrize("mistake", [StoreUnavailable("gone"), StoreFull("no room")])
+def test_a_store_that_cannot_be_opened_or_written_is_a_failure_of_the_worker(mistake: StoreError) -> None:
     async def test() -> None:
         def make() -> FakeRun:
-            raise StoreUnavailable("gone")
+            raise mistake
 
         service = FakeService(FakeConsumer(), make)
         await service.take_over([0])
-        assert isinstance(await service.failed, StoreUnavailable)
+        assert await service.failed is mistake
+        assert mistake.exit_code == 4
 
     run(test)
 

@@ -96,3 +96,11 @@ def test_a_full_store_is_told_what_helps() -> None:
     assert isinstance(full, StoreFull)
     assert "Give it more and start again" in str(full)
     assert "frees nothing" in str(full)
+
+
+def test_a_store_whose_disk_is_full_is_told_what_helps() -> None:
+    words = "MISCONF Errors writing to the AOF file: No space left on device"
+    full = refusal(ResponseError(words), "writing")
+    assert isinstance(full, StoreFull)
+    assert "give the disk room, and start again" in str(full)
+    assert words in str(full)
