@@ -15,7 +15,8 @@ from streams.adapters.redis_deliveries import Endpoint, Secrets
 from streams.campaigns.effects import Send
 from streams.runtime.campaigns.outlet import read_trigger, trigger_of
 from streams.runtime.channels.http import WebhookChannel
-from streams.runtime.channels.parcel import Parcel, cloud_event
+from streams.runtime.channels.local import TopicChannel
+from streams.runtime.channels.parcel import Channel, Parcel, cloud_event
 from streams.runtime.channels.run import ChannelRun, Tools
 from streams.runtime.deliveries.endpoint_run import EndpointRun
 from streams.runtime.deliveries.endpoint_run import Tools as WebhookTools
@@ -120,7 +121,7 @@ class Line:
     async def close(self) -> None: ...
 
 
-def delivered(line: Line, traces: Traces | None, *sends: Send) -> list[Outcome]:
+def delivered(line: Channel, traces: Traces | None, *sends: Send) -> list[Outcome]:
     nothing = cast("Any", None)
     run = ChannelRun("it", line, Tools(nothing, nothing, nothing, lambda: NOW_S, Random(1), Limits(), traces))
     return asyncio.run(run._deliver([Parcel.of(each, "it") for each in sends]))
@@ -132,7 +133,7 @@ def test_each_attempt_of_a_message_that_is_traced_has_a_span_and_the_other_side_
     assert delivered(line, kept.traces, *sends) == line.outcomes
     fine, refused = kept.named("deliver")
     assert (parent_of(fine), parent_of(refused)) == (CONTEXT, CONTEXT)
-    assert [parcel.traceparent for parcel in line.given] == [context_of(fine), None, context_of(refused)]
+    assert [parcel.attempt_traceparent for parcel in line.given] == [context_of(fine), None, context_of(refused)]
     assert (fine.status.status_code, refused.status.description) == (StatusCode.UNSET, "answered 500")
     assert dict(fine.attributes or {}) == {
         "tideline.channel": "it",
@@ -154,11 +155,13 @@ class Post:
     def __init__(self, traces: Traces | None = None, outcome: Outcome = FINE) -> None:
         self.traces = traces
         self.headers: list[Mapping[str, str]] = []
+        self.bodies: list[bytes] = []
         self._outcome = outcome
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
         assert url
         assert body
+        self.bodies.append(body)
         self.headers.append(headers)
         return self._outcome
 
@@ -170,6 +173,29 @@ def test_a_webhook_of_a_channel_gets_the_context_as_header_and_as_attribute() ->
     asyncio.run(channel.deliver([traced, plain]))
     assert [headers.get("traceparent") for headers in post.headers] == [CONTEXT, None]
     assert (of_json(cloud_event(traced)), of_json(cloud_event(plain))) == (CONTEXT, None)
+
+
+def test_a_webhook_of_a_channel_has_the_same_body_at_every_attempt_and_its_span_in_the_header(kept: SpanWorld) -> None:
+    post = Post()
+    channel = WebhookChannel(cast("Sender", post), "https://shop.example/", lambda _: [SECRET], lambda: NOW_S)
+    for _ in range(2):
+        delivered(channel, kept.traces, send(1, traceparent=CONTEXT))
+    first, second = kept.named("deliver")
+    assert [headers["traceparent"] for headers in post.headers] == [context_of(first), context_of(second)]
+    assert post.bodies[0] == post.bodies[1]
+    assert of_json(post.bodies[0]) == CONTEXT
+
+
+def test_a_topic_gets_the_same_record_at_every_attempt(kept: SpanWorld) -> None:
+    published: list[tuple[str, bytes]] = []
+
+    async def publish(records: Sequence[tuple[str, bytes]]) -> None:
+        published.extend(records)
+
+    for _ in range(2):
+        delivered(TopicChannel(publish), kept.traces, send(1, traceparent=CONTEXT))
+    assert len(kept.named("deliver")) == 2
+    assert published[0] == published[1]
 
 
 # --- webhooks of transitions ------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ class WebhookChannel:
         body, now_s = cloud_event(parcel), self._wall()
         headers = signed_headers(self._secrets(now_s), parcel.id, now_s, body)
         headers |= {"Content-Type": "application/cloudevents+json; charset=utf-8", "User-Agent": "Tideline"}
-        if parcel.traceparent is not None:
-            headers[TRACEPARENT] = parcel.traceparent
+        if (trace := parcel.attempt_traceparent or parcel.traceparent) is not None:
+            headers[TRACEPARENT] = trace
         return await self._sender.post(self._url, headers, body)
 
     async def close(self) -> None:

@@ -32,6 +32,8 @@ class Parcel(msgspec.Struct, frozen=True):
     """Of channels that need one."""
     traceparent: str | None = None
     """Of which trace it is a part (`streams.trace_context`)."""
+    attempt_traceparent: str | None = None
+    """Of the span of this attempt. For headers alone: what is told of a message is the same at every attempt."""
 
     @classmethod
     def of(cls, send: Send, channel: str) -> Parcel:

@@ -13,11 +13,11 @@ from streams.runtime.traces import Span, Traces
 
 
 class TracedParcels:
-    """Of one call: `parcels` go on below the spans of their attempts."""
+    """Of one call: `parcels` know the spans of their attempts."""
 
     def __init__(self, parcels: Sequence[Parcel], spans: Sequence[Span | None]) -> None:
         self.parcels = [
-            parcel if span is None else replace(parcel, traceparent=span.context)
+            parcel if span is None else replace(parcel, attempt_traceparent=span.context)
             for parcel, span in zip(parcels, spans, strict=True)
         ]
         self._spans = spans
