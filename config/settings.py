@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         default=1,
         ge=1,
         le=1024,
-        description="Partitions of the topics by user, which `tideline topics` checks: the number of shards on Kafka.",
+        description="Shards on Kafka, the same for every process: partitions of the topics by user, as `tideline topics` checks.",
     )
     kafka_bootstrap_servers: str = Field(
         default="localhost:9092",

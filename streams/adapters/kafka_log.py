@@ -12,6 +12,7 @@ from config.errors import BrokerError, BrokerUnavailable, TopicsDiffer
 from config.settings import Settings
 from streams.adapters.kafka_errors import explained
 from streams.adapters.kafka_producer import close_producer, discard_producer, open_producer
+from streams.adapters.kafka_topics import partition_problems
 from streams.core.partition import shard_of
 from streams.trace_context import Headers, headers_of
 
@@ -21,8 +22,10 @@ _CHECK_S: Final = 3.0
 
 
 class KafkaEventLog:
-    """See `EventLog`. Each record goes into the partition of the user's shard: into none that somebody adds later,
-    which no worker reads.
+    """See `EventLog`. Each record goes into the partition of the user's shard.
+
+    A topic with another number of partitions than there are shards takes nothing: its workers end for the same reason,
+    and users would be where nobody looks for them.
 
     Many appends share one producer and run at the same time. A producer that failed is closed and replaced, because
     after a lost record its sequence numbers have a gap; what others had in it then fails as well, and is sent again
@@ -61,7 +64,7 @@ class KafkaEventLog:
                 producer = await self._open()
                 if not await producer.client.force_metadata_update():
                     raise BrokerUnavailable(f"Kafka at {self._settings.kafka_bootstrap_servers} does not answer")
-                await producer.partitions_for(self._topic)
+                await self._shards(producer)
         except (KafkaError, TimeoutError) as error:
             raise self._words(error) from error
 
@@ -79,9 +82,7 @@ class KafkaEventLog:
 
     async def _send(self, producer: Any, records: Sequence[tuple[str, bytes]], headers: Headers | None) -> None:
         waiting: list[asyncio.Future[Any]] = []
-        shards, there = self._settings.shards, await producer.partitions_for(self._topic)
-        if missing := set(range(shards)) - there:
-            raise TopicsDiffer(f"{self._topic} has no partition {min(missing)}: was it made anew? See: tideline topics")
+        shards = await self._shards(producer)
         try:
             for user, event in records:
                 place = shard_of(user, shards)
@@ -93,6 +94,13 @@ class KafkaEventLog:
                 sent.add_done_callback(_look)
         for sent in waiting:
             sent.result()
+
+    async def _shards(self, producer: Any) -> int:
+        """How many there are. Raises TopicsDiffer where the topic has not as many partitions."""
+        shards, there = self._settings.shards, len(await producer.partitions_for(self._topic))
+        if problems := partition_problems("events", self._topic, shards, there):
+            raise TopicsDiffer(f"{self._topic} {' '.join(problems)}")
+        return shards
 
     async def _replace(self, failed: Sequence[Any]) -> None:
         for producer in failed:

@@ -249,18 +249,20 @@ async def headers(settings: Settings, kind: TopicKind) -> list[tuple[str, bytes]
         await consumer.stop()
 
 
-def test_partitions_that_somebody_adds_stay_empty_and_too_few_are_refused(kafka_world: KafkaWorld) -> None:
-    settings = kafka_world.settings(shards=2)
-    require_topics(settings.model_copy(update={"shards": 3}), create=True)
+def test_a_topic_with_another_number_of_partitions_than_shards_takes_nothing(kafka_world: KafkaWorld) -> None:
+    settings = kafka_world.settings(shards=3)
+    require_topics(settings, create=True)
     many = [(f"user {n}", b"{}") for n in range(30)]
-    world = KafkaLogWorld(settings)
-    use(world.open(), lambda log: log.append(many))
-    assert {(number, user) for number, user, _ in world.read(30)} == {(shard_of(user, 2), user) for user, _ in many}
 
-    async def refused() -> None:
-        log = KafkaEventLog(settings.model_copy(update={"shards": 4}))
-        with pytest.raises(TopicsDiffer, match="no partition 3: was it made anew"):
-            await log.append(many)
+    async def refused(shards: int) -> None:
+        log = KafkaEventLog(settings.model_copy(update={"shards": shards}))
+        for ask in (log.check, lambda: log.append(many)):
+            with pytest.raises(TopicsDiffer, match=rf"3 partitions, and {shards} are wanted.*TIDELINE_SHARDS=3"):
+                await ask()
         await log.close()
 
-    asyncio.run(refused())
+    asyncio.run(refused(2))
+    asyncio.run(refused(4))
+    world = KafkaLogWorld(settings)
+    use(world.open(), lambda log: log.append(many))
+    assert {(number, user) for number, user, _ in world.read(30)} == {(shard_of(user, 3), user) for user, _ in many}
