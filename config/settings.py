@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         default=1,
         ge=1,
         le=1024,
-        description="Shards on Kafka, the same for every process: partitions of the topics by user, as `tideline topics` checks.",
+        description="Partitions of the topics by user: the number of shards on Kafka, the same for every process.",
     )
     kafka_bootstrap_servers: str = Field(
         default="localhost:9092",
