@@ -55,13 +55,14 @@ class Asked(NamedTuple):
     """Recommendations that a message waits for."""
 
     id: str
-    """Of the message: the same however often it is asked for."""
+    """Of the question: the same however often it is asked for one message, and not that of the message."""
     source: str
     """The channel whose address and secret are asked."""
     user: str
     campaign: str
     subject: Mapping[str, Any]
-    """What the other side is told of the message: what its texts may name of score, offer, event and campaign."""
+    """What the other side is told of the message: what its texts may name of score, offer, event and campaign; as it is
+    now, so a repetition may say something else."""
 
 
 class Answer(NamedTuple):
@@ -82,9 +83,9 @@ class Tools:
     usual: Mapping[str, Mapping[int, int]]
     """Campaign or journey -> hour of the day (UTC) -> most messages in it (`usual_hours`); without one, not known."""
     answers: Mapping[str, Answer] = field(default_factory=dict)
-    """Id of a message -> what came of asking for its recommendations."""
+    """Id of a question -> what came of asking for the recommendations of its message."""
     asks: dict[str, Asked] = field(default_factory=dict)
-    """Id of a message -> what is to be asked for it, beside this batch: nobody waits for the other side."""
+    """Id of a question -> what is to be asked, beside this batch: nobody waits for the other side."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,21 +14,30 @@ from config.campaigns import Recommendations
 from streams.campaigns.effects import send_id
 from streams.campaigns.question import ASK_AGAIN_S, Answer, Asked, Question, Tools, Wait, Withhold
 
+ASK: Final = "ask-"
+"""Begins the id of a question. A receiver drops what comes under an id that it has seen, and the channel of the message
+may be the one that was asked: the message has another id than what was asked for it.
+"""
 _TOLD: Final = ("score", "likelihood", "category", "offer", "event", "campaign")
 """What the other side is told; of the user only the id, as it knows its users itself."""
+
+
+def question_id(q: Question) -> str:
+    """The same however often it is asked for this message."""
+    return ASK + send_id(q.id, q.user, q.occasion)
 
 
 def asked_of(q: Question, wanted: Recommendations, context: Mapping[str, Any]) -> Asked:
     """What is asked for, for this message."""
     subject = {name: context[name] for name in _TOLD if name in context}
-    return Asked(send_id(q.id, q.user, q.occasion), wanted.source, q.user, q.id, subject)
+    return Asked(question_id(q), wanted.source, q.user, q.id, subject)
 
 
 def recommended(
     q: Question, wanted: Recommendations, tools: Tools, context: Mapping[str, Any]
 ) -> Answer | Wait | Withhold:
     """What the message may show; or it waits for that, or has waited for as long as it is worth."""
-    id_ = send_id(q.id, q.user, q.occasion)
+    id_ = question_id(q)
     answer = tools.answers.get(id_)
     if answer is not None and answer.found is not None:
         return answer

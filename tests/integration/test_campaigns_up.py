@@ -86,7 +86,7 @@ def test_a_campaign_that_is_made_over_http_sends(tmp_path: Path) -> None:
             receiver.wait(lambda: len(receiver.taken) == 2)
             (asked, told), (headers, body) = receiver.taken
             assert is_signed(asked, told, of_shop["secret"])
-            assert (json.loads(told)["user_id"], asked["webhook-id"]) == ("ann", headers["webhook-id"])
+            assert (json.loads(told)["user_id"], asked["webhook-id"]) == ("ann", f"ask-{headers['webhook-id']}")
             assert is_signed(headers, body, shown["secret"])
             assert json.loads(body)["data"]["texts"] == {"body": "Hello Ann: Shoes"}
             await_until(lambda: figures()["withheld"] == {"consent": 1}, "Bo gets nothing", seconds=60.0)

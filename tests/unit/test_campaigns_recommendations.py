@@ -64,7 +64,9 @@ def test_a_message_waits_for_its_recommendations_and_shows_them() -> None:
     assert asked.subject == {"event": {}, "campaign": {"id": "c", "name": "Test"}}
     answer(world, NOW_S + 1.0, SHOES)
     (send,) = world.taken
-    assert (send.id, send.texts) == (asked.id, {"open": {"body": "Shoes Socks "}})
+    assert send.texts == {"open": {"body": "Shoes Socks "}}
+    # The channel that is asked may be that of the message, and drops what comes under an id that it has seen.
+    assert asked.id == f"ask-{send.id}"
 
 
 def test_without_an_answer_it_is_sent_without_where_that_is_wanted() -> None:
@@ -184,5 +186,5 @@ def test_what_was_decided_with_an_answer_is_said_again_as_it_was(is_done: bool) 
         for _ in range(5):
             world.settle()
     (send,) = world.receiver.sends
-    assert {each.id for each in recommender.asked} == {send.id}
+    assert {each.id for each in recommender.asked} == {f"ask-{send.id}"}
     assert send.texts == {"open": {"body": "answer 1 " if is_done else "answer 2 "}}

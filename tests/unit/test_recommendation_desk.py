@@ -89,7 +89,7 @@ def run(story: Callable[[World], Awaitable[None]]) -> None:
     asyncio.run(go())
 
 
-def test_it_is_asked_under_the_id_of_the_message_and_signed() -> None:
+def test_it_is_asked_under_the_id_of_the_question_and_signed() -> None:
     async def story(world: World) -> None:
         world.ask(1)
         assert await world.answers(1) == [Answer([{"name": "Shoes"}])]

@@ -5,7 +5,7 @@
     await ask_once(sender, endpoint, asked)  # for a preview
 
 An endpoint is the address and secret of a channel of the kind webhook. It gets a signed POST under the id of the
-message, which a repetition has again, and answers with a list or an object of JSON. A circuit keeps from asking one
+question, which a repetition has again, and answers with a list or an object of JSON. A circuit keeps from asking one
 that fails.
 """
 
