@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import time
 from base64 import b64decode
@@ -28,18 +29,42 @@ from streams.runtime.seen import PartitionLag
 SEARCHED: Final = 5_000
 """So many dead letters are looked through at once."""
 _ID: Final = re.compile(r"(\d{1,6})-(\d{1,20}-\d{1,20})")
+_PLACE: Final = re.compile(r"(\d{1,6})-(\d{1,20})")
+_ID_DIGITS: Final = 16
+"""So many of a record's digest are in the message id that it is given: 64 bits."""
 _LETTERS: Final = msgspec.json.Decoder(DeadLetter)
+_FORGET_S: Final = 600.0
+"""So often, at most, marks are looked through for those whose letters are gone."""
 _LAG_S: Final = 2.0
 """So long it is answered again how far workers are: to ask Kafka takes a new connection."""
 
 
 class Letter(NamedTuple):
-    """One record that could not be used. `id` is that of the shard and the store's of the entry."""
+    """One record that could not be used. `id` is that of the shard and the store's of the entry: of this store alone.
+
+    A store that is made anew from the log, or set back, cuts batches in other places and gives other ids. What has to
+    hold beyond that goes by `place` and `digest`, which the log fixes.
+    """
 
     id: str
     shard: int
     said: DeadLetter
-    data: bytes
+
+    @property
+    def place(self) -> str:
+        """Partition and offset in the log, as `3-1700`."""
+        return f"{self.shard}-{self.said.position}"
+
+    @property
+    def bytes_kept(self) -> bytes:
+        """Of the record, as far as it is kept; none of a deleted user."""
+        said = self.said
+        return b64decode(said.raw_base64) if said.raw_base64 is not None else (said.raw or "").encode()
+
+    @property
+    def digest(self) -> str:
+        """Of the record: another log may have another one in this place. The reason may change with the catalog."""
+        return _digest(f"{self.said.source} {self.place} ".encode() + self.bytes_kept)
 
 
 class Lags:
@@ -69,6 +94,7 @@ class Letters:
     def __init__(self, services: Services, lags: Lags) -> None:
         self._services = services
         self._lags = lags
+        self._forget_at_s = -math.inf
 
     def find(self, letter_id: str) -> Letter:
         """Raises NotStored for one that is not there (any more), StoreError."""
@@ -102,14 +128,13 @@ class Letters:
         said = letter.said
         if said.truncated or said.reason == DeadReason.DELETED_USER:
             return None
-        raw = b64decode(said.raw_base64) if said.raw_base64 is not None else (said.raw or "").encode()
-        return raw or None
+        return letter.bytes_kept or None
 
     def marks(self, letters: Sequence[Letter]) -> list[Redriven | None]:
         """Of each letter, what was done about it; None where nothing was. Raises StoreError."""
-        found = self._services.redriven.find([letter.id for letter in letters])
+        found = self._services.redriven.find([letter.place for letter in letters])
         return [
-            mark if mark is not None and mark.letter == _digest(letter.data) else None
+            mark if mark is not None and mark.letter == letter.digest else None
             for mark, letter in zip(found, letters, strict=True)
         ]
 
@@ -120,7 +145,7 @@ class Letters:
         StoreError, BrokerUnavailable.
         """
         letter, user, record, mark = await run_in_threadpool(self._prepared, letter_id, corrected, key_id)
-        before = await run_in_threadpool(self._services.redriven.begin, letter_id, mark)
+        before = await run_in_threadpool(self._services.redriven.begin, letter.place, mark)
         if before is not None:
             return _same(before, mark, self._services.wall())
         redriven = self._services.redriven
@@ -128,10 +153,10 @@ class Letters:
             await self._services.log.append([(user, record)])
         except BrokerUnavailable:  # a part may have been taken: the same record may be asked for again, at once
             stuck = msgspec.structs.replace(mark, at_s=mark.at_s - STUCK_S)
-            await run_in_threadpool(redriven.finish, letter_id, stuck)
+            await run_in_threadpool(redriven.finish, letter.place, stuck)
             raise
         except BrokerError as error:
-            await run_in_threadpool(redriven.give_up, letter_id)
+            await run_in_threadpool(redriven.give_up, letter.place)
             raise Problem(Kind.LOG_REFUSES, "the log of events does not take this; its operator has to act") from error
         return await run_in_threadpool(self._finish, letter, mark)
 
@@ -145,14 +170,12 @@ class Letters:
             if record is None:
                 raise Problem(Kind.CANNOT_REDRIVE, "its bytes are not kept, or not all of them: send it corrected")
             event = _usable(record, self._catalog(), is_corrected=corrected is not None)
-            message_id = event.message_id or f"redriven-{letter_id}"
+            message_id = event.message_id or f"redriven-{letter.place}-{letter.digest[:_ID_DIGITS]}"
             record = record if event.message_id else _with_id(record, message_id)
             partition = shard_of(event.user, reader.info.shards)
             latest = reader.dead_letters_before(partition, None, 1)
         after = latest[0].entry_id if latest else "0-0"
-        mark = Redriven(
-            _digest(letter.data), _digest(record), message_id, partition, after, self._services.wall(), key_id
-        )
+        mark = Redriven(letter.digest, _digest(record), message_id, partition, after, self._services.wall(), key_id)
         return letter, event.user, record, mark
 
     def _catalog(self) -> Catalog:
@@ -165,15 +188,22 @@ class Letters:
         except BrokerError:  # it is in the log; how far workers have to come is then not told
             lag = None
         done = msgspec.structs.replace(mark, end=None if lag is None else lag.end, done=True)
-        self._services.redriven.finish(letter.id, done)
+        self._services.redriven.finish(letter.place, done)
         self._forget_old()
         return done
 
     def _forget_old(self) -> None:
-        """A mark goes with its letter, which a bound takes from the store."""
+        """Marks of places before the oldest dead letter of their shard go: a bound has taken theirs from the store.
+
+        Where a shard has none all stay: a store that is made anew comes by these places once more.
+        """
+        now_s = self._services.clock()
+        if now_s < self._forget_at_s:
+            return
+        self._forget_at_s = now_s + _FORGET_S
         with self._services.stored.reader() as reader:
-            gone = [each for each in self._services.redriven.all_ids() if _is_gone(reader, each)]
-        self._services.redriven.forget(gone)
+            oldest = [_oldest(reader, shard) for shard in range(reader.info.shards)]
+        self._services.redriven.forget([each for each in self._services.redriven.all_places() if _is_old(each, oldest)])
 
     def outcome(self, mark: Redriven) -> tuple[str, str | None]:
         """What came of it, and why it was refused again. Raises StoreError.
@@ -236,9 +266,16 @@ def _find(reader: RedisReader, letter_id: str) -> Letter:
     raise NotStored(f"there is no dead letter {letter_id[:100]!r} (any more)")
 
 
-def _is_gone(reader: RedisReader, letter_id: str) -> bool:
-    shard, entry = _parts(letter_id)
-    return shard >= reader.info.shards or reader.dead_letter(shard, entry) is None
+def _oldest(reader: RedisReader, shard: int) -> int:
+    """Offset of the oldest dead letter that is kept; before all where there is none."""
+    found = reader.dead_letters_after(shard, "0-0", 1)
+    return _LETTERS.decode(found[0].data).position if found else -1
+
+
+def _is_old(place: str, oldest: Sequence[int]) -> bool:
+    """Whether no dead letter of that place can be there; nor of what is no place. `oldest`: of each shard."""
+    match = _PLACE.fullmatch(place)
+    return match is None or int(match[1]) >= len(oldest) or int(match[2]) < oldest[int(match[1])]
 
 
 def _parts(letter_id: str) -> tuple[int, str]:
@@ -250,7 +287,7 @@ def _parts(letter_id: str) -> tuple[int, str]:
 
 
 def _letter(entry: StreamEntry) -> Letter:
-    return Letter(f"{entry.shard}-{entry.entry_id}", entry.shard, _LETTERS.decode(entry.data), entry.data)
+    return Letter(f"{entry.shard}-{entry.entry_id}", entry.shard, _LETTERS.decode(entry.data))
 
 
 def _digest(data: bytes) -> str:

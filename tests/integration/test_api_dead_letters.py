@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,8 @@ def test_one_that_is_corrected_is_put_back_once_and_used(service: Service) -> No
     assert (status, first["partition"]) == (200, shard_of("ann", SHARDS))
     ((user, record),) = service.api.log.records
     assert user == "ann"
-    assert json.loads(record) == json.loads(mended) | {"messageId": f"redriven-{letter['id']}"}
+    assert json.loads(record) == json.loads(mended) | {"messageId": first["message_id"]}
+    assert first["message_id"].startswith("redriven-0-0-"), "by its place in the log"
     # A second click: the same answer, and nothing more in the log.
     again = service.redrive(letter["id"], mended)
     assert (again[0], again[1]["message_id"], len(service.api.log.records)) == (200, first["message_id"], 1)
@@ -133,6 +135,32 @@ def test_one_that_is_corrected_is_put_back_once_and_used(service: Service) -> No
     assert service.get(f"dead-letters/{letter['id']}")["redriven"]["outcome"] == "worked"
     user_of = {e["name"]: e["total"] for e in service.get("users/ann")["events"]}
     assert user_of["Order"] == 1
+
+
+def test_a_store_that_is_made_anew_knows_what_was_put_back_by_its_place_in_the_log(
+    url: str, service: Service, tmp_path: Path
+) -> None:
+    """Batches are cut in other places then, so that a letter has another id, and its id is another letter's."""
+    mended = event("ann", event="Order").decode()
+    service.work(0, b"{}")
+    service.work(0, b"[]")
+    _, first = service.redrive(service.latest()["id"], mended)
+    with closing(redis.Redis.from_url(url)) as client:
+        keys: list[Any] = list(client.scan_iter())
+        client.delete(*[key for key in keys if not key.startswith(b"tl:api:")])
+    service.world.close()
+    service.world, service.offsets = ServiceWorld(url, tmp_path / "anew", CATALOG), [0] * SHARDS
+    service.api.stored.forget_states()
+    service.work(shard_of("ann", SHARDS), event("ann"))
+    service.work(0, b"{}", b"[]")
+    newer, older = service.get("dead-letters")["items"]
+    assert (newer["record"], newer["redriven"]["message_id"]) == ("[]", first["message_id"])
+    assert service.redrive(newer["id"], mended)[1]["message_id"] == first["message_id"]
+    assert len(service.api.log.records) == 1, "it counts once"
+    assert (older["redriven"], older["record"]) == (None, "{}")
+    status, other = service.redrive(older["id"], mended)
+    assert (status, len(service.api.log.records)) == (200, 2)
+    assert other["message_id"] != first["message_id"], "it would be dropped as known"
 
 
 def test_it_waits_until_the_worker_has_come_that_far(service: Service) -> None:
@@ -213,12 +241,12 @@ def test_they_come_in_pages_by_reason_and_marks_go_with_them(service: Service) -
         service.work(int(letter[0]), *[b"{}"] * 50)  # the bound takes the oldest
     newest = service.get("dead-letters", limit=100)["items"]
     assert letter not in {each["id"] for each in newest}
-    other = next(each["id"] for each in newest if each["id"][0] == letter[0])
-    assert service.redrive(other, event("ann", messageId="other").decode())[0] == 200
+    other = next(each for each in newest if each["id"][0] == letter[0])
+    service.api.now_s += 600.0  # they are looked through now and then
+    assert service.redrive(other["id"], event("ann", messageId="other").decode())[0] == 200
 
-    client = redis.Redis.from_url(service.api.store_url)
-    assert client.hkeys("tl:api:redriven") == [other.encode()]
-    client.close()
+    with closing(redis.Redis.from_url(service.api.store_url)) as client:
+        assert client.hkeys("tl:api:redriven") == [f"{other['shard']}-{other['position']}".encode()]
 
 
 def test_in_the_console_one_is_looked_into_corrected_and_followed(service: Service) -> None:
