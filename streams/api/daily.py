@@ -20,13 +20,16 @@ from streams.adapters.redis_daily import Day, RedisDaily
 from streams.api.everyone import Everyone, Tables
 from streams.api.problems import Problem
 from streams.api.read_predictions import PredictionReads
-from streams.api.stored import StoreReads
+from streams.api.stored import NothingYet, StoreReads
 from streams.api.views import time_text
 from streams.core.questions import question_of
 
 _LOG: Final = logging.getLogger(__name__)
 LOOK_S: Final = 600.0
 """So often is looked whether a line of today is missing."""
+AGAIN_S: Final = 3_600.0
+"""So long a line that a pass over everybody did not give is left alone: there is nobody whom the prediction is about,
+or there are more users than a pass may look at."""
 _DAY_S: Final = 86_400.0
 _WEEK_S: Final = 7 * _DAY_S
 _NEAR_S: Final = _DAY_S / 2
@@ -58,30 +61,45 @@ class Daily:
         self._stored = stored
         self._reads = reads
         self._everyone = everyone
+        self._again_s: dict[str, float] = {}
+        """Of predictions without a line, when a pass is worth it again."""
+
+    def start(self) -> asyncio.Task[None]:
+        """Run in this event loop. An end that nobody wanted is told at once, with where it came from."""
+        task = asyncio.create_task(self.run())
+        task.add_done_callback(_tell_end)
+        return task
 
     async def run(self) -> None:
         """Look again and again, until it is cancelled. What cannot be kept now is tried again later."""
         while True:
             try:
                 await run_in_threadpool(self.keep)
+            except NothingYet:
+                _LOG.info("what predictions expect is not written down yet: no worker has scored an event")
             except (TidelineError, Problem) as error:
-                _LOG.info("what predictions expect was not written down: %s", error)
+                _LOG.warning("what predictions expect was not written down: %s", error)
             await asyncio.sleep(LOOK_S)
 
     def keep(self) -> int:
-        """Write down today's lines that are missing; how many. Raises StoreError, `Problem`."""
+        """Write down today's lines that are missing; how many. Raises StoreError, `Problem`.
+
+        What a pass over everybody did not give is asked for again after `AGAIN_S`.
+        """
         now_s = self._everyone.wall()
         day = _day(now_s)
         with self._stored.reader() as reader:
             standings = self._reads.standings([state for _, state in self._stored.shard_states(reader)])
             live = [id_ for id_ in standings.ids if standings.status(id_).startswith("live")]
-            missing = self._store.missing(live, day)
+            missing = [id_ for id_ in self._store.missing(live, day) if self._again_s.get(id_, now_s) <= now_s]
             if not missing:
                 return 0  # no pass over everybody for what is known
+            self._again_s |= dict.fromkeys(missing, now_s + AGAIN_S)  # a pass that fails counts as well
             tables = self._everyone.tables(reader)
         lines = {id_: line for id_ in missing if (line := line_of(tables, id_, day)) is not None}
         for id_, line in lines.items():
             self._store.put(id_, line)
+            del self._again_s[id_]
         return len(lines)
 
     def now_s(self) -> float:
@@ -138,6 +156,12 @@ def day_view(line: Day) -> DayView:
         audience=line.audience,
         categories={"low": low, "medium": medium, "high": high},
     )
+
+
+def _tell_end(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        _LOG.error("what predictions expect is not written down any more; this is a bug", exc_info=error)
 
 
 def _day(now_s: float) -> str:

@@ -232,13 +232,13 @@ async def _serve(
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         say(f"Listening. http://{shown}:{port}/readyz says whether store and log answer; /openapi.json what there is.")
-        keeping = asyncio.create_task(app.state.daily.run())
+        keeping = app.state.daily.start()
         try:
             await server.serve([listener])
         finally:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
-                await keeping  # whatever else it has ended with is a bug, and told as one
+                await keeping  # whatever else it has ended with is a bug, told when it happened and here
     finally:
         await transitions.close()
         await log.close()
