@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from config.catalog import Filter
@@ -17,7 +17,7 @@ from streams.api.campaign_bodies import AskedAbout, asked_about
 from streams.api.definer import Definer
 from streams.api.document import problems
 from streams.api.everyone import Everyone
-from streams.api.keys import Role
+from streams.api.keys import Caller, Role
 from streams.api.problems import Kind, Problem
 from streams.api.services import Services
 from streams.api.views import time_text
@@ -28,7 +28,7 @@ from streams.campaigns.preview import Basis, OfferPreview, Preview, Previewer, R
 from streams.campaigns.profiles import with_profile
 from streams.campaigns.question import Answer, Asked
 from streams.campaigns.state import Row
-from streams.campaigns.trial import Part, Trial, trial
+from streams.campaigns.trial import Part, Recommend, Trial, trial
 from streams.campaigns.words import REASONS
 from streams.core.partition import shard_of
 from streams.runtime.campaigns.definitions import kinds_of
@@ -49,6 +49,8 @@ _DEFINITION: Final[Any] = {
 }
 _ASKED_S: Final = 5.0
 """So long a preview waits for recommendations."""
+_NONE: Final = Answer([])
+"""Recommendations where nobody is asked."""
 _AS_WRITTEN: Final = "A campaign or journey as in a catalog; one that has `steps` is a journey."
 
 
@@ -181,6 +183,10 @@ class MessageView(BaseModel):
     offer: GivenView | None
     channels: list[TextsView]
     failed: str | None = Field(description="Which part of the message fails in which line, and why.")
+    recommendations: Literal["asked", "not-asked"] | None = Field(
+        description="Whether a message that wants some asked for them; with a key that may not write nobody is asked, "
+        "and it has an empty list."
+    )
     against: list[AgainstView] = Field(
         description="All that speaks against it, in the order of the rules. Rate, budget and breaker are not asked."
     )
@@ -210,8 +216,9 @@ def add_campaign_previews(
         "/v1/campaigns/preview-message",
         **about("previewMessage", "What one user would be sent now", MessageRequest, 404, 409),
     )
-    def message(request: MessageRequest = of_message) -> MessageView:
-        return previews.message(request)
+    def message(request: Request, wanted: MessageRequest = of_message) -> MessageView:
+        caller: Caller = request.state.caller
+        return previews.message(wanted, may_ask=caller.role.allows(Role.WRITE))
 
 
 class CampaignPreviews:
@@ -246,15 +253,32 @@ class CampaignPreviews:
                     previewer.add(columns.of(page))
         return _preview_view(previewer.result(), basis, as_of_s)
 
-    def message(self, request: MessageRequest) -> MessageView:
-        """Raises NotStored for what does not exist, `Problem` for a definition that is not right; StoreError."""
+    def message(self, request: MessageRequest, *, may_ask: bool) -> MessageView:
+        """`may_ask`: recommendations are asked for, signed and of whom the definition names; else there are none.
+
+        Raises NotStored for what does not exist, `Problem` for a definition that is not right; StoreError.
+        """
         asked, standing = self._asked(request)
         plan, now_s = asked.plan(standing), self._services.wall()
+        wanted: list[Asked] = []
+
+        def note(each: Asked) -> Answer:
+            wanted.append(each)
+            return _NONE
+
         with self._everyone.turn():  # it reads the state of a shard, and a message may take its time
             facts, row = self._facts(plan, request.user_id, now_s)
-            return _message_view(request.user_id, self._trial(plan, asked.id, request, facts, row))
+            found = self._trial(plan, asked.id, request, facts, row, note)
+        if not wanted or not may_ask:
+            return _message_view(request.user_id, found, "not-asked" if wanted else None)
+        answer = self._recommend(wanted[0])  # without a turn: others need not wait for an endpoint
+        with self._everyone.turn():
+            found = self._trial(plan, asked.id, request, facts, row, lambda _: answer)
+        return _message_view(request.user_id, found, "asked")
 
-    def _trial(self, plan: Plan, id_: str, request: MessageRequest, facts: Facts, row: Row) -> Trial:
+    def _trial(
+        self, plan: Plan, id_: str, request: MessageRequest, facts: Facts, row: Row, recommend: Recommend
+    ) -> Trial:
         """Of what a definition that is no campaign yet would know, messages of others are all."""
         known = row if request.id is not None else Row(sends_s=row.sends_s)
         now_s = self._services.wall()
@@ -268,7 +292,7 @@ class CampaignPreviews:
                 now_s,
                 step=request.step,
                 properties=request.event,
-                recommend=self._recommend,
+                recommend=recommend,
             )
         except KeyError:
             where = "it sends nothing" if request.step is None else f"no step {request.step!r} of it sends anything"
@@ -371,7 +395,7 @@ def _rung_view(found: RungPreview) -> RungView:
     )
 
 
-def _message_view(user: str, found: Trial) -> MessageView:
+def _message_view(user: str, found: Trial, recommendations: Literal["asked", "not-asked"] | None) -> MessageView:
     offer = found.offer
     return MessageView(
         user_id=user,
@@ -384,6 +408,7 @@ def _message_view(user: str, found: Trial) -> MessageView:
         ),
         channels=[_texts_view(each) for each in found.parts],
         failed=found.failed,
+        recommendations=recommendations,
         against=[
             AgainstView(reason=each.reason, words=REASONS[each.reason], until=time_text(each.until_s))
             for each in found.against

@@ -201,7 +201,7 @@ class CampaignPages:
             return None
         t = TEXTS[visit.language]
         try:
-            found = self._previews.message(MessageRequest(id=id_, user_id=user))
+            found = self._previews.message(MessageRequest(id=id_, user_id=user), may_ask=visit.may_write)
         except NotStored:
             return Trial(user, None, [], [], t.trial_nobody)
         against = [(t.withheld_reasons.get(each.reason, each.words), each.until) for each in found.against]

@@ -75,8 +75,8 @@ def store(world: ServiceWorld) -> Iterator[RedisCampaigns]:
         yield store
 
 
-def post(api: ApiWorld, path: str, body: Any, status: int = 200) -> Any:
-    answer = api.ask("POST", f"/v1/campaigns/{path}", json=body, headers=api.headers(Role.READ))
+def post(api: ApiWorld, path: str, body: Any, status: int = 200, role: Role = Role.READ) -> Any:
+    answer = api.ask("POST", f"/v1/campaigns/{path}", json=body, headers=api.headers(role))
     assert answer.status_code == status, answer.text
     return answer.json()
 
@@ -229,11 +229,11 @@ def test_a_preview_asks_for_recommendations_once_and_under_an_id_of_its_own(worl
     async def ask() -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
         async with Receiver(answer) as receiver:
             url = f"http://127.0.0.1:{receiver.port}/recs"
-            lacking = await asyncio.to_thread(post, api, "preview-message", body)
+            lacking = await asyncio.to_thread(post, api, "preview-message", body, role=Role.WRITE)
             await asyncio.to_thread(
                 channels.put, "never", json.dumps({"kind": "webhook", "url": url}).encode(), Secrets(SECRET)
             )
-            found = await asyncio.to_thread(post, api, "preview-message", body)
+            found = await asyncio.to_thread(post, api, "preview-message", body, role=Role.WRITE)
             return lacking, found, receiver.requests
 
     api = ApiWorld(store_url=world.url, options=ApiOptions(webhooks_private=True))

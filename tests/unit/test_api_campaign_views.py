@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import pytest
@@ -9,11 +11,16 @@ import pytest
 from config.campaign_checks import read_messaging
 from config.written import written
 from streams.adapters.campaign_definitions import Wanted, defined, shared
+from streams.api import campaign_previews
+from streams.api.campaign_previews import CampaignPreviews
+from streams.api.everyone import Everyone
 from streams.api.keys import Role
 from streams.campaigns.figures import ENDS
-from streams.campaigns.question import Reason
+from streams.campaigns.question import Answer, Asked, Reason
+from streams.campaigns.state import Row
 from streams.campaigns.words import REASONS
-from tests.campaign_world import campaign, journey, send_step
+from streams.runtime.campaigns.recommending import Endpoint
+from tests.campaign_world import campaign, facts, journey, send_step
 from tests.unit.api_world import NOW_S
 from tests.unit.test_api_definitions import World
 
@@ -129,6 +136,43 @@ def test_a_message_of_nobody_or_of_nothing_is_refused(world: World, body: Any, s
     found, told = ask(world, "preview-message", body)
     assert found == status
     assert words in told
+
+
+def test_who_may_write_asks_for_recommendations_and_holds_up_nobody_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a signed request to somebody else, with what the caller chooses: not for a key that only reads."""
+    turns: list[None] = []
+    asked: list[tuple[str, int]] = []
+
+    @contextmanager
+    def turn(_: Everyone) -> Iterator[None]:
+        turns.append(None)
+        yield
+        turns.pop()
+
+    async def ask_once(_sender: Any, _endpoint: Any, each: Asked, _now_s: float) -> Answer:
+        asked.append((each.id[:5], len(turns)))
+        return Answer([{"name": "Shoes"}])
+
+    monkeypatch.setattr(Everyone, "turn", turn)
+    monkeypatch.setattr(CampaignPreviews, "_facts", lambda *_: (facts("orders.high"), Row()))
+    monkeypatch.setattr(campaign_previews, "endpoint_of", lambda *_: Endpoint("https://shop.example", []))
+    monkeypatch.setattr(campaign_previews, "ask_once", ask_once)
+    kept = world.campaigns.kept()
+    messaging = read_messaging({"channels": {"app": {"kind": "log"}, "recs": {"kind": "webhook"}}})
+    world.campaigns.write(kept.revision, [shared(kept, written(messaging), "key", NOW_S)])
+    text = "{% for each in recommendations %}{{ each.name }}{% else %}nothing{% endfor %}"
+    message = {"parts": {"body": text}, "recommendations": {"from": "recs"}}
+    body = {"definition": GOOD | {"message": message}, "user_id": "ann"}
+
+    def shown(role: Role) -> tuple[str, str]:
+        told = world.call("POST", "/v1/campaigns/preview-message", body, role=role).json()
+        return told["channels"][0]["texts"]["body"], told["recommendations"]
+
+    assert (shown(Role.READ), asked) == (("nothing", "not-asked"), [])
+    assert shown(Role.WRITE) == ("Shoes", "asked")
+    assert asked == [("test-", 0)]
 
 
 def test_figures_of_what_there_is_not_are_not_found(world: World) -> None:
