@@ -108,6 +108,25 @@ def test_it_is_ready_when_nothing_is_left_and_waits_then() -> None:
     assert time.monotonic() - began_s < 5.0 * SLOWNESS
 
 
+def test_it_is_ready_at_the_end_of_the_logs_however_much_there_is_beside_them() -> None:
+    """A past that is read again gives every step something to do, for hours."""
+    was_ready: list[bool] = []
+
+    class Reading(Run):
+        def step(self, now_s: float) -> bool:
+            was_ready.append(found.is_ready)
+            self.is_behind = len(self.script) > 2
+            return super().step(now_s)
+
+    run = Reading([True, True, True, True])
+    found = CampaignWork("campaigns 0", lambda: Opened(run), seen=lambda: None, wall=lambda: 5.0)
+    future = found.start()
+    assert run.done.wait(10.0 * SLOWNESS)
+    found.close()
+    future.result(10.0 * SLOWNESS)
+    assert was_ready[:5] == [False, False, False, True, True]
+
+
 def test_what_is_on_its_way_is_waited_for_shortly() -> None:
     run = Run([], is_behind=True)
     found, _, result = worked(run, wait=lambda *_: pytest.fail("there is more to come"))

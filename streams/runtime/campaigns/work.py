@@ -56,7 +56,7 @@ class CampaignWork:
     ) -> None:
         self.run: CampaignRun | None = None
         self.is_ready = False
-        """It is ours, and was worked up to the end of the logs."""
+        """It is ours, and was worked up to the end of the logs, whatever is read again beside them."""
         self._name = name
         self._make = make
         self._seen = seen
@@ -103,10 +103,12 @@ class CampaignWork:
             if time.monotonic() - told_s >= TELL_S:
                 opened.tell_read()
                 told_s = time.monotonic()
-            if run.step(self._wall()):
+            has_worked = run.step(self._wall())
+            # By the logs alone: who is due, and a past that is read again for hours, keep no crossing waiting.
+            self.is_ready = self.is_ready or not run.is_behind
+            if has_worked:
                 continue
             if run.is_behind:
                 self._stopping.wait(SOON_S)
             else:
-                self.is_ready = True
                 self._wait(run, IDLE_S, self._stopping)
