@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from config.errors import BrokerUnavailable
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_writer import PartitionWriter
 from streams.campaigns.ports import Seen
+from streams.runtime.campaigns import partitions
 from streams.runtime.campaigns.partitions import EmbeddedLogs, EmbeddedOwning
 from streams.runtime.campaigns.two_logs import Place
 from tests.conftest import SLOWNESS
@@ -57,3 +59,19 @@ def test_two_processes_do_not_own_one_log(folder: LogFolder) -> None:
     with pytest.raises(BrokerUnavailable, match="run by process"):
         second.start()
     assert taken == [0, 1]
+
+
+def test_a_log_of_kafka_that_does_not_open_is_a_broker_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no error that ends the work."""
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    async def story() -> None:
+        given: Any = None
+        with pytest.raises(BrokerUnavailable, match="has not opened events 3"):
+            await asyncio.to_thread(partitions.KafkaLogs(given, given).open_events, 3)
+
+    monkeypatch.setattr(partitions, "open_partition", never)
+    monkeypatch.setattr(partitions, "_OPEN_S", 0.01)
+    asyncio.run(story())

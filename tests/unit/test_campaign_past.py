@@ -281,7 +281,8 @@ def test_a_reader_that_cannot_be_closed_is_not_read_again() -> None:
         def close(self) -> None:
             raise BrokerUnavailable("it has gone")
 
-    world, opened = World(), list[ListLog]()
+    store, opened = FailingStore(), list[ListLog]()
+    world = World(store=store)
     before(world)
 
     def open_log() -> ListLog:
@@ -294,8 +295,11 @@ def test_a_reader_that_cannot_be_closed_is_not_read_again() -> None:
     world.define(asks())
     world.steps(5)
     assert len(opened) == 1
-    with pytest.raises(BrokerUnavailable):
-        run.assign(world.told)
+    store.fault = lambda call, _: Crash() if call == "commit" else None
+    with pytest.raises(Crash):  # and not what closing it says
+        world.steps(60)
+    store.fault = lambda _call, _is_done: None
+    run.assign(world.told)
     world.settle()
     assert (len(opened), world.run.place.left) == (2, 0)
 

@@ -222,8 +222,12 @@ class KafkaLogs:
         return self._open("events", number)
 
     def _open(self, kind: TopicKind, number: int) -> OwnLog:
-        asking = open_partition(self._settings, kind, number)
-        return asyncio.run_coroutine_threadsafe(asking, self._loop).result(_OPEN_S)
+        asking = asyncio.run_coroutine_threadsafe(open_partition(self._settings, kind, number), self._loop)
+        try:
+            return asking.result(_OPEN_S)
+        except TimeoutError as error:
+            asking.cancel()
+            raise BrokerUnavailable(f"Kafka has not opened {kind} {number} within {_OPEN_S:g} s") from error
 
     def wait(self, number: int, run: CampaignRun, seconds: float, stopping: threading.Event) -> None:  # noqa: ARG002
         """See `Logs`: each look is a question to the brokers."""

@@ -8,16 +8,19 @@ are `unread`, and nothing is decided that rests on them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Final, NamedTuple
 
 import msgspec
 
+from config.errors import BrokerError
 from streams.campaigns.profiles import Known
 from streams.runtime.campaigns.listening import Learned, Listener
 from streams.runtime.campaigns.two_logs import OwnLog, Past, Place
 
+_LOG: Final = logging.getLogger(__name__)
 PAGE: Final = 1_000
 """Records in one commit."""
 
@@ -88,10 +91,17 @@ class PastReader:
         return [each for each in said if each is not None], _behind(place, past)
 
     def close(self) -> None:
-        """Give the reader back; the next read opens another one."""
-        log, self._log = self._log, None  # also where closing fails, as nobody answers
-        if log is not None:
-            log.close()
+        """Give the reader back; the next read opens another one.
+
+        One that cannot be closed is given up: nothing of it is used any more, and who closes it after a failure is to
+        hear of that failure.
+        """
+        log, self._log = self._log, None
+        try:
+            if log is not None:
+                log.close()
+        except BrokerError as error:
+            _LOG.warning("the reader of the past could not be closed: %s", error)
 
 
 def _behind(place: Place, past: Past) -> Place:
