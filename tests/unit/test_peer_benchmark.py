@@ -1,4 +1,4 @@
-"""The parts of the benchmark against peers that need no server. That its programs run: integration/test_peers.py."""
+"""The parts of the benchmark against peers that need no server. That one program runs: integration/test_peers.py."""
 
 from __future__ import annotations
 
