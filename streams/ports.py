@@ -17,7 +17,7 @@ outbox      the transitions of commits whose publication is not known to be comp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -274,9 +274,10 @@ class EventLog(Protocol):
     def has_headers(self) -> bool:
         """Whether a record may have headers beside its event. Where it may not, the event itself has its trace."""
 
-    async def append(self, records: Sequence[tuple[str, bytes]], *, trace: str | None = None) -> None:
+    async def append(self, records: Sequence[tuple[str, bytes]], *, trace: str | None = None) -> Mapping[int, int]:
         """Take (user id, one event as JSON), in order; return when all are durable.
 
+        Returns by partition the offset of the last of these; a partition of which the log does not say is left out.
         `trace`: of which trace all are a part (`streams.trace_context`), for a header; not used where there are none.
         Raises BrokerUnavailable (try again later; nothing or a part was taken), BrokerError (it will never be taken).
         """

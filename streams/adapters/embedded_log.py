@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -28,6 +28,9 @@ _SEGMENTS: Final = 16
 
 KeyedRecords = Sequence[tuple[str, bytes]]
 """(user id, event as JSON)."""
+
+Written: TypeAlias = dict[int, int | BrokerError]
+"""By partition, the offset of the first record that was appended, or why none was."""
 
 
 class EventWriter:
@@ -55,21 +58,21 @@ class EventWriter:
             found.setdefault(shard_of(user, self._shards), []).append((key, value))
         return found
 
-    def write(self, parts: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> dict[int, BrokerError]:
+    def write(self, parts: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> Written:
         """Append to every partition; durable when it returns, except in those whose error is returned."""
-        failures = {}
+        written: Written = {}
         for number, records in parts.items():
             try:
-                self._writers[number].append(records)
+                written[number] = self._writers[number].append(records)
             except BrokerError as error:
-                failures[number] = error
-        return failures
+                written[number] = error
+        return written
 
     def append(self, records: KeyedRecords) -> None:
         """All of them, durably. Raises BrokerUnavailable (a part may have been taken), BrokerError."""
-        failures = self.write(self.by_partition(records))
-        for error in failures.values():
-            raise error
+        for first in self.write(self.by_partition(records)).values():
+            if isinstance(first, BrokerError):
+                raise first
 
     def close(self) -> None:
         """Close the files."""
@@ -83,7 +86,7 @@ class _Group:
 
     parts: dict[int, list[tuple[bytes, bytes]]] = field(default_factory=dict)
     size: int = 0
-    task: asyncio.Task[dict[int, BrokerError]] | None = None
+    task: asyncio.Task[Written] | None = None
 
 
 class EmbeddedEventLog:
@@ -105,10 +108,10 @@ class EmbeddedEventLog:
         self._turn = asyncio.Lock()
         self._open: _Group | None = None
 
-    async def append(self, records: KeyedRecords, *, trace: str | None = None) -> None:  # noqa: ARG002
+    async def append(self, records: KeyedRecords, *, trace: str | None = None) -> dict[int, int]:  # noqa: ARG002
         """See `EventLog`. BrokerUnavailable is also raised while more waits than can be written."""
         if not records:
-            return
+            return {}
         parts = self._writer.by_partition(records)
         group = self._open
         if group is None:
@@ -118,16 +121,22 @@ class EmbeddedEventLog:
         if group.size and group.size + size > GROUP_BYTES:
             raise BrokerUnavailable("events come faster than the log can be written; nothing was taken")
         group.size += size
+        behind = {}  # of each partition, how many of the group come up to the last of these
         for number, part in parts.items():
-            group.parts.setdefault(number, []).extend(part)
+            together = group.parts.setdefault(number, [])
+            together += part
+            behind[number] = len(together)
         assert group.task is not None, "a group is made with its task"
-        failures = await asyncio.shield(group.task)  # others wait for it, too
-        for number in parts:
-            if number in failures:
-                error = failures[number]
-                raise type(error)(str(error)) from error
+        written = await asyncio.shield(group.task)  # others wait for it, too
+        places = {}
+        for number, count in behind.items():
+            first = written[number]
+            if isinstance(first, BrokerError):
+                raise type(first)(str(first)) from first
+            places[number] = first + count - 1
+        return places
 
-    async def _write(self, group: _Group) -> dict[int, BrokerError]:
+    async def _write(self, group: _Group) -> Written:
         """Wait for the group before, then write this one."""
         async with self._turn:
             self._open = None  # who comes now is of the next

@@ -40,17 +40,17 @@ class KafkaEventLog:
         self._producer: Any = None
         self._opening = asyncio.Lock()
 
-    async def append(self, records: Sequence[tuple[str, bytes]], *, trace: str | None = None) -> None:
+    async def append(self, records: Sequence[tuple[str, bytes]], *, trace: str | None = None) -> dict[int, int]:
         """See `EventLog`."""
         if not records:
-            return
+            return {}
         headers = None if trace is None else headers_of(trace)
         used: list[Any] = []
         try:
             async with asyncio.timeout(_APPEND_S):
                 producer = await self._open()
                 used.append(producer)
-                await self._send(producer, records, headers)
+                return await self._send(producer, records, headers)
         except MessageSizeTooLargeError as error:  # refused by the client: nothing is missing in what it sends
             raise explained(error, self._settings) from error
         except (KafkaError, TimeoutError) as error:
@@ -80,7 +80,9 @@ class KafkaEventLog:
                 self._producer = await open_producer(self._settings)
             return self._producer
 
-    async def _send(self, producer: Any, records: Sequence[tuple[str, bytes]], headers: Headers | None) -> None:
+    async def _send(
+        self, producer: Any, records: Sequence[tuple[str, bytes]], headers: Headers | None
+    ) -> dict[int, int]:
         waiting: list[asyncio.Future[Any]] = []
         shards = await self._shards(producer)
         try:
@@ -92,8 +94,9 @@ class KafkaEventLog:
         finally:
             for sent in waiting:
                 sent.add_done_callback(_look)
-        for sent in waiting:
-            sent.result()
+        taken = [sent.result() for sent in waiting]
+        # Of a batch that it has seen so long ago that it forgot the place, Kafka says -1.
+        return {each.partition: each.offset for each in taken if each.offset >= 0}
 
     async def _shards(self, producer: Any) -> int:
         """How many there are. Raises TopicsDiffer where the topic has not as many partitions."""

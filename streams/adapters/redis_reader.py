@@ -304,10 +304,20 @@ class RedisReader:
         """Dead letters of a shard, newest first, older than an entry; from the newest on for None."""
         return self._page(shard, "dead", "+" if entry_id is None else f"({entry_id}", limit)
 
-    def dead_letters_after(self, shard: int, entry_id: str, limit: int) -> list[StreamEntry]:
-        """Dead letters of a shard, oldest first, newer than an entry; `0-0` is before all."""
-        page = self._nodes.ask("XRANGE", self._keys[shard].dead, f"({entry_id}", "+", "COUNT", limit)
+    def dead_letters_from(self, shard: int, entry_id: str, limit: int) -> list[StreamEntry]:
+        """Dead letters of a shard, oldest first, from an entry on; `0-0` is before all."""
+        page = self._nodes.ask("XRANGE", self._keys[shard].dead, entry_id, "+", "COUNT", limit)
         return [StreamEntry(shard, found.decode(), fields[1]) for found, fields in page]
+
+    def dead_letters_kept(self, shard: int) -> int:
+        """How many dead letters of one shard the store has."""
+        found: int = self._nodes.ask("XLEN", self._keys[shard].dead)
+        return found
+
+    def position(self, shard: int) -> bytes | None:
+        """Where a shard stands in its input, as the runtime writes it; None before the first commit."""
+        found: bytes | None = self._nodes.ask("HGET", self._keys[shard].meta, "position")
+        return found
 
     def dead_letter_count(self) -> int:
         return sum(self._nodes.ask("XLEN", keys.dead) for keys in self._keys)

@@ -40,12 +40,10 @@ class Redriven(msgspec.Struct, frozen=True):
     record: str
     message_id: str
     partition: int
-    after: str
-    """The latest dead letter of that partition before: who comes after it may be this record, refused again."""
     at_s: float
     key_id: str
-    end: int | None = None
-    """Where the partition ended when the record was in it; None where that was not known."""
+    offset: int | None = None
+    """Where it is in that partition; None where the log did not say."""
     done: bool = False
     """Whether the log has taken it."""
 

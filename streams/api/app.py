@@ -31,6 +31,7 @@ from streams.api.estimate import add_estimate
 from streams.api.everyone import Everyone
 from streams.api.health import add_health
 from streams.api.ingest import add_ingest
+from streams.api.lags import Lags
 from streams.api.likelihoods import add_likelihoods
 from streams.api.limits import BodyLimit, InFlight, RateLimiter
 from streams.api.messaging import add_messaging
@@ -39,7 +40,7 @@ from streams.api.prediction_estimate import Estimator, add_prediction_estimate, 
 from streams.api.predictions import add_predictions
 from streams.api.quality import add_quality
 from streams.api.read_predictions import PredictionReads
-from streams.api.redriving import Lags, Letters
+from streams.api.redriving import Letters
 from streams.api.segments import add_segments
 from streams.api.services import Services
 from streams.api.sizes import add_sizes
@@ -129,7 +130,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     add_audiences(app, services, definer, authenticator, bodies)
     add_campaign_channels(app, services, authenticator, bodies)
     lags = Lags(services.lag, services.clock)
-    letters = Letters(services, lags)
+    letters = Letters(services)
     add_dead_letters(app, letters, authenticator, bodies)
     add_campaign_failures(app, services, authenticator, bodies)
     add_campaign_tests(app, services, definer, everyone, authenticator, bodies)

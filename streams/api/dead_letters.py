@@ -35,8 +35,8 @@ class RedrivenView(BaseModel):
     message_id: str = Field(description="Under which shards know it, should it come twice.")
     partition: int = Field(description="Of the log of events.")
     outcome: Outcome = Field(
-        description="`sending`; `unfinished`: whoever did it has ended, ask for the same again; `in_log` where nobody "
-        "tells how far workers are; `waiting` for the worker; `worked`: used, or known already by its message id; "
+        description="`sending`; `unfinished`: whoever did it has ended, ask for the same again; `in_log` where it is "
+        "not known what came of it; `waiting` for the worker; `worked`: used, or known already by its message id; "
         "`refused` again."
     )
     why: str | None = Field(description="Why it was refused again.")
@@ -118,15 +118,19 @@ def add_dead_letters(app: FastAPI, letters: Letters, authenticator: Authenticato
     async def redrive(request: Request, letter_id: str, correction: Correction = wanted) -> RedrivenView:
         caller: Caller = request.state.caller
         mark = await letters.redrive(letter_id, correction.record, caller.key_id)
-        return _redriven(mark, await run_in_threadpool(letters.outcome, mark))
+        (outcome,) = await run_in_threadpool(letters.outcomes, [mark])
+        return _redriven(mark, outcome)
 
 
 def views(letters: Letters, found: list[Letter]) -> list[DeadLetterView]:
     """As they are answered. Raises StoreError."""
-    return [_view(letters, letter, mark) for letter, mark in zip(found, letters.marks(found), strict=True)]
+    marks = letters.marks(found)
+    outcomes = iter(letters.outcomes([mark for mark in marks if mark is not None]))
+    redriven = [None if mark is None else _redriven(mark, next(outcomes)) for mark in marks]
+    return [_view(letters, letter, view) for letter, view in zip(found, redriven, strict=True)]
 
 
-def _view(letters: Letters, letter: Letter, mark: Redriven | None) -> DeadLetterView:
+def _view(letters: Letters, letter: Letter, redriven: RedrivenView | None) -> DeadLetterView:
     said = letter.said
     return DeadLetterView(
         id=letter.id,
@@ -139,8 +143,8 @@ def _view(letters: Letters, letter: Letter, mark: Redriven | None) -> DeadLetter
         record=said.raw,
         record_base64=said.raw_base64,
         truncated=said.truncated,
-        can_be_redriven=mark is None and letters.bytes_of(letter) is not None,
-        redriven=None if mark is None else _redriven(mark, letters.outcome(mark)),
+        can_be_redriven=redriven is None and letters.bytes_of(letter) is not None,
+        redriven=redriven,
     )
 
 

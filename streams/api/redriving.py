@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import time
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,12 +18,12 @@ from config.notes import is_note
 from streams.adapters.redis_reader import RedisReader, StreamEntry
 from streams.adapters.redis_redriven import STUCK_S, Redriven
 from streams.api.problems import Kind, Problem
+from streams.api.redriven_outcome import Outcomes
 from streams.api.services import Services
 from streams.core.decode import SegmentDecoder
 from streams.core.events import BadEvent, DeadReason, Event
 from streams.core.partition import shard_of
 from streams.runtime.hints import DeadLetter
-from streams.runtime.seen import PartitionLag
 
 SEARCHED: Final = 5_000
 """So many dead letters are looked through at once."""
@@ -35,8 +34,6 @@ _ID_DIGITS: Final = 16
 _LETTERS: Final = msgspec.json.Decoder(DeadLetter)
 _FORGET_S: Final = 600.0
 """So often, at most, marks are looked through for those whose letters are gone."""
-_LAG_S: Final = 2.0
-"""So long it is answered again how far workers are: to ask Kafka takes a new connection."""
 
 
 class Letter(NamedTuple):
@@ -67,33 +64,11 @@ class Letter(NamedTuple):
         return _digest(f"{self.said.source} {self.place} ".encode() + self.bytes_kept)
 
 
-class Lags:
-    """How far the workers are in the log of events, as it was a moment ago. For several threads."""
-
-    def __init__(self, find: Callable[[], Sequence[PartitionLag]], clock: Callable[[], float] = time.monotonic) -> None:
-        self._find = find
-        self._clock = clock
-        self._kept: tuple[float, tuple[PartitionLag, ...]] | None = None
-
-    def now(self) -> dict[int, PartitionLag]:
-        """By partition. Raises BrokerError."""
-        kept, now_s = self._kept, self._clock()
-        if kept is None or now_s - kept[0] >= _LAG_S:
-            self._kept = kept = now_s, tuple(self._find())
-        return {each.partition: each for each in kept[1]}
-
-    def fresh(self) -> dict[int, PartitionLag]:
-        """The same, found out now."""
-        self._kept = None
-        return self.now()
-
-
 class Letters:
     """The dead letters of a service. Methods that are not async are for threads."""
 
-    def __init__(self, services: Services, lags: Lags) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._lags = lags
         self._forget_at_s = -math.inf
 
     def find(self, letter_id: str) -> Letter:
@@ -150,7 +125,7 @@ class Letters:
             return _same(before, mark, self._services.wall())
         redriven = self._services.redriven
         try:
-            await self._services.log.append([(user, record)])
+            places = await self._services.log.append([(user, record)])
         except BrokerUnavailable:  # a part may have been taken: the same record may be asked for again, at once
             stuck = msgspec.structs.replace(mark, at_s=mark.at_s - STUCK_S)
             await run_in_threadpool(redriven.finish, letter.place, stuck)
@@ -158,7 +133,7 @@ class Letters:
         except BrokerError as error:
             await run_in_threadpool(redriven.give_up, letter.place)
             raise Problem(Kind.LOG_REFUSES, "the log of events does not take this; its operator has to act") from error
-        return await run_in_threadpool(self._finish, letter, mark)
+        return await run_in_threadpool(self._finish, letter, mark, places.get(mark.partition))
 
     def _prepared(self, letter_id: str, corrected: str | None, key_id: str) -> tuple[Letter, str, bytes, Redriven]:
         with self._services.stored.reader() as reader:
@@ -173,21 +148,15 @@ class Letters:
             message_id = event.message_id or f"redriven-{letter.place}-{letter.digest[:_ID_DIGITS]}"
             record = record if event.message_id else _with_id(record, message_id)
             partition = shard_of(event.user, reader.info.shards)
-            latest = reader.dead_letters_before(partition, None, 1)
-        after = latest[0].entry_id if latest else "0-0"
-        mark = Redriven(letter.digest, _digest(record), message_id, partition, after, self._services.wall(), key_id)
+        mark = Redriven(letter.digest, _digest(record), message_id, partition, self._services.wall(), key_id)
         return letter, event.user, record, mark
 
     def _catalog(self) -> Catalog:
         with self._services.stored.reader() as reader:
             return self._services.stored.a_state(reader).catalog
 
-    def _finish(self, letter: Letter, mark: Redriven) -> Redriven:
-        try:
-            lag = self._lags.fresh().get(mark.partition)
-        except BrokerError:  # it is in the log; how far workers have to come is then not told
-            lag = None
-        done = msgspec.structs.replace(mark, end=None if lag is None else lag.end, done=True)
+    def _finish(self, letter: Letter, mark: Redriven, offset: int | None) -> Redriven:
+        done = msgspec.structs.replace(mark, offset=offset, done=True)
         self._services.redriven.finish(letter.place, done)
         self._forget_old()
         return done
@@ -205,26 +174,14 @@ class Letters:
             oldest = [_oldest(reader, shard) for shard in range(reader.info.shards)]
         self._services.redriven.forget([each for each in self._services.redriven.all_places() if _is_old(each, oldest)])
 
-    def outcome(self, mark: Redriven) -> tuple[str, str | None]:
-        """What came of it, and why it was refused again. Raises StoreError.
-
-        `sending`; `unfinished` (whoever did it has ended; ask for the same again); `in_log` where it is not known how
-        far workers are; `waiting` for the worker; `worked`; `refused`.
-        """
-        if not mark.done:
-            return ("unfinished" if self._services.wall() - mark.at_s >= STUCK_S else "sending"), None
+    def outcomes(self, marks: Sequence[Redriven]) -> list[tuple[str, str | None]]:
+        """What came of each, and why it was refused again (see `Outcomes`). Raises StoreError."""
+        if not marks:
+            return []
         with self._services.stored.reader() as reader:
-            for each in reader.dead_letters_after(mark.partition, mark.after, SEARCHED):
-                said = _LETTERS.decode(each.data)
-                if mark.message_id in (said.raw or ""):
-                    return "refused", f"{said.reason}: {said.detail}"
-        try:
-            lag = self._lags.now().get(mark.partition)
-        except BrokerError:
-            lag = None
-        if lag is None or mark.end is None:
-            return "in_log", None
-        return ("worked" if lag.committed is not None and lag.committed >= mark.end else "waiting"), None
+            kept = self._services.stored.a_state(reader).catalog.limits.dead_letters
+            outcomes = Outcomes(reader, kept, self._services.wall())
+            return [outcomes.of(mark) for mark in marks]
 
 
 def _same(before: Redriven, mark: Redriven, now_s: float) -> Redriven:
@@ -268,7 +225,7 @@ def _find(reader: RedisReader, letter_id: str) -> Letter:
 
 def _oldest(reader: RedisReader, shard: int) -> int:
     """Offset of the oldest dead letter that is kept; before all where there is none."""
-    found = reader.dead_letters_after(shard, "0-0", 1)
+    found = reader.dead_letters_from(shard, "0-0", 1)
     return _LETTERS.decode(found[0].data).position if found else -1
 
 

@@ -881,7 +881,7 @@ ENGLISH: Final = Texts(
     redriven_outcomes={
         "sending": "It is being sent.",
         "unfinished": "Sending it did not come to an end. Send the same record again.",
-        "in_log": "The log has it. How far the workers are cannot be told at the moment.",
+        "in_log": "The log has it. What came of it cannot be told.",
         "waiting": "The log has it. The worker has not come that far yet.",
         "worked": "The worker has used it.",
         "refused": "It was refused again, and is in the list once more.",

@@ -923,7 +923,7 @@ FRENCH: Final = Texts(
     redriven_outcomes={
         "sending": "L’envoi est en cours.",
         "unfinished": "L’envoi n’a pas abouti. Renvoyez le même enregistrement.",
-        "in_log": "Le journal l’a reçu. L’avancement du traitement n’est pas connu pour le moment.",
+        "in_log": "Le journal l’a reçu. La suite n’est pas connue.",
         "waiting": "Le journal l’a reçu. Son traitement n’a pas encore eu lieu.",
         "worked": "Il a été traité.",
         "refused": "Il a été refusé de nouveau et figure à nouveau dans la liste.",

@@ -47,7 +47,7 @@ class LogWorld(Protocol):
 
 class MemoryLogWorld:
     def __init__(self) -> None:
-        self.log = MemoryLog()
+        self.log = MemoryLog(partitions=PARTITIONS)
 
     def open(self) -> MemoryLog:
         return self.log
@@ -131,6 +131,31 @@ def test_a_users_events_are_in_the_partition_of_the_users_shard(world: LogWorld)
     found = world.read(len(users))
     assert {(partition, user) for partition, user, _ in found} == {(shard_of(user, PARTITIONS), user) for user in users}
     assert {partition for partition, _, _ in found} == set(range(PARTITIONS))
+
+
+def test_an_append_says_where_the_last_record_of_each_partition_is(world: LogWorld) -> None:
+    """Also where others append at the same time: what a place says is what a reader finds there."""
+    users = [f"user-{number}" for number in range(20)]
+    said: list[tuple[tuple[int, int], bytes]] = []
+
+    async def one(log: EventLog, number: int) -> None:
+        records = [record for user in users for record in events(user, number, -number)]
+        places = await log.append(records)
+        last = {shard_of(user, PARTITIONS): event for user, event in records}
+        assert places.keys() == last.keys()
+        said.extend((place, last[place[0]]) for place in places.items())
+
+    async def append(log: EventLog) -> None:
+        assert await log.append([]) == {}
+        await asyncio.gather(*[one(log, number) for number in range(1, 6)])
+        await one(log, 6)
+
+    use(world.open(), append)
+    found: dict[int, list[bytes]] = {}
+    for partition, _, event in world.read(6 * 2 * len(users)):
+        found.setdefault(partition, []).append(event)
+    assert len(said) == 6 * PARTITIONS
+    assert all(found[partition][offset] == event for (partition, offset), event in said)
 
 
 def test_many_append_at_the_same_time(world: LogWorld) -> None:

@@ -236,10 +236,10 @@ class SlowLog(MemoryLog):
         self.go = asyncio.Event()
         self.came = asyncio.Event()
 
-    async def append(self, records: Sequence[tuple[str, bytes]], *, trace: str | None = None) -> None:  # noqa: ARG002
+    async def append(self, records: Sequence[tuple[str, bytes]], *, trace: str | None = None) -> dict[int, int]:  # noqa: ARG002
         self.came.set()
         await self.go.wait()
-        await super().append(records)
+        return await super().append(records)
 
 
 def test_more_than_may_be_in_hand_is_told_to_come_again_and_nothing_is_answered_before_the_log_has_it() -> None:
