@@ -20,9 +20,11 @@ class SpanWorld:
     """`traces` to hand in, and what was recorded."""
 
     def __init__(self, service: str = "test", share: float = 0.0) -> None:
+        self.now_s = 0.0
+        """By which what may begin is bounded (`Traces.take`)."""
         self._kept = InMemorySpanExporter()
         self.traces: Traces
-        self.traces, self._provider = traces_to(SimpleSpanProcessor(self._kept), service, share)
+        self.traces, self._provider = traces_to(SimpleSpanProcessor(self._kept), service, share, lambda: self.now_s)
 
     def named(self, name: str) -> list[ReadableSpan]:
         """Those that are over, in the order of their ends."""

@@ -177,10 +177,10 @@ class _Intake:
 
 
 def _begin(traces: Traces, request: Request) -> Span | None:
-    """None where the request is not to be traced: as it says itself, or else by the share."""
+    """None where the request is not to be traced: as it says itself, up to a bound, or else by the share."""
     given, path = request.headers.get(TRACEPARENT), request.scope["route"].path
     parent = sampled(given)
-    if given is not None and parent is None:
+    if given is not None and (parent is None or not traces.take(1)):
         return None
     attributes = {"http.request.method": request.method, "http.route": path}
     return traces.begin(f"{request.method} {path}", parent=parent, kind="server", attributes=attributes)

@@ -1,8 +1,8 @@
 """From calls in the shape of Segment's HTTP API to records of the events log. Pure: the clock and new ids come in.
 
 A record is the call as it came, byte for byte, with what Segment adds, too: `messageId`, `timestamp` (corrected by
-`sentAt`), `originalTimestamp`, `sentAt`, `receivedAt`, and the `context` and `integrations` of the whole batch; and, of
-what is traced on its way into a log without headers, `traceparent`.
+`sentAt`), `originalTimestamp`, `sentAt`, `receivedAt`, and the `context` and `integrations` of the whole batch. What is
+traced is said by the request: a member `traceparent` is left out, and set where the log has no headers for it.
 """
 
 from __future__ import annotations
@@ -212,8 +212,7 @@ def _put(taken: Taken, index: int, fields: Fields, whole: Fields, arrival: Arriv
         fields["messageId"] = msgspec.Raw(_encode(known))
         taken.made_ids.append((index, known))
     fields["receivedAt"] = arrival.text
-    if arrival.trace is not None:
-        fields[TRACEPARENT] = msgspec.Raw(_encode(arrival.trace))
+    _put_trace(fields, arrival)
     record = _encode(fields)
     taken.records.append((user, record))
     problem = problem or _too_large(record, arrival)
@@ -238,7 +237,16 @@ def _as_it_came(fields: Fields, item: bytes, arrival: Arrival) -> bytes:
     if fields.get("timestamp", _NULL) == fields.get("originalTimestamp", _NULL) == _NULL:
         fields["timestamp"] = arrival.text
     fields["receivedAt"] = arrival.text
+    _put_trace(fields, arrival)
     return _encode(fields)
+
+
+def _put_trace(fields: Fields, arrival: Arrival) -> None:
+    """Of the request, and never what an event says: workers would follow it where the request is not traced."""
+    if arrival.trace is None:
+        fields.pop(TRACEPARENT, None)
+    else:
+        fields[TRACEPARENT] = msgspec.Raw(_encode(arrival.trace))
 
 
 def _fields(body: bytes) -> Fields:

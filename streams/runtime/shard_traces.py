@@ -3,7 +3,7 @@
 A batch is worked as a whole, so it has a span of its own, below the first event of it that is traced; links lead from
 it to the others, and from each of them to it. A transition goes on under the span of the event that has caused it, and
 is stored so: who publishes it after a stop passes on the same. What nobody traces costs a look at each record where
-traces are on, and nothing where they are off.
+traces are on, and nothing where they are off. What is beyond the bound of a process (`Traces.take`) has no span.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ class _Cause(msgspec.Struct):
 
 
 _CAUSE: Final = msgspec.json.Decoder(_Cause)
-MOST_SPANS: Final = 1_000
-"""Of one batch; what is traced beyond is left out, so that a producer who samples everything slows nobody down much."""
 
 
 def traced_by_headers(records: list[Record], found: Sequence[Any]) -> list[Record]:
@@ -79,7 +77,9 @@ def traced_batch(
     traced = [(record, item) for record, item in zip(records, items, strict=True) if record.trace is not None]
     if not traced:
         return None
-    del traced[MOST_SPANS:]
+    del traced[traces.take(len(traced)) :]
+    if not traced:
+        return None
     links = [record.trace for record, _ in traced if record.trace is not None]
     whole = traces.begin(
         "score batch",

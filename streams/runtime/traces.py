@@ -6,14 +6,16 @@
             span.end()
 
 Whether an event is traced is decided where it begins (head sampling): by who sent it, or by TIDELINE_TRACES_SHARE for
-what came to the API without a context. Everybody behind follows the flag. Where spans go is for OpenTelemetry's own
+what came to the API without a context. Everybody behind follows the flag, up to a bound (`Traces.take`), as those who
+send may set it on everything. Where spans go is for OpenTelemetry's own
 variables (OTEL_EXPORTER_OTLP_ENDPOINT and so on), which its SDK reads.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["server", "client", "consumer", "internal"]
 Value: TypeAlias = str | int | float | bool
 _HEX: Final = 16
+MOST_PER_S: Final = 50
+"""Spans that a process begins because others ask for them, and so many at once."""
 FLUSH_S: Final = 3.0
 """What is recorded when a process stops is tried for so long."""
 
@@ -59,8 +63,27 @@ class Span:
 class Traces:
     """Begins spans. Threads may share it."""
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: in seconds."""
         self._tracer = provider.get_tracer("tideline", version("tideline"))
+        self._clock = clock
+        self._taking = threading.Lock()
+        self._left = float(MOST_PER_S)
+        self._at_s = clock()
+
+    def take(self, wanted: int) -> int:
+        """How many of `wanted` spans may begin now; what is beyond goes on as if it were of no trace.
+
+        To be asked before spans of what arrives with a context: whoever sends it sets the flag at will, and each costs
+        time of the whole process. What comes of a span need not ask again.
+        """
+        with self._taking:
+            now_s = self._clock()
+            self._left = min(float(MOST_PER_S), self._left + (now_s - self._at_s) * MOST_PER_S)
+            self._at_s = now_s
+            given = min(wanted, int(self._left))
+            self._left -= given
+            return given
 
     def begin(
         self,
@@ -118,7 +141,9 @@ def _span_context(context: str) -> SpanContext | None:
     return SpanContext(int(trace_id, _HEX), int(span_id, _HEX), is_remote=True, trace_flags=TraceFlags(1))
 
 
-def traces_to(processor: SpanProcessor, service: str, share: float) -> tuple[Traces, TracerProvider]:
+def traces_to(
+    processor: SpanProcessor, service: str, share: float, clock: Callable[[], float] = time.monotonic
+) -> tuple[Traces, TracerProvider]:
     """Traces that end in `processor`, and what has to be shut down. `share`: of what comes without a context."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -129,7 +154,7 @@ def traces_to(processor: SpanProcessor, service: str, share: float) -> tuple[Tra
     resource = named.merge(OTELResourceDetector().detect())
     provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(share)), resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(processor)
-    return Traces(provider), provider
+    return Traces(provider, clock), provider
 
 
 @contextmanager

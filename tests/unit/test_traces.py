@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,8 +26,8 @@ from streams.ports import Identity
 from streams.runtime import traces as module
 from streams.runtime.records import Record
 from streams.runtime.shard_run import Ports, ShardRun
-from streams.runtime.shard_traces import MOST_SPANS, traced_by_events, traced_by_headers
-from streams.runtime.traces import Traces, open_traces
+from streams.runtime.shard_traces import traced_by_events, traced_by_headers
+from streams.runtime.traces import MOST_PER_S, Traces, open_traces
 from streams.trace_context import headers_of, of_headers, of_json, sampled, with_trace
 from tests.span_world import CONTEXT, NOT_SAMPLED, SPAN, TRACE, SpanWorld, context_of, parent_of, spans
 from tests.unit.api_world import ApiWorld
@@ -136,6 +137,23 @@ def test_in_a_log_without_headers_each_event_says_itself_what_it_is_a_part_of(ke
     assert world.post("/v1/batch", batch, headers={"traceparent": CONTEXT}).status_code == 200
     (span,) = kept.named("POST /v1/batch")
     assert [of_json(record) for _, record in world.log.records] == [context_of(span)] * 2
+
+
+def test_of_requests_whose_senders_want_all_of_them_traced_a_bounded_number_is(kept: SpanWorld) -> None:
+    world = ApiWorld(traces=kept.traces, log=MemoryLog(has_headers=False))
+    assert kept.traces.take(MOST_PER_S - 1) == MOST_PER_S - 1
+    for _ in range(2):
+        assert world.post("/v1/track", TRACK, headers={"traceparent": CONTEXT}).status_code == 200
+    assert len(kept.named("POST /v1/track")) == 1
+    assert ["traceparent" in each for each in world.events()] == [True, False]
+
+
+@pytest.mark.parametrize("item", [TRACK, {**TRACK, "userId": None}, {**TRACK, "type": "no-type"}])
+def test_what_an_event_says_itself_makes_it_no_part_of_a_trace(kept: SpanWorld, item: dict[str, Any]) -> None:
+    world = ApiWorld(traces=kept.traces, log=MemoryLog(has_headers=False))
+    batch = {"batch": [{"type": "track", **item, "traceparent": CONTEXT}]}
+    assert world.post("/v1/batch", batch, headers={"traceparent": NOT_SAMPLED}).status_code == 200
+    assert [of_json(record) for _, record in world.log.records] == [None]
 
 
 @pytest.mark.parametrize(("given", "share"), [({}, 0.0), ({"traceparent": NOT_SAMPLED}, 1.0)])
@@ -267,11 +285,21 @@ def test_a_batch_that_fails_ends_its_spans_by_the_error(kept: SpanWorld) -> None
     ] * 2
 
 
-def test_of_a_batch_a_bounded_number_is_traced(kept: SpanWorld) -> None:
-    run, _ = shard_run(kept.traces)
-    values = [event("ann", f"m-{n}") for n in range(MOST_SPANS + 5)]
-    run.step([Record(n, 1.0, value, CONTEXT) for n, value in enumerate(values)], {}, None)
-    assert len(kept.named("score")) == MOST_SPANS
+def test_of_events_whose_senders_want_all_of_them_traced_a_bounded_number_is(kept: SpanWorld) -> None:
+    run, sink = shard_run(kept.traces)
+
+    def work(first: int, count: int) -> int:
+        """How many of these have got a span."""
+        before = len(kept.named("score"))
+        run.step([Record(n, 1.0, event(f"u{n}", f"m-{n}"), CONTEXT) for n in range(first, first + count)], {}, None)
+        return len(kept.named("score")) - before
+
+    assert [work(0, MOST_PER_S + 5), work(100, 5)] == [MOST_PER_S, 0]
+    kept.now_s += 0.1
+    assert work(200, MOST_PER_S) == MOST_PER_S // 10
+    assert len(kept.named("score batch")) == 2
+    untraced = {user for user, context in published(sink).items() if context is None}
+    assert untraced == {f"u{n}" for n in (*range(MOST_PER_S, MOST_PER_S + 5), *range(100, 105), *range(205, 250))}
 
 
 class Found:

@@ -22,7 +22,7 @@ from streams.runtime.deliveries.endpoint_run import EndpointRun
 from streams.runtime.deliveries.endpoint_run import Tools as WebhookTools
 from streams.runtime.deliveries.pace import Delivery, Limits
 from streams.runtime.deliveries.sender import Outcome, Sender
-from streams.runtime.traces import Traces
+from streams.runtime.traces import MOST_PER_S, Traces
 from streams.trace_context import of_json, with_trace
 from tests.campaign_run_world import NOW_S, World, track
 from tests.campaign_world import campaign
@@ -81,6 +81,20 @@ def test_an_event_that_begins_a_campaign_brings_its_trace_itself(kept: SpanWorld
     world.events.records[1] = world.events.records[1]._replace(trace=CONTEXT)
     world.settle()
     assert [parent_of(span) for span in kept.named("decide")] == [CONTEXT]
+
+
+def test_of_events_whose_senders_want_all_of_them_traced_a_bounded_number_is_decided_in_spans(kept: SpanWorld) -> None:
+    world = World.of(c=campaign(trigger={"event": "Visit"}))
+    world.start(traces=kept.traces)
+    for number, user in enumerate(("ann", "bo")):
+        world.events.append(track(user, "Enter", NOW_S, f"enter {user}"))
+        world.events.append(track(user, "Visit", NOW_S + 1.0, f"visit {user}"))
+        last = 2 * number + 1
+        world.events.records[last] = world.events.records[last]._replace(trace=CONTEXT)
+    assert kept.traces.take(MOST_PER_S - 1) == MOST_PER_S - 1
+    world.settle()
+    (span,) = kept.named("decide")
+    assert sorted(each.traceparent or "" for each in world.receiver.sends) == ["", context_of(span)]
 
 
 def test_without_traces_a_message_has_none() -> None:

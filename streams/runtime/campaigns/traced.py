@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TypeAlias
 
 from msgspec.structs import replace
@@ -79,9 +80,11 @@ class TracedDecisions:
 @contextmanager
 def traced_decisions(traces: Traces, contexts: Contexts, inputs: Sequence[Input]) -> Iterator[TracedDecisions | None]:
     """Of one batch, which is worked in this context; None where nothing of it is traced."""
+    traced = contexts.by_user(inputs)
+    # An event that begins a campaign brings what its sender has said; transitions come bounded.
     spans = {
         user: span
-        for user, context in contexts.by_user(inputs).items()
+        for user, context in islice(traced.items(), traces.take(len(traced)) if traced else 0)
         if (span := traces.begin("decide", parent=context, kind="consumer")) is not None
     }
     if not spans:
