@@ -22,7 +22,7 @@ from streams.campaigns.offers import cents, given
 from streams.campaigns.plan import rests_on
 from streams.campaigns.question import ASK_AGAIN_S, Go, MessageFailed, Question, Rule, Tools, Verdict, Wait, Withhold
 from streams.campaigns.quiet import quiet_until, zone_or
-from streams.campaigns.recommending import recommended
+from streams.campaigns.recommending import question_id, recommended
 from streams.campaigns.schedule import period_of
 from streams.campaigns.state import HOUR_S, Given
 from streams.core.chance import is_control, is_held_out
@@ -185,11 +185,23 @@ def _is_in_rate(q: Question, tools: Tools) -> Withhold | Wait | None:
         return None
     if tools.books.of(q.id).exhausted_s <= q.now_s:
         if tools.allowance.has(use, q.now_s):
-            return None
+            return None if _has_room_to_ask(q, tools, use) else _in_queue(q, use)
         # Whoever comes within this period stands in the queue without asking.
         tools.books.change(q.id).exhausted_s = use.until_s
-    found = _later(q, "rate", use.until_s)
+    return _in_queue(q, use)
+
+
+def _in_queue(q: Question, rate: Use) -> Withhold | Wait:
+    found = _later(q, "rate", rate.until_s)
     return Wait("rate", inf) if isinstance(found, Wait) else found
+
+
+def _has_room_to_ask(q: Question, tools: Tools, rate: Use) -> bool:
+    """Whether the rate has room beside those who are asked about, and use it when they are answered."""
+    asks = q.message is not None and q.message.recommendations is not None
+    if not asks or question_id(q) in tools.answers:
+        return True
+    return tools.allowance.has(rate._replace(amount=1 + tools.under_way[q.id]), q.now_s)
 
 
 _TO_DELIVER: Final[tuple[Rule, ...]] = (_is_active, _is_fresh, _is_current, _is_known, _still_applies, _has_no_goal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -86,6 +87,8 @@ class Tools:
     """Id of a question -> what came of asking for the recommendations of its message."""
     asks: dict[str, Asked] = field(default_factory=dict)
     """Id of a question -> what is to be asked, beside this batch: nobody waits for the other side."""
+    under_way: Counter[str] = field(default_factory=Counter)
+    """Campaign or journey -> questions that are not answered, those of this batch among them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,4 +48,5 @@ def recommended(
         return Withhold("recommendations")
     if answer is None:
         tools.asks[id_] = asked_of(q, wanted, context)
+        tools.under_way[q.id] += 1
     return Wait("recommendations", min(again_s, q.deadline_s))

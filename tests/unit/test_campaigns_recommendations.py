@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -160,6 +161,39 @@ class Recommender:
         found = self.asked[self._answered :][:limit]
         self._answered += len(found)
         return [(each, Answer([{"name": f"answer {self._answered}"}])) for each in found]
+
+    def under_way(self) -> Counter[str]:
+        return Counter(each.campaign for each in self.asked[self._answered :])
+
+
+class Silent(Recommender):
+    """Does not answer yet."""
+
+    may_answer = False
+
+    def take(self, limit: int) -> list[tuple[Asked, Answer]]:
+        return super().take(limit) if self.may_answer else []
+
+
+def test_no_more_are_asked_about_at_once_than_the_rate_has_room_for() -> None:
+    """Else a whole queue would be asked about: who waits for an answer has used nothing of the rate."""
+    recommender = Silent()
+    rules = asking(rate={"sends": 2, "per": "hour"})
+    world = World(plan_of({"c": rules}, messaging=MESSAGING))
+    world.start(recommender=recommender)
+    for number in range(7):
+        world.events.append(track(f"user{number}", "Enter", NOW_S, f"e{number}"))
+    for _ in range(5):
+        world.settle()
+    assert len(recommender.asked) == 2
+    recommender.may_answer = True
+    for _ in range(3):
+        world.settle()
+    assert (len(recommender.asked), len(world.receiver.sends)) == (2, 2)
+    world.now_s += 3_600.0
+    for _ in range(8):
+        world.settle()
+    assert (len(recommender.asked), len(world.receiver.sends)) == (4, 4)
 
 
 @pytest.mark.parametrize("is_done", [False, True])

@@ -10,7 +10,7 @@ A step is one commit at most, so that a stop waits for no more than that. It has
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -86,6 +86,9 @@ class Recommender(Protocol):
     def take(self, limit: int) -> list[tuple[Asked, Answer]]:
         """What was answered and is not taken yet, at most so many."""
 
+    def under_way(self) -> Counter[str]:
+        """Campaign or journey -> questions that were asked, and whose answers are not taken yet."""
+
 
 class NobodyAsked:
     """See `Recommender`: where no campaign asks."""
@@ -96,6 +99,10 @@ class NobodyAsked:
     def take(self, limit: int) -> list[tuple[Asked, Answer]]:  # noqa: ARG002  see `Recommender`
         """Nobody answers."""
         return []
+
+    def under_way(self) -> Counter[str]:
+        """None is."""
+        return Counter()
 
 
 _NOBODY: Final = NobodyAsked()
@@ -278,7 +285,9 @@ class CampaignRun:
         if use is None or not (heads := self._ports.store.queued(claim, id_, USERS)):
             return []
         self._allowance_now.books = Books(self._books)
-        return [Turn(user, id_) for user in heads[: self._allowance_now.room(use, now_s)]]
+        # Those who are asked about use the rate when they are answered: nobody else may have their room meanwhile.
+        room = self._allowance_now.room(use, now_s) - self._ports.recommender.under_way()[id_]
+        return [Turn(user, id_) for user in heads[: max(0, room)]]
 
     def _do_scheduled(self, clock: _Clock) -> bool:
         """A page of the members of a scheduled campaign whose time has come."""
@@ -366,6 +375,7 @@ class CampaignRun:
         self._learn(profiles, batch.learned)
         facts = self._facts(asked, profiles, batch)
         tools = Tools(self._plan, books, allowance, self._messages.render, self._usual, batch.answers)
+        tools.under_way.update(ports.recommender.under_way())
         engine = Engine(tools, Place(self._shard.number, claim.generation), state, rows, facts)
         engine.take(inputs, *clock)
         if batch.scheduled is not None:

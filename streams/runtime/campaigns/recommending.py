@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -88,7 +88,9 @@ class _Gate:
 
 
 class RecommendationDesk:
-    """For one event loop. `endpoint` finds the address and secrets of a channel, in a thread; None: it has none yet."""
+    """For one event loop. `endpoint` finds the address and secrets of a channel, in a thread; None: it has none yet,
+    or that cannot be found out now. Then nobody was asked, which is no failure of whom it would be.
+    """
 
     def __init__(
         self,
@@ -118,23 +120,23 @@ class RecommendationDesk:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, asked: Asked, told: Callable[[Answer], None]) -> None:
-        """From any thread."""
+    def _begin(self, asked: Asked, told: Callable[[Answer | None], None]) -> None:
+        """From any thread. `told` gets None where nobody could be asked."""
         self._loop.call_soon_threadsafe(self._start, asked, told)
 
-    def _start(self, asked: Asked, told: Callable[[Answer], None]) -> None:
+    def _start(self, asked: Asked, told: Callable[[Answer | None], None]) -> None:
         task = self._loop.create_task(self._answer(asked, told))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, asked: Asked, told: Callable[[Answer], None]) -> None:
-        found = Answer(None)
+    async def _answer(self, asked: Asked, told: Callable[[Answer | None], None]) -> None:
+        found: Answer | None = None  # also where the service stops
         try:
             found = await self._ask(asked)
         finally:
             told(found)
 
-    async def _ask(self, asked: Asked) -> Answer:
+    async def _ask(self, asked: Asked) -> Answer | None:
         gate = self._gates.setdefault(asked.source, _Gate(asyncio.Semaphore(self._limits.at_once)))
         async with gate.room:
             state = gate.breaker.state(self._wall())
@@ -146,24 +148,27 @@ class RecommendationDesk:
                 found = await self._of_endpoint(asked)
             finally:
                 gate.is_probing = gate.is_probing and not is_probe
+            if found is None:
+                return None
             if found.found is None:
                 gate.breaker.failed(self._wall(), self._limits, self._rng)
             else:
                 gate.breaker.arrived()
             return found
 
-    async def _of_endpoint(self, asked: Asked) -> Answer:
+    async def _of_endpoint(self, asked: Asked) -> Answer | None:
         endpoint = await asyncio.to_thread(self._endpoint, asked.source)
-        return Answer(None) if endpoint is None else await ask_once(self._sender, endpoint, asked, self._wall())
+        return None if endpoint is None else await ask_once(self._sender, endpoint, asked, self._wall())
 
 
 class PartitionRecommender:
     """See `partition_run.Recommender`."""
 
-    def __init__(self, begin: Callable[[Asked, Callable[[Answer], None]], None]) -> None:
+    def __init__(self, begin: Callable[[Asked, Callable[[Answer | None], None]], None]) -> None:
         self._begin = begin
         self._lock = threading.Lock()
-        self._under_way: set[str] = set()
+        self._under_way: dict[str, str] = {}
+        """Id of a question -> campaign."""
         self._arrived: deque[tuple[Asked, Answer]] = deque()
 
     def ask(self, asked: Iterable[Asked]) -> None:
@@ -172,16 +177,25 @@ class PartitionRecommender:
             with self._lock:
                 if each.id in self._under_way or len(self._under_way) >= WAITING:
                     continue
-                self._under_way.add(each.id)
+                self._under_way[each.id] = each.campaign
             self._begin(each, partial(self._tell, each))
 
     def take(self, limit: int) -> list[tuple[Asked, Answer]]:
         """See the port."""
         with self._lock:
             found = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
-            self._under_way.difference_update(asked.id for asked, _ in found)
+            for asked, _ in found:
+                del self._under_way[asked.id]
         return found
 
-    def _tell(self, asked: Asked, answer: Answer) -> None:
+    def under_way(self) -> Counter[str]:
+        """See the port."""
         with self._lock:
-            self._arrived.append((asked, answer))
+            return Counter(self._under_way.values())
+
+    def _tell(self, asked: Asked, answer: Answer | None) -> None:
+        with self._lock:
+            if answer is None:  # the message comes again by itself
+                del self._under_way[asked.id]
+            else:
+                self._arrived.append((asked, answer))
