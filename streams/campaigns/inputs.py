@@ -24,6 +24,13 @@ class Crossing(msgspec.Struct, frozen=True):
     caused_by_goal: bool = False
     more: bool = False
     """Whether the next input of this user is of the same moment."""
+    log_time_s: float | None = None
+    """When the log took the event that has caused it; None: time alone has, or it is not known any more."""
+
+    @property
+    def told_s(self) -> float:
+        """When it could have been acted upon first: an event may be told long after it happened."""
+        return self.at_s if self.log_time_s is None else self.log_time_s
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -43,6 +50,13 @@ class Watched(msgspec.Struct, frozen=True):
     """Those of `Plan.events()`."""
     more: bool = False
     """As of a crossing."""
+    log_time_s: float | None = None
+    """When the log took it; None: it is not known."""
+
+    @property
+    def told_s(self) -> float:
+        """As of a crossing."""
+        return self.at_s if self.log_time_s is None else self.log_time_s
 
 
 class Deleted(msgspec.Struct, frozen=True):

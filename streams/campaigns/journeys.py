@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from streams.campaigns.engine import Engine
 
 OVERDUE_S: Final = 60.0
-"""A step that ends later than it should have by more than this has waited for the service, and the next begins now."""
+"""A step that ends later than it should have by more than this has waited for the service, and the next begins now. Of
+an event it is counted from when the log took it: one may be told long after it happened, by a clock that is wrong."""
 PACE_S: Final = 60.0
 """Least time between two messages of a journey to a user,"""
 LATE_PACE_S: Final = 3_600.0
@@ -39,7 +40,7 @@ def enter(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) -> 
         row.journeys[id_] = At(version, "", occasion.key, occasion.at_s, engine.now_s, engine.now_s)
         book.move(book.inside, version, 1)
         book.move(book.at, "", 1)
-        _walk(engine, user, row, id_, next(iter(journey.steps)), occasion.at_s)
+        _walk(engine, user, row, id_, next(iter(journey.steps)), _told_s(occasion))
     return None
 
 
@@ -84,7 +85,7 @@ def crossed(engine: Engine, user: str, row: Row, crossing: Crossing) -> None:
         if isinstance(step, WaitUntilStep):
             awaited = step.until.enters if crossing.is_entry else step.until.leaves
             if awaited == crossing.segment:
-                _walk(engine, user, row, id_, step.then or journey.behind(at.step), crossing.at_s)
+                _walk(engine, user, row, id_, step.then or journey.behind(at.step), crossing.told_s)
 
 
 def happened(engine: Engine, user: str, row: Row, event: Watched) -> None:
@@ -104,7 +105,7 @@ def happened(engine: Engine, user: str, row: Row, event: Watched) -> None:
             and event.at_s >= at.trigger_s  # a late one, from before the journey, is not what is waited for
             and fulfils(step.until.where, event.properties)
         ):
-            _walk(engine, user, row, id_, step.then or journey.behind(at.step), event.at_s)
+            _walk(engine, user, row, id_, step.then or journey.behind(at.step), event.told_s)
 
 
 def wake(engine: Engine, user: str, row: Row, id_: str) -> None:
@@ -113,23 +114,30 @@ def wake(engine: Engine, user: str, row: Row, id_: str) -> None:
     if _is_over(engine, row, id_):
         return
     at, journey = row.journeys[id_], _journey(engine, row, id_)
-    step = journey.steps[at.step]
+    step, was_late = journey.steps[at.step], False
     if isinstance(step, WaitUntilStep):
         next_: str | None = step.otherwise or step.then or journey.behind(at.step)
     elif isinstance(step, WaitStep):
         next_ = step.then or journey.behind(at.step)
     else:
         next_ = _do(engine, user, row, id_, step)
+        was_late = at.is_late  # being held up makes nothing timely; a message that was sent has settled it
     if next_ is not None:
-        _walk(engine, user, row, id_, next_, at.due_s)
+        _walk(engine, user, row, id_, next_, at.due_s, was_late=was_late)
 
 
-def _walk(engine: Engine, user: str, row: Row, id_: str, next_: str, led_s: float) -> None:
-    """From step to step until one waits or the journey is over. `led_s`: the time of what led to the first of them."""
+def _told_s(occasion: Occasion) -> float:
+    return occasion.at_s if occasion.told_s is None else occasion.told_s
+
+
+def _walk(engine: Engine, user: str, row: Row, id_: str, next_: str, led_s: float, *, was_late: bool = False) -> None:
+    """From step to step until one waits or the journey is over. `led_s`: the time of what led to the first of them;
+    `was_late`: it is late whatever that says.
+    """
     engine.touch(user)
     at, journey = row.journeys[id_], _journey(engine, row, id_)
     # A wait that ends as the clock says has no gap behind it, one that ends in an outage does not pile up with others.
-    at.is_late = engine.now_s - led_s > OVERDUE_S
+    at.is_late = was_late or engine.now_s - led_s > OVERDUE_S
     begun_s = engine.now_s if at.is_late else min(at.due_s, engine.now_s)
     while next_ != END:
         step = journey.steps[next_]

@@ -48,7 +48,8 @@ def occasion_of(each: Crossing | Watched | Member, plan: Plan, id_: str) -> Occa
     """Why something would be sent; neither generation nor shard is in its key."""
     if isinstance(each, Crossing):
         kind = "enter" if each.is_entry else "exit"
-        return Occasion(kind, f"{each.segment}:{each.sequence}:{each.at_s:.3f}", each.at_s, each.caused_by_goal)
+        key = f"{each.segment}:{each.sequence}:{each.at_s:.3f}"
+        return Occasion(kind, key, each.at_s, each.caused_by_goal, told_s=each.log_time_s)
     if isinstance(each, Member):
         return Occasion("schedule", f"schedule:{each.at_s:.0f}", each.at_s)
     trigger = _trigger(plan, id_)

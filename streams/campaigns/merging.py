@@ -32,6 +32,8 @@ class FromEvents(NamedTuple):
     """By which transitions name it as their cause."""
     says: Watched | Deleted | None
     """None: nobody listens to it; its place matters all the same."""
+    log_time_s: float | None = None
+    """When the log took it; None: it is not known."""
 
 
 class FromTransitions(NamedTuple):
@@ -139,9 +141,13 @@ class _Merger:
 
     def add(self, transition: FromTransitions) -> None:
         """It comes next."""
-        if transition.says is not None:
+        says = transition.says
+        if says is not None:
+            place = None if transition.cause is None else self.places.get(transition.cause)
+            if place is not None:
+                says = msgspec.structs.replace(says, log_time_s=self._events[place].log_time_s)
             moment = f"time {transition.at_s!r}" if transition.cause is None else f"event {transition.cause}"
-            self._said.append((moment, transition.says))
+            self._said.append((moment, says))
 
     def inputs(self) -> list[Input]:
         """In order; all but the last of a moment say that there is more."""

@@ -32,6 +32,8 @@ class Occasion(msgspec.Struct, frozen=True, array_like=True):
     caused_by_goal: bool = False
     properties: dict[str, Any] = {}
     """Of the event, for the message."""
+    told_s: float | None = None
+    """See `Crossing`; None: as `at_s`."""
 
 
 class Waiting(msgspec.Struct, array_like=True):
@@ -124,7 +126,7 @@ class At(msgspec.Struct, array_like=True):
     why: str = ""
     """Why a step is held up: behind, quiet, rate, paused, pace, recommendations; empty: it is not."""
     is_late: bool = False
-    """What led to the step had happened long before there was somebody to take the step."""
+    """What led to the step had been told long before there was somebody to take the step."""
 
 
 class Row(msgspec.Struct, array_like=True):

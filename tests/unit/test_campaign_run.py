@@ -518,3 +518,17 @@ def test_a_stop_anywhere_loses_nothing_and_nobody_gets_two(actions: list[tuple[s
     }
     known = {user: profile.traits["n"] for user, profile in world.profiles.items() if profile.traits}
     assert known.keys() == traits.keys()
+
+
+def test_events_that_were_told_late_hold_up_no_journey() -> None:
+    """The log has just taken them, so no outage has held them up."""
+    waits = {"wait_until": {"event": "Cart"}, "at_most": "7d", "otherwise": "end"}
+    world = World(plan_of(journeys={"j": journey({"a": send_step("a"), "till": waits, "b": send_step("b")})}))
+    for event, at_s in (("Enter", NOW_S - 300.0), ("Cart", NOW_S - 290.0)):
+        world.events.append(track("ann", event, at_s, event), log_time_s=NOW_S)
+        world.settle()
+    assert [send.step for send in world.receiver.sends] == ["a"]
+    world.now_s += 61.0
+    for _ in range(4):
+        world.settle()
+    assert [send.step for send in world.receiver.sends] == ["a", "b"]

@@ -673,6 +673,33 @@ def test_without_an_outage_a_message_that_an_event_leads_to_waits_a_minute_at_mo
     assert texts(service) == ["a", "b"]
 
 
+def test_an_event_that_is_told_late_is_no_outage() -> None:
+    """A telephone was without a network, or the clock of who told it is slow: the log has had it for a second."""
+    service = Service.of(journeys={"j": journey(WAITS_FOR_CART)})
+    entry = replace(enter(), at_s=NOW_S - 120.0, log_time_s=NOW_S - 1.0)
+    service.step(NOW_S, [entry], {"ann": IN})
+    cart = replace(event("Cart", 1, NOW_S - 110.0), log_time_s=NOW_S + 9.0)
+    service.step(NOW_S + 10.0, [cart], {"ann": IN})
+    service.step(NOW_S + 60.0, [], {"ann": IN})
+    assert texts(service) == ["a", "b"]
+
+
+def test_what_is_late_stays_so_while_a_split_is_held_up() -> None:
+    way = {"split": [{"when": {"trait": "v", "exists": True}, "then": "end"}]}
+    steps = WAITS_FOR_CART | {"way": way, "c": send_step("c")}
+    steps = {key: steps[key] for key in ("a", "till", "way", "b", "c")}
+    service = Service.of(journeys={"j": journey(steps)})
+    back_s = NOW_S + 3 * HOUR_S
+    old = {"ann": facts("s", as_of_s=NOW_S)}
+    service.step(back_s, [enter()], {"ann": IN})
+    service.step(back_s, [event("Cart", 1, NOW_S + HOUR_S)], old)
+    assert service.rows["ann"].journeys["j"].why == "behind"
+    service.step(back_s + 120.0, [], {"ann": IN})
+    assert texts(service) == ["a"]
+    service.step(back_s + HOUR_S, [], {"ann": IN})
+    assert texts(service)[:2] == ["a", "b"]
+
+
 def test_who_came_back_within_an_outage_is_not_sent_the_beginning_twice_in_a_row() -> None:
     service = Service.of(journeys={"j": journey({"a": send_step("a"), "w": {"wait": "7d"}}, exit_on="leaving")})
     back_s = NOW_S + 3 * HOUR_S

@@ -47,6 +47,14 @@ def test_all_of_one_moment_say_that_there_is_more() -> None:
     assert order(merge(at_once, [], sure=0, reaches=True).inputs) == ["c0+", "c1", "c2"]
 
 
+def test_a_transition_was_told_when_the_log_took_its_cause() -> None:
+    found = merge(
+        [crossing(0, at_s=5.0), crossing(1, 0, at_s=7.0)], [event(0)._replace(log_time_s=900.0)], sure=1, reaches=True
+    )
+    told = [each.told_s for each in found.inputs if isinstance(each, Crossing)]
+    assert sorted(told) == [5.0, 900.0]
+
+
 def test_what_nobody_listens_to_has_its_place_all_the_same() -> None:
     events = [event(0), event(1, says=False), event(2)]
     found = merge([crossing(0, 1), crossing(1, 2, says=False)], events, sure=3, reaches=True)

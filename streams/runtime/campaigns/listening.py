@@ -109,7 +109,7 @@ class Listener:
         if found is None:
             return FromEvents(record.offset, -inf, f"refused:{record.offset}", None), None
         at_s = self._time_of(found)
-        place = FromEvents(record.offset, at_s, found.cause_id, None)
+        place = FromEvents(record.offset, at_s, found.cause_id, None, record.log_time_s)
         if found.deletes:
             return place._replace(says=Deleted(found.user)), Learned(found.user, None, None, at_s, is_gone=True)
         watched, is_asked_for = self._events.get(found.name or ""), found.name in self._latest
@@ -167,6 +167,7 @@ class Listener:
             number=event.position,
             message_id=event.cause_id,
             properties=properties,
+            log_time_s=event.log_time_s,
         )
 
     def _taken(self, record: LogRecord) -> Event | None:
