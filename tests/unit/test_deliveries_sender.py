@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from streams.runtime.deliveries.sender import Outcome, Sender
+from tests.conftest import ROOT
 from tests.unit.webhook_receiver import Receiver
 
 TIMEOUT_S = 5.0
@@ -174,6 +178,53 @@ def test_however_many_do_not_answer_others_are_sent_to() -> None:
             await sender.close()
 
     asyncio.run(run())
+
+
+def test_endpoints_that_are_silent_leave_the_process_half_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (520, 520))
+    held: set[str] = set()
+    most = 0
+
+    async def run() -> None:
+        asked, silent = asyncio.Semaphore(0), asyncio.Event()
+
+        async def answer(request: web.Request) -> web.Response:
+            nonlocal most
+            if request.path != "/quick":
+                held.add(request.path)
+                most = max(most, len(held))
+                asked.release()
+                await silent.wait()
+                held.discard(request.path)
+            return web.Response(status=204)
+
+        async with Receiver(answer) as receiver:
+            sender, other = (Sender(allow_private=True, timeout_s=600.0) for _ in range(2))
+            url = f"http://127.0.0.1:{receiver.port}"
+            waiting = [asyncio.create_task(sender.post(f"{url}/{n}", {}, b"")) for n in range(300)]
+            for _ in range(260):
+                await asked.acquire()
+            assert (await other.post(f"{url}/quick", {}, b"")).is_delivered  # others had time to be asked meanwhile
+            silent.set()
+            assert all(each.is_delivered for each in await asyncio.gather(*waiting))
+            await sender.close()
+            await other.close()
+
+    asyncio.run(run())
+    assert most == 260
+
+
+def test_a_process_takes_all_the_files_that_it_may_have() -> None:
+    program = """
+import resource
+from streams.runtime.open_files import most_connections, take_all_files
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 900))
+before = most_connections()
+take_all_files()
+print(before, *resource.getrlimit(resource.RLIMIT_NOFILE), most_connections())
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["256", "900", "900", "450"]
 
 
 def test_nobody_there_is_a_failure() -> None:

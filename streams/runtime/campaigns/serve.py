@@ -44,6 +44,7 @@ from streams.runtime.channels.service import Around, ChannelService, Stores
 from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
 from streams.runtime.ledger_key import ledger_key
+from streams.runtime.open_files import take_all_files
 from streams.runtime.place import Place, join_place
 from streams.runtime.traces import Traces, open_traces
 from streams.runtime.web_views import serve_views
@@ -78,6 +79,7 @@ def run_campaigns(job: CampaignsJob, say: Callable[[str], None]) -> None:
     key = ledger_key(job.place, has_log=job.settings.api_log == "embedded")
     if job.settings.api_log == "kafka":
         require_topics(job.settings)
+    take_all_files()
     with open_traces(job.settings, "campaigns") as traces, join_place(job.place) as url:
         where = Where(url, job.place.prefix, key, job.place.wait_for, job.codec)
         asyncio.run(CampaignsService(replace(job, traces=traces), where).run(say))

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from streams.runtime.deliveries.addresses import AddressRefused, check_address, check_url
+from streams.runtime.open_files import most_connections
 from streams.runtime.traces import Traces
 
 _CONNECT_S: Final = 5.0
@@ -89,10 +90,13 @@ class Sender:
         self.traces = traces
         """For whoever sends by it; None where they are off."""
         self._allow_private = allow_private
-        # Each endpoint has a bound of its own (`Limits.at_once`). With one for all of them, some that do not answer
-        # would hold up the others, whose time runs while they wait for a connection.
+        # Each endpoint has a bound of its own (`Limits.at_once`). With a low one for all of them, some that do not
+        # answer would hold up the others, whose time runs while they wait for a connection. With none they would take
+        # all files of the process, and with them the store's and the log's.
         connector = aiohttp.TCPConnector(
-            resolver=_CheckedResolver(look_up, allow_private=allow_private), use_dns_cache=False, limit=0
+            resolver=_CheckedResolver(look_up, allow_private=allow_private),
+            use_dns_cache=False,
+            limit=most_connections(),
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

@@ -22,6 +22,7 @@ from streams.runtime.deliveries.endpoint_run import Counts
 from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
 from streams.runtime.deliveries.service import DeliveryService
+from streams.runtime.open_files import take_all_files
 from streams.runtime.place import Place, join_place
 from streams.runtime.process_metrics import add_process
 from streams.runtime.traces import Traces, open_traces
@@ -44,6 +45,7 @@ class DeliverJob:
 
 def run_deliveries(job: DeliverJob, say: Callable[[str], None]) -> None:
     """Deliver until SIGTERM or Ctrl-C. Raises StoreError, SettingsError (the port)."""
+    take_all_files()
     with open_traces(job.settings, "deliver") as traces, join_place(job.place) as url:
         store = RedisDeliveries(url, prefix=job.place.prefix)
         try:
