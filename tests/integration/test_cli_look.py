@@ -292,7 +292,7 @@ def example() -> dict[str, Any]:
 
 def test_transitions_are_cloudevents_with_the_fields_of_the_page(shop: Shop) -> None:
     envelope, data = documented("The envelope"), documented("The data")
-    assert set(example()) - {"data"} == envelope
+    assert set(example()) - {"data"} | {"traceparent"} == envelope
     assert set(example()["data"]) == data
     lines = shop.job.transitions.read_bytes().splitlines()
     seen: set[str] = set()
@@ -301,7 +301,7 @@ def test_transitions_are_cloudevents_with_the_fields_of_the_page(shop: Shop) -> 
         attributes = event.get_attributes()
         assert attributes["specversion"] == "1.0"
         assert " " not in event.get_source()
-        assert set(attributes) | {"causationid"} == envelope
+        assert set(attributes) | {"causationid", "traceparent"} == envelope
         body = event.get_data()
         assert isinstance(body, dict)
         assert set(body) == data

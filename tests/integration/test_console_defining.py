@@ -125,7 +125,7 @@ def test_a_campaign_with_a_ladder_is_made_from_the_slider(
         viewer.picture("campaign-templates", tmp_path)
         page.locator(".card a").first.click()
         page.get_by_label("Name").fill("Off the slider")
-        page.locator("select[name=offer]").select_option("ladder")
+        page.locator("input[name=offer][value=ladder]").check()
         page.get_by_role("button", name="Another step").click()
         page.get_by_label("Value of step 1").fill("20")
         for step, (edge, value) in enumerate((("40", "10"), ("80", "0")), 2):
