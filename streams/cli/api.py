@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.options import DataDir, Embedded, Store, chosen_log, find_place
+from streams.cli.options import DataDir, Embedded, ShardsOnKafka, Store, chosen_log, find_place
 from streams.cli.screen import begin_logs, guarded
 
 EXAMPLES = (
@@ -24,6 +24,7 @@ def api(
         typer.Option("--kafka", metavar="HOST:PORT", help="Put events into the Kafka there, not the embedded log."),
     ] = None,
     embedded: Embedded = False,
+    shards: ShardsOnKafka = None,
     host: Annotated[
         str | None,
         typer.Option("--host", metavar="HOST", help="Address to listen at (127.0.0.1, or TIDELINE_API_HOST)."),
@@ -44,6 +45,7 @@ def api(
         api_log=chosen_log(kafka, embedded=embedded),
         redis_url=store,
         data_dir=data_dir,
+        shards=shards,
         api_host=host,
         api_port=port,
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.options import DataDir, Embedded, Store, chosen_log, find_place
+from streams.cli.options import DataDir, Embedded, ShardsOnKafka, Store, chosen_log, find_place
 from streams.cli.screen import begin_logs, guarded
 
 EXAMPLES = (
@@ -24,9 +24,7 @@ def campaigns(
         typer.Option("--kafka", metavar="HOST:PORT", help="Events and transitions of the Kafka there."),
     ] = None,
     embedded: Embedded = False,
-    shards: Annotated[
-        int | None, typer.Option("--shards", min=1, help="Partitions of the events on Kafka (TIDELINE_SHARDS).")
-    ] = None,
+    shards: ShardsOnKafka = None,
     port: Annotated[
         int | None,
         typer.Option("--port", metavar="PORT", min=1, max=65_535, help="Of /healthz, /readyz and /metrics (6068)."),

@@ -42,6 +42,9 @@ DataDir = Annotated[
         help="Where the embedded server and the files of a run are kept (.tideline, or TIDELINE_DATA_DIR).",
     ),
 ]
+ShardsOnKafka = Annotated[
+    int | None, typer.Option("--shards", min=1, help="Partitions of the events on Kafka (TIDELINE_SHARDS).")
+]
 Embedded = Annotated[
     bool, typer.Option("--embedded", help="The log of the data directory, whatever TIDELINE_API_LOG says.")
 ]

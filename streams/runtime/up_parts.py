@@ -257,7 +257,7 @@ class ApiPart(ServedPart):
         return [
             *("api", "--store", self._store.url),
             *_log_words(self._kafka),
-            *("--host", settings.api_host, "--port", str(settings.api_port)),
+            *("--shards", str(settings.shards), "--host", settings.api_host, "--port", str(settings.api_port)),
             *("--data-dir", str(self._job.data_dir.resolve())),
         ]
 
