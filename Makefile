@@ -98,14 +98,33 @@ schema: install  ## Write docs/catalog.schema.json and the tables of docs/catalo
 dashboards: install  ## Write config/grafana/dashboards from tests/dashboards
 	@$(BIN)/python -m tests.dashboards
 
-# An environment of its own, as the peers want older packages than Tideline has. Where one of them cannot be installed
-# (Bytewax has no wheels for Python 3.13), the benchmark says so and measures the others.
+# An environment of its own, as the peers want older packages than Tideline has, and a Python for which all of them have
+# wheels: Bytewax has none for 3.13. The Python of .venv, if it is one of these, so that all run on the same.
 PEERS := .venv-peers
+PEER_CANDIDATES := $(BIN)/python python3.12 python3.11 python3 python
+PEER_PYTHON_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
 peers: $(PEERS)/installed  ## Make .venv-peers: the frameworks that `make bench` compares with
 
 $(PEERS)/installed: requirements/bench-peers.txt | install
-	@[[ -x $(PEERS)/bin/python ]] || $(BIN)/python -m venv $(PEERS)
+	@if [[ -x $(PEERS)/bin/python ]] && ! $(PEERS)/bin/python -c '$(PEER_PYTHON_FITS)' 2>/dev/null; then \
+		echo "Making $(PEERS) anew: Bytewax has no wheels for its Python"; \
+		rm -rf $(PEERS); \
+	fi; \
+	if [[ ! -x $(PEERS)/bin/python ]]; then \
+		python=; \
+		for candidate in $(or $(PEER_PYTHON),$(PEER_CANDIDATES)); do \
+			if "$$candidate" -c '$(PEER_PYTHON_FITS)' 2>/dev/null; then python="$$candidate"; break; fi; \
+		done; \
+		if [[ -z "$$python" ]]; then \
+			echo "The peers need Python 3.11 or 3.12 (Bytewax has no wheels for newer ones); none was found." >&2; \
+			echo "Install one of them, or name it: make peers PEER_PYTHON=/path/to/python3.12" >&2; \
+			exit 1; \
+		fi; \
+		echo "Making $(PEERS) with $$("$$python" --version)"; \
+		"$$python" -m venv $(PEERS) || { rm -rf $(PEERS); \
+			echo "Python could not make an environment (on Debian and Ubuntu: install the package python3-venv)." >&2; exit 1; }; \
+	fi
 	@echo "Installing what requirements/bench-peers.txt names (about a minute)"
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench-peers.txt
 	@touch $@

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Final
 
+import numpy as np
+
 BODIES: Final = 64
 """Different batches, sent again and again: making them is not what is timed."""
 
@@ -118,3 +120,36 @@ async def send_steadily(target: Target, users: list[str], rate: float, sent_s: d
     while not free.empty():
         free.get_nowait()[1].close()
     return late_s
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """From when an order was due until its webhook was there, in milliseconds."""
+
+    timed: int
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
+    missing: int
+    """Orders whose webhook did not come in time, of all that were sent."""
+    sender_late_ms: float
+
+
+async def latencies(
+    target: Target, users: list[str], rate: float, arrived_s: dict[str, float], *, settle_s: float, wait_s: float
+) -> Latencies:
+    """Send one order of each user, and wait until `arrived_s` has all of them, `wait_s` at most.
+
+    The orders of the first `settle_s` are not timed. Raises RuntimeError where nothing that counts has arrived.
+    """
+    sent_s: dict[str, float] = {}
+    late_s = await send_steadily(target, users, rate, sent_s)
+    deadline_s = time.monotonic() + wait_s
+    while not all(user in arrived_s for user in users) and time.monotonic() < deadline_s:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)  # not at each arrival: that would be timed, too
+    timed = users[int(rate * settle_s) :]
+    ms = [(arrived_s[user] - sent_s[user]) * 1_000.0 for user in timed if user in arrived_s]
+    if not ms:
+        raise RuntimeError("no webhook has arrived")
+    p50, p99, worst = (float(value) for value in np.percentile(ms, [50.0, 99.0, 100.0]))
+    return Latencies(len(ms), p50, p99, worst, sum(user not in arrived_s for user in users), late_s * 1_000.0)

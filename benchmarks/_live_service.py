@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -85,6 +86,7 @@ class Service:
         self.second_worker = self._worker(folder, store, kafka, other)
         self.second_worker.log = folder / "second-worker.log"
         self._wire = Wire(store.url, timeout_s=30.0)
+        self._ends_reader: Any = None
         self.log = self.worker.log
         self._features = Shard(load_catalog(catalog)).definitions.layout.columns.features
 
@@ -136,26 +138,37 @@ class Service:
         watched = Watched("the worker", lambda: sum(self.worked()), self.check)
         return await_events(watched, events, seconds=seconds, say=say)
 
-    def await_learned(self, *, seconds: float) -> None:
-        """Wait until every example is learned that was handed out. Raises RuntimeError after `seconds`."""
+    def await_learned(self, *, seconds: float) -> float:
+        """Wait until every example is learned that was handed out. Returns when it was first seen (monotonic seconds).
+
+        It has to be so at two looks: what a commit hands out is stored first, and in the topic a moment later.
+        Raises RuntimeError after `seconds`.
+        """
         deadline_s = time.monotonic() + seconds
-        ends = self._example_ends()
-        learners = self.settings.key_prefix + LEARNERS
-        while any(at < end for at, end in zip(self.worked(learners, EXAMPLES_PARTITIONS), ends, strict=True)):
-            self.worker.check()
+        while True:
+            if self._is_learned():
+                learned_s = time.monotonic()
+                time.sleep(_POLL_S)
+                if self._is_learned():
+                    return learned_s
+            self.check()
             if time.monotonic() > deadline_s:
                 raise RuntimeError(f"the learners are not done after {seconds:g} s")
             time.sleep(_POLL_S)
 
+    def _is_learned(self) -> bool:
+        """The ends are asked for first: what comes later is for the next look."""
+        ends = self._example_ends()
+        worked = self.worked(self.settings.key_prefix + LEARNERS, EXAMPLES_PARTITIONS)
+        return all(at >= end for at, end in zip(worked, ends, strict=True))
+
     def _example_ends(self) -> list[int]:
         kafka, topic = kafka_python(), self.settings.topic("examples")
-        consumer = kafka.KafkaConsumer(**kafka_python_arguments(self.settings), group_id=None)
-        try:
-            places = [kafka.TopicPartition(topic, n) for n in range(EXAMPLES_PARTITIONS)]
-            ends = consumer.end_offsets(places)
-            return [ends[place] for place in places]
-        finally:
-            consumer.close()
+        if self._ends_reader is None:  # kept, because to make one takes a tenth of a second, which would be timed
+            self._ends_reader = kafka.KafkaConsumer(**kafka_python_arguments(self.settings), group_id=None)
+        places = [kafka.TopicPartition(topic, n) for n in range(EXAMPLES_PARTITIONS)]
+        ends = self._ends_reader.end_offsets(places)
+        return [ends[place] for place in places]
 
     def standing(self) -> Standing:
         """What the shards have counted."""
@@ -192,9 +205,11 @@ class Service:
             time.sleep(1.0)
 
     def close(self) -> None:
-        """The workers end, and our connection."""
+        """The workers end, and our connections."""
         self.stop_workers()
         self._wire.close()
+        if self._ends_reader is not None:
+            self._ends_reader.close()
 
 
 @contextmanager

@@ -28,6 +28,10 @@ class Measured:
     """The figures of one program. docs/benchmarks.md explains them."""
 
     events_per_s: float
+    events_per_s_learned: float
+    """Behind the first stretch, until the last event is scored and the last example learned."""
+    learned_after_s: float
+    """From the last scored to the last learned."""
     events_per_s_slowest: float
     events_per_s_fastest: float
     events: int
@@ -79,11 +83,16 @@ class Backlog:
     progress: Progress
     is_at_work: bool
     """It has just done others: time runs from the beginning. Else from its first step, as it has to start first."""
+    await_learned: Callable[[], float] | None = None
+    """Waits until everything is learned, and tells when it was (monotonic seconds). None: it learns as it scores."""
     stuck_s: float = 120.0
     _begun: tuple[int, Usage] | None = field(default=None, init=False)
 
     def measure(self) -> Measured:
-        """Wait until all are done. Raises as `await_events`, and RuntimeError where nothing is left to be timed."""
+        """Wait until all are scored and learned.
+
+        Raises as `await_events` and `await_learned`, and RuntimeError where nothing is left to be timed.
+        """
         if self.is_at_work:
             self._begun = (self.watched.done(), used(self.pids(), self.store))
         marks = await_events(self.watched, self.before + self.events, seconds=self.stuck_s, say=self._say)
@@ -92,6 +101,8 @@ class Backlog:
             marks = first_reached(marks)
         if len({count for count, _ in marks}) < _LEAST_STEPS:
             raise RuntimeError(f"{self.watched.name} counts in steps too large for so few events")
+        scored_s = marks[-1][1]
+        learned_s = scored_s if self.await_learned is None else max(scored_s, self.await_learned())
         end = used(self.pids(), self.store)
         rates = rates_of(marks, STRETCHES)[1:-1]
         assert self._begun is not None, "it has come on, or there would be no rates"
@@ -99,6 +110,8 @@ class Backlog:
         share = (self.before + self.events - first) / _MILLION
         return Measured(
             events_per_s=statistics.median(rates),
+            events_per_s_learned=rate_until(marks, learned_s, STRETCHES),
+            learned_after_s=learned_s - scored_s,
             events_per_s_slowest=min(rates),
             events_per_s_fastest=max(rates),
             events=self.events,
@@ -113,6 +126,17 @@ class Backlog:
             self._begun = (events, used(self.pids(), self.store))
         done = max(0, events - self.before)
         self.progress.say(f"{self.watched.name}: {done:,} of {self.events:,} events")
+
+
+def rate_until(marks: Sequence[tuple[float, float]], learned_s: float, stretches: int) -> float:
+    """Events a second behind the first of so many stretches, in which a program gets going, until all is learned.
+
+    `marks`: (events, monotonic seconds) of scoring, `learned_s`: when the last example was learned.
+    """
+    begun = max(n for n, (count, _) in enumerate(marks) if count == marks[0][0])
+    counts, at_s = zip(*first_reached(marks[begun:]), strict=True)
+    first = counts[0] + (counts[-1] - counts[0]) / stretches
+    return float((counts[-1] - first) / (learned_s - np.interp(first, counts, at_s)))
 
 
 def first_reached(marks: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -161,7 +161,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     store = redis.Redis.from_url(given["store"])
-    marks = asyncio.run(run_agent(Place(**given["place"]), job, store, given["events"], f"plain-{kind}"))
+    marks = asyncio.run(run_agent(Place(**given["place"]), job, store, given["events"], given["group"]))
     rates = rates_of(marks, _STRETCHES)
     # The first stretch holds Faust's start, in which it joins its group.
     print(json.dumps(statistics.median(rates[1:])))

@@ -15,6 +15,18 @@ from scipy.stats import theilslopes
 
 MB: Final = 1e6
 _LEVEL: Final = re.compile(r"^\S+ \S+ (WARNING|ERROR|CRITICAL) ")
+_JSON_LEVEL: Final = re.compile(r'^\{"time": "[^"]*", "level": "(warning|error|critical)"')
+_FAMILIES: Final = frozenset(
+    {
+        "process_resident_memory_bytes",
+        "tideline_store_memory_bytes",
+        "tideline_lag_records",
+        "tideline_records",
+        "tideline_client_errors",
+        "tideline_dead_letters",
+    }
+)
+"""What a page of metrics has to have: what is not there would look as if nothing was wrong."""
 _TRACEBACK: Final = "Traceback (most recent call last)"
 
 
@@ -40,11 +52,15 @@ def look(url: str, at_s: float) -> Sample:
 
 
 def sample_of(page: str, at_s: float) -> Sample:
-    """Sums over the partitions and servers."""
+    """Sums over the partitions and servers. Raises ValueError for a page that does not have all that is looked at."""
     sums: Counter[str] = Counter()
+    missing = set(_FAMILIES)
     for family in text_string_to_metric_families(page):
+        missing.discard(family.name)
         for each in family.samples:
             sums[each.name] += each.value  # type: ignore[assignment]  # counts may be floats
+    if missing:
+        raise ValueError(f"the page of metrics has no {', '.join(sorted(missing))}")
     return Sample(
         at_s,
         sums["process_resident_memory_bytes"],
@@ -73,10 +89,13 @@ def growth_percent(at_s: Sequence[float], values: Sequence[float]) -> float:
 
 
 def complaints(log: Path, begin: int = 0) -> dict[str, int]:
-    """Lines of a worker's log by level from byte `begin` on, and tracebacks; what is well is not counted."""
+    """Lines of a worker's log by level from byte `begin` on, and tracebacks; what is well is not counted.
+
+    Of a log of either form: text, or an object a line.
+    """
     found = Counter({"WARNING": 0, "ERROR": 0, "CRITICAL": 0, "traceback": 0})
     for line in log.read_bytes()[begin:].decode(errors="replace").splitlines():
-        if (level := _LEVEL.match(line)) is not None:
-            found[level[1]] += 1
+        if (level := _LEVEL.match(line) or _JSON_LEVEL.match(line)) is not None:
+            found[level[1].upper()] += 1
         found["traceback"] += _TRACEBACK in line
     return dict(found)

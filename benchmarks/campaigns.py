@@ -7,8 +7,6 @@ what is measured is deciding, storing and the outbox. `docs/benchmarks.md` expla
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -17,7 +15,8 @@ from typing import Any, Final
 
 import redis
 
-from benchmarks._measure import Figures, Memory, Progress, show
+from benchmarks._command import Command
+from benchmarks._measure import Figures, Memory, Progress
 from config.campaign_checks import read_campaign, read_messaging
 from config.catalog import Catalog
 from config.loader import loads
@@ -159,18 +158,9 @@ def _used_bytes(url: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.campaigns", description=__doc__)
-    parser.add_argument("--users", type=int, default=1_000_000, help="members of the segment (default 1,000,000)")
-    parser.add_argument("--data-dir", type=Path, help="where the server keeps its files (default: a temporary folder)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    given = parser.parse_args(arguments)
-    progress = Progress("campaigns")
-    if given.data_dir is not None:
-        given.data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=given.data_dir, prefix="tideline-campaigns-") as folder:
-        figures = measure(given.users, Path(folder), progress)
-    progress.done()
-    show(figures, as_json=given.json)
+    command = Command("campaigns", __doc__)
+    command.numbers({"users": (1_000_000, "members of the segment")})
+    command.run(arguments, lambda given, folder, progress: measure(given["users"], folder, progress))
 
 
 if __name__ == "__main__":

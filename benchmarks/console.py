@@ -6,11 +6,9 @@ prediction of each kind of goal, and the page is asked for over HTTP by somebody
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +18,8 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from benchmarks._measure import Figures, Progress, show
+from benchmarks._command import Command
+from benchmarks._measure import Figures, Progress
 from benchmarks.ingest import Service, running
 from config.errors import TidelineError
 from config.settings import load_settings
@@ -162,20 +161,11 @@ def _wait_until_worked(log: LogFolder) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print; ends with status 1 where a limit does not hold."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.console", description=__doc__)
-    parser.add_argument("--users", type=int, default=1_000_000, help="in the store (default 1,000,000)")
-    parser.add_argument("--predictions", type=int, default=20, help="on the page (default 20)")
-    parser.add_argument("--data-dir", type=Path, help="where everything is kept (default: a temporary folder)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    given = parser.parse_args(arguments)
-    progress = Progress("console")
-    try:
-        with tempfile.TemporaryDirectory(dir=given.data_dir, prefix="tideline-console-") as folder:
-            figures = run(given.users, given.predictions, Path(folder), progress)
-    except TidelineError as error:
-        sys.exit(f"console: {error}")
-    progress.done()
-    show(figures, as_json=given.json)
+    command = Command("console", __doc__)
+    command.numbers({"users": (1_000_000, "in the store"), "predictions": (20, "on the page")})
+    figures = command.run(
+        arguments, lambda given, folder, progress: run(given["users"], given["predictions"], folder, progress)
+    )
     if not figures["page_within_limit"]:
         sys.exit(f"console: a page took longer than {PAGE_LIMIT_MS:g} ms")
 

@@ -6,11 +6,9 @@ happens at its usual rate: predictions are live, labels of the longest window co
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import gc
 import statistics
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +20,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks._measure import Figures, Progress, show
+from benchmarks._command import Command
+from benchmarks._measure import Figures, Progress
 from benchmarks._plain_reference import PlainShard
 from benchmarks._traffic import Traffic, Writer, shop_catalog
 from benchmarks._warmup import short_warmup
@@ -426,27 +425,19 @@ def _ratio(ours: Figures, theirs: Figures, mine: str, other: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
-    whole = {
-        "users": (100_000, "users of the shard that is timed"),
-        "warm-days": (45, "days before anything is timed; 32 at least, so that labels of 30 days come in"),
-        "timed-days": (7, "days timed without a store, each for itself"),
-        "store-days": (3, "days timed with the store (0: leave it out)"),
-        "reference-users": (1_000, "users of the plain reference"),
-        "reference-days": (7, "days timed with the plain reference (0: leave it out)"),
-    }
-    for name, (default, words) in whole.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{words} (default {default:,})")
-    parser.add_argument("--events-per-week", type=float, default=3.0, help="of a user who is there (default 3)")
-    parser.add_argument("--data-dir", type=Path, help="where the server keeps its files (default: a temporary folder)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    given = vars(parser.parse_args(arguments))
-    as_json, data_dir = given.pop("json"), given.pop("data_dir")
-    progress = Progress("engine")
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix="tideline-engine-") as folder:
-        figures = run(Size(**given), Path(folder), progress)
-    progress.done()
-    show(figures, as_json=as_json)
+    command = Command("engine", __doc__)
+    command.numbers(
+        {
+            "users": (100_000, "users of the shard that is timed"),
+            "warm-days": (45, "days before anything is timed; 32 at least, so that labels of 30 days come in"),
+            "timed-days": (7, "days timed without a store, each for itself"),
+            "store-days": (3, "days timed with the store (0: leave it out)"),
+            "reference-users": (1_000, "users of the plain reference"),
+            "reference-days": (7, "days timed with the plain reference (0: leave it out)"),
+            "events-per-week": (3.0, "of a user who is there"),
+        }
+    )
+    command.run(arguments, lambda given, folder, progress: run(Size(**given), folder, progress))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,10 @@ with the embedded log.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
 import socket
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +21,10 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
-from benchmarks._ingest_load import Taken, Target, send_batches, send_steadily
+from benchmarks._command import Command
+from benchmarks._ingest_load import Taken, Target, latencies, send_batches
 from benchmarks._live_traffic import answer_of
-from benchmarks._measure import Figures, Progress, show
-from config.errors import TidelineError
+from benchmarks._measure import Figures, Progress
 from config.settings import PREFIX, Settings, load_settings
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
@@ -191,23 +188,14 @@ def _make_webhook(service: Service, url: str) -> None:
 
 async def _stretch(service: Service, size: Size, name: str, arrived_s: dict[str, float]) -> Figures:
     users = [f"{name}-{number}" for number in range(max(1, int(size.rate * (size.deliver_seconds + SETTLE_S))))]
-    sent_s: dict[str, float] = {}
-    late_s = await send_steadily(service.target, users, size.rate, sent_s)
-    deadline_s = time.monotonic() + _ARRIVE_S
-    while not all(user in arrived_s for user in users) and time.monotonic() < deadline_s:  # noqa: ASYNC110
-        await asyncio.sleep(0.05)  # not at each arrival: that would be timed, too
-    timed = users[int(size.rate * SETTLE_S) :]
-    ms = [(arrived_s[user] - sent_s[user]) * 1_000.0 for user in timed if user in arrived_s]
-    if not ms:
-        raise RuntimeError("no webhook has arrived")
-    p50, p99, worst = (float(value) for value in np.percentile(ms, [50.0, 99.0, 100.0]))
+    found = await latencies(service.target, users, size.rate, arrived_s, settle_s=SETTLE_S, wait_s=_ARRIVE_S)
     return {
-        f"{name}_p50_ms": p50,
-        f"{name}_p99_ms": p99,
-        f"{name}_worst_ms": worst,
-        f"{name}_deliveries": len(ms),
-        f"{name}_missing": sum(user not in arrived_s for user in users),
-        f"{name}_sender_late_ms": late_s * 1_000.0,
+        f"{name}_p50_ms": found.p50_ms,
+        f"{name}_p99_ms": found.p99_ms,
+        f"{name}_worst_ms": found.worst_ms,
+        f"{name}_deliveries": found.timed,
+        f"{name}_missing": found.missing,
+        f"{name}_sender_late_ms": found.sender_late_ms,
     }
 
 
@@ -229,24 +217,17 @@ def run(size: Size, folder: Path, progress: Progress) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of sending batches (default 20)")
-    parser.add_argument("--connections", type=int, default=16, help="that send batches at once (default 16)")
-    parser.add_argument("--batch", type=int, default=100, help="events of a batch (default 100)")
-    parser.add_argument("--rate", type=float, default=100.0, help="orders a second, each a delivery (default 100)")
-    parser.add_argument("--deliver-seconds", type=float, default=20.0, help="of each stretch of them (default 20)")
-    parser.add_argument("--data-dir", type=Path, help="where everything is kept (default: a temporary folder)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    given = vars(parser.parse_args(arguments))
-    as_json, data_dir = given.pop("json"), given.pop("data_dir")
-    progress = Progress("ingest")
-    try:
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix="tideline-ingest-") as folder:
-            figures = run(Size(**given), Path(folder), progress)
-    except TidelineError as error:
-        sys.exit(f"ingest: {error}")
-    progress.done()
-    show(figures, as_json=as_json)
+    command = Command("ingest", __doc__)
+    command.numbers(
+        {
+            "seconds": (20.0, "of sending batches"),
+            "connections": (16, "that send batches at once"),
+            "batch": (100, "events of a batch"),
+            "rate": (100.0, "orders a second, each a delivery"),
+            "deliver-seconds": (20.0, "of each stretch of them"),
+        }
+    )
+    command.run(arguments, lambda given, folder, progress: run(Size(**given), folder, progress))
 
 
 if __name__ == "__main__":

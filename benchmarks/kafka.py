@@ -6,13 +6,11 @@ Store, Kafka and one worker run as `tideline up` runs them, on this machine, wit
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 import redis
 
+from benchmarks._command import Command
 from benchmarks._latency import SETTLE_S, Arrivals, Stretch, measure_latency
 from benchmarks._live_service import Service, open_service
 from benchmarks._live_traffic import (
@@ -33,15 +32,13 @@ from benchmarks._live_traffic import (
     produce_days,
     rates_of,
 )
-from benchmarks._measure import Figures, Progress, show
-from config.errors import TidelineError
+from benchmarks._measure import Figures, Progress
+from benchmarks._measured import STRETCHES, rate_until
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.runtime.precompile import precompile
 
 ROOT = Path(__file__).resolve().parent.parent
-STRETCHES = 10
-"""Of the timed events; of their rates the median without the first and the last counts."""
 LIVE_RATE = 10_000.0
 PLAIN_TOPIC = "plain"
 _STUCK_S = 120.0
@@ -98,7 +95,7 @@ class _Backlog:
         self.progress.say(f"{done:,} of {self.events:,} events")
 
     def events_per_cpu_s(self) -> float | None:
-        """At the end of all of them; None where it cannot be known."""
+        """When all of them are scored and learned; None where it cannot be known."""
         cpu_s = self.service.worker.cpu_s()
         if cpu_s is None or self.cpu_s is None or self.begun in (None, self.events):
             return None
@@ -138,19 +135,21 @@ def measure_backlog(service: Service, script: LiveScript, size: Size, warm: int,
     service.start_worker()
     told = _Backlog(progress, service, warm, events)
     marks = service.await_worked(warm + events, seconds=_STUCK_S, say=told.say)
+    learned_s = max(marks[-1][1], service.await_learned(seconds=_STUCK_S))
     per_cpu_s = told.events_per_cpu_s()
     rates = rates_of(marks, STRETCHES)[1:-1]
-    service.await_learned(seconds=_STUCK_S)
     after = service.standing()
-    rate, consume = statistics.median(rates), statistics.median(consumed)
+    learned, consume = rate_until(marks, learned_s, STRETCHES), statistics.median(consumed)
     grown = {name: after.counts[name] - before.counts[name] for name in after.counts}
     return {
-        "events_per_s": rate,
+        "events_per_s": statistics.median(rates),
+        "events_per_s_learned": learned,
+        "learned_after_s": learned_s - marks[-1][1],
         "events_per_s_slowest": min(rates),
         "events_per_s_fastest": max(rates),
         "events_per_worker_cpu_s": per_cpu_s,
         "consume_and_decode_events_per_s": consume,
-        "ratio_to_consume_and_decode": rate / consume,
+        "ratio_to_consume_and_decode": learned / consume,
         "events": events,
         "events_scored": grown["events"],
         "dead_letters": after.dead_letters,
@@ -197,26 +196,38 @@ def latency_figures(found: Arrivals, prefix: str) -> Figures:
 # --- the plain way ------------------------------------------------------------------------------------------------
 
 
-def measure_plain(service: Service, size: Size, folder: Path, progress: Progress) -> dict[str, float]:
-    """Events a second of the two plain programs, each in a process of its own, one after another."""
-    users = max(50, int(size.plain_events / EVENTS_PER_DAY * 1.25))
-    script = LiveScript(users, 2, time.time())
-    place = Place(service.settings.kafka_bootstrap_servers, PLAIN_TOPIC, service.settings.shards)
-    with kafka_python().KafkaAdminClient(**kafka_python_arguments(service.settings)) as admin:
-        admin.create_topics(
-            {PLAIN_TOPIC: {"num_partitions": place.partitions, "replication_factor": -1, "configs": {}}}
-        )
-    events, _ = answer_of(produce_days, place, script, script.now_day, 1, size.plain_events)
-    figures = {"plain_events": events}
-    with EmbeddedValkey(folder / "plain-store") as server:
-        # Kinder to the plain way than what a worker has: nothing is written to disk.
-        with redis.Redis.from_url(server.url) as client:
-            client.config_set("appendonly", "no")
-        for kind, name in (("same", "plain_faust"), ("simple", "simple_faust")):
-            progress.say(f"the plain way, {kind} job")
-            given = {"script": dataclasses.asdict(script), "place": dataclasses.asdict(place), "store": server.url}
-            figures[f"{name}_events_per_s"] = _run_plain(kind, given | {"events": events})
-    return figures
+@dataclass(frozen=True, slots=True)
+class PlainWay:
+    """Both plain programs, each in a process of its own, on the same events."""
+
+    script: LiveScript
+    place: Place
+    events: int
+    folder: Path
+    progress: Progress
+
+    @classmethod
+    def prepare(cls, service: Service, size: Size, folder: Path, progress: Progress) -> PlainWay:
+        """Their topic, with the events that they take."""
+        users = max(50, int(size.plain_events / EVENTS_PER_DAY * 1.25))
+        script = LiveScript(users, 2, time.time())
+        place = Place(service.settings.kafka_bootstrap_servers, PLAIN_TOPIC, service.settings.shards)
+        with kafka_python().KafkaAdminClient(**kafka_python_arguments(service.settings)) as admin:
+            admin.create_topics(
+                {PLAIN_TOPIC: {"num_partitions": place.partitions, "replication_factor": -1, "configs": {}}}
+            )
+        events, _ = answer_of(produce_days, place, script, script.now_day, 1, size.plain_events)
+        return cls(script, place, events, folder, progress)
+
+    def events_per_s(self, kind: str, run: int) -> float:
+        """Of one program from an empty store, for the `run`th time."""
+        self.progress.say(f"the plain way, {kind} job")
+        with EmbeddedValkey(self.folder / f"plain-store-{kind}-{run}") as server:
+            # Kinder to the plain way than what a worker has: nothing is written to disk.
+            with redis.Redis.from_url(server.url) as client:
+                client.config_set("appendonly", "no")
+            given = {"script": dataclasses.asdict(self.script), "place": dataclasses.asdict(self.place)}
+            return _run_plain(kind, given | {"store": server.url, "events": self.events, "group": f"{kind}-{run}"})
 
 
 def _run_plain(kind: str, given: dict[str, Any]) -> float:
@@ -229,6 +240,17 @@ def _run_plain(kind: str, given: dict[str, Any]) -> float:
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
+def plain_figures(rates: Sequence[float], simple: float, events: int) -> dict[str, float]:
+    """The median of the runs, and how far they lie apart."""
+    return {
+        "plain_events": events,
+        "plain_faust_events_per_s": statistics.median(rates),
+        "plain_faust_events_per_s_slowest": min(rates),
+        "plain_faust_events_per_s_fastest": max(rates),
+        "simple_faust_events_per_s": simple,
+    }
+
+
 # --- the command --------------------------------------------------------------------------------------------------
 
 
@@ -239,18 +261,25 @@ def run(size: Size, folder: Path, progress: Progress) -> Figures:
     with open_service(folder, size.partitions, progress.say) as service:
         warm = warm_up(service, script, size, progress)
         service.worker.stop()
-        plain = measure_plain(service, size, folder, progress)
+        plain_way = PlainWay.prepare(service, size, folder, progress)
+        # Before and behind: a machine that is shared is faster at one time than at another.
+        plain_rates = [plain_way.events_per_s("same", 1)]
+        simple = plain_way.events_per_s("simple", 1)
         figures = measure_backlog(service, script, size, warm, progress)
-        rate = figures["events_per_s"]
+        rate, learned = figures["events_per_s"], figures["events_per_s_learned"]
         assert isinstance(rate, float)
+        assert isinstance(learned, float)
         day = script.now_day
         half = measure_live(service, script, day, rate / 2.0, size, progress)
         day += size.days(rate / 2.0 * size.seconds)
         full = measure_live(service, script, day, size.rate, size, progress)
+        service.worker.stop()
+        plain_rates += [plain_way.events_per_s("same", run) for run in (2, 3)]
+        plain = plain_figures(plain_rates, simple, plain_way.events)
         return {
             **figures,
-            "ratio_to_plain_faust": rate / plain["plain_faust_events_per_s"],
-            "ratio_to_simple_faust": rate / plain["simple_faust_events_per_s"],
+            "ratio_to_plain_faust": learned / plain["plain_faust_events_per_s"],
+            "ratio_to_simple_faust": learned / plain["simple_faust_events_per_s"],
             **plain,
             **latency_figures(full, "latency"),
             **latency_figures(half, "latency_at_half"),
@@ -259,36 +288,25 @@ def run(size: Size, folder: Path, progress: Progress) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kafka", description=__doc__)
-    whole: dict[str, tuple[int, str]] = {
-        "users": (20_000, "users of the shop"),
-        "warm-days": (4, "days before anything is timed, so that predictions are live; few users need more of them"),
-        "events": (400_000, "events that wait for the worker, and are timed"),
-        "plain-events": (10_000, "events for each plain program"),
-        "partitions": (4, "of the events, all of them the one worker's"),
-    }
-    for name, (default, words) in whole.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{words} (default {default:,})")
-    parser.add_argument("--seconds", type=float, default=45.0, help="of each live stretch (default 45)")
-    parser.add_argument(
-        "--rate", type=float, default=LIVE_RATE, help="events a second of the faster one (default 10,000)"
+    command = Command("kafka", __doc__)
+    command.numbers(
+        {
+            "users": (20_000, "users of the shop"),
+            "warm-days": (4, "days before anything is timed, so that predictions are live; few users need more"),
+            "events": (400_000, "events that wait for the worker, and are timed"),
+            "plain-events": (10_000, "events for each plain program"),
+            "partitions": (4, "of the events, all of them the one worker's"),
+            "seconds": (45.0, "of each live stretch"),
+            "rate": (LIVE_RATE, "events a second of the faster one"),
+        }
     )
-    parser.add_argument(
-        "--data-dir", type=Path, help="where the servers keep their files (default: a temporary folder)"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    given = vars(parser.parse_args(arguments))
-    as_json, data_dir = given.pop("json"), given.pop("data_dir")
-    if given["seconds"] <= SETTLE_S:
-        parser.error(f"--seconds must be more than {SETTLE_S:g}: the first of them are left out")
-    progress = Progress("kafka")
-    try:
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix="tideline-kafka-") as folder:
-            figures = run(Size(**given), Path(folder), progress)
-    except TidelineError as error:
-        sys.exit(f"kafka: {error}")
-    progress.done()
-    show(figures, as_json=as_json)
+
+    def work(given: dict[str, Any], folder: Path, progress: Progress) -> Figures:
+        if given["seconds"] <= SETTLE_S:
+            command.parser.error(f"--seconds must be more than {SETTLE_S:g}: the first of them are left out")
+        return run(Size(**given), folder, progress)
+
+    command.run(arguments, work)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ server, until the 30-day window is as full of pending examples as it will ever b
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,8 +16,9 @@ from typing import Any
 
 import redis
 
+from benchmarks._command import Command
 from benchmarks._feed import Script, traffic_log
-from benchmarks._measure import Figures, Memory, Progress, show
+from benchmarks._measure import Figures, Memory, Progress
 from benchmarks._traffic import DAY_S, START_S, shop_catalog
 from benchmarks._warmup import short_warmup
 from models.labels import NEXT, tail_of
@@ -171,23 +170,21 @@ def _server(url: str, users: int) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("--users", type=int, default=1_000_000, help="users (default 1,000,000)")
-    parser.add_argument("--days", type=int, default=45, help="days of event time; at least 10 + 30 fill the window")
-    parser.add_argument("--arrive-days", type=int, default=10, help="in which all users come for the first time")
-    parser.add_argument("--events-per-week", type=float, default=0.6, help="of a user who is there (default 0.6)")
-    parser.add_argument("--data-dir", type=Path, help="where the server keeps its files (default: a temporary folder)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    given = parser.parse_args(arguments)
+    command = Command("memory", __doc__)
+    command.numbers(
+        {
+            "users": (1_000_000, "users"),
+            "days": (45, "days of event time; at least 10 + 30 fill the window"),
+            "arrive-days": (10, "in which all users come for the first time"),
+            "events-per-week": (0.6, "of a user who is there"),
+        }
+    )
     return_large_blocks()  # as the command line does
-    script = Script(given.users, given.days, given.events_per_week, given.arrive_days)
-    progress = Progress("memory")
-    if given.data_dir is not None:
-        given.data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=given.data_dir, prefix="tideline-memory-") as folder:
-        figures = run(script, Path(folder), progress)
-    progress.done()
-    show(figures, as_json=given.json)
+    command.run(arguments, lambda given, folder, progress: run(_script(given), folder, progress))
+
+
+def _script(given: dict[str, Any]) -> Script:
+    return Script(given["users"], given["days"], given["events_per_week"], given["arrive_days"])
 
 
 if __name__ == "__main__":

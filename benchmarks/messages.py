@@ -7,25 +7,20 @@ webhook that is timed, one to an endpoint that never answers, and of the others 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
-import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import yaml
 
-from benchmarks._ingest_load import send_steadily
-from benchmarks._measure import Figures, Progress, show
+from benchmarks._command import Command
+from benchmarks._ingest_load import latencies
+from benchmarks._measure import Figures, Progress
 from benchmarks.ingest import CATALOG, Service, receiver, running
-from config.errors import TidelineError
 from config.settings import PREFIX
 from streams.runtime.precompile import precompile
 from streams.runtime.up_parts import CampaignsPart, WorkerPart
@@ -83,25 +78,16 @@ async def measure(service: Service, size: Size, progress: Progress) -> Figures:
         for channel, address in ((_TIMED, url), (_DEAD, dead)):
             await asyncio.to_thread(_set_channel, service, channel, address)
         progress.say("messages")
-        sent_s: dict[str, float] = {}
-        late_s = await send_steadily(service.target, users, size.rate, sent_s)
-        deadline_s = time.monotonic() + _ARRIVE_S
-        while not all(user in arrived_s for user in users) and time.monotonic() < deadline_s:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)  # not at each arrival: that would be timed, too
-    timed = users[int(size.rate * SETTLE_S) :]
-    ms = [(arrived_s[user] - sent_s[user]) * 1_000.0 for user in timed if user in arrived_s]
-    if not ms:
-        raise RuntimeError("no message has arrived")
-    p50, p99, worst = (float(value) for value in np.percentile(ms, [50.0, 99.0, 100.0]))
+        found = await latencies(service.target, users, size.rate, arrived_s, settle_s=SETTLE_S, wait_s=_ARRIVE_S)
     return {
         "campaigns": CAMPAIGNS,
         "rate": size.rate,
-        "messages": len(ms),
-        "missing": sum(user not in arrived_s for user in users),
-        "p50_ms": p50,
-        "p99_ms": p99,
-        "worst_ms": worst,
-        "sender_late_ms": late_s * 1_000.0,
+        "messages": found.timed,
+        "missing": found.missing,
+        "p50_ms": found.p50_ms,
+        "p99_ms": found.p99_ms,
+        "worst_ms": found.worst_ms,
+        "sender_late_ms": found.sender_late_ms,
     }
 
 
@@ -120,21 +106,9 @@ def run(size: Size, folder: Path, progress: Progress) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.messages", description=__doc__)
-    parser.add_argument("--rate", type=float, default=20.0, help="orders a second, each a crossing (default 20)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="that are timed (default 30)")
-    parser.add_argument("--data-dir", type=Path, help="where everything is kept (default: a temporary folder)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    given = vars(parser.parse_args(arguments))
-    as_json, data_dir = given.pop("json"), given.pop("data_dir")
-    progress = Progress("messages")
-    try:
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix="tideline-messages-") as folder:
-            figures = run(Size(**given), Path(folder), progress)
-    except TidelineError as error:
-        sys.exit(f"messages: {error}")
-    progress.done()
-    show(figures, as_json=as_json)
+    command = Command("messages", __doc__)
+    command.numbers({"rate": (20.0, "orders a second, each a crossing"), "seconds": (30.0, "that are timed")})
+    command.run(arguments, lambda given, folder, progress: run(Size(**given), folder, progress))
 
 
 if __name__ == "__main__":

@@ -2,27 +2,28 @@
 
 Tideline with one worker and with two; the job of `_peer_job.py` by plain Faust, Quix Streams and Bytewax, each as its
 own documentation recommends; and what nothing can beat: only consuming and decoding, only storing. `make peers`
-installs what is compared with. A program that is missing or fails is named, and the others are measured.
+installs what is compared with. A program that is missing or fails is named, and the others are measured; the status is
+1 then.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import redis
 
 from benchmarks._awaiting import Stuck, Watched, await_events
+from benchmarks._command import Command
 from benchmarks._latency import SETTLE_S, Stretch, measure_latency
 from benchmarks._live_service import Service, open_service
 from benchmarks._live_traffic import (
@@ -34,16 +35,17 @@ from benchmarks._live_traffic import (
     consume_and_decode,
     produce_days,
 )
-from benchmarks._measure import Figures, Progress, show
+from benchmarks._measure import Figures, Progress
 from benchmarks._measured import STRETCHES, Backlog, Measured, half_load_figures
 from benchmarks._peers import PEERS, Job, Peer, PeerFailed, PeerMissing, Running, check_same, create_topics, running
 from benchmarks._store_limit import measure_store_limit
-from config.errors import TidelineError
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.runtime.precompile import precompile
 
 TIDELINE = {1: "tideline", 2: "tideline_two_workers"}
 LIMITS = ("consume_and_decode", "store_alone")
+_NO_FIGURES = ("missing", "failed")
+"""What stands instead of the figures of a program that could not be measured."""
 _STUCK_S = 120.0
 _LIVE_S = 15.0
 _QUIET_S = 3.0
@@ -118,8 +120,10 @@ class Tideline:
         self._start(workers)
         watched = self._watched(workers)
         store = self.service.store_url
-        found = Backlog(watched, before, events, self._pids, store, self.progress, is_at_work=False).measure()
-        self.service.await_learned(seconds=_STUCK_S)
+        learned = partial(self.service.await_learned, seconds=_STUCK_S)
+        found = Backlog(
+            watched, before, events, self._pids, store, self.progress, is_at_work=False, await_learned=learned
+        ).measure()
         self.service.stop_workers()
         return found
 
@@ -278,7 +282,7 @@ def run(size: Size, programs: Sequence[str], folder: Path, progress: Progress) -
                     figures[peer.key] = measure_or_tell(others, peer)
     if "store_alone" in programs:
         script = LiveScript(min(size.users, 5_000), 2, time.time())
-        figures["store_alone"] = measure_store_limit(script, folder / "store-alone", progress)
+        figures["store_alone"] = measure_store_limit(script, size.partitions, folder / "store-alone", progress)
     return figures | ratios(figures)
 
 
@@ -292,8 +296,16 @@ def measure_or_tell(others: Others, peer: Peer) -> dict[str, float | int | str |
         return {"failed": str(failure)}
 
 
+def is_incomplete(figures: Figures) -> bool:
+    """A program is missing or has failed."""
+    return any(isinstance(found, dict) and not found.keys().isdisjoint(_NO_FIGURES) for found in figures.values())
+
+
 def ratios(figures: Figures) -> Figures:
-    """Of Tideline's rate with one worker to each other rate; of both workers to one."""
+    """Of Tideline's rate with one worker to each other rate, learning included; of both workers to one.
+
+    A limit learns nothing: its rate is what it is.
+    """
     one = _rate(figures, TIDELINE[1])
     found: Figures = {}
     for name in (*(peer.key for peer in PEERS), *LIMITS):
@@ -306,46 +318,40 @@ def ratios(figures: Figures) -> Figures:
 
 def _rate(figures: Figures, name: str) -> float | None:
     found = figures.get(name)
-    rate = found.get("events_per_s") if isinstance(found, dict) else None
+    rate = found.get("events_per_s_learned", found.get("events_per_s")) if isinstance(found, dict) else None
     return rate if isinstance(rate, float) else None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, measure, print. Ends with status 1 when a program has failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    whole: dict[str, tuple[int, str]] = {
-        "users": (20_000, "users of Tideline's shop"),
-        "warm-days": (4, "days before anything is timed, so that predictions are live; few users need more of them"),
-        "events": (400_000, "events that wait for Tideline's workers, and are timed"),
-        "peer-users": (1_500, "users in the shop of the other programs"),
-        "peer-events": (30_000, "events that wait for each other program, and are timed"),
-        "check-events": (2_000, "events with which each other program is checked before"),
-        "partitions": (4, "of the events"),
-    }
-    for name, (default, words) in whole.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{words} (default {default:,})")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each live stretch (default 20)")
+    """Parse the command line, measure, print; status 1 where a program is missing or has failed."""
+    command = Command("peers", __doc__)
+    command.numbers(
+        {
+            "users": (20_000, "users of Tideline's shop"),
+            "warm-days": (4, "days before anything is timed, so that predictions are live; few users need more"),
+            "events": (400_000, "events that wait for Tideline's workers, and are timed"),
+            "peer-users": (1_500, "users in the shop of the other programs"),
+            "peer-events": (30_000, "events that wait for each other program, and are timed"),
+            "check-events": (2_000, "events with which each other program is checked before"),
+            "partitions": (4, "of the events"),
+            "seconds": (20.0, "of each live stretch"),
+        }
+    )
     every = [*TIDELINE.values(), *(peer.key for peer in PEERS), *LIMITS]
-    parser.add_argument("--programs", nargs="+", choices=every, default=every, help="only these (default: all)")
-    parser.add_argument("--data-dir", type=Path, help="where servers keep their files (default: a temporary folder)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    given = vars(parser.parse_args(arguments))
-    as_json, data_dir, programs = given.pop("json"), given.pop("data_dir"), given.pop("programs")
-    if given["seconds"] <= SETTLE_S:
-        parser.error(f"--seconds must be more than {SETTLE_S:g}: the first of them are left out")
-    progress = Progress("peers")
-    try:
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix="tideline-peers-") as folder:
-            figures = run(Size(**given), programs, Path(folder), progress)
-    except TidelineError as error:
-        sys.exit(f"peers: {error}")
-    progress.done()
-    show(figures, as_json=as_json)
-    for word in ("missing", "failed"):
+    command.parser.add_argument("--programs", nargs="+", choices=every, default=every, help="only these (default: all)")
+
+    def work(given: dict[str, Any], folder: Path, progress: Progress) -> Figures:
+        if given["seconds"] <= SETTLE_S:
+            command.parser.error(f"--seconds must be more than {SETTLE_S:g}: the first of them are left out")
+        programs = given.pop("programs")
+        return run(Size(**given), programs, folder, progress)
+
+    figures = command.run(arguments, work)
+    for word in _NO_FIGURES:
         for name, found in figures.items():
             if isinstance(found, dict) and word in found:
                 print(f"peers: {name} {word}: {found[word]}", file=sys.stderr)
-    if any(isinstance(found, dict) and "failed" in found for found in figures.values()):
+    if is_incomplete(figures):
         sys.exit(1)
 
 

@@ -7,9 +7,7 @@ status 1 where a figure is past its limit.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +17,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks._command import Command
 from benchmarks._live_service import Service, open_service
 from benchmarks._live_traffic import EVENTS_PER_DAY, LiveScript, answer_of, in_process, produce_days, produce_steadily
-from benchmarks._measure import Figures, Progress, show
+from benchmarks._measure import Figures, Progress
+from benchmarks._measured import STRETCHES, rate_until
 from benchmarks._soaking import MB, Sample, complaints, growth, growth_percent, look
-from config.errors import TidelineError
 from streams.runtime.precompile import precompile
 
 CATALOG: Final = Path(__file__).with_name("soak_shop.yaml")
@@ -63,6 +62,8 @@ class Limits:
     """Of the median, over the time that is judged; of the worker, and of the store."""
     lag_growth_s: float = 1.0
     """In seconds of events, over the same time."""
+    lag_p95_s: float = 10.0
+    """A worker that fell behind before it was judged, and stays so, is no worker that keeps up."""
     drain_s: float = 15.0
     """From the last event until all are worked."""
 
@@ -72,6 +73,7 @@ class Limits:
             "worker_growth_percent": self.memory_growth_percent,
             "store_growth_percent": self.memory_growth_percent,
             "lag_growth_s": self.lag_growth_s,
+            "lag_p95_s": self.lag_p95_s,
             "drain_s": self.drain_s,
             "events_missing": 0,
             "log_errors": 0,
@@ -100,15 +102,14 @@ def _tell(progress: Progress, words: str, events: int) -> None:
 
 
 def most_per_s(service: Service, script: LiveScript, size: Size, warm: int, progress: Progress) -> float:
-    """Events a second of a worker that finds so many waiting, from the first that it has worked to the last."""
+    """Events a second of a worker that finds so many waiting, learning included."""
     service.worker.stop()
     sent, _ = answer_of(produce_days, service.place(), script, size.warm_days, size.days(size.events), size.events)
     service.start_worker()
     words = f"of {warm + sent:,} events (what has waited)"
     marks = service.await_worked(warm + sent, seconds=_STUCK_S, say=partial(_tell, progress, words))
-    service.await_learned(seconds=_STUCK_S)
-    first = next(mark for mark in marks if mark[0] > warm)
-    return (marks[-1][0] - first[0]) / max(marks[-1][1] - first[1], 1e-3)
+    learned_s = max(marks[-1][1], service.await_learned(seconds=_STUCK_S))
+    return rate_until(marks, learned_s, STRETCHES)
 
 
 def soak(
@@ -195,34 +196,24 @@ def run(size: Size, limits: Limits, folder: Path, progress: Progress) -> Figures
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print; status 1 where a limit is broken."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30.0, help="how long (default 30)")
-    parser.add_argument("--rate", type=float, help="events a second (default: half of what is measured first)")
-    whole: dict[str, tuple[int, str]] = {
-        "users": (20_000, "users of the shop"),
-        "warm-days": (4, "days before it, so that predictions are live; few users need more of them"),
-        "events": (400_000, "events that wait for the worker, to measure what it can do; not with --rate"),
-        "partitions": (4, "of the events, all of them the one worker's"),
-    }
-    for name, (default, words) in whole.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{words} (default {default:,})")
-    parser.add_argument(
-        "--growth", type=float, default=2.0, help="percent by which memory may grow while it is judged (default 2)"
+    command = Command("soak", __doc__)
+    command.numbers(
+        {
+            "minutes": (30.0, "how long"),
+            "users": (20_000, "users of the shop"),
+            "warm-days": (4, "days before it, so that predictions are live; few users need more of them"),
+            "events": (400_000, "events that wait for the worker, to measure what it can do; not with --rate"),
+            "partitions": (4, "of the events, all of them the one worker's"),
+            "growth": (2.0, "percent by which memory may grow while it is judged"),
+        }
     )
-    parser.add_argument(
-        "--data-dir", type=Path, help="where the servers keep their files (default: a temporary folder)"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    given: dict[str, Any] = vars(parser.parse_args(arguments))
-    as_json, data_dir, limits = given.pop("json"), given.pop("data_dir"), Limits(given.pop("growth"))
-    progress = Progress("soak")
-    try:
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix="tideline-soak-") as folder:
-            figures = run(Size(**given), limits, Path(folder), progress)
-    except TidelineError as error:
-        sys.exit(f"soak: {error}")
-    progress.done()
-    show(figures, as_json=as_json)
+    command.parser.add_argument("--rate", type=float, help="events a second (default: half of what is measured first)")
+
+    def work(given: dict[str, Any], folder: Path, progress: Progress) -> Figures:
+        limits = Limits(given.pop("growth"))
+        return run(Size(**given), limits, folder, progress)
+
+    figures = command.run(arguments, work)
     if figures["broken"]:
         sys.exit(1)
 

@@ -27,14 +27,18 @@ from config.base import (
     refuse,
     refuse_rule,
 )
-from config.conditions import Condition
+from config.conditions import MAX_WHERE, Condition
 from config.durations import DAY_S, HOUR_S
 from config.filters import Filter
 from config.offers import Offer
 from config.times import LocalTime, OnceTrigger, QuietHours, RecurringTrigger, Trigger, Zone
 
 MAX_CAP_S: Final = 90 * DAY_S
+REENTRY_S: Final = 30 * DAY_S
+"""Unless a definition says something else. A schedule says by itself how often it goes out."""
 MAX_TEMPLATE: Final = 20_000
+MAX_PARTS: Final = 16
+"""Of one message."""
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Template: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEMPLATE)]
@@ -90,7 +94,7 @@ class Channel(Model):
     """A way by which messages go."""
 
     kind: Literal["webhook", "braze", "segment", "topic", "email", "log"]
-    """What takes the messages."""
+    """What takes the messages: webhook, braze, segment, topic, email or log."""
     consent: Consent | None = None
     """What a user must have agreed to; none: everybody is sent to. email and braze do not go without this key."""
 
@@ -146,14 +150,14 @@ class Conversion(Model):
 
     event: EventName
     """Name of the event."""
-    where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
+    where: dict[Name, Condition] = Field(default_factory=dict, max_length=MAX_WHERE)
     """Conditions on properties of the event, as in a goal."""
     window_s: Duration = Field(default=7 * DAY_S, alias="window")
     """It counts if it comes within so long after the first message (or where there would have been one)."""
     revenue: Name | None = None
     """Property with the money."""
     revenue_is: Literal["before_offer", "after_offer"] = "before_offer"
-    """Whether the offer still has to be taken off the revenue, or has been."""
+    """before_offer: the offer still has to be taken off the revenue; after_offer: it has been."""
     revenue_cap: float | None = Field(default=None, gt=0, le=1e9)
     """In comparisons a user's revenue counts up to this, so that no single order decides; without it no interval."""
 
@@ -171,7 +175,7 @@ class Rate(Model):
     sends: int = Field(ge=1, le=1_000_000_000)
     """Messages."""
     per: Literal["minute", "hour", "day"]
-    """In each of them, by UTC."""
+    """In each minute, hour or day, by UTC."""
 
 
 class Breaker(Model):
@@ -197,7 +201,7 @@ class Recommendations(Model):
 class Message(Model):
     """What is sent: named texts, each a Jinja template."""
 
-    parts: dict[Id, Template] = Field(min_length=1, max_length=16)
+    parts: dict[Id, Template] = Field(min_length=1, max_length=MAX_PARTS)
     """Name (such as subject, title, body): template."""
     by_channel: dict[Id, dict[Id, Template]] = Field(default_factory=dict, max_length=8)
     """Id of a channel: templates that it gets beside those, or in place of those of the same name."""
@@ -237,7 +241,7 @@ class Rules(Model):
     name: Name
     """Name for people."""
     state: Literal["on", "dry", "paused"] = "on"
-    """How it begins: on, paused, or a dry run, which decides and counts everything and sends nothing."""
+    """How it begins: on, paused, or dry (a dry run), which decides and counts everything and sends nothing."""
     segment: Annotated[str, Field(pattern=SEGMENT_PATTERN)]
     """Whom it is for: a segment, or PREDICTION.low, PREDICTION.medium or PREDICTION.high."""
     filter: Filter | None = None
@@ -258,10 +262,8 @@ class Rules(Model):
     """Nothing begins for a crossing, event or schedule longer ago than this."""
     skip_recent_goal_s: Duration = Field(default=DAY_S, alias="skip_recent_goal")
     """Nobody is sent to who did the event of the conversion less than so long ago."""
-    reentry: Annotated[Reentry, BeforeValidator(_reentry, json_schema_input_type=ReentryText)] = Reentry(
-        after=30 * DAY_S
-    )
-    """once, always, or how long after the time before a user may get it again."""
+    reentry: Annotated[Reentry, BeforeValidator(_reentry, json_schema_input_type=ReentryText)] | None = None
+    """once, always, or how long after the time before a user may get it again. Without it 30d; always on a schedule."""
     priority: int = Field(default=50, ge=0, le=100)
     """Of several at the same moment the highest goes first."""
     capped: bool = True
@@ -287,6 +289,18 @@ class Rules(Model):
         if self.starts is not None and self.ends is not None and self.starts_s >= self.ends_s:
             raise refuse_rule("starts before ends")
         return self
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it goes to all who are in the segment at a time."""
+        return False
+
+    @property
+    def again_after_s(self) -> float | None:
+        """So long after the time before a user may get it again. None: never."""
+        if self.reentry is not None:
+            return self.reentry.after_s
+        return 0.0 if self.is_scheduled else REENTRY_S
 
     @property
     def speaks_of(self) -> str | None:

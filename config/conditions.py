@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -10,6 +10,8 @@ from pydantic_core import CoreSchema
 
 from config.base import Model, Scalar, Tup, bare_or, branch, refuse
 
+MAX_WHERE: Final = 16
+"""Properties of one event that conditions may be of."""
 EXPECTED = "a value, or one of {equals: value}, {in: [values]}, {min: number, max: number}, {exists: true}"
 
 

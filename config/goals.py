@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
 from config.base import EventName, Model, Name, Tup, branch
-from config.conditions import Condition
+from config.conditions import MAX_WHERE, Condition
+
+MAX_ATOMS: Final = 64
+"""Of one goal."""
 
 
 class Did(Model):
@@ -18,7 +21,7 @@ class Did(Model):
 
     event: EventName = Field(alias="did")
     """Name of the event."""
-    where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
+    where: dict[Name, Condition] = Field(default_factory=dict, max_length=MAX_WHERE)
     """Conditions on properties of the event; all must hold for the same event. A bare value means equals."""
 
     @property
@@ -35,7 +38,7 @@ class DidNot(Model):
 
     event: EventName = Field(alias="did_not")
     """Name of the event."""
-    where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
+    where: dict[Name, Condition] = Field(default_factory=dict, max_length=MAX_WHERE)
     """Conditions on properties of the event; all must hold for the same event. A bare value means equals."""
 
     @property
@@ -65,7 +68,7 @@ class AnyOfAtoms(Model):
     """At least one atom is true."""
 
     join: ClassVar[Literal["any", "all"]] = "any"
-    atoms: Tup[Atom] = Field(alias="any", min_length=1, max_length=64)
+    atoms: Tup[Atom] = Field(alias="any", min_length=1, max_length=MAX_ATOMS)
     """List of did and did_not, 1 to 64."""
 
 
@@ -73,7 +76,7 @@ class AllOfAtoms(Model):
     """Every atom is true."""
 
     join: ClassVar[Literal["any", "all"]] = "all"
-    atoms: Tup[Atom] = Field(alias="all", min_length=1, max_length=64)
+    atoms: Tup[Atom] = Field(alias="all", min_length=1, max_length=MAX_ATOMS)
     """List of did and did_not, 1 to 64."""
 
 

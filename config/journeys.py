@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from config.base import SEGMENT_PATTERN, Duration, EventName, Id, Model, Name, Tup, branch, refuse, refuse_rule
 from config.campaigns import Message, Rules, Share
-from config.conditions import Condition
+from config.conditions import MAX_WHERE, Condition
 from config.durations import DAY_S
 from config.filters import Filter
 from config.offers import Offer
 
+MAX_STEPS: Final = 64
+"""Of one journey."""
+MAX_PATHS: Final = 16
+"""Of one split."""
 END = "end"
 """What `then` says to leave the journey."""
 
@@ -40,7 +44,7 @@ class Happens(Model):
 
     event: EventName | None = None
     """An event of the user."""
-    where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
+    where: dict[Name, Condition] = Field(default_factory=dict, max_length=MAX_WHERE)
     """Conditions on properties of the event, as in a goal."""
     enters: Annotated[str, Field(pattern=SEGMENT_PATTERN)] | None = None
     """The user enters this segment, or is in it already."""
@@ -88,7 +92,7 @@ class Path(Model):
 class SplitStep(Model):
     """The first path whose filter holds: by score, category, segment, traits or events."""
 
-    paths: Tup[Path] = Field(alias="split", min_length=1, max_length=16)
+    paths: Tup[Path] = Field(alias="split", min_length=1, max_length=MAX_PATHS)
     """List of {when: FILTER, then: STEP}."""
     otherwise: Id | None = None
     """Id of the next step of all others. Without it the one below."""
@@ -106,7 +110,7 @@ class RandomPath(Model):
 class RandomSplitStep(Model):
     """Paths by chance; the same user takes the same path every time."""
 
-    paths: Tup[RandomPath] = Field(alias="random_split", min_length=2, max_length=16)
+    paths: Tup[RandomPath] = Field(alias="random_split", min_length=2, max_length=MAX_PATHS)
     """List of {share: 0.5, then: STEP}; together 1."""
 
     @field_validator("paths")
@@ -160,10 +164,10 @@ Step: TypeAlias = Annotated[
 class Journey(Rules):
     """Several steps; a user is in it at most once at a time."""
 
-    steps: dict[Id, Step] = Field(min_length=1, max_length=64)
+    steps: dict[Id, Step] = Field(min_length=1, max_length=MAX_STEPS)
     """Id: step, in order. A user begins with the first, and leaves behind the last."""
     exit_on: Literal["goal", "leaving", "goal_or_leaving", "nothing"] = "goal_or_leaving"
-    """Exit criteria: the event of the conversion, leaving the segment, either, or nothing."""
+    """Exit criteria: goal (the event of the conversion), leaving (the segment), goal_or_leaving, or nothing."""
 
     @model_validator(mode="after")
     def _graph(self) -> Journey:

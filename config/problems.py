@@ -118,6 +118,7 @@ _FROM_CONTEXT: dict[str, Callable[[dict[str, Any]], str]] = {
     "literal_error": lambda c: str(c["expected"]),
     "string_pattern_mismatch": lambda c: PATTERN_WORDS[c["pattern"]],
     "string_too_long": lambda c: f"at most {c['max_length']} characters",
+    "greater_than": lambda c: f"more than {c['gt']}",
     "greater_than_equal": lambda c: f"at least {c['ge']}",
     "less_than_equal": lambda c: f"at most {c['le']}",
     "too_short": lambda c: f"at least {c['min_length']}",
@@ -138,7 +139,7 @@ def _expected(detail: ErrorDetails) -> str:
 def _meant(value: Any, expected: str) -> str:
     """A suggestion where the value, or a key of the mapping, is close to a word that was expected."""
     given = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
-    known = set(re.findall(r"[a-z][a-z_]+", expected)) - set(given)
+    known = set(re.findall(r"[a-z][a-z_]+", expected)) - {*given, "and", "or"}
     return next((hint for word in given if (hint := suggest(word, known))), "")
 
 

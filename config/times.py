@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from config.base import EventName, Model, Name, Scalar, Unique, branch, refuse, refuse_rule
-from config.conditions import Condition
+from config.conditions import MAX_WHERE, Condition
 
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
@@ -74,7 +74,7 @@ class EventTrigger(Model):
 
     event: EventName
     """Name of the event."""
-    where: dict[Name, Condition] = Field(default_factory=dict, max_length=16)
+    where: dict[Name, Condition] = Field(default_factory=dict, max_length=MAX_WHERE)
     """Conditions on properties of the event, as in a goal."""
     properties: Unique[Name] = Field(default=(), max_length=32)
     """Properties of the event that the message names (as event.NAME)."""
@@ -93,7 +93,7 @@ class RecurringTrigger(Model):
     """Everybody who is in the segment, again and again."""
 
     every: Literal["day", "week", "month"]
-    """How often."""
+    """day, week or month."""
     at: TimeOfDay
     """Time of day, such as "10:00"."""
     on: Unique[Scalar] = Field(default=(), max_length=31)

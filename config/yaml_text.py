@@ -7,7 +7,7 @@ and dates are text, numbers with leading zeros or more than 18 digits are text, 
 from __future__ import annotations
 
 import re
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import yaml
 
@@ -45,8 +45,21 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
     # In any other style line ends that are not \n are folded into blanks.
-    style = None if value.isprintable() else '"'
+    style = None if _is_printable(value) else "|" if _is_of_lines(value) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+def _is_of_lines(text: str) -> bool:
+    """Whether it can stand line by line, as people write texts of messages, and be read as it was."""
+    return text[0] not in " \n" and all(_is_printable(line) and not line.endswith(" ") for line in text.split("\n"))
+
+
+def _is_printable(line: str) -> bool:
+    """With the spaces of French print, which stand before marks and Python counts among those that do not show."""
+    return line.translate(_FRENCH_SPACES).isprintable()
+
+
+_FRENCH_SPACES: Final = dict.fromkeys((0x00A0, 0x202F), " ")
 
 
 _Dumper.add_representer(str, _text)

@@ -17,7 +17,9 @@ from models.examples import ExampleChunk
 from models.jit import I64
 from models.snapshot import BINS
 
-FORMAT: Final = 3
+FORMAT: Final = 4
+FORMAT_WITHOUT_BIRTH: Final = 3
+"""Of shards whose store was made before there were births: as releases of before write it and read it."""
 _COLUMNS: Final = (
     ("x", "<f4"),
     ("y", "<u1"),
@@ -49,26 +51,28 @@ class ChunkMessage:
     names: tuple[str, ...] = ()
     """Of the features, in column order: those of the shard's catalog, which may be older or newer than the learner's.
     Only with examples."""
+    birth: str = ""
+    """Which store of the shard has numbered the chunk (`streams.runtime.births`)."""
 
     def to_bytes(self) -> bytes:
         chunk = self.chunk
         columns = b"".join(np.ascontiguousarray(getattr(chunk, n), t).tobytes() for n, t in _COLUMNS)
-        return _ENCODER.encode(
-            _Wire(
-                FORMAT,
-                self.question,
-                self.prediction_id,
-                chunk.shard,
-                chunk.number,
-                chunk.previous,
-                len(chunk),
-                chunk.x.shape[1],
-                columns,
-                self.counts.astype("<i4").tobytes(),
-                self.of_model,
-                self.names if len(chunk) else (),
-            )
+        fields = (
+            self.question,
+            self.prediction_id,
+            chunk.shard,
+            chunk.number,
+            chunk.previous,
+            len(chunk),
+            chunk.x.shape[1],
+            columns,
+            self.counts.astype("<i4").tobytes(),
+            self.of_model,
+            self.names if len(chunk) else (),
         )
+        if self.birth:
+            return _ENCODER.encode((FORMAT, *fields, self.birth))
+        return _ENCODER.encode((FORMAT_WITHOUT_BIRTH, *fields))
 
     @classmethod
     def from_bytes(
@@ -82,7 +86,7 @@ class ChunkMessage:
             wire = _DECODER.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ModelError(f"these bytes are no chunk of examples: {error}") from error
-        if wire.format != FORMAT:
+        if wire.format not in (FORMAT, FORMAT_WITHOUT_BIRTH):
             raise ModelError(f"a chunk has format {wire.format} instead of {FORMAT}")
         if questions is not None and questions.get(wire.prediction_id) != wire.question:
             return None
@@ -97,6 +101,7 @@ class ChunkMessage:
             wire.of_model,
             wire.question,
             wire.names,
+            wire.birth,
         )
 
 
@@ -113,6 +118,7 @@ class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     counts: bytes
     of_model: bool
     names: tuple[str, ...]
+    birth: str = ""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

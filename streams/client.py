@@ -74,6 +74,7 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "createCampaign": ("POST", "/v1/campaigns"),
     "editCampaign": ("PUT", "/v1/campaigns/{campaign_id}"),
     "archiveCampaign": ("DELETE", "/v1/campaigns/{campaign_id}"),
+    "forgetCampaign": ("POST", "/v1/campaigns/{campaign_id}/forget"),
     "pauseCampaign": ("POST", "/v1/campaigns/{campaign_id}/pause"),
     "resumeCampaign": ("POST", "/v1/campaigns/{campaign_id}/resume"),
     "dryRunCampaign": ("POST", "/v1/campaigns/{campaign_id}/dry-run"),
@@ -84,6 +85,7 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "createJourney": ("POST", "/v1/journeys"),
     "editJourney": ("PUT", "/v1/journeys/{journey_id}"),
     "archiveJourney": ("DELETE", "/v1/journeys/{journey_id}"),
+    "forgetJourney": ("POST", "/v1/journeys/{journey_id}/forget"),
     "pauseJourney": ("POST", "/v1/journeys/{journey_id}/pause"),
     "resumeJourney": ("POST", "/v1/journeys/{journey_id}/resume"),
     "dryRunJourney": ("POST", "/v1/journeys/{journey_id}/dry-run"),
@@ -473,6 +475,10 @@ class Client:
         """Archive it for good."""
         return self._change(f"archive{kind.title()}", _path(kind, id_), None, etag)
 
+    def forget_campaign(self, kind: CampaignKind, id_: str, etag: str | None = None) -> Defined:
+        """Let go of an archived one with its figures; as it was last."""
+        return self._change(f"forget{kind.title()}", _path(kind, id_), None, etag)
+
     def duplicate_campaign(self, kind: CampaignKind, id_: str, new_id: str, name: str | None = None) -> Defined:
         """The same under another id, paused."""
         body = {"id": new_id} | ({} if name is None else {"name": name})
@@ -494,7 +500,7 @@ class Client:
 
     def fill_template(self, name: str, prediction_id: str, channels: Sequence[str], **more: Any) -> dict[str, Any]:
         """One of them for a prediction; nothing is stored. `more`: `category`, or `min` and `max`; `language`,
-        `order_value`.
+        `order_value`, `recommender`, `id`.
         """
         body = {"prediction": prediction_id, "channels": list(channels)} | more
         return dict(self.call("fillTemplate", {"template_name": name}, body=body))

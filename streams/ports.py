@@ -260,6 +260,12 @@ class Store(Protocol):
         Raises `Fenced` in every other case.
         """
 
+    def peek(self, shard: int, name: str) -> bytes | None:
+        """A named part of a shard's state as the last commit left it, without a claim: for others than its owner.
+
+        None for a shard without a commit, b"" where it has no such part.
+        """
+
     def promises(self) -> str:
         """One line: what the server's settings promise about commits that were acknowledged."""
 

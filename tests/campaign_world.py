@@ -13,23 +13,39 @@ from config.campaigns import Campaign, Channel, Messaging
 from config.journeys import Journey
 from streams.adapters.memory_campaigns import MemoryCampaigns, Partition
 from streams.campaigns.allowance import Allowance
-from streams.campaigns.decide import rate_of
+from streams.campaigns.decide import is_held, rate_of
 from streams.campaigns.effects import Alert, Note, Out, Place, Purge, Send, Trip
 from streams.campaigns.engine import Engine
-from streams.campaigns.inputs import Due, Facts, Input, Turn
+from streams.campaigns.inputs import Due, Facts, Input, Member, Turn
 from streams.campaigns.listening import needs_facts, users_of
 from streams.campaigns.offers import Kind
 from streams.campaigns.plan import Definitions, Plan, Standing
 from streams.campaigns.ports import Claim, Commit
 from streams.campaigns.ports import Due as StoredDue
 from streams.campaigns.question import Answer, Asked, Render, Tools
-from streams.campaigns.state import Book, Books, Row, State, pack, timers_until, unpack_book, unpack_row, unpack_state
+from streams.campaigns.schedule import Under, begun, done, due_times
+from streams.campaigns.state import (
+    Book,
+    Books,
+    Row,
+    State,
+    campaign_of_queue,
+    held_queue,
+    is_rate_queue,
+    pack,
+    timers_until,
+    unpack_book,
+    unpack_row,
+    unpack_state,
+)
 
 OPEN = Messaging(holdout=0.0, channels={"open": Channel(kind="log")})
 """Everybody may be sent to."""
 NOBODY = Facts(as_of_s=inf, known=False)
 PAGE = 3
 """Users whom the store gives at a time: few, so that tests go through several pages."""
+MAX_ROUNDS = 1_000
+"""Of a queue at one time: more than any test has users in it."""
 
 
 def facts(*segments: str, **given: Any) -> Facts:
@@ -108,6 +124,8 @@ class Service:
     """Recommendations for the next batches, by the message;"""
     asks: dict[str, Asked] = field(default_factory=dict)
     """and what is to be asked for."""
+    runs_schedules: bool = False
+    """Whether scheduled campaigns go out to all members whose facts are known; otherwise tests say who is asked."""
     decided: int = 0
     """Inputs that were given to engines."""
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -163,20 +181,47 @@ class Service:
         clock = Clock(now_s, timers_until(self._state, now_s, read_s))
         while due := self.store.due(claim, clock.read_s, PAGE):
             self.batch(clock, [Due(user) for user in due], known)
-        for id_ in self.plan.versions:
-            while turns := self._turns(id_, now_s):
-                self.batch(clock, turns, known)
+        for name in [name for id_ in self.plan.versions for name in (held_queue(id_), id_)]:
+            self._empty(name, clock, known)
+        for under in due_times(self.plan, Books(self._books), now_s) if self.runs_schedules else ():
+            self._page_through(under, clock, known)
         self.batch(clock, inputs, known, crash, is_last=True)
+        assert self._allowance is not None
+        self._allowance.give_back_idle(now_s)
 
-    def _turns(self, id_: str, now_s: float) -> list[Input]:
-        """Those who are first in a queue, as many as the rate has room for."""
-        rules = self.plan.rules(id_)
-        use = rate_of(id_, rules, now_s) if rules is not None else None
+    def _empty(self, name: str, clock: Clock, known: Mapping[str, Facts]) -> None:
+        """Call those who stand in a queue until nobody does, or nobody may be called: in bounded steps, as whoever is
+        called leaves it.
+        """
+        for _ in range(MAX_ROUNDS):
+            turns = self._turns(name, clock.now_s)
+            if not turns:
+                return
+            self.batch(clock, turns, known)
+        raise AssertionError(f"those who stand in {name} are called again and again, and stay there")
+
+    def _turns(self, name: str, now_s: float) -> list[Input]:
+        """Those who are first in a queue, of that of a rate as many as there is room for."""
         assert self._claim is not None
         assert self._allowance is not None
-        if use is None or not (heads := self.store.queued(self._claim, id_, PAGE)):
+        id_ = campaign_of_queue(name)
+        heads = self.store.queued(self._claim, name, PAGE)
+        if not heads or is_held(id_, self.plan, Books(self._books), now_s):
             return []
-        return [Turn(user, id_) for user in heads[: self._allowance.room(use, now_s)]]
+        rules = self.plan.rules(id_)
+        use = rate_of(id_, rules, now_s) if rules is not None and is_rate_queue(name) else None
+        if use is not None and self.plan.activity(id_, now_s) in ("on", "dry"):
+            heads = heads[: self._allowance.room(use, now_s)]
+        return [Turn(user, id_) for user in heads]
+
+    def _page_through(self, under: Under, clock: Clock, known: Mapping[str, Facts]) -> None:
+        """Its members, by name, a commit for each page; the last page is not full."""
+        segment = self.plan.scheduled[under.campaign].segment
+        users = sorted(user for user in known if segment in known[user].segments)
+        for first in range(0, len(users) + 1, PAGE):
+            page = users[first : first + PAGE]
+            members = [Member(user, under.campaign, under.at_s) for user in page]
+            self.batch(clock, members, known, under=under, is_done=len(page) < PAGE)
 
     def batch(
         self,
@@ -186,8 +231,10 @@ class Service:
         crash: int | None = None,
         *,
         is_last: bool = False,
+        under: Under | None = None,
+        is_done: bool = False,
     ) -> None:
-        """Read, decide, commit, publish, trim."""
+        """Read, decide, commit, publish, trim. `under`: inputs are members, and if `is_done` the last of them."""
         claim = self._claim or self.load()
         state, books = self._state, Books(self._books)
         assert self._allowance is not None
@@ -199,10 +246,16 @@ class Service:
         asked = needs_facts(inputs, rows, self.plan, clock.read_s)
         self.asked += asked
         self.decided += len(inputs)
-        tools = Tools(self.plan, books, allowance, self.render, self.usual, self.answers, self.asks)
+        names = [name for id_ in self.plan.versions for name in (held_queue(id_), id_)]
+        queues = self.store.queues(claim, names)
+        tools = Tools(self.plan, books, allowance, self.render, self.usual, self.answers, self.asks, queues=queues)
         place = Place(self.partition, claim.generation)
         engine = Engine(tools, place, state, rows, {user: known[user] for user in asked})
         engine.take(inputs, *clock)
+        if under is not None:
+            begun(books, under)
+            if is_done:
+                done(books, under)
         self._end(crash, 0)
         effects = engine.effects
         self._number += 1
@@ -263,7 +316,11 @@ class Service:
 
     def stand(self, id_: str, state: str, since_s: float) -> None:
         """People put a campaign on, pause it, and so on."""
-        self.plan.standings[id_] = Standing(cast("Any", state), since_s)
+        before = self.plan.standings.get(id_)
+        earlier = () if before is None else before.earlier
+        if before is not None and before.since_s != since_s:
+            earlier = (*earlier, (before.since_s, before.state))
+        self.plan.standings[id_] = Standing(cast("Any", state), since_s, earlier=earlier)
 
     @property
     def position(self) -> int:

@@ -13,8 +13,10 @@ class LiveAfterExamples:
     """Takes the place of the product's warm-up: over after so many learned examples."""
 
     examples = 1
+    goal_users = 0
 
-    def __init__(self, min_goals: int = 0) -> None:  # noqa: ARG002
+    def __init__(self, min_goals: int = 0) -> None:
+        self.min_goals = min_goals
         self._remaining = self.examples
 
     @property

@@ -41,10 +41,20 @@ CampaignKind: TypeAlias = Literal["campaign", "journey"]
 CAMPAIGN_KINDS: Final[tuple[CampaignKind, ...]] = ("campaign", "journey")
 Source: TypeAlias = Literal["file", "api"]
 State: TypeAlias = Literal["on", "dry", "paused", "archived"]
-Action: TypeAlias = Literal["create", "edit", "pause", "resume", "dry", "archive"]
+Action: TypeAlias = Literal["create", "edit", "pause", "resume", "dry", "archive", "forget"]
 BREAKER: Final = "breaker"
 """Who it was, in the history, when no person was."""
 _MESSAGING: Final = "messaging"
+_FORGOTTEN: Final = "forgotten"
+EARLIER_KEPT: Final = 20
+"""So many standings before the present one are known."""
+
+
+class Earlier(msgspec.Struct, frozen=True, array_like=True):
+    """How one stood before, and since when."""
+
+    since_s: float
+    state: State
 
 
 class Stands(msgspec.Struct, frozen=True):
@@ -56,10 +66,13 @@ class Stands(msgspec.Struct, frozen=True):
     created_s: float
     why: str | None = None
     """For people: why it was paused, where that was no person's decision."""
+    earlier: tuple[Earlier, ...] = ()
+    """The last `EARLIER_KEPT` standings before this one, the latest last."""
 
     def then(self, state: State, now_s: float, why: str | None = None) -> Stands:
         """From now on; by a clock that was set back from a moment later than before."""
-        return Stands(state, max(now_s, math.nextafter(self.since_s, math.inf)), self.created_s, why)
+        earlier = (*self.earlier, Earlier(self.since_s, self.state))[-EARLIER_KEPT:]
+        return Stands(state, max(now_s, math.nextafter(self.since_s, math.inf)), self.created_s, why, earlier)
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -70,6 +83,8 @@ class Version(msgspec.Struct, frozen=True):
     made_s: float
     kinds: dict[str, PredictionKind]
     """Kind of each prediction that offers go by, as it was then: for when the prediction is gone."""
+    triggered_s: float | None = None
+    """Since when the trigger is what it is in this version; None: since it was made."""
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -126,9 +141,21 @@ class KeptCampaign(NamedTuple):
         """The version in force."""
         return self.versions[self.head.version]
 
+    @property
+    def standing(self) -> Standing:
+        """As the engine takes it."""
+        stands = self.head.stands
+        earlier = tuple((each.since_s, each.state) for each in stands.earlier)
+        return Standing(stands.state, stands.since_s, stands.created_s, _triggered_s(self.current), earlier)
+
     def definition(self) -> Campaign | Journey:
         """The version in force. Raises StoreIncompatible for one that cannot be read."""
         return _read(self.head, self.current)
+
+    def is_defined_as(self, definition: dict[str, Any]) -> bool:
+        """Whether the version in force says the same; what it left out is meant as when it was saved."""
+        current = self.current
+        return current.definition == (definition if current.triggered_s is not None else _as_meant_before(definition))
 
 
 class KeptCampaigns(NamedTuple):
@@ -138,6 +165,8 @@ class KeptCampaigns(NamedTuple):
     common: Common | None
     """None before anybody has defined what they share: all defaults, and no channels."""
     campaigns: tuple[KeptCampaign, ...]
+    forgotten: frozenset[str] = frozenset()
+    """Ids that nobody may use again: partitions may still know users by them."""
 
     def find(self, id_: str) -> KeptCampaign | None:
         """The campaign or journey with that id."""
@@ -164,12 +193,11 @@ class KeptCampaigns(NamedTuple):
         found: dict[CampaignKind, dict[str, dict[int, Any]]] = {kind: {} for kind in CAMPAIGN_KINDS}
         for head, versions in self.campaigns:
             found[head.kind][head.id] = {number: _read(head, each) for number, each in versions.items()}
-        stands = {each.head.id: each.head.stands for each in self.campaigns}
         return Definitions(
             messaging=self.messaging(),
             campaigns=found["campaign"],
             journeys=found["journey"],
-            standings={id_: Standing(each.state, each.since_s, each.created_s) for id_, each in stands.items()},
+            standings={each.head.id: each.standing for each in self.campaigns},
             kinds={**known, **kinds},
         )
 
@@ -184,6 +212,8 @@ class Step(NamedTuple):
     """A new one, with the number of the head."""
     forgotten: Collection[int] = ()
     """Numbers of versions that are not kept any longer."""
+    is_gone: bool = False
+    """Nothing of it is kept any longer but the id."""
 
 
 class CampaignDefinitions:
@@ -203,8 +233,9 @@ class CampaignDefinitions:
     def kept(self) -> KeptCampaigns:
         """Everything, as of one revision."""
         revision, fields = self._document.read()
+        forgotten = self._document.marks()  # behind the rest: who is forgotten meanwhile is told with the next revision
         try:
-            return _kept(revision, fields)
+            return _kept(revision, fields, forgotten)
         except (msgspec.DecodeError, KeyError) as error:
             raise foreign(error) from error
 
@@ -305,8 +336,10 @@ def defined(kept: KeptCampaigns, wanted: Wanted, key_id: str, now_s: float, inde
     `key_id`: who wants it. `index`: its place among those that are made in one step.
     """
     found, place = kept.find(wanted.id), (kept.revision + 1, index)
-    version = Version(wanted.definition, now_s, wanted.kinds)
-    said = _said(wanted.definition)
+    said, triggered_s = _said(wanted.definition), now_s
+    if found is not None and found.current.definition.get("trigger") == wanted.definition.get("trigger"):
+        triggered_s = _triggered_s(found.current)
+    version = Version(wanted.definition, now_s, wanted.kinds, triggered_s)
     if found is None:
         stands = Stands(wanted.state or said, now_s, now_s)
         head = Head(wanted.kind, wanted.id, wanted.source, 1, stands, place, place[0], now_s)
@@ -319,6 +352,10 @@ def defined(kept: KeptCampaigns, wanted: Wanted, key_id: str, now_s: float, inde
     head = Head(before.kind, before.id, wanted.source, number, stands, before.made, place[0], now_s)
     change = Change(head.kind, head.id, "edit", now_s, key_id, number, stands.state, old, wanted.definition)
     return Step(head, change, version)
+
+
+def _triggered_s(version: Version) -> float:
+    return version.made_s if version.triggered_s is None else version.triggered_s
 
 
 def _said(definition: Mapping[str, Any]) -> State:
@@ -343,6 +380,15 @@ def stood(
     return Step(after, change)
 
 
+def gone(found: KeptCampaign, key_id: str, now_s: float) -> Step:
+    """An archived campaign or journey that is kept no longer."""
+    head = found.head
+    change = Change(
+        head.kind, head.id, "forget", now_s, key_id, head.version, head.stands.state, found.current.definition
+    )
+    return Step(head, change, forgotten=list(found.versions), is_gone=True)
+
+
 def shared(kept: KeptCampaigns, definition: dict[str, Any], key_id: str, now_s: float, source: Source = "api") -> Step:
     """What all of them share from now on."""
     before = None if kept.common is None else kept.common.definition
@@ -357,53 +403,78 @@ def applied(kept: KeptCampaigns, steps: Sequence[Step]) -> KeptCampaigns:
     if not steps:
         return kept
     common, found = kept.common, {each.head.id: each for each in kept.campaigns}
-    for what, _, version, forgotten in steps:
+    gone_ids = {step.what.id for step in steps if step.is_gone and isinstance(step.what, Head)}
+    for what, _, version, forgotten, is_gone in steps:
         if isinstance(what, Common):
             common = what
+            continue
+        if is_gone:
+            found.pop(what.id, None)
             continue
         before = found[what.id].versions if what.id in found else {}
         versions = {number: each for number, each in before.items() if number not in forgotten}
         found[what.id] = KeptCampaign(what, versions if version is None else {**versions, what.version: version})
     ordered = sorted(found.values(), key=lambda each: each.head.made)
-    return KeptCampaigns(kept.revision + 1, common, tuple(ordered))
+    return KeptCampaigns(kept.revision + 1, common, tuple(ordered), kept.forgotten | gone_ids)
 
 
 # --- fields ----------------------------------------------------------------------------------------------------------
 
 
-def _kept(revision: int, fields: Mapping[str, bytes]) -> KeptCampaigns:
+def _kept(revision: int, fields: Mapping[str, bytes], marks: Collection[str]) -> KeptCampaigns:
     heads: list[Head] = []
     versions: dict[str, dict[int, Version]] = {}
     common: Common | None = None
+    forgotten = set(marks)
     for name, data in fields.items():
         kind, _, rest = name.partition(":")
         if kind == _MESSAGING:
             common = msgspec.json.decode(data, type=Common)
+        elif kind == _FORGOTTEN:
+            forgotten.add(rest)  # where ids were kept for a while that have a key of their own now
         elif kind == "version":
             id_, _, number = rest.partition("@")
-            versions.setdefault(id_, {})[int(number)] = msgspec.json.decode(data, type=Version)
+            versions.setdefault(id_, {})[int(number)] = _as_saved(msgspec.json.decode(data, type=Version))
         else:
             heads.append(msgspec.json.decode(data, type=Head))
     heads.sort(key=lambda head: head.made)
     ordered = (KeptCampaign(head, dict(sorted(versions[head.id].items()))) for head in heads)
-    return KeptCampaigns(revision, common, tuple(ordered))
+    return KeptCampaigns(revision, common, tuple(ordered), frozenset(forgotten))
 
 
 def _write_of(steps: Sequence[Step]) -> Write:
     fields: dict[str, bytes | None] = {}
-    for what, _, version, forgotten in steps:
+    marks = [what.id for what, _, _, _, is_gone in steps if is_gone and isinstance(what, Head)]
+    for what, _, version, forgotten, is_gone in steps:
         if isinstance(what, Common):
             fields[_MESSAGING] = msgspec.json.encode(what)
             continue
-        fields[f"{what.kind}:{what.id}"] = msgspec.json.encode(what)
+        fields[f"{what.kind}:{what.id}"] = None if is_gone else msgspec.json.encode(what)
         if version is not None:
             fields[_version(what.id, what.version)] = msgspec.json.encode(version)
         fields |= dict.fromkeys((_version(what.id, number) for number in forgotten), None)
-    return Write(fields, [msgspec.json.encode(step.change) for step in steps if step.change is not None])
+    return Write(fields, [msgspec.json.encode(step.change) for step in steps if step.change is not None], marks)
 
 
 def _version(id_: str, number: int) -> str:
     return f"version:{id_}@{number}"
+
+
+_REENTRY_BEFORE: Final = "30d"
+"""What a schedule without `reentry` meant when versions were saved that do not know since when their trigger is so."""
+
+
+def _as_saved(version: Version) -> Version:
+    """What it left out says what it meant when it was saved."""
+    if version.triggered_s is not None:
+        return version
+    return msgspec.structs.replace(version, definition=_as_meant_before(version.definition))
+
+
+def _as_meant_before(definition: dict[str, Any]) -> dict[str, Any]:
+    trigger = definition.get("trigger")
+    is_scheduled = isinstance(trigger, dict) and not trigger.keys().isdisjoint(("at", "every"))
+    return {**definition, "reentry": _REENTRY_BEFORE} if is_scheduled and "reentry" not in definition else definition
 
 
 def _not_needed(each: KeptCampaign, needed: Collection[int], before_s: float) -> list[int]:

@@ -41,6 +41,8 @@ class Write(NamedTuple):
     """Field -> what it says from now on; None takes it away."""
     changes: Sequence[bytes]
     """What the history says of it, in order."""
+    marks: Sequence[str] = ()
+    """Names that are kept from now on, beside the fields: programs that know none of them read the fields as before."""
 
 
 class DefinitionsChanged(TidelineError):
@@ -62,6 +64,8 @@ class Document(Protocol):
 
     def read(self) -> tuple[int, dict[str, bytes]]: ...
 
+    def marks(self) -> frozenset[str]: ...
+
     def write(self, expected: int, write: Write, answer: Answer | None = None) -> None: ...
 
     def answered(self, asked: str) -> Answer | None: ...
@@ -80,6 +84,7 @@ class MemoryDocument:
         self._bound = history
         self._revision = 0
         self._fields: dict[str, bytes] = {}
+        self._marks: set[str] = set()
         self._changes: list[tuple[Place, bytes]] = []
         self._answers: dict[str, tuple[Answer, float]] = {}
 
@@ -89,6 +94,10 @@ class MemoryDocument:
     def read(self) -> tuple[int, dict[str, bytes]]:
         with self._lock:
             return self._revision, dict(self._fields)
+
+    def marks(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._marks)
 
     def write(self, expected: int, write: Write, answer: Answer | None = None) -> None:
         with self._lock:
@@ -104,6 +113,7 @@ class MemoryDocument:
                     self._fields.pop(name, None)
                 else:
                     self._fields[name] = data
+            self._marks |= set(write.marks)
             self._changes += [((self._revision, index), data) for index, data in enumerate(write.changes)]
             del self._changes[: -self._bound]
             if answer is not None:

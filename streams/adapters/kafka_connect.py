@@ -123,12 +123,37 @@ def clients(settings: Settings) -> Iterator[dict[str, Any]]:
         raise explained(error, settings) from error
 
 
+def who_may_not_see(settings: Settings) -> str:
+    """Why a topic that exists may look as if it did not: Kafka leaves out what a user has no right to describe."""
+    return (
+        f"the user {settings.kafka_username!r} may not describe it"
+        if settings.kafka_username
+        else "this client may not describe it"
+    )
+
+
+def no_topic(topic: str, settings: Settings) -> TopicsDiffer:
+    """For a topic that Kafka does not list: there is none, or it is not shown to this user."""
+    return TopicsDiffer(no_topic_words(topic, settings))
+
+
+def no_topic_words(topic: str, settings: Settings) -> str:
+    """What is told of a topic that Kafka does not list."""
+    return (
+        f"the topic {topic!r} does not exist, or {who_may_not_see(settings)}. Make it with: tideline "
+        "topics --create; or give the right to describe it (docs/kafka.md lists the rights)"
+    )
+
+
 def explained(error: Exception, settings: Settings) -> BrokerError:
     """An error of kafka-python in words that say what to do."""
     errors = kafka_python().errors
     servers = settings.kafka_bootstrap_servers
     if isinstance(error, errors.UnknownTopicOrPartitionError):
-        return TopicsDiffer(f"a topic does not exist at {servers} ({error}). Make it with: tideline topics --create")
+        return TopicsDiffer(
+            f"a topic does not exist at {servers} ({error}), or {who_may_not_see(settings)}. Make it with: "
+            "tideline topics --create; or give the right to describe it (docs/kafka.md lists the rights)"
+        )
     if isinstance(
         error,
         errors.TopicAuthorizationFailedError

@@ -7,6 +7,7 @@ from aiokafka import errors
 from config.errors import BrokerError, BrokerUnavailable
 from config.settings import Settings
 from streams.adapters.client_errors import CLIENT_ERRORS
+from streams.adapters.kafka_connect import who_may_not_see
 
 _NO_RIGHTS = (
     errors.TopicAuthorizationFailedError,
@@ -37,8 +38,9 @@ def _told(error: errors.KafkaError, settings: Settings) -> BrokerError:
     # A client that gets no metadata for a while says the same as one whose topic does not exist.
     if isinstance(error, errors.UnknownTopicOrPartitionError):
         return BrokerUnavailable(
-            f"Kafka at {servers} does not answer, or a topic does not exist ({error!r}). Is it running? Check the "
-            "topics: tideline topics"
+            f"Kafka at {servers} does not answer, or a topic does not exist ({error!r}), or "
+            f"{who_may_not_see(settings)}. Is it running? Check the topics: tideline topics; the rights are listed in "
+            "docs/kafka.md"
         )
     return BrokerUnavailable(
         f"Kafka at {servers} does not answer, or refuses ({error!r}). Is it running? Starting again is safe."

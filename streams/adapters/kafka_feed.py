@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from config.errors import BrokerUnavailable, NoLog, RecordsGone
 from config.settings import Settings, TopicKind
 from streams.adapters.kafka_arguments import aiokafka_arguments
+from streams.adapters.kafka_connect import no_topic_words
 from streams.adapters.kafka_errors import explained
 from streams.ports import Crossing, Kept
 
@@ -52,7 +53,7 @@ class KafkaTransitionLog:
                 cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001  `topics` asks the same
                 numbers = cluster.partitions_for_topic(self._topic)
                 if not numbers:
-                    raise NoLog(f"the topic {self._topic!r} does not exist. Make it: tideline topics --create")
+                    raise NoLog(no_topic_words(self._topic, self._settings))
                 places = [TopicPartition(self._topic, number) for number in sorted(numbers)]
                 # Known only now, and nothing is fetched before `assign`.
                 consumer._fetcher._max_partition_fetch_bytes = partition_bytes(len(places))  # noqa: SLF001

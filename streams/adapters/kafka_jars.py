@@ -7,19 +7,21 @@ Kafka 4.3's server once a second package stood beside it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from config.errors import BrokerError, BrokerUnavailable
+from config.errors import BrokerError, BrokerUnavailable, Stopped
+from streams.adapters.file_lock import try_lock
 
 KAFKA_VERSION: Final = "4.3.1"
 _LIST: Final = Path(__file__).with_name("kafka_jars.txt")
 _HOW: Final = "install it with: pip install 'tideline[kafka-local]', or give the address of a Kafka instead"
 _TRIES: Final = 3
+_POLL_S: Final = 0.1
 
 
 def java() -> Path:
@@ -37,12 +39,16 @@ def listed_jars() -> tuple[tuple[str, str], ...]:
     return tuple((coordinate, digest) for coordinate, digest in (line.split() for line in lines))
 
 
-def kafka_jars(cache_dir: Path, *, say: Callable[[str], None] = lambda _: None) -> tuple[Path, ...]:
+def kafka_jars(
+    cache_dir: Path, *, say: Callable[[str], None] = lambda _: None, stopping: threading.Event | None = None
+) -> tuple[Path, ...]:
     """Every jar of Kafka, below `cache_dir`; those that are not there yet are downloaded (45 MB in all).
 
     `say` gets a sentence before a download begins. Several processes may ask at once: one downloads.
-    Raises BrokerUnavailable (no network), BrokerError (a jar is not what it should be, or jgo is not installed).
+    Raises BrokerUnavailable (no network), BrokerError (a jar is not what it should be, or jgo is not installed),
+    Stopped once `stopping` is set, when the file in hand is here; what is here by then stays.
     """
+    stopping = threading.Event() if stopping is None else stopping
     folder = cache_dir / f"kafka-{KAFKA_VERSION}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,19 +56,23 @@ def kafka_jars(cache_dir: Path, *, say: Callable[[str], None] = lambda _: None) 
     except OSError as error:
         raise BrokerError(f"{cache_dir} cannot hold Kafka's program: {error}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return _complete(folder, say)
+        while not try_lock(lock):
+            if stopping.wait(_POLL_S):
+                raise Stopped
+        return _complete(folder, say, stopping)
     finally:
         os.close(lock)
 
 
-def _complete(folder: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
+def _complete(folder: Path, say: Callable[[str], None], stopping: threading.Event) -> tuple[Path, ...]:
     jars = [(folder / "jars" / _file_name(coordinate), coordinate, digest) for coordinate, digest in listed_jars()]
     missing = [jar for jar in jars if not jar[0].exists()]
     if missing:
         say(f"Downloading Apache Kafka {KAFKA_VERSION} ({len(missing)} files, once)")
         (folder / "jars").mkdir(exist_ok=True)
         for path, coordinate, digest in missing:
+            if stopping.is_set():
+                raise Stopped
             _download(folder / "downloads", path, coordinate, digest)
     return tuple(path for path, _, _ in jars)
 

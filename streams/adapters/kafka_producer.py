@@ -45,7 +45,8 @@ async def open_producer(settings: Settings) -> Any:
 async def close_producer(producer: Any, within_s: float = _CLOSE_S) -> None:
     """Send what it holds if Kafka takes it within `within_s`, and close it."""
     try:
-        await asyncio.wait_for(producer.stop(), timeout=within_s)
+        async with asyncio.timeout(within_s):
+            await producer.stop()
     except (KafkaError, TimeoutError) as error:
         _LOG.info("a producer could not be closed in order: %r", error)
         await discard_producer(producer)
@@ -59,7 +60,8 @@ async def discard_producer(producer: Any) -> None:
     sender = producer._sender  # noqa: SLF001  `stop` would let it send all it holds first
     if sender.sender_task is not None:
         with suppress(TimeoutError):  # then what it was about is cancelled
-            await asyncio.wait_for(sender.close(), timeout=_DISCARD_S)
+            async with asyncio.timeout(_DISCARD_S):
+                await sender.close()
     _fail_all(producer._message_accumulator)  # noqa: SLF001  the client does so only for a sender that failed by itself
     await producer.stop()
 

@@ -19,6 +19,7 @@ import re
 import secrets
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +29,7 @@ from typing import Final, Self
 
 import msgspec
 
-from config.errors import BrokerError, BrokerUnavailable
+from config.errors import BrokerError, BrokerUnavailable, Stopped
 from streams.adapters.file_lock import ProcessLock, try_lock
 from streams.adapters.kafka_jars import java, kafka_jars
 from streams.adapters.owned_process import OwnedProcess
@@ -50,6 +51,8 @@ _STOP_S: Final = 30.0
 _STOP_CLUSTER_S: Final = 8.0
 _START_S: Final = 120.0
 _POLL_S: Final = 0.02
+_NEVER: Final = threading.Event()
+"""Of a start that nobody gives up."""
 # Below the ports that systems give to outgoing connections: such a one could take a broker's port while it restarts.
 _PORTS: Final = range(20_000, 32_000)
 
@@ -71,6 +74,8 @@ _SETTINGS: Final = {
     "controller.listener.names": "CONTROLLER",
     "auto.create.topics.enable": "false",  # a misspelt topic is an error, and not a new topic
     "group.initial.rebalance.delay.ms": "0",
+    # A commit of offsets waits 5 ms for others by default, and a worker publishes nothing before it is answered.
+    "group.coordinator.append.linger.ms": "0",
     "offsets.topic.num.partitions": "4",  # of 50 by default: files that nobody needs on one machine
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "4",
@@ -163,23 +168,31 @@ class EmbeddedKafka:
         self.bootstrap = ""
         """`host:port` of every node, with commas between them; empty when it is not running."""
 
-    def start(self) -> str:
+    def start(self, stopping: threading.Event | None = None) -> str:
         """Start every node, wait until they answer, and return `bootstrap`.
 
-        Raises BrokerError: the directory is in use, or a node does not start (with its last words).
+        Raises BrokerError: the directory is in use or cannot be used (a full disk), or a node does not start (with its
+        last words). Raises Stopped when `stopping` is set, at once but for a download in hand; nothing runs then.
         """
+        try:
+            return self._start(_NEVER if stopping is None else stopping)
+        except OSError as error:
+            where = error.filename or self.data_dir
+            raise BrokerError(f"Kafka cannot use {where}: {error.strerror or error}") from error
+
+    def _start(self, stopping: threading.Event) -> str:
         self._java = java()
-        self._jars = kafka_jars(self._cache_dir, say=self._say)
+        self._jars = kafka_jars(self._cache_dir, say=self._say, stopping=stopping)
         self._own_directory()
         try:
             for node in self._numbers():
-                self._take_lock(node)
+                self._take_lock(node, stopping)
             self._plan()
-            self._format()
+            self._format(stopping)
             for node in self._numbers():
                 self._spawn(node)
             for node in self._numbers():
-                self._wait_until_ready(node)
+                self._wait_until_ready(node, stopping)
         except BaseException:
             self.stop()
             raise
@@ -216,7 +229,7 @@ class EmbeddedKafka:
     def start_node(self, node: int = 1) -> None:
         """Start a node that was ended, on its ports, and wait until it answers. Raises BrokerError."""
         self._spawn(node)
-        self._wait_until_ready(node)
+        self._wait_until_ready(node, _NEVER)
 
     def check(self) -> None:
         """Raises BrokerError with a node's last words if it has ended by itself."""
@@ -255,7 +268,7 @@ class EmbeddedKafka:
                 "Wait until it has ended, or choose another directory."
             )
 
-    def _take_lock(self, node: int) -> None:
+    def _take_lock(self, node: int, stopping: threading.Event) -> None:
         """Wait for the node of an owner that died: it is ending, or has to be told to."""
         lock = os.open(self._folder(node) / "kafka.lock", os.O_RDWR | os.O_CREAT, 0o600)
         pid_file = self._folder(node) / "kafka.pid"
@@ -266,6 +279,9 @@ class EmbeddedKafka:
                 with suppress(ProcessLookupError):  # it has just ended
                     os.kill(int(pid_file.read_text()), signal.SIGTERM)
                 told = True
+            if stopping.is_set():
+                os.close(lock)
+                raise Stopped
             if time.monotonic() > deadline_s:
                 os.close(lock)
                 raise BrokerError(f"an earlier Kafka of {self._folder(node)} does not end")
@@ -349,7 +365,7 @@ class EmbeddedKafka:
             raise BrokerError(f"Kafka cannot be run: {error}") from error
         return process
 
-    def _format(self) -> None:
+    def _format(self, stopping: threading.Event) -> None:
         """Make the data directory of every node that has none."""
         formatting = {}
         for node in self._numbers():
@@ -359,8 +375,15 @@ class EmbeddedKafka:
                 formatting[node] = self._process(
                     node, "kafka.tools.StorageTool", *arguments, "--ignore-formatted", jvm=QUICK_JVM
                 )
+        deadline_s = time.monotonic() + _START_S
         for process in formatting.values():
-            if not process.ended.wait(_START_S):
+            while not process.ended.wait(_POLL_S) and not stopping.is_set() and time.monotonic() < deadline_s:
+                pass
+            if stopping.is_set():
+                for each in formatting.values():
+                    each.kill()
+                raise Stopped
+            if not process.ended.is_set():
                 process.kill()
             if process.status != 0:
                 raise BrokerError(f"Kafka's data directory cannot be made{process.last_words()}")
@@ -371,7 +394,7 @@ class EmbeddedKafka:
         )
         (self._folder(node) / "kafka.pid").write_text(str(process.pid))
 
-    def _wait_until_ready(self, node: int) -> None:
+    def _wait_until_ready(self, node: int, stopping: threading.Event) -> None:
         """Until it takes connections, which it does when it has caught up with the cluster."""
         process = self._running[node]
         deadline_s = time.monotonic() + _START_S
@@ -379,6 +402,8 @@ class EmbeddedKafka:
             while not _answers(port):
                 if process.ended.wait(_POLL_S):
                     raise BrokerUnavailable(f"Kafka node {node} does not start{process.last_words()}")
+                if stopping.is_set():
+                    raise Stopped
                 if time.monotonic() > deadline_s:
                     raise BrokerUnavailable(f"Kafka node {node} does not get ready{process.last_words()}")
 

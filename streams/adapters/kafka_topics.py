@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from config.errors import TopicsDiffer
 from config.settings import PREFIX, TOPIC_KINDS, Settings, TopicKind
 from streams.adapters.kafka_arguments import kafka_python
-from streams.adapters.kafka_connect import clients
+from streams.adapters.kafka_connect import clients, who_may_not_see
 
 EXAMPLES_PARTITIONS: Final = 8
 """The examples of a prediction are in one of the first so many; so many learners can work at the same time."""
@@ -111,9 +111,15 @@ def check_topics(settings: Settings, *, create: bool = False) -> tuple[TopicFoun
         described = {
             topic["name"]: topic for topic in admin.describe_topics([p.name for p in plans if p.name in known])
         }
-        configs = _configs(admin, sorted(described))
+        configs = topic_configs(admin, sorted(described))
     made = {plan.name for plan in missing} if create else set()
-    return tuple(_compare(plan, described.get(plan.name), configs.get(plan.name, {}), made) for plan in plans)
+    unseen = f"does not exist, or {who_may_not_see(settings)}"
+    return tuple(
+        _compare(plan, described[plan.name], configs.get(plan.name, {}), made)
+        if plan.name in described
+        else _missing(plan, unseen)
+        for plan in plans
+    )
 
 
 def _in_step_with_the_events(plans: tuple[TopicPlan, ...], admin: Any, known: set[str]) -> tuple[TopicPlan, ...]:
@@ -146,8 +152,8 @@ def _create(admin: Any, plans: Sequence[TopicPlan]) -> None:
     admin.create_topics(wanted, wait_for_metadata=True)
 
 
-def _configs(admin: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Of every topic, its settings as text."""
+def topic_configs(admin: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Of every topic, its settings as text, with those of the brokers that hold for it."""
     from kafka.admin import ConfigResource, ConfigResourceType
 
     if not names:
@@ -157,12 +163,13 @@ def _configs(admin: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
     return {name: {key: str(entry["value"]) for key, entry in entries.items()} for name, entries in found.items()}
 
 
-def _compare(
-    plan: TopicPlan, described: Mapping[str, Any] | None, configs: Mapping[str, str], made: set[str]
-) -> TopicFound:
-    if described is None:
-        words = f"does not exist. Make it with: tideline topics --create ({plan.partitions} partitions)"
-        return TopicFound(plan.kind, plan.name, "missing", problems=(words,))
+def _missing(plan: TopicPlan, unseen: str) -> TopicFound:
+    """`unseen`: why Kafka may not have listed it."""
+    words = f"{unseen}. Make it with: tideline topics --create ({plan.partitions} partitions)"
+    return TopicFound(plan.kind, plan.name, "missing", problems=(words,))
+
+
+def _compare(plan: TopicPlan, described: Mapping[str, Any], configs: Mapping[str, str], made: set[str]) -> TopicFound:
     partitions = described["partitions"]
     replication = min(len(partition["replica_nodes"]) for partition in partitions)
     cleanup = configs.get("cleanup.policy", "")
@@ -186,8 +193,9 @@ def partition_problems(kind: TopicKind, name: str, wanted: int, found: int) -> l
         return []
     words = f"has {found} partitions, and {wanted} are wanted"
     if kind == "events":
-        words += f": one for each shard. Set {PREFIX}SHARDS={found} (or --shards {found}); or, as the number can never "
-        words += "change once there is state, copy the events into a new topic"
+        words += f": one for each shard. Before there is state, set {PREFIX}SHARDS={found} (or --shards {found}). Once "
+        words += f"there is, the number never changes: copy the events into a new topic of {wanted} partitions, name "
+        words += f"it in {PREFIX}KAFKA_EVENTS_TOPIC, and begin with a new store (docs/kafka.md, Topics)"
     elif found > wanted:
         return []  # more do no harm: nothing depends on the number, or they stay empty (transitions, PINNED)
     else:

@@ -72,7 +72,8 @@ class LogFolder:
             raise BrokerUnavailable(f"{path}: the log cannot be read ({error.strerror})") from error
         if not text.endswith("\n"):  # or it is being made at this moment
             raise NoLog(
-                f"{data_dir} holds no log. `tideline up -c CATALOG --data-dir {data_dir}` makes one and works it."
+                f"{data_dir} holds no log. `tideline up -c CATALOG --data-dir {data_dir}` makes one and works it; "
+                "where that is starting, wait until it says: Running."
             )
         return cls(path, _number(path / _PARTITIONS_FILE, text))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -71,10 +71,14 @@ class MemoryCampaigns(CampaignStore):
         found = sorted((due.next_s, user) for user, (_, due) in rows.items() if due.next_s <= until_s < inf)
         return [user for _, user in found[:limit]]
 
-    def queued(self, claim: Claim, campaign: str, limit: int) -> list[str]:
+    def queued(self, claim: Claim, queue: str, limit: int) -> list[str]:
         rows = self._owned(claim).rows
-        waiting = [(user, due.queued[campaign]) for user, (_, due) in rows.items() if campaign in due.queued]
-        return [user for user, _ in sorted(waiting, key=lambda each: queue_order(campaign, *each))[:limit]]
+        waiting = [(user, due.queued[queue]) for user, (_, due) in rows.items() if queue in due.queued]
+        return [user for user, _ in sorted(waiting, key=lambda each: queue_order(queue, *each))[:limit]]
+
+    def queues(self, claim: Claim, names: Iterable[str]) -> list[str]:
+        stood = {name for _, due in self._owned(claim).rows.values() for name in due.queued}
+        return [name for name in names if name in stood]
 
     def commit(self, claim: Claim, commit: Commit) -> None:
         found = self._owned(claim)
@@ -104,9 +108,8 @@ class MemoryCampaigns(CampaignStore):
     def grants(self, claim: Claim) -> Grants:
         return _PartitionGrants(self, claim)
 
-    def hours(self, campaign: str) -> list[Mapping[int, int]]:
-        books = [each.books[campaign] for each in self._partitions.values() if campaign in each.books]
-        return [unpack_book(book).hours for book in books]
+    def hours(self, campaigns: Sequence[str]) -> dict[str, list[Mapping[int, int]]]:
+        return {id_: [book.hours for book in self.books_of(id_)] for id_ in campaigns}
 
     def books_of(self, id_: str) -> list[Book]:
         """See `figures.BookReader`."""

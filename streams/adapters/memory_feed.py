@@ -43,7 +43,8 @@ class MemoryTransitionLog:
     async def wait(self, timeout_s: float) -> None:
         """For the next `put`."""
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
         except TimeoutError:
             return
 

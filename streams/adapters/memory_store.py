@@ -161,6 +161,10 @@ class MemoryStore:
         self._held(claim, number)
         return True
 
+    def peek(self, shard: int, name: str) -> bytes | None:
+        stored = self.server.shards.get(shard, MemoryShard())
+        return stored.blobs.get(name, b"") if stored.number else None
+
     def promises(self) -> str:
         return "in memory: everything is forgotten when the process ends"
 

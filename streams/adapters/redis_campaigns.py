@@ -148,9 +148,16 @@ class RedisCampaigns(CampaignStore):
         until = repr(until_s) if isfinite(until_s) else "+inf" if until_s > 0.0 else "-inf"
         return [user.decode() for user in self._nodes.ask("ZRANGEBYSCORE", key, "-inf", until, "LIMIT", 0, limit)]
 
-    def queued(self, claim: Claim, campaign: str, limit: int) -> list[str]:
-        members = self._nodes.ask("ZRANGE", self._keys(claim.partition).queue(campaign), 0, limit - 1)
+    def queued(self, claim: Claim, queue: str, limit: int) -> list[str]:
+        members = self._nodes.ask("ZRANGE", self._keys(claim.partition).queue(queue), 0, limit - 1)
         return [user_in_queue(member.decode()) for member in members] if limit > 0 else []
+
+    def queues(self, claim: Claim, names: Iterable[str]) -> list[str]:
+        keys, asked = self._keys(claim.partition), list(names)
+        questions = [command(b"EXISTS", keys.queue(name)) for name in asked]
+        replies = self._nodes.of(keys.meta).exchange(questions) if questions else []
+        _raise_refusals(replies, "looking for queues of campaigns")
+        return [name for name, is_there in zip(asked, replies, strict=True) if is_there]
 
     def outbox(self, claim: Claim) -> list[tuple[int, bytes]]:
         key, start, found = self._keys(claim.partition).outbox, "-", list[tuple[int, bytes]]()
@@ -159,10 +166,13 @@ class RedisCampaigns(CampaignStore):
             start = f"({page[-1][0].decode()}"
         return found
 
-    def hours(self, campaign: str) -> list[Mapping[int, int]]:
-        partitions = [int(each) for each in self._nodes.ask("HKEYS", self._shared.epochs)]
-        found = [self._nodes.ask("HGET", self._keys(each).books, campaign) for each in sorted(partitions)]
-        return [unpack_book(data).hours for data in found if data is not None]
+    def hours(self, campaigns: Sequence[str]) -> dict[str, list[Mapping[int, int]]]:
+        found: dict[str, list[Mapping[int, int]]] = {id_: [] for id_ in campaigns}
+        partitions = sorted(int(each) for each in self._nodes.ask("HKEYS", self._shared.epochs)) if campaigns else []
+        for each in partitions:
+            for id_, data in self._fields(self._keys(each).books, campaigns).items():
+                found[id_].append(unpack_book(data).hours)
+        return found
 
     # --- for channels, which own no partition ------------------------------------------------------------------------
 

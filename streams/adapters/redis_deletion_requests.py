@@ -56,6 +56,13 @@ class RedisDeletionRequests:
             found = self._nodes.of(keys[0]).ask("EVAL", _ASK, len(keys), *keys, *given)
         return None if found is None else int(found)
 
+    def last_asked(self, user: str) -> int | None:
+        """The latest time that was given for the user within the last day, done or not. Raises StoreUnavailable."""
+        key = api_key(self._prefix, f"{{deletions}}:user:{user}")
+        with self._lock:
+            found = self._nodes.of(key).ask("GET", key)
+        return None if found is None else int(found)
+
     def close(self) -> None:
         """Give the connections back."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""A document (`streams.adapters.documents`) in Redis: three kinds of keys that have one hash tag.
+"""A document (`streams.adapters.documents`) in Redis: four kinds of keys that have one hash tag.
 
 So one script can change them together, also in a cluster.
 """
@@ -21,24 +21,28 @@ from streams.adapters.redis_wire import refusal
 _REVISION: Final = b"revision"
 
 # One step: whoever was not first is told so, and nothing of what it wanted is there.
-# KEYS: fields, history[, answer]. ARGV: revision expected, new one, bound of the history, answer, seconds that it
-# stays, number of fields; then of each its name, whether it stays, and what it says; then what the history says.
+# KEYS: fields, history, marks[, answer]. ARGV: revision expected, new one, bound of the history, answer, seconds that
+# it stays, number of fields, number of marks; then of each field its name, whether it stays, and what it says; then the
+# marks; then what the history says.
 _WRITE: Final = """
-if KEYS[3] then
-  local before = redis.call('GET', KEYS[3])
+if KEYS[4] then
+  local before = redis.call('GET', KEYS[4])
   if before then return {'answered', before} end
 end
 if (redis.call('HGET', KEYS[1], 'revision') or '0') ~= ARGV[1] then return {'changed'} end
 local fields = tonumber(ARGV[6])
+local marks = 7 + 3 * fields
+local changes = marks + tonumber(ARGV[7])
 if fields > 0 then redis.call('HSET', KEYS[1], 'revision', ARGV[2]) end
-for at = 7, 6 + 3 * fields, 3 do
+for at = 8, marks, 3 do
   if ARGV[at + 1] == '1' then redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 2])
   else redis.call('HDEL', KEYS[1], ARGV[at]) end
 end
-for at = 7 + 3 * fields, #ARGV do
-  redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[3], ARGV[2] .. '-' .. (at - 7 - 3 * fields), 'd', ARGV[at])
+for at = marks + 1, changes do redis.call('SADD', KEYS[3], ARGV[at]) end
+for at = changes + 1, #ARGV do
+  redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[3], ARGV[2] .. '-' .. (at - changes - 1), 'd', ARGV[at])
 end
-if KEYS[3] then redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5]) end
+if KEYS[4] then redis.call('SET', KEYS[4], ARGV[4], 'EX', ARGV[5]) end
 return {'written'}
 """
 
@@ -68,7 +72,7 @@ class RedisDocument:
         self._key = key
         self._bound = history
         self._wait_for = wait_for
-        self._now, self._history = key("now"), key("history")
+        self._now, self._history, self._marks = key("now"), key("history"), key("marks")
 
     def revision(self) -> int:
         """0 before the first change, and one more with each. One small question."""
@@ -81,6 +85,10 @@ class RedisDocument:
         revision = int(fields.pop(_REVISION, 0))
         return revision, {name.decode(): data for name, data in fields.items()}
 
+    def marks(self) -> frozenset[str]:
+        """All names that were kept (`Write.marks`)."""
+        return frozenset(name.decode() for name in self.ask("SMEMBERS", self._marks))
+
     def write(self, expected: int, write: Write, answer: Answer | None = None) -> None:
         """Change the fields of revision `expected`, all or nothing; with an answer it is kept for a day.
 
@@ -88,12 +96,13 @@ class RedisDocument:
         After a lost reply (StoreUnavailable) they may have been changed or not. Raises DefinitionsChanged where another
         change was first, AnsweredBefore where the answer's question was answered before.
         """
-        keys = [self._now, self._history] + ([] if answer is None else [self._answer_key(answer.asked)])
+        keys = [self._now, self._history, self._marks] + ([] if answer is None else [self._answer_key(answer.asked)])
         kept = b"" if answer is None else msgspec.json.encode(answer)
-        arguments: list[bytes | str | int] = [expected, expected + 1, self._bound, kept, ANSWER_S, len(write.fields)]
+        arguments: list[bytes | str | int] = [expected, expected + 1, self._bound, kept, ANSWER_S]
+        arguments += [len(write.fields), len(write.marks)]
         for name, data in write.fields.items():
             arguments += [name, int(data is not None), data or b""]
-        reply = self._written([_WRITE, len(keys), *keys, *arguments, *write.changes])
+        reply = self._written([_WRITE, len(keys), *keys, *arguments, *write.marks, *write.changes])
         if reply[0] == b"answered":
             raise AnsweredBefore(_answer(reply[1]))
         if reply[0] == b"changed":

@@ -32,9 +32,14 @@ class ServerFacts:
     def refuse_waiting_for_disk(self) -> None:
         """Raises StoreIncompatible for a server that cannot say when a commit is on its disk (WAITAOF)."""
         if not self.appendonly:
-            raise StoreIncompatible("the server cannot wait for its disk: it runs with appendonly no")
+            raise StoreIncompatible(
+                "the server cannot wait for its disk: it runs with appendonly no. Set appendonly yes, or "
+                "TIDELINE_WAIT_ON_DISK=false"
+            )
         if self.product == "Redis" and _version(self.version) < OLDEST_REDIS_WITH_WAITAOF:
-            raise StoreIncompatible(f"Redis {self.version} cannot wait for its disk: 7.2 or later is needed")
+            raise StoreIncompatible(
+                f"Redis {self.version} cannot wait for its disk: 7.2 or later is needed, or TIDELINE_WAIT_ON_DISK=false"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def inspect_server(wire: Wire) -> ServerFacts:
     """
     info = _fields(wire.ask("INFO"))
     if info.get("loading", "0") != "0":
-        raise StoreUnavailable("the server is still loading its data")
+        raise StoreUnavailable("the server is still loading its data: wait until it has")
     valkey = info.get("valkey_version")
     product, version = ("Valkey", valkey) if valkey else ("Redis", info.get("redis_version", "0"))
     oldest = OLDEST_VALKEY if valkey else OLDEST_REDIS

@@ -381,6 +381,14 @@ class RedisStore:
             self._wait_for.check(reply)
         return True
 
+    def peek(self, shard: int, name: str) -> bytes | None:
+        keys = self._keys(shard)
+        # In this order: a first commit in between brings both.
+        if self._nodes.ask("HGET", keys.meta, "commit") is None:
+            return None
+        found: bytes | None = self._nodes.ask("HGET", keys.state, name)
+        return found or b""
+
     def promises(self) -> str:
         return self._promise
 

@@ -33,19 +33,30 @@ _DISK = (
     "start again: nothing is lost"
 )
 
+_LOGIN = "TIDELINE_REDIS_URL or --store (docs/redis.md, Addresses)"
+
 # The first word of a refusal -> what it is to us, and what to tell. A server that only passes through a state
 # (loading, a script that runs, a failover, lost replicas) counts as one that does not answer.
 _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
     "OOM": (StoreFull, _FULL),
     "MISCONF": (StoreFull, _DISK),
-    "LOADING": (StoreUnavailable, "the server is still loading its data"),
-    "BUSY": (StoreUnavailable, "the server is busy with a script"),
-    "READONLY": (StoreUnavailable, "the server is a replica and takes no writes"),
-    "MASTERDOWN": (StoreUnavailable, "the server has lost its primary"),
-    "NOREPLICAS": (StoreUnavailable, "the server misses replicas that it is told to wait for"),
-    "NOAUTH": (StoreIncompatible, "the server wants a password in the address"),
-    "WRONGPASS": (StoreIncompatible, "the server refuses the password"),
-    "NOPERM": (StoreIncompatible, "the rights of this login do not suffice"),
+    "LOADING": (StoreUnavailable, "the server is still loading its data: wait until it has"),
+    "BUSY": (StoreUnavailable, "the server is busy with a script: wait, or end that (SCRIPT KILL)"),
+    "READONLY": (StoreUnavailable, "the server is a replica and takes no writes: put its primary into the address"),
+    "MASTERDOWN": (
+        StoreUnavailable,
+        "the server has lost its primary: bring that back, or make another server the primary",
+    ),
+    "NOREPLICAS": (
+        StoreUnavailable,
+        "the server misses replicas that it is told to wait for: connect them, or lower its min-replicas-to-write",
+    ),
+    "NOAUTH": (StoreIncompatible, f"the server wants a password: put it into the address, {_LOGIN}"),
+    "WRONGPASS": (StoreIncompatible, f"the server refuses the user or the password of the address, {_LOGIN}"),
+    "NOPERM": (
+        StoreIncompatible,
+        "the rights of this login do not suffice; docs/redis.md (Addresses) has the user that is needed",
+    ),
     "MOVED": (StoreIncompatible, _CLUSTER),
     "ASK": (StoreIncompatible, _CLUSTER),
     "CROSSSLOT": (StoreIncompatible, _CLUSTER),
@@ -131,7 +142,8 @@ class Wire:
             return replies
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             self.drop()
-            raise _noted(StoreIncompatible(f"{self.name} refuses the login: {error}")) from error
+            words = f"{self.name} refuses the login ({error}): correct user and password in {_LOGIN}"
+            raise _noted(StoreIncompatible(words)) from error
         except exceptions.ResponseError as error:  # from the greeting of a new connection
             self.drop()
             raise refusal(error, f"connecting to {self.name}") from error

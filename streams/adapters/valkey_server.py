@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from config.errors import StoreError, StoreUnavailable
+from config.errors import Stopped, StoreError, StoreUnavailable
 from streams.adapters.file_lock import ProcessLock, try_lock
 from streams.adapters.owned_process import OwnedProcess, open_private
 from streams.adapters.redis_wire import Wire
@@ -70,32 +70,58 @@ class EmbeddedValkey:
         self._port = port or 0
         self._start_timeout_s = start_timeout_s
         self._owner = ProcessLock(self.data_dir / "tideline.lock")
+        self._is_owned = False
         self._server_lock: int | None = None
         self._process: OwnedProcess | None = None
         self.url = ""
         """Where the server listens, as redis-py reads it: `unix:///...`; empty when it is not running."""
 
-    def start(self) -> str:
-        """Start the server, wait until it has loaded its data, and return its `url`.
+    def own(self) -> None:
+        """Take the directory before anything is started in it, and keep it over every `stop` until `disown`.
 
-        Raises StoreError: the directory is in use, or the server does not start (with its last words).
+        Raises StoreError: it is in use or cannot be used.
         """
         self._own_directory()
+        self._is_owned = True
+
+    def disown(self) -> None:
+        """Give back what `own` has taken. Only while the server does not run."""
+        self._is_owned = False
+        self._owner.release()
+
+    def start(self, stopping: threading.Event | None = None) -> str:
+        """Start the server, wait until it has loaded its data, and return its `url`.
+
+        Raises StoreError: the directory is in use or cannot be used (a full disk), or the server does not start (with
+        its last words). Raises Stopped as soon as `stopping` is set; nothing runs then.
+        """
         try:
-            self._take_server_lock()
+            return self._start(threading.Event() if stopping is None else stopping)
+        except OSError as error:
+            where = error.filename or self.data_dir
+            raise StoreError(f"the embedded server cannot use {where}: {error.strerror or error}") from error
+
+    def _start(self, stopping: threading.Event) -> str:
+        if not self._is_owned:
+            self._own_directory()
+        try:
+            self._take_server_lock(stopping)
             self._clear_remains()
             socket = self._socket_path()
             self.url = f"unix://{quote(str(socket))}"
             _write_whole(self.data_dir / "valkey.address", self.url)
             self._spawn(socket)
-            self._wait_until_ready()
+            self._wait_until_ready(stopping)
         except BaseException:
             self.stop()
             raise
         return self.url
 
     def stop(self) -> None:
-        """End the server, which flushes its file, and give the directory back. Does nothing when not running."""
+        """End the server, which flushes its file, and give the directory back, unless that is owned beyond it (`own`).
+
+        Does nothing when not running.
+        """
         process, self._process = self._process, None
         if process is not None:
             process.stop(_STOP_S)
@@ -104,7 +130,8 @@ class EmbeddedValkey:
             os.close(self._server_lock)
             self._server_lock = None
         self.url = ""
-        self._owner.release()
+        if not self._is_owned:
+            self._owner.release()
 
     def check(self) -> None:
         """Raises StoreError with the server's last words if it has ended by itself."""
@@ -141,7 +168,7 @@ class EmbeddedValkey:
                 "Wait until it has ended, or choose another directory."
             )
 
-    def _take_server_lock(self) -> None:
+    def _take_server_lock(self, stopping: threading.Event) -> None:
         """Wait for the server of an owner that died: it is ending, or has to be told to."""
         self._server_lock = os.open(self.data_dir / "valkey.lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline_s = time.monotonic() + _STOP_S
@@ -149,9 +176,11 @@ class EmbeddedValkey:
             address = _read(self.data_dir / "valkey.address")
             if address:
                 _tell_to_end(address)
-            if time.monotonic() > deadline_s:
+            if stopping.is_set() or time.monotonic() > deadline_s:
                 os.close(self._server_lock)
                 self._server_lock = None
+                if stopping.is_set():
+                    raise Stopped
                 pid = _read(self.data_dir / "valkey.pid") or "unknown"
                 raise StoreError(f"an earlier server of {self.data_dir} (process {pid}) does not end")
             time.sleep(_POLL_S)
@@ -203,13 +232,15 @@ class EmbeddedValkey:
         except OSError as error:
             raise StoreError(f"the embedded server cannot be run: {error}") from error
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, stopping: threading.Event) -> None:
         process = self._process
         assert process is not None
         wire = Wire(self.url, timeout_s=_ANSWER_S)
         deadline_s = time.monotonic() + self._start_timeout_s
         try:
             while True:
+                if stopping.is_set():
+                    raise Stopped
                 try:
                     wire.ask("PING")
                     return

@@ -121,7 +121,7 @@ def create_app(services: Services, *extensions: Extension) -> FastAPI:
     estimator = Estimator(definer, services.history, audience, services.clock)
     add_prediction_estimate(app, estimator, authenticator, options)
     add_definitions(app, definer, campaigns, services, authenticator)
-    add_campaigns(app, campaigns, authenticator, options)
+    add_campaigns(app, campaigns, authenticator, options, services.campaign_books)
     add_messaging(app, campaigns, authenticator, options)
     add_templates(app, definer, campaigns, authenticator, options)
     add_webhooks(app, services, definer, authenticator, bodies)

@@ -7,11 +7,12 @@ from typing import Any, Final, NamedTuple
 from config.campaign_checks import problems_of_campaigns, read_campaign, read_journey
 from config.campaigns import Campaign, Messaging
 from config.catalog import Filter, Segment
+from config.dependents import references
 from config.errors import CatalogError
 from config.journeys import Journey
 from streams.api.campaigns_view import check_targets
 from streams.api.definition_body import UNNAMED, mapping
-from streams.api.definitions_view import DefinitionsView, invalid
+from streams.api.definitions_view import DefinitionsView, check_target, invalid
 from streams.campaigns.offers import Kind
 from streams.campaigns.plan import Definitions, Plan, Standing
 from streams.runtime.campaigns.definitions import kinds_of
@@ -53,6 +54,8 @@ def asked_about(data: Any, view: DefinitionsView, messaging: Messaging, *, segme
         raise invalid(error.problems) from error
     check_targets(view, rules)
     if segment is not None:
+        for kind, named in references(segment):
+            check_target(view, kind, named)
         made = Segment(name=rules.name, filter=segment)
         catalog = catalog.model_copy(update={"segments": {**catalog.segments, rules.segment: made}})
     campaigns = {id_: rules} if isinstance(rules, Campaign) else {}

@@ -39,6 +39,7 @@ from streams.api.services import Services
 from streams.api.views import time_text
 from streams.runtime.channels.building import ChannelSetUp
 from streams.runtime.channels.desk import Failure, Taken
+from streams.runtime.channels.mail import is_sender
 from streams.runtime.deliveries.addresses import AddressRefused, check_address, check_url
 from streams.runtime.deliveries.pace import Breaker
 from streams.runtime.deliveries.signing import SECRET_BYTES, read_secret, write_secret
@@ -188,6 +189,9 @@ class Channels:
             raise Problem(Kind.INVALID_PARAMETERS, words)
         if len(stored) >= MAX_CHANNELS and channel_id not in stored:
             raise Problem(Kind.TOO_MANY, f"there are settings of {MAX_CHANNELS} channels already; forget some first")
+        if isinstance(new.settings, EmailSettings) and not is_sender(new.settings.sender):
+            words = "settings.sender: expected an address, such as Shop <news@shop.example>"
+            raise Problem(Kind.INVALID_PARAMETERS, words)
         private = self._services.options.webhooks_private
         try:
             if isinstance(new.settings, WebhookSettings | BrazeSettings):

@@ -54,6 +54,17 @@ TEMPLATE: Final[dict[str, Any]] = {
             "type": "number",
             "exclusiveMinimum": 0,
         },
+        "recommender": {
+            "description": "A channel of the kind webhook that the template `recommendations` asks for them; without "
+            "it the message has what is remembered of the user.",
+            "type": "string",
+            "pattern": ID_PATTERN,
+        },
+        "id": {
+            "description": "What it is called, with a segment of its own; without it by template and prediction.",
+            "type": "string",
+            "pattern": ID_PATTERN,
+        },
     },
     "additionalProperties": False,
     "example": {"prediction": "orders_7d", "category": "high", "language": "fr", "channels": ["push"]},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from config.campaign_checks import problems_of_campaigns, read_campaign, read_journey, read_messaging
@@ -12,15 +12,18 @@ from config.errors import CatalogError
 from config.errors import Problem as Wrong
 from config.journeys import Journey
 from config.written import written
-from streams.adapters.campaign_definitions import Action, CampaignKind, Step, defined, shared, stood
+from streams.adapters.campaign_definitions import Action, CampaignKind, Step, defined, gone, shared, stood
 from streams.api.campaigns_view import RUNNING, CampaignsView, check_campaign, unusable
 from streams.api.definition_body import Body, given_id, mapping, needed_id
 from streams.api.definitions_view import invalid
 from streams.api.problems import Kind, Problem
+from streams.campaigns.state import Book
 from streams.runtime.campaigns.catalog_file import wanted_of
 
 MAX_BYTES: Final = 131_072
 """Of one campaign or journey that is made through the API, as JSON: a definition is much less, and has texts."""
+SETTLED_S: Final = 600.0
+"""So long after it was archived every partition has heard of it, and has stored what it did before."""
 MAX_VERSIONS: Final = 100
 """Of one campaign that are kept. Those that nobody is in any more go by themselves."""
 
@@ -70,6 +73,24 @@ def archived(view: CampaignsView, by: By, kind: CampaignKind, id_: str) -> list[
     """One that sends nothing any more, for good: it can be duplicated."""
     head = view.editable(kind, id_).head
     return [] if head.stands.state == "archived" else [stood(view.kept, head, "archive", *by)]
+
+
+def forgotten(
+    view: CampaignsView, by: By, kind: CampaignKind, id_: str, books_of: Callable[[str], Iterable[Book]]
+) -> list[Step]:
+    """One that is archived, and that nobody is in any more: nothing is kept of it but its id. Raises `Problem`."""
+    found = view.editable(kind, id_)
+    if found.head.stands.state != "archived":
+        raise Problem(Kind.NOT_OVER, f"the {kind} {id_!r} is not archived; DELETE /v1/{kind}s/{id_} does it")
+    if by.now_s - found.head.stands.since_s < SETTLED_S:
+        words = f"the {kind} {id_!r} was archived just now: try again in {SETTLED_S / 60.0:g} minutes"
+        raise Problem(Kind.NOT_OVER, words)
+    if users := sum(sum(book.open.values()) + sum(book.inside.values()) for book in books_of(id_)):
+        words = (
+            f"{users:,} users got a message of the {kind} {id_!r} within its window, and are counted when that is over"
+        )
+        raise Problem(Kind.NOT_OVER, words)
+    return [gone(found, *by)]
 
 
 def stands(view: CampaignsView, by: By, kind: CampaignKind, id_: str, action: Action) -> list[Step]:
@@ -160,6 +181,9 @@ def read_shared(view: CampaignsView, data: Any) -> Messaging:
 
 
 def _new(view: CampaignsView, by: By, kind: CampaignKind, id_: str, campaign: Campaign | Journey) -> Step:
+    if id_ in view.kept.forgotten:
+        words = f"there was a campaign or journey {id_!r}, which was forgotten; users are known by it: take another id"
+        raise Problem(Kind.EXISTS, words, id=id_)
     there = view.kept.find(id_)
     if there is not None:
         words = f"there is a {there.head.kind} {id_!r} already; PUT changes one made here"

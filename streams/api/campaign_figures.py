@@ -118,7 +118,9 @@ class FiguresView(BaseModel):
     )
     control: int = Field(description="Occasions withheld for the comparison,")
     holdout: int = Field(description="and for users whom no campaign sends anything.")
-    waited: dict[str, int] = Field(description="Occasions that had to wait: quiet, behind, rate.")
+    waited: dict[str, int] = Field(
+        description="Occasions that had to wait: quiet, behind, rate, recommendations, paused."
+    )
     replaced: int = Field(description="Occasions that waited until a newer one took their place.")
     waiting_for_rate: int = Field(description="Users who stand in the queue of its rate now.")
     reading: ReadingView | None = Field(

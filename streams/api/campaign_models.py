@@ -45,6 +45,9 @@ class CampaignView(CampaignSummary):
 
     versions: list[int] = Field(description="Those that are kept, because users are in them; the last is in force.")
     problems: list[CampaignProblem]
+    next_at: str | None = Field(
+        description="When it goes out next, if it is scheduled; null: not any more, or not while it stands like this."
+    )
     rests_on: list[str] = Field(description="Predictions and segments that it names.", examples=[["predictions.a"]])
     definition: dict[str, Any] = Field(description="As it stands in a catalog; what is left out is the default.")
 
@@ -62,7 +65,7 @@ class CampaignChange(BaseModel):
     revision: int
     at: str | None
     key_id: str = Field(description="Whose key it was; `file` for what the catalog file said, or `breaker`.")
-    action: str = Field(description="`create`, `edit`, `pause`, `resume`, `dry` or `archive`.")
+    action: str = Field(description="`create`, `edit`, `pause`, `resume`, `dry`, `archive` or `forget`.")
     version: int
     state: Standing | None
     why: str | None

@@ -321,8 +321,7 @@ class CampaignPreviews:
             found = kept.find(request.id)
             if found is None:
                 raise NotStored(f"there is no campaign or journey {request.id!r}")
-            stands = found.head.stands
-            standing, rules = Standing(stands.state, stands.since_s, stands.created_s), found.definition()
+            standing, rules = found.standing, found.definition()
         if request.definition is not None:
             asked = asked_about(request.definition, view, messaging)
             return (asked if request.id is None else asked._replace(id=request.id)), standing

@@ -114,7 +114,8 @@ class CampaignTests:
             raise Problem(Kind.INVALID_PARAMETERS, f"the message fails: {view.failed}")
         part = next((each for each in view.channels if each.channel == test.channel), None)
         if part is None:
-            raise Problem(Kind.INVALID_PARAMETERS, f"channel: it does not go by {test.channel!r}")
+            by = ", ".join(each.channel for each in view.channels)
+            raise Problem(Kind.INVALID_PARAMETERS, f"channel: it does not go by {test.channel!r}; it goes by {by}")
         defined = self._services.campaigns.kept().messaging().channels.get(test.channel)
         if defined is None:
             raise Problem(Kind.INVALID_PARAMETERS, f"channel: messaging has no {test.channel!r} any more")

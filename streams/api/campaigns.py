@@ -9,6 +9,9 @@ from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
 
 from config.campaign_references import campaign_references
+from config.campaigns import Campaign
+from config.journeys import Journey
+from config.times import OnceTrigger, RecurringTrigger
 from config.written import written
 from streams.adapters.campaign_definitions import CAMPAIGN_KINDS, Action, CampaignKind, Change, KeptCampaign, Step
 from streams.adapters.documents import Place
@@ -35,6 +38,8 @@ from streams.api.keys import Role
 from streams.api.pages import place_cursor, place_of
 from streams.api.services import ApiOptions
 from streams.api.views import time_text
+from streams.campaigns.figures import BookReader
+from streams.campaigns.schedule import next_time
 
 _PAGE: Final = 50
 """Changes that are read at once: each may have two definitions of the largest size."""
@@ -60,19 +65,22 @@ class _Common(NamedTuple):
     definer: CampaignDefiner
     authenticator: Authenticator
     options: ApiOptions
+    books: BookReader
 
 
-def add_campaigns(app: FastAPI, definer: CampaignDefiner, authenticator: Authenticator, options: ApiOptions) -> None:
+def add_campaigns(
+    app: FastAPI, definer: CampaignDefiner, authenticator: Authenticator, options: ApiOptions, books: BookReader
+) -> None:
     """Add the routes of campaigns and of journeys."""
     for kind in CAMPAIGN_KINDS:
-        _OneKind(_Common(app, definer, authenticator, options), kind).add()
+        _OneKind(_Common(app, definer, authenticator, options, books), kind).add()
 
 
 class _OneKind:
     """The routes of one of the two."""
 
     def __init__(self, common: _Common, kind: CampaignKind) -> None:
-        self._app, self._definer, self._authenticator, self._options = common
+        self._app, self._definer, self._authenticator, self._options, self._books = common
         self._kind = kind
         self._id = Path(alias=f"{kind}_id", description="As in a catalog.")
         self._path = f"/v1/{kind}s/{{{kind}_id}}"
@@ -84,6 +92,7 @@ class _OneKind:
         self._add_creation()
         self._add_edit()
         self._add_archiving()
+        self._add_forgetting()
         for name, operation, action, words in _SWITCHES:
             self._add_switch(name, operation, action, words)
         self._add_duplicate()
@@ -185,6 +194,25 @@ class _OneKind:
         words = "Archive a {} for good: whoever is in it leaves"
         self._route("DELETE", self._path, archive, "archive{}", words, (404, 409, 412, 422), CampaignView)
 
+    def _add_forgetting(self) -> None:
+        id_of_path, kind = self._id, self._kind
+
+        async def forget(
+            request: Request,
+            id_: str = id_of_path,
+            if_match: IfMatch = None,
+            idempotency_key: IdempotencyKey = None,
+        ) -> Response:
+            def work(view: CampaignsView, by: By) -> CampaignWork:
+                check_match(if_match, etag(view.get(kind, id_)), is_needed=False)
+                last = self._told(view, id_, 200)
+                return CampaignWork(edits.forgotten(view, by, kind, id_, self._books.books_of), lambda _: last)
+
+            return await self._changed(request, b"", idempotency_key, work)
+
+        words = "Let go of an archived {} with its figures; nobody may be in it any more"
+        self._route("POST", f"{self._path}/forget", forget, "forget{}", words, (404, 409, 412, 422), CampaignView)
+
     def _add_switch(self, name: str, operation: str, action: Action, words: str) -> None:
         id_of_path, kind = self._id, self._kind
 
@@ -280,9 +308,19 @@ def campaign_view(view: CampaignsView, each: KeptCampaign, now_s: float) -> Camp
         **_summary(view, each, now_s),
         versions=list(each.versions),
         problems=[CampaignProblem(path=p.path, found=p.found, expected=p.expected) for p in wrong],
+        next_at=_next_at(campaign, status_of(view, each, now_s), now_s),
         rests_on=[f"{kind}s.{id_}" for kind, id_ in campaign_references(campaign)],
         definition=written(campaign),
     )
+
+
+def _next_at(campaign: Campaign | Journey, status: Status, now_s: float) -> str | None:
+    if status not in ("on", "dry", "early") or not isinstance(campaign, Campaign):
+        return None
+    if not isinstance(campaign.trigger, OnceTrigger | RecurringTrigger):
+        return None
+    at_s = next_time(campaign.trigger, max(now_s, campaign.starts_s - 1.0))  # times are whole minutes
+    return None if at_s is None or at_s >= campaign.ends_s else time_text(at_s)
 
 
 def _summary(view: CampaignsView, each: KeptCampaign, now_s: float) -> dict[str, Any]:

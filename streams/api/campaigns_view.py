@@ -102,7 +102,10 @@ class CampaignsView:
             if count > MAX_CAMPAIGNS:
                 raise Refusal(Kind.TOO_MANY, f"at most {MAX_CAMPAIGNS} {kind}s that are not archived")
         if len(view.kept.campaigns) > MAX_KEPT:
-            raise Refusal(Kind.TOO_MANY, f"at most {MAX_KEPT:,} campaigns and journeys, archived ones among them")
+            words = (
+                f"at most {MAX_KEPT:,} campaigns and journeys are kept, archived ones among them: let go of one that "
+            )
+            raise Refusal(Kind.TOO_MANY, words + "is archived, with its figures, by POST /v1/campaigns/ID/forget")
         return view
 
 

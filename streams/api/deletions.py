@@ -121,6 +121,14 @@ async def delete_user(
     return DeletionAsked(user_id=user, message_id=asked.message_id, asked_at=asked_at, status_url=status_url)
 
 
+def is_being_deleted(services: Services, user_id: str) -> bool:
+    """Whether a deletion was asked for within the last day that is not done yet. Raises `Problem`, StoreError."""
+    user = _checked(user_id)
+    asked_ms = services.deletion_requests.last_asked(_digest(user, secret=services.ledger_key))
+    done_ms = _done_ms(services, user)
+    return asked_ms is not None and (done_ms is None or done_ms < asked_ms)
+
+
 class _Asked(NamedTuple):
     message_id: str
     at_ms: int

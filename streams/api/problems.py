@@ -58,6 +58,7 @@ class Kind(Enum):
     READ_ONLY = ("read-only", 409, "It is defined in the catalog file")
     NOT_TARGETABLE = ("not-targetable", 409, "Nothing may be targeted by this prediction")
     HAS_DEPENDENTS = ("has-dependents", 409, "Others rest on it")
+    NOT_OVER = ("not-over", 409, "It is not over yet")
     GONE = ("gone", 410, "It was deleted")
     PRECONDITION_FAILED = ("precondition-failed", 412, "It has changed since it was read")
     TOO_MANY = ("too-many", 409, "There are as many as there may be")

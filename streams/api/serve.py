@@ -8,12 +8,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Final, NamedTuple
 
 import uvicorn
+from fastapi import FastAPI
 
 from config.errors import NoLog, TidelineError
 from config.settings import Settings
@@ -87,40 +88,12 @@ def run_api(job: ApiJob, say: Callable[[str], None], extended: ExtendedAt = noth
         open_traces(job.settings, "api") as traces,
         listening(job.settings) as listener,
         join_place(job.place) as url,
+        _stores(job, url, key) as stores,
+        extended(url, job.place.prefix) as extension,
     ):
-        keys = RedisApiKeys(url, prefix=job.place.prefix)
-        stored = StoreReads(url, prefix=job.place.prefix, codec=job.codec)
-        definitions = RedisDefinitions(
-            url, prefix=job.place.prefix, history=job.settings.api_history, wait_for=job.place.wait_for
-        )
-        campaigns = redis_campaign_definitions(
-            url, prefix=job.place.prefix, history=job.settings.api_history, wait_for=job.place.wait_for
-        )
-        webhooks = RedisDeliveries(url, prefix=job.place.prefix)
-        deletion_requests = RedisDeletionRequests(url, prefix=job.place.prefix)
-        redriven = RedisRedriven(url, prefix=job.place.prefix)
-        daily = RedisDaily(url, prefix=job.place.prefix)
-        books = RedisCampaignBooks(url, prefix=job.place.prefix)
-        channels = ChannelStores.at(url, prefix=job.place.prefix)
-        try:
-            if not keys.exist():
-                say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
-            stores = _Stores(
-                keys, stored, definitions, webhooks, deletion_requests, campaigns, books, channels, redriven, daily, key
-            )
-            with extended(url, job.place.prefix) as extension:
-                asyncio.run(_serve(replace(job, traces=traces), stores, extension, listener, say))
-        finally:
-            channels.close()
-            redriven.close()
-            daily.close()
-            books.close()
-            deletion_requests.close()
-            webhooks.close()
-            keys.close()
-            stored.close()
-            definitions.close()
-            campaigns.close()
+        if not stores.keys.exist():
+            say("There is no key yet: nobody is let in. Make one: tideline keys create --role ingest --name shop")
+        asyncio.run(_serve(replace(job, traces=traces), stores, extension, listener, say))
 
 
 @contextmanager
@@ -177,57 +150,37 @@ class _Stores(NamedTuple):
     ledger_key: bytes
 
 
+@contextmanager
+def _stores(job: ApiJob, url: str, key: bytes) -> Iterator[_Stores]:
+    """All of them, open. `key`: under which deleted users are remembered."""
+    prefix, wait_for, history = job.place.prefix, job.place.wait_for, job.settings.api_history
+    with ExitStack() as opened:
+        keep = opened.enter_context
+        yield _Stores(
+            keys=keep(closing(RedisApiKeys(url, prefix=prefix))),
+            stored=keep(closing(StoreReads(url, prefix=prefix, codec=job.codec))),
+            definitions=keep(closing(RedisDefinitions(url, prefix=prefix, history=history, wait_for=wait_for))),
+            webhooks=keep(closing(RedisDeliveries(url, prefix=prefix))),
+            deletion_requests=keep(closing(RedisDeletionRequests(url, prefix=prefix))),
+            campaigns=keep(closing(redis_campaign_definitions(url, prefix=prefix, history=history, wait_for=wait_for))),
+            books=keep(closing(RedisCampaignBooks(url, prefix=prefix))),
+            channels=keep(closing(ChannelStores.at(url, prefix=prefix))),
+            redriven=keep(closing(RedisRedriven(url, prefix=prefix))),
+            daily=keep(closing(RedisDaily(url, prefix=prefix))),
+            ledger_key=key,
+        )
+
+
 async def _serve(
     job: ApiJob, stores: _Stores, extension: Extension, listener: socket.socket, say: Callable[[str], None]
 ) -> None:
     log, check_log, transitions, history = _open_log(job)
     try:
         await check_log()
-        services = Services(
-            log,
-            check_log,
-            stores.keys,
-            stores.stored,
-            transitions,
-            stores.definitions,
-            stores.webhooks,
-            stores.deletion_requests,
-            history,
-            stores.campaigns,
-            stores.books,
-            stores.channels,
-            stores.redriven,
-            stores.daily,
-            options_of(job.settings),
-            stores.ledger_key,
-            version=version("tideline"),
-            streams=OpenStreams(job.settings.api_streams),
-            lag=_lag(job),
-            traces=job.traces,
-        )
+        services = _services(job, stores, log, check_log, transitions, history)
         app = create_app(services, extension)
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            loop="asyncio",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_STOP_S,
-        )
-        server = _Server(config)
-        loop = asyncio.get_running_loop()
-
-        def stop(number: int) -> None:
-            services.streams.stop()  # they would be waited for
-            server.handle_exit(number, None)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, number)
+        server = _Server(_uvicorn_config(app))
+        _obey_signals(server, services.streams)
         gc.freeze()  # what is there stays, and need not be looked through again
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -242,6 +195,64 @@ async def _serve(
     finally:
         await transitions.close()
         await log.close()
+
+
+def _services(
+    job: ApiJob,
+    stores: _Stores,
+    log: EventLog,
+    check_log: Callable[[], Any],
+    transitions: TransitionLog,
+    history: EventHistory,
+) -> Services:
+    return Services(
+        log=log,
+        check_log=check_log,
+        keys=stores.keys,
+        stored=stores.stored,
+        transitions=transitions,
+        definitions=stores.definitions,
+        webhooks=stores.webhooks,
+        deletion_requests=stores.deletion_requests,
+        history=history,
+        campaigns=stores.campaigns,
+        campaign_books=stores.books,
+        channels=stores.channels,
+        redriven=stores.redriven,
+        daily=stores.daily,
+        options=options_of(job.settings),
+        ledger_key=stores.ledger_key,
+        version=version("tideline"),
+        streams=OpenStreams(job.settings.api_streams),
+        lag=_lag(job),
+        traces=job.traces,
+    )
+
+
+def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_STOP_S,
+    )
+
+
+def _obey_signals(server: _Server, streams: OpenStreams) -> None:
+    def stop(number: int) -> None:
+        streams.stop()  # they would be waited for
+        server.handle_exit(number, None)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
 
 
 def _open_log(job: ApiJob) -> tuple[EventLog, Callable[[], Any], TransitionLog, EventHistory]:

@@ -186,7 +186,8 @@ class StoreReads:
         with self._loading:
             now_s = self._clock()
             cached = self._states.get(shard)
-            if cached is not None and now_s - cached.looked_s < STATE_S:
+            # A shard without a state is cheap to look at, and its first commit is known at once.
+            if cached is not None and cached.state is not None and now_s - cached.looked_s < STATE_S:
                 return cached.state
             info = reader.shard_info(shard)
             if cached is None or (cached.number, cached.generation) != (info.number, info.generation):

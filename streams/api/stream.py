@@ -6,14 +6,18 @@ the log and not in memory, and scoring knows nothing of who listens.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from fastapi import FastAPI, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from config.errors import NoLog
 from streams.api.auth import Authenticator, access
 from streams.api.document import problems
+from streams.api.few_at_once import LOG_WAIT_S
 from streams.api.keys import Role
 from streams.api.metrics import ApiMetrics
 from streams.api.problems import Kind, Problem
@@ -21,8 +25,10 @@ from streams.api.services import Services
 from streams.api.stream_places import Beginning, positions_of, where_to_go_on
 from streams.api.stream_response import StreamResponse
 from streams.api.webhook_views import OriginWord
-from streams.ports import TransitionFeed
-from streams.runtime.wanted_crossings import Direction, WantedCrossings
+from streams.core.partition import shard_of
+from streams.ports import Crossing, Kept, TransitionFeed
+from streams.runtime.crossings_tail import Tail
+from streams.runtime.wanted_crossings import Direction, WantedCrossings, head_of
 
 _EXAMPLE: Final = """id: AcQC
 event: transition
@@ -30,6 +36,11 @@ data: {"specversion":"1.0","id":"8f2c9f7a41d3b6e05c1d0f9a7b3e6d21",...,"data":{"
 
 """
 MAX_SEGMENTS: Final = 100
+LOOKED_BACK: Final = 5_120
+"""So many records of each partition are looked through for the latest that are wanted, for at most"""
+LOOK_S: Final = 5.0
+_FURTHER: Final = 16
+"""So many times further back is looked where there were too few."""
 
 Segments = Annotated[list[str], Query(description="Only of this segment; may be given more than once.")]
 Prediction = Annotated[str | None, Query(description="Only of segments that use this prediction, and no other.")]
@@ -101,16 +112,17 @@ async def open_stream(
     latest: int | None,
     last_event_id: str | None = None,
 ) -> Response:
-    """An endless answer to somebody with that key: behind the last id, else with the `latest` of each partition.
+    """An endless answer to somebody with that key: behind the last id, else with the `latest` wanted of each partition.
 
-    None of them: from the oldest that is kept. Raises `Problem`, BrokerError.
+    They are looked for among the last `LOOKED_BACK` of each partition. None: from the oldest that is kept. Raises
+    `Problem`, BrokerError.
     """
     asked = None if not last_event_id else positions_of(last_event_id)
     services.streams.take_place(key_id)
     feed: TransitionFeed | None = None
     try:
         feed = await services.transitions.open()
-        beginning = await _beginning(feed, asked, latest)
+        beginning = await _beginning(services, feed, asked, latest, wanted)
     except BaseException as error:
         services.streams.give_place(key_id)
         if feed is not None:
@@ -122,8 +134,44 @@ async def open_stream(
     return StreamResponse(feed, beginning, wanted, services.streams, key_id, lambda: authenticator.is_good(key_id))
 
 
-async def _beginning(feed: TransitionFeed, asked: list[int] | None, latest: int | None) -> Beginning:
+async def _beginning(
+    services: Services, feed: TransitionFeed, asked: list[int] | None, latest: int | None, wanted: WantedCrossings
+) -> Beginning:
     kept = await feed.kept()
     if asked is not None:
         return where_to_go_on(asked, kept)
-    return Beginning([part.begin if latest is None else max(part.begin, part.end - latest) for part in kept])
+    if latest is None:
+        return Beginning([part.begin for part in kept])
+    if latest == 0 or wanted == WantedCrossings():
+        return Beginning([max(part.begin, part.end - latest) for part in kept])
+    async with services.log_passes.turn(LOG_WAIT_S):
+        return Beginning(await _looked_for(feed, kept, latest, wanted))
+
+
+async def _looked_for(feed: TransitionFeed, kept: Sequence[Kept], latest: int, wanted: WantedCrossings) -> list[int]:
+    """Where the `latest` wanted of each partition begin; the end of one that has none within the bound.
+
+    Looks further back as long as there are too few: most filters fit something that has just happened.
+    """
+    only = None if wanted.user is None else shard_of(wanted.user, len(kept))
+    most = latest
+    while True:
+        most = min(most * _FURTHER, LOOKED_BACK)
+        tail = Tail.of(kept, most, only=only)
+        found = [deque[int](maxlen=latest) for _ in kept]
+        async for page in tail.pages(feed, LOOK_S):
+            for partition, offset in await run_in_threadpool(_fitting, page, wanted):
+                found[partition].append(offset)
+        has_enough = [
+            len(offsets) == latest or tail.starts[number] == kept[number].begin
+            for number, offsets in enumerate(found)
+            if only is None or number == only
+        ]
+        if most == LOOKED_BACK or all(has_enough):
+            return [offsets[0] if offsets else kept[number].end for number, offsets in enumerate(found)]
+
+
+def _fitting(page: Sequence[Crossing], wanted: WantedCrossings) -> list[tuple[int, int]]:
+    """(partition, offset) of those that are wanted."""
+    heads = ((crossing, head_of(crossing.data)) for crossing in page)
+    return [(each.partition, each.offset) for each, head in heads if head is not None and wanted.fits(head)]

@@ -44,6 +44,8 @@ class _Asked(BaseModel):
     max: float | None = Field(default=None, ge=0, le=100)
     language: Language = "en"
     order_value: float | None = Field(default=None, gt=0, le=1e9)
+    recommender: _Id | None = None
+    id: _Id | None = None
 
     def scores(self) -> str | Scores | None:
         """A category, a range, or what the template is meant for."""
@@ -114,6 +116,14 @@ def _check_channels(asked: _Asked, messaging: Messaging) -> None:
     for index, channel in enumerate(asked.channels):
         if channel not in messaging.channels:
             raise _unusable(f"channels.{index}", unknown_channel(channel, messaging))
+    if asked.recommender is None:
+        return
+    defined = messaging.channels.get(asked.recommender)
+    if defined is None:
+        raise _unusable("recommender", unknown_channel(asked.recommender, messaging))
+    if defined.kind != "webhook":
+        words = f"a channel of the kind webhook is asked, and {asked.recommender} is no such one"
+        raise _unusable("recommender", words)
 
 
 def _unusable(where: str, detail: str) -> Problem:
@@ -130,6 +140,8 @@ def _made(name: str, catalog: Catalog, asked: _Asked) -> Made:
             scores=asked.scores(),
             language=asked.language,
             order_value=asked.order_value,
+            recommender=asked.recommender,
+            id_=asked.id,
         )
     except CatalogError as error:
         raise invalid(error.problems) from error

@@ -18,6 +18,9 @@ from streams.campaigns.state import Books, Spent, State
 
 SLICES: Final = 64
 """A grant grows by this part of the limit, so that a partition that sends much rarely asks."""
+GRACE_S: Final = 300.0
+"""What was granted and used is known for so long behind its period: clocks of processes and of the store differ, and
+one may be set back."""
 IDLE_S: Final = 60.0
 """What was not asked for in so long is given back."""
 
@@ -30,7 +33,7 @@ class Use(NamedTuple):
     limit: int
     amount: int
     until_s: float
-    """When it is forgotten."""
+    """When its period ends."""
 
 
 def slice_of(limit: int, partitions: int) -> int:
@@ -86,12 +89,15 @@ class Allowance:
         spent = self._spent(use)
         needed = spent + use.amount
         self._asked_s[use.resource] = now_s
-        limit, amount, at_s = self._refused.get(use.resource, (0, 0, 0.0))
-        if needed > use.limit or (limit == use.limit and use.amount >= amount and now_s - at_s < IDLE_S):
+        if needed > use.limit:
             return False
-        if needed > self._granted.get(use.resource, 0):
-            wanted = min(use.limit, max(needed, spent + slice_of(use.limit, self._partitions)))
-            self._granted[use.resource] = self._grants.raise_to(use.resource, use.limit, wanted, use.until_s)
+        if needed <= self._granted.get(use.resource, 0):
+            return True
+        limit, amount, at_s = self._refused.get(use.resource, (0, 0, 0.0))
+        if limit == use.limit and use.amount >= amount and now_s - at_s < IDLE_S:
+            return False
+        wanted = min(use.limit, max(needed, spent + slice_of(use.limit, self._partitions)))
+        self._granted[use.resource] = self._grants.raise_to(use.resource, use.limit, wanted, use.until_s + GRACE_S)
         if needed <= self._granted[use.resource]:
             return True
         self._refused[use.resource] = (use.limit, use.amount, now_s)
@@ -100,11 +106,14 @@ class Allowance:
 
     def room(self, use: Use, now_s: float) -> int:
         """How often it can be used for sure, asking for more if that is not once."""
-        return (self._granted[use.resource] - self._spent(use)) // use.amount if self.has(use, now_s) else 0
+        if not self.has(use, now_s):
+            return 0
+        # The limit may have been lowered below what was granted under an earlier one.
+        return (min(self._granted[use.resource], use.limit) - self._spent(use)) // use.amount
 
     def use(self, use: Use) -> None:
         """Use what `has` has found."""
-        spent = self.books.change(use.campaign).spent.setdefault(use.resource, Spent(0, use.until_s))
+        spent = self.books.change(use.campaign).spent.setdefault(use.resource, Spent(0, use.until_s + GRACE_S))
         spent.amount += use.amount
         assert spent.amount <= self._granted[use.resource], f"more of {use.resource} used than was granted"
 

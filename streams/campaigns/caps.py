@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Final
 
-from config.campaigns import Cap
+from config.campaigns import MAX_CAP_S, Cap
+
+KEPT: Final = 100
+"""So many times of messages are kept of a user in any case: a cap that is defined tomorrow counts them, too."""
 
 
 def is_capped(caps: Sequence[Cap], sends_s: Sequence[float], now_s: float) -> bool:
@@ -14,6 +18,7 @@ def is_capped(caps: Sequence[Cap], sends_s: Sequence[float], now_s: float) -> bo
 
 
 def with_send(caps: Sequence[Cap], sends_s: Sequence[float], now_s: float) -> list[float]:
-    """The times with one more; those that no cap looks at any more are left out."""
+    """The times with one more: all that a cap looks at, and the latest `KEPT` within the longest that one may be."""
     longest_s = max((cap.within_s for cap in caps), default=0.0)
-    return [each for each in sends_s if each > now_s - longest_s] + ([now_s] if caps else [])
+    first = min(bisect_right(sends_s, now_s - longest_s), max(0, len(sends_s) - KEPT + 1))
+    return [*sends_s[max(first, bisect_right(sends_s, now_s - MAX_CAP_S)) :], now_s]

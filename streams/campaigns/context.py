@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from config.campaigns import Message, Rules
+from config.campaigns import Campaign, Message, Rules
 from config.offers import FixedOffer, Offer
+from config.times import EventTrigger
 from streams.campaigns.question import Question
 from streams.campaigns.state import Given
 
@@ -21,6 +22,13 @@ def names_of(rules: Rules, offer: Offer | None, message: Message | None = None) 
     of_prediction = () if prediction_of(rules, offer) is None else OF_PREDICTION
     asks = message is not None and message.recommendations is not None
     return (*ALWAYS, *of_prediction, *(() if offer is None else OF_OFFER), *(OF_RECOMMENDATIONS if asks else ()))
+
+
+def keys_of(rules: Rules, offer: Offer | None) -> dict[str, tuple[str, ...]]:
+    """Of names that a message may know: all keys that there may ever be in them. Of others nobody can tell."""
+    trigger = rules.trigger if isinstance(rules, Campaign) else None
+    found = {"campaign": ("id", "name"), "event": trigger.properties if isinstance(trigger, EventTrigger) else ()}
+    return found if offer is None else found | {"offer": ("value", "unit")}
 
 
 def context_of(q: Question, offer: Given | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ says of the user then. Chance comes last, so that the groups that are compared d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil, inf
+from math import ceil, inf, nextafter
 from typing import Final, Literal
 
 from config.campaigns import Campaign
@@ -19,12 +19,12 @@ from streams.campaigns.caps import is_capped
 from streams.campaigns.consent import address_of, open_channels
 from streams.campaigns.context import context_of
 from streams.campaigns.offers import cents, given
-from streams.campaigns.plan import rests_on
+from streams.campaigns.plan import Plan, rests_on
 from streams.campaigns.question import ASK_AGAIN_S, Go, MessageFailed, Question, Rule, Tools, Verdict, Wait, Withhold
 from streams.campaigns.quiet import quiet_until, zone_or
 from streams.campaigns.recommending import question_id, recommended
 from streams.campaigns.schedule import period_of
-from streams.campaigns.state import HOUR_S, Given
+from streams.campaigns.state import HOUR_S, Books, Given
 from streams.core.chance import is_control, is_held_out
 
 
@@ -89,7 +89,7 @@ def arm_of(question: Question, tools: Tools) -> str:
     """Which group the user is in: as drawn at the first message, whatever the shares are by now."""
     if is_held_out(question.user, tools.plan.messaging.holdout):
         return "holdout"
-    if question.assigned is not None and question.assigned.arm != "holdout":
+    if question.assigned is not None:
         return question.assigned.arm
     return "control" if is_control(question.id, question.user, question.rules.control) else "treated"
 
@@ -97,8 +97,11 @@ def arm_of(question: Question, tools: Tools) -> str:
 # --- the rules, in their order ---------------------------------------------------------------------------------------
 
 
-def _is_active(q: Question, tools: Tools) -> Withhold | None:
-    return None if tools.plan.activity(q.id, q.now_s) in ("on", "dry") else Withhold("inactive")
+def _is_active(q: Question, tools: Tools) -> Withhold | Wait | None:
+    activity = tools.plan.activity(q.id, q.now_s)
+    if activity in ("on", "dry"):
+        return None
+    return held(q) if activity == "paused" and q.has_waited else Withhold("inactive")
 
 
 def _is_fresh(q: Question, _: Tools) -> Withhold | None:
@@ -141,7 +144,7 @@ def _may_have_it(q: Question, _: Tools) -> Withhold | None:
     assigned = q.assigned
     if q.occasion.kind == "step" or assigned is None:
         return None
-    after_s = q.rules.reentry.after_s
+    after_s = q.rules.again_after_s
     is_again = assigned.key == q.occasion.key or after_s is None or q.occasion.at_s - assigned.trigger_s < after_s
     return Withhold("again") if is_again else None
 
@@ -172,23 +175,22 @@ def _is_loud(q: Question, tools: Tools) -> Withhold | Wait | None:
     return None if due_s <= q.now_s else _later(q, "quiet", due_s)
 
 
-def _is_usual(q: Question, tools: Tools) -> Withhold | None:
-    if tools.books.of(q.id).tripped_s == tools.plan.standing(q.id).since_s:
-        return Withhold("breaker")
+def _is_usual(q: Question, tools: Tools) -> Withhold | Wait | None:
+    if is_tripped(q.id, tools.plan, tools.books):
+        return held(q) if q.has_waited else Withhold("breaker")
     is_usual = all(tools.allowance.has(use, q.now_s) for use in _breaker(q, tools))
     return None if is_usual else Withhold("breaker")
 
 
 def _is_in_rate(q: Question, tools: Tools) -> Withhold | Wait | None:
-    use = rate_of(q.id, q.rules, q.now_s)
+    use = _rate(q, tools)
     if use is None:
         return None
-    if tools.books.of(q.id).exhausted_s <= q.now_s:
-        if tools.allowance.has(use, q.now_s):
-            return None if _has_room_to_ask(q, tools, use) else _in_queue(q, use)
-        # Whoever comes within this period stands in the queue without asking.
-        tools.books.change(q.id).exhausted_s = use.until_s
-    return _in_queue(q, use)
+    if not tools.allowance.has(use, q.now_s):
+        return _in_queue(q, use)
+    if q.id in tools.queues and q.why not in ("rate", "recommendations"):
+        return Wait("rate", inf)  # who waits goes before who comes
+    return None if _has_room_to_ask(q, tools, use) else _in_queue(q, use)
 
 
 def _in_queue(q: Question, rate: Use) -> Withhold | Wait:
@@ -231,6 +233,21 @@ def _later(q: Question, reason: Literal["behind", "quiet", "rate"], due_s: float
     return Withhold(reason) if due_s > q.deadline_s else Wait(reason, due_s)
 
 
+def held(q: Question) -> Withhold | Wait:
+    """What has waited already waits for the campaign to be put on again, for as long as it is worth."""
+    return Withhold("stale") if q.now_s > q.deadline_s else Wait("paused", nextafter(q.deadline_s, inf))
+
+
+def is_tripped(id_: str, plan: Plan, books: Books) -> bool:
+    """Whether the breaker has tripped here, and nobody has put the campaign on again since."""
+    return books.of(id_).tripped_s == plan.standing(id_).since_s
+
+
+def is_held(id_: str, plan: Plan, books: Books, now_s: float) -> bool:
+    """Whether what waits stays where it is: nobody is called while the campaign is paused."""
+    return plan.activity(id_, now_s) == "paused" or is_tripped(id_, plan, books)
+
+
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
@@ -258,15 +275,20 @@ def _offer(q: Question, tools: Tools) -> Given | Withhold | None:
 
 
 def _uses(q: Question, tools: Tools, offer: Given | None) -> list[Use]:
-    rate = rate_of(q.id, q.rules, q.now_s)
+    rate = _rate(q, tools)
     budget = _budget(q, offer) if offer is not None else []
     return [*_breaker(q, tools), *([rate] if rate is not None else []), *budget]
 
 
 def _breaker(q: Question, tools: Tools) -> list[Use]:
-    """By the hour of the occasion, not of the message: what a night has held back is not a flood in the morning."""
-    breaker = q.rules.breaker
-    if breaker is None or q.occasion.kind == "schedule":
+    """By the hour of the occasion, not of the message: what a night has held back is not a flood in the morning.
+
+    Whoever puts a campaign on again has looked: what was held until then may go, and the rest is counted anew.
+    Otherwise the hour in which it tripped would trip it again at once.
+    """
+    breaker, since_s = q.rules.breaker, tools.plan.standing(q.id).since_s
+    was_held = q.why not in ("", "moment") and q.occasion.at_s < since_s
+    if breaker is None or q.occasion.kind == "schedule" or was_held:
         return []
     hour = int(q.occasion.at_s // HOUR_S)
     usual = tools.usual.get(q.id)
@@ -274,7 +296,12 @@ def _breaker(q: Question, tools: Tools) -> list[Use]:
     if usual is not None:
         limit = max(breaker.at_least, ceil(breaker.times * usual.get(hour % 24, 0)))
     until_s = max((hour + 1) * HOUR_S, q.deadline_s)
-    return [Use(q.id, f"breaker:{q.id}:{hour}", limit, 1, until_s)]
+    return [Use(q.id, f"breaker:{q.id}:{since_s!r}:{hour}", limit, 1, until_s)]
+
+
+def _rate(q: Question, tools: Tools) -> Use | None:
+    """By the version in force, as those who wait are called by it, whatever the one is on which the user is."""
+    return rate_of(q.id, tools.plan.rules(q.id) or q.rules, q.now_s)
 
 
 def rate_of(id_: str, rules: Campaign | Journey, now_s: float) -> Use | None:

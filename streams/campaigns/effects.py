@@ -53,6 +53,8 @@ class Send(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """A delivery that has not arrived by then is given up: it would be about a stale occasion."""
     traceparent: str | None = None
     """Of which trace it is a part (`streams.trace_context`); not told where it is none of any."""
+    event_s: float | None = None
+    """Time of the event that led to it; not told where a schedule or a step of a journey did."""
 
 
 class Purge(msgspec.Struct, frozen=True, tag=True):

@@ -7,22 +7,23 @@ in shared allowances only. So it does not matter how inputs are cut into batches
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from config.campaigns import Campaign
 from config.journeys import Journey
 from streams.campaigns import journeys
 from streams.campaigns.caps import with_send
-from streams.campaigns.decide import decide
+from streams.campaigns.decide import decide, held
 from streams.campaigns.effects import SENT, WITHHELD, Alert, Effects, Note, Place, Purge, Send, Trip, send_id
 from streams.campaigns.inputs import Crossing, Deleted, Facts, Input, Member, Turn, Watched
 from streams.campaigns.listening import begun_by, is_news, occasion_of
 from streams.campaigns.outcomes import Drawn, assign, close, convert
 from streams.campaigns.question import Go, Question, Tools, Verdict, Wait, Withhold
 from streams.campaigns.rows import forget, prune
-from streams.campaigns.state import HOUR_S, SEEN_KEPT, Occasion, Row, State, Waiting, timers_until
+from streams.campaigns.state import HOUR_S, OF_EVENTS, SEEN_KEPT, Refused, Row, State, Waiting, timers_until
 from streams.core.chance import digest, unit
 
-CALLED = ("rate", "recommendations")
+CALLED = ("rate", "recommendations", "paused")
 """Who waits for these is called (`Turn`)."""
 MOMENT_S = 10.0
 """For so long the rest of a moment is waited for; it comes in the same batch, unless a shard was stopped between."""
@@ -195,15 +196,14 @@ class Engine:
         waiting = row.waiting.pop(id_)
         version, rules = self.plan.current(id_)
         if isinstance(rules, Journey):
-            found: Verdict | None = journeys.enter(self, user, row, id_, waiting.occasion)
+            found: Verdict | None = journeys.enter(self, user, row, id_, waiting)
         else:
-            found = self.settle(self._question(user, row, id_, version, rules, waiting.occasion), waiting.why)
+            found = self.settle(self._question(user, row, id_, version, rules, waiting))
         if isinstance(found, Wait):
             row.waiting[id_] = Waiting(waiting.occasion, found.due_s, waiting.since_s, found.reason)
 
-    def _question(
-        self, user: str, row: Row, id_: str, version: int, campaign: Campaign, occasion: Occasion
-    ) -> Question:
+    def _question(self, user: str, row: Row, id_: str, version: int, campaign: Campaign, waiting: Waiting) -> Question:
+        occasion = waiting.occasion
         return Question(
             id=id_,
             version=version,
@@ -217,18 +217,26 @@ class Engine:
             facts=self.facts[user],
             now_s=self.now_s,
             filter=id_ if campaign.filter is not None else None,
+            why=waiting.why,
         )
 
     # --- verdicts ----------------------------------------------------------------------------------------------------
 
-    def settle(self, question: Question, why: str, step: str | None = None) -> Verdict:
-        """Decide, note what came of it, and put out what is to be sent and told. `why`: it has waited so far."""
+    def settle(self, question: Question, step: str | None = None) -> Verdict:
+        """Decide, note what came of it, and put out what is to be sent and told."""
         verdict = decide(question, self.tools)
+        if isinstance(verdict, Withhold) and verdict.reason == "breaker":
+            self._trip(question.id)
+            if step is not None:
+                verdict = Wait("paused", inf)  # its journey holds it
+            elif question.has_waited:
+                verdict = held(question)
         book = self.books.change(question.id)
         if isinstance(verdict, Wait):
-            if verdict.reason != why:
+            if verdict.reason != question.why:
                 book.count(f"waited_{verdict.reason}")
         elif isinstance(verdict, Go):
+            question.row.refused.pop(question.id, None)
             book.count("sent")
             book.count_hour(question.occasion.at_s)
             self._send(question, verdict, step)
@@ -257,16 +265,17 @@ class Engine:
             offer=go.offer,
             at_s=q.now_s,
             expires_s=q.deadline_s,
+            event_s=q.occasion.at_s if q.occasion.kind in OF_EVENTS else None,
         )
         self.effects.out.append(send)
         self._tell(q, SENT, "sent", step)
 
     def _withhold(self, q: Question, verdict: Withhold, step: str | None) -> None:
+        q.row.refused[q.id] = Refused(q.occasion.key, verdict.reason)
         if verdict.reason in ("control", "holdout"):
+            q.row.refused.pop(q.id, None)
             self._assign(q, verdict.reason, verdict)
             self._tell(q, WITHHELD, verdict.reason, step)
-        elif verdict.reason == "breaker":
-            self._trip(q.id)
         elif verdict.reason == "message":
             self._alert(q.id, "message", str(int(q.now_s // HOUR_S)), verdict.words)
         elif verdict.reason == "budget":

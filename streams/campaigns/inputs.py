@@ -72,8 +72,8 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """The user is among the first of those whom the rate of a campaign or journey keeps waiting (`Row.queued`), or
-    somebody has answered who was asked for recommendations.
+    """The user is among the first of a queue of a campaign or journey (`Row.queued`), or somebody has answered who was
+    asked for recommendations.
     """
 
     user: str

@@ -9,9 +9,9 @@ from config.journeys import END, Journey, RandomSplitStep, SendStep, SplitStep, 
 from streams.campaigns.decide import refusal_to_enter
 from streams.campaigns.inputs import Crossing, Watched
 from streams.campaigns.plan import fulfils, path_filter
-from streams.campaigns.question import ASK_AGAIN_S, Question, Wait, Withhold
+from streams.campaigns.question import ASK_AGAIN_S, Question, Wait
 from streams.campaigns.rows import leave
-from streams.campaigns.state import HOUR_S, At, Occasion, Row
+from streams.campaigns.state import At, Occasion, Refused, Row, Waiting
 from streams.core.chance import path_of
 
 if TYPE_CHECKING:
@@ -26,16 +26,20 @@ LATE_PACE_S: Final = 3_600.0
 """and between the last one and one that is late, unless the journey itself waits less between its steps."""
 
 
-def enter(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) -> Wait | None:
+def enter(engine: Engine, user: str, row: Row, id_: str, waiting: Waiting) -> Wait | None:
     """Begin a journey, if the user may; why not is counted. Wait: ask again later."""
     version, journey = engine.plan.current(id_)
     assert isinstance(journey, Journey), "asked by its id"
-    found: str | Wait | None = _refusal(engine, user, row, id_, occasion)
+    occasion = waiting.occasion
+    found: str | Wait | None = _refusal(engine, user, row, id_, waiting)
     if isinstance(found, Wait):
         return found
     book = engine.books.change(id_)
     book.count(found or "entered")
-    if found is None:
+    if found is not None:
+        row.refused[id_] = Refused(occasion.key, found)
+    else:
+        row.refused.pop(id_, None)
         row.entered_s[id_] = occasion.at_s
         row.journeys[id_] = At(version, "", occasion.key, occasion.at_s, engine.now_s, engine.now_s)
         book.move(book.inside, version, 1)
@@ -44,8 +48,9 @@ def enter(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) -> 
     return None
 
 
-def _refusal(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) -> str | Wait | None:
+def _refusal(engine: Engine, user: str, row: Row, id_: str, waiting: Waiting) -> str | Wait | None:
     """Why a user does not enter; None if they do."""
+    occasion = waiting.occasion
     if id_ in row.journeys:
         return "inside"
     version, journey = engine.plan.current(id_)
@@ -62,11 +67,12 @@ def _refusal(engine: Engine, user: str, row: Row, id_: str, occasion: Occasion) 
         facts=engine.facts[user],
         now_s=engine.now_s,
         filter=id_ if journey.filter is not None else None,
+        why=waiting.why,
     )
     found = refusal_to_enter(question, engine.tools)
     if found is not None:
         return found if isinstance(found, Wait) else found.reason
-    after_s = journey.reentry.after_s
+    after_s = journey.again_after_s
     had = id_ in row.entered_s and (after_s is None or occasion.at_s - row.entered_s[id_] < after_s)
     return "again" if had else None
 
@@ -194,20 +200,17 @@ def _send(engine: Engine, user: str, row: Row, id_: str, step: SendStep) -> str 
     """Ask whether the message of the step the user is at may be sent. The next step, or None if it has to wait."""
     at, journey = row.journeys[id_], _journey(engine, row, id_)
     if engine.plan.activity(id_, engine.now_s) == "paused":
-        # Whatever the version: the user stays here, and is asked about again.
-        _hold(at, "paused", engine.now_s + HOUR_S)
+        # Whatever the version: the user stays here, and is called (`held_queue`) when it is put on again.
+        _hold(at, "paused", inf)
         return None
     last = row.assigned.get(id_)
     pace_s = _late_pace_s(journey) if at.is_late else PACE_S
     if last is not None and engine.now_s - last.last_s < pace_s:
         _hold(at, "pace", last.last_s + pace_s)
         return None
-    verdict = engine.settle(_question(engine, user, row, id_, journey, step), at.why, at.step)
+    verdict = engine.settle(_question(engine, user, row, id_, journey, step), at.step)
     if isinstance(verdict, Wait):
         _hold(at, verdict.reason, verdict.due_s)
-        return None
-    if isinstance(verdict, Withhold) and verdict.reason == "breaker":
-        _hold(at, "paused", engine.now_s + HOUR_S)
         return None
     at.due_s, at.is_late = engine.now_s, False
     return step.then or journey.behind(at.step)
@@ -235,6 +238,7 @@ def _question(engine: Engine, user: str, row: Row, id_: str, journey: Journey, s
         row=row,
         facts=engine.facts[user],
         now_s=engine.now_s,
+        why=at.why,
     )
 
 

@@ -12,7 +12,7 @@ from jinja2 import Template, TemplateSyntaxError
 
 from config.campaigns import Message
 from streams.campaigns.question import MessageFailed
-from streams.campaigns.template_language import MAX_STEPS, STEPS, Broken, Checked, environment, names
+from streams.campaigns.template_language import MAX_STEPS, STEPS, Broken, Checked, environment, keys, names
 
 MAX_SIZE: Final = 200_000
 """Characters of one part."""
@@ -109,6 +109,17 @@ def unknown_names(message: Message, known: Collection[str]) -> list[tuple[str, s
         for part, source in dict.fromkeys(texts)
         for name, line in names(_PLAIN.parse(source)).items()
         if name not in known
+    ]
+
+
+def unknown_keys(message: Message, known: Mapping[str, Collection[str]]) -> list[tuple[str, str, str]]:
+    """Part and line, name and key: what a message looks up in a name that never has it."""
+    texts = [text for parts in (message.parts, *message.by_channel.values()) for text in parts.items()]
+    return [
+        (f"{part}, line {line}", name, key)
+        for part, source in dict.fromkeys(texts)
+        for (name, key), line in keys(_PLAIN.parse(source), known).items()
+        if key not in known[name]
     ]
 
 

@@ -46,10 +46,10 @@ def assign(row: Row, book: Book, id_: str, occasion: Occasion, drawn: Drawn, now
 def convert(row: Row, plan: Plan, event: Watched) -> bool:
     """Count an event that campaigns are judged by. True if it counted anywhere."""
     found = False
-    for id_ in plan.conversions.get(event.event, ()):
-        assigned = row.assigned.get(id_)
-        rules = plan.rules(id_, assigned.version) if assigned is not None else None
-        if assigned is None or rules is None or not assigned.is_open:
+    judged = plan.conversions.get(event.event, ())
+    for id_, assigned in row.assigned.items():  # few, where hundreds may be judged by the event
+        rules = plan.rules(id_, assigned.version) if id_ in judged and assigned.is_open else None
+        if rules is None:
             continue
         conversion = rules.conversion
         inside = conversion.event == event.event and assigned.first_s <= event.at_s < assigned.until_s

@@ -16,6 +16,7 @@ from config.times import EventTrigger
 from streams.campaigns.offers import Kind
 from streams.core.goals import condition_holds
 
+State: TypeAlias = Literal["on", "dry", "paused", "archived"]
 Activity: TypeAlias = Literal["on", "dry", "paused", "archived", "early", "over"]
 
 
@@ -23,12 +24,23 @@ Activity: TypeAlias = Literal["on", "dry", "paused", "archived", "early", "over"
 class Standing:
     """What people have decided about a campaign or journey as a whole, whatever its version."""
 
-    state: Literal["on", "dry", "paused", "archived"] = "on"
+    state: State = "on"
     """dry: everything is decided and counted, and nothing leaves."""
     since_s: float = -inf
     """Since when; also when it is put on again. No two have the same."""
     created_s: float = -inf
     """When the first version was made."""
+    triggered_s: float = -inf
+    """Since when its trigger is the one of the version in force."""
+    earlier: tuple[tuple[float, State], ...] = ()
+    """The last standings before this one, the latest last: since when, and how it stood."""
+
+    def spans(self) -> Iterator[tuple[float, float, State]]:
+        """How it stood [from, to), as far back as is known, the latest first."""
+        to_s = inf
+        for since_s, state in ((self.since_s, self.state), *reversed(self.earlier)):
+            yield since_s, to_s, state
+            to_s = since_s
 
 
 _ON: Final = Standing()
@@ -76,17 +88,23 @@ class Plan:
         """Segment -> ids of campaigns and journeys that its crossings may begin, those that go first first."""
         self.on_event: dict[str, list[str]] = {}
         """Event -> ids of campaigns that it may begin, in order."""
-        self.conversions: dict[str, list[str]] = {}
+        self.scheduled: dict[str, Campaign] = {}
+        """Campaigns that go out at times of their own, by the version in force, in order."""
+        self.conversions: dict[str, set[str]] = {}
         """Event -> ids of campaigns and journeys of which some version is judged by it."""
         for id_ in order:
             rules = current[id_]
+            for event in dict.fromkeys(each.conversion.event for each in self.versions[id_].values()):
+                self.conversions.setdefault(event, set()).add(id_)
+            if self._is_archived(id_):
+                continue  # nothing begins; those whose window is open are counted to the end
             trigger = rules.trigger if isinstance(rules, Campaign) else "enter"
             if isinstance(trigger, str):
                 self.on_segment.setdefault(rules.segment, []).append(id_)
             elif isinstance(trigger, EventTrigger):
                 self.on_event.setdefault(trigger.event, []).append(id_)
-            for event in dict.fromkeys(each.conversion.event for each in self.versions[id_].values()):
-                self.conversions.setdefault(event, []).append(id_)
+            elif isinstance(rules, Campaign):
+                self.scheduled[id_] = rules
         self.segments = self._segments()
         """Segments whose crossings matter; those of others can be passed over."""
 
@@ -126,6 +144,16 @@ class Plan:
             return "over"
         return "early" if now_s < rules.starts_s else state
 
+    def with_breaker(self) -> list[str]:
+        """Those that a breaker may pause, whose usual volume has to be known."""
+        return [
+            id_
+            for id_, versions in self.versions.items()
+            if not self._is_archived(id_)
+            and id_ not in self.scheduled
+            and any(each.breaker is not None for each in versions.values())
+        ]
+
     def messages(self) -> Iterator[Message]:
         """Of every version."""
         for each in self._all():
@@ -139,7 +167,7 @@ class Plan:
     def filters(self) -> dict[str, Filter]:
         """Name -> filter: those that hold for a user are in `Facts.fits`."""
         found: dict[str, Filter] = {}
-        for id_, versions in self.versions.items():
+        for id_, versions in self._running():
             rules = self.current(id_)[1]
             if rules.filter is not None:
                 found[id_] = rules.filter
@@ -152,7 +180,7 @@ class Plan:
 
     def _segments(self) -> frozenset[str]:
         waited = {name for step in self._waits() for name in (step.until.enters, step.until.leaves) if name is not None}
-        return frozenset(waited | {each.segment for each in self._all()})
+        return frozenset(waited | {each.segment for _, versions in self._running() for each in versions.values()})
 
     def events(self) -> dict[str, frozenset[str]]:
         """Event -> its properties: what shards have to publish into the topic (`Watched`)."""
@@ -161,8 +189,10 @@ class Plan:
             conversion = each.conversion
             names = {*conversion.where, *([conversion.revenue] if conversion.revenue is not None else [])}
             found.setdefault(conversion.event, set()).update(names)
-            if isinstance(each, Campaign) and isinstance(each.trigger, EventTrigger):
-                found.setdefault(each.trigger.event, set()).update(each.trigger.where, each.trigger.properties)
+        for _, versions in self._running():
+            for each in versions.values():
+                if isinstance(each, Campaign) and isinstance(each.trigger, EventTrigger):
+                    found.setdefault(each.trigger.event, set()).update(each.trigger.where, each.trigger.properties)
         for step in self._waits():
             if step.until.event is not None:
                 found.setdefault(step.until.event, set()).update(step.until.where)
@@ -173,16 +203,25 @@ class Plan:
         consents = [channel.consent for channel in self.messaging.channels.values()]
         asked = {each.withdrawn for each in consents if isinstance(each, EventConsent)}
         asked |= {each.given for each in consents if isinstance(each, EventConsent) and each.given is not None}
-        return frozenset(asked | self._goals | {each.conversion.event for each in self._all()})
+        judged = {each.conversion.event for _, versions in self._running() for each in versions.values()}
+        return frozenset(asked | self._goals | judged)
 
     def _all(self) -> Iterator[Campaign | Journey]:
         for versions in self.versions.values():
             yield from versions.values()
 
+    def _running(self) -> Iterator[tuple[str, dict[int, Campaign | Journey]]]:
+        """Those that are not archived: of others only what came of their messages is looked at."""
+        return ((id_, versions) for id_, versions in self.versions.items() if not self._is_archived(id_))
+
+    def _is_archived(self, id_: str) -> bool:
+        return self.standing(id_).state == "archived"
+
     def _waits(self) -> Iterator[WaitUntilStep]:
-        for each in self._all():
-            if isinstance(each, Journey):
-                yield from (step for step in each.steps.values() if isinstance(step, WaitUntilStep))
+        for _, versions in self._running():
+            for each in versions.values():
+                if isinstance(each, Journey):
+                    yield from (step for step in each.steps.values() if isinstance(step, WaitUntilStep))
 
     def _priced(self) -> Iterator[str]:
         """Predictions by which offers go."""

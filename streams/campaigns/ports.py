@@ -54,9 +54,9 @@ class Due(NamedTuple):
         return cls(row.next_s(), row.queued())
 
 
-def queue_order(campaign: str, user: str, since_s: float) -> tuple[float, str]:
+def queue_order(queue: str, user: str, since_s: float) -> tuple[float, str]:
     """Who is first in a queue: who has waited longest; of those since the same time, as a hash has it."""
-    return since_s, digest("turn", campaign, user)
+    return since_s, digest("turn", queue, user)
 
 
 @dataclass(slots=True)
@@ -109,8 +109,11 @@ class CampaignStore(Protocol):
     def due(self, claim: Claim, until_s: float, limit: int) -> list[str]:
         """Users who are due until then (included), by time and then name, at most so many."""
 
-    def queued(self, claim: Claim, campaign: str, limit: int) -> list[str]:
+    def queued(self, claim: Claim, queue: str, limit: int) -> list[str]:
         """The first of a queue (`queue_order`), at most so many."""
+
+    def queues(self, claim: Claim, names: Iterable[str]) -> list[str]:
+        """Those of the queues in which somebody stands, in one round trip."""
 
     def commit(self, claim: Claim, commit: Commit) -> None:
         """The one atomic step. Raises Fenced; a commit that is there already (its reply was lost) is no error."""
@@ -124,8 +127,11 @@ class CampaignStore(Protocol):
     def grants(self, claim: Claim) -> Grants:
         """The shared side of allowances for this partition, under its epoch and generation."""
 
-    def hours(self, campaign: str) -> list[Mapping[int, int]]:
-        """`Book.hours` of a campaign from every partition: reading them may be old by an hour, and fences nobody."""
+    def hours(self, campaigns: Sequence[str]) -> dict[str, list[Mapping[int, int]]]:
+        """Campaign -> `Book.hours` from every partition that has a book of it, in one round trip for each partition.
+
+        Reading them may be old by an hour, and fences nobody.
+        """
 
 
 class FactsReader(Protocol):

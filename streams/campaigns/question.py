@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -89,6 +89,8 @@ class Tools:
     """Id of a question -> what is to be asked, beside this batch: nobody waits for the other side."""
     under_way: Counter[str] = field(default_factory=Counter)
     """Campaign or journey -> questions that are not answered, those of this batch among them."""
+    queues: Collection[str] = ()
+    """Queues (`Row.queued`) in which somebody may stand from before this batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,18 @@ class Question:
     now_s: float
     filter: str | None = None
     """Name of the filter that has to hold."""
+    why: str = ""
+    """What it has waited for so far (`Waiting.why`, `At.why`); empty: nothing."""
 
     @property
     def assigned(self) -> Assignment | None:
         """What the user had of it."""
         return self.row.assigned.get(self.id)
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether it was held back before. A step is held by its journey."""
+        return self.why not in ("", "moment") and self.occasion.kind != "step"
 
 
 @dataclass(frozen=True, slots=True)

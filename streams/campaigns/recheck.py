@@ -26,7 +26,8 @@ def recheck(send: Send, channel: str, facts: Facts, tools: Tools, now_s: float) 
     What is dropped is told (`effects.dropped`) and counted; the user stays in the group, which is of those who were to
     be sent to.
     """
-    rules = tools.plan.rules(send.campaign, send.version)
+    # A version that nobody was in any more may be forgotten by the time somebody has a failure sent again.
+    rules = tools.plan.rules(send.campaign, send.version) or tools.plan.rules(send.campaign)
     if rules is None:
         return Withhold("inactive")
     if now_s <= send.expires_s and tools.plan.activity(send.campaign, now_s) == "paused":

@@ -43,7 +43,7 @@ def prune(row: Row, plan: Plan, books: Books) -> bool:
     for id_ in unknown:
         _close(row, books, id_)
     found = len(taken_away) + len(unknown)
-    for names in (row.assigned, row.waiting, row.entered_s, row.scheduled):
+    for names in (row.assigned, row.waiting, row.entered_s, row.scheduled, row.refused):
         found += _keep(names, plan.versions)
     return found + _keep(row.crossings, plan.segments) > 0
 

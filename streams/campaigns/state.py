@@ -20,6 +20,27 @@ SEEN_KEPT: Final = 32
 """Watched events of a user that are known when a shard says them again under another generation."""
 
 
+OF_EVENTS: Final = ("enter", "exit", "event")
+"""Kinds of occasions that something which happened to the user has made."""
+
+_HELD: Final = "/paused"
+
+
+def held_queue(id_: str) -> str:
+    """The queue of occasions and steps that wait for a campaign or journey to be put on again."""
+    return id_ + _HELD
+
+
+def campaign_of_queue(name: str) -> str:
+    """Whose queue it is, that of the rate or that of a pause: no id has a slash."""
+    return name.removesuffix(_HELD)
+
+
+def is_rate_queue(name: str) -> bool:
+    """Whether it is that of a rate."""
+    return not name.endswith(_HELD)
+
+
 class Occasion(msgspec.Struct, frozen=True, array_like=True):
     """Why a message would be sent."""
 
@@ -45,7 +66,7 @@ class Waiting(msgspec.Struct, array_like=True):
     since_s: float
     """Time of the first occasion that waits here: its place in the queue."""
     why: str
-    """moment, behind, quiet, rate."""
+    """moment, behind, quiet, rate, paused, recommendations."""
 
 
 class Given(msgspec.Struct, frozen=True, array_like=True):
@@ -129,6 +150,14 @@ class At(msgspec.Struct, array_like=True):
     """What led to the step had been told long before there was somebody to take the step."""
 
 
+class Refused(msgspec.Struct, frozen=True, array_like=True):
+    """An occasion after which nothing was sent."""
+
+    key: str
+    """Of the occasion."""
+    why: str
+
+
 class Row(msgspec.Struct, array_like=True):
     """All that campaigns know of a user."""
 
@@ -137,7 +166,7 @@ class Row(msgspec.Struct, array_like=True):
     seen: list[int] = []
     """Hashes of the last watched events, oldest first."""
     sends_s: list[float] = []
-    """Times of the messages within the longest cap, oldest first."""
+    """Times of messages, oldest first: all within the longest cap, and others (`caps.with_send`)."""
     assigned: dict[str, Assignment] = {}
     waiting: dict[str, Waiting] = {}
     journeys: dict[str, At] = {}
@@ -145,6 +174,8 @@ class Row(msgspec.Struct, array_like=True):
     """Journey -> event time of the crossing that led into it last."""
     scheduled: dict[str, float] = {}
     """Scheduled campaign -> the last of its times at which the user was looked at."""
+    refused: dict[str, Refused] = {}
+    """Of a campaign or journey whose last occasion led to no message, and to no group that is compared: why."""
 
     def next_s(self) -> float:
         """When something is due; infinity if that is never."""
@@ -155,8 +186,13 @@ class Row(msgspec.Struct, array_like=True):
         )
 
     def queued(self) -> dict[str, float]:
-        """Campaign or journey whose rate keeps the user waiting -> since when: first come, first served."""
+        """Queue in which the user stands -> since when: first come, first served.
+
+        That of a rate has the id of the campaign or journey, that of what a pause holds `held_queue`.
+        """
         found = {id_: each.since_s for id_, each in self.waiting.items() if each.why == "rate"}
+        found |= {held_queue(id_): each.since_s for id_, each in self.waiting.items() if each.why == "paused"}
+        found |= {held_queue(id_): at.since_s for id_, at in self.journeys.items() if at.why == "paused"}
         return found | {id_: at.since_s for id_, at in self.journeys.items() if at.why == "rate"}
 
 
@@ -197,7 +233,7 @@ class Spent(msgspec.Struct, array_like=True):
 
     amount: int
     until_s: float
-    """From then on it counts no more; infinity: it always counts."""
+    """From then on it is not known any more; infinity: it always is."""
 
 
 class Book(msgspec.Struct):
@@ -221,12 +257,12 @@ class Book(msgspec.Struct):
     """Shared resource -> what was used of it."""
     tripped_s: float | None = None
     """When the standing began under which the breaker tripped here; under a later one it may send again."""
-    exhausted_s: float = -inf
-    """Until then the rate is known to be used up."""
     alerted: dict[str, str] = {}
     """Kind of alert -> the last one that was told, so that each is told once."""
     scheduled_s: float = -inf
-    """The last of its times that is done or over."""
+    """The last of its times that is done."""
+    begun_s: float = -inf
+    """The last of its times at which members were asked about: it goes on after a pause."""
 
     def count(self, what: str) -> None:
         """One more."""

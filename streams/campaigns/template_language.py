@@ -8,7 +8,7 @@ a bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import floor
 from typing import Any, Final, NoReturn
 
@@ -287,6 +287,27 @@ def names(tree: nodes.Template) -> dict[str, int]:
     # Checked first: to look for names Jinja computes constants, which without bounds could be endless.
     found = find_undeclared_variables(Checked().visit(tree))
     return {name: lines[name] for name in sorted(found - own, key=lambda each: (lines[each], each))}
+
+
+def keys(tree: nodes.Template, of: Collection[str]) -> dict[tuple[str, str], int]:
+    """(name, key) that a template looks up in these names -> the first line that does.
+
+    Without names that it sets itself, and those of which it asks anything by `is defined` or `default`.
+    """
+    own = {_root(each.node) for each in tree.find_all((nodes.Test, nodes.Filter)) if each.name in _ASKING}
+    own |= {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
+    found: dict[tuple[str, str], int] = {}
+    looked_up = [(each.node, each.attr, each.lineno) for each in tree.find_all(nodes.Getattr)]
+    looked_up += [(each.node, _text_of(each.arg), each.lineno) for each in tree.find_all(nodes.Getitem)]
+    for node, key, line in looked_up:
+        if isinstance(node, nodes.Name) and node.name in of and node.name not in own and key:
+            found[node.name, key] = min(line, found.get((node.name, key), line))
+    return found
+
+
+def _text_of(node: nodes.Node) -> str:
+    """Of a constant; empty for anything else."""
+    return node.value if isinstance(node, nodes.Const) and isinstance(node.value, str) else ""
 
 
 def _root(node: nodes.Node | None) -> str | None:

@@ -28,5 +28,6 @@ REASONS: Final[Mapping[str, str]] = {
     "holdout": "no campaign sends anything to the user",
     "control": "the user is in the control group",
     "inside": "the user is in the journey already",
+    "paused": "it is paused",
 }
 """Reason -> words, in English."""

@@ -42,7 +42,9 @@ def _in_words(url: str, error: ApiError, catalog: Catalog | None) -> TidelineErr
     detail = str(error.problem.get("detail", ""))
     if not error.kind:  # a redirect, or another program
         return TidelineError(f"{url}: {detail}; --api says where the API is")
-    if error.kind in ("unauthorized", "forbidden"):
+    if error.kind == "unauthorized":
+        return SettingsError(f"{url}: {detail}. tideline keys create makes one")
+    if error.kind == "forbidden":
         return SettingsError(f"{url}: {detail}")
     if error.kind == "invalid-definition":
         lines = {} if catalog is None else {path_text(place): n for place, n in catalog.origin.lines.items()}

@@ -11,8 +11,13 @@ import typer
 from streams.cli import (
     api,
     campaign,
+    campaign_figures,
+    campaign_make,
+    campaign_templates,
+    campaign_trial,
     campaigns,
     catalog,
+    channel,
     definitions,
     deletion,
     deliver,
@@ -22,6 +27,7 @@ from streams.cli import (
     kafka,
     keys,
     look,
+    redrive,
     replay,
     segment,
     simulate,
@@ -106,6 +112,7 @@ _add(kafka.topics, KAFKA, kafka.TOPICS_EXAMPLES)
 _add(kafka.produce, KAFKA, kafka.PRODUCE_EXAMPLES)
 _add(kafka.tail, KAFKA, kafka.TAIL_EXAMPLES)
 _add(kafka.lag, KAFKA, kafka.LAG_EXAMPLES)
+_add(redrive.redrive, KAFKA, redrive.EXAMPLES)
 _add(catalog.check, CATALOG, catalog.CHECK_EXAMPLES)
 _add(catalog.schema, CATALOG, catalog.SCHEMA_EXAMPLES)
 _add(definitions.apply, CATALOG, definitions.APPLY_EXAMPLES)
@@ -130,12 +137,41 @@ _add(campaign.show_, None, campaign.SHOW_EXAMPLES, campaign_app)
 _add(campaign.pause, None, campaign.PAUSE_EXAMPLES, campaign_app)
 _add(campaign.resume, None, campaign.RESUME_EXAMPLES, campaign_app)
 _add(campaign.archive, None, campaign.ARCHIVE_EXAMPLES, campaign_app)
+_add(campaign.forget, None, campaign.FORGET_EXAMPLES, campaign_app)
 _add(campaign.duplicate, None, campaign.DUPLICATE_EXAMPLES, campaign_app)
+_add(campaign_figures.figures, None, campaign_figures.FIGURES_EXAMPLES, campaign_app)
+_add(campaign_figures.failures, None, campaign_figures.FAILURES_EXAMPLES, campaign_app)
+_add(campaign_trial.preview, None, campaign_trial.PREVIEW_EXAMPLES, campaign_app)
+_add(campaign_trial.test, None, campaign_trial.TEST_EXAMPLES, campaign_app)
+_add(campaign_templates.templates, None, campaign_templates.TEMPLATES_EXAMPLES, campaign_app)
+_add(campaign_templates.template, None, campaign_templates.TEMPLATE_EXAMPLES, campaign_app)
+_add(campaign_make.make, None, campaign_make.MAKE_EXAMPLES, campaign_app)
 app.add_typer(
     campaign_app,
     name="campaign",
-    help="List, show, pause, resume, archive and duplicate campaigns and journeys of a service.",
-    epilog=examples(campaign.LIST_EXAMPLES + campaign.PAUSE_EXAMPLES + campaign.DUPLICATE_EXAMPLES),
+    help="Campaigns and journeys of a service: what they do and did, from templates, tried out, on and off.",
+    epilog=examples(
+        campaign.LIST_EXAMPLES
+        + campaign_templates.TEMPLATE_EXAMPLES
+        + campaign_trial.PREVIEW_EXAMPLES[:2]
+        + campaign_figures.FIGURES_EXAMPLES[:1]
+        + campaign.PAUSE_EXAMPLES
+    ),
+    rich_help_panel=CATALOG,
+)
+
+channel_app = typer.Typer(no_args_is_help=True)
+_add(channel.list_, None, channel.LIST_EXAMPLES, channel_app)
+_add(channel.set_, None, channel.SET_EXAMPLES, channel_app)
+_add(channel.unset, None, channel.UNSET_EXAMPLES, channel_app)
+_add(channel.renew, None, channel.RENEW_EXAMPLES, channel_app)
+_add(channel.failures, None, channel.FAILURES_EXAMPLES, channel_app)
+_add(channel.redrive, None, channel.REDRIVE_EXAMPLES, channel_app)
+app.add_typer(
+    channel_app,
+    name="channel",
+    help="Channels of campaigns: where they deliver to, and what they did not deliver.",
+    epilog=examples(channel.LIST_EXAMPLES + channel.SET_EXAMPLES + channel.REDRIVE_EXAMPLES),
     rich_help_panel=CATALOG,
 )
 

@@ -11,7 +11,7 @@ import typer
 
 from streams.cli.definitions import Api, Key
 from streams.cli.options import Json
-from streams.cli.screen import echo_json, guarded, show
+from streams.cli.screen import confirm, echo_json, guarded, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,6 +29,10 @@ RESUME_EXAMPLES = (
     ("tideline campaign resume warm_cart --dry-run", "it decides and counts, and sends nothing"),
 )
 ARCHIVE_EXAMPLES = (("tideline campaign archive warm_cart", "for good; its figures stay"),)
+FORGET_EXAMPLES = (
+    ("tideline campaign forget old_cart", "nothing is kept of an archived one but its id"),
+    ("tideline campaign forget old_cart --yes", "without asking, in a script"),
+)
 DUPLICATE_EXAMPLES = (("tideline campaign duplicate warm_cart warm_cart_2", "the same under another id, paused"),)
 _CHANGES = 5
 
@@ -46,7 +50,9 @@ class Status(StrEnum):
     OVER = "over"
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
+    """What has that id."""
+
     kind: CampaignKind
     defined: Defined
 
@@ -62,7 +68,7 @@ def list_(
 
     Those of the catalog file are among them. Needs a key of the role read.
     """
-    with _service(api, key) as client:
+    with asked_service(api, key) as client:
         wanted = None if status is None else status.value
         found = [*client.campaigns("campaign", status=wanted), *client.campaigns("journey", status=wanted)]
     if as_json:
@@ -80,8 +86,8 @@ def show_(id_: Id, api: Api = None, key: Key = None, as_json: Json = False) -> N
 
     Needs a key of the role read.
     """
-    with _service(api, key) as client:
-        kind, defined = _find(client, id_)
+    with asked_service(api, key) as client:
+        kind, defined = find(client, id_)
         changes = []
         for change in client.campaign_changes(kind, id_, limit=_CHANGES):
             changes.append(change)
@@ -116,10 +122,35 @@ def resume(
 @guarded()
 def archive(id_: Id, api: Api = None, key: Key = None) -> None:
     """Archive one for good: whoever is in it leaves. Its figures stay. Needs a key of the role write."""
-    with _service(api, key) as client:
-        kind, _ = _find(client, id_)
+    with asked_service(api, key) as client:
+        kind, _ = find(client, id_)
         client.archive_campaign(kind, id_)
     show(f"The {kind} {id_} is archived.")
+
+
+@guarded()
+def forget(
+    id_: Id,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    api: Api = None,
+    key: Key = None,
+) -> None:
+    """Let go of an archived one: its definition and its figures go, and its id is never used again.
+
+    It can be done from ten minutes after it was archived, once nobody is in it and the windows of its users are over.
+    Needs a key of the role write.
+    """
+    from config.errors import TidelineError
+    from streams.runtime.words import printable
+
+    with asked_service(api, key) as client:
+        kind, defined = find(client, id_)
+        if defined.data["state"] != "archived":
+            raise TidelineError(f"the {kind} {id_} is not archived; tideline campaign archive {id_} ends it for good")
+        question = f"Forget the {kind} {id_} ({printable(defined.data['name'])}) with its figures? It cannot be undone."
+        confirm(question, yes=yes, instead="--yes")
+        client.forget_campaign(kind, id_, defined.etag)
+    show(f"The {kind} {id_} is forgotten. Its id cannot be used again.")
 
 
 @guarded()
@@ -131,14 +162,15 @@ def duplicate(
     key: Key = None,
 ) -> None:
     """Make the same under another id. It is paused: two that are on would both send. Needs a key of the role write."""
-    with _service(api, key) as client:
-        kind, _ = _find(client, id_)
+    with asked_service(api, key) as client:
+        kind, _ = find(client, id_)
         client.duplicate_campaign(kind, id_, new_id, name)
     show(f"The {kind} {new_id} is made, and paused. It begins with: tideline campaign resume {new_id}")
 
 
 @contextmanager
-def _service(api: str | None, key: str | None) -> Iterator[Client]:
+def asked_service(api: str | None, key: str | None) -> Iterator[Client]:
+    """The service of the options and settings. Raises SettingsError, CatalogError, TidelineError."""
     from config.settings import load_settings
     from streams.cli.api_client import service
 
@@ -146,7 +178,7 @@ def _service(api: str | None, key: str | None) -> Iterator[Client]:
         yield client
 
 
-def _find(client: Client, id_: str) -> _Found:
+def find(client: Client, id_: str) -> Found:
     """A campaign, or else a journey. Raises NotStored."""
     from config.errors import NotStored
     from streams.client import ApiError
@@ -154,7 +186,7 @@ def _find(client: Client, id_: str) -> _Found:
     kinds: tuple[CampaignKind, ...] = ("campaign", "journey")
     for kind in kinds:
         try:
-            return _Found(kind, client.campaign(kind, id_))
+            return Found(kind, client.campaign(kind, id_))
         except ApiError as error:
             if error.kind != "not-found":
                 raise
@@ -162,8 +194,8 @@ def _find(client: Client, id_: str) -> _Found:
 
 
 def _stand(id_: str, how: Standing, api: str | None, key: str | None, words: str) -> None:
-    with _service(api, key) as client:
-        kind, _ = _find(client, id_)
+    with asked_service(api, key) as client:
+        kind, _ = find(client, id_)
         client.stand_campaign(kind, id_, how)
     show(f"The {kind} {id_} {words}. The service takes it up within a second.")
 
@@ -190,6 +222,8 @@ def _described(data: dict[str, Any], changes: list[dict[str, Any]]) -> Iterator[
     if data["status"] != data["state"]:
         words += f", and {data['status']} now"
     yield Text(words + "." + (f" {printable(data['why'])}." if data["why"] else ""))
+    if (next_ := next_words(data)) is not None:
+        yield Text(next_)
     for wrong in data["problems"]:
         line = f"{wrong['path']}: found {wrong['found']}; expected {wrong['expected']}"
         yield Text(printable(line), style="yellow")
@@ -199,6 +233,17 @@ def _described(data: dict[str, Any], changes: list[dict[str, Any]]) -> Iterator[
     for change in changes:
         add(table, change["at"] or "", change["action"], str(change["version"]), change["key_id"])
     yield table
+
+
+def next_words(data: dict[str, Any]) -> str | None:
+    """When one that is scheduled goes out next; None for others, and for one that rests."""
+    trigger = data["definition"].get("trigger")
+    is_scheduled = isinstance(trigger, dict) and "at" in trigger
+    if not is_scheduled or data["status"] in ("paused", "archived"):
+        return None
+    return (
+        "None of its times is still to come." if data["next_at"] is None else f"It goes out next at {data['next_at']}."
+    )
 
 
 def printable_lines(text: str) -> str:

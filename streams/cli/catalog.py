@@ -17,9 +17,7 @@ from streams.cli.screen import echo_json, fail, guarded, show
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from config.campaigns import Campaign
     from config.catalog import Catalog
-    from config.journeys import Journey
     from streams.runtime.preview import FilePreview, Preview
 
 _NAMES = 12
@@ -78,21 +76,11 @@ def _checked(path: Path) -> Catalog:
 
 
 def _wrong_texts(catalog: Catalog) -> list[Problem]:
-    from config.yaml_text import path_text
-
-    defined: list[tuple[str, Campaign | Journey]] = [
-        *catalog.sections.campaigns.items(),
-        *catalog.sections.journeys.items(),
-    ]
-    if not defined:
+    if not catalog.sections.campaigns and not catalog.sections.journeys:
         return []
-    from streams.campaigns.texts_check import check_texts
+    from streams.campaigns.texts_check import problems_of_texts  # with Jinja
 
-    return [
-        Problem(catalog.origin.line(place), path_text(place), found, expected)
-        for id_, rules in defined
-        for place, found, expected in check_texts(id_, rules)
-    ]
+    return problems_of_texts(catalog)
 
 
 def _preview(catalog: Catalog, files: list[Path], rows: int) -> Preview:
@@ -118,6 +106,7 @@ def _print_contents(catalog: Catalog, found: Preview | None) -> None:
     import msgspec
 
     from config.advice import hints
+    from streams.cli.catalog_parts import part_values
 
     result = {
         "ok": True,
@@ -126,6 +115,7 @@ def _print_contents(catalog: Catalog, found: Preview | None) -> None:
         "segments": [*catalog.segments],
         "campaigns": [*catalog.sections.campaigns],
         "journeys": [*catalog.sections.journeys],
+        **part_values(catalog),
         "problems": [],
         "hints": msgspec.to_builtins(hints(catalog)),
     }
@@ -196,21 +186,20 @@ def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:
 
     from config.advice import hints
     from config.durations import format_duration
+    from streams.cli.catalog_parts import part_words
     from streams.cli.tables import add, goal_words, plain_table
     from streams.runtime.words import printable
 
     head = Text.assemble(("✓", "green"), " ", (printable(catalog.name), "bold"), f" ({printable(str(path))}) is right.")
-    about = {
-        "reads": _input_words(catalog),
-        "events": ", ".join(catalog.named_events()) or "none by name",
-        "value": _value_words(catalog),
-        "traits": ", ".join(catalog.named_traits()) or "none",
-    }
     predictions = plain_table("prediction", "name", "goal", "window", "access", title="Predictions")
     for name, prediction in catalog.predictions.items():
         window = format_duration(prediction.window_s)
         add(predictions, name, prediction.name, goal_words(prediction), window, prediction.access)
-    lines = [Text(f"  {what:<8} {printable(words)}") for what, words in about.items()]
+    lines = [
+        Text(f"  {'' if number else part:<9} {printable(words)}")
+        for part, each in part_words(catalog).items()
+        for number, words in enumerate(each)
+    ]
     result: list[RenderableType] = [head, *lines, predictions]
     if catalog.segments:
         segments = plain_table("segment", "name", title="Segments, beside the categories of every prediction")
@@ -225,23 +214,3 @@ def _contents(catalog: Catalog, path: Path) -> list[RenderableType]:
             result.append(table)
     result += [Text(f"hint: {printable(str(hint))}", style="yellow") for hint in hints(catalog)]
     return result
-
-
-def _value_words(catalog: Catalog) -> str:
-    from config.catalog import SegmentInput
-
-    name = catalog.value_property
-    if name is None:
-        return "none"
-    field = None if isinstance(catalog.input, SegmentInput) else catalog.input.value
-    return name if field is None else f"{field} (as the property {name!r})"
-
-
-def _input_words(catalog: Catalog) -> str:
-    from config.catalog import SegmentInput
-
-    if isinstance(catalog.input, SegmentInput):
-        return "Segment-spec JSON, one object a line (track and identify)"
-    given = catalog.input
-    event = given.event if isinstance(given.event, str) else f"always {given.event.constant!r}"
-    return f"{given.format.upper()}: user {given.user}, event {event}, time {given.time.field}"

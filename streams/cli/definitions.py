@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.screen import err, guarded, show
+from streams.cli.screen import confirm, err, guarded, show
 
 if TYPE_CHECKING:
     from config.catalog import Catalog
@@ -50,7 +49,6 @@ def apply(
     Campaigns and journeys follow in a second step; of a catalog without any they stay as they are.
     What the service's own catalog file defines has to be the same here. Needs a key of the role write.
     """
-    from config.errors import SettingsError
     from config.loader import load_catalog
     from streams.cli.api_client import service
 
@@ -63,10 +61,7 @@ def apply(
         _tell_rest(loaded, client)
         if plan or not changes:
             return
-        if not yes:
-            if not sys.stdin.isatty():
-                raise SettingsError("nothing is done without being asked here: give --yes, or --plan to only look")
-            typer.confirm("Do this?", abort=True, err=True)
+        confirm("Do this?", yes=yes, instead="--yes, or --plan to only look")
         client.apply(**wanted, etag=found.etag)
     show(f"Done: {len(changes)} definition{'s' if len(changes) > 1 else ''}. Workers take them up within a second.")
 

@@ -40,6 +40,10 @@ def demo(
     api_port: Annotated[
         int | None, typer.Option("--api-port", metavar="PORT", help="With --live: of API and console (8080).")
     ] = None,
+    users: Annotated[
+        int | None,
+        typer.Option("--users", metavar="N", min=1, help="With --live: so many visit the shop (100000)."),
+    ] = None,
 ) -> None:
     """Run the whole job on real data: 69,659 purchases of 23,570 customers of a music shop, 1997 and 1998.
 
@@ -58,7 +62,7 @@ def demo(
     if not _EXAMPLE.is_dir():
         raise InputError(str(_EXAMPLE), "is not here: the demo needs the examples of a checkout of Tideline")
     # The embedded server always, and in a place of its own: the demo must not meet a store of the user's.
-    _refuse_mixed(live=live, of_live=browse or api_port is not None, of_job=keep or fresh)
+    _refuse_mixed(live=live, of_live=browse or api_port is not None or users is not None, of_job=keep or fresh)
     where = data_dir
     if where is None:
         load_settings().data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -68,7 +72,7 @@ def demo(
     if live:
         from streams.cli.demo_live import run_live
 
-        run_live(_EXAMPLE.parent, where, api_port, browse=browse)
+        run_live(_EXAMPLE.parent, where, api_port, users, browse=browse)
         return
     place = Place(where)
     job = Job(
@@ -94,7 +98,7 @@ def _refuse_mixed(*, live: bool, of_live: bool, of_job: bool) -> None:
     if live and of_job:
         raise SettingsError("--keep and --fresh are not for --live: it stays, and begins anew in another --data-dir")
     if of_live and not live:
-        raise SettingsError("--open and --api-port are for `tideline demo --live`")
+        raise SettingsError("--open, --api-port and --users are for `tideline demo --live`")
 
 
 def _next(job: Job, outcome: Outcome, latest: tuple[Transition, ...], report: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 import webbrowser
@@ -11,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from streams.cli.screen import TerminalWatcher, err
+from streams.cli.screen import TerminalWatcher, err, stop_on_signals
 
 if TYPE_CHECKING:
     from streams.runtime.up import Running
@@ -19,27 +18,31 @@ if TYPE_CHECKING:
 KEY_NAME: Final = "demonstration"
 
 
-def run_live(folder: Path, data_dir: Path, api_port: int | None, *, browse: bool) -> None:
+def run_live(folder: Path, data_dir: Path, api_port: int | None, users: int | None, *, browse: bool) -> None:
     """Run the shop of `folder` (the checkout's examples) until Ctrl-C, all of it in `data_dir`.
 
-    Raises what `streams.runtime.up.run_up` raises, InputError for a `data_dir` that cannot be read.
+    `users` visit it; None for as many as in the demonstration that is there, or the usual number.
+
+    Raises what `streams.runtime.up.run_up` and `streams.cli.demo_shop.begun_in` raise.
     """
     from config.settings import load_settings
-    from streams.cli.demo_shop import DemoShop
+    from streams.cli.demo_shop import DemoShop, Size, begun_in
     from streams.runtime.up import cache_folder, run_up
     from streams.runtime.up_parts import UpJob
 
     settings = load_settings(api_port=api_port)
+    size = Size(visitors=users)
+    begun_in(data_dir, size)  # refused before anything is started
     job = UpJob(settings, folder / "demo" / "catalog.yaml", data_dir, cache_folder())
     stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stop_on_signals(stopping)
     console = err()
 
     def say(words: str) -> None:
         console.print(words, markup=False, highlight=False, soft_wrap=True)
 
-    shop = DemoShop(data_dir, settings, (folder / "cdnow" / "events.csv.gz", folder / "cdnow" / "catalog.yaml"), say)
+    purchases = folder / "cdnow" / "events.csv.gz", folder / "cdnow" / "catalog.yaml"
+    shop = DemoShop(data_dir, settings, purchases, say, size=size)
     run_up(
         job,
         lambda url: fresh_key(url, settings.key_prefix),

@@ -39,6 +39,7 @@ _AT_ONCE: Final = 5_000
 _NOTED_EVERY_S: Final = 2.0
 _LONGEST_WAIT_S: Final = 1.0
 _STOP_S: Final = 30.0
+_USUAL_VISITORS: Final = 100_000
 
 
 class Begun(msgspec.Struct):
@@ -46,6 +47,8 @@ class Begun(msgspec.Struct):
 
     start_ms: int
     """Milliseconds since 1970 UTC when the visits began."""
+    visitors: int = _USUAL_VISITORS
+    """With another number the same days would not come out again."""
     has_purchases: bool = False
     """Whether all purchases are in the log."""
     told_ms: int = -1
@@ -56,7 +59,8 @@ class Begun(msgspec.Struct):
 class Size:
     """How much goes on in the shop."""
 
-    visitors: int = 100_000
+    visitors: int | None = None
+    """None: as many as it has begun with, 100,000 where it begins."""
     arrive_days: float = 28.0
     """They come for the first time within so many days."""
     visited_days: int = 12
@@ -91,8 +95,8 @@ class DemoShop:
         self._failed: TidelineError | None = None
 
     def start(self, stopping: threading.Event) -> None:  # noqa: ARG002  it begins at once
-        """See `Part`. Raises InputError for a `demo.json` that cannot be read, BrokerError where no log can be made."""
-        begun = kept(self._data_dir, self._wall_s, self._size.visited_days)
+        """See `Part`. Raises InputError as `begun_in` does, BrokerError where no log can be made."""
+        begun = kept(self._data_dir, self._wall_s, self._size)
         folder = LogFolder.make(self._data_dir / LOG_FOLDER, self._settings.shards)
         self._closing.clear()
         self._failed = None
@@ -137,9 +141,12 @@ class DemoShop:
         self._say(f"{rows.rows:,} purchases are told; now the visits of {self._size.visited_days} days.")
 
     def _visit(self, begun: Begun, log: Sink) -> None:
-        size = self._size
         plan = Plan(
-            size.visitors, _LASTS_DAYS, begun.start_ms, arrive_days=size.arrive_days, slice_events=_SLICE_EVENTS
+            begun.visitors,
+            _LASTS_DAYS,
+            begun.start_ms,
+            arrive_days=self._size.arrive_days,
+            slice_events=_SLICE_EVENTS,
         )
         pace = _Told(begun, self._data_dir, self._wall_s, self._closing, self._say)
         try:
@@ -222,17 +229,32 @@ def _moved(events: list[Event | BadEvent], later_s: float) -> list[Record]:
     return found
 
 
-def kept(data_dir: Path, wall_s: Callable[[], float], visited_days: int) -> Begun:
-    """How far a demonstration is; one whose visits began so many days ago where there is none. Raises InputError."""
+def begun_in(data_dir: Path, size: Size) -> Begun | None:
+    """How far the demonstration there is; None where there is none.
+
+    Raises InputError for what cannot be read, and for one that has begun with another number of visitors.
+    """
     path = data_dir / BEGUN_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Begun)
+        begun = msgspec.json.decode(path.read_bytes(), type=Begun)
     except FileNotFoundError:
-        begun = Begun(round((wall_s() - visited_days * _DAY_S) * 1_000.0))
-        keep(data_dir, begun)
-        return begun
+        return None
     except (OSError, msgspec.MsgspecError) as error:
         raise InputError(str(path), f"cannot be read: {error}; remove {data_dir} to begin anew") from error
+    if size.visitors not in (None, begun.visitors):
+        words = f"has begun with {begun.visitors:,} users; leave --users out, or take another --data-dir"
+        raise InputError(str(data_dir), words)
+    return begun
+
+
+def kept(data_dir: Path, wall_s: Callable[[], float], size: Size) -> Begun:
+    """The same; one of that size is begun where there is none."""
+    begun = begun_in(data_dir, size)
+    if begun is None:
+        visitors = _USUAL_VISITORS if size.visitors is None else size.visitors
+        begun = Begun(round((wall_s() - size.visited_days * _DAY_S) * 1_000.0), visitors)
+        keep(data_dir, begun)
+    return begun
 
 
 def keep(data_dir: Path, begun: Begun) -> None:

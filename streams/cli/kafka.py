@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -248,9 +249,14 @@ def tail(
         if not as_json:  # a script knows what it has asked for
             err().print(_where_it_begins(kind, there, from_start=from_start), markup=False)
 
+    def warn(words: str) -> None:
+        err().print(words, markup=False)
+
     try:
         if folder is None:
-            records = follow(settings, settings.topic(kind), from_start=from_start, limit=enough, begin=begin)
+            records = follow(
+                settings, settings.topic(kind), from_start=from_start, limit=enough, begin=begin, warn=warn
+            )
         else:
             records = embedded.follow(folder, kind, from_start=from_start, limit=enough, begin=begin)
         for seen in islice((seen for seen in records if not origins or _origin_of(seen) in origins), limit):
@@ -330,7 +336,8 @@ def _crossing(data: dict[str, Any]) -> str:
 
 @guarded()
 def lag(kafka: Bootstrap = None, data_dir: LogDir = None, as_json: Json = False) -> None:
-    """Show how far the workers are behind: for every partition of the events its end, and what is committed.
+    """Show how far the workers are behind: for every partition of the events where it begins and ends (and of when its
+    oldest record is), and what is committed.
 
     Workers say how far they are after everything else, for this display only; where they go on is in the store.
     """
@@ -345,13 +352,22 @@ def lag(kafka: Bootstrap = None, data_dir: LogDir = None, as_json: Json = False)
     total = sum(partition.lag for partition in found)
     if as_json:
         rows = [
-            {"partition": p.partition, "start": p.start, "end": p.end, "committed": p.committed, "lag": p.lag}
+            {
+                "partition": p.partition,
+                "start": p.start,
+                "oldest_s": p.oldest_s,
+                "end": p.end,
+                "committed": p.committed,
+                "lag": p.lag,
+            }
             for p in found
         ]
         group = settings.kafka_group if folder is None else None
         typer.echo(json.dumps({"topic": topic, "group": group, "lag": total, "partitions": rows}))
         return
-    table = plain_table(">partition", ">end", ">committed", ">lag")
+    table = plain_table(">partition", ">start", "oldest record", ">end", ">committed", ">lag")
     for p in found:
-        add(table, str(p.partition), f"{p.end:,}", "none" if p.committed is None else f"{p.committed:,}", f"{p.lag:,}")
+        oldest = "none" if p.oldest_s is None else datetime.fromtimestamp(p.oldest_s, UTC).strftime("%Y-%m-%d %H:%M")
+        committed = "none" if p.committed is None else f"{p.committed:,}"
+        add(table, str(p.partition), f"{p.start:,}", oldest, f"{p.end:,}", committed, f"{p.lag:,}")
     show(table, f"{total:,} records of {topic} are still to be read by {who}.")

@@ -7,9 +7,11 @@ import json
 import math
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, Self, TextIO
 
@@ -21,7 +23,7 @@ from rich.segment import Segment
 from rich.status import Status
 from rich.table import Table
 
-from config.errors import CatalogError, TidelineError
+from config.errors import CatalogError, SettingsError, TidelineError
 from streams.runtime.words import printable, printable_json
 
 if TYPE_CHECKING:
@@ -100,6 +102,23 @@ def echo_json(value: object, *, allow_nan: bool = True) -> None:
     typer.echo(printable_json(json.dumps(value, ensure_ascii=False, allow_nan=allow_nan)))
 
 
+def confirm(question: str, *, yes: bool, instead: str) -> None:
+    """Ask before something that cannot be undone, unless `yes`. Ends the command if the answer is no.
+
+    Raises SettingsError where nobody can be asked; `instead` says what to give then.
+    """
+    if yes:
+        return
+    if not can_ask():
+        raise SettingsError(f"nothing is done without being asked here: give {instead}")
+    typer.confirm(question, abort=True, err=True)
+
+
+def can_ask() -> bool:
+    """Whether somebody sits there who can answer."""
+    return sys.stdin.isatty()
+
+
 def warn(first: str, *others: str) -> None:
     """Say what must not be overlooked, and does not end the command."""
     console = err()
@@ -144,6 +163,20 @@ def end_on_sigterm() -> None:
         raise Terminated
 
     signal.signal(signal.SIGTERM, handle)
+
+
+def stop_on_signals(stopping: threading.Event) -> None:
+    """From now on Ctrl-C and SIGTERM set `stopping`, whatever this thread is doing then."""
+    heard: SimpleQueue[None] = SimpleQueue()
+
+    def pass_on() -> None:
+        heard.get()
+        stopping.set()
+
+    # Not in the handler: it may interrupt this thread where that holds the event's own lock, and would wait for ever.
+    threading.Thread(target=pass_on, name="signals", daemon=True).start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: heard.put(None))
 
 
 def guarded(on_interrupt: str | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:

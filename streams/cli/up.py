@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from contextlib import closing
@@ -12,7 +11,7 @@ from typing import Annotated
 import typer
 
 from streams.cli.options import CatalogFile
-from streams.cli.screen import TerminalWatcher, err, guarded
+from streams.cli.screen import TerminalWatcher, err, guarded, stop_on_signals
 
 EXAMPLES = (
     ("tideline up -c examples/shop/catalog.yaml", "a shop, all of it in .tideline/up"),
@@ -80,8 +79,7 @@ def up(  # noqa: PLR0913, PLR0917  one for each option
     )
     job = UpJob(settings, catalog, data_dir, cache_folder(), kafka, kafka_port)
     stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stop_on_signals(stopping)
     console = err()
 
     def say(words: str) -> None:

@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Iterator, MutableMapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any, Final, Literal, cast
 
 from starlette.applications import Starlette
@@ -24,9 +25,12 @@ from streams.api.keys import Role
 from streams.api.limits import Receive, Send
 from streams.api.problems import Kind, Problem, request_id_of
 from streams.api.today import Today
+from streams.console.campaign_failures import CampaignFailures
 from streams.console.campaigns import CampaignPages
+from streams.console.channel_pages import ChannelPages
 from streams.console.cookies import LANGUAGE_COOKIE, SESSION_COOKIE, THEME_COOKIE
-from streams.console.language import chosen
+from streams.console.language import Language, chosen, is_language
+from streams.console.led_to import LedToPages
 from streams.console.live import LivePages
 from streams.console.pages import TEXTS, Pages
 from streams.console.prediction import PredictionPages
@@ -96,15 +100,19 @@ class Console:
         ]
         services, today = parts.services, Today(parts.services)
         campaigns = CampaignDefiner(services.campaigns, parts.definer, services.wall, services.clock)
+        led, failures = LedToPages(parts, campaigns), CampaignFailures(parts, campaigns)
         groups = (
             PredictionsPages(parts, today),
             PredictionForms(parts, campaigns),
             PredictionPages(parts),
             SegmentForms(parts),
             SegmentPages(parts, today, campaigns),
-            CampaignPages(parts, campaigns),
+            ChannelPages(parts, campaigns),
+            CampaignPages(parts, campaigns, failures),
+            failures,
             LivePages(parts),
-            UserPages(parts),
+            led,
+            UserPages(parts, led),
             SystemPages(parts),
         )
         self.routes += [
@@ -130,7 +138,7 @@ class Console:
 
         async def endpoint(request: Request) -> Response:
             request.state.route = BASE + path
-            form = await form_of(request) if method == "POST" else {}
+            form = await form_of(request, is_signed_in=False) if method == "POST" else {}
             return await _answered(handler, self._visit(request, form=form))
 
         return Route(path, endpoint, methods=[method])
@@ -146,6 +154,9 @@ class Console:
                 return _to_sign_in(request)
             form = await form_of(request) if method == "POST" else {}
             visit = self._visit(request, caller=caller, session=session, form=form)
+            if is_language(spoken := form.get("written_in")):
+                # Numbers are read as the page has shown them, also where somebody has switched elsewhere since.
+                visit = replace(visit, language=cast("Language", spoken))
             request.state.visit = visit
             if method == "POST" and not session.is_token(form.get("token", "")):
                 raise Problem(Kind.FORBIDDEN, "the form is not of this session", reason="form")
@@ -171,7 +182,8 @@ class Console:
         elif status >= 500:
             _LOG.warning("request %s: %s", request_id_of(request), error)
         known: Visit | None = getattr(request.state, "visit", None)
-        visit = self._visit(request) if known is None else known
+        # Nothing of a form is shown on it.
+        visit = self._visit(request) if known is None else replace(known, form={})
         texts = TEXTS[visit.language]
         title, words = texts.errors[kind.slug] if kind.slug in texts.errors else texts.errors["internal"]
         if isinstance(error, Problem) and error.members.get("reason") == "form":

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from config.campaigns import Campaign
 from config.journeys import Journey
 from streams.api.campaign_figures import BudgetUsedView, FiguresView, MeasuredView
+from streams.campaigns.lift import ALPHA
 from streams.campaigns.offers import CENTS, cents
 from streams.campaigns.preview import offers_of
 from streams.console.language import Format
@@ -50,7 +51,7 @@ def campaign_figures(texts: Texts, form: Format, view: FiguresView, rules: Campa
     ]
     return CampaignFigures(
         sent=form.number(view.sent),
-        withheld=[(texts.withheld_reasons.get(name, name), form.number(count)) for name, count in withheld],
+        withheld=[(texts.withheld_reasons[name], form.number(count)) for name, count in withheld],
         waited=_waited(texts, form, view),
         groups=groups,
         claim=_claim(texts, view.overall.rate),
@@ -62,7 +63,8 @@ def campaign_figures(texts: Texts, form: Format, view: FiguresView, rules: Campa
 
 def _waited(texts: Texts, form: Format, view: FiguresView) -> list[tuple[str, str]]:
     often = sorted(((name, count) for name, count in view.waited.items() if count), key=lambda pair: -pair[1])
-    found = [(texts.withheld_reasons.get(name, name), form.number(count)) for name, count in often]
+    words = {**texts.led_waits, **texts.withheld_reasons}
+    found = [(words[name], form.number(count)) for name, count in often]
     if view.waiting_for_rate:
         found.append((texts.waiting_for_rate, form.number(view.waiting_for_rate)))
     return found
@@ -86,11 +88,11 @@ def _claim(texts: Texts, measured: MeasuredView) -> str:
 
 
 def _interval(texts: Texts, form: Format, measured: MeasuredView) -> str | None:
-    """The one that holds however often somebody looks; in points of percent."""
+    """The one that holds however often somebody looks; in percentage points."""
     found = measured.difference
     if found is None:
         return None
     low, high, estimate = (
         form.number(100.0 * each, 1) for each in (found.low_always, found.high_always, found.estimate)
     )
-    return texts.lift_interval.format(estimate=estimate, low=low, high=high)
+    return texts.lift_interval.format(estimate=estimate, low=low, high=high, level=form.percent(1.0 - ALPHA, 0))

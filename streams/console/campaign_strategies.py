@@ -84,7 +84,7 @@ def cards_of(visit: Visit, prediction: PredictionView, selection: Selection | No
 def _whom(visit: Visit, prediction: PredictionView, selection: Selection) -> str:
     """A selection in words."""
     t, f = TEXTS[visit.language], visit.format
-    scores = t.rank_scores.format(low=f.number(selection.low), high=f.number(selection.high))
+    scores = t.rank_scores.format(low=f.edge(selection.low), high=f.edge(selection.high))
     if selection.category is None:
         return scores
     return f"{t.categories[f'{kind_of(prediction)}.{selection.category}']} · {scores}"

@@ -8,10 +8,10 @@ from typing import Final
 
 from streams.api.problems import Problem
 from streams.console.campaign_form import CampaignForm
-from streams.console.offer_form import OTHER
 from streams.console.offer_wrong import offer_field
 from streams.console.step_wrong import step_field
 from streams.console.texts import Texts
+from streams.console.trigger_form import TriggerForm
 from streams.console.visit import Visit
 from streams.console.wrong import Wrong, wrong_by_field
 
@@ -23,7 +23,6 @@ _ELSEWHERE: Final = re.compile(r"(?:segments|predictions|messaging)[.\[]")
 _PLAIN: Final[Mapping[str, tuple[str, str]]] = {
     "name": ("name", "segment_name"),
     "segment": ("segment", "campaign_segment"),
-    "trigger": ("trigger", "trigger"),
     "channels": ("channels", "channels"),
     "state": ("state", "campaign_begin"),
     "control": ("control", "control_percent"),
@@ -33,6 +32,26 @@ _GOAL: Final[Mapping[str, tuple[str, str]]] = {
     "event": ("goal", "campaign_goal"),
     "window": ("within", "campaign_goal_within"),
 }
+
+
+_TRIGGERS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "event": {"event": ("trigger_event", "trigger_event")},
+    "once": {"at": ("trigger_at", "trigger_at"), "timezone": ("trigger_zone", "trigger_zone")},
+    "recurring": {
+        "at": ("trigger_time", "trigger_time"),
+        "on": ("trigger_on", "trigger_on"),
+        "timezone": ("trigger_zone", "trigger_zone"),
+    },
+}
+"""The same of when it goes out, by its kind."""
+
+
+def trigger_field(path: str, form: TriggerForm) -> tuple[str, str]:
+    """(name of the field, name of its text) of a problem at a path within a trigger."""
+    fields = _TRIGGERS.get(form.kind, {})
+    head = re.split(r"[.\[]", path)[0]
+    # A rule between several fields is one of the days.
+    return fields.get(head or "on", ("trigger", "trigger"))
 
 
 def campaign_wrong(visit: Visit, problem: Problem, form: CampaignForm) -> Wrong:
@@ -59,7 +78,10 @@ def _fields(t: Texts, form: CampaignForm, path: str, told: Mapping[str, str]) ->
             if re.match(rf"{re.escape(part)}\b", told["found"]) or inner == f"parts.{part}":
                 yield f"part_{number}_text", f"{t.message} · {t.message_parts.get(part, part)}"
         yield "part", t.message
-    if head == "offer" and form.offer.kind not in ("none", OTHER):
+    if head == "trigger" and form.kind == "campaign":
+        field, text = trigger_field(inner, form.trigger)
+        yield field, getattr(t, text)
+    if head == "offer" and form.offer.kind != "none":
         field, text = offer_field(inner, told["expected"])
         yield field, getattr(t, text)
     if head == "conversion" and inner in _GOAL:
@@ -71,7 +93,7 @@ def _fields(t: Texts, form: CampaignForm, path: str, told: Mapping[str, str]) ->
         yield "steps", t.steps
     if head == "exit_on" and form.kind == "journey":
         yield "exit_on", t.exit_on
-    if head in _PLAIN and (head != "trigger" or form.trigger != "other"):
+    if head in _PLAIN:
         field, text = _PLAIN[head]
         yield field, getattr(t, text)
     yield "rest", t.campaign_rest

@@ -17,9 +17,11 @@ THEME_COOKIE: Final = "tideline_theme"
 def is_secure(request: Request) -> bool:
     """Whether the browser came over https, also through a proxy that ends it.
 
-    A header that somebody else made up could only keep their own cookie from being sent back over http.
+    Of several proxies in a row the first one met the browser, and its word comes first in the header. A header that
+    somebody else made up could only keep their own cookie from being sent back over http.
     """
-    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    met_by = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    return request.url.scheme == "https" or met_by == "https"
 
 
 def set_cookie(request: Request, answer: Response, name: str, value: str, lasts_s: int) -> None:

@@ -26,6 +26,7 @@ from streams.core.vocabulary import Vocabulary
 
 _NAMED_VALUES: Final = 100
 """Values of a trait that are offered at most."""
+_MOST_EXACT: Final = 2**53
 _CATEGORIES: Final = ("low", "medium", "high")
 
 
@@ -40,6 +41,15 @@ def data_of(text: str) -> Any:
     if problems:
         raise invalid(problems)
     return data
+
+
+def is_for_builder(data: Any) -> bool:
+    """Whether scripts, which count in floats, can hold every number of a filter; else it stays a text."""
+    if isinstance(data, dict):
+        return all(is_for_builder(each) for each in data.values())
+    if isinstance(data, list):
+        return all(is_for_builder(each) for each in data)
+    return not isinstance(data, int) or abs(data) <= _MOST_EXACT
 
 
 def asked_of(tree: Filter) -> list[str]:

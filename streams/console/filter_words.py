@@ -27,6 +27,7 @@ from config.catalog import (
     TraitFilter,
 )
 from streams.console.language import Format
+from streams.console.scalars import scalar_words
 from streams.console.texts import Texts
 
 Leaf = ScoreFilter | LikelihoodFilter | CategoryFilter | TraitFilter | CountFilter | SinceFilter | SegmentFilter
@@ -105,15 +106,20 @@ class FilterWords:
         t = self.texts
         match condition:
             case Equals():
-                return t.filter_trait_is.format(trait=trait, value=condition.value)
+                return t.filter_trait_is.format(trait=trait, value=self._value(condition.value))
             case OneOf():
-                return t.filter_trait_is.format(trait=trait, value=self._either([str(v) for v in condition.values]))
+                return t.filter_trait_is.format(
+                    trait=trait, value=self._either([self._value(v) for v in condition.values])
+                )
             case Exists():
                 return (t.filter_trait_known if condition.exists else t.filter_trait_unknown).format(trait=trait)
             case Between():
                 return t.filter_trait_between.format(trait=trait, range=self._ends(condition.min, condition.max))
             case _:
                 assert_never(condition)
+
+    def _value(self, value: str | float | bool) -> str:
+        return scalar_words(self.texts, self.form.language, value)
 
     def _count(self, tree: CountFilter) -> str:
         t = self.texts

@@ -10,6 +10,7 @@ from config.catalog import Catalog
 from config.journeys import END, Journey, RandomSplitStep, SendStep, SplitStep, WaitStep, WaitUntilStep
 from streams.console.filter_words import FilterWords, Line
 from streams.console.language import Format
+from streams.console.numbers import shown_percent
 from streams.console.segment_words import segment_name
 from streams.console.texts import Texts
 
@@ -81,7 +82,8 @@ class _Drawn:
             ways = [(_flat(self._filters.line(path.when)), path.then) for path in step.paths]
             return [*ways, (t.step_others, step.otherwise or below)]
         if isinstance(step, RandomSplitStep):
-            return [(self._f.percent(path.share), path.then) for path in step.paths]
+            shares = [self._f.percents(shown_percent(path.share, self._f.language)) for path in step.paths]
+            return [(share, path.then) for share, path in zip(shares, step.paths, strict=True)]
         then = step.then or below
         otherwise = step.otherwise if isinstance(step, WaitUntilStep) else None
         if otherwise is None or otherwise == then:

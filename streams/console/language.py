@@ -65,6 +65,10 @@ class Format:
         whole = whole.replace(",", _THOUSANDS[self.language])
         return f"{sign}{whole}{_POINT[self.language]}{rest}" if rest else f"{sign}{whole}"
 
+    def edge(self, score: float) -> str:
+        """A score at which something begins: `62.5`, or `60`."""
+        return self.number(score, 0 if score == int(score) else 1)
+
     def amount(self, value: float | None) -> str:
         """A number of users that is a sum of likelihoods: whole from ten up, with one digit below."""
         return self.number(value, 0 if value is None or value >= 9.95 else 1)
@@ -76,6 +80,10 @@ class Format:
         if digits is None:
             digits = 0 if share in (0.0, 1.0) else 1 if share >= 0.01 else 2
         return self.number(100.0 * share, digits) + _PERCENT[self.language]
+
+    def percents(self, number: str) -> str:
+        """A number that is written already, with the sign: `10%`, or `10 %`."""
+        return number + _PERCENT[self.language]
 
     def day(self, when: date) -> str:
         """`28 May 2026`, or `28 mai 2026`."""

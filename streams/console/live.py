@@ -46,7 +46,6 @@ class LivePages:
         segments = {each.id: segment_name(t, catalog, each.id, each.name) for each in found}
         words: dict[str, Any] = {
             "segments": segments,
-            "churn": [id_ for id_, prediction in catalog.predictions.items() if prediction.kind == "churn"],
             "categories": dict(t.categories),
             "origins": dict(t.origins),
             "directions": dict(t.live_directions),
@@ -57,10 +56,14 @@ class LivePages:
                 for level in ("high", "low")
             },
             "states": dict(t.live_states),
+            "led": {"nothing": t.led_nothing, "not_yet": t.led["pending"]},
             "pause": t.pause,
             "resume": t.resume,
         }
-        return visit.render("live.html", segments=segments, words=json.dumps(words), wanted=_asked(visit))
+        wanted = _asked(visit)
+        # A shared address may name a segment that is no more: the form says what is really shown.
+        choices = ({wanted["segment"]: wanted["segment"]} if wanted["segment"] else {}) | segments
+        return visit.render("live.html", segments=choices, words=json.dumps(words), wanted=wanted)
 
     async def stream(self, visit: Visit) -> Response:
         """Server-sent events, as `GET /v1/stream` gives them. Raises `Problem`, BrokerError."""

@@ -12,22 +12,19 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from config.errors import Problem as Wrong
-from config.offers import FixedOffer, LadderOffer, LinearOffer, Offer
+from config.offers import MAX_RUNGS, FixedOffer, LadderOffer, LinearOffer, Offer
 from config.written import written
-from streams.api.definitions_view import invalid
 from streams.api.problems import Problem
+from streams.console.language import Language
+from streams.console.numbers import number, shown_number
 
 OFFERS: Final = ("none", "fixed", "ladder", "linear")
-OTHER: Final = "other"
-"""What the form has no fields for; it stays where it stands as text."""
 UNITS: Final = ("percent", "amount")
 PERIODS: Final = ("total", "month", "day")
 OFFER_KEYS: Final = frozenset(
     {"unit", "value", "prediction", "edges", "values", "order_value", "budget", "least", "most", "step"}
 )
 """Of an offer, what there are fields for."""
-_MOST_STEPS: Final = 12
 _READ: Final[TypeAdapter[FixedOffer | LadderOffer | LinearOffer]] = TypeAdapter(Offer)
 
 
@@ -45,7 +42,7 @@ class OfferForm:
     """What stands in the fields, as somebody wrote it."""
 
     kind: str = "none"
-    """One of `OFFERS`, or `OTHER`."""
+    """One of `OFFERS`."""
     unit: str = "percent"
     order_value: str = ""
     budget: str = ""
@@ -56,9 +53,11 @@ class OfferForm:
     least: str = "0"
     most: str = ""
     step: str = "5"
+    language: Language = "en"
+    """In which the numbers are written."""
 
     @classmethod
-    def of(cls, given: Mapping[str, str], prefix: str = "") -> OfferForm:
+    def of(cls, given: Mapping[str, str], prefix: str = "", *, language: Language) -> OfferForm:
         """As it was sent."""
         new = cls()
 
@@ -70,11 +69,11 @@ class OfferForm:
 
         steps = [
             Step(text(f"step_{n}_edge"), text(f"step_{n}_value"))
-            for n in range(_MOST_STEPS)
+            for n in range(MAX_RUNGS)
             if f"{prefix}step_{n}_value" in given
         ]
         return cls(
-            kind=one_of("offer", (*OFFERS, OTHER)),
+            kind=one_of("offer", OFFERS),
             unit=one_of("unit", UNITS),
             order_value=text("order_value"),
             budget=text("budget"),
@@ -85,38 +84,42 @@ class OfferForm:
             least=text("least", new.least),
             most=text("most", new.most),
             step=text("step", new.step),
+            language=language,
         )
 
     @classmethod
-    def of_offer(cls, offer: FixedOffer | LadderOffer | LinearOffer | None) -> OfferForm:
+    def of_offer(cls, offer: FixedOffer | LadderOffer | LinearOffer | None, language: Language) -> OfferForm:
         """Of one that there is; None for none."""
         if offer is None:
-            return cls()
+            return cls(language=language)
+
+        def shown(value: float) -> str:
+            return shown_number(value, language)
+
         found = cls(
             unit=offer.unit,
-            order_value="" if offer.order_value is None else f"{offer.order_value:g}",
-            budget="" if offer.budget is None else f"{offer.budget.amount:g}",
+            order_value="" if offer.order_value is None else shown(offer.order_value),
+            budget="" if offer.budget is None else shown(offer.budget.amount),
             budget_per="total" if offer.budget is None else offer.budget.per,
+            language=language,
         )
         if isinstance(offer, FixedOffer):
-            return replace(found, kind="fixed", value=f"{offer.value:g}")
+            return replace(found, kind="fixed", value=shown(offer.value))
         found = replace(found, prediction=offer.prediction)
         if isinstance(offer, LadderOffer):
-            if len(offer.values) > _MOST_STEPS:
-                return replace(found, kind=OTHER)
-            edges = ("", *(f"{edge:g}" for edge in offer.edges))
-            steps = tuple(Step(edge, f"{value:g}") for edge, value in zip(edges, offer.values, strict=True))
+            edges = ("", *map(shown, offer.edges))
+            steps = tuple(Step(edge, shown(value)) for edge, value in zip(edges, offer.values, strict=True))
             return replace(found, kind="ladder", steps=steps)
-        least, most, step = (f"{each:g}" for each in (offer.least, offer.most, offer.step))
+        least, most, step = map(shown, (offer.least, offer.most, offer.step))
         return replace(found, kind="linear", least=least, most=most, step=step)
 
     def after(self, action: str, prefix: str = "") -> OfferForm:
         """With another step for the action `more_step`, without step N for `drop_step_N`; else the same."""
-        if action == f"{prefix}more_step" and len(self.steps) < _MOST_STEPS:
+        if action == f"{prefix}more_step" and len(self.steps) < MAX_RUNGS:
             return replace(self, kind="ladder", steps=(*self.steps, Step()))
-        for number in range(1, len(self.steps)):
-            if action == f"{prefix}drop_step_{number}":
-                return replace(self, kind="ladder", steps=(*self.steps[:number], *self.steps[number + 1 :]))
+        for n in range(1, len(self.steps)):
+            if action == f"{prefix}drop_step_{n}":
+                return replace(self, kind="ladder", steps=(*self.steps[:n], *self.steps[n + 1 :]))
         return self
 
     def definition(self, kept: Mapping[str, Any], where: str = "offer") -> dict[str, Any] | None:
@@ -124,28 +127,31 @@ class OfferForm:
 
         `where`: the path of the offer, for problems. Raises `Problem` for what is no number.
         """
-        if self.kind in ("none", OTHER):
+        if self.kind == "none":
             return None
         return {**{key: value for key, value in kept.items() if key not in OFFER_KEYS}, **dict(self._parts(where))}
 
     def _parts(self, where: str) -> Iterator[tuple[str, Any]]:
+        def number_of(name: str, text: str) -> float:
+            return number(f"{where}.{name}", text, self.language)
+
         yield "unit", self.unit
         if self.order_value.strip():
-            yield "order_value", number(f"{where}.order_value", self.order_value)
+            yield "order_value", number_of("order_value", self.order_value)
         if self.budget.strip():
-            budget: dict[str, Any] = {"amount": number(f"{where}.budget", self.budget)}
+            budget: dict[str, Any] = {"amount": number_of("budget", self.budget)}
             yield "budget", budget if self.budget_per == "total" else {**budget, "per": self.budget_per}
         if self.kind == "fixed":
-            yield "value", number(f"{where}.value", self.value)
+            yield "value", number_of("value", self.value)
             return
         yield "prediction", self.prediction
         if self.kind == "linear":
             for name in ("least", "most", "step"):
-                yield name, number(f"{where}.{name}", getattr(self, name))
+                yield name, number_of(name, getattr(self, name))
             return
         filled = [(n, step) for n, step in enumerate(self.steps) if step.value.strip() or step.edge.strip()]
-        yield "edges", [number(f"{where}.edges[{n - 1}]", step.edge) for n, step in filled if n > 0]
-        yield "values", [number(f"{where}.values[{n}]", step.value) for n, step in filled]
+        yield "edges", [number_of(f"edges[{n - 1}]", step.edge) for n, step in filled if n > 0]
+        yield "values", [number_of(f"values[{n}]", step.value) for n, step in filled]
 
 
 def offer_of(form: OfferForm) -> FixedOffer | LadderOffer | LinearOffer | None:
@@ -161,12 +167,3 @@ def kept_of(offer: FixedOffer | LadderOffer | LinearOffer) -> dict[str, Any]:
     """What the form has no fields for, as a catalog has it."""
     data: dict[str, Any] = written(offer)
     return {key: value for key, value in data.items() if key not in OFFER_KEYS}
-
-
-def number(where: str, text: str) -> float:
-    """Raises `Problem` for what is none."""
-    try:
-        value = float(text.strip().replace(",", "."))
-    except ValueError as error:
-        raise invalid([Wrong(None, where, repr(text)[:80] if text.strip() else "nothing", "a number")]) from error
-    return int(value) if value.is_integer() else value

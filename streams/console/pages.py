@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -56,6 +57,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._jinja.filters["date"] = date.fromisoformat
+        self._jinja.globals["once"] = lambda: secrets.token_urlsafe(16)
         self._jinja.filters["path"] = lambda text: quote(str(text), safe="")
 
     def render(self, visit: Visit, template: str, status: int, context: dict[str, Any]) -> Response:
@@ -68,7 +70,7 @@ class Pages:
             static=self.static.address,
             navigation=NAVIGATION,
             languages=LANGUAGES,
-            here=visit.request.url.path + (f"?{visit.request.url.query}" if visit.request.url.query else ""),
+            here=visit.address,
             **context,
         )
         return HTMLResponse(text, status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import accumulate, pairwise
 from typing import Any, Final, Literal, NamedTuple
 
 from starlette.responses import JSONResponse, Response
@@ -25,7 +26,7 @@ from streams.console.learning import learning_of
 from streams.console.pages import TEXTS
 from streams.console.prediction_words import KindWord, kind_of, shares_of, stage_of
 from streams.console.routing import PageRoute
-from streams.console.selection import Selection, hints_against, selection_of
+from streams.console.selection import Selection, hints_against, selection_of, selection_words
 from streams.console.visit import Visit
 from streams.runtime.stored import together
 from streams.runtime.summary import Entries, entries_of
@@ -34,10 +35,20 @@ _WEEKS: Final = 26
 _DRIVERS: Final = 12
 
 
+class Scores(NamedTuple):
+    """Between which scores the users of one bar are, and in which category that is."""
+
+    low: float
+    high: float
+    category: Literal["low", "medium", "high"]
+
+
 class Spread(NamedTuple):
     """The chart over the score, or over the likelihood."""
 
     ranges: list[RangeView]
+    scores: list[Scores]
+    """Of each."""
     users: list[charts.Bar]
     users_top: float
     likelihood: str
@@ -117,12 +128,13 @@ class PredictionPages:
             "prediction.html",
             **common,
             distribution=spread,
-            spread=_spread(spread, by_likelihood=is_by_likelihood),
+            spread=_spread(view, spread, by_likelihood=is_by_likelihood),
             is_by_likelihood=is_by_likelihood,
             is_rank=is_rank(view),
             buckets=json.dumps([[r.low, r.high, r.users, r.mean_likelihood] for r in spread.by_score]),
             words=json.dumps(_words(visit, kind)),
             selection=selection,
+            rank=selection_words(visit, kind, selection, is_rank=is_rank(view)),
             suggestions=suggestions(visit, view),
             estimate=_estimate_words(visit, view, self._estimate(view.id, selection)),
             against=hints_against(visit, view, stage),
@@ -215,14 +227,17 @@ def is_rank(view: PredictionView) -> bool:
 # --- charts -----------------------------------------------------------------------------------------------------------
 
 
-def _spread(view: DistributionView, *, by_likelihood: bool) -> Spread:
+def _spread(prediction: PredictionView, view: DistributionView, *, by_likelihood: bool) -> Spread:
     ranges = view.by_likelihood if by_likelihood else view.by_score
+    is_rank_of_likelihood = by_likelihood and prediction.scale == "percentile"
+    bounds = _ranks(ranges) if is_rank_of_likelihood else _bounds(ranges, 100.0 if by_likelihood else 1.0)
     xs = charts.middles(len(ranges))
     rates = [each.judged.actual_rate for each in ranges]
     said = [each.mean_likelihood for each in ranges]
     users_top, rate_top = charts.top_of([each.users for each in ranges]), charts.top_of([*rates, *said])
     return Spread(
         ranges=ranges,
+        scores=[Scores(low, high, _category(prediction, (low + high) / 2)) for low, high in pairwise(bounds)],
         users=charts.bars([each.users for each in ranges], users_top),
         users_top=users_top,
         likelihood=charts.line(xs, said, rate_top),
@@ -231,10 +246,26 @@ def _spread(view: DistributionView, *, by_likelihood: bool) -> Spread:
     )
 
 
+def _bounds(ranges: list[RangeView], scale: float) -> list[float]:
+    """The ends of buckets side by side, in points of the score."""
+    return [scale * ranges[0].low, *(scale * each.high for each in ranges)]
+
+
+def _ranks(ranges: list[RangeView]) -> list[float]:
+    """The same of buckets of the likelihood, whose rank is the score: as many users come before each."""
+    total = sum(each.users for each in ranges) or 1
+    return [100.0 * before / total for before in accumulate((each.users for each in ranges), initial=0)]
+
+
+def _category(prediction: PredictionView, score: float) -> Literal["low", "medium", "high"]:
+    _, medium, high = prediction.categories
+    return "high" if score >= high.low else "medium" if score >= medium.low else "low"
+
+
 def _weeks(visit: Visit, quality: QualityView) -> Weeks | None:
-    """None where there are fewer than two weeks: one is no course."""
+    """None where fewer than two weeks can be judged: one is no course."""
     weeks = quality.events.weeks
-    if len(weeks) < 2:
+    if sum(week.served.lift_quality is not None for week in weeks) < 2:
         return None
     xs = charts.ends(len(weeks))
     days = [visit.format.day(datetime.fromisoformat(weeks[place].start).date()) for place in (0, -1)]

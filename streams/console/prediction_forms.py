@@ -22,9 +22,9 @@ from streams.api.keys import Role
 from streams.api.prediction_estimate import PredictionEstimateView, audience_size
 from streams.api.problems import Kind, Problem
 from streams.api.targets import endpoints_on
-from streams.console.changing import campaign_names, change, nothing_told
+from streams.console.changing import campaign_names, change, id_of, id_told, nothing_told
 from streams.console.definition_wrong import prediction_field
-from streams.console.filter_form import data_of, offered
+from streams.console.filter_form import data_of, is_for_builder, offered
 from streams.console.ids import LONGEST_NAME, free_id
 from streams.console.pages import TEXTS
 from streams.console.prediction_estimate import EstimateWords, estimate_words
@@ -75,47 +75,35 @@ class PredictionForms:
 
     def create(self, visit: Visit) -> Response:
         """Estimate it, or make it and go to it; the form again with what is wrong. Raises `Problem`, StoreError."""
-        made: list[str] = []
+        form = PredictionForm.of(visit.form, visit.language)
 
-        def work(form: PredictionForm) -> Callable[[DefinitionsView], Work]:
-            def find(view: DefinitionsView) -> Work:
-                made.append(free_id(form.name, view.whole.predictions, "prediction"))
-                return Work([edits.created(view, "prediction", {"id": made[-1], **form.definition})], nothing_told)
+        def work(view: DefinitionsView) -> Work:
+            id_ = free_id(form.name, view.whole.predictions, "prediction")
+            return Work([edits.created(view, "prediction", {"id": id_, **form.definition})], id_told(id_))
 
-            return find
-
-        done = self._saved(visit, PredictionForm.of(visit.form), None, work)
-        return visit.go(f"/predictions/{made[-1]}") if done is None else done
+        return self._saved(visit, form, None, work)
 
     def show_edit(self, visit: Visit) -> Response:
         """The form of one that there is. Raises NotStored, `Problem`, StoreError."""
         found = self._editable(self._definer.view(), visit.path("id"))
-        return self._form(visit, PredictionForm.of_prediction(found), visit.path("id"))
+        return self._form(visit, PredictionForm.of_prediction(found, visit.language), visit.path("id"))
 
     def edit(self, visit: Visit) -> Response:
         """Estimate the change, or make it; as `create`. Raises NotStored, `Problem`, StoreError."""
         id_ = visit.path("id")
-        form = PredictionForm.of(visit.form).keeping(self._editable(self._definer.view(), id_))
+        form = PredictionForm.of(visit.form, visit.language).keeping(self._editable(self._definer.view(), id_))
 
-        def work(form: PredictionForm) -> Callable[[DefinitionsView], Work]:
-            def find(view: DefinitionsView) -> Work:
-                view.editable("prediction", id_)
-                check_match(visit.form.get("etag"), view.etag_of("prediction", id_), is_needed=True)
-                return Work(edits.edited(view, "prediction", id_, form.definition), nothing_told)
+        def work(view: DefinitionsView) -> Work:
+            view.editable("prediction", id_)
+            check_match(visit.form.get("etag"), view.etag_of("prediction", id_), is_needed=True)
+            return Work(edits.edited(view, "prediction", id_, form.definition), nothing_told)
 
-            return find
-
-        done = self._saved(visit, form, id_, work)
-        return visit.go(f"/predictions/{id_}") if done is None else done
+        return self._saved(visit, form, id_, work)
 
     def _saved(
-        self,
-        visit: Visit,
-        form: PredictionForm,
-        id_: str | None,
-        work: Callable[[PredictionForm], Callable[[DefinitionsView], Work]],
-    ) -> Response | None:
-        """None once it is saved; a page before: with another row, with the estimate, or with what is wrong."""
+        self, visit: Visit, form: PredictionForm, id_: str | None, work: Callable[[DefinitionsView], Work]
+    ) -> Response:
+        """On to it once it is saved; a page before: with another row, with the estimate, or with what is wrong."""
         action = visit.form.get("action", "")
         if action not in ("estimate", "save"):
             return self._form(visit, form.with_more(action), id_)
@@ -124,10 +112,10 @@ class PredictionForms:
         try:
             if action == "estimate" or visit.form.get("estimated") != _digest(form.definition):
                 return self._form(visit, form, id_, estimated=self._estimated(visit, form, id_))
-            change(self._definer, visit, work(form))
+            answer = change(self._definer, visit, work)
         except Problem as problem:
             return self._form(visit, form, id_, wrong=wrong_by_field(visit, problem, prediction_field))
-        return None
+        return visit.go(f"/predictions/{id_ or id_of(answer)}")
 
     def count(self, visit: Visit) -> Response:
         """How many users an audience holds for now, as texts. Raises `Problem`, StoreError."""
@@ -172,7 +160,7 @@ class PredictionForms:
                 self._of_audience(tree)
         except Problem as problem:
             wrong, tree = wrong or wrong_by_field(visit, problem, prediction_field), None
-        has_builder = tree is not None or not form.audience.strip()
+        has_builder = is_for_builder(tree) if tree is not None else not form.audience.strip()
         choices = self._offered(visit, view)
         return visit.render(
             "prediction_form.html",

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 
 from config.catalog import Segment
 from config.definitions import Definition
-from config.durations import format_duration
 from config.errors import NotStored
 from config.written import written
 from config.yaml_text import dump
@@ -24,20 +23,21 @@ from streams.api.estimate import estimate_filter
 from streams.api.keys import Role
 from streams.api.predictions import get_prediction
 from streams.api.problems import Kind, Problem
-from streams.console.changing import change, nothing_told
+from streams.console.changing import change, id_of, id_told, nothing_told
 from streams.console.definition_wrong import segment_field
-from streams.console.filter_form import asked_of, data_of, offered
+from streams.console.filter_form import asked_of, data_of, is_for_builder, offered
 from streams.console.ids import LONGEST_NAME, free_id
+from streams.console.language import Language
 from streams.console.pages import TEXTS
 from streams.console.prediction_words import kind_of, stage_of
 from streams.console.routing import PageRoute
+from streams.console.spans import UNITS, Span
 from streams.console.visit import Visit
 from streams.console.wrong import Wrong, builder_words, name_wrong, told_by_builder, wrong_by_field
 
 _NEW: Final = "new"
 """The id under which a filter without a segment is checked."""
-_UNITS: Final = ("m", "h", "d")
-"""Of the time that a change has to last."""
+_NO_DWELL: Final = Span("", "h")
 
 
 class Form(NamedTuple):
@@ -47,39 +47,36 @@ class Form(NamedTuple):
     filter: str
     """YAML or JSON."""
     entry: str
-    dwell: str
-    """A number, as it was written; empty for none."""
-    dwell_unit: str
+    dwell: Span
+    """Without an amount none."""
+    language: Language
+    """In which numbers are written."""
 
     @classmethod
-    def of(cls, given: Mapping[str, str]) -> Form:
-        """As it was sent, or as an address has it."""
-        unit = given.get("dwell_unit", "h")
+    def of(cls, given: Mapping[str, str], language: Language) -> Form:
+        """As it was sent, or as an address has it. Raises `Problem` for what no form of ours sends."""
         return cls(
             name=" ".join(given.get("name", "").split()),
             filter=given.get("filter", ""),
             entry="crossings" if given.get("entry") == "crossings" else "now",
-            dwell=given.get("dwell", "").strip().replace(",", "."),
-            dwell_unit=unit if unit in _UNITS else "h",
+            dwell=Span.of(given, "dwell", _NO_DWELL),
+            language=language,
         )
 
     @classmethod
-    def of_segment(cls, segment: Segment) -> Form:
+    def of_segment(cls, segment: Segment, language: Language) -> Form:
         """Of one that there is."""
-        dwell, unit = "", "h"
-        if segment.min_dwell_s:
-            text = format_duration(segment.min_dwell_s)
-            dwell, unit = (f"{segment.min_dwell_s / 60.0:g}", "m") if text[-1] == "s" else (text[:-1], text[-1])
-        return cls(segment.name, dump(written(segment)["filter"]), segment.entry, dwell, unit)
+        dwell = Span.of_s(segment.min_dwell_s, language) if segment.min_dwell_s else _NO_DWELL
+        return cls(segment.name, dump(written(segment)["filter"]), segment.entry, dwell, language)
 
     @property
     def definition(self) -> dict[str, Any]:
-        """As a catalog has it. Raises `Problem` for a filter that cannot be read."""
+        """As a catalog has it. Raises `Problem` for a filter or a number that cannot be read."""
         found: dict[str, Any] = {"name": self.name, "filter": data_of(self.filter)}
         if self.entry == "crossings":
             found["entry"] = self.entry
-        if self.dwell not in ("", "0"):
-            found["min_dwell"] = f"{self.dwell}{self.dwell_unit}"
+        if self.dwell.amount:
+            found["min_dwell"] = self.dwell.written("min_dwell", self.language)
         return found
 
 
@@ -110,35 +107,34 @@ class SegmentForms:
 
     def show_new(self, visit: Visit) -> Response:
         """An empty form. Raises `Problem`, StoreError."""
-        return self._form(visit, Form.of(visit.query), None)
+        return self._form(visit, Form.of(visit.query, visit.language), None)
 
     def create(self, visit: Visit) -> Response:
         """Make it, and go to it; the form again with what is wrong, or with a count. Raises `Problem`, StoreError."""
-        form = Form.of(visit.form)
+        form = Form.of(visit.form, visit.language)
         if visit.form.get("action") == "count":
             return self._form(visit, form, None, is_counted=True)
         if wrong := _name_wrong(visit, form):
             return self._form(visit, form, None, wrong=wrong)
-        made: list[str] = []
 
         def work(view: DefinitionsView) -> Work:
-            made.append(free_id(form.name, view.whole.segments))
-            return Work([edits.created(view, "segment", {"id": made[-1], **form.definition})], nothing_told)
+            id_ = free_id(form.name, view.whole.segments)
+            return Work([edits.created(view, "segment", {"id": id_, **form.definition})], id_told(id_))
 
         try:
-            change(self._definer, visit, work)
+            made = change(self._definer, visit, work)
         except Problem as problem:
             return self._form(visit, form, None, wrong=wrong_by_field(visit, problem, segment_field))
-        return visit.go(f"/segments/{made[-1]}")
+        return visit.go(f"/segments/{id_of(made)}")
 
     def show_edit(self, visit: Visit) -> Response:
         """The form of one that there is. Raises NotStored, `Problem`, StoreError."""
         segment = self._editable(self._definer.view(), visit.path("id"))
-        return self._form(visit, Form.of_segment(segment), visit.path("id"))
+        return self._form(visit, Form.of_segment(segment, visit.language), visit.path("id"))
 
     def edit(self, visit: Visit) -> Response:
         """Change it, and go to it; the form again as `create`. Raises NotStored, `Problem`, StoreError."""
-        id_, form = visit.path("id"), Form.of(visit.form)
+        id_, form = visit.path("id"), Form.of(visit.form, visit.language)
         self._editable(self._definer.view(), id_)
         if visit.form.get("action") == "count":
             return self._form(visit, form, id_, is_counted=True)
@@ -161,7 +157,7 @@ class SegmentForms:
     def count(self, visit: Visit) -> Response:
         """How many users a filter holds for now, as texts. Raises `Problem` where the store is asked too much."""
         try:
-            counted = self._counted(visit, Form.of(visit.form), visit.form.get("id") or None)
+            counted = self._counted(visit, Form.of(visit.form, visit.language), visit.form.get("id") or None)
         except Problem as problem:
             told = told_by_builder(wrong_by_field(visit, problem, segment_field))
             return JSONResponse({"users": visit.format.number(None), **told})
@@ -191,12 +187,12 @@ class SegmentForms:
         except Problem as problem:
             wrong = wrong or wrong_by_field(visit, problem, segment_field)
             tree = None if problem.kind is Kind.INVALID_DEFINITION else tree
-        has_builder = tree is not None or not form.filter.strip()
+        has_builder = is_for_builder(tree) if tree is not None else not form.filter.strip()
         return visit.render(
             "segment_form.html",
             status=HTTPStatus.OK if not wrong else HTTPStatus.UNPROCESSABLE_ENTITY,
             form=form,
-            units=_UNITS,
+            units=UNITS,
             id=id_,
             name=None if id_ is None else view.whole.segments[id_].name,
             etag=None if id_ is None else view.etag_of("segment", id_),

@@ -27,7 +27,7 @@ from streams.api.today import Today
 from streams.api.views import MemberPage, SegmentView
 from streams.console import charts
 from streams.console.changes import ChangeRow, changes_of
-from streams.console.changing import campaign_names, change, nothing_told
+from streams.console.changing import campaign_names, change, id_of, id_told, nothing_told
 from streams.console.filter_words import FilterWords, Line
 from streams.console.ids import LONGEST_NAME, free_id
 from streams.console.pages import TEXTS
@@ -233,11 +233,9 @@ class SegmentPages:
             return self._new(visit, visit.form, "name")
         prediction = get_prediction(self._stored, self._parts.reads, visit.form.get("prediction", ""))
         selection = selection_of(visit.form, prediction)
-        made: list[str] = []
 
         def work(view: DefinitionsView) -> Work:
             id_ = free_id(name, view.whole.segments)
-            made.append(id_)
             entry = "crossings" if visit.form.get("entry") == "crossings" else "now"
             data: dict[str, Any] = {
                 "id": id_,
@@ -245,10 +243,9 @@ class SegmentPages:
                 "selection": {"prediction": prediction.id, **selection.definition},
                 "entry": entry,
             }
-            return Work([edits.created(view, "segment", data)], nothing_told)
+            return Work([edits.created(view, "segment", data)], id_told(id_))
 
-        change(self._definer, visit, work)
-        return visit.go(f"/segments/{made[-1]}")
+        return visit.go(f"/segments/{id_of(change(self._definer, visit, work))}")
 
     def ask_archive(self, visit: Visit) -> Response:
         """Whether it is meant. Raises NotStored, `Problem`, StoreError."""

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from streams.api.views import PredictionView
+from streams.console.language import Format
 from streams.console.pages import TEXTS
+from streams.console.prediction_words import KindWord
 from streams.console.visit import Visit
 
 
@@ -31,6 +33,25 @@ class Selection(NamedTuple):
         if self.category is not None:
             return {"category": self.category}
         return {"min": self.low, "max": self.high}
+
+
+def selection_words(visit: Visit, kind: KindWord, selection: Selection, *, is_rank: bool) -> str:
+    """`Top 25%`: what a range of ranks is called; for other scores themselves. As the slider's script says it."""
+    t, f, (low, high, _) = TEXTS[visit.language], visit.format, selection
+    if low <= 0.0 and high >= 100.0:
+        return t.rank_everybody
+    if not is_rank:
+        return t.rank_scores.format(low=f.edge(low), high=f.edge(high))
+    if high >= 100.0:
+        return t.rank_top[kind].format(share=_share(f, 100.0 - low))
+    if low <= 0.0:
+        return t.rank_bottom[kind].format(share=_share(f, high))
+    return t.rank_between.format(low=f.edge(low), high=f.edge(high))
+
+
+def _share(f: Format, scores: float) -> str:
+    """`25%`, or `37.5%`: of ranks as many digits as they have, up to one."""
+    return f.percent(scores / 100.0, 0 if round(scores, 1) == round(scores) else 1)
 
 
 def selection_of(query: Mapping[str, str], view: PredictionView) -> Selection:

@@ -28,8 +28,17 @@ class SigningIn:
         self._sessions = sessions
 
     async def show(self, visit: Visit) -> Response:
-        """The form; who has signed in already goes on."""
-        return visit.render("sign_in.html", next=local(visit.query.get("next")), wrong=None)
+        """The form; who has signed in already goes on. Raises StoreError."""
+        target = local(visit.query.get("next"))
+        if await self._is_signed_in(visit):
+            # Browsers carry what is behind the # of this address on to the next one, and it may be a key.
+            return RedirectResponse(target if "#" in target else f"{target}#content", 303)
+        return visit.render("sign_in.html", next=target, wrong=None)
+
+    async def _is_signed_in(self, visit: Visit) -> bool:
+        session = await run_in_threadpool(self._sessions.find, visit.request.cookies.get(SESSION_COOKIE, ""))
+        caller = None if session is None else await self._authenticator.known(session.key_id)
+        return caller is not None and caller.role.allows(Role.READ)
 
     async def sign_in(self, visit: Visit) -> Response:
         """Raises `Problem` for a form of another site, and beyond the key's rate; StoreError."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from config.durations import DAY_S, HOUR_S, format_duration
+from config.durations import UNITS_S, format_duration
+from streams.api.problems import Kind, Problem
+from streams.console.language import Language
+from streams.console.numbers import plain_text, shown_number
 
 UNITS: Final = ("m", "h", "d")
-_UNIT_S: Final = {"m": 60.0, "h": HOUR_S, "d": DAY_S}
+"""Those that are offered; a length that is in none of them keeps its own."""
+_KNOWN: Final = ("s", *UNITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +25,24 @@ class Span:
 
     @classmethod
     def of(cls, given: Mapping[str, str], name: str, otherwise: Span) -> Span:
-        """Out of the fields `NAME` and `NAME_unit` of a form."""
+        """Out of the fields `NAME` and `NAME_unit` of a form. Raises `Problem` for a unit that no form offers."""
         unit = given.get(f"{name}_unit", otherwise.unit)
-        amount = given.get(name, otherwise.amount).strip().replace(",", ".")
-        return cls(amount, unit if unit in UNITS else otherwise.unit)
+        if unit not in _KNOWN:
+            raise Problem(Kind.INVALID_BODY, "a form of the console offers another unit")
+        return cls(given.get(name, otherwise.amount).strip(), unit)
 
     @classmethod
-    def of_s(cls, seconds: float) -> Span:
-        """Of a length in seconds, in the unit in which it is a short number."""
+    def of_s(cls, seconds: float, language: Language = "en") -> Span:
+        """Of a length in seconds, in the largest unit in which it is whole."""
         text = format_duration(seconds)
-        if text[-1] in UNITS:
-            return cls(text[:-1], text[-1])
-        return cls(f"{seconds / _UNIT_S['m']:.12g}", "m")
+        amount, unit = float(text[:-1]), text[-1]
+        assert amount * UNITS_S[unit] == seconds, "durations are of whole nanoseconds"
+        return cls(shown_number(amount, language), unit)
 
-    @property
-    def text(self) -> str:
-        """As a catalog has it, not checked."""
-        return f"{self.amount}{self.unit}"
+    def units(self, offered: Sequence[str]) -> tuple[str, ...]:
+        """What may be chosen: what is offered, and the unit that it has."""
+        return tuple(offered) if self.unit in offered else (self.unit, *offered)
+
+    def written(self, where: str, language: Language) -> str:
+        """As a catalog has it, not checked. `where`: its path, for problems. Raises `Problem` for what is no number."""
+        return f"{plain_text(where, self.amount, language)}{self.unit}"

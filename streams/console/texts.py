@@ -34,6 +34,9 @@ class Texts:
     error_request: str
     loading: str
     not_loaded: str
+    no_script: str
+    switch_loses: str
+    switch_later: str
 
     # signing in
     sign_in: str
@@ -97,6 +100,7 @@ class Texts:
     happened: str
     judged_moments: str
     as_table: str
+    slider_is_by_score: str
     slider_low: str
     slider_high: str
     selected: str
@@ -327,15 +331,36 @@ class Texts:
     campaign_new_segment: str
     campaign_triggers: Words
     trigger: str
+    trigger_event: str
+    trigger_at: str
+    trigger_zone: str
+    trigger_every: str
+    trigger_periods: Words
+    trigger_time: str
+    trigger_on: str
+    trigger_days: str
+    weekdays: Words
+    not_offered: str
+    """Beside what a form had before, and does not offer any more."""
+    choose: str
     campaign_facts: str
+    trigger_with: str
+    next_time: str
+    next_time_none: str
+    next_time_paused: str
     campaign_version: str
     campaign_as_text: str
     campaign_problems: str
+    campaign_breaker: str
     campaign_rest: str
     campaign_rest_help: str
     campaign_begin: str
+    campaign_state_elsewhere: str
     campaign_archive_question: str
     campaign_archive_help: str
+    forget: str
+    campaign_forget_question: str
+    campaign_forget_help: str
     channels: str
     channel_none: str
     channel_none_how: str
@@ -349,6 +374,7 @@ class Texts:
     steps: str
     steps_help: str
     step_named: str
+    step_n: str
     step_kinds: Words
     step_more: str
     step_up: str
@@ -430,6 +456,7 @@ class Texts:
     trial_nobody: str
     trial_against: str
     trial_again: str
+    trial_not_asked: str
     channel_webhook: str
     channel_url: str
     channel_url_wrong: str
@@ -451,6 +478,7 @@ class Texts:
     budget_used: str
     budget_used_up: Words
     lift: str
+    lift_group: str
     lift_did: str
     lift_share: str
     lift_interval: str
@@ -475,6 +503,8 @@ class Texts:
     last_result: str
     redrive: str
     redrive_help: str
+    compare: str
+    compare_help: str
 
     # a day of a segment
     came_in: str
@@ -491,6 +521,12 @@ class Texts:
     live_empty: str
     live_why: str
     live_when: str
+    led_to: str
+    led: Words
+    led_waits: Words
+    led_or: str
+    led_rung: str
+    led_nothing: str
     pause: str
     resume: str
     filter_apply: str
@@ -568,6 +604,7 @@ class Texts:
     refused_older: str
     refused_gone: str
     refused_cut: str
+    technical_detail: str
     put_back: str
     put_back_help: str
     put_back_record: str

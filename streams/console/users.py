@@ -14,7 +14,7 @@ from starlette.responses import Response
 from config.catalog import Catalog
 from config.errors import NotStored
 from streams.api.app import Parts
-from streams.api.deletions import delete_user
+from streams.api.deletions import delete_user, is_being_deleted
 from streams.api.keys import Role
 from streams.api.likelihoods import SaidList, list_likelihoods
 from streams.api.problems import Kind, Problem
@@ -23,8 +23,10 @@ from streams.api.users import get_user
 from streams.api.views import UserView
 from streams.console import charts
 from streams.console.feature_words import feature_words
+from streams.console.led_to import LedToPages, LedWords, crossing_of
 from streams.console.pages import TEXTS
 from streams.console.routing import PageRoute
+from streams.console.scalars import scalar_words
 from streams.console.segment_words import segment_name
 from streams.console.visit import Visit
 
@@ -65,6 +67,8 @@ class Moment(NamedTuple):
     score: float | None
     before: float | None
     why: str
+    led: list[LedWords]
+    """What campaigns made of it."""
 
 
 class Course(NamedTuple):
@@ -72,15 +76,17 @@ class Course(NamedTuple):
 
     line: str
     top: float
-    first: str
-    last: str
+    first: tuple[str, str]
+    """(RFC 3339, its day in UTC); a script makes it the viewer's."""
+    last: tuple[str, str]
 
 
 class UserPages:
     """The pages. A user's id may be anything, so it stands behind `?id=`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, led: LedToPages) -> None:
         self._parts = parts
+        self._led = led
         self._services = parts.services
 
     def routes(self) -> Iterator[PageRoute]:
@@ -116,9 +122,15 @@ class UserPages:
             chosen=chosen,
             course=None if chosen is None else self._course(visit, view.user_id, chosen),
             segments=[(s, segment_name(t, catalog, s.id, s.name)) for s in view.segments],
-            timeline=[_moment(visit, catalog, event) for event in timeline],
-            is_leaving="deleting" in visit.query,
+            traits=[(name, scalar_words(t, visit.language, value)) for name, value in view.traits.items()],
+            timeline=self._timeline(visit, catalog, timeline),
+            # Only who has just asked is told: a request that the log did not take stays known for a day, too.
+            is_leaving="deleting" in visit.query and is_being_deleted(self._services, view.user_id),
         )
+
+    def _timeline(self, visit: Visit, catalog: Catalog, events: list[dict[str, Any]]) -> list[Moment]:
+        led = self._led.of(visit, [crossing_of(event) for event in events])
+        return [_moment(visit, catalog, event, found) for event, found in zip(events, led, strict=True)]
 
     def _course(self, visit: Visit, user: str, prediction: str) -> Course | None:
         try:
@@ -175,10 +187,11 @@ def _course_of(visit: Visit, said: SaidList) -> Course | None:
     xs = [round(charts.SIZE * (time - first).total_seconds() / span_s, 2) for time, _ in known]
     top = charts.top_of([value for _, value in known])
     line = charts.line(xs, [value for _, value in known], top)
-    return Course(line, top, visit.format.day(first.date()), visit.format.day(last.date()))
+    ends = [(each.isoformat(), visit.format.day(each.date())) for each in (first, last)]
+    return Course(line, top, *ends)
 
 
-def _moment(visit: Visit, catalog: Catalog, event: dict[str, Any]) -> Moment:
+def _moment(visit: Visit, catalog: Catalog, event: dict[str, Any], led: list[LedWords]) -> Moment:
     t, data = TEXTS[visit.language], event["data"]
     why = [t.origins.get(str(data["origin"]), str(data["origin"]))]
     if data.get("caused_by_goal"):
@@ -195,6 +208,7 @@ def _moment(visit: Visit, catalog: Catalog, event: dict[str, Any]) -> Moment:
         score=_number(data.get("score")),
         before=_number(data.get("previous_score")),
         why=" · ".join(why),
+        led=led,
     )
 
 

@@ -7,9 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs, urlsplit
 
+from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from config.campaigns import MAX_PARTS
+from config.conditions import MAX_WHERE
+from config.goals import MAX_ATOMS
+from config.journeys import MAX_PATHS, MAX_STEPS
+from config.offers import MAX_RUNGS
 from streams.api.keys import Caller, Role
 from streams.api.problems import Kind, Problem
 from streams.console.language import Format, Language
@@ -18,9 +24,13 @@ from streams.console.sessions import Session
 
 BASE: Final = "/console"
 Theme = Literal["auto", "light", "dark"]
-_MOST_FORM_BYTES: Final = 262_144
-_MOST_FIELDS: Final = 2_000
-"""A journey of as many steps as there may be has some fifty for each."""
+_MOST_FORM_BYTES: Final = 2_097_152
+"""A definition of as many bytes as it may have, of which a form sends each as three, with the names of its fields."""
+_MOST_FIELDS: Final = MAX_STEPS * (MAX_PATHS * 9 + MAX_PARTS * 2 + MAX_RUNGS * 2 + 32) + MAX_ATOMS * (MAX_WHERE * 5 + 2)
+"""As many as the largest journey and the largest goal would have together, one step with the fields of every kind."""
+_MOST_BARE_BYTES: Final = 16_384
+_MOST_BARE_FIELDS: Final = 32
+"""Of forms that are sent before signing in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,21 @@ class Visit:
         """Whether actions that change definitions are offered."""
         return self.caller is not None and self.caller.role.allows(Role.WRITE)
 
+    @property
+    def holds_input(self) -> bool:
+        """Whether a page shows what somebody has sent, which is kept nowhere else."""
+        return self.caller is not None and bool(self.form)
+
+    @property
+    def address(self) -> str:
+        """Of the page; of one that answers a form, that of the page on which the form was."""
+        own = _address(self.request.url)
+        if self.request.method != "POST":
+            return own
+        before = URL(self.request.headers.get("referer", ""))
+        is_ours = before.netloc == self.request.headers.get("host") and before.path.startswith(f"{BASE}/")
+        return _address(before) if is_ours else own
+
     def path(self, name: str) -> str:
         """A part of the path."""
         found: str = self.request.path_params[name]
@@ -62,6 +87,10 @@ class Visit:
     def go(self, path: str) -> Response:
         """On to another page of the console, with a GET."""
         return RedirectResponse(BASE + path, 303)
+
+
+def _address(url: URL) -> str:
+    return url.path + (f"?{url.query}" if url.query else "")
 
 
 def local(address: str | None) -> str:
@@ -82,15 +111,18 @@ def is_own(request: Request) -> bool:
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 
-async def form_of(request: Request) -> dict[str, str]:
+async def form_of(request: Request, *, is_signed_in: bool = True) -> dict[str, str]:
     """The fields of a form, each with its last value. Raises `Problem` for one that is too large."""
-    body = b""
+    most_bytes, most_fields = (
+        (_MOST_FORM_BYTES, _MOST_FIELDS) if is_signed_in else (_MOST_BARE_BYTES, _MOST_BARE_FIELDS)
+    )
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MOST_FORM_BYTES:
+        if len(body) > most_bytes:
             raise Problem(Kind.TOO_LARGE, "a form of the console is smaller")
     try:
-        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=most_fields)
     except ValueError as error:
         raise Problem(Kind.INVALID_BODY, "this is no form of the console") from error
     return {name: values[-1] for name, values in fields.items()}

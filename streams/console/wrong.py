@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from streams.api.problems import Kind, Problem
 from streams.console.language import Language
 from streams.console.pages import TEXTS
-from streams.console.problem_words import said
+from streams.console.problem_words import Said, said
 from streams.console.texts import Texts
 from streams.console.visit import Visit
 
@@ -18,6 +18,8 @@ _TOLD: Final = frozenset(
         Kind.NOT_TARGETABLE,
         Kind.CANNOT_ESTIMATE,
         Kind.HAS_DEPENDENTS,
+        Kind.EXISTS,
+        Kind.KEY_REUSED,
         Kind.TOO_MANY,
         Kind.OVERLOADED,
         Kind.TAKES_TOO_LONG,
@@ -44,9 +46,8 @@ class Wrong(NamedTuple):
     """What is wrong."""
 
     words: str
-    """In the language of the visitor,"""
-    places: list[str]
-    """and as the checks of catalogs tell it, in English."""
+    places: list[Said]
+    """What has no field here, each with its path in a catalog."""
     named: tuple[Named, ...] = ()
     """What belongs to a field, where a form knows that."""
 
@@ -68,7 +69,7 @@ def wrong_of(visit: Visit, problem: Problem) -> Wrong:
     if problem.kind is not Kind.INVALID_DEFINITION:
         title, words = t.errors[problem.kind.slug]
         return Wrong(f"{title}. {words}", [])
-    return Wrong(t.form_wrong, [_place(each) for each in problem.members["problems"][:MOST_PLACES]])
+    return Wrong(t.form_wrong, [_place(visit, each) for each in problem.members["problems"][:MOST_PLACES]])
 
 
 def wrong_by_field(visit: Visit, problem: Problem, find: Find) -> Wrong:
@@ -96,7 +97,7 @@ def name_wrong(visit: Visit) -> Wrong:
 def told_by_builder(wrong: Wrong) -> dict[str, Any]:
     """What the script of a builder shows beside a count that there is not."""
     named = [(f"{each.label} – {each.told}", each.lang) for each in wrong.named]
-    return {"notes": [wrong.words], "places": [*named, *((place, "en") for place in wrong.places)]}
+    return {"notes": [wrong.words], "places": [*named, *wrong.places]}
 
 
 def builder_words(texts: Texts) -> dict[str, Any]:
@@ -107,7 +108,8 @@ def builder_words(texts: Texts) -> dict[str, Any]:
 _CATEGORIES: Final = ("low", "medium", "high")
 
 
-def _place(told: Mapping[str, str]) -> str:
+def _place(visit: Visit, told: Mapping[str, str]) -> Said:
     path = told["path"].removeprefix("segments.new.").removeprefix("predictions.new.")
-    where = f"{path}: " if path else ""
-    return f"{where}found {told['found']}; expected {told['expected']}"
+    found = said(visit.language, told)
+    colon = ": " if found.lang == "en" or visit.language == "en" else "\u00a0: "
+    return found._replace(text=f"{path}{colon}{found.text}") if path else found

@@ -2,8 +2,10 @@
 
 A chunk holds, in this order: thinnings and deletions since the last save, examples that were replaced, new examples,
 marks of goals and notes. Chunks are appended to parts of a bounded size; a part is dropped once all its examples were
-handed out. Loading replays the parts into flat arrays, chunk by chunk. Marks are put back by the same functions
-that the loop uses, in the examples of earlier chunks: those of their own were saved with them.
+handed out. Many events within a window leave far more marks than there are examples: then all examples are saved anew,
+with what has marked them, and the parts of before are dropped. Loading replays the parts into flat arrays, chunk by
+chunk. Marks are put back by the same functions that the loop uses, in the examples of earlier chunks: those of their
+own were saved with them.
 """
 
 from __future__ import annotations
@@ -35,6 +37,10 @@ from models.labels import (
 from streams.core.state import Marks, Users
 
 PART_BYTES = 4 << 20
+SPARE_BYTES = 1 << 20
+OVERGROWN = 4
+"""`SPARE_BYTES`, and so many times what the examples take by themselves, may be stored. So of four bytes that are
+appended at most one was appended before."""
 PREFIX = "pending:"
 _STORED = (
     *("x", "time_s", "rate", "row", "kind", "halvings"),
@@ -84,6 +90,10 @@ class PendingLog:
             gone.append(f"{PREFIX}{self.parts.pop(0).number}")
         return gone
 
+    def is_overgrown(self, ring_bytes: int) -> bool:
+        """Whether most of what is stored is no example that still waits; these take `ring_bytes`."""
+        return sum(part.size for part in self.parts) > SPARE_BYTES + OVERGROWN * ring_bytes
+
     def save(self) -> list[list[int]]:
         """The parts as plain data."""
         return [[p.number, p.size, p.end] for p in self.parts]
@@ -103,9 +113,23 @@ def _pack(q: Pending, seqs: I64, order: I64) -> dict[str, Any]:
     return stored | {"seq": seqs.tobytes(), "row": named.tobytes()}
 
 
+def bytes_per_example(q: Pending) -> int:
+    """As stored, but for the lengths and names of a chunk."""
+    of_columns = sum(int(getattr(q, name)[0].nbytes) for name in _STORED)
+    return of_columns + np.dtype(np.int64).itemsize  # its number
+
+
 def wants_whole_ring(q: Pending) -> bool:
     """Whether more thinnings happened since the last save than were noted, so that every example is saved anew."""
     return bool(q.thinned_n[0] > len(q.thinned))
+
+
+def save_anew(q: Pending, tail: int) -> None:
+    """Nothing counts as saved any more; what was stored must be dropped. `tail` as in `take_chunk`."""
+    q.n[SAVED] = tail
+    q.n[REPLACED] = 0
+    q.dirty[:] = 0
+    q.thinned_n[0] = 0
 
 
 def take_chunk(
@@ -114,15 +138,13 @@ def take_chunk(
     """What happened to the ring since the last save, and note that it is saved; None when nothing did.
 
     `tail` is the oldest sequence still waited for; `order` that of the users; `marks` holds `marks_n` marks,
-    `earlier` those that had to leave the buffer before. `wants_whole_ring` says beforehand
-    whether the chunk will hold all examples, so that what was stored before it can go. With `most`, so many new
-    examples at most: to be called again until `n[SAVED]` is `n[NEXT]`.
+    `earlier` those that had to leave the buffer before. With `most`, so many new examples at most: to be called again
+    until `n[SAVED]` is `n[NEXT]`. Not where `wants_whole_ring` says so: `save_anew` comes first then.
     """
-    whole_ring = wants_whole_ring(q)
-    saved, end = tail if whole_ring else int(q.n[SAVED]), int(q.n[NEXT])
+    saved, end = int(q.n[SAVED]), int(q.n[NEXT])
     if most is not None:
         end = min(end, max(tail, saved) + most)
-    thinned = [] if whole_ring else q.thinned[: q.thinned_n[0]].tolist()
+    thinned = q.thinned[: q.thinned_n[0]].tolist()
     seqs = np.arange(max(tail, saved), end, dtype=np.int64)
     old = np.arange(tail, min(saved, end) if q.n[REPLACED] else tail, dtype=np.int64)
     old = old[q.dirty[old % len(q.time_s)] != 0]
@@ -130,7 +152,6 @@ def take_chunk(
     if not (thinned or len(seqs) or len(old) or len(rows)):
         return None
     chunk = {
-        "whole_ring": whole_ring,
         "thinned": thinned,
         "replaced": _pack(q, old, order),
         "new": _pack(q, seqs, order),

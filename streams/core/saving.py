@@ -21,7 +21,14 @@ from streams.core.dead_letters import id_fields
 from streams.core.dedupe import remember_all
 from streams.core.live_scores import take_scores
 from streams.core.pending_log import PREFIX as PENDING_PREFIX
-from streams.core.pending_log import PendingLog, PendingReplay, take_chunk, wants_whole_ring
+from streams.core.pending_log import (
+    PendingLog,
+    PendingReplay,
+    bytes_per_example,
+    save_anew,
+    take_chunk,
+    wants_whole_ring,
+)
 from streams.core.shard import Shard, WentLive
 from streams.core.state import FREE, GOALS, TOUCHED, UNSAVED_OUT, USERS, Population
 from streams.ports import CommitBatch
@@ -111,7 +118,7 @@ class Saver:
             yield part
         while q.n[SAVED] < q.n[NEXT]:
             part = CommitBatch(number=0, position=b"")
-            self._take_pending(part, most=max(1, PART_BYTES // (4 * q.x.shape[1])))
+            self._take_pending(part, most=max(1, PART_BYTES // bytes_per_example(q)))
             yield part
         while shard.dedupe.n[1] < shard.dedupe.n[0]:
             part = CommitBatch(number=0, position=b"")
@@ -150,17 +157,26 @@ class Saver:
             into.setdefault(shard.definitions.segment_ids[g], []).append(shard.users.ids[row])
 
     def _take_pending(self, batch: CommitBatch, most: int | None = None) -> None:
-        shard, q = self.shard, self.shard.pending
-        thinned, tail = bool((q.thinned[: q.thinned_n[0], 0] != EMPTIED).any()), self._tail()
-        if wants_whole_ring(q):
+        q, tail = self.shard.pending, self._tail()
+        size = bytes_per_example(q)
+        if wants_whole_ring(q) or self._log.is_overgrown(size * (int(q.n[NEXT]) - tail)):
             batch.drops += self._log.drop_all()
+            save_anew(q, tail)
+            most = most or max(1, PART_BYTES // size)
+            while q.n[NEXT] - q.n[SAVED] > most:  # all of it in this commit, in chunks of a bounded size
+                self._append_pending(batch, tail, most)
+        self._append_pending(batch, tail, most)
+        batch.drops += self._log.drop_before(tail)
+
+    def _append_pending(self, batch: CommitBatch, tail: int, most: int | None) -> None:
+        shard, q = self.shard, self.shard.pending
+        thinned = bool((q.thinned[: q.thinned_n[0], 0] != EMPTIED).any())
         marks = shard.marks, int(shard.si[GOALS]), shard.marks_before
         chunk = take_chunk(q, tail, shard.users.users.order, *marks, most)
         shard.si[GOALS] = 0
         shard.marks_before = []
         if chunk is not None:
             batch.appends.append((self._log.append(chunk, int(q.n[SAVED]), thinned), chunk))
-        batch.drops += self._log.drop_before(tail)
 
     def _take_dedupe(self, batch: CommitBatch, most: int | None = None) -> None:
         d = self.shard.dedupe

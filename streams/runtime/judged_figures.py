@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 from models.quality import Figures, Quality
+from models.warmup import Warmup
 from streams.runtime.drift import Since
 
 WEEKS: Final = 4
 """The last calendar weeks that hold judged examples. So many are held open anyway, so this costs no unpacking."""
+
+
+class WarmingUp(NamedTuple):
+    """How far a warm-up is."""
+
+    users: int
+    """Different users with the goal among the examples so far."""
+    needed: int
+    """So many before the model is compared with the heuristic for the first time."""
+
+    @classmethod
+    def of(cls, warmup: Warmup) -> Self | None:
+        """None once it is over."""
+        return None if warmup.left else cls(warmup.goal_users, warmup.min_goals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +35,8 @@ class JudgedFigures:
     figures: Figures
     """Prequential, of events and silent moments of the last `WEEKS`."""
     drift: Mapping[Since, float]
+    warming_up: WarmingUp | None = None
+    """None once that is over."""
 
 
 def lately(quality: Quality) -> Figures:

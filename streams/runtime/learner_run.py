@@ -27,11 +27,12 @@ from streams.commit import commit_batch, patiently, publish_outbox, until_let_go
 from streams.core.questions import kept_predictions, questions_of
 from streams.ports import MAX_MESSAGE_BYTES, Claim, CommitBatch, Loaded, Message
 from streams.runtime.about import CATALOG_BLOB, about_blobs
+from streams.runtime.births import Followed
 from streams.runtime.definitions import FixedCatalog, Wanted
 from streams.runtime.drift import Baselines
 from streams.runtime.history import PastLearner, counts_of
 from streams.runtime.joining import JoiningLearner, NoPasts, Pasts
-from streams.runtime.judged_figures import JudgedFigures, lately
+from streams.runtime.judged_figures import JudgedFigures, WarmingUp, lately
 from streams.runtime.latest_models import model_key
 from streams.runtime.learned_features import LearnedFeatures, learner_fields
 from streams.runtime.lockstep import LEARNER_PREFIX
@@ -48,7 +49,8 @@ MARKS_BLOB = "marks"
 
 
 BEGUN_BLOB: Final = "begun"
-"""When the log took the first examples that the learner has seen; a blob of its own, which earlier releases leave."""
+"""When the log took the first examples that the learner has seen, or the last ones that it has passed over because they
+are of another store; a blob of its own, which earlier releases leave."""
 _BEGUN: Final = struct.Struct("<d")
 
 
@@ -61,6 +63,8 @@ class _Marks(msgspec.Struct):
     """Where the first chunk of its question stood. Where a past is taken over, chunks since then may lie behind it."""
     joined: tuple[str, int] | None = None
     """The reading of the past that was taken over last, and where it stood in the log then."""
+    births: dict[int, list[str]] = {}
+    """Shard -> the births of its store that were learned from, the latest one last (`streams.runtime.births`)."""
 
 
 class LearnerRun:
@@ -91,6 +95,8 @@ class LearnerRun:
         self.learned_chunks = 0
         self.foreign_chunks = 0
         """Chunks of other questions in the same topic, which were left out."""
+        self.replaced_chunks = 0
+        """Chunks of stores that others have taken the place of, which were left out."""
         self.refused_chunks = 0
         """Records that are no chunk which can be learned; they were left out, as gaps are."""
         self.set_backs = 0
@@ -165,6 +171,8 @@ class LearnerRun:
                 prediction, _, shard = name.removeprefix(COUNTS_PREFIX).rpartition(":")
                 self._counts[prediction, int(shard)] = data[:1] == b"1", np.frombuffer(data, "<i8", BINS, 1).copy()
         self._marks = msgspec.msgpack.decode(blobs[MARKS_BLOB], type=_Marks) if MARKS_BLOB in blobs else _Marks()
+        self._followed = Followed(self._marks.births, None if ports.birth_of is None else self._birth_of)
+        self._has_told_replaced = False
         self._begun_s = _begun_s(blobs)
         self._baselines = Baselines(blobs)
         self.judged = {name: self._judge(name) for name in self._ids}
@@ -265,6 +273,8 @@ class LearnerRun:
             self._begun_s = records[0].log_time_s
         refused: list[tuple[int, Exception]] = []
         self._may_look = True
+        self._followed.begin_batch()
+        before = self.replaced_chunks
         if catalog is not self.catalog:
             self._go_on_under(catalog, batch)
         for record in records:
@@ -274,7 +284,6 @@ class LearnerRun:
                 refused.append((record.offset, error))
                 continue
             if message is None:
-                self.foreign_chunks += 1
                 continue
             if not self.learner.learn(message.chunk):
                 continue  # one that was seen: its distribution is an older one, too
@@ -287,6 +296,7 @@ class LearnerRun:
         self._commit(batch)
         self.learned_chunks += len(records) - len(refused)
         self._tell(refused)
+        self._tell_replaced(self.replaced_chunks - before)
 
     def _commit(self, batch: CommitBatch) -> None:
         assert self._claim is not None, "assign comes first"
@@ -342,11 +352,21 @@ class LearnerRun:
             self._stored.add(name)
 
     def _read(self, record: Record, batch: CommitBatch) -> ChunkMessage | None:
-        """None for a chunk of another question. Raises ModelError, ValueError for what cannot be learned."""
+        """None for one to be left out: of another question, or of a store that another has taken the place of.
+
+        Raises ModelError, ValueError for what cannot be learned.
+        """
         message = ChunkMessage.from_bytes(record.value, self._ids, self._questions)
         if message is None and self._is_news(batch):
             message = ChunkMessage.from_bytes(record.value, self._ids, self._questions)
         if message is None:
+            self.foreign_chunks += 1
+            return None
+        if not self._followed.takes(message.chunk.shard, message.birth):
+            self.replaced_chunks += 1
+            # What comes behind it is made without it, and is not what another learner has made with it: under the same
+            # versions, perhaps. However the clock of the log was set, it counts as newer.
+            self._begun_s = max(math.nextafter(self._begun_s, math.inf), record.log_time_s)
             return None
         if not self._features.know(message.names) and self._is_news(batch):
             return self._read(record, batch)
@@ -385,6 +405,17 @@ class LearnerRun:
         words = "%s: the record at offset %d%s cannot be learned: %s"
         _LOG.error(words, self._source, offset, others, error, extra=ids)
 
+    def _tell_replaced(self, chunks: int) -> None:
+        """Once in a while is enough: of a topic that holds weeks of an earlier store every batch would tell it."""
+        if chunks and not self._has_told_replaced:
+            _LOG.info("%s: chunks of a store that another has taken the place of are left out", self._source)
+            self._has_told_replaced = True
+
+    def _birth_of(self, shard: int) -> str | None:
+        ask = self._ports.birth_of
+        assert ask is not None, "otherwise nobody asks"
+        return patiently(self._ports.patience, lambda: ask(shard))
+
     def _take_counts(self, message: ChunkMessage, batch: CommitBatch) -> None:
         name, shard = message.prediction_id, message.chunk.shard
         self._counts[name, shard] = message.of_model, message.counts
@@ -398,8 +429,9 @@ class LearnerRun:
         self.judged = {**self.judged, prediction_id: self._judge(prediction_id)}
 
     def _judge(self, prediction_id: str) -> JudgedFigures:
-        figures = lately(self.learner.predictions[self._ids[prediction_id]].quality)
-        return JudgedFigures(figures, self._baselines.drift(prediction_id, self._distribution(prediction_id)))
+        learner = self.learner.predictions[self._ids[prediction_id]]
+        drift = self._baselines.drift(prediction_id, self._distribution(prediction_id))
+        return JudgedFigures(lately(learner.quality), drift, WarmingUp.of(learner.warmup))
 
     def _distribution(self, prediction_id: str) -> I64:
         """Users of all shards by their likelihoods [BINS], without those whom the heuristic ranks."""

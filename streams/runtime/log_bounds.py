@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 from zlib import crc32
 
@@ -32,9 +33,9 @@ class Bounds:
 def where_to_begin(place: str, offset: int, bounds: Bounds, *, accepts_gaps: bool) -> int:
     """From where to read for a store that stands at `offset`; 0 is one without a commit, for which all begins there.
 
-    `place` is topic and partition. `accepts_gaps`: records that are gone are told in the log and left out. Raises
-    BrokerError where records are gone (unless accepted), or the topic ends before `offset`: it is not the one that was
-    read.
+    `place` is topic and partition. `accepts_gaps`: records that are gone are told in the log and left out. Of a store
+    that is new `tell_history` tells what it never had. Raises BrokerError where records are gone (unless accepted), or
+    the topic ends before `offset`: it is not the one that was read.
     """
     where = f"{place}: the store stands at offset {offset}, and the topic"
     if offset > bounds.end:
@@ -52,6 +53,30 @@ def where_to_begin(place: str, offset: int, bounds: Bounds, *, accepts_gaps: boo
     if offset:
         _LOG.warning("%s begins at %d: what lies between is left out", where, bounds.begin)
     return bounds.begin
+
+
+def lacks_history(offset: int, bounds: Bounds) -> bool:
+    """Whether a store that stands at `offset` is new, and the log has forgotten a part of what ever was."""
+    return not offset and bounds.begin > 0
+
+
+def tell_history(place: str, bounds: Bounds, oldest_s: float | None) -> None:
+    """How much history was still there for a store that `lacks_history`: that it never had it is seen nowhere else.
+
+    `oldest_s`: when the log took the oldest record that it has, seconds since 1970; None where none is left.
+    """
+    if oldest_s is None:
+        oldest = "no record is left"
+    else:
+        oldest = f"the oldest record is of {datetime.fromtimestamp(oldest_s, UTC):%Y-%m-%d %H:%M} UTC"
+    _LOG.warning(
+        "%s: the store is new, and the topic begins at offset %d of %d; %s. What came before is gone, and counted "
+        "nowhere (docs/operations.md, Rebuilding from Kafka)",
+        place,
+        bounds.begin,
+        bounds.end,
+        oldest,
+    )
 
 
 def can_be_known(position: Position, bounds: Bounds) -> bool:

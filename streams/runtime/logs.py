@@ -27,8 +27,8 @@ HIDDEN: Final = "***"
 SHORTEST: Final = 4
 """A secret that is shorter is a word as others, and hides nothing if it is looked for."""
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""What a record has without `extra`."""
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+"""What a record has without `extra`; the last one is uvicorn's, its message once more for a terminal, not filled in."""
 _PASSWORDS: Final = re.compile(r"://[^/@]*?:([^/@]+)@|[?&;][a-z_]*password=([^&#]+)")
 _LOG: Final = logging.getLogger("streams")
 

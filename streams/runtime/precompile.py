@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from math import nan
@@ -32,6 +33,7 @@ predictions:
   shown: {name: Orders to look at, goal: {did: Order}, window: 1h, access: preview}
 """
 _START_S = 1_704_067_200.0
+_POLL_S = 0.05
 WORDS = "Compiling the engine (at the first start and after an update, about a minute; then it is kept)"
 
 
@@ -55,18 +57,40 @@ def get_ready(watcher: Steps) -> None:
     """Compile what is not in the cache yet, and say so; says nothing and does nothing when it is."""
     if not is_compiled():
         with watcher.step(WORDS):
-            if not _precompile_apart():
+            if not _precompile_apart(threading.Event()):
                 precompile()
 
 
-def _precompile_apart() -> bool:
-    """Compile in a process of its own, because the compiler keeps 200 MB; whether the cache has it now."""
+def get_ready_for_others(watcher: Steps, stopping: threading.Event) -> None:
+    """The same for processes that this one will start: only what can be kept; given up at once when `stopping` is set.
+
+    What was not compiled here, the first of them that needs it compiles, and says what is wrong if it cannot.
+    """
+    if not is_compiled() and not stopping.is_set():
+        with watcher.step(WORDS):
+            _precompile_apart(stopping)
+
+
+def _precompile_apart(stopping: threading.Event) -> bool:
+    """Compile in a process of its own, because the compiler keeps 200 MB; whether the cache has it now.
+
+    However this ends, so does that process. Numba puts whole files into its cache, so half a run leaves no half file.
+    """
     if not numba.config.CACHE_DIR:  # type: ignore[attr-defined]  # nothing can be kept, so it would be in vain
         return False
-    root = str(Path(__file__).resolve().parents[2])
-    program = f"import sys; sys.path.insert(0, {root!r}); from {__name__} import precompile; precompile()"
-    subprocess.run([sys.executable, "-c", program], check=False)  # noqa: S603  a fixed program
+    # In a session of its own: Ctrl-C in a terminal is for us.
+    with subprocess.Popen([sys.executable, "-c", _program()], start_new_session=True) as process:  # noqa: S603  fixed
+        try:
+            while process.poll() is None and not stopping.wait(_POLL_S):
+                pass
+        finally:
+            process.kill()  # does nothing to one that has ended
     return is_compiled()
+
+
+def _program() -> str:
+    root = str(Path(__file__).resolve().parents[2])
+    return f"import sys; sys.path.insert(0, {root!r}); from {__name__} import precompile; precompile()"
 
 
 def precompile() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
+from config.catalog import Catalog
 from models.labels import NEXT, tail_of
 from models.quality import Figures
 from streams.core.definitions import CATEGORIES
+from streams.core.questions import questions_of
 from streams.core.shard import Shard
 from streams.runtime.judged_figures import JudgedFigures
-from streams.runtime.latest_models import LatestModels
+from streams.runtime.latest_models import LatestModels, model_key
 
 # name -> (help, attribute of `models.snapshot.PredictionSnapshot`)
 _OF_MODELS: Final = {
@@ -45,8 +48,10 @@ _OF_FIGURES: Final[Mapping[str, tuple[str, Callable[[Figures], float | None]]]] 
 }
 
 
-def quality_metrics(judged: Mapping[str, JudgedFigures]) -> Iterator[Metric]:
+def quality_metrics(known: Mapping[str, JudgedFigures]) -> Iterator[Metric]:
     """Of the predictions that are learned here; figures that have no meaning yet are left out."""
+    yield from _warm_ups(known)
+    judged = {prediction: one for prediction, one in known.items() if one.figures.n}
     for name, (words, of) in _OF_FIGURES.items():
         gauge = GaugeMetricFamily(name, words, labels=("prediction",))
         for prediction, one in sorted(judged.items()):
@@ -64,6 +69,22 @@ def quality_metrics(judged: Mapping[str, JudgedFigures]) -> Iterator[Metric]:
     yield drift
 
 
+def _warm_ups(known: Mapping[str, JudgedFigures]) -> Iterator[Metric]:
+    by_prediction = ("prediction",)
+    users = GaugeMetricFamily(
+        "tideline_warmup_users", "Users with the goal so far, of a prediction that warms up.", labels=by_prediction
+    )
+    needed = GaugeMetricFamily(
+        "tideline_warmup_users_needed", "How many it needs before its model is compared.", labels=by_prediction
+    )
+    for prediction, one in sorted(known.items()):
+        if one.warming_up is not None:
+            users.add_metric([prediction], one.warming_up.users)
+            needed.add_metric([prediction], one.warming_up.needed)
+    yield users
+    yield needed
+
+
 def model_metrics(models: LatestModels, now_s: float) -> Iterator[Metric]:
     """The newest model of every prediction, as this process knows it. `now_s`: wall clock."""
     newest = {name: one.predictions[0] for name, one in sorted(models.by_prediction().items())}
@@ -75,6 +96,52 @@ def model_metrics(models: LatestModels, now_s: float) -> Iterator[Metric]:
     age = GaugeMetricFamily("tideline_model_age_seconds", "Since the newest model was made.", labels=("prediction",))
     for prediction, taken_s in sorted(models.taken_s().items()):
         age.add_metric([prediction], max(0.0, now_s - taken_s))
+    yield age
+
+
+class LoadedShard(NamedTuple):
+    """A shard, and the catalog under which it stands."""
+
+    shard: Shard
+    catalog: Catalog
+
+    def learns(self) -> dict[str, bool]:
+        """Prediction -> whether examples of it are made: not of one that is archived, nor of a frozen preview."""
+        predictions, frozen_at_s = self.catalog.predictions, self.shard.frozen_at_s
+        return {
+            name: math.isnan(frozen_at_s[p]) and not (name in predictions and predictions[name].archived)
+            for p, name in enumerate(self.shard.definitions.prediction_ids)
+        }
+
+
+def learning_metrics(shards: Mapping[int, LoadedShard], models: LatestModels, now_s: float) -> Iterator[Metric]:
+    """Which predictions are learned of the shards that are loaded, and how old the models are that these score by.
+
+    `now_s`: wall clock.
+    """
+    learns = GaugeMetricFamily(
+        "tideline_prediction_learns", "0 if no shard here makes examples of it.", labels=("prediction",)
+    )
+    age = GaugeMetricFamily(
+        "tideline_shard_model_age_seconds",
+        "Since the log took the model that a shard scores by.",
+        labels=("partition", "prediction"),
+    )
+    known: dict[str, bool] = {}
+    asked = {id(loaded.catalog): questions_of(loaded.catalog) for loaded in shards.values()}  # mostly one for all
+    for number, loaded in sorted(shards.items()):
+        questions = asked[id(loaded.catalog)]
+        for p, (prediction, is_learned) in enumerate(loaded.learns().items()):
+            known[prediction] = known.get(prediction, False) or is_learned
+            model = loaded.shard.snapshot.predictions[p]
+            if not is_learned or not model.version or prediction not in questions:
+                continue
+            since_s = models.taken_since_s(model_key(questions[prediction], prediction), model.age)
+            if since_s is not None:
+                age.add_metric([str(number), prediction], max(0.0, now_s - since_s))
+    for prediction, is_learned in sorted(known.items()):
+        learns.add_metric([prediction], is_learned)
+    yield learns
     yield age
 
 

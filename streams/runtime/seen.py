@@ -22,12 +22,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """Offsets of a partition; `committed` is None if no worker has said how far it is."""
+    """Offsets of a partition; `committed` is None if no worker has said how far it is.
+
+    `oldest_s`: when the log took the record at `start` (seconds since 1970 UTC); None where there is none, or it was
+    not asked.
+    """
 
     partition: int
     start: int
     end: int
     committed: int | None
+    oldest_s: float | None = None
 
     @property
     def lag(self) -> int:

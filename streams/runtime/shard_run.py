@@ -14,14 +14,16 @@ import logging
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
+
+import numpy as np
 
 from config.catalog import Catalog
 from config.errors import Fenced
 from models.chunk_message import ChunkMessage
-from models.snapshot import ModelCodec, Snapshot, Status
+from models.snapshot import ModelCodec, PredictionSnapshot, Snapshot, Status
 from streams.commit import Patience, commit_batch, patiently, publish_outbox, stop_if_let_go, until_let_go
 from streams.core.decode import SegmentDecoder
 from streams.core.definitions import segment_ids_of
@@ -36,6 +38,7 @@ from streams.core.state import N_DELETIONS_SKIPPED, USERS
 from streams.ports import Claim, CommitBatch, Courier, Loaded, Message, Replaced, Sink, Store
 from streams.runtime.about import about_blobs
 from streams.runtime.behind_log import Arrived
+from streams.runtime.births import BIRTH_BLOB, birth_of
 from streams.runtime.definitions import FixedCatalog, Wanted
 from streams.runtime.deletion_log import KnownDeletions, deletion_messages, mark_of
 from streams.runtime.history import forget_effects
@@ -87,6 +90,9 @@ class Ports:
     """Of this run alone."""
     traces: Traces | None = None
     """None where they are off."""
+    birth_of: Callable[[int], str | None] | None = None
+    """For learners: the birth of the store that a shard has now (`streams.runtime.births`), None for one without a
+    commit. Raises StoreError. None where no chunks of another store can come."""
 
 
 @dataclass(slots=True)
@@ -156,6 +162,8 @@ class ShardRun:
         self._decoder = SegmentDecoder(self.catalog)
         self._questions: tuple[str, ...] = ()
         """Of the predictions, in the order of the catalog."""
+        self._names_looked_at: dict[str, Sequence[str]] = {}
+        """Prediction -> names of the features when the model in force was last compared with the one that is known."""
         self._chunks: list[Message] = []
         self._chunk_bytes = 0
         self._just_joined = frozenset[str]()
@@ -166,6 +174,8 @@ class ShardRun:
         """The same, where some of its events are part of a trace."""
         self._claim: Claim | None = None
         self._undone: Undone | None = None
+        self._birth = ""
+        """Of the store: what its chunks are known by."""
         self._read_under = ""
         """The generation under which the log of deletions was read last, as it is stored."""
         self._shard: Shard | None = None
@@ -202,6 +212,13 @@ class ShardRun:
     def users(self) -> int:
         """How many the shard holds."""
         return int(self.shard.si[USERS])
+
+    @property
+    def oldest_in_hand_s(self) -> float | None:
+        """When the log took the oldest record of the batch in hand that no commit has; None where each is in one."""
+        records, offset = self._records, self.position.offset  # its own thread may replace both
+        place = bisect_left(records, offset, key=lambda record: record.offset)
+        return records[place].log_time_s if place < len(records) else None
 
     @property
     def deletions_skipped(self) -> int:
@@ -245,6 +262,7 @@ class ShardRun:
         claim = self._take_claim(witness)
         loaded = self._ports.store.load(claim)
         check_whole(claim, loaded)
+        self._birth = birth_of(loaded.blobs, claim.generation)
         # With an epoch between the two somebody else may have made commits of the same numbers.
         is_ours = earlier is not None and claim.epoch == earlier.epoch + 1 and claim.generation == earlier.generation
         if not (self.is_loaded and is_ours and claim.number == self._committed):
@@ -535,15 +553,36 @@ class ShardRun:
         return claim.generation
 
     def _take_models(self, models: Mapping[str, Snapshot]) -> None:
-        """Put in force what is newer; a model that was made under another catalog has its features in other places."""
-        shard, arrived, awaited = self.shard, {}, self._awaited()
+        """Put in force what is newer; a model that was made under another catalog has its features in other places.
+
+        One that is in force is completed where it knew of a name before this shard had found it, as it may when the
+        store was made anew or went back: else it would weigh nothing here until the next model.
+        """
+        shard, arrived, known, awaited = self.shard, {}, {}, self._awaited()
+        names = shard.vocabulary.feature_names()
         for p, name in enumerate(shard.definitions.prediction_ids):
             # Its key may hold one of before it was archived or edited, that knows what nobody here has counted.
             model = None if name in awaited else models.get(model_key(self._questions[p], name))
-            if model is not None and model.predictions[0].version > shard.snapshot.predictions[p].version:
-                arrived[p] = model.over(shard.vocabulary.feature_names())
+            age = shard.snapshot.predictions[p].age
+            if model is not None and model.age > age:
+                arrived[p] = model.over(names)
+            elif model is not None and model.age == age and self._names_looked_at.get(name) is not names:
+                known[p] = model
+                self._names_looked_at[name] = names
         if arrived:
             shard.take_models(arrived)
+        self._complete_models(known)
+
+    def _complete_models(self, known: Mapping[int, Snapshot]) -> None:
+        """Give features that have got their name by now what models that are in force know of them."""
+        shard = self.shard
+        predictions = list(shard.snapshot.predictions)
+        for p, model in known.items():
+            if math.isnan(shard.frozen_at_s[p]) and predictions[p].model is None:
+                (whole,) = model.over(shard.vocabulary.feature_names()).predictions
+                predictions[p] = _completed(predictions[p], whole)
+        if any(one is not before for one, before in zip(predictions, shard.snapshot.predictions, strict=True)):
+            shard.apply(Snapshot(shard.snapshot.version + 1, tuple(predictions), shard.snapshot.counts))
 
     def _decode(self, record: Record) -> Event | BadEvent:
         place = place_hash(self._source_hash, record.offset)
@@ -606,7 +645,8 @@ class ShardRun:
             p = chunk.prediction
             if names[p] not in predictions:
                 continue
-            message = ChunkMessage(names[p], chunk, counts[p], shard.serves(p), self._questions[p], features)
+            of_model, question = shard.serves(p), self._questions[p]
+            message = ChunkMessage(names[p], chunk, counts[p], of_model, question, features, self._birth)
             data = message.to_bytes()
             self._chunks.append(Message("examples", names[p], data))
             self._chunk_bytes += len(data)
@@ -625,6 +665,8 @@ class ShardRun:
         batch.replaces = replaces
         if batch.number == 1 or replaces is not None:
             batch.blobs.update(about_blobs(self.catalog) | self.since.blobs())
+            if self._birth:
+                batch.blobs[BIRTH_BLOB] = self._birth.encode()
         if self._read_under != self._claim.generation or replaces is not None:
             self._read_under = self._claim.generation
             batch.blobs[DELETIONS_BLOB] = self._read_under.encode()
@@ -682,3 +724,12 @@ class ShardRun:
 def replace_source(item: BadEvent, source: str) -> BadEvent:
     """The dead letter with the name of where it came from."""
     return BadEvent(item.reason, item.detail, item.position, item.raw, source, item.truncated)
+
+
+def _completed(found: PredictionSnapshot, whole: PredictionSnapshot) -> PredictionSnapshot:
+    """With what the same model `whole` knows of features of which `found` knows nothing; `found` itself for none."""
+    at = (found.weights == 0.0) & (found.means == 0.0) & ((whole.weights != 0.0) | (whole.means != 0.0))
+    if not at.any():
+        return found
+    weights, means = np.where(at, whole.weights, found.weights), np.where(at, whole.means, found.means)
+    return replace(found, weights=weights, means=means)

@@ -13,13 +13,19 @@ from typing import NamedTuple
 from config.catalog import Catalog
 from config.loader import load_catalog
 from streams.adapters.log_folder import LOG_FOLDER
-from streams.runtime.precompile import Steps, get_ready
+from streams.runtime.precompile import Steps, get_ready_for_others
 from streams.runtime.supervisor import Part, Supervisor
 from streams.runtime.up_log import refuse_other_log, with_kept_shards
-from streams.runtime.up_parts import ApiPart, CampaignsPart, DeliverPart, KafkaPart, StorePart, UpJob, WorkerPart
-
-FirstKey = Callable[[str], str | None]
-"""From the store's address: a key for the API, made if there was none; None if there were keys."""
+from streams.runtime.up_parts import (
+    ApiPart,
+    CampaignsPart,
+    DeliverPart,
+    FirstKey,
+    KafkaPart,
+    StorePart,
+    UpJob,
+    WorkerPart,
+)
 
 
 class Running(NamedTuple):
@@ -52,22 +58,48 @@ def run_up(
     """
     refuse_other_log(job.data_dir, with_kafka=job.with_kafka)
     job = replace(job, settings=with_kept_shards(job.settings, job.data_dir, with_kafka=job.with_kafka))
-    get_ready(watcher)
-    store, kafka = StorePart(job.data_dir), KafkaPart(job, say) if job.with_kafka else None
-    worker, api = WorkerPart(job, store, kafka), ApiPart(job, store, kafka)
+    store = StorePart(job.data_dir)
+    store.claim()
+    try:
+        get_ready_for_others(watcher, stopping)
+        if not stopping.is_set():
+            _run_parts(job, store, first_key, watcher, say, stopping, beside, announce)
+    finally:
+        store.give_back()
+
+
+def _run_parts(
+    job: UpJob,
+    store: StorePart,
+    first_key: FirstKey,
+    watcher: Steps,
+    say: Callable[[str], None],
+    stopping: threading.Event,
+    beside: Sequence[Part],
+    announce: Callable[[Running], str] | None,
+) -> None:
+    """In a directory that is claimed."""
+    kafka = KafkaPart(job, say) if job.with_kafka else None
+    worker, api = WorkerPart(job, store, kafka), ApiPart(job, store, kafka, first_key)
     services = (worker, api, DeliverPart(job, store, kafka), CampaignsPart(job, store, kafka))
     parts: tuple[Part, ...] = (store, *([] if kafka is None else [kafka]), *services, *beside)
     supervisor = Supervisor(parts, say)
-    with watcher.step(f"Starting store{'' if kafka is None else ', Kafka'}, worker, API, webhooks and campaigns"):
-        supervisor.start(stopping)
+    untold = True
     try:
-        if not stopping.is_set():
-            found = Running(job, kafka, worker.served.web, api.served.web, first_key(store.url))
-            say(where_words(*found) if announce is None else announce(found))
-        supervisor.run(stopping)
+        with watcher.step(f"Starting store{'' if kafka is None else ', Kafka'}, worker, API, webhooks and campaigns"):
+            supervisor.start(stopping)
+        try:
+            if not stopping.is_set():
+                found = Running(job, kafka, worker.served.web, api.served.web, api.key)
+                say(where_words(*found) if announce is None else announce(found))
+                untold = False
+            supervisor.run(stopping)
+        finally:
+            with watcher.step("Stopping"):
+                supervisor.stop()
     finally:
-        with watcher.step("Stopping"):
-            supervisor.stop()
+        if untold and api.key is not None:  # it is there, and nobody could use it
+            say("\n".join(["A key for the API was made before that:", *_key_lines(job, api.key)]))
 
 
 def where_words(job: UpJob, kafka: KafkaPart | None, worker: str, api: str, key: str | None) -> str:

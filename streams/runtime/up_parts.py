@@ -9,11 +9,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from config.errors import BrokerError, ConfigError, InputError, ModelError, StoreError, TidelineError
+from config.errors import BrokerError, ConfigError, InputError, ModelError, Stopped, StoreError, TidelineError
 from config.settings import Settings
 from streams.adapters.kafka_server import EmbeddedKafka
 from streams.adapters.kafka_topics import require_topics
@@ -29,6 +30,10 @@ _POLL_S: Final = 0.1
 _EXIT_CODES: Final = frozenset(
     kind.exit_code for kind in (ConfigError, InputError, StoreError, ModelError, BrokerError)
 )
+
+
+FirstKey = Callable[[str], str | None]
+"""From the store's address: a key for the API, made if there was none; None if there were keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,18 @@ class StorePart:
         """Its address."""
         return self._server.url
 
-    def start(self, stopping: threading.Event) -> None:  # noqa: ARG002  it takes a moment
+    def claim(self) -> None:
+        """Take the data directory, before all else, and for as long as this process keeps it. Raises StoreError."""
+        self._server.own()
+
+    def give_back(self) -> None:
+        """What `claim` has taken; when nothing runs any more."""
+        self._server.disown()
+
+    def start(self, stopping: threading.Event) -> None:
         """See `Part`."""
-        self._server.start()
+        with suppress(Stopped):
+            self._server.start(stopping)
 
     def ended(self) -> str | None:
         """See `Part`."""
@@ -93,7 +107,10 @@ class KafkaPart:
         """
         if self._settings.deletion_key is None:
             ledger_key(Place(self._data_dir))
-        self.address = self._server.start()
+        try:
+            self.address = self._server.start(stopping)
+        except Stopped:
+            return
         if stopping.is_set():
             return
         settings = self._settings.model_copy(update={"kafka_bootstrap_servers": self.address})
@@ -242,14 +259,28 @@ class WorkerPart(ServedPart):
 
 
 class ApiPart(ServedPart):
-    """`tideline api`."""
+    """`tideline api`. A first key is made before its first start, or it would say that nobody is let in."""
 
-    def __init__(self, job: UpJob, store: StorePart, kafka: KafkaPart | None) -> None:
+    def __init__(
+        self, job: UpJob, store: StorePart, kafka: KafkaPart | None, first_key: FirstKey = lambda _: None
+    ) -> None:
+        """`first_key`: makes one where there is none; else none is made here."""
         settings = job.settings
         super().__init__(Served("API", settings.api_host, settings.api_port, "--api-port"), job.data_dir / "api.log")
         self._job = job
         self._store = store
         self._kafka = kafka
+        self._first_key = first_key
+        self._has_asked = False
+        self.key: str | None = None
+        """That was made at the first start; None before it, and if there were keys."""
+
+    def start(self, stopping: threading.Event) -> None:
+        """See `Part`. Raises StoreError where the store has no answer to whether there are keys."""
+        if not self._has_asked:
+            self.served.refuse_taken_port()  # who is told of that is not shown a key
+            self.key, self._has_asked = self._first_key(self._store.url), True
+        super().start(stopping)
 
     def command(self) -> Sequence[str]:
         """See `ServedPart`."""

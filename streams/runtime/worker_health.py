@@ -12,9 +12,16 @@ from prometheus_client.registry import Collector
 
 from streams.core.shard import Shard
 from streams.runtime.batch_metrics import batch_metrics
+from streams.runtime.lag_age import Behind, LagAges
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
-from streams.runtime.prediction_metrics import model_metrics, quality_metrics, shard_metrics
+from streams.runtime.prediction_metrics import (
+    LoadedShard,
+    learning_metrics,
+    model_metrics,
+    quality_metrics,
+    shard_metrics,
+)
 from streams.runtime.process_metrics import add_process
 from streams.runtime.shard_run import ShardRun
 from streams.runtime.store_watch import Watched, store_metrics
@@ -64,10 +71,12 @@ def health(scoring: Working, models: LatestModels, *, ready_lag: int) -> dict[st
     }
 
 
-def registry(scoring: Working, learning: Working, models: LatestModels, store: Watched) -> CollectorRegistry:
-    """What `/metrics` shows."""
+def registry(
+    scoring: Working, learning: Working, models: LatestModels, store: Watched, *, shards: int
+) -> CollectorRegistry:
+    """What `/metrics` shows; `shards`: of all workers together."""
     found = CollectorRegistry()
-    found.register(_WorkerCollector(scoring, learning, models, store))
+    found.register(_WorkerCollector(scoring, learning, models, store, shards))
     add_process(found)
     return found
 
@@ -102,11 +111,13 @@ _HELD = {
 class _WorkerCollector(Collector):
     """Counters and gauges of the partitions that this process has; one series per partition and metric."""
 
-    def __init__(self, scoring: Working, learning: Working, models: LatestModels, store: Watched) -> None:
+    def __init__(self, scoring: Working, learning: Working, models: LatestModels, store: Watched, shards: int) -> None:
         self._scoring = scoring
         self._learning = learning
         self._models = models
         self._store = store
+        self._shards = shards
+        self._lag_ages = LagAges()
         self._clock_s = time.time
 
     def collect(self) -> Iterator[Metric]:
@@ -126,29 +137,38 @@ class _WorkerCollector(Collector):
         yield letters
         held = {n: one.run for n, one in self._scoring.partitions.items() if isinstance(one.run, ShardRun)}
         yield from batch_metrics((run.meter for run in runs.values()), {n: run.meter for n, run in held.items()})
-        yield from shard_metrics({n: shard for n, run in held.items() if (shard := _loaded(run)) is not None})
+        loaded = {n: LoadedShard(shard, run.catalog) for n, run in held.items() if (shard := _loaded(run)) is not None}
+        yield from shard_metrics({n: one.shard for n, one in loaded.items()})
+        yield from learning_metrics(loaded, self._models, self._clock_s())
+        yield GaugeMetricFamily(
+            "tideline_shards", "Shards of the service: partitions of the events.", value=float(self._shards)
+        )
         yield from self._places()
-        yield from self._shards()
+        yield from self._counted()
         behind = GaugeMetricFamily(
             "tideline_learner_lag_chunks", "Chunks that are still to be learned.", labels=_BY_PARTITION
         )
         for number, partition in sorted(self._learning.partitions.items()):
             behind.add_metric([str(number)], partition.lag)
         yield behind
-        chunks = CounterMetricFamily(
+        refused = CounterMetricFamily(
             "tideline_chunks_refused", "Records of the examples that could not be learned.", labels=_BY_PARTITION
+        )
+        replaced = CounterMetricFamily(
+            "tideline_chunks_of_other_stores", "Chunks that a store of before has made, left out.", labels=_BY_PARTITION
         )
         for number, learner in sorted(self._learning.known_runs().items()):
             if isinstance(learner, LearnerRun):
-                chunks.add_metric([str(number)], learner.refused_chunks)
-        yield chunks
+                refused.add_metric([str(number)], learner.refused_chunks)
+                replaced.add_metric([str(number)], learner.replaced_chunks)
+        yield refused
+        yield replaced
         yield from quality_metrics(
             {
                 prediction: judged
                 for partition in self._learning.partitions.values()
                 if isinstance(partition.run, LearnerRun)
                 for prediction, judged in partition.run.judged.items()
-                if judged.figures.n
             }
         )
         yield from self._learned()
@@ -158,21 +178,19 @@ class _WorkerCollector(Collector):
         """How far the partitions are, that are worked now."""
         lag = GaugeMetricFamily("tideline_lag_records", "Records that are still to be read.", labels=_BY_PARTITION)
         age = GaugeMetricFamily(
-            "tideline_lag_seconds", "Age of the latest committed record, 0 where all are read.", labels=_BY_PARTITION
+            "tideline_lag_seconds", "How long the oldest record waits that is not worked.", labels=_BY_PARTITION
         )
-        for number, partition in sorted(self._scoring.partitions.items()):
-            records = partition.lag
-            lag.add_metric([str(number)], records)
-            shard = partition.run
-            taken_s = shard.position.log_time_s if isinstance(shard, ShardRun) else 0.0
-            if not records:
-                age.add_metric([str(number)], 0.0)
-            elif taken_s:  # before the first commit nobody knows
-                age.add_metric([str(number)], max(0.0, self._clock_s() - taken_s))
+        partitions, now_s = dict(self._scoring.partitions), self._clock_s()
+        self._lag_ages.keep(partitions)
+        for number, partition in sorted(partitions.items()):
+            found = _behind(partition)
+            lag.add_metric([str(number)], found.records)
+            if (age_s := self._lag_ages.age_s(number, found, now_s)) is not None:
+                age.add_metric([str(number)], age_s)
         yield lag
         yield age
 
-    def _shards(self) -> Iterator[Metric]:
+    def _counted(self) -> Iterator[Metric]:
         """What the shards that are loaded have counted since their store was made."""
         loaded = {
             str(number): shard.counters()
@@ -201,6 +219,14 @@ class _WorkerCollector(Collector):
         refused.add_metric([], self._models.refused)
         yield refused
         yield from model_metrics(self._models, self._clock_s())
+
+
+def _behind(partition: Worked) -> Behind:
+    """How far it is now; its own thread may go on between two looks."""
+    run, records = partition.run, partition.lag
+    if not isinstance(run, ShardRun):
+        return Behind(records, None, 0.0)
+    return Behind(records, run.oldest_in_hand_s, run.position.log_time_s)
 
 
 def _loaded(run: ShardRun) -> Shard | None:

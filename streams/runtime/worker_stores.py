@@ -20,6 +20,7 @@ from streams.adapters.redis_store import RedisStore
 from streams.commit import Patience, patiently
 from streams.core.definitions import segment_ids_of
 from streams.ports import Courier, Identity, Sink, Store
+from streams.runtime.births import birth_in
 from streams.runtime.deletion_log import KnownDeletions, mark_of
 from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
@@ -146,10 +147,28 @@ class WorkerStores:
             name=name,
             ledger_key=self._ledger.key,
             deletions=self._ledger.deletions,
+            birth_of=self._births() if learners else None,
         )
+
+    def _births(self) -> Callable[[int], str | None]:
+        """For the thread of one learner, with a connection of its own; it asks seldom, and mostly never."""
+        opened: list[RedisStore] = []
+
+        def birth_of(shard: int) -> str | None:
+            if not opened:
+                opened.append(self._connect(Patience(self._rest, attempts=1), learners=False))
+            return birth_in(opened[0], shard)
+
+        return birth_of
 
     def _open(self, patience: Patience, *, learners: bool, goes_on: bool = False) -> RedisStore:
         """`goes_on`: with another file than before, as only a start may. Later it is another worker's file."""
+        store = self._connect(patience, learners=learners)
+        identity = replace(self._identity, goes_on=goes_on)
+        patiently(patience, lambda: store.prepare(self._shards[learners], identity))
+        return store
+
+    def _connect(self, patience: Patience, *, learners: bool) -> RedisStore:
         wait_for = self._place.wait_for
         store = RedisStore(
             self._url,
@@ -161,8 +180,6 @@ class WorkerStores:
             part="learner" if learners else "partition",  # as an operator knows a shard
         )
         self._stores.append(store)
-        identity = replace(self._identity, goes_on=goes_on)
-        patiently(patience, lambda: store.prepare(self._shards[learners], identity))
         return store
 
     def close(self) -> None:

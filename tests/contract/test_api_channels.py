@@ -117,6 +117,14 @@ def test_a_mail_server_by_a_private_address_is_refused(api: ApiWorld) -> None:
     assert (status, "settings.host" in problem["detail"]) == (422, True)
 
 
+@pytest.mark.parametrize("sender", ["Shop", "Shop <>", "news@shop.example\nBcc: all@shop.example", "@shop.example"])
+def test_a_sender_that_no_mail_could_have_is_refused(api: ApiWorld, sender: str) -> None:
+    status, problem = put(api, MAIL | {"sender": sender}, "/v1/campaign-channels/mail", secret="word")
+    assert (status, "settings.sender: expected an address, such as" in problem["detail"]) == (422, True)
+    for good in ("news@shop.example", "Läden <news@shop.example>"):
+        assert put(api, MAIL | {"sender": good}, "/v1/campaign-channels/mail", secret="word")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("settings", "change"),
     [

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from math import inf
 from typing import Any
 
+import msgspec
 import pytest
 
 from config.campaigns import Campaign, Messaging
@@ -14,10 +16,13 @@ from config.errors import StoreIncompatible, StoreUnavailable
 from config.journeys import Journey
 from streams.adapters.campaign_definitions import (
     BREAKER,
+    EARLIER_KEPT,
     CampaignDefinitions,
     Head,
     Wanted,
+    applied,
     defined,
+    gone,
     memory_campaign_definitions,
     redis_campaign_definitions,
     shared,
@@ -40,6 +45,7 @@ JOURNEY: dict[str, Any] = {
     "steps": {"go": {"send": {"parts": {"body": "Hello"}}}},
 }
 HISTORY = 5
+DAY_S = 86_400.0
 
 
 @pytest.fixture(params=["memory", "server", "cluster"])
@@ -200,6 +206,82 @@ def test_of_many_who_trip_at_once_one_does_while_others_edit(store: CampaignDefi
     assert head(store, "cart").stands.state == "paused"
 
 
+def test_of_one_that_is_forgotten_only_the_id_is_kept(store: CampaignDefinitions) -> None:
+    put(store, "cart", 10.0)
+    put(store, "cart", 20.0, name="New")
+    put(store, "other", 20.0)
+    stand(store, "cart", "archive", 30.0)
+    kept = store.kept()
+    found = kept.find("cart")
+    assert found is not None
+    step = gone(found, "ann", 40.0)
+    store.write(kept.revision, [step])
+    assert store.kept() == applied(kept, [step])
+    assert [each.head.id for each in store.kept().campaigns] == ["other"]
+    assert store.kept().forgotten == {"cart"}
+    (_, change), *_ = store.history(None, 5)
+    assert (change.action, change.id, change.before) == ("forget", "cart", CAMPAIGN | {"name": "New"})
+    put(store, "third", 50.0)
+    assert store.kept().forgotten == {"cart"}, "it stays"
+
+
+OF_BEFORE: list[tuple[dict[str, Any], float | None]] = [
+    ({"trigger": {"every": "day", "at": "10:00"}}, 30 * DAY_S),
+    ({"trigger": {"at": "2026-12-24 10:00"}}, 30 * DAY_S),
+    ({"trigger": {"every": "day", "at": "10:00"}, "reentry": "always"}, 0.0),
+    ({"trigger": {"every": "day", "at": "10:00"}, "reentry": "once"}, None),
+    ({"trigger": {"event": "Cart"}}, 30 * DAY_S),
+    ({}, 30 * DAY_S),
+]
+
+
+@pytest.mark.parametrize(("said", "after_s"), OF_BEFORE)
+def test_what_was_saved_when_a_schedule_reached_nobody_twice_in_30_days_still_means_that(
+    store: CampaignDefinitions, said: dict[str, Any], after_s: float | None
+) -> None:
+    kept = store.kept()
+    step = defined(kept, Wanted("campaign", "cart", CAMPAIGN | said, {}), "ann", 10.0)
+    assert step.version is not None
+    store.write(kept.revision, [step._replace(version=msgspec.structs.replace(step.version, triggered_s=None))])
+    assert store.kept().definitions({}).campaigns["cart"][1].again_after_s == after_s
+    found = store.kept().find("cart")
+    assert found is not None
+    shown = found.current.definition
+    put(store, "cart", 20.0, **shown | {"name": "New"})
+    assert store.kept().definitions({}).campaigns["cart"][2].again_after_s == after_s  # as it was shown
+
+
+def test_how_one_stood_before_is_known_of_the_last_standings(store: CampaignDefinitions) -> None:
+    put(store, "cart", 10.0)
+    for action, now_s in (("pause", 20.0), ("resume", 30.0), ("dry", 40.0)):
+        stand(store, "cart", action, now_s)
+    put(store, "cart", 50.0, name="New")
+    found = store.kept().definitions({}).standings["cart"]
+    assert list(found.spans()) == [
+        (40.0, inf, "dry"), (30.0, 40.0, "on"), (20.0, 30.0, "paused"), (10.0, 20.0, "on"),
+    ]  # fmt: skip
+    for number in range(30):
+        stand(store, "cart", "pause" if number % 2 else "resume", 60.0 + number)
+    since = [since_s for since_s, _, _ in store.kept().definitions({}).standings["cart"].spans()]
+    assert since == [89.0 - number for number in range(EARLIER_KEPT + 1)]
+
+
+def test_since_when_a_trigger_is_what_it_is_outlives_edits_of_other_things(store: CampaignDefinitions) -> None:
+    weekly = {"every": "week", "on": ["monday"], "at": "10:00"}
+    said: list[tuple[float, dict[str, Any]]] = [
+        (10.0, {}),
+        (20.0, {"name": "New"}),
+        (30.0, {"trigger": weekly}),
+        (40.0, {"trigger": weekly, "name": "B"}),
+    ]
+    found = []
+    for now_s, more in said:
+        put(store, "cart", now_s, **more)
+        store.forget_versions({"cart": []}, before_s=1e9)
+        found.append(store.kept().definitions({}).standings["cart"].triggered_s)
+    assert found == [10.0, 10.0, 30.0, 30.0]
+
+
 def test_versions_that_nobody_needs_are_forgotten_once_they_were_replaced_long_ago(store: CampaignDefinitions) -> None:
     for number in range(4):
         put(store, "cart", 10.0 * (number + 1), name=f"V{number + 1}")
@@ -217,6 +299,34 @@ def test_versions_that_nobody_needs_are_forgotten_once_they_were_replaced_long_a
 
 
 # --- in a server -----------------------------------------------------------------------------------------------------
+
+
+def test_an_id_that_was_forgotten_stands_where_older_processes_do_not_look(redis_world: RedisWorld) -> None:
+    """They share the store while others are brought up to date, and read every field as a campaign."""
+    with closing(redis_campaign_definitions(redis_world.url, prefix=redis_world.prefix)) as store:
+        put(store, "cart", 10.0)
+        put(store, "other", 10.0)
+        stand(store, "cart", "archive", 20.0)
+        kept = store.kept()
+        found = kept.find("cart")
+        assert found is not None
+        store.write(kept.revision, [gone(found, "ann", 30.0)])
+        base = f"{redis_world.prefix}:campaigns:{{definitions}}:"
+        assert set(redis_world.client.hkeys(base + "now")) == {b"revision", b"campaign:other", b"version:other@1"}
+        assert redis_world.client.smembers(base + "marks") == {b"cart"}
+        redis_world.client.hset(base + "now", "forgotten:old", b"1")  # where they stood for a while
+        assert store.kept().forgotten == {"cart", "old"}
+
+
+def test_who_was_not_first_forgets_nobody(redis_world: RedisWorld) -> None:
+    with closing(redis_campaign_definitions(redis_world.url, prefix=redis_world.prefix)) as store:
+        put(store, "cart", 10.0)
+        stand(store, "cart", "archive", 20.0)
+        kept = store.kept()
+        put(store, "other", 25.0)
+        with pytest.raises(DefinitionsChanged):
+            store.write(kept.revision, [gone(kept.campaigns[0], "ann", 30.0)])
+        assert store.kept().forgotten == frozenset()
 
 
 def test_campaigns_and_segments_do_not_disturb_each_other(redis_world: RedisWorld) -> None:

@@ -133,8 +133,10 @@ def test_a_user_moves_from_queue_to_queue(store: CampaignStore) -> None:
     for number, queues in ((1, {"c": 1.0, "d": 1.0}), (2, {"d": 2.0, "e": 2.0}), (3, {"e": 3.0})):
         store.commit(claim, commit(claim, number, rows={"ann": (b"", Due(inf, queues))}))
         assert [name for name in "cde" if store.queued(claim, name, 5) == ["ann"]] == list(queues)
+        assert sorted(store.queues(claim, ["e", "d", "c", "none"])) == sorted(queues)
     store.commit(claim, commit(claim, 4, rows={"ann": (b"", due())}))
     assert store.queued(claim, "e", 5) == []
+    assert store.queues(claim, []) == []
 
 
 def test_who_is_due_is_found_by_time_and_who_never_is_is_not(store: CampaignStore) -> None:
@@ -215,5 +217,7 @@ def test_hours_come_from_every_partition_and_need_no_claim(store: CampaignStore)
         claim = store.claim(partition)
         book = pack(Book(hours={500_000 + partition: 7}))
         store.commit(claim, commit(claim, books={"c": book, "d": pack(Book())}))
-    assert sorted(store.hours("c"), key=str) == [{500_000: 7}, {500_001: 7}]
-    assert store.hours("none") == []
+    found = store.hours(["c", "d", "none"])
+    assert sorted(found["c"], key=str) == [{500_000: 7}, {500_001: 7}]
+    assert (found["d"], found["none"]) == ([{}, {}], [])
+    assert store.hours([]) == {}

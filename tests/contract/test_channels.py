@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -328,8 +329,14 @@ def test_a_gateway_does_not_know_what_became_of_a_call() -> None:
 )
 def test_what_is_no_address_or_header_is_not_sent(given: dict[str, Any]) -> None:
     world, (outcome,) = try_out("email", "fine", [parcel(**given)])
-    assert (outcome.is_delivered, outcome.is_unknown, world.got()) == (False, False, [])
+    assert (outcome.is_delivered, outcome.is_unknown, outcome.is_final, world.got()) == (False, False, True, [])
     assert outcome.words.startswith("not sent: ")
+
+
+def test_a_mail_without_a_subject_is_none_at_any_attempt() -> None:
+    bare = msgspec.structs.replace(parcel(), texts={"body": "x"})
+    _, (outcome,) = try_out("email", "fine", [bare])
+    assert outcome == Outcome(False, "not sent: a mail needs the part subject", is_final=True)
 
 
 def test_a_mail_has_what_readers_and_their_programs_look_for() -> None:
@@ -347,14 +354,66 @@ def test_a_mail_has_what_readers_and_their_programs_look_for() -> None:
     assert html.get_content().strip() == "<p>Hé</p>"
 
 
-def test_an_address_that_is_refused_is_told() -> None:
-    async def run() -> Outcome:
-        async with MailWorld() as world:
-            world.receiver.answers = {"RCPT": "550 unknown"}
-            (outcome,) = await world.channel.deliver([parcel()])
-            return outcome
+def answered(**answers: str) -> tuple[Outcome, int]:
+    """What is said of a mail to a server that answers so, and how many mails it has taken."""
 
-    assert asyncio.run(run()) == Outcome(False, "the address was refused (550)", 550)
+    async def run() -> tuple[Outcome, int]:
+        async with MailWorld() as world:
+            world.receiver.answers = answers
+            (outcome,) = await world.channel.deliver([parcel()])
+            await world.channel.close()
+            return outcome, len(world.receiver.mails)
+
+    return asyncio.run(run())
+
+
+def test_an_address_that_is_refused_is_told() -> None:
+    assert answered(RCPT="550 unknown")[0] == Outcome(False, "the address was refused (550)", 550, is_final=True)
+
+
+def test_of_what_a_mail_server_says_the_status_is_told_and_no_words() -> None:
+    said = "554 5.7.1 <zoe@shop.example>: Relay access denied"
+    assert answered(RCPT=said)[0] == Outcome(False, "the address was refused (554 5.7.1)", 554)
+    assert answered(END=said)[0] == Outcome(False, "answered 554 5.7.1", 554)
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_final"),
+    [
+        ({"RCPT": "553 no such name"}, True),
+        ({"RCPT": "450 later"}, False),
+        ({"RCPT": "530 log in first"}, False),
+        ({"RCPT": "550 5.1.1 unknown"}, True),
+        ({"RCPT": "501 5.1.3 no address"}, True),
+        ({"RCPT": "556 5.1.10 takes no mail"}, True),
+        ({"RCPT": "550 5.2.1 switched off"}, True),
+        ({"RCPT": "552 5.2.2 full"}, False),
+        ({"RCPT": "550 5.1.8 not from there"}, False),
+        ({"RCPT": "550 5.4.5 Daily user sending limit exceeded"}, False),
+        ({"RCPT": "554 5.7.1 Relay access denied"}, False),
+        ({"RCPT": "550 5.7.1 blocked using zen.spamhaus.org"}, False),
+        ({"RCPT": "554 no service"}, False),
+        ({"END": "554 looks like spam"}, False),
+        ({"END": "554 5.7.1 looks like spam"}, False),
+        ({"END": "552 5.3.4 too long"}, True),
+        ({"END": "554 5.6.0 cannot be read"}, True),
+        ({"END": "552 too long"}, True),
+        ({"RCPT": "450 5.1.1 later"}, False),
+        ({"END": "452 full"}, False),
+        ({"MAIL": "550 not from you"}, False),
+        ({"EHLO": "554 not from there", "HELO": "554 not from there"}, False),
+    ],
+)
+def test_what_a_mail_server_refuses_for_good_is_so_if_it_is_about_the_mail(
+    answers: dict[str, str], *, is_final: bool
+) -> None:
+    outcome, _ = answered(**answers)
+    assert (outcome.is_delivered, outcome.is_unknown, outcome.is_final) == (False, False, is_final)
+
+
+@pytest.mark.parametrize("goodbye", ["421 you were here for too long", "500 what?", ""])
+def test_a_mail_that_was_taken_has_arrived_whatever_the_server_says_to_the_goodbye(goodbye: str) -> None:
+    assert answered(QUIT=goodbye) == (Outcome(True, "answered 250", 250), 1)
 
 
 def test_the_log_has_no_texts(caplog: pytest.LogCaptureFixture) -> None:

@@ -568,3 +568,13 @@ def test_what_is_known_of_a_deletion_can_be_replaced_and_forgotten(world: World)
     store.commit(claim, CommitBatch(number=1, position=b"", deleted=[("aa", b"1"), ("bb", b"2")]), None)
     store.commit(claim, CommitBatch(number=2, position=b"", deleted=[("aa", b"3"), ("bb", None)]), None)
     assert world.contents(0)["deleted"] == {"aa": b"3"}
+
+
+def test_a_part_of_the_state_is_seen_without_a_claim(world: World) -> None:
+    store, other = prepared(world), world.open()
+    claim = taken(store)
+    assert other.peek(0, "clock") is None, "it has a claim and no commit"
+    store.commit(claim, full_batch(), None)
+    assert [other.peek(0, name) for name in ("clock", "learner", "no_such")] == [b"12.5", b"", b""]
+    assert other.peek(1, "clock") is None
+    store.commit(claim, CommitBatch(number=2, position=b"at 18"), None)  # nobody was fenced

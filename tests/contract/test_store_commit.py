@@ -72,6 +72,9 @@ class FaultyStore:
     def stage(self, claim: Claim, batch: CommitBatch, part: int) -> None:
         self.store.stage(claim, batch, part)
 
+    def peek(self, shard: int, name: str) -> bytes | None:
+        return self.store.peek(shard, name)
+
     def promises(self) -> str:
         return self.store.promises()
 

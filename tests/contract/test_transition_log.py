@@ -277,12 +277,13 @@ def test_records_of_others_in_kafka_are_told_with_their_offsets(kafka_world: Kaf
 
 
 def test_logs_that_are_not_there_are_told(tmp_path: Path, kafka_world: KafkaWorld) -> None:
-    async def run(log: TransitionLog, error: type[BrokerError]) -> None:
-        with pytest.raises(error):
+    async def run(log: TransitionLog, error: type[BrokerError], words: str | None = None) -> None:
+        with pytest.raises(error, match=words):
             await log.open()
         await log.close()
 
     asyncio.run(run(EmbeddedTransitionLog(lambda: LogFolder.find(tmp_path)), NoLog))
     away = load_settings(kafka_bootstrap_servers="127.0.0.1:1")
     asyncio.run(run(KafkaTransitionLog(away), BrokerUnavailable))
-    asyncio.run(run(KafkaTransitionLog(kafka_world.settings(shards=1)), NoLog))
+    none = KafkaTransitionLog(kafka_world.settings(shards=1))
+    asyncio.run(run(none, NoLog, "does not exist, or this client may not describe it. Make it with: tideline topics"))

@@ -51,6 +51,18 @@ MESSAGES = (
         unit="ops",
     ),
     Chart(
+        "Until a message arrives",
+        "The worst hundredth: since its event, with what it waited for (quiet hours, rates), and since it was decided.",
+        [
+            Query(
+                "histogram_quantile(0.99, sum by (le, channel, since) "
+                "(rate(tideline_campaign_latency_seconds_bucket[$__rate_interval])))",
+                "{{channel}} since {{since}}",
+            )
+        ],
+        unit="s",
+    ),
+    Chart(
         "Waiting by channel",
         "A channel that is slow, or takes nothing.",
         [Query("sum by (channel) (tideline_campaign_waiting)", "{{channel}}")],

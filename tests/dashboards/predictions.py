@@ -26,6 +26,18 @@ MODELS = (
         unit="s",
     ),
     Chart(
+        "Warm-up",
+        "Users with the goal, of as many as are needed before the model may go live; nothing once it has.",
+        [
+            Query(
+                f"{newest('tideline_warmup_users')} / on (prediction) {newest('tideline_warmup_users_needed')}",
+                "{{prediction}}",
+            )
+        ],
+        unit="percentunit",
+        most=1.0,
+    ),
+    Chart(
         "Learned examples",
         "By what came of them.",
         [
@@ -43,6 +55,12 @@ MODELS = (
                 "{{prediction}}",
             )
         ],
+    ),
+    Chart(
+        "Age of the models of shards",
+        "Of the shard that has the oldest one of each prediction; far above the newest model's, it is stuck.",
+        [Query(newest("tideline_shard_model_age_seconds"), "{{prediction}}")],
+        unit="s",
     ),
 )
 QUALITY = (

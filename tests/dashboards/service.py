@@ -51,8 +51,8 @@ EVENTS = (
         [Query("sum by (partition) (tideline_lag_records)", "{{partition}}")],
     ),
     Chart(
-        "Age of what was worked last",
-        "Of partitions with unread events.",
+        "How long unread events wait",
+        "The oldest of each partition.",
         [Query("max by (partition) (tideline_lag_seconds)", "{{partition}}")],
         unit="s",
     ),
@@ -166,10 +166,11 @@ LEARNING = (
     ),
     Chart(
         "Chunks, and what was dropped or refused",
-        "Dropped examples are the bound of the catalog.",
+        "Dropped examples are the bound of the catalog; chunks of another store should come after a rebuild alone.",
         [
             Query("sum(rate(tideline_chunks_total[$__rate_interval]))", "chunks sent"),
             Query("sum(rate(tideline_chunks_refused_total[$__rate_interval]))", "chunks refused"),
+            Query("sum(rate(tideline_chunks_of_other_stores_total[$__rate_interval]))", "chunks of other stores"),
             Query("sum(rate(tideline_dropped_examples_total[$__rate_interval]))", "examples dropped"),
             Query("sum(rate(tideline_models_refused_total[$__rate_interval]))", "models refused"),
         ],

@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from config.settings import Settings, load_settings
 from streams.adapters.embedded_log import EventWriter
@@ -24,6 +23,7 @@ from streams.campaigns.effects import DROPPED, SENT, WITHHELD
 from streams.runtime.deliveries.signing import signed_headers, write_secret
 from tests.conftest import SLOWNESS
 from tests.integration.worker_world import WorkerProcess, await_until
+from tests.post_server import PostServer
 
 SECRET: Final = write_secret(b"a secret of the tests, 32 bytes!")
 WITHIN_S: Final = 60.0 * SLOWNESS
@@ -53,31 +53,20 @@ campaigns:
 """
 
 
-class HookReceiver:
-    """Takes webhooks on this machine, in threads of its own; `answers` says what is answered."""
+class HookReceiver(PostServer):
+    """Takes webhooks on this machine, in threads of its own; `status` and `answer` say what is answered."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.taken: list[tuple[dict[str, str], bytes]] = []
         self.status: Callable[[int], int] = lambda _number: 200
         """From the number of the request (from 1) to the status of the answer."""
         self.answer = b""
         """What is answered beside that."""
         self._changed = threading.Condition()
-        world = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(world.take({k.lower(): v for k, v in self.headers.items()}, body))
-                self.send_header("Content-Length", str(len(world.answer)))
-                self.end_headers()
-                self.wfile.write(world.answer)
-
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+    def posted(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        return self.take({name.lower(): value for name, value in headers.items()}, body), self.answer
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
         with self._changed:
@@ -87,7 +76,7 @@ class HookReceiver:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/hook"
+        return f"{self.address}/hook"
 
     def users(self) -> list[str]:
         """Of everything that came, in order."""
@@ -110,15 +99,6 @@ class HookReceiver:
                 left_s = deadline_s - time.monotonic()
                 assert left_s > 0, f"it does not come; {len(self.taken)} came"
                 self._changed.wait(min(left_s, 1.0))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 def without_campaigns(catalog: str) -> str:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from streams.adapters.memory_feed import MemoryTransitionLog
+from streams.adapters.memory_sessions import MemorySessions
 from streams.adapters.valkey_server import EmbeddedValkey
+from streams.console.app import console
+from streams.runtime.place import join_place
 from tests.integration.service_world import ServiceWorld, service
 from tests.integration.shop_world import Shop, run_shop
 from tests.unit.api_world import ApiWorld
@@ -18,6 +22,21 @@ from tests.unit.api_world import ApiWorld
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return run_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="module")
+def url(shop: Shop) -> Iterator[str]:
+    """Its store, for those who only look, or give what they make another name."""
+    with join_place(shop.job.place) as url:
+        yield url
+
+
+@pytest.fixture
+def shop_console(url: str) -> Iterator[ApiWorld]:
+    """Its API with the console, nothing made over it yet."""
+    world = ApiWorld(store_url=url, transitions=MemoryTransitionLog(1), extensions=(console(MemorySessions()),))
+    yield world
+    world.stored.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,13 @@ import json
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 
 from standardwebhooks import Webhook
 
 from streams.client import Client, Kind
 from tests.conftest import SLOWNESS
+from tests.post_server import PostServer
 
 ORDER = "Order Completed"
 PREDICTION_AT = 5
@@ -113,51 +112,29 @@ class Definer(Asker):
         self.answered["segment", id_] = archived.data["definition"], True
 
 
-@dataclass
-class Receiver:
+class Receiver(PostServer):
     """Takes webhooks; every one is verified by the official library before it counts. Use as a context manager."""
 
-    received: dict[str, bytes] = field(default_factory=dict)
-    """Id: body."""
-    repeated: int = 0
-    wrong: list[str] = field(default_factory=list)
-    secret: str = ""
-    is_refusing: bool = False
-    """Whether every delivery fails, and none is taken."""
-
-    def __enter__(self) -> Self:
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if receiver.is_refusing:
-                    self.send_error(500)
-                    return
-                receiver.take(dict(self.headers), body)
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing into the output of tests."""
-
+    def __init__(self, secret: str = "") -> None:
+        super().__init__()
+        self.received: dict[str, bytes] = {}
+        """Id: body."""
+        self.repeated = 0
+        self.wrong: list[str] = []
+        self.secret = secret
+        self.is_refusing = False
+        """Whether every delivery fails, and none is taken."""
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/"
+        return f"{self.address}/"
+
+    def posted(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        if self.is_refusing:
+            return 500, b""
+        self.take(headers, body)
+        return 204, b""
 
     def take(self, headers: dict[str, str], body: bytes) -> None:
         """One delivery."""

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.error
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -121,11 +121,22 @@ class Served:
         (self.port,) = free_ports(1)
         self._log = folder / f"{name}.log"
         command = [sys.executable, "-m", "streams", name, "--embedded", "--data-dir", str(data)]
+        self._command = [*command, "--port", str(self.port)]
+        self._settings = settings
+        self.start()
+
+    @property
+    def address(self) -> str:
+        """Where its metrics are."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """At the same port each time."""
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*command, "--port", str(self.port)],
+                self._command,
                 cwd=ROOT,
-                env=environment(settings),
+                env=environment(self._settings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -198,8 +209,12 @@ def operated(folder: Path) -> Iterator[Operated]:
         for served in (deliver, campaigns):
             ending.callback(served.stop)
         api = ending.enter_context(ApiProcess(settings, data, free_ports(1)[0]))
-        ports: Mapping[str, int] = {"worker": worker.port, "deliver": deliver.port, "campaigns": campaigns.port}
-        targets = {f"tideline-{name}": f"127.0.0.1:{port}" for name, port in ports.items()}
+        targets = {
+            "tideline-worker": [f"127.0.0.1:{worker.port}"],
+            "tideline-deliver": [deliver.address],
+            # One process by two names, so that one of them can be taken away.
+            "tideline-campaigns": [campaigns.address, f"localhost:{campaigns.port}"],
+        }
         at = api.url.removeprefix("http://")
         asked = ending.enter_context(prometheus(folder, targets, at, api.keys[Role.READ]))
         await_until(worker.is_working, "it works", seconds=120.0, watched=[worker])

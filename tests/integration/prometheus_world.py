@@ -23,13 +23,18 @@ from tests.unit.test_alerts import GROUPS
 FASTER_FOR: Final = 120
 """An alert that has to hold for two minutes has to hold for a second here, and for two at least;"""
 FASTER_RANGE: Final = 20
-"""rates over a minute are over three seconds, of as many scrapes."""
+"""rates over a minute are over three seconds, of as many scrapes,"""
+FASTER_OFFSET: Final = 120
+"""and an hour ago is half a minute ago."""
+LOWER: Final[Mapping[str, tuple[str, str]]] = {"TidelineEventsWait": ("> 300", "> 3")}
+"""Alert -> its threshold, and the one here: who waits for minutes is late by seconds first."""
 _RANGE: Final = re.compile(r"\[(\d+)([smhd])\]")
+_OFFSET: Final = re.compile(r"\boffset (\d+)([smhd])\b")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def faster_rules() -> dict[str, Any]:
-    """The rules as they are, but for how long something has to last, and over how long rates are taken."""
+    """The rules as they are, but for how long something has to last, over how long rates are taken, and `LOWER`."""
     return {
         "groups": [{"name": group["name"], "rules": [faster_rule(rule) for rule in group["rules"]]} for group in GROUPS]
     }
@@ -37,7 +42,12 @@ def faster_rules() -> dict[str, Any]:
 
 def faster_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
     """One of them."""
-    found = {**rule, "expr": _RANGE.sub(_faster_range, rule["expr"])}
+    expr = _OFFSET.sub(_faster_offset, _RANGE.sub(_faster_range, rule["expr"]))
+    if rule.get("alert") in LOWER:
+        threshold, lower = LOWER[rule["alert"]]
+        assert expr.count(threshold) == 1, rule["alert"]
+        expr = expr.replace(threshold, lower)
+    found = {**rule, "expr": expr}
     if "for" in rule:
         found["for"] = f"{max(2, _seconds(rule['for']) // FASTER_FOR)}s"
     return found
@@ -47,15 +57,24 @@ def _faster_range(found: re.Match[str]) -> str:
     return f"[{max(3, int(found[1]) * _SECONDS[found[2]] // FASTER_RANGE)}s]"
 
 
+def _faster_offset(found: re.Match[str]) -> str:
+    return f"offset {max(1, int(found[1]) * _SECONDS[found[2]] // FASTER_OFFSET)}s"
+
+
 def _seconds(text: str) -> int:
     return int(text[:-1]) * _SECONDS[text[-1]]
 
 
 class Prometheus:
-    """One that runs."""
+    """One that runs, with its files in `folder`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, folder: Path) -> None:
         self._url = f"http://127.0.0.1:{port}"
+        self._folder = folder
+
+    def aim(self, job: str, *addresses: str) -> None:
+        """From now on the job has these targets, as if a name had these addresses now."""
+        aim(self._folder, job, addresses)
 
     def ask(self, path: str, **parameters: str) -> Any:
         """What it answers; None while it does not."""
@@ -77,6 +96,11 @@ class Prometheus:
         """Alerts whose condition has held for long enough."""
         return {rule["name"] for rule in self.rules() if rule.get("state") == "firing"}
 
+    def jobs_told(self, alert: str) -> set[str]:
+        """The jobs about which an alert fires."""
+        alerts = (each for rule in self.rules() if rule["name"] == alert for each in rule["alerts"])
+        return {each["labels"].get("job", "") for each in alerts if each["state"] == "firing"}
+
     def up(self) -> set[str]:
         """The jobs whose targets answered the last time."""
         found = self.ask("targets") or {"activeTargets": []}
@@ -88,16 +112,25 @@ class Prometheus:
         return found is not None and any(sample["value"][1] != "NaN" for sample in found["result"])
 
 
+def aim(folder: Path, job: str, addresses: Sequence[str]) -> None:
+    """Write a job's targets, at once: Prometheus looks when the file changes."""
+    written = folder / f"{job}.new"
+    written.write_bytes(msgspec.json.encode([{"targets": list(addresses)}]))
+    written.replace(folder / f"{job}.json")
+
+
 @contextmanager
-def prometheus(folder: Path, targets: Mapping[str, str], api: str, api_key: str) -> Iterator[Prometheus]:
-    """It scrapes all every second. `targets`: job -> address; the API's is asked with its key."""
+def prometheus(folder: Path, targets: Mapping[str, Sequence[str]], api: str, api_key: str) -> Iterator[Prometheus]:
+    """It scrapes all every second. `targets`: job -> addresses; the API's is asked with its key."""
     program = shutil.which("prometheus")
     need(program, "prometheus", "apt-get install prometheus")
     key, rules = folder / "api.key", folder / "rules.yml"
     key.write_text(api_key)
     rules.write_text(yaml.safe_dump(faster_rules()))
+    for job, addresses in targets.items():
+        aim(folder, job, addresses)
     jobs: Sequence[dict[str, Any]] = [
-        *({"job_name": job, "static_configs": [{"targets": [at]}]} for job, at in targets.items()),
+        *({"job_name": job, "file_sd_configs": [{"files": [str(folder / f"{job}.json")]}]} for job in targets),
         {
             "job_name": "tideline-api",
             "authorization": {"credentials_file": str(key)},
@@ -114,6 +147,6 @@ def prometheus(folder: Path, targets: Mapping[str, str], api: str, api_key: str)
     )
     process.start(folder=folder)
     try:
-        yield Prometheus(port)
+        yield Prometheus(port, folder)
     finally:
         process.stop(20)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.post_server import PostServer
 
 
 class Taken(NamedTuple):
@@ -22,45 +23,22 @@ class Taken(NamedTuple):
     """Attributes that are text."""
 
 
-class SpanCollector:
+class SpanCollector(PostServer):
     """Use as a context manager."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._spans: list[Taken] = []
         self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                is_packed = self.headers.get("Content-Encoding") == "gzip"
-                collector.take(gzip.decompress(body) if is_packed else body)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing into the output of tests."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     @property
     def url(self) -> str:
         """For OTEL_EXPORTER_OTLP_ENDPOINT."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self.address
+
+    def posted(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        self.take(gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body)
+        return 200, b""
 
     def take(self, body: bytes) -> None:
         """One request."""

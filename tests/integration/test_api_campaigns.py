@@ -122,6 +122,12 @@ def test_a_segment_that_exists_is_who_is_in_it(api: ApiWorld) -> None:
     assert 0 < narrower["users"] < found["users"]
 
 
+def test_a_segment_that_is_only_asked_about_may_rest_on_no_preview(api: ApiWorld) -> None:
+    asked = {"definition": GOOD | {"segment": "new"}, "segment": {"not": {"prediction": "shown_2d", "category": "low"}}}
+    refused = post(api, "preview", asked, status=409)
+    assert (refused["id"], refused["state"]) == ("shown_2d", "preview")
+
+
 def test_whom_rules_leave_out_is_counted_once(api: ApiWorld) -> None:
     upper, recent = {"segment": "upper"}, {"event": "Order", "since": {"max": "4d"}}
     from_a = {"trait": "country", "equals": "A"}

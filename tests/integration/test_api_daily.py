@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 
-from streams.adapters.memory_feed import MemoryTransitionLog
-from streams.adapters.memory_sessions import MemorySessions
 from streams.adapters.redis_daily import MOST_DAYS, Day, RedisDaily
 from streams.api.daily import Daily
-from streams.console.app import console
-from streams.runtime.place import join_place
-from tests.integration.shop_world import Shop
 from tests.integration.test_console_pages import Person
 from tests.unit.api_world import ApiWorld
 
@@ -21,24 +14,16 @@ WEEK_S = 7 * 86_400.0
 ID = "orders_3d"
 
 
-@pytest.fixture(scope="module")
-def url(shop: Shop) -> Iterator[str]:
-    with join_place(shop.job.place) as url:
-        yield url
-
-
 @pytest.fixture
-def api(url: str) -> Iterator[ApiWorld]:
-    world = ApiWorld(store_url=url, transitions=MemoryTransitionLog(1), extensions=(console(MemorySessions()),))
-    yield world
-    world.stored.close()
+def api(shop_console: ApiWorld) -> ApiWorld:
+    return shop_console
 
 
 def test_a_line_a_day_is_kept_and_compared_with_a_week_later(api: ApiWorld, url: str) -> None:
     person, daily = Person(api), api.app.state.daily
     assert isinstance(daily, Daily)
     assert person.told(f"/v1/predictions/{ID}")["days"] == []
-    assert person.get("/predictions/figures").json()[ID]["against"].endswith("before 4 Jun 2026")
+    assert person.get("/predictions/figures").json()[ID]["against"].endswith("before 4 Jun 2026 (UTC)")
     assert daily.keep() == 2, "of those that are live; the one that warms up expects nothing yet"
     assert daily.keep() == 0, "once a day"
     detail = person.told(f"/v1/predictions/{ID}")

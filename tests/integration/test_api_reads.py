@@ -30,19 +30,12 @@ from streams.api.views import time_text
 from streams.api.warm_up import warm_up_view
 from streams.core.definitions import compile_definitions
 from streams.runtime.lookup import look_up
-from streams.runtime.place import join_place
 from streams.runtime.stored import StoredState, read_state, together
 from streams.runtime.summary import Warmup
 from tests.integration.shop_world import Shop
 from tests.unit.api_world import ApiWorld
 
 HIGH = "orders_3d.high"
-
-
-@pytest.fixture(scope="module")
-def url(shop: Shop) -> Iterator[str]:
-    with join_place(shop.job.place) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -305,6 +298,14 @@ def test_a_state_is_read_anew_after_a_moment(api: ApiWorld, monkeypatch: pytest.
     api.now_s = STATE_S
     good(api, "/v1/predictions")
     assert looked == [0, 0]
+
+
+def test_a_shard_is_known_with_its_first_commit(api: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = RedisReader.shard_info
+    with monkeypatch.context() as before:
+        before.setattr(RedisReader, "shard_info", lambda reader, shard: replace(real(reader, shard), number=0))
+        assert problem(get(api, "/v1/predictions")) == (503, "unavailable")
+    good(api, "/v1/predictions")
 
 
 def test_a_store_that_is_away_or_empty_is_told() -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Dialog, Route, expect
 
+from streams.adapters.campaign_definitions import Wanted, defined, redis_campaign_definitions, stood
+from streams.adapters.redis_desks import RedisDesks
 from streams.api.keys import Role
 from streams.console.language import Format
 from streams.console.texts import Texts, all_texts
@@ -22,6 +26,7 @@ from tests.integration.api_process import ApiProcess
 from tests.integration.console_world import CATALOG, PHONE, WIDE, Viewer, api_of, browser
 from tests.integration.kill_world import client_of
 from tests.integration.service_world import DAYS, START_S, ServiceWorld, service
+from tests.integration.test_console_deliveries import given_up
 
 PAGES = {
     "predictions": "/predictions",
@@ -103,7 +108,9 @@ JOURNEY = {
 
 @pytest.fixture(scope="module")
 def served(world: ServiceWorld) -> Iterator[ApiProcess]:
-    """With a campaign and a journey."""
+    """With a campaign and a journey, of which messages were given up."""
+    with closing(RedisDesks(world.url)) as desks:
+        given_up(desks, "log", "nearly", "nearly", "way")
     with api_of(world) as api:
         with client_of(api.url, api.keys[Role.ADMIN]) as client:
             client.edit_messaging({"channels": {"log": {"kind": "log"}}}, client.messaging().etag)
@@ -219,6 +226,33 @@ def test_language_and_appearance_are_chosen_on_the_page(served: ApiProcess, chro
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(12, 18, 23)"
 
 
+def test_nobody_loses_what_is_written_by_another_language_unasked(served: ApiProcess, chromium: Browser) -> None:
+    address = "/segments/new?prediction=orders_2d&min=60&max=90"
+    with Viewer(chromium, served) as viewer:
+        asked: list[str] = []
+
+        def stay(dialog: Dialog) -> None:
+            asked.append(dialog.message)
+            dialog.dismiss()
+
+        page = viewer.open(address)
+        page.once("dialog", stay)
+        page.get_by_label("Name").fill("Nearly there")
+        page.click("button[value=fr]")
+        expect(page.get_by_label("Name")).to_have_value("Nearly there")
+        assert asked == [ENGLISH.switch_loses]
+        page.locator("form.panel").evaluate("(form) => { form.noValidate = true; }")
+        page.get_by_label("Name").fill("")
+        page.get_by_role("button", name="Create a segment").click()
+        expect(page.locator("#wrong")).to_be_visible()
+        page.once("dialog", Dialog.accept)
+        page.click("button[value=fr]")
+        page.wait_for_url(f"**/console{address}")
+        expect(page.locator("html")).to_have_attribute("lang", "fr")
+        assert all("422" in each for each in viewer.complaints)
+        viewer.complaints.clear()
+
+
 def test_cards_show_what_the_api_says(served: ApiProcess, chromium: Browser) -> None:
     with Viewer(chromium, served) as viewer:
         page = viewer.open("/predictions")
@@ -261,6 +295,97 @@ def test_the_slider_estimates_while_it_moves_and_asks_once_when_it_rests(served:
         expect(page.locator("[data-told=rank]")).to_have_text("Ranks 50 to 75")
         page.reload()
         expect(page.locator("[data-pick=medium]")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_view_by_likelihood_keeps_what_is_selected_and_selects(served: ApiProcess, chromium: Browser) -> None:
+    with Viewer(chromium, served) as viewer:
+        page = viewer.open("/predictions/orders_2d?min=62.5&max=100")
+        with page.expect_response("**/estimate?*"):
+            page.locator("[data-end=high]").press("ArrowLeft")
+        page.get_by_role("link", name="By likelihood").click()
+        expect(page).to_have_url(re.compile(r"\?view=likelihood&min=62.5&max=99$"))
+        told = served.get("/v1/predictions/orders_2d/estimate?min=62.5&max=99")
+        expect(page.locator("[data-told=users]")).to_have_text(str(told["users"]))
+        expect(page.locator("[data-told=rank]")).to_have_text("Ranks 62.5 to 99")
+        with page.expect_response("**/estimate?*"):
+            page.locator("[data-end=high]").press("ArrowLeft")
+        expect(page).to_have_url(re.compile(r"\?view=likelihood&min=62.5&max=98$"))
+        page.get_by_role("link", name="Create a segment").click()
+        expect(page.locator(".chosen")).to_contain_text("Scores 62.5 to 98")
+        page.go_back()
+        with page.expect_response("**/estimate?*"):
+            page.get_by_role("button", name="Medium").click()
+        medium = served.get("/v1/predictions/orders_2d/estimate?category=medium")["users"]
+        expect(page.locator("[data-told=users]")).to_have_text(str(medium))
+        buckets = served.get("/v1/predictions/orders_2d/distribution")["by_likelihood"]
+        ahead = [sum(each["users"] for each in buckets[:n]) for n in range(len(buckets) + 1)]
+        shown = [100 * high / ahead[-1] > 50 and 100 * low / ahead[-1] < 75 for low, high in pairwise(ahead)]
+        bars = page.locator(".bucket").evaluate_all("(bars) => bars.map((bar) => !bar.classList.contains('off'))")
+        assert bars == shown, "those whose ranks are in the category stand out"
+        page.get_by_role("link", name="By score").click()
+        expect(page.locator("[data-pick=medium]")).to_have_attribute("aria-pressed", "true")
+        expect(page).to_have_url(re.compile(r"\?category=medium$"))
+
+
+def test_the_slider_shows_no_figures_of_another_range(served: ApiProcess, chromium: Browser) -> None:
+    with Viewer(chromium, served) as viewer:
+        page = viewer.open("/predictions/orders_2d?min=12.5&max=62.5")
+        high = page.locator("[data-end=high]")
+        assert (page.locator("[data-end=low]").input_value(), high.input_value()) == ("12.5", "62.5")
+        expect(page.locator("[data-told=rank]")).to_have_text("Ranks 12.5 to 62.5")
+        held: list[Route] = []
+        page.route("**/estimate?*", lambda route: held.append(route))  # noqa: PLW0108  its handlers carry attributes
+        with page.expect_request("**/estimate?*"):
+            high.press("ArrowRight")
+        assert high.input_value() == "64"
+        with page.expect_event("requestfailed"):  # what is under way is of a range that is left
+            high.evaluate("(end) => { end.value = 90; end.dispatchEvent(new Event('input')); }")
+        expect(page.locator("[data-told=users]")).to_contain_text("≈")
+        expect(page.locator("[data-told=failed]")).to_be_hidden()
+
+
+@pytest.mark.parametrize("how", ["cut", "proxy"])
+def test_what_cannot_be_loaded_is_told_in_the_language_of_the_page(
+    served: ApiProcess, chromium: Browser, how: str
+) -> None:
+    def answer(route: Route) -> None:
+        if how == "cut":
+            route.abort("connectionrefused")
+        else:
+            route.fulfill(status=502, content_type="text/html", body="<html>Bad Gateway</html>")
+
+    with Viewer(chromium, served, language="fr") as viewer:
+        page = viewer.open("/predictions/orders_2d")
+        page.route("**/console/**", answer)
+        page.locator("[data-end=low]").press("ArrowRight")
+        expect(page.locator("[data-told=failed]")).to_have_text(FRENCH.not_loaded)
+        page.unroute("**/console/**")
+        page.route("**/figures", answer)
+        viewer.open("/segments")
+        expect(page.get_by_role("alert")).to_have_text(FRENCH.not_loaded)
+        assert all("Failed to load resource" in each for each in viewer.complaints)
+        viewer.complaints.clear()
+
+
+def test_a_page_that_waits_takes_nobodys_focus(served: ApiProcess, chromium: Browser) -> None:
+    """It says three times that it waits, each time in other words, and is never left."""
+    asked: list[str] = []
+
+    def waiting(route: Route) -> None:
+        asked.append(route.request.url)
+        pause_ms = 50 if len(asked) < 3 else 600_000
+        words = f'<p data-reload="{pause_ms}">Asked for {len(asked)} times</p><h1>'
+        route.fulfill(status=200, content_type="text/html", body=route.fetch().text().replace("<h1>", words, 1))
+
+    with Viewer(chromium, served) as viewer:
+        viewer.page.route("**/segments/mixed", waiting)
+        page = viewer.open("/segments/mixed")
+        link = page.locator("a.trail")
+        link.focus()
+        page.evaluate("document.body.dataset.same = 'yes'")
+        expect(page.locator("[data-reload]")).to_have_text("Asked for 3 times")
+        expect(link).to_be_focused()
+        assert page.evaluate("document.body.dataset.same") == "yes"
 
 
 def test_a_segment_is_made_from_the_slider(served: ApiProcess, chromium: Browser) -> None:
@@ -319,9 +444,69 @@ def test_crossings_show_up_as_they_happen_and_wait_while_it_is_paused(
         page.get_by_role("button", name="Go on").click()
         expect(state).to_have_text("Live")
         assert page.locator(".crossings tbody tr").count() > shown
+        page.reload()
+        expect(row.first).to_be_visible()  # the latest that the filter wants, however much came of others since
         page.get_by_role("link", name="newcomer").first.click()
         expect(page.locator("h1")).to_have_text("newcomer")
         viewer.check()
+
+
+def test_categories_of_a_path_follow_its_prediction(served: ApiProcess, chromium: Browser) -> None:
+    with Viewer(chromium, served) as viewer:
+        page = viewer.open("/campaigns/way/edit")
+        chosen = page.locator("[name=s2_path_0_category]")
+        page.locator("[name=s2_path_0_prediction]").select_option("churn_4d")
+        expect(chosen).to_have_accessible_name(ENGLISH.category_titles["churn"])
+        expect(chosen.locator("option:checked")).to_have_text(ENGLISH.categories["churn.high"])
+        page.locator("[name=s2_path_0_prediction]").select_option("orders_2d")
+        expect(chosen.locator("option:checked")).to_have_text(ENGLISH.categories["event.high"])
+
+
+def test_pages_of_a_moment_are_for_everybody(served: ApiProcess, chromium: Browser) -> None:
+    """What is refused, and what is shown once: nobody is kept out of these either."""
+    with Viewer(chromium, served, language="fr", theme="dark") as viewer:
+        page = viewer.open("/campaigns")
+        page.get_by_text(FRENCH.channel_another).click()
+        for url, found in (("https://127.0.0.1/hook", ".wrong"), ("https://hooks.example.org/tideline", "pre")):
+            page.get_by_label(FRENCH.channel_url).fill(url)
+            page.get_by_role("button", name=FRENCH.channel_kinds["webhook"]).click()
+            expect(page.locator(found).first).to_be_visible()
+            viewer.check()
+        page = viewer.open("/segments/new?prediction=orders_2d&min=60&max=90")
+        page.locator("form.panel").evaluate("(form) => { form.noValidate = true; }")
+        page.get_by_role("button", name=FRENCH.create_segment).click()
+        expect(page.locator("#wrong")).to_be_visible()
+        viewer.check()
+        assert all("422" in each for each in viewer.complaints)
+        viewer.complaints.clear()
+
+
+def test_an_archived_campaign_is_forgotten_with_its_figures(
+    world: ServiceWorld, served: ApiProcess, chromium: Browser
+) -> None:
+    long_ago_s = datetime.now(UTC).timestamp() - 3_600.0  # all partitions have heard of it
+    definition = {key: value for key, value in CAMPAIGN.items() if key != "id"} | {"name": "Last winter"}
+    with closing(redis_campaign_definitions(world.url)) as store:
+        new = Wanted("campaign", "last_winter", definition, {"orders_2d": "event"}, state="paused")
+        store.write(store.revision(), [defined(store.kept(), new, "a key", long_ago_s)])
+        kept = store.kept()
+        found = kept.find("last_winter")
+        assert found is not None
+        store.write(kept.revision, [stood(kept, found.head, "archive", "a key", long_ago_s + 1.0)])
+    with Viewer(chromium, served) as viewer:
+        page = viewer.open("/campaigns")
+        page.get_by_text(re.compile(rf"^{ENGLISH.campaigns_archived}")).click()
+        page.get_by_role("link", name="Last winter").click()
+        page.get_by_role("link", name=ENGLISH.forget).click()
+        expect(page.locator("h1")).to_have_text("Forget “Last winter”?")
+        viewer.check()
+        page.get_by_role("link", name=ENGLISH.cancel).click()
+        page.get_by_role("link", name=ENGLISH.forget).click()
+        page.get_by_role("button", name=ENGLISH.forget).click()
+        page.wait_for_url("**/console/campaigns")
+        expect(page.get_by_role("link", name="Last winter")).to_have_count(0)
+        assert viewer.open("/campaigns/last_winter").locator("h1").inner_text() == ENGLISH.errors["not-found"][0]
+        viewer.complaints.remove(NOT_FOUND)
 
 
 def viewed(user: str, number: int) -> dict[str, Any]:

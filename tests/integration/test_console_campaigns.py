@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any, get_args
 
@@ -12,8 +11,6 @@ import pytest
 from config.campaign_checks import read_messaging
 from config.written import written
 from streams.adapters.campaign_definitions import shared
-from streams.adapters.memory_feed import MemoryTransitionLog
-from streams.adapters.memory_sessions import MemorySessions
 from streams.adapters.redis_campaign_books import RedisCampaignBooks
 from streams.api.campaign_models import Status
 from streams.api.keys import Role
@@ -21,29 +18,18 @@ from streams.campaigns.figures import Early, NoMoney
 from streams.campaigns.lift import Verdict
 from streams.campaigns.state import Book
 from streams.campaigns.words import REASONS
-from streams.console.app import console
 from streams.console.language import Format
 from streams.console.texts_english import ENGLISH
 from streams.console.texts_french import FRENCH
-from streams.runtime.place import join_place
-from tests.integration.shop_world import Shop
 from tests.integration.test_console_pages import Person
 from tests.unit.api_world import NOW_S, ApiWorld
 
 BY_TEMPLATE = "/campaigns/by-form?template=incentive&prediction=orders_3d"
 
 
-@pytest.fixture(scope="module")
-def url(shop: Shop) -> Iterator[str]:
-    with join_place(shop.job.place) as url:
-        yield url
-
-
 @pytest.fixture
-def api(url: str) -> Iterator[ApiWorld]:
-    world = ApiWorld(store_url=url, transitions=MemoryTransitionLog(1), extensions=(console(MemorySessions()),))
-    yield world
-    world.stored.close()
+def api(shop_console: ApiWorld) -> ApiWorld:
+    return shop_console
 
 
 @pytest.fixture
@@ -64,7 +50,7 @@ def fields_of(text: str) -> dict[str, str]:
             continue
         fields[given["name"]] = given.get("value", "")
     for name, body in re.findall(r'<textarea[^>]* name="(\w+)"[^>]*>(.*?)</textarea>', text, re.DOTALL):
-        fields[name] = unescape(body)
+        fields[name] = unescape(body).removeprefix("\n")
     for name, body in re.findall(r'<select[^>]* name="(\w+)"[^>]*>(.*?)</select>', text, re.DOTALL):
         chosen = re.search(r'value="([^"]*)" selected', body) or re.search(r'value="([^"]*)"', body)
         assert chosen is not None, name
@@ -84,6 +70,8 @@ def told(person: Person, id_: str, kind: str = "campaigns") -> Any:
 
 
 def test_a_channel_is_set_up_before_anything_is_made(api: ApiWorld) -> None:
+    forgotten = api.ask("DELETE", "/v1/campaign-channels/webhook", headers=api.headers(Role.WRITE))
+    assert forgotten.status_code in (200, 404), "the store is that of other files of tests, too"
     person = Person(api)
     assert "No channel is set up yet" in person.page("/campaigns")
     assert "No channel is set up yet" in person.page("/campaigns/by-template?prediction=orders_3d")
@@ -93,8 +81,10 @@ def test_a_channel_is_set_up_before_anything_is_made(api: ApiWorld) -> None:
         answer = person.post("/campaigns/new-channel", kind="webhook", url=wrong)
         assert (answer.status_code, "cannot be used" in answer.text) == (422, True), wrong
     url = "https://hooks.example.org/tideline"
-    answer = person.post("/campaigns/new-channel", kind="webhook", url=url)
-    assert (answer.status_code, "whsec_" in answer.text, url in answer.text) == (200, True, True)
+    answer = person.post("/campaigns/new-channel", kind="webhook", url=url, once="a")
+    assert answer.status_code == 303
+    page = person.get(answer.headers["location"].removeprefix("/console")).text
+    assert ("whsec_" in page, url in page) == (True, True)
     assert person.told("/v1/campaign-channels/webhook")["settings"]["url"] == url
     assert person.post("/campaigns/new-channel", kind="log").status_code == 303
     assert person.told("/v1/messaging")["definition"]["channels"].keys() == {"webhook", "log"}
@@ -209,6 +199,19 @@ def test_a_campaign_is_changed_paused_and_archived(person: Person) -> None:
     assert person.get("/campaigns/nope").status_code == 404
 
 
+def test_an_archived_campaign_is_forgotten_after_a_question(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_ = made(person, name="Last winter", state="paused")
+    assert person.get(f"/campaigns/{id_}/forget").status_code == 404, "it is not archived"
+    assert f"/campaigns/{id_}/forget" not in person.get(f"/campaigns/{id_}").text
+    person.post(f"/campaigns/{id_}/archive")
+    assert f"/campaigns/{id_}/forget" in person.get(f"/campaigns/{id_}").text
+    assert "Forget “Last winter”?" in person.page(f"/campaigns/{id_}/forget")
+    assert person.post(f"/campaigns/{id_}/forget").status_code == 409, "it was archived just now"
+    monkeypatch.setattr("streams.api.campaign_edits.SETTLED_S", -1.0)
+    assert person.post(f"/campaigns/{id_}/forget").status_code == 303
+    assert person.get(f"/campaigns/{id_}").status_code == 404
+
+
 def test_a_journey_has_its_steps_as_text(person: Person) -> None:
     id_ = made(person, "/campaigns/by-form?template=three_day_blast&prediction=orders_3d")
     found = told(person, id_, "journeys")
@@ -219,6 +222,40 @@ def test_a_journey_has_its_steps_as_text(person: Person) -> None:
             assert " ".join(text.split())[:30] in page
 
 
+@pytest.mark.parametrize(
+    ("trigger", "words", "next_words"),
+    [
+        (
+            {"every": "month", "on": [1, 15], "at": "10:00", "timezone": "Europe/Paris"},
+            "Regularly, to everybody in the segment: every month, 1, 15, 10:00 (Europe/Paris)",
+            "Goes out next 1 Jun 2026, 08:00 UTC",
+        ),
+        (
+            {"every": "week", "on": ["monday"], "at": "09:30"},
+            "Regularly, to everybody in the segment: every week, Monday, 09:30 (UTC)",
+            "Goes out next 1 Jun 2026, 09:30 UTC",
+        ),
+        ({"at": "2026-05-01 10:00"}, "Once, to everybody in the segment", "none of its times is still to come"),
+        ({"event": "Viewed"}, "When somebody in the segment does something: Viewed", None),
+        ("exit", "When somebody leaves the segment", None),
+    ],
+    ids=["month", "week", "once", "event", "exit"],
+)
+def test_a_campaign_says_when_it_goes_and_when_next(
+    api: ApiWorld, person: Person, trigger: Any, words: str, next_words: str | None
+) -> None:
+    id_ = made(person)
+    body = told(person, id_)["definition"] | {"trigger": trigger}
+    headers = api.headers(Role.WRITE) | {"If-Match": told(person, id_)["etag"]}
+    assert api.ask("PUT", f"/v1/campaigns/{id_}", json=body, headers=headers).status_code == 200
+    page = person.page(f"/campaigns/{id_}").replace("\u00a0", " ")
+    assert f"When {words}" in page
+    assert ("Goes out next" in page) == (next_words is not None)
+    assert next_words is None or next_words in page
+    person.post(f"/campaigns/{id_}/stand", action="pause")
+    assert ("not while it is paused" in person.page(f"/campaigns/{id_}")) == (next_words is not None)
+
+
 def test_who_may_only_look_changes_nothing(api: ApiWorld, person: Person) -> None:
     id_ = made(person)
     reader = Person(api, Role.READ)
@@ -226,6 +263,7 @@ def test_who_may_only_look_changes_nothing(api: ApiWorld, person: Person) -> Non
     for path in (
         f"/campaigns/{id_}/stand",
         f"/campaigns/{id_}/archive",
+        f"/campaigns/{id_}/forget",
         "/campaigns/by-form",
         f"/campaigns/{id_}/edit",
     ):
@@ -265,7 +303,7 @@ def test_what_it_would_do_is_what_the_api_says(api: ApiWorld, person: Person) ->
     until = {rule["reason"]: rule["until"] for rule in trial["against"]}
     assert until["quiet"] == "2026-05-28T22:00:00Z"
     for reason, time in until.items():
-        again = "" if time is None else f" It is asked again on {Format('en').time(time)}"
+        again = "" if time is None else f" Looked at again on {Format('en').time(time)}"
         assert f"{ENGLISH.withheld_reasons[reason]}{again}" in text
     assert "or not known for long enough" in text
     assert "the user was not in the segment any more" in person.page(f"/campaigns/{id_}?user=nobody")
@@ -276,7 +314,7 @@ def test_who_waits_is_shown_and_not_that_nothing_happened(person: Person, monkey
     monkeypatch.setattr(RedisCampaignBooks, "waiting_for_rate", lambda _self, _id: 3)
     page = person.page(f"/campaigns/{made(person)}")
     assert "Had to wait" in page
-    assert "it was night on the user’s clock 27 stand in the queue of the rate now 3 " in page
+    assert "it was night on the user’s clock 27 are waiting for their turn now, as the rate allows 3 " in page
 
 
 def test_what_it_would_do_says_what_is_not_known(api: ApiWorld, person: Person) -> None:
@@ -315,7 +353,7 @@ def test_the_end_of_a_segment_says_which_campaigns_it_pauses(person: Person) -> 
     assert "Paused with it, as they rest on it: Middle of them" in person.page(f"/segments/{segment}/archive")
     assert person.post(f"/segments/{segment}/archive").status_code == 303
     assert told(person, id_)["state"] == "paused"
-    assert "Something that it rests on is not as it was" in person.page(f"/campaigns/{id_}")
+    assert "Something that it rests on has changed" in person.page(f"/campaigns/{id_}")
 
 
 def test_every_reason_is_told_in_words() -> None:
@@ -355,6 +393,21 @@ def test_a_journey_is_built_step_by_step(person: Person) -> None:
     page = person.page(f"/campaigns/{id_}")
     assert "3 Split by score or segment 0 times" in page
     assert "All others" in page
+
+
+@pytest.mark.parametrize(
+    ("prediction", "title", "high"),
+    [("orders_3d", "Event Likelihood Category", "High"), ("churn_5d", "Churn Risk Category", "High risk")],
+)
+def test_a_path_by_category_has_the_words_of_its_prediction(
+    person: Person, prediction: str, title: str, high: str
+) -> None:
+    fields = fields_of(person.get("/campaigns/by-form?prediction=orders_3d&kind=journey").text)
+    fields = fields_of(person.post("/campaigns/by-form", action="add_split", **fields).text)
+    fields |= {"s1_path_0_prediction": prediction}
+    page = person.post("/campaigns/by-form", action="add_wait", **fields).text
+    assert re.search(rf'<select name="s1_path_0_category" aria-label="{title}"', page)
+    assert re.search(rf'<option value="high"[^>]* selected>{high}</option>', page)
 
 
 def test_an_offer_is_drawn_over_the_users_while_it_is_written(person: Person) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -42,7 +43,7 @@ def test_a_prediction_is_made_after_its_estimate(served: ApiProcess, chromium: B
         page.get_by_role("button", name="Only with certain properties").click()
         page.get_by_label("Property", exact=True).fill("page")
         page.get_by_label("Value", exact=True).fill("sale")
-        page.get_by_role("spinbutton", name="Window").fill("1")
+        page.get_by_role("textbox", name="Window").fill("1")
         expect(page.locator("[data-count=users]")).not_to_have_text("–")
         everybody = page.locator("[data-count=users]").inner_text()
         page.get_by_role("button", name="Add a condition").click()
@@ -143,6 +144,45 @@ def test_a_campaign_with_a_ladder_is_made_from_the_slider(
         assert served.get(f"/v1/campaigns/{offer['id']}")["definition"]["offer"]["edges"] == [40.0, 80.0]
         viewer.check()
         viewer.picture("campaign", tmp_path)
+
+
+ONCE = {"Day and time": "2027-03-01T10:00", "Time zone": "Europe/Paris"}
+WEEKLY = {"Time of day": "08:30", "Time zone": "Europe/Paris"}
+
+
+def test_when_a_campaign_goes_out_is_chosen_and_read_back(served: ApiProcess, chromium: Browser) -> None:
+    weekly = {"every": "week", "at": "08:30", "on": ["monday", "friday"], "timezone": "Europe/Paris"}
+    kinds: list[tuple[str, dict[str, str], Any]] = [
+        ("exit", {}, "exit"),
+        ("both", {}, "both"),
+        ("event", {"What they do": "View"}, {"event": "View"}),
+        ("once", ONCE, {"at": "2027-03-01 10:00", "timezone": "Europe/Paris"}),
+        ("recurring", WEEKLY, weekly),
+    ]
+    with Viewer(chromium, served) as viewer:
+        if viewer.open("/campaigns").get_by_role("button", name="Only write them down").count():
+            viewer.page.get_by_role("button", name="Only write them down").click()
+            viewer.page.wait_for_url("**/console/campaigns")
+        for kind, fields, trigger in kinds:
+            page = viewer.open("/campaigns/by-form?prediction=orders_2d")
+            page.get_by_label("Name").fill(f"Goes out {kind}")
+            page.get_by_label("Subject").fill("For you")
+            page.get_by_label("Text", exact=True).fill("Come and look")
+            page.get_by_label("When", exact=True).select_option(kind)
+            for label in {*ONCE, *WEEKLY, "What they do"}:
+                expect(page.get_by_label(label, exact=True)).to_be_visible(visible=label in fields)
+            for label, value in fields.items():
+                page.get_by_label(label, exact=True).fill(value)
+            if kind == "recurring":
+                expect(page.get_by_label("Days of the month")).to_be_hidden()
+                page.get_by_label("Friday").check()
+            page.get_by_role("button", name="Create the campaign").click()
+            page.wait_for_url(f"**/console/campaigns/goes_out_{kind}")
+            assert served.get(f"/v1/campaigns/goes_out_{kind}")["definition"]["trigger"] == trigger
+            page = viewer.open(f"/campaigns/goes_out_{kind}/edit")
+            expect(page.get_by_label("When", exact=True)).to_have_value(kind)
+            for label, value in fields.items():
+                expect(page.get_by_label(label, exact=True)).to_have_value(value)
 
 
 @pytest.mark.parametrize(("language", "theme", "size"), [("en", "dark", WIDE), ("fr", "light", PHONE)])

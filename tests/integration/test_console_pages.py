@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
@@ -13,13 +12,10 @@ import pytest
 from config.errors import BrokerUnavailable
 from config.written import written
 from streams.adapters.definition_store import Past
-from streams.adapters.memory_feed import MemoryTransitionLog
-from streams.adapters.memory_sessions import MemorySessions
 from streams.api.keys import Role
 from streams.api.problems import Kind
 from streams.api.quality import QualityView
 from streams.api.views import time_text
-from streams.console.app import console
 from streams.console.cookies import SESSION_COOKIE
 from streams.console.sessions import Session
 from streams.console.texts_english import ENGLISH
@@ -27,25 +23,15 @@ from streams.console.texts_french import FRENCH
 from streams.console.visit import BASE
 from streams.core.decode import DELETE_TYPE
 from streams.core.events import DeadReason
-from streams.runtime.place import join_place
 from tests.integration.shop_world import Shop
 from tests.unit.api_world import NOW_S, ApiWorld
 
 HIGH = "orders_3d.high"
 
 
-@pytest.fixture(scope="module")
-def url(shop: Shop) -> Iterator[str]:
-    with join_place(shop.job.place) as url:
-        yield url
-
-
 @pytest.fixture
-def api(url: str) -> Iterator[ApiWorld]:
-    transitions = MemoryTransitionLog(1)
-    world = ApiWorld(store_url=url, transitions=transitions, extensions=(console(MemorySessions()),))
-    yield world
-    world.stored.close()
+def api(shop_console: ApiWorld) -> ApiWorld:
+    return shop_console
 
 
 class Person:
@@ -55,10 +41,10 @@ class Person:
         self.api = api
         answer = api.ask("POST", f"{BASE}/sign-in", data={"key": api.made[role]})
         self._session = answer.cookies[SESSION_COOKIE]
-        self._headers = {"cookie": f"{SESSION_COOKIE}={self._session}", "accept-language": "en"}
+        self.headers = {"cookie": f"{SESSION_COOKIE}={self._session}", "accept-language": "en"}
 
     def get(self, path: str, **params: str) -> httpx.Response:
-        return self.api.ask("GET", BASE + path, params=params or None, headers=self._headers)
+        return self.api.ask("GET", BASE + path, params=params or None, headers=self.headers)
 
     def page(self, path: str, **params: str) -> str:
         """The words of a page, without its marks."""
@@ -69,7 +55,7 @@ class Person:
 
     def post(self, path: str, **form: str) -> httpx.Response:
         data = {"token": Session(self._session, "").token, **form}
-        return self.api.ask("POST", BASE + path, data=data, headers=self._headers)
+        return self.api.ask("POST", BASE + path, data=data, headers=self.headers)
 
     def told(self, path: str) -> Any:
         """What the API says."""
@@ -126,6 +112,8 @@ def test_a_prediction_shows_what_the_api_says_of_a_selection(person: Person) -> 
     assert f"of {told['audience']}" in text
     exact = person.get("/predictions/orders_3d/estimate", min="60", max="90").json()
     assert exact["users"] == str(told["users"])
+    assert " Top 25% " in person.page("/predictions/orders_3d", min="75", max="100"), "as the slider says it"
+    assert " Top 37.5% " in person.page("/predictions/orders_3d", min="62.5", max="100")
     by_category = person.get("/predictions/orders_3d/estimate", category="low").json()
     assert by_category["users"] == str(person.told("/v1/predictions/orders_3d/estimate?category=low")["users"])
     assert "Churn Risk Score" in person.page("/predictions/churn_5d")
@@ -247,8 +235,8 @@ def test_users_are_found_by_their_ids(person: Person) -> None:
     told = person.told("/v1/users?id=u12&limit=50")["items"]
     found = re.findall(r'users/one\?id=([^"&]+)"', person.get("/users", q="u12").text)
     assert set(found) == {user["user_id"] for user in told}
-    assert "Nobody's id begins so" in person.page("/users", q="nobody")
-    assert "Nobody's id begins so" not in person.page("/users", q=" ")
+    assert "Nobody’s id begins so" in person.page("/users", q="nobody")
+    assert "Nobody’s id begins so" not in person.page("/users", q=" ")
 
 
 def test_a_user_shows_what_the_api_says(person: Person) -> None:
@@ -284,6 +272,8 @@ def test_a_user_is_deleted_only_by_somebody_who_may_and_means_it(api: ApiWorld, 
     (event,) = api.events()
     assert (event["userId"], event["type"]) == ("u12", DELETE_TYPE)
     assert "The deletion is asked for" in person.page("/users/one", id="u12", deleting="1")
+    other = person.get("/users/one", id="u13", deleting="1").text
+    assert ("The deletion is asked for" in other, "data-reload" in other) == (False, False), "nobody has asked for it"
 
 
 def test_live_offers_every_segment_and_keeps_its_filter(person: Person) -> None:
@@ -292,6 +282,7 @@ def test_live_offers_every_segment_and_keeps_its_filter(person: Person) -> None:
     assert '<option value="exited" selected>' in text
     assert f"/live/stream?segment={HIGH}&amp;direction=exited&amp;user=a%26b" in text
     assert person.get("/live", direction="sideways").status_code == 200
+    assert '<option value="bygone" selected>bygone</option>' in person.get("/live", segment="bygone").text
 
 
 def test_a_stream_that_cannot_be_had_is_told(api: ApiWorld, person: Person) -> None:

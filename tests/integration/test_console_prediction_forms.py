@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 
 import httpx
@@ -12,14 +11,9 @@ import pytest
 
 from streams.adapters.definition_store import Past
 from streams.adapters.event_history import PastEvent
-from streams.adapters.memory_feed import MemoryTransitionLog
-from streams.adapters.memory_sessions import MemorySessions
 from streams.api.keys import Role
 from streams.api.views import time_text
-from streams.console.app import console
 from streams.console.visit import BASE
-from streams.runtime.place import join_place
-from tests.integration.shop_world import Shop
 from tests.integration.test_console_pages import Person
 from tests.unit.api_world import NOW_S, ApiWorld
 
@@ -33,17 +27,9 @@ FIELDS = {
 GOAL = {"did": "Viewed"}
 
 
-@pytest.fixture(scope="module")
-def url(shop: Shop) -> Iterator[str]:
-    with join_place(shop.job.place) as url:
-        yield url
-
-
 @pytest.fixture
-def api(url: str) -> Iterator[ApiWorld]:
-    world = ApiWorld(store_url=url, transitions=MemoryTransitionLog(1), extensions=(console(MemorySessions()),))
-    yield world
-    world.stored.close()
+def api(shop_console: ApiWorld) -> ApiWorld:
+    return shop_console
 
 
 @pytest.fixture

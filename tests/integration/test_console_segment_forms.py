@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
 import pytest
 
-from streams.adapters.memory_feed import MemoryTransitionLog
-from streams.adapters.memory_sessions import MemorySessions
 from streams.api.keys import Role
-from streams.console.app import console
 from streams.console.visit import BASE
-from streams.runtime.place import join_place
-from tests.integration.shop_world import Shop
+from tests.html_forms import sent
 from tests.integration.test_console_pages import Person
 from tests.unit.api_world import ApiWorld
 
@@ -32,17 +27,9 @@ EVERY_KIND = {
 }
 
 
-@pytest.fixture(scope="module")
-def url(shop: Shop) -> Iterator[str]:
-    with join_place(shop.job.place) as url:
-        yield url
-
-
 @pytest.fixture
-def api(url: str) -> Iterator[ApiWorld]:
-    world = ApiWorld(store_url=url, transitions=MemoryTransitionLog(1), extensions=(console(MemorySessions()),))
-    yield world
-    world.stored.close()
+def api(shop_console: ApiWorld) -> ApiWorld:
+    return shop_console
 
 
 @pytest.fixture
@@ -104,7 +91,8 @@ def test_a_segment_is_made_changed_and_restored_with_its_history(api: ApiWorld, 
 
     text = person.get("/segments/keen_ones/edit").text
     assert attribute(text, "data-tree") == definition["filter"]
-    assert 'name="dwell" type="number" min="0" step="any" inputmode="decimal" value="90"' in text
+    fields_shown = sent(text, f"{BASE}/segments/keen_ones/edit")
+    assert (fields_shown["dwell"], fields_shown["dwell_unit"]) == ("90", "m")
     etag = re.search(r'name="etag" value="([^"]+)"', text)
     assert etag is not None
     change = {"name": "Keen", "filter": "{event: Viewed, count: {min: 3}}", "etag": unescape(etag[1])}

@@ -31,11 +31,12 @@ from tests.unit.test_cli import CATALOG
 
 pytestmark = pytest.mark.timeout(300)
 SECRET = "s" * 32
+PORTS = ("WEB_PORT", "API_PORT", "WEBHOOKS_PORT", "CAMPAIGNS_PORT")
 
 
 @pytest.fixture(autouse=True)
 def _free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, port in zip(("WEB_PORT", "API_PORT", "WEBHOOKS_PORT"), free_ports(3), strict=True):
+    for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True):
         monkeypatch.setenv(f"TIDELINE_{name}", str(port))
 
 
@@ -97,15 +98,31 @@ def test_what_a_server_does_not_promise_is_a_warning(url: str, server: Server, t
     assert (code, found["promise"][0]) == (0, "warning")
     assert "appendonly yes" in found["promise"][1]
     server.client.config_set("appendonly", "yes")
+    for fsync in ("everysec", "no"):
+        server.client.config_set("appendfsync", fsync)
+        state, words = look(*options)[1]["promise"]
+        assert (state, "Set appendfsync always" in words) == ("warning", True)
+    server.client.config_set("appendfsync", "always")
     assert look(*options)[1]["promise"][0] == "ok"
-    server.client.config_set("appendfsync", "no")
-    assert look(*options)[1]["promise"][0] == "warning"
+
+
+def test_a_login_that_is_refused_is_told_with_where_it_is_set(url: str, server: Server, tmp_path: Path) -> None:
+    server.client.config_set("requirepass", "right")
+    try:
+        for address in (url, url.replace("//", "//:mistaken@")):
+            code, found = look("--store", address, "--data-dir", tmp_path)
+            assert (code, found["store"][0]) == (4, "wrong")
+            assert "correct user and password in TIDELINE_REDIS_URL or --store" in found["store"][1]
+            assert "mistaken" not in found["store"][1]
+    finally:
+        server.client.config_set("requirepass", "")
 
 
 def test_copies_that_are_not_there_are_wrong(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDELINE_WAIT_ON_DISK", "true")
     code, found = look("--store", url, "--data-dir", tmp_path)
     assert (code, found["promise"][0]) == (4, "wrong")
+    assert "Set appendonly yes, or TIDELINE_WAIT_ON_DISK=false" in found["promise"][1]
     monkeypatch.setenv("TIDELINE_WAIT_REPLICAS", "2")
     words = look("--store", url, "--data-dir", tmp_path)[1]["promise"][1]
     assert "TIDELINE_WAIT_REPLICAS=2, and 0 replicas" in words
@@ -201,10 +218,14 @@ def test_events_of_the_future_show_that_the_clocks_differ(
         (found,) = [each for each in check_kafka(settings, timeout_s=20) if each.check == "Kafka's clock"]
         return found
 
-    assert clock().state == "ok"
+    assert (clock().state, "within" in clock().words) == ("ok", True)
     real = time.time
     monkeypatch.setattr("streams.runtime.doctor.log.time.time", lambda: real() - 3_600)
     assert (clock().state, clock().exit_code) == ("wrong", 6)
+    assert "ahead of" in clock().words
+    monkeypatch.setattr("streams.runtime.doctor.log.time.time", lambda: real() + 3_600)
+    assert (clock().state, clock().exit_code) == ("wrong", 6)
+    assert "behind" in clock().words
 
 
 @pytest.mark.slow

@@ -45,6 +45,8 @@ CUT_COMMITS = 20
 ASLEEP_S = 14.0
 """Longer than the session timeout."""
 EVENTS_PER_USER = 10
+PROGRAM = "streams" if EVENTS >= 100_000 else "tests.integration.short_warmup"
+"""Of few events it depends on the machine whether a model gets better than the simple rule before they end."""
 LONGEST_PAUSE_S = 10.0 * SLOWNESS
 """`make chaos`, on a machine that has nothing else to do, is where ten seconds are shown."""
 BETWEEN_S = 5.0 if "TIDELINE_TEST_CHAOS_EVENTS" in os.environ else 2.0
@@ -86,7 +88,7 @@ def world(kafka: EmbeddedKafka, valkey: EmbeddedValkey, tmp_path: Path) -> Itera
     settings = load_settings(
         kafka_bootstrap_servers=kafka.bootstrap, redis_url=valkey.url, shards=SHARDS, deletion_key="k" * 32
     )
-    world = WorkerWorld(settings, tmp_path)
+    world = WorkerWorld(settings, tmp_path, PROGRAM)
     world.make_topics()
     yield world
     world.close()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +371,9 @@ def test_lag_counts_what_the_group_has_not_read(made: Shop, kafka_world: KafkaWo
     assert code == 0
     assert before["lag"] == 300
     assert {p["committed"] for p in before["partitions"]} == {None}
+    now_s = time.time()
+    assert all((p["oldest_s"] is None) == (p["end"] == p["start"]) for p in before["partitions"])
+    assert all(now_s - 600.0 < p["oldest_s"] < now_s + 60.0 for p in before["partitions"] if p["oldest_s"])
     full = max(before["partitions"], key=lambda p: int(p["end"]))
     with kafka_world.admin() as admin:
         place, offset = kafka.TopicPartition(topic, full["partition"]), kafka.OffsetAndMetadata(full["end"] - 1, "", -1)
@@ -379,6 +384,7 @@ def test_lag_counts_what_the_group_has_not_read(made: Shop, kafka_world: KafkaWo
     code, out, _ = command("lag")
     assert code == 0
     assert f"{after['lag']} records of {topic}" in out
+    assert datetime.fromtimestamp(full["oldest_s"], UTC).strftime("%Y-%m-%d %H:%M") in out
 
 
 # --- who is let in ---------------------------------------------------------------------------------------------------

@@ -89,6 +89,17 @@ def test_a_setting_that_kafka_refuses_is_told_in_its_last_words(tmp_path: Path) 
     assert server.bootstrap == ""
 
 
+@pytest.mark.parametrize("name", ["1/kafka.lock", "cluster.json.new", "1/server.properties"])
+def test_what_cannot_be_written_is_told_and_the_directory_is_given_back(tmp_path: Path, name: str) -> None:
+    """A full disk, or a directory that lost its rights, between a death and the restart: here a folder in the way."""
+    kafka_jars(CACHE)
+    (tmp_path / name).mkdir(parents=True)
+    server = EmbeddedKafka(tmp_path, cache_dir=CACHE)
+    for _ in range(2):  # as who supervises it does
+        with pytest.raises(BrokerError, match=f"Kafka cannot use {tmp_path / name}: Is a directory"):
+            server.start()
+
+
 def test_a_port_is_kept_as_long_as_it_is_free(tmp_path: Path) -> None:
     def plan() -> Any:
         server = EmbeddedKafka(tmp_path, cache_dir=CACHE)

@@ -236,6 +236,7 @@ def test_a_store_of_another_number_of_shards(world: WorkerWorld) -> None:
 def test_of_two_workers_with_two_catalogs_the_one_that_was_started_last_goes_on(world: WorkerWorld) -> None:
     world.make_topics()
     first = world.start_working("first")
+    _refuse_its_port(world, first)
     own = world.catalog
     world.catalog = world.folder / "other.yaml"
     world.catalog.write_text(own.read_text().replace("{min: 2}, within: 24h", "{min: 3}, within: 24h"))
@@ -253,6 +254,19 @@ def test_of_two_workers_with_two_catalogs_the_one_that_was_started_last_goes_on(
     assert f"(the last one was {own}" in second.words()
     second.stop()
     assert "Traceback" not in first.words() + second.words()
+
+
+def _refuse_its_port(world: WorkerWorld, first: WorkerProcess) -> None:
+    """A second worker on the machine, with the same --port: it takes no partition before it sees that."""
+    second = WorkerProcess(world.settings, world.catalog, world.folder, "same port", "--port", str(first.port))
+    try:
+        assert second.process.wait(120) == 2
+    finally:
+        second.kill()
+    assert f"the worker cannot listen at 127.0.0.1:{first.port} (Address already in use)" in second.words()
+    assert "Choose another --port" in second.words()
+    assert "Traceback" not in second.words()
+    assert first.health()["assigned"] == list(range(SHARDS))
 
 
 def test_a_store_that_is_not_there(world: WorkerWorld) -> None:

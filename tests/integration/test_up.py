@@ -146,6 +146,7 @@ def test_the_api_runs_beside_the_worker_and_its_first_key_is_shown_once(tmp_path
         assert up.wait_for(r"^  KEY=(\S+)")[1] == key
         up.wait_for("tail segment-events")
         assert ask(up.api, "/readyz")["ready"]
+        assert "no key" not in (tmp_path / "api.log").read_text(), "it is made before the API looks"
         assert ask(up.api, "/v1/track", key, {"userId": "ann", "event": "Order Completed"})["accepted"] == 1
         (api,) = pids(f"streams api .*--data-dir {tmp_path}")
         os.kill(api, signal.SIGKILL)

@@ -464,3 +464,16 @@ def test_a_port_that_is_taken_is_refused_with_the_reason(tmp_path: Path) -> None
             EmbeddedValkey(tmp_path, port=taken.getsockname()[1]).start()
     with EmbeddedValkey(tmp_path):
         pass  # and the directory is free again
+
+
+@pytest.mark.parametrize("name", ["valkey.lock", "valkey.log"])
+def test_what_cannot_be_written_is_told_and_the_directory_is_given_back(tmp_path: Path, name: str) -> None:
+    """A full disk, or a directory that lost its rights, between a death and the restart: here a folder in the way."""
+    (tmp_path / name).mkdir()
+    server = EmbeddedValkey(tmp_path)
+    for _ in range(2):  # as who supervises it does
+        with pytest.raises(StoreError, match="Is a directory"):
+            server.start()
+    (tmp_path / name).rmdir()
+    with server:
+        pass

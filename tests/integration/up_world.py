@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import Empty, Queue
 
@@ -26,17 +26,11 @@ def free_port() -> int:
         return port
 
 
-class Up:
-    """A running `tideline up`, and what it says."""
+class Service:
+    """A running command that stays, and what it says."""
 
-    def __init__(
-        self, data_dir: Path, port: int, catalog: str, *options: str, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         """`env`: None for that of this process."""
-        command = [sys.executable, "-m", "streams", "up", "--catalog", catalog, *options]
-        self.api = f"http://127.0.0.1:{(api_port := free_port())}"
-        command += ["--shards", "2", "--data-dir", str(data_dir), "--port", str(port), "--api-port", str(api_port)]
-        command += ["--webhooks-port", str(free_port()), "--campaigns-port", str(free_port())]
         self.process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
         self._lines: Queue[str] = Queue()
         self.said: list[str] = []
@@ -68,6 +62,19 @@ class Up:
     def stop(self) -> int:
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(PATIENCE_S)
+
+
+class Up(Service):
+    """A running `tideline up`."""
+
+    def __init__(
+        self, data_dir: Path, port: int, catalog: str, *options: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        command = [sys.executable, "-m", "streams", "up", "--catalog", catalog, *options]
+        self.api = f"http://127.0.0.1:{(api_port := free_port())}"
+        command += ["--shards", "2", "--data-dir", str(data_dir), "--port", str(port), "--api-port", str(api_port)]
+        command += ["--webhooks-port", str(free_port()), "--campaigns-port", str(free_port())]
+        super().__init__(command, env)
 
 
 def pids(pattern: str) -> list[int]:

@@ -187,6 +187,8 @@ class WorkerWorld:
 
     settings: Settings
     folder: Path
+    program: str = "streams"
+    """The module that workers run."""
     catalog: Path = field(init=False)
     workers: dict[str, WorkerProcess] = field(default_factory=dict)
 
@@ -201,7 +203,9 @@ class WorkerWorld:
 
     def start(self, name: str) -> WorkerProcess:
         """A worker, which takes its time to get ready."""
-        self.workers[name] = worker = WorkerProcess(self.settings, self.catalog, self.folder, name)
+        self.workers[name] = worker = WorkerProcess(
+            self.settings, self.catalog, self.folder, name, program=self.program
+        )
         return worker
 
     def start_working(self, name: str) -> WorkerProcess:

@@ -26,6 +26,7 @@ from streams.core import saving
 from streams.core.decode import build_decoder
 from streams.core.events import DEAD_LETTER_BYTES, BadEvent, DeadReason, Event
 from streams.core.ledger import NO_KEY, cluster_id
+from streams.core.pending_log import OVERGROWN, bytes_per_example
 from streams.core.shard import Shard
 from streams.core.users import user_key
 from streams.runtime.replay import Replay, Totals
@@ -251,6 +252,27 @@ def test_stored_examples_leave_the_store_when_they_were_handed_out(monkeypatch: 
         sizes.append(sum(len(data) for name, data in appended.items() if name.startswith("pending:")))
         assert pending_of(driver.engine.shard) <= 30
     assert max(sizes[30:]) <= 2 * max(sizes[:10])
+
+
+def test_many_events_within_a_window_take_no_more_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each leaves a mark that is stored, however few examples wait: before, that was 26 bytes of every event."""
+    monkeypatch.setattr("streams.core.pending_log.PART_BYTES", 2_000)
+    monkeypatch.setattr("streams.core.pending_log.SPARE_BYTES", 4_000)
+    driver = Driver(tighten(small(), pending_examples=30), NEVER, store=True)
+    assert driver.server is not None
+    sizes = []
+    for batch in range(200):
+        times_s = [START_S + 300.0 * batch + n for n in range(40)]
+        driver.take(
+            [Event(f"u{n}", "Order", t, nan, batch * 50 + n + 1, None, None, n, t) for n, t in enumerate(times_s)]
+        )
+        appended = driver.server.shards[0].appended
+        sizes.append(sum(len(data) for name, data in appended.items() if name.startswith("pending:")))
+        if batch % 25 == 24:
+            driver.restart()
+    ring_bytes = 30 * bytes_per_example(driver.engine.shard.pending)
+    assert max(sizes) <= 2 * (4_000 + OVERGROWN * ring_bytes), "a chunk of each batch comes to it"
+    assert max(sizes) >= 4_000, "the bound was reached"
 
 
 class Noted:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from random import Random
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 from msgspec.structs import replace
@@ -32,6 +32,12 @@ USERS = ("ann", "bo", "cy", "di")
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Nowhere/Else")
 GAPS_S = (0.0, 1.0, 61.0, 1_700.0, 3_600.0, 5_400.0, 20_000.0, 43_200.0, 90_000.0, 400_000.0)
 SEEDS, WORLDS = 16, 20
+PERIODS_S = {"minute": 60, "hour": 3_600, "day": 86_400}
+SCHEDULES: tuple[dict[str, Any], ...] = (
+    {"every": "day", "at": "02:30", "timezone": "Europe/Berlin"},  # on 2026-03-29 the clock skips it
+    {"every": "week", "on": ["sunday", "tuesday"], "at": "18:05", "timezone": "America/New_York"},
+    {"at": "2026-03-28 09:00", "timezone": "Asia/Kathmandu"},
+)
 QUIET = (("21:00", "08:00"), ("01:30", "02:30"), ("00:00", "12:00"), ("23:59", "00:00"))
 
 
@@ -41,6 +47,8 @@ class Step:
     read_s: float
     inputs: tuple[Input, ...]
     facts: dict[str, Facts]
+    standings: dict[str, tuple[str, float]]
+    """Campaign -> how it stands, and since when."""
 
 
 def _quiet_hours(rng: Random) -> dict[str, str]:
@@ -67,7 +75,7 @@ def _campaign(rng: Random) -> Campaign:
         return _generous(rng)
     return campaign(
         segment=rng.choice(["s", "t"]),
-        trigger=rng.choice(["enter", "enter", "exit", "both", {"event": "Cart"}]),
+        trigger=rng.choice(["enter", "enter", "enter", "exit", "both", {"event": "Cart"}, *SCHEDULES]),
         filter=rng.choice([None, None, {"trait": "vip", "exists": True}]),
         origins=rng.choice([["live", "decay"], ["live"], ["live", "decay", "model"]]),
         conversion={
@@ -133,24 +141,29 @@ class World:
         self._said: list[Crossing | Watched] = []
         self.messaging = _messaging(rng)
         self.campaigns = {f"c{place}": _campaign(rng) for place in range(rng.randint(1, 3))}
-        self.paused = {id_ for id_ in self.campaigns if rng.random() < 0.08}
+        self._standings = {id_: ("paused" if rng.random() < 0.08 else "on", START_S) for id_ in self.campaigns}
+        self._begun = dict(self._standings)
         self.steps = [self._step() for _ in range(rng.randint(1, 25))]
 
     def plan(self, found: dict[str, Journey] | None = None) -> Plan:
         """The plan of its campaigns."""
         plan = plan_of(self.campaigns, found, messaging=self.messaging)
-        plan.standings = {id_: Standing("paused", START_S) for id_ in self.paused}
+        plan.standings = {id_: Standing(cast("Any", state), at_s) for id_, (state, at_s) in self._begun.items()}
         return plan
 
     def _step(self) -> Step:
         rng = self._rng
         self._now_s += rng.choice(GAPS_S)
+        for id_, (state, _) in self._standings.items():
+            if rng.random() < (0.05 if state == "on" else 0.4):
+                self._standings[id_] = "paused" if state == "on" else "on", self._now_s
         inputs = [each for _ in range(rng.randint(0, 5)) for each in self._inputs()]
         gone = {each.user for each in inputs if isinstance(each, Deleted)}
         self._said += [each for each in inputs if isinstance(each, Crossing | Watched) and each.user not in gone]
         if rng.random() < 0.8:
             self._read_s = self._now_s
-        return Step(self._now_s, self._read_s, tuple(inputs), {user: self._facts(user) for user in USERS})
+        found = {user: self._facts(user) for user in USERS}
+        return Step(self._now_s, self._read_s, tuple(inputs), found, dict(self._standings))
 
     def _inputs(self) -> list[Input]:
         rng = self._rng
@@ -230,6 +243,8 @@ def tallied(service: Service, id_: str) -> list[tuple[str, int, float, float]]:
 def run(service: Service, step: Step, inputs: Sequence[Input] | None = None, crash: int | None = None) -> None:
     """One step of a world, or a part of its inputs."""
     chosen = step.inputs if inputs is None else inputs
+    for id_, (state, since_s) in step.standings.items():
+        service.stand(id_, state, since_s)
     service.step(step.now_s, chosen, step.facts, crash, read_s=step.read_s)
 
 
@@ -241,17 +256,18 @@ def test_the_engine_does_what_the_rules_say(seed: int) -> None:
 
 def _compare(world: World) -> None:
     found, messaging = world.campaigns, world.messaging
-    service = Service(world.plan())
+    service = Service(world.plan(), runs_schedules=True)
     reference = Reference(
         messaging,
         found,
-        world.paused,
         control=lambda id_, user: is_control(id_, user, found[id_].control),
         holdout=lambda user: is_held_out(user, messaging.holdout),
         lot=lambda id_, user: queue_order(id_, user, 0.0)[1],
     )
     for step in world.steps:
         run(service, step)
+        for id_, standing in step.standings.items():
+            reference.stand(id_, *standing)
         reference.step(step.now_s, step.read_s, step.inputs, step.facts)
         for id_ in found:
             wanted = Counter(each.what for each in reference.decisions if each.campaign == id_)
@@ -273,12 +289,13 @@ def test_the_worlds_have_everything_in_them() -> None:
     seen: set[str] = set()
     for seed in range(SEEDS):
         for world in worlds("rules", seed):
-            service = Service(world.plan())
+            service = Service(world.plan(), runs_schedules=True)
             for step in world.steps:
                 run(service, step)
             for id_ in world.campaigns:
                 book = service.book(id_)
                 seen |= {*book.counts, *(name.partition(":")[0] for name in book.tallies)}
+            seen |= {send.kind for send in service.taken}
     rules = set(get_args(Reason)) - {
         "unknown",
         "breaker",
@@ -286,8 +303,8 @@ def test_the_worlds_have_everything_in_them() -> None:
         "dry",
         "recommendations",
     }  # these have tests of their own
-    waits = {"waited_quiet", "waited_rate", "waited_behind"}
-    assert seen == rules | waits | {"sent", "replaced", "treated"}
+    waits = {"waited_quiet", "waited_rate", "waited_behind", "waited_paused"}
+    assert seen == rules | waits | {"sent", "replaced", "treated", "enter", "exit", "event", "schedule"}
 
 
 def journeys() -> dict[str, Journey]:
@@ -315,7 +332,7 @@ def journeys() -> dict[str, Journey]:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_cutting_into_batches_does_not_matter(seed: int) -> None:
     for world in worlds("cut", seed):
-        whole, cut = (Service(world.plan(journeys())) for _ in range(2))
+        whole, cut = (Service(world.plan(journeys()), runs_schedules=True) for _ in range(2))
         for step in world.steps:
             run(whole, step)
             run(cut, step, ())
@@ -330,7 +347,7 @@ def test_cutting_into_batches_does_not_matter(seed: int) -> None:
 def test_a_stop_anywhere_loses_nothing_and_sends_nothing_twice(seed: int) -> None:
     rng = Random(f"stops:{seed}")
     for world in worlds("stop", seed):
-        smooth, rough = (Service(world.plan(journeys())) for _ in range(2))
+        smooth, rough = (Service(world.plan(journeys()), runs_schedules=True) for _ in range(2))
         for place, step in enumerate(world.steps):
             run(smooth, step)
             _until_done(rough, place, partial(_stumble, step, rng))
@@ -363,7 +380,7 @@ def test_a_stop_before_the_commit_may_change_what_is_decided_but_not_how_often(s
         for place, step in enumerate(world.steps):
 
             def attempt(service: Service, step: Step = step, world: World = world) -> None:
-                other = Step(step.now_s, step.read_s, step.inputs, _mixed(rng, world, step))
+                other = Step(step.now_s, step.read_s, step.inputs, _mixed(rng, world, step), step.standings)
                 run(service, other, crash=rng.choice(CRASHES))
 
             _until_done(service, place, attempt)
@@ -422,6 +439,34 @@ def test_partitions_together_never_exceed_budgets_and_rates(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
+def test_nobody_waits_for_a_rate_that_has_room(seed: int) -> None:
+    """Partitions that share one find all of it within some minutes, whoever holds what. Whoever is called leaves the
+    queue (`Service.step` fails otherwise).
+    """
+    for world in worlds("room", seed):
+        partitions = 1 + seed % 4
+        store = MemoryCampaigns()
+        services = [Service(world.plan(), store, number, partitions) for number in range(partitions)]
+        for step in world.steps:
+            for number, service in enumerate(services):
+                run(service, step, [each for each in step.inputs if USERS.index(each.user) % partitions == number])
+        now_s = world.steps[-1].now_s
+        for _ in range(5):
+            now_s += 61.0
+            known = {user: replace(each, as_of_s=now_s) for user, each in world.steps[-1].facts.items()}
+            for service in services:
+                service.step(now_s, [], known)
+        sends = [send for service in services for send in service.taken]
+        for id_, each in world.campaigns.items():
+            stands = world.steps[-1].standings[id_][0]
+            if each.rate is None or stands == "paused":
+                continue
+            start_s = now_s // PERIODS_S[each.rate.per] * PERIODS_S[each.rate.per]
+            sent = sum(1 for send in sends if send.campaign == id_ and send.at_s >= start_s)
+            assert sent == each.rate.sends or store.waiting_for_rate(id_) == 0
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_store_that_is_set_back_spends_no_budget_twice(seed: int) -> None:
     """Messages of lost commits have gone out, and what they cost counts, although nobody remembers them."""
     rng = Random(f"back:{seed}")
@@ -444,7 +489,7 @@ def test_a_store_that_is_set_back_spends_no_budget_twice(seed: int) -> None:
 
 def _check_limits(found: Campaign, sends: list[Send]) -> None:
     if found.rate is not None:
-        length_s = {"minute": 60, "hour": 3_600, "day": 86_400}[found.rate.per]
+        length_s = PERIODS_S[found.rate.per]
         assert max(Counter(send.at_s // length_s for send in sends).values(), default=0) <= found.rate.sends
     budget = found.offer.budget if found.offer is not None else None
     if budget is not None:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from config.catalog import Catalog
 from models.examples import ExampleChunk
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.core.events import BadEvent, Event
+from streams.core.pending_log import SPARE_BYTES
 from streams.ports import Claim, Identity
 from streams.runtime.lockstep import LockStep
 from tests.conftest import examples
@@ -128,16 +130,22 @@ def without_empty(groups: Mapping[str, object]) -> dict[str, object]:
     st.integers(0, 2**32),
     st.sampled_from([1, 2, 3]),
     st.sampled_from([1, 2, 50]),
+    st.sampled_from([0, 2_000, SPARE_BYTES]),
 )
 def test_saves_within_a_batch_and_crashes_around_them_change_nothing(
-    case: tuple[Catalog, list[Input], int], seed: int, commit_users: int, commit_transitions: int
+    case: tuple[Catalog, list[Input], int], seed: int, commit_users: int, commit_transitions: int, spare_bytes: int
 ) -> None:
     catalog, items, examples = case
     catalog = with_limits(catalog, commit_users=commit_users, commit_transitions=commit_transitions)
     whole = Driver(catalog, examples, store=True)
     whole.take(items)
     run = CrashingRun(catalog, items, random.Random(seed))
-    with live_after(examples):
+    with (
+        live_after(examples),
+        patch("streams.core.pending_log.SPARE_BYTES", spare_bytes),
+        patch("streams.core.pending_log.OVERGROWN", min(spare_bytes, 4)),
+        patch("streams.core.saving.PART_BYTES", max(spare_bytes, 500)),
+    ):
         run.to_the_end()
     same_bits(run.outcome, whole.outcome)
     left, wanted = run.server.shards[0], whole.stored()

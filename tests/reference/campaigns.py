@@ -1,19 +1,22 @@
 """Campaigns, slow and obvious: everything that ever happened is kept in lists, and each rule looks through them.
 
 Written from what campaigns promise (docs/campaigns.md), sentence by sentence, and without the engine; the sentences
-stand above what they say. Journeys, breakers and several versions are not in it.
+stand above what they say. Journeys, breakers and several versions are not in it; of schedules those that reach all of
+their members at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from math import inf, nextafter
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from config.campaigns import Campaign, Messaging
-from config.times import EventTrigger, QuietHours
+from config.times import WEEKDAYS, EventTrigger, OnceTrigger, QuietHours, RecurringTrigger
 from streams.campaigns.inputs import Crossing, Deleted, Facts, Input, Watched
 
 KEPT = ("sent", "control", "holdout")
@@ -43,7 +46,10 @@ class Decision:
 
 @dataclass
 class Held:
-    """An occasion that waits: for a time, for its turn (`due_s` is None), or for the rest of its moment."""
+    """An occasion that waits: for a time, for its turn (`due_s` is None), or for the rest of its moment.
+
+    One that a pause holds waits for a time, too: that at which it is stale.
+    """
 
     user: str
     campaign: str
@@ -54,6 +60,12 @@ class Held:
     since_s: float
     due_s: float | None = None
     is_new: bool = True
+    is_paused: bool = False
+
+    @property
+    def is_in_queue(self) -> bool:
+        """Of the rate."""
+        return not self.is_new and self.due_s is None
 
 
 @dataclass
@@ -62,7 +74,6 @@ class Reference:
 
     messaging: Messaging
     campaigns: dict[str, Campaign]
-    paused: set[str]
     control: Callable[[str, str], bool]
     holdout: Callable[[str], bool]
     lot: Callable[[str, str], str]
@@ -75,11 +86,22 @@ class Reference:
     deletions: list[tuple[int, float, str]] = field(default_factory=list)
     closed: set[int] = field(default_factory=set)
     """Places of first decisions whose window is over."""
+    paused: set[str] = field(default_factory=set)
+    stood: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
+    """When each was put on or paused, and which."""
+    gone_out_s: dict[str, float] = field(default_factory=dict)
+    """The last time at which each of those with a schedule went out."""
     now_s: float = 0.0
     timers_s: float = 0.0
 
+    def stand(self, id_: str, state: str, since_s: float) -> None:
+        """People put it on, or pause it."""
+        if (since_s, state) not in self.stood.setdefault(id_, []):
+            self.stood[id_].append((since_s, state))
+        self.paused = self.paused | {id_} if state == "paused" else self.paused - {id_}
+
     def step(self, now_s: float, read_s: float, inputs: Sequence[Input], facts: dict[str, Facts]) -> None:
-        """The clock, then what is due, then those whose turn it is, then inputs at that time.
+        """The clock, then what is due, then those whose turn it is, then schedules, then inputs at that time.
 
         "Timers do not run ahead of what has been read."
         """
@@ -89,6 +111,8 @@ class Reference:
             self._do_due(min(due)[1], facts)
         for id_ in self.campaigns:
             self._turns(id_, facts)
+        for id_ in sorted(self.campaigns, key=self._rank):
+            self._go_out(id_, facts)
         for each in inputs:
             self._take(each, facts)
 
@@ -101,10 +125,13 @@ class Reference:
             for occasion in occasions:
                 self._hold(occasion)
             if not each.more:
-                # Occasions of one moment are decided together, the most important first.
-                new = [held for held in self.held if held.user == each.user and held.is_new]
-                for held in sorted(new, key=lambda held: self._rank(held.campaign)):
-                    self._ask(held, facts)
+                self._ask_new(each.user, facts)
+
+    def _ask_new(self, user: str, facts: dict[str, Facts]) -> None:
+        """Occasions of one moment are decided together, the most important first."""
+        new = [held for held in self.held if held.user == user and held.is_new]
+        for held in sorted(new, key=lambda held: self._rank(held.campaign)):
+            self._ask(held, facts)
 
     def _delete(self, user: str) -> None:
         """Nothing is kept of a user who is deleted."""
@@ -145,11 +172,39 @@ class Reference:
             self._ask(min(due, key=lambda each: each[:2])[2], facts)
 
     def _turns(self, id_: str, facts: dict[str, Facts]) -> None:
-        """What the rate holds back goes in the order in which it came, as many as the period has room for."""
-        while queue := [held for held in self.held if held.campaign == id_ and held.due_s is None and not held.is_new]:
+        """Nobody is called while the campaign is paused. What a pause has held goes on as soon as it is over. What the
+        rate holds back goes in the order in which it came, as many as the period has room for.
+        """
+        if id_ in self.paused:
+            return
+        while queue := [held for held in self.held if held.campaign == id_ and held.is_paused]:
+            self._ask(min(queue, key=lambda held: (held.since_s, self.lot(f"{id_}/paused", held.user))), facts)
+        while queue := [held for held in self.held if held.campaign == id_ and held.is_in_queue]:
             if not self._has_rate(id_):
                 return
             self._ask(min(queue, key=lambda held: (held.since_s, self.lot(id_, held.user))), facts)
+
+    def _go_out(self, id_: str, facts: dict[str, Facts]) -> None:
+        """At each of its times a scheduled campaign goes to all who are in the segment.
+
+        Of several times that were missed only the last counts; none that is older than max_trigger_age, or was before
+        the campaign was made. One that fell into a pause is over; one before a pause is not.
+        """
+        campaign = self.campaigns[id_]
+        if id_ in self.paused or not isinstance(campaign.trigger, OnceTrigger | RecurringTrigger):
+            return
+        times = [at_s for at_s in times_of(campaign.trigger, self.now_s) if at_s <= self.now_s]
+        at_s = max((at_s for at_s in times if self._was_on(id_, at_s)), default=-inf)
+        is_stale = self.now_s - at_s > campaign.max_trigger_age_s
+        if is_stale or at_s <= self.gone_out_s.get(id_, -inf):
+            return
+        self.gone_out_s[id_] = at_s
+        for user in sorted(user for user in facts if campaign.segment in facts[user].segments):
+            self._hold(Held(user, id_, "schedule", f"schedule {at_s}", at_s, False, at_s))
+            self._ask_new(user, facts)
+
+    def _was_on(self, id_: str, at_s: float) -> bool:
+        return [state for since_s, state in self.stood[id_] if since_s <= at_s][-1:] == ["on"]
 
     # --- inputs ------------------------------------------------------------------------------------------------------
 
@@ -191,6 +246,7 @@ class Reference:
 
     def _ask(self, held: Held, facts: dict[str, Facts]) -> None:
         self.held.remove(held)
+        held.is_paused = False
         decision = Decision(held.user, held.campaign, self.now_s, held.at_s, held.key, "")
         found = self._what(decision, held, facts[held.user])
         if isinstance(found, str):
@@ -216,16 +272,23 @@ class Reference:
         quiet_s = self._quiet_until(campaign, facts)
         if quiet_s > self.now_s:
             return "quiet" if quiet_s - d.at_s > campaign.max_trigger_age_s else quiet_s
-        # What is above the rate waits for its turn.
+        # What is above the rate waits for its turn, and who waits goes before who comes.
         if not self._has_rate(d.campaign):
             return "rate" if self._period_end()[d.campaign] - d.at_s > campaign.max_trigger_age_s else None
+        if not held.is_in_queue and any(each.is_in_queue and each.campaign == d.campaign for each in self.held):
+            return None
         return self._offered(d, campaign, facts, before)
 
     def _is_over(  # noqa: PLR0911 - the rules one below the other
         self, d: Decision, held: Held, campaign: Campaign, facts: Facts
     ) -> str | float | None:
+        # Nothing begins in a pause; what waits is held until it is over, or until it is stale.
+        deadline_s = d.at_s + campaign.max_trigger_age_s
         if d.campaign in self.paused:
-            return "inactive"
+            if held.is_new or self.now_s > deadline_s:
+                return "inactive" if held.is_new else "stale"
+            held.is_paused = True
+            return nextafter(deadline_s, inf)
         # Nothing begins for a crossing older than max_trigger_age by the wall clock.
         if self.now_s - d.at_s > campaign.max_trigger_age_s:
             return "stale"
@@ -250,7 +313,7 @@ class Reference:
         """Whom not to bother."""
         if before:
             # Re-entry policy (once, always, after a time); cooldown per user.
-            after_s = campaign.reentry.after_s
+            after_s = campaign.again_after_s
             if after_s is None or before[-1].key == d.key or d.at_s - before[-1].at_s < after_s:
                 return "again"
             if self.now_s - before[-1].now_s < campaign.cooldown_s:
@@ -374,6 +437,32 @@ _LENGTHS = {"minute": 60, "hour": 3_600, "day": 86_400}
 def _money(properties: Any) -> float:
     found = properties.get("value")
     return float(found) if isinstance(found, int | float) else 0.0
+
+
+def times_of(trigger: OnceTrigger | RecurringTrigger, now_s: float) -> list[float]:
+    """Times of a schedule from twelve days before now (no message is worth more) to the day after."""
+    zone = ZoneInfo(trigger.timezone)
+    if isinstance(trigger, OnceTrigger):
+        at = datetime.fromisoformat(trigger.at)
+        return [moment_of(at.date(), f"{at:%H:%M}", zone)]
+    today = datetime.fromtimestamp(now_s, zone).date()
+    days = [today + timedelta(days=number) for number in range(-12, 2)]
+    chosen = [day for day in days if trigger.every == "day" or WEEKDAYS[day.weekday()] in trigger.on]
+    return [moment_of(day, trigger.at, zone) for day in chosen]
+
+
+@lru_cache(maxsize=10_000)
+def moment_of(day: date, clock: str, zone: ZoneInfo) -> float:
+    """When the clock shows that time for the first time on that day, minute by minute; of a time that it skips, when
+    so much of the day has passed.
+    """
+    midnight_s = datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
+    wanted = int(clock[:2]) * 60 + int(clock[3:])
+    for minute in range(max(0, wanted - 120), wanted + 121):
+        at = datetime.fromtimestamp(midnight_s + 60.0 * minute, zone)
+        if (at.date(), f"{at:%H:%M}") == (day, clock):
+            return at.timestamp()
+    return midnight_s + 60.0 * wanted
 
 
 def first_loud_minute(hours: QuietHours, zone: str, now_s: float) -> float:

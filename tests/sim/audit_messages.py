@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tests.sim.books import EXAMPLES, Commit, Held
-from tests.sim.evidence import KIND_CROSSING, read_chunk, read_learned
+from tests.sim.evidence import KIND_CROSSING, learned_chunks, read_births, read_chunk, read_learned
 
 
 def message_problems(commits: Sequence[Commit], stored: Held, sent: Collection[tuple[str, bytes]]) -> Iterator[str]:
@@ -25,15 +25,21 @@ def message_problems(commits: Sequence[Commit], stored: Held, sent: Collection[t
             yield f"a message to {topic} is in the outbox and was never sent"
 
 
+def birth_problems(log: Sequence[bytes], stored: Held, born: Mapping[int, str]) -> Iterator[str]:
+    """A learner has come to the stores that shards have now. `born`: shard -> the birth of its store."""
+    followed = read_births(stored.blobs["marks"]) if "marks" in stored.blobs else {}
+    for shard, birth in {(chunk.shard, chunk.birth) for chunk in map(read_chunk, log)}:
+        if birth == born[shard] and followed.get(shard, [""])[-1] != birth:
+            yield f"shard {shard} was born as {birth}, and the learner follows {followed.get(shard)}"
+
+
 def learned_problems(log: Sequence[bytes], stored: Held) -> Iterator[str]:
-    """Learned was what the log of examples holds, every chunk and every example once."""
+    """Learned was what the log of examples holds, every chunk and every example of the stores that count once."""
     seen: dict[tuple[str, int], int] = {}
     learned: dict[str, list[int]] = {}
     examples: set[tuple[str, int, int, float, int]] = set()
-    for chunk in map(read_chunk, log):
+    for _, chunk in learned_chunks(log, stored.blobs):
         last = seen.get((chunk.prediction, chunk.shard), 0)
-        if chunk.number <= last:
-            continue
         if chunk.previous > last:
             yield f"chunk {chunk.number} of {chunk.prediction}, shard {chunk.shard}, follows {last}"
         seen[chunk.prediction, chunk.shard] = chunk.number

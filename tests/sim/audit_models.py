@@ -11,11 +11,13 @@ import numpy as np
 from tests.sim.evidence import (
     BINS,
     WARMING,
+    Age,
     Chunk,
     Counts,
     Model,
     histogram,
-    read_chunk,
+    learned_chunks,
+    read_begun,
     read_distribution,
     read_models,
     read_population,
@@ -73,30 +75,26 @@ def _is_same(found: Model, wanted: Model, *, is_rewritten: bool) -> bool:
     return replace(found, weights=wanted.weights) == wanted and np.array_equal(ours, theirs)
 
 
-def topic_problems(last: Mapping[str, int], published: Mapping[str, Mapping[int, bytes]]) -> Iterator[str]:
+def topic_problems(last: Mapping[str, Age], published: Mapping[str, Mapping[Age, bytes]]) -> Iterator[str]:
     """The newest model of each key stands last in the topic: that is the one that Kafka keeps.
 
-    `last`: key -> the version that stands there; `published`: key -> version -> message.
+    `last`: key -> which one stands there; `published`: key -> age -> message.
     """
-    for key, versions in published.items():
-        if last[key] != max(versions):
-            yield f"{key}: model {last[key]} stands behind the newest one, {max(versions)}"
+    for key, models in published.items():
+        if last[key] != max(models):
+            yield f"{key}: model {last[key]} stands behind the newest one, {max(models)}"
 
 
 def learner_problems(
-    log: Sequence[bytes], stored: Stored, published: Mapping[str, Mapping[int, bytes]]
+    log: Sequence[bytes], stored: Stored, published: Mapping[str, Mapping[Age, bytes]]
 ) -> Iterator[str]:
-    """Of one partition of the examples. `published`: prediction -> version -> message."""
-    seen: dict[tuple[str, int], int] = {}
+    """Of one partition of the examples. `published`: prediction -> age -> message."""
+    begun_s = read_begun(stored.blobs)
     told: dict[str, dict[int, Chunk]] = {}
-    for offset, data in enumerate(log):
-        chunk = read_chunk(data)
-        if chunk.number <= seen.get((chunk.prediction, chunk.shard), 0):
-            continue
-        seen[chunk.prediction, chunk.shard] = chunk.number
+    for offset, chunk in learned_chunks(log, stored.blobs):
         of_shards = told.setdefault(chunk.prediction, {})
         of_shards[chunk.shard] = chunk
-        message = published.get(chunk.prediction, {}).get(offset + 1)
+        message = published.get(chunk.prediction, {}).get((begun_s, offset + 1))
         if message is not None and not np.array_equal(read_distribution(message), _sum(of_shards, message)):
             yield f"{chunk.prediction}: model {offset + 1} has a distribution that is not the sum of the shards'"
     for name, of_shards in told.items():

@@ -20,7 +20,7 @@ from tests.sim.evidence import (
     Chunk,
     Gone,
     Noted,
-    read_chunk,
+    learned_chunks,
     read_judged,
     user_hash,
 )
@@ -158,12 +158,8 @@ def counted_problems(found: Mapping[str, int], notes: int, passed_over: int, lat
 
 def judged_problems(log: Iterable[bytes], blobs: Mapping[str, bytes]) -> Iterator[str]:
     """The quality of a learner holds every usable example of its log once, under the mark that it came with."""
-    last: dict[tuple[str, int], int] = {}
     wanted: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
-    for chunk in map(read_chunk, log):
-        if chunk.number <= last.get((chunk.prediction, chunk.shard), 0):
-            continue
-        last[chunk.prediction, chunk.shard] = chunk.number
+    for _, chunk in learned_chunks(log, blobs):
         for (_, _, kind, _, usable), touch in zip(chunk.examples, chunk.touches, strict=True):
             wanted[chunk.prediction][touch, kind] += usable
     for prediction, counts in wanted.items():

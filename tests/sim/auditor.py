@@ -16,13 +16,13 @@ from typing import Any, NoReturn
 from tests.sim.audit_deletions import Left, follows, forgotten_problems, left_problems
 from tests.sim.audit_examples import example_problems, label_problems, late_goals, waiting_problems
 from tests.sim.audit_members import frozen_problems, score_problems, transition_problems
-from tests.sim.audit_messages import learned_problems, message_problems
+from tests.sim.audit_messages import birth_problems, learned_problems, message_problems
 from tests.sim.audit_models import learner_problems, shard_problems, topic_problems
 from tests.sim.audit_records import letter_problems, record_problems
 from tests.sim.audit_time import Taken, clocks_s, end_problem, read_taken, seen, step_problem
 from tests.sim.audit_touches import Log, Recount, counted_problems, judged_problems
 from tests.sim.books import EVENTS, EXAMPLES, Book, Commit, Held, Place, Violation
-from tests.sim.evidence import Chunk, Sorting, position_of, read_chunk, read_frozen, read_models, transition_id
+from tests.sim.evidence import Age, Chunk, Sorting, position_of, read_chunk, read_frozen, read_models, transition_id
 from tests.sim.rules import Memory, Rules
 
 GONE_BUT_SEEN = "of which a set-back took away what was published"
@@ -45,8 +45,8 @@ class Auditor:
         self._published: dict[int, dict[bytes, None]] = {}
         self._heads: dict[tuple[str, int, str, str], int] = {}
         self._chunks: dict[tuple[str, int, int, str], bytes] = {}
-        self._versions: dict[str, dict[int, bytes]] = {}
-        self._last_versions: dict[str, int] = {}
+        self._models: dict[str, dict[Age, bytes]] = {}
+        self._last_models: dict[str, Age] = {}
         self._dead: set[bytes] = set()
         self._deletions: set[bytes] = set()
         self._offsets: list[dict[str, int]] = [{} for _ in sources]
@@ -122,6 +122,8 @@ class Auditor:
         key = chunk.prediction, chunk.shard, chunk.number, generation
         if chunk.shard != place[1]:
             self._fail(f"{place}: a chunk of shard {chunk.shard}")
+        if chunk.birth not in self.books[place].generations:
+            self._fail(f"{place}: a chunk of the birth {chunk.birth}, which is no generation of it")
         if self._chunks.setdefault(key, data) != data:
             self._fail(f"chunk {key} has two payloads")
 
@@ -171,20 +173,29 @@ class Auditor:
         if topic == "deletions":
             self._deletions.add(data)
         if topic == "models":
-            versions = self._versions.setdefault(key, {})
-            version = read_models(data)[0].version
-            if version not in versions and versions and version < max(versions):
-                self._fail(f"{key}: version {version} is new and comes after {max(versions)}")
-            if versions.setdefault(version, data) != data:
-                self._fail(f"{key}: version {version} has two payloads")
-            self._last_versions[key] = version
+            models = self._models.setdefault(key, {})
+            age = read_models(data)[0].age
+            if age not in models and models and age < max(models):
+                self._fail(f"{key}: version {age} is new and comes after {max(models)}")
+            if models.setdefault(age, data) != data:
+                self._fail(f"{key}: version {age} has two payloads")
+            self._last_models[key] = age
 
-    def on_sent_again(self, key: str, data: bytes) -> None:
-        """A worker has found that an older model stands behind this one, and published it once more."""
-        versions = self._versions.get(key, {})
-        if versions.get(max(versions, default=0)) != data:
-            self._fail(f"{key}: what was published again is not its newest model, {max(versions, default=None)}")
-        self._last_versions[key] = max(versions)
+    def on_sent_again(self, key: str, data: bytes, seen: Sequence[bytes]) -> None:
+        """A worker has found that an older model stands behind this one, and published it once more.
+
+        `seen`: the messages of this key that it had read. A newer one may have come between its look and its word: then
+        that one is overtaken, and whoever reads on publishes it once more. The end is judged by `topic_problems`.
+        """
+        ages = [read_models(each)[0].age for each in seen]
+        age = read_models(data)[0].age
+        if data not in seen or age != max(ages):
+            self._fail(
+                f"{key}: version {age[1]} was published again, and is not the newest that was read, {max(ages)[1]}"
+            )
+        if ages[-1] == age:
+            self._fail(f"{key}: version {age[1]} was published again, and nothing stood behind it")
+        self._last_models[key] = age
 
     def on_set_back(self, place: Place, number: int, owner: tuple[int, str]) -> None:
         """A store holds what it held at commit `number`, and the claim of then."""
@@ -204,8 +215,10 @@ class Auditor:
             if place[0] == EVENTS:
                 self._check_shard(place[1], stored, memories[place[1]])
             self._fail_at(place, message_problems(book.commits, stored, self._sent()))
+        born = {shard: held[EVENTS, shard].blobs.get("birth", b"").decode() for shard in memories}
         for p, log in enumerate(self.logs[EXAMPLES]):
             self._fail_at((EXAMPLES, p), learned_problems(log, held[EXAMPLES, p]))
+            self._fail_at((EXAMPLES, p), birth_problems(log, held[EXAMPLES, p], born))
         for shard, memory in memories.items():
             self._check_time(shard, memory, latest_now_s)
             self._check_examples(shard, memory, self._frozen_of(held[EVENTS, shard]))
@@ -299,8 +312,8 @@ class Auditor:
         return [read_chunk(d) for commit in commits for topic, _, d in commit.messages if topic == EXAMPLES]
 
     def _check_models(self, held: Mapping[Place, Held], memories: Mapping[int, Memory]) -> None:
-        versions = {key.partition(":")[2]: messages for key, messages in self._versions.items()}
-        latest = {prediction: messages[max(messages)] for prediction, messages in versions.items()}
+        models = {key.partition(":")[2]: messages for key, messages in self._models.items()}
+        latest = {prediction: messages[max(messages)] for prediction, messages in models.items()}
         self.checked["models"] += len(latest) if not self._rules.given else 0
         for shard, memory in memories.items():
             chunks = {chunk.prediction: chunk for chunk in self._chunks_of(shard)}
@@ -309,9 +322,9 @@ class Auditor:
             frozen = self._frozen_of(stored)
             self._fail_with(shard, shard_problems(self._rules, stored, memory, latest, chunks, frozen))
         if not self._rules.given:
-            self._fail_at(("models", 0), topic_problems(self._last_versions, self._versions))
+            self._fail_at(("models", 0), topic_problems(self._last_models, self._models))
         for p, log in enumerate(self.logs[EXAMPLES]):
-            self._fail_at((EXAMPLES, p), learner_problems(log, held[EXAMPLES, p], versions))
+            self._fail_at((EXAMPLES, p), learner_problems(log, held[EXAMPLES, p], models))
             self._fail_at((EXAMPLES, p), judged_problems(log, held[EXAMPLES, p].blobs))
 
     def _frozen_of(self, stored: Held) -> dict[str, float]:

@@ -12,7 +12,7 @@ import math
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -37,6 +37,8 @@ WARMING = 0
 """The status of a prediction that is ranked by the heuristic."""
 
 Counts = npt.NDArray[np.int64]
+Age = tuple[float, int]
+"""Of a model: when its learning began, and its version."""
 
 
 def shard_of(user: str, shards: int) -> int:
@@ -284,6 +286,8 @@ class Chunk:
     """The distribution of its shard at that hour, BINS numbers of 32 bits."""
     of_model: bool
     """Whether that is of what the model says, not of the heuristic."""
+    birth: str
+    """Of the store that its shard had then: the generation of the shard's first commit there."""
 
     @property
     def handed_out_s(self) -> float:
@@ -294,7 +298,8 @@ class Chunk:
 @lru_cache(maxsize=4_096)
 def read_chunk(data: bytes) -> Chunk:
     """The columns follow each other: x, y, time, user, kind, weight and what else there is."""
-    _, _, prediction, shard, number, previous, n, features, columns, counts, of_model, *_ = msgspec.msgpack.decode(data)
+    _, _, *fields = msgspec.msgpack.decode(data)
+    prediction, shard, number, previous, n, features, columns, counts, of_model, _, birth = fields
     at = 4 * n * features
     y = struct.unpack_from(f"<{n}B", columns, at)
     times = struct.unpack_from(f"<{n}d", columns, at + n)
@@ -303,7 +308,30 @@ def read_chunk(data: bytes) -> Chunk:
     weights = struct.unpack_from(f"<{n}f", columns, at + 18 * n)
     rows = zip(users, times, kinds, y, [weight > 0 for weight in weights], strict=True)
     touches = columns[at + 35 * n : at + 36 * n]  # the last one
-    return Chunk(prediction, shard, number, previous, tuple(rows), touches, counts, of_model)
+    return Chunk(prediction, shard, number, previous, tuple(rows), touches, counts, of_model, birth)
+
+
+def read_births(marks: bytes) -> dict[int, list[str]]:
+    """Shard -> the births whose chunks a learner says that it has learned, the latest one last."""
+    return dict(msgspec.msgpack.decode(marks)["births"])
+
+
+def learned_chunks(log: Iterable[bytes], blobs: Mapping[str, bytes]) -> Iterator[tuple[int, Chunk]]:
+    """(offset, chunk) of those in a partition that its learner, which holds `blobs`, has to have learned.
+
+    Of each shard the chunks of one birth, until the first one of the next; of numbers that have not come yet.
+    """
+    births = read_births(blobs["marks"]) if "marks" in blobs else {}
+    seen: dict[tuple[str, int], int] = {}
+    for offset, chunk in enumerate(map(read_chunk, log)):
+        follows = births.get(chunk.shard, [])
+        if chunk.birth not in follows[:2]:
+            continue
+        if chunk.birth != follows[0]:
+            del follows[0]
+        if chunk.number > seen.get((chunk.prediction, chunk.shard), 0):
+            seen[chunk.prediction, chunk.shard] = chunk.number
+            yield offset, chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,12 +342,24 @@ class Model:
     status: int
     weights: bytes
     bias: float
+    begun_s: float
+    """When the log took the first examples that its learner knows, or the last ones that it has passed over."""
+
+    @property
+    def age(self) -> Age:
+        """Of two models the one with the larger one is newer."""
+        return self.begun_s, self.version
+
+
+def read_begun(blobs: Mapping[str, bytes]) -> float:
+    """What a learner says of that in all its models."""
+    return float(struct.unpack("<d", blobs["begun"])[0]) if "begun" in blobs else math.nan
 
 
 def read_models(data: bytes) -> list[Model]:
     """Of each prediction that a snapshot holds."""
     _, _, _, predictions, *_ = msgspec.msgpack.decode(data)
-    return [Model(p[7], p[0], p[1], p[2]) for p in predictions]
+    return [Model(p[7], p[0], p[1], p[2], p[8] if len(p) > 8 else 0.0) for p in predictions]
 
 
 def read_distribution(data: bytes) -> Counts:

@@ -37,6 +37,8 @@ class Planted:
     memory: type[MemoryStore] = MemoryStore
     offset_after_assign: Callable[[World, Place, int], int] = _checkpoint
     patches: Callable[[], AbstractContextManager[Any]] = nullcontext
+    first: int = 0
+    """The seed from which on it is looked for: what few seeds find would take long."""
 
 
 # --- the position ----------------------------------------------------------------------------------------------------
@@ -165,6 +167,20 @@ def _learn_again() -> Iterator[None]:
 
 
 @contextmanager
+def _first_birth() -> Iterator[None]:
+    """A learner stays with the store that it has met first."""
+    from streams.runtime.births import Followed
+
+    takes = Followed.takes
+
+    def faithful(self: Followed, shard: int, birth: str) -> bool:
+        return self._stored.get(shard, [birth])[-1] == birth and takes(self, shard, birth)
+
+    with patch("streams.runtime.births.Followed.takes", faithful):
+        yield
+
+
+@contextmanager
 def _no_witness() -> Iterator[None]:
     """Whoever takes a shard over is not told what the group remembers."""
     with patch("streams.runtime.witness.Witness.from_text", lambda _: None):
@@ -274,6 +290,12 @@ PLANTED: dict[str, Planted] = {
         "the learner does not skip chunks that it has seen",
         found_as=r"Violation: .*(the learner says|learned twice|version)",
         patches=_learn_again,
+    ),
+    "first_birth": Planted(
+        "the learner does not go over to a store that was made anew",
+        found_as=r"Violation: .*was born as",
+        patches=_first_birth,
+        first=360,
     ),
     "no_time": Planted(
         "a step never lets time pass",

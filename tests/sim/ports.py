@@ -144,6 +144,12 @@ class SimStore:
         self._lose(word, "confirm")
         return found
 
+    def peek(self, shard: int, name: str) -> bytes | None:
+        word = self._word("peek", ["request", "reply"])
+        found = self.store.peek(shard, name)
+        self._lose(word, "peek")
+        return found
+
     def promises(self) -> str:
         return "simulated"
 

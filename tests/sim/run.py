@@ -202,9 +202,9 @@ def _transitions(world: World, shard: int) -> list[dict[str, Any]]:
 
 
 def _chunks(world: World, shard: int) -> list[tuple[str, list[Any]]]:
-    """But for the names of their features, which come last: a column may have its name a batch earlier or later, when
-    nothing is counted in it yet. The learner goes by names, and knows such a column under both.
+    """But for what comes last: names of their features, and the birth of the store. A column may have its name a batch
+    earlier or later, when nothing is counted in it yet; the learner goes by names, and knows such a column under both.
     """
     commits = world.auditor.books[EVENTS, shard].commits
     sent = [(key, data) for commit in commits for topic, key, data in commit.messages if topic == EXAMPLES]
-    return [(key, msgspec.msgpack.decode(data, type=list[Any])[:-1]) for key, data in sent]
+    return [(key, msgspec.msgpack.decode(data, type=list[Any])[:-2]) for key, data in sent]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from config.errors import BrokerUnavailable, Fenced, StoreFull, StoreUnavailable
 from models.snapshot import Snapshot
 from streams.commit import Patience
 from streams.ports import Identity, Message
+from streams.runtime.births import birth_in
 from streams.runtime.latest_models import LatestModels
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.log_bounds import Bounds, can_be_known, check_last, where_to_begin
@@ -188,7 +190,7 @@ class Worker:
     def _send_again(self, messages: Sequence[Message]) -> None:
         self.world.port(self.number, "send again")
         for message in messages:
-            self.world.send_again(message)
+            self.world.send_again(message, self._models_read)
 
     def _make_run(self, place: Place) -> ShardRun | LearnerRun:
         world, plan = self.world, self.world.plan
@@ -198,5 +200,7 @@ class Worker:
         patience = Patience(world.sleep, attempts=plan.attempts)
         ports = Ports(store, broker, broker, patience, world.new_generation, broker.tell)
         if place[0] == EXAMPLES:
+            shards = world.planted.store(world, self.number, place, world.planted.memory(world.servers[EVENTS]))
+            ports = replace(ports, birth_of=lambda shard: birth_in(shards, shard))
             return LearnerRun(plan.catalog, ports, partition=place[1], every=plan.every)
         return ShardRun(plan.catalog, ports, shard=place[1], shards=plan.shards, source=world.source(place[1]))

@@ -182,9 +182,10 @@ class World:
         elif message.topic not in ("dead-letters", "deletions"):
             raise Violation(f"a message to {message.topic}")
 
-    def send_again(self, message: Message) -> None:
-        """A model that was overtaken is in its topic once more."""
-        self.auditor.on_sent_again(message.key, message.data)
+    def send_again(self, message: Message, read: int) -> None:
+        """A model that was overtaken is in its topic once more, by a worker that had read so much of the topic."""
+        told = zip(self.model_keys[:read], self.values["models"][0], strict=False)
+        self.auditor.on_sent_again(message.key, message.data, [data for key, data in told if key == message.key])
         self.model_keys.append(message.key)
         self._append("models", 0, message.data)
 

@@ -40,4 +40,4 @@ print(resident_mib() - before)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_dropped_shards_leave_little_behind(root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _PROGRAM], cwd=root, capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 200.0  # some 500 without the setting
+    assert float(done.stdout) < 300.0  # some 500 without the setting, and 190 to 205 with it

@@ -54,7 +54,7 @@ def ask(world: World, path: str, body: Any) -> tuple[int, str]:
 
 
 def test_every_reason_has_words() -> None:
-    assert REASONS.keys() == {*get_args(Reason), "inside"}
+    assert REASONS.keys() == {*get_args(Reason), "inside", "paused"}
     assert REASONS.keys() & set(ENDS) == set(), "one word for two things"
 
 

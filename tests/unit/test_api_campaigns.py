@@ -12,7 +12,9 @@ import pytest
 from config.errors import StoreUnavailable
 from config.loader import loads
 from streams.adapters.campaign_definitions import CampaignDefinitions, stood
+from streams.adapters.redis_campaign_books import RedisCampaignBooks
 from streams.api.keys import Role, id_of
+from streams.campaigns.state import Book
 from streams.client import OPERATIONS, Answer, Client
 from streams.runtime.campaigns.catalog_file import take_file
 from tests.contract.test_campaign_definitions import CAMPAIGN, JOURNEY
@@ -72,7 +74,8 @@ def test_a_campaign_is_made_and_read(world: World) -> None:
     [
         {"prediction": "orders", "segment": "top", "message": {"parts": {"body": "{{ score }}"}}},
         {"segment": "orders.high", "message": {"parts": {"body": "{{ likelihood }} {{ user.city }} {{ reasons[0] }}"}}},
-        {"segment": "top", "message": {"parts": {"body": "{{ score | default('?') }} {{ event.item }}"}}},
+        {"segment": "top", "trigger": {"event": "Cart", "properties": ["item"]},
+         "message": {"parts": {"body": "{{ score | default('?') }} {{ event.item }} {{ campaign.name }}"}}},
         {"offer": {"unit": "percent", "prediction": "orders", "most": 10},
          "message": {"parts": {"body": "{{ offer.value }} {{ remembered.Cart.total }} {{ category }}"}}},
     ],
@@ -124,6 +127,8 @@ def test_an_edit_is_a_version_and_needs_what_was_read(world: World) -> None:
             "invalid-definition",
             "body, line 2: 'score'",
         ),
+        ({"message": {"parts": {"body": "{{ event.item }}"}}}, 422, "invalid-definition", "properties: [item]"),
+        ({"message": {"parts": {"body": "{{ campaign.nam }}"}}}, 422, "invalid-definition", "did you mean 'name'?"),
         ({"triger": "enter"}, 422, "invalid-definition", "did you mean 'trigger'?"),
         ({"message": {"parts": {f"p{i}": "x" * 20_000 for i in range(8)}}}, 422, "invalid-definition", "131,072 bytes"),
     ],
@@ -446,7 +451,33 @@ def test_there_is_a_bound_of_those_that_are_not_archived(world: World, monkeypat
     world.good("DELETE", "/v1/campaigns/one")
     make(world, "three")
     monkeypatch.setattr("streams.api.campaigns_view.MAX_KEPT", 3)
-    assert problem(world.call("POST", "/v1/journeys", {"id": "four", **JOURNEY})) == (409, "too-many")
+    answer = world.call("POST", "/v1/journeys", {"id": "four", **JOURNEY})
+    assert problem(answer) == (409, "too-many")
+    assert "/forget" in answer.json()["detail"]
+
+
+def test_one_that_is_archived_and_over_can_be_forgotten_and_its_id_is_not_used_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(world)
+    assert problem(world.call("POST", "/v1/campaigns/cart/forget")) == (409, "not-over")
+    archived = world.good("DELETE", "/v1/campaigns/cart")
+    answer = world.call("POST", "/v1/campaigns/cart/forget")
+    assert problem(answer) == (409, "not-over")
+    assert "in 10 minutes" in answer.json()["detail"]
+    monkeypatch.setattr("streams.api.campaign_edits.SETTLED_S", -1.0)  # the clock stands still here
+    monkeypatch.setattr(RedisCampaignBooks, "books_of", lambda _self, _id: [Book(open={1: 2}), Book(inside={1: 1})])
+    answer = world.call("POST", "/v1/campaigns/cart/forget")
+    assert (problem(answer), answer.json()["detail"][:7]) == ((409, "not-over"), "3 users")
+    monkeypatch.setattr(RedisCampaignBooks, "books_of", lambda _self, _id: [Book(), Book()])
+    assert problem(world.call("POST", "/v1/campaigns/cart/forget", If_Match=made["etag"])) == (
+        412,
+        "precondition-failed",
+    )
+    assert world.good("POST", "/v1/campaigns/cart/forget", None, If_Match=archived["etag"]) == archived
+    assert problem(world.call("GET", "/v1/campaigns/cart")) == (404, "not-found")
+    assert problem(world.call("POST", "/v1/campaigns", {"id": "cart", **CAMPAIGN})) == (409, "already-exists")
+    make(world, "another")
 
 
 def test_an_edit_waits_for_versions_that_users_are_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

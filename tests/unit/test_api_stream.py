@@ -17,14 +17,18 @@ from hypothesis import strategies as st
 
 from config.errors import BrokerUnavailable
 from streams.adapters.memory_feed import MemoryFeed, MemoryTransitionLog
+from streams.api.app import Parts
 from streams.api.keys import Role, id_of
 from streams.api.problems import Problem
 from streams.api.sizes import Days
+from streams.api.stream import open_stream
 from streams.api.stream_places import place_id, positions_of, where_to_go_on
 from streams.api.stream_response import CHECK_S, OpenStreams
 from streams.api.user_search import latest_of
+from streams.core.partition import shard_of
 from streams.ports import Kept
 from streams.runtime.crossings_tail import Tail
+from streams.runtime.wanted_crossings import WantedCrossings
 from tests.unit.api_world import NOW_S, ApiWorld
 from tests.unit.crossing_examples import FOREIGN, crossing
 
@@ -117,6 +121,18 @@ async def leave(listener: Listener, task: asyncio.Task[None]) -> None:
         await task
 
 
+async def latest_of_filter(log: MemoryTransitionLog, wanted: WantedCrossings, latest: int, until: int) -> list[int]:
+    """What a stream begins with that is opened as the console opens it, up to that last one."""
+    parts: list[Parts] = []
+    api = ApiWorld(transitions=log, extensions=(parts.append,))
+    key_id, listener = id_of(api.made[Role.READ]) or "", Listener()
+    answer = await open_stream(parts[0].services, parts[0].authenticator, key_id, wanted, latest=latest)
+    task = asyncio.ensure_future(_run(answer({"type": "http"}, listener.receive, listener.send)))
+    await listener.until(lambda found: until in ids(found))
+    await leave(listener, task)
+    return ids(listener)
+
+
 def ids(listener: Listener) -> list[int]:
     return [int(event["id"], 16) for event in listener.events("transition")]
 
@@ -193,6 +209,29 @@ def test_only_what_is_asked_for(query: str, wanted: list[int]) -> None:
         await listener.until(lambda found: found.last_id == place_id([5]))
         assert ids(listener) == wanted
         await leave(listener, task)
+
+    run(doing)
+
+
+def test_the_latest_that_a_filter_wants_are_looked_for_further_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def doing() -> None:
+        log = MemoryTransitionLog(2)
+        for number in range(10):
+            log.put(0, crossing(number, "ann", segment="rare"))
+        for number in range(10, 200):
+            log.put(number % 2, crossing(number))
+        log.put(1, crossing(200, "zoë", segment="rare"))
+        rare = WantedCrossings(segments=frozenset(["rare"]))
+        assert sorted(await latest_of_filter(log, rare, 3, 200)) == [7, 8, 9, 200]
+        often = WantedCrossings(direction="entered")
+        assert sorted(await latest_of_filter(log, often, 2, 200)) == [196, 198, 199, 200]
+        of_zoe = WantedCrossings(user="zoë")
+        zoe = shard_of("zoë", 2)
+        log.put(zoe, crossing(201, "zoë"))
+        found = await latest_of_filter(log, of_zoe, 5, 201)
+        assert found == ([200, 201] if zoe == 1 else [201]), "only the partition of the user is looked through"
+        monkeypatch.setattr("streams.api.stream.LOOKED_BACK", 64)
+        assert await latest_of_filter(log, rare, 3, 200) == [200], "and no further than to the bound"
 
     run(doing)
 

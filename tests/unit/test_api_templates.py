@@ -52,10 +52,35 @@ def test_what_is_filled_in_can_be_made(world: World, name: str, language: str) -
     assert made["definition"] == found["definition"]
 
 
+def test_what_is_filled_in_can_be_called_something_else(world: World) -> None:
+    asked = {"prediction": "orders", "channels": ["push"]}
+    found = fill(world, "sliding_scale", id="spring", **asked).json()
+    assert (found["id"], found["segment"]["id"], found["definition"]["segment"]) == ("spring",) * 3
+    assert fill(world, "sliding_scale", **asked).json()["id"] == "sliding_scale_orders"
+    assert fill(world, "sliding_scale", id="No Id", **asked).status_code == 422
+
+
 def test_a_channel_that_messaging_does_not_have_is_told_with_the_one_that_is_meant(world: World) -> None:
     found = fill(world, "reminder", prediction="orders", channels=["log", "pushh"]).json()
     assert found["errors"][0]["where"] == "body.channels.1"
     assert found["errors"][0]["detail"].endswith("no channel 'pushh'; it has push, log; did you mean 'push'?")
+
+
+def test_recommendations_are_asked_of_a_webhook_of_messaging(world: World) -> None:
+    asked = {"prediction": "orders", "channels": ["log"]}
+    found = fill(world, "recommendations", recommender="push", **asked).json()
+    assert found["definition"]["message"]["recommendations"]["from"] == "push"
+    made = world.good("POST", "/v1/campaigns", {"id": found["id"], **found["definition"]})
+    assert made["definition"] == found["definition"]
+    assert "recommendations" not in fill(world, "recommendations", **asked).json()["definition"]["message"]
+    for name, recommender, words in (
+        ("recommendations", "pushh", "did you mean 'push'?"),
+        ("recommendations", "log", "a channel of the kind webhook is asked, and log is no such one"),
+        ("reminder", "push", "reminder asks for no recommendations"),
+    ):
+        answer = fill(world, name, recommender=recommender, **asked)
+        assert problem(answer) == (422, "invalid-parameters")
+        assert answer.json()["errors"][0]["detail"].endswith(words)
 
 
 def test_a_segment_is_named_in_the_language(world: World) -> None:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -14,7 +15,7 @@ from config.catalog import Catalog
 from config.errors import CatalogError, StoreUnavailable
 from config.loader import load_catalog, loads
 from config.written import to_yaml, written
-from streams.adapters.campaign_definitions import CampaignDefinitions, memory_campaign_definitions, stood
+from streams.adapters.campaign_definitions import CampaignDefinitions, Step, memory_campaign_definitions, stood
 from streams.adapters.documents import DefinitionsChanged, MemoryDocument, Write
 from streams.cli.app import app
 from streams.runtime.campaigns.catalog_file import FILE, refuse_clashes, take_file, take_or_tell
@@ -124,6 +125,19 @@ def test_a_change_of_the_file_is_a_version_and_leaves_what_people_have_decided(s
     assert stands(store) == ("file", 3, "dry"), "the file says so now"
 
 
+def test_what_a_schedule_of_the_file_left_out_is_meant_as_when_it_was_taken(store: CampaignDefinitions) -> None:
+    """Without `reentry` it meant 30 days then; a file that says the same is no edit that makes it mean always."""
+    weekly = CART % "Cart" + "\n    trigger: {every: week, on: [monday], at: '10:00'}"
+    take(store, MESSAGING + weekly, 10.0)
+    kept = store.kept()
+    (found,) = kept.campaigns
+    store.write(kept.revision, [Step(found.head, None, msgspec.structs.replace(found.current, triggered_s=None))])
+    assert not take(store, MESSAGING + weekly, 20.0)
+    assert store.kept().definitions({}).campaigns["cart"][1].again_after_s == 30 * 86_400.0
+    assert take(store, MESSAGING + weekly + "\n    reentry: always", 30.0)
+    assert store.kept().definitions({}).campaigns["cart"][2].again_after_s == 0.0
+
+
 def test_what_is_taken_out_of_the_file_is_archived_and_comes_back_with_it(store: CampaignDefinitions) -> None:
     take(store, MESSAGING + CART % "Cart", 10.0)
     take(store, "", 20.0)
@@ -163,6 +177,18 @@ def test_what_cannot_be_taken_is_told_once_and_stops_nobody(
     words = told.getMessage()
     assert "journeys.cart: found the id of a campaign that was made before; expected an id of its own" in words
     assert "Mend this and start the workers again" in words
+
+
+def test_mistakes_in_texts_are_told_with_their_lines_and_stop_nobody(
+    store: CampaignDefinitions, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = SHOP + MESSAGING + (CART % "Cart").replace("{body: Hello}", "{body: '{{ basket }}'}")
+    take_or_tell(store, loads(text))
+    assert store.kept().find("cart") is not None
+    (told,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if "basket" in line)
+    assert told.startswith(f"the catalog file, line {line}, campaigns.cart.message.parts.body: found body, line 1: ")
+    assert "'basket', which is never known" in told
 
 
 def test_a_campaign_of_another_version_stops_nobody_who_scores(caplog: pytest.LogCaptureFixture) -> None:
@@ -216,3 +242,20 @@ def test_check_says_what_there_is() -> None:
     assert re.search(r"rescue +Three days +churn.high +lines", result.stdout)
     found = json.loads(CliRunner().invoke(app, ["check", str(FULL), "--json"]).stdout)
     assert (found["campaigns"], found["journeys"]) == (["incentive", "month", "spring"], ["rescue"])
+    assert (found["holdout"], found["channels"]) == (0.1, {"push": "webhook", "mail": "email", "lines": "log"})
+    assert (found["history"], found["remember"]) == ([], {})
+
+
+def test_check_says_what_holds_for_all_messages() -> None:
+    result = CliRunner().invoke(app, ["check", str(FULL)], env={"COLUMNS": "120", "TERM": "dumb"})
+    first = "  messaging 10% of all users are never sent anything (holdout)"
+    lines = result.stdout.splitlines()
+    at = lines.index(first)
+    assert [line.strip() for line in lines[at + 1 : at + 7]] == [
+        "at most 3 to a user within 7d",
+        "nothing from 21:00 to 08:00",
+        "time zone of users: the trait zone, else Europe/Paris",
+        "channel push: webhook, to whom the trait plan is paid",
+        "channel mail: email to the trait email, from Agreed to Opted Out",
+        "channel lines: log, to everybody",
+    ]

@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.campaigns import Messaging
-from config.errors import BrokerError, Fenced, StoreUnavailable
+from config.errors import BrokerError, Fenced, StoreIncompatible, StoreUnavailable
 from streams.campaigns.effects import SENT
 from streams.campaigns.ports import Seen
 from streams.core.partition import shard_of
 from streams.runtime.campaigns import partition_run
 from streams.runtime.campaigns.listening import Shard
+from streams.runtime.campaigns.partition_run import Defined
 from streams.runtime.campaigns.two_logs import Place
-from tests.campaign_run_world import NOW_S, Crash, FailingStore, World, delete, identify, track
+from tests.campaign_run_world import CATALOG, NOW_S, Crash, FailingStore, World, delete, identify, track
 from tests.campaign_world import campaign, journey, plan_of, send_step
 
 HOUR_S = 3_600.0
@@ -44,6 +45,7 @@ def test_whoever_enters_is_sent_to_once_and_that_is_told() -> None:
     world.settle()
     world.settle()
     assert [(each.user, each.campaign) for each in world.receiver.sends] == [("ann", "c"), ("bo", "c")]
+    assert all(each.event_s is not None and each.event_s <= each.at_s for each in world.receiver.sends)
     assert [each.event for each in world.receiver.notes.values()] == [SENT, SENT]
     assert world.run.place.events == len(world.events.records) == 4, "the notes have been read, too"
 
@@ -81,7 +83,7 @@ def test_an_event_waits_for_transitions_that_were_stored_before_it() -> None:
     world.steps(5)
     assert world.run.place == Place(read_s=-inf, since_s={"Order": -inf})
     world.settle()
-    assert [each.step for each in world.receiver.sends] == ["thank"]
+    assert [(each.step, each.event_s) for each in world.receiver.sends] == [("thank", None)]
 
 
 def test_facts_are_as_old_as_the_shard_is_behind() -> None:
@@ -358,6 +360,38 @@ def test_who_lost_the_partition_does_nothing_more() -> None:
     assert not old.is_loaded
     world.settle()
     assert len(world.receiver.sends) == 1
+
+
+def test_who_takes_a_partition_looks_first_at_what_is_defined() -> None:
+    """By what was known here before, a campaign that was made just now is none, and who had what of it is forgotten."""
+    world = World.of(c=campaign(reentry="once"))
+    known = [Defined(plan_of({}), CATALOG)]
+    world.events.append(track("ann", "Enter", NOW_S, "m1"))
+    world.settle()
+    world.start(defined=lambda: known[0], look=lambda: known.insert(0, world.defined))
+    for number, event in enumerate(["Leave", "Enter"]):
+        world.events.append(track("ann", event, NOW_S + 1.0 + number, f"again {number}"))
+    world.settle()
+    assert [each.user for each in world.receiver.sends] == ["ann"]
+    assert world.book().counts == {"sent": 1, "again": 1}
+
+
+def test_who_cannot_read_what_is_defined_does_not_stop_one_who_can() -> None:
+    """A process of an older release, after somebody has saved what only the newer one knows."""
+    world = World()
+    enter(world, "ann")
+    world.settle()
+    able = world.run
+
+    def look() -> None:
+        raise StoreIncompatible("revision 7 is of a newer release")
+
+    with pytest.raises(StoreIncompatible):
+        world.start(look=look).assign()
+    world.run = able
+    enter(world, "bo")
+    world.settle()
+    assert [each.user for each in world.receiver.sends] == ["ann", "bo"]
 
 
 def test_a_store_that_was_set_back_decides_again_under_the_same_ids() -> None:

@@ -346,6 +346,35 @@ def test_more_is_done_for_the_unlikely_and_seldom(strategy: str, offer: float | 
     assert shop.became(ann) == ["sent", "again", "sent"]
 
 
+def test_retargeting_shows_the_undecided_twice_what_they_looked_at_and_ends_with_their_decision() -> None:
+    shop = Shop("retargeting")
+    undecided, buyer, gone = (shop.person(name, 40.0) for name in ("ann", "bo", "cy"))
+    for user in (undecided, buyer, gone):
+        shop.does(user, "Cart Viewed", products=[{"name": "Hat"}], score=60.0)
+    shop.until("2026-09-23 12:30")
+    shop.does(buyer, "Order", total=30.0)
+    shop.scores(gone, 30.0, origin="decay")
+    shop.until("2026-10-01 12:00")
+    assert shop.offers(undecided) == [("first", None), ("second", None)]
+    assert shop.times(undecided) == ["2026-09-22 12:00", "2026-09-25 12:00"]
+    assert [send.texts["push"]["body"].split("\n")[-1] for send in shop.sent(undecided)] == ["- Hat", "- Hat"]
+    assert shop.offers(buyer) == shop.offers(gone) == [("first", None)]
+    assert (shop.became(buyer)[-1], shop.became(gone)[-1]) == ("goal_reached", "left_segment")
+
+
+def test_recommendations_come_to_the_unlikely_once_in_a_month_without_a_discount() -> None:
+    shop = Shop("recommendations")
+    ann, buyer = shop.person("ann", 60.0), shop.person("bo", 60.0)
+    shop.does(buyer, "Order", total=30.0)
+    for at in ("2026-09-21 12:30", "2026-10-10 12:30", "2026-10-22 12:30"):
+        shop.until(at)
+        for user in (ann, buyer):
+            shop.scores(user, 20.0, origin="decay")
+            shop.scores(user, 60.0)
+    assert (shop.offers(ann), shop.became(ann)) == ([(None, None), (None, None)], ["sent", "again", "sent"])
+    assert shop.became(buyer) == ["goal", "sent", "again"]
+
+
 @pytest.mark.parametrize(
     ("strategy", "ordered", "times"),
     [

@@ -136,6 +136,16 @@ def test_what_is_written_is_read_as_the_same_campaign(seed: int) -> None:
         assert read_campaign("c", written(campaign)) == campaign
 
 
+def test_a_schedule_says_by_itself_how_often_it_goes_out() -> None:
+    """Unless somebody says that it should not: a word in 30 days at most, although it goes out every week."""
+    weekly = CAMPAIGN | {"trigger": {"every": "week", "on": ["monday"], "at": "10:00"}}
+    assert read_campaign("c", CAMPAIGN).again_after_s == 30 * 86_400.0
+    assert read_campaign("c", weekly).again_after_s == 0.0
+    assert read_campaign("c", weekly | {"reentry": "once"}).again_after_s is None
+    said = written(read_campaign("c", weekly | {"reentry": "30d"}))
+    assert read_campaign("c", said).again_after_s == 30 * 86_400.0
+
+
 @pytest.mark.parametrize("reentry", ["once", "always", "30d"])
 def test_reentry_is_written_as_people_do(reentry: str) -> None:
     assert written(read_campaign("c", CAMPAIGN | {"reentry": reentry})).get("reentry", "30d") == reentry

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from config.campaigns import Messaging
+from config.campaigns import Cap, Messaging
 from config.errors import Fenced
 from streams.adapters.memory_campaigns import MemoryCampaigns
 from streams.campaigns.allowance import Allowance, Use, new_grant, slice_of
+from streams.campaigns.caps import with_send
 from streams.campaigns.effects import dropped
 from streams.campaigns.inputs import Crossing, Deleted, Facts, Member, Watched
-from streams.campaigns.plan import Definitions, Plan
+from streams.campaigns.plan import Definitions, Plan, Standing
 from streams.campaigns.question import MessageFailed, Tools, Withhold
 from streams.campaigns.recheck import needs_recheck, recheck
 from streams.campaigns.state import Book, Books, State
@@ -157,6 +158,15 @@ def test_a_goal_counts_as_recent_for_less_than_so_long(since_s: float, what: str
 # --- scheduled -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("every", [{"every": "day"}, {"every": "week", "on": ["monday", "tuesday"]}])
+def test_what_goes_out_every_day_reaches_everybody_every_day(every: dict[str, Any]) -> None:
+    """Nobody has said that a user may not get it again."""
+    service = Service.of({"c": campaign(trigger=every | {"at": "14:00"}, reentry=None)})
+    for at_s in (NOW_S, NOW_S + DAY_S):
+        service.step(at_s, [Member("ann", "c", at_s)], {"ann": IN})
+    assert service.counts("c") == {"sent": 2}
+
+
 def test_a_member_that_two_pages_name_is_sent_to_once_and_the_next_week_again() -> None:
     service = Service.of({"c": campaign(trigger={"every": "week", "on": ["monday"], "at": "14:00"})})
     for _ in range(3):
@@ -168,6 +178,29 @@ def test_a_member_that_two_pages_name_is_sent_to_once_and_the_next_week_again() 
 
 
 # --- priorities and shared limits ------------------------------------------------------------------------------------
+
+
+def test_a_cap_that_is_defined_later_counts_what_was_sent_before() -> None:
+    service = Service.of({"c": campaign()})
+    for number in range(130):
+        at_s = NOW_S + number * HOUR_S
+        service.step(at_s, [enter(2 * number + 1, at_s)], {"ann": IN})
+    kept = service.rows["ann"].sends_s
+    assert (len(kept), kept[-1]) == (100, NOW_S + 129 * HOUR_S)
+    caps = {"holdout": 0.0, "caps": [{"sends": 3, "within": "1d"}], "channels": {"open": {"kind": "log"}}}
+    service.plan = plan_of({"c": campaign()}, messaging=Messaging.model_validate(caps, context={}))
+    service.step(NOW_S + 130 * HOUR_S, [enter(301, NOW_S + 130 * HOUR_S)], {"ann": IN})
+    assert service.counts("c") == {"sent": 130, "caps": 1}
+
+
+@pytest.mark.parametrize(("sends", "within", "kept"), [(1_000, "7d", 168), (5, "1h", 100), (200, "90d", 240)])
+def test_all_that_a_cap_looks_at_is_kept_and_the_latest_hundred(sends: int, within: str, kept: int) -> None:
+    caps = [Cap.model_validate({"sends": sends, "within": within})]
+    sends_s: list[float] = []
+    for hour in range(240):
+        sends_s = with_send(caps, sends_s, NOW_S + hour * HOUR_S)
+    assert sends_s == [NOW_S + hour * HOUR_S for hour in range(240 - kept, 240)]
+    assert with_send([], sends_s, NOW_S + 200 * DAY_S) == [NOW_S + 200 * DAY_S]
 
 
 def test_of_two_campaigns_on_one_crossing_the_cap_lets_the_more_important_one_go() -> None:
@@ -204,6 +237,19 @@ def test_the_breaker_pauses_a_campaign_alerts_once_and_a_person_lets_it_go_on() 
     service.stand("c", "on", NOW_S + 2 * HOUR_S)  # a person has looked
     service.step(NOW_S + 2 * HOUR_S, [enter(3, NOW_S + 2 * HOUR_S)], {"ann": IN})
     assert service.counts("c") == {"sent": 13, "breaker": 19}
+
+
+def test_behind_a_resume_the_breaker_counts_anew_and_trips_again() -> None:
+    """Also in the hour in which it tripped: neither for one message too many, nor for any number of them."""
+    service = Service.of({"c": campaign(breaker=BREAKER)}, usual={"c": {HOUR % 24: 4}})
+    crowd = crowd_of(30, NOW_S)
+    service.step(NOW_S, crowd, known(crowd))
+    service.stand("c", "on", NOW_S + 60.0)
+    again = crowd_of(12, NOW_S + 70.0, 3)
+    service.step(NOW_S + 70.0, again, known(again))
+    assert (len(service.taken), len(service.trips)) == (24, 1)
+    service.step(NOW_S + 80.0, [enter(1, NOW_S + 80.0)], {"ann": IN})
+    assert (len(service.taken), len(service.trips)) == (24, 2)
 
 
 def test_partitions_of_one_campaign_trip_together_and_alert_under_one_id() -> None:
@@ -494,14 +540,15 @@ def test_a_breaker_holds_a_journey_instead_of_eating_its_messages() -> None:
     service = Service.of(journeys={"j": journey(STEPS, breaker={"times": 2, "at_least": 1, "until_known": 1})})
     crowd = crowd_of(2, NOW_S)
     service.step(NOW_S, crowd, known(crowd))
-    assert service.counts("j") == {"entered": 2, "sent": 1, "breaker": 1}
-    service.stand("j", "on", NOW_S + 60.0)
+    assert service.counts("j") == {"entered": 2, "sent": 1, "waited_paused": 1}
+    assert {user for user, row in service.rows.items() if row.refused} == set(), "it is held, not refused"
     service.step(NOW_S + HOUR_S, [], known(crowd))
-    # The hour of the occasion is used up still; two hours later a person has raised the bound.
-    service.plan = plan_of(journeys={"j": journey(STEPS, breaker={"times": 2, "at_least": 1, "until_known": 9})})
-    service.stand("j", "on", NOW_S + HOUR_S)
+    assert len(service.taken) == 1
+    service.stand("j", "on", NOW_S + HOUR_S + 60.0)  # a person has looked
     service.step(NOW_S + 2 * HOUR_S, [], known(crowd))
     assert sorted(send.user for send in service.taken) == ["user-000", "user-001"]
+    assert len(service.trips) == 1
+    assert "breaker" not in service.counts("j"), "nothing was withheld"
 
 
 def test_two_messages_in_a_row_are_a_minute_apart() -> None:
@@ -912,6 +959,16 @@ def test_who_is_judged_by_an_older_version_stays_with_it() -> None:
     assert service.book("c").open == {}
 
 
+def test_who_was_held_out_once_stays_so_when_the_share_is_lowered() -> None:
+    """Whoever was sent to now would be among the figures of those who never were."""
+    service = Service.of({"c": campaign()}, messaging=OPEN.model_copy(update={"holdout": 1.0}))
+    service.step(NOW_S, [enter()], {"ann": IN})
+    service.plan = plan_of({"c": campaign(), "d": campaign()})
+    service.step(NOW_S + DAY_S, [enter(3, NOW_S + DAY_S)], {"ann": IN})
+    assert service.counts("c") == {"holdout": 2}
+    assert [send.campaign for send in service.taken] == ["d"], "where nothing was drawn, the share of today counts"
+
+
 def test_facts_of_those_who_only_convert_are_not_read() -> None:
     service = Service.of({"c": campaign()})
     service.step(NOW_S, [event("Order", 1, NOW_S)], {})
@@ -954,6 +1011,20 @@ def test_a_message_is_looked_at_again_before_a_late_delivery() -> None:
     assert rechecked(NOW_S + 25 * HOUR_S, IN) == "Withhold stale"
     just = facts("s", latest_s={"Order": NOW_S + 60.0})
     assert rechecked(late_s, just, skip_recent_goal="2h") == "Withhold goal"
+
+
+def test_a_message_of_a_version_that_was_forgotten_is_looked_at_by_the_one_in_force() -> None:
+    """Somebody has a failure of last month sent again."""
+    service = Service.of({"c": campaign()})
+    service.step(NOW_S, [enter()], {"ann": IN})
+    (send,) = service.taken
+    tools = Tools(
+        Plan(Definitions(OPEN, {"c": {2: campaign()}})), Books({}), allowance(MemoryCampaigns(), 0), plain, {}
+    )
+    assert recheck(send, "open", IN, tools, NOW_S + HOUR_S) is None
+    assert recheck(send, "open", OUT, tools, NOW_S + HOUR_S) == Withhold("left")
+    gone = Tools(plan_of({"d": campaign()}), Books({}), allowance(MemoryCampaigns(), 0), plain, {})
+    assert recheck(send, "open", IN, gone, NOW_S + HOUR_S) == Withhold("inactive")
 
 
 def test_consent_is_asked_for_again_for_the_channel_of_the_delivery() -> None:
@@ -1013,6 +1084,31 @@ def test_the_plan_says_what_it_needs_of_others() -> None:
     assert plan.events() == {"Cart": {"kind"}, "Order": {"value"}}
     assert list(plan.filters()) == ["c"]
     assert plan.latest() == {"Order"}
+
+
+def test_of_what_is_archived_only_the_conversions_are_looked_at() -> None:
+    """So that years of campaigns cost nothing; who got a message of it is counted to the end of the window."""
+    rules = {
+        "c": campaign(trigger={"event": "Cart"}, filter={"trait": "vip", "equals": True}),
+        "d": campaign(segment="t", breaker=BREAKER),
+        "e": campaign(trigger={"every": "day", "at": "10:00"}, breaker=BREAKER),
+    }
+    till = journey({"till": {"wait_until": {"enters": "u"}, "at_most": "1d"}})
+    on = Plan(Definitions(OPEN, {id_: {1: each} for id_, each in rules.items()}, {"j": {1: till}}))
+    assert (set(on.on_segment), set(on.on_event), set(on.scheduled)) == ({"s", "t"}, {"Cart"}, {"e"})
+    assert on.with_breaker() == ["d"]
+    standings = {id_: Standing("archived") for id_ in on.versions}
+    off = Plan(Definitions(OPEN, {id_: {1: each} for id_, each in rules.items()}, {"j": {1: till}}, standings))
+    assert (off.on_segment, off.on_event, off.scheduled, off.filters(), off.latest()) == ({}, {}, {}, {}, frozenset())
+    assert (off.segments, off.with_breaker()) == (frozenset(), [])
+    assert off.events() == {"Order": {"value"}}
+    service = Service.of({"c": campaign()})
+    service.step(NOW_S, [enter()], {"ann": IN})
+    service.plan = Plan(Definitions(OPEN, {"c": {1: campaign()}}, standings={"c": Standing("archived", NOW_S)}))
+    service.step(NOW_S + 60.0, [enter(3, NOW_S + 50.0), event("Order", 1, NOW_S + 50.0)], {"ann": IN})
+    service.step(NOW_S + 8 * DAY_S, [], {"ann": IN})
+    assert service.counts("c") == {"sent": 1}
+    assert service.book("c").tallies["treated:-1:1"].converted == 1
 
 
 def test_definitions_that_contradict_each_other_are_refused() -> None:

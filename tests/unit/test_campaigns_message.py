@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from config.campaigns import Message
-from streams.campaigns.message import MAX_SIZE, CompiledMessage, Messages, unknown_names
+from streams.campaigns.message import MAX_SIZE, CompiledMessage, Messages, unknown_keys, unknown_names
 from streams.campaigns.question import MessageFailed
 from tests.conftest import SLOWNESS
 
@@ -74,6 +74,21 @@ def test_names_of_which_nothing_is_ever_known_are_found(template: str, expected:
     assert unknown_names(Message(parts={"body": template}), ("user", "remembered")) == expected
     own = Message(parts={"body": "Hi"}, by_channel={"push": {"body": template}})
     assert unknown_names(own, ("user", "remembered")) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ event.item }}\n{{ event['price'] }}", [("body, line 2", "event", "price")]),
+        ("{{ offer.value }} {{ offer.amount }}", [("body, line 1", "offer", "amount")]),
+        ("{{ user.nam }} {{ event[key] }} {{ event.item.price }}", []),
+        ("{{ event.price | default(0) }} {{ event.other }}", []),
+        ("{% set event = user %}{{ event.price }}", []),
+    ],
+)
+def test_keys_that_nothing_ever_has_are_found(template: str, expected: list[tuple[str, str, str]]) -> None:
+    known = {"event": ("item",), "offer": ("value", "unit")}
+    assert unknown_keys(Message(parts={"body": template}), known) == expected
 
 
 def test_to_look_for_names_takes_no_longer_than_a_template_may() -> None:

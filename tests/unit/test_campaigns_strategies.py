@@ -86,6 +86,30 @@ def test_a_reminder_lists_texts_and_things_with_a_name_and_passes_over_the_rest(
     assert body["open"]["body"].split("\n")[2:] == ["- Hat", "- Scarf"]
 
 
+@pytest.mark.parametrize("answered", [["Hat", {"name": "Scarf"}, {"sku": 1}, 7], {"name": "no list"}, [], None])
+@pytest.mark.parametrize("language", get_args(Language))
+def test_recommendations_are_those_of_who_is_asked_else_what_is_kept(
+    catalog: Catalog, language: Language, answered: Any
+) -> None:
+    made = of(catalog, "recommendations", language=language, recommender="shop")
+    (message,) = messages(made)
+    assert (message.recommendations.source, message.recommendations.on_failure) == ("shop", "send_without")
+    assert messages(of(catalog, "recommendations", language=language))[0].recommendations is None
+    assert isinstance(made.definition, Campaign)
+    asked = {} if answered is None else {"recommendations": answered}
+    context = {"user": {"id": "u"}, "remembered": {"Cart": {"items": ["Sock"]}}} | asked
+    body = CompiledMessage.of(message).render(["open"], context)["open"]["body"]
+    listed = [line for line in body.split("\n") if line.startswith("- ")]
+    assert listed == (["- Hat", "- Scarf"] if isinstance(answered, list) and answered else ["- Sock"])
+    webhook = read_messaging({"channels": {"open": {"kind": "log"}, "shop": {"kind": "webhook"}}})
+    assert problems_of_campaigns(catalog, webhook, {made.id: made.definition}, {}) == []
+
+
+def test_only_a_strategy_with_recommendations_asks_for_them(catalog: Catalog) -> None:
+    with pytest.raises(ConfigError, match="reminder asks for no recommendations"):
+        of(catalog, "reminder", recommender="shop")
+
+
 def test_what_an_order_is_worth_prices_percentages_and_caps_money(catalog: Catalog) -> None:
     for strategy in strategies():
         made = of(catalog, strategy, order_value=50.0)

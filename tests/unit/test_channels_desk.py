@@ -112,6 +112,14 @@ def test_what_has_expired_is_not_sent() -> None:
     it.take_in([send(1), send(2, "bo", expires_s=NOW_S + 10.0)], ())
     batch, step = it.start(NOW_S + 10.0)
     assert (ids(batch.ready), ids(step.drop), it.taken.counts) == (["id-1"], ["id-2"], {"stale": 1})
+    assert ids(batch.expired) == ["id-2"]
+
+
+def test_of_a_test_that_has_expired_nobody_is_told() -> None:
+    it = desk()
+    it.take_asked({"a": asked(1, id="test-1")})
+    batch, step = it.start(NOW_S + 60.0)
+    assert (batch.expired, ids(step.drop), it.taken.counts) == ([], ["test-1"], {})
 
 
 def test_what_is_late_is_looked_at_again() -> None:
@@ -152,6 +160,105 @@ def test_what_was_surely_refused_is_tried_again_and_then_given_up() -> None:
         now_s += 10_000.0
     assert fates == ["again", "again", "again", "dead"]
     assert ids(given_up) == ["id-1"]
+
+
+def settled(it: Desk, *outcomes: Outcome) -> Step:
+    """One call with all that is ready."""
+    step, call = Step(), it.start(NOW_S, 1)[0].ready
+    it.settle_call(step, call, outcomes, NOW_S, Random(1))
+    return step
+
+
+def several(count: int, **given: Any) -> Desk:
+    it = desk(knows_ids=False, limits=Limits(**{"per_call": 50, "trip_after": 2} | given))
+    it.take_in([send(number, f"user-{number}") for number in range(1, count + 1)], ())
+    return it
+
+
+def test_a_call_that_fails_is_one_failure_for_the_circuit() -> None:
+    it = several(5)
+    settled(it, *[REFUSED] * 5)
+    assert (it.pace.breaker.failures, it.pace.breaker.state(NOW_S)) == (1, "closed")
+    assert (it.taken.counts, it.pace.waiting) == ({"failed": 5}, 5)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_call_that_may_be_refused_for_one_of_them_is_made_again_for_each_alone(status: int) -> None:
+    it = several(3, attempts=1)
+    spoiled = Outcome(False, f"answered {status}", status)
+    step = settled(it, *[spoiled] * 3)
+    assert [(each.is_alone, each.is_marked, each.attempts) for each in step.put] == [(True, False, 0)] * 3
+    assert (it.pace.breaker.failures, it.taken.counts, step.dead) == (0, {}, [])
+    (first,) = it.start(NOW_S, 1)[0].ready
+    (second, third) = it.start(NOW_S, 2)[0].ready
+    assert calls_of([second, third], 50) == [[second], [third]]
+    for delivery, outcome in ((first, FINE), (second, spoiled), (third, FINE)):
+        it.settle_call(step, [delivery], [outcome], NOW_S, Random(1))
+    assert (ids(step.dead), it.taken.counts) == (["id-2"], {"arrived": 2, "failed": 1, "dead": 1})
+
+
+def test_of_a_call_that_is_made_again_nothing_is_left_of_who_was_deleted_meanwhile() -> None:
+    it = several(2)
+    call = it.start(NOW_S, 1)[0].ready
+    it.take_in([Purge(0, "g", 3, "user-1")], ())
+    step = Step()
+    it.settle_call(step, call, [Outcome(False, "answered 400", 400)] * 2, NOW_S, Random(1))
+    assert ids(step.put) == ["id-2"]
+
+
+def test_a_key_that_is_refused_is_about_all_of_a_call() -> None:
+    it = several(2)
+    settled(it, *[Outcome(False, "answered 401", 401)] * 2)
+    assert (it.pace.breaker.failures, it.taken.counts) == (1, {"failed": 2})
+
+
+@pytest.mark.parametrize(("status", "state"), [(550, "open"), (None, "closed")])
+def test_refusals_for_good_trip_the_circuit_only_if_the_other_side_said_so(status: int | None, state: str) -> None:
+    it = desk(limits=Limits(trip_after_refused=2))
+    refused = Outcome(False, "refused", status, is_final=True)
+    it.take_in([send(1), send(2, "bo")], ())
+    step = Step()
+    for delivery in it.start(NOW_S)[0].ready:
+        it.settle(step, delivery, refused, NOW_S, Random(1))
+    assert (len(step.dead), it.pace.breaker.state(NOW_S)) == (2, state)
+
+
+def test_a_server_that_refuses_everybody_uses_up_one_message_at_a_start() -> None:
+    """Else a service that is started again and again gives up ten at each start, and soon all."""
+    refused, taken, lost = Outcome(False, "refused", 550, is_final=True), Taken(), list[str]()
+    waiting = desk().take_in([send(number, f"user-{number}") for number in range(1, 41)], ()).put
+    for number in range(12):
+        stored = msgspec.msgpack.decode(msgspec.msgpack.encode(taken), type=Taken)
+        it = Desk("it", Pace(Limits()), stored, knows_ids=True)
+        it.load([each for each in waiting if each.id not in lost])
+        while ready := it.start(NOW_S)[0].ready:
+            for delivery in ready:
+                it.settle(Step(), delivery, refused, NOW_S, Random(number))
+                lost.append(delivery.id)
+        taken = it.taken
+    first = Limits().at_once  # all that was under way when the circuit was closed
+    assert len(lost) == first + 11
+    it = Desk("it", Pace(Limits()), taken, knows_ids=True)
+    it.load([each for each in waiting if each.id not in lost])
+    (trial,) = it.start(NOW_S)[0].ready
+    it.settle(Step(), trial, FINE, NOW_S, Random(1))
+    assert (it.taken.refusals, len(it.start(NOW_S)[0].ready)) == (0, 12)
+
+
+def test_behind_a_stop_the_next_attempt_is_told_as_of_now() -> None:
+    taken = Taken(failure=Failure("ann", "refused", NOW_S, None, NOW_S + 9.0), refusals=10)
+    it = Desk("it", Pace(Limits()), taken, knows_ids=True)
+    it.load([asked(1)])
+    assert it.taken.failure == Failure("ann", "refused", NOW_S, NOW_S, None)
+
+
+def test_what_would_be_refused_at_any_attempt_is_given_up_at_once_and_the_circuit_stays_closed() -> None:
+    it = desk(limits=Limits(trip_after=1))
+    it.take_in([send(1)], ())
+    step = settled(it, Outcome(False, "the address was refused (550)", 550, is_final=True))
+    assert (ids(step.dead), it.pace.waiting, it.pace.breaker.state(NOW_S)) == (["id-1"], 0, "closed")
+    assert (step.dead[0].attempts, it.taken.counts) == (1, {"failed": 1, "dead": 1})
+    assert it.taken.failure == Failure("ann", "the address was refused (550)", NOW_S, None, None)
 
 
 def test_the_last_attempt_is_told_as_long_as_it_has_failed() -> None:

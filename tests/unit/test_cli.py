@@ -66,11 +66,25 @@ def test_all_commands_are_there() -> None:
         "apply",
         "campaign archive",
         "campaign duplicate",
+        "campaign failures",
+        "campaign figures",
+        "campaign forget",
         "campaign list",
+        "campaign make",
         "campaign pause",
+        "campaign preview",
         "campaign resume",
         "campaign show",
+        "campaign template",
+        "campaign templates",
+        "campaign test",
         "campaigns",
+        "channel failures",
+        "channel list",
+        "channel redrive",
+        "channel renew",
+        "channel set",
+        "channel unset",
         "check",
         "dead-letters",
         "delete-user",
@@ -85,6 +99,7 @@ def test_all_commands_are_there() -> None:
         "lag",
         "predictions",
         "produce",
+        "redrive",
         "replay",
         "schema",
         "segment",
@@ -147,6 +162,19 @@ def test_a_catalog_that_is_right_is_summed_up(catalog: Path) -> None:
     assert "My [bold]shop" in out
     assert "did Order Completed" in out
     assert "Segment-spec JSON" in out
+
+
+def test_check_says_of_what_a_catalog_keeps_more(catalog: Path) -> None:
+    kept = "remember: {Cart Viewed: {properties: [products, total], cleared_by: [Order Completed]}}\n"
+    catalog.write_text(f"{CATALOG}history: [Product Viewed, Cart Viewed]\n{kept}")
+    _, out, _ = run("check", str(catalog))
+    assert "  history   Product Viewed, Cart Viewed\n" in out
+    assert "  remember  products, total of Cart Viewed, until Order Completed\n" in out
+    assert "messaging" not in out
+    found = json.loads(run("check", str(catalog), "--json")[1])
+    assert found["history"] == ["Product Viewed", "Cart Viewed"]
+    assert found["remember"] == {"Cart Viewed": ["products", "total"]}
+    assert (found["holdout"], found["channels"]) == (None, {})
 
 
 def test_every_problem_of_a_catalog_is_shown(catalog: Path) -> None:
@@ -223,6 +251,10 @@ def test_a_script_gets_the_problems_as_json(catalog: Path) -> None:
         "segments": [],
         "campaigns": [],
         "journeys": [],
+        "history": [],
+        "remember": {},
+        "holdout": None,
+        "channels": {},
         "problems": [],
         "hints": [],
     }

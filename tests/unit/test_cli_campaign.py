@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from typer.testing import CliRunner
 
+from streams.adapters.redis_campaign_books import RedisCampaignBooks
 from streams.api.keys import Role
 from streams.cli.app import app
 from streams.client import OPERATIONS, Answer, ApiError, Client
@@ -47,8 +48,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def run(*args: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["campaign", *args], env={"COLUMNS": "100", "TERM": "dumb"})
+def run(*args: str, answer: str | None = None) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["campaign", *args], input=answer, env={"COLUMNS": "100", "TERM": "dumb"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
@@ -84,6 +85,27 @@ def test_one_is_shown_with_who_changed_it(world: World) -> None:
     assert (found["kind"], found["definition"]["steps"], len(found["changes"])) == ("journey", JOURNEY["steps"], 1)
 
 
+def test_when_one_goes_out_next_is_shown(world: World) -> None:
+    """It is Thursday, 2026-05-28 20:26:40 UTC."""
+    weekly = {"every": "week", "on": ["monday"], "at": "10:00", "timezone": "Europe/Paris"}
+    for id_, more, next_at in (
+        ("weekly", {"trigger": weekly}, "2026-06-01T08:00:00Z"),
+        ("dry", {"trigger": weekly, "state": "dry"}, "2026-06-01T08:00:00Z"),
+        ("later", {"trigger": weekly, "starts": "2026-06-08 08:00"}, "2026-06-08T08:00:00Z"),
+        ("soon", {"trigger": {"at": "2026-05-28 20:30"}}, "2026-05-28T20:30:00Z"),
+        ("ends", {"trigger": weekly, "ends": "2026-06-01 08:00"}, None),
+        ("past", {"trigger": {"at": "2026-05-28 20:20"}}, None),
+    ):
+        world.good("POST", "/v1/campaigns", {"id": id_, **CAMPAIGN, **more})
+        assert world.good("GET", f"/v1/campaigns/{id_}")["next_at"] == next_at, id_
+        words = "None of its times is still to come." if next_at is None else f"It goes out next at {next_at}."
+        assert words in run("show", id_)[1], id_
+    world.good("POST", "/v1/campaigns/weekly/pause")
+    assert world.good("GET", "/v1/campaigns/weekly")["next_at"] is None
+    for id_ in ("weekly", "cart", "steps"):
+        assert "next" not in run("show", id_)[1].partition("Version")[0]
+
+
 def test_they_are_paused_resumed_archived_and_duplicated(world: World) -> None:
     assert run("pause", "cart")[0] == 0
     assert state(world, "campaign", "cart") == "paused"
@@ -96,6 +118,25 @@ def test_they_are_paused_resumed_archived_and_duplicated(world: World) -> None:
     assert world.good("GET", "/v1/campaigns/cart2")["name"] == "Again"
     assert run("archive", "cart")[0] == 0
     assert state(world, "campaign", "cart") == "archived"
+
+
+def test_one_is_forgotten_after_a_question(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RedisCampaignBooks, "books_of", lambda _self, _id: [])
+    code, _, err = run("forget", "cart", "--yes")
+    assert (code, "the campaign cart is not archived; tideline campaign archive cart ends it" in err) == (1, True)
+    run("archive", "cart")
+    code, _, err = run("forget", "cart", "--yes")
+    assert (code, "archived just now: try again in 10 minutes" in " ".join(err.split())) == (1, True)
+    monkeypatch.setattr("streams.api.campaign_edits.SETTLED_S", -1.0)  # the clock stands still here
+    code, _, err = run("forget", "cart")
+    assert (code, "give --yes" in err) == (2, True), "nobody is there to be asked"
+    monkeypatch.setattr("streams.cli.screen.can_ask", lambda: True)
+    code, _, err = run("forget", "cart", answer="n\n")
+    assert (code, "Forget the campaign cart (Cart ✓) with its figures?" in err) == (1, True)
+    assert state(world, "campaign", "cart") == "archived"
+    code, out, _ = run("forget", "cart", answer="y\n")
+    assert (code, "The campaign cart is forgotten." in out) == (0, True)
+    assert world.campaigns.kept().forgotten == {"cart"}
 
 
 def test_what_cannot_be_done_is_told(world: World) -> None:

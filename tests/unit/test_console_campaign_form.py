@@ -9,7 +9,7 @@ import pytest
 from config.campaign_checks import read_campaign, read_journey
 from config.campaigns import Campaign
 from config.loader import loads
-from config.offers import FixedOffer, LadderOffer, LinearOffer, Offer
+from config.offers import MAX_RUNGS, FixedOffer, LadderOffer, LinearOffer, Offer
 from config.written import written
 from streams.api.problems import Problem
 from streams.campaigns.offers import rung_of
@@ -34,16 +34,20 @@ def test_what_a_strategy_gives_is_the_same_after_its_form(strategy: str) -> None
     kind = next(each.kind for each in described() if each.name == strategy)
     prediction = "lost" if kind == "churn" else "orders"
     made = make(strategy, CATALOG, prediction, channels=("webhook",), scores=(20.0, 60.0), order_value=50.0)
-    form = CampaignForm.of_definition(made.id, made.definition)
+    form = CampaignForm.of_definition(made.id, made.definition, "en")
     read = read_campaign if isinstance(made.definition, Campaign) else read_journey
     assert read(made.id, form.definition) == made.definition
-    assert read(made.id, CampaignForm.of(fields_of(form)).definition) == made.definition
+    assert read(made.id, CampaignForm.of(fields_of(form), "en").definition) == made.definition
 
 
 def fields_of(form: CampaignForm) -> dict[str, str]:
     """As a browser sends it."""
-    names = ("kind", "id", "name", "segment", "trigger", "state", "control", "goal", "rest")
+    names = ("kind", "id", "name", "segment", "state", "control", "goal", "rest")
     fields = {name: str(getattr(form, name)) for name in names}
+    trigger = form.trigger
+    fields |= {"trigger": trigger.kind, "trigger_event": trigger.event, "trigger_at": trigger.at}
+    fields |= {"trigger_time": trigger.time, "trigger_zone": trigger.zone, "trigger_every": trigger.every}
+    fields |= {f"trigger_on_{day}": "1" for day in trigger.weekdays} | {"trigger_days": trigger.days}
     fields |= {"within": form.within.amount, "within_unit": form.within.unit}
     fields |= {f"channel_{name}": "1" for name in form.channels}
     for n, (name, text) in enumerate(form.message):
@@ -108,31 +112,31 @@ def campaign(**more: object) -> Campaign:
 )
 def test_a_campaign_is_the_same_after_its_form(more: dict[str, object]) -> None:
     before = campaign(**more)
-    form = CampaignForm.of_definition("mine", before)
+    form = CampaignForm.of_definition("mine", before, "en")
     assert read_campaign("mine", form.definition) == before
-    assert read_campaign("mine", CampaignForm.of(fields_of(form)).definition) == before
+    assert read_campaign("mine", CampaignForm.of(fields_of(form), "en").definition) == before
 
 
 def test_a_ladder_is_written_step_by_step() -> None:
-    form = CampaignForm.of_definition("mine", campaign())
+    form = CampaignForm.of_definition("mine", campaign(), "en")
     fields = fields_of(form) | {"offer": "ladder", "offer_prediction": "orders", "step_0_value": "20"}
     fields |= {"step_1_edge": "37,5", "step_1_value": "10", "step_2_edge": "", "step_2_value": " "}
-    offer = read_campaign("mine", CampaignForm.of(fields).definition).offer
+    offer = read_campaign("mine", CampaignForm.of(fields, "fr").definition).offer
     assert offer == LadderOffer(unit="percent", prediction="orders", edges=(37.5,), values=(20.0, 10.0))
-    more = OfferForm.of(fields).after("more_step")
+    more = OfferForm.of(fields, language="fr").after("more_step")
     assert more.steps[-1] == Step()
     assert more.after("drop_step_1").steps == (more.steps[0], *more.steps[2:])
     assert more.after("drop_step_0") == more.after("drop_step_9") == more
     for _ in range(40):
         form = form.after("more_step")
-    assert len(form.offer.steps) == 12
+    assert len(form.offer.steps) == MAX_RUNGS
 
 
 @pytest.mark.parametrize("wrong", [{"control": "much"}, {"rest": "- a list"}, {"rest": "{["}, {"offer": "fixed"}])
 def test_what_cannot_be_read_is_refused(wrong: dict[str, str]) -> None:
-    fields = fields_of(CampaignForm.of_definition("mine", campaign())) | wrong
+    fields = fields_of(CampaignForm.of_definition("mine", campaign(), "en")) | wrong
     with pytest.raises(Problem):
-        CampaignForm.of(fields).definition  # noqa: B018
+        CampaignForm.of(fields, "fr").definition  # noqa: B018
 
 
 @pytest.mark.parametrize("is_churn", [False, True])

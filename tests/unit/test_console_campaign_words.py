@@ -50,7 +50,7 @@ def test_who_had_to_wait_is_shown_with_why() -> None:
     assert found.waited == [
         (BEHIND, "27"),
         ("it was night on the user’s clock", "4"),
-        ("stand in the queue of the rate now", "1,200"),
+        ("are waiting for their turn now, as the rate allows", "1,200"),
     ]
     assert figures().waited == []
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_counted_is_not_said_to_be_sent() -> None:
     found = reach_of(ENGLISH, EN, preview(goal=8, consent=None), [])
     assert found.rows == [
         ("Users whom it is for", "60"),
-        ("left out: the user had just done what it is for", "8"),
+        ("left out: the user had just reached the goal", "8"),
         ("left out: the user has not agreed, or cannot be reached", "not known"),
         ("of them may be sent to", "at most 52"),
         ("messages expected", "at most 47"),
@@ -134,7 +134,7 @@ def test_what_is_known_is_said_as_it_is() -> None:
     ],
 )
 def test_what_is_refused_is_told_by_its_field(path: str, found: str, field: str, label: str) -> None:
-    form = CampaignForm.of_definition("basket", campaign(offer={"unit": "amount", "value": 5}))
+    form = CampaignForm.of_definition("basket", campaign(offer={"unit": "amount", "value": 5}), "en")
     assert field_of(ENGLISH, form, {"path": path, "found": found, "expected": "something else"}) == (field, label)
 
 
@@ -153,7 +153,26 @@ def test_a_rule_between_fields_marks_the_one_to_mend(expected: str, field: str) 
 
 
 def test_what_has_no_field_is_told_by_its_place_in_the_text() -> None:
-    form = CampaignForm.of_definition("basket", campaign(trigger={"event": "View"}))
-    given = {"path": "campaigns.basket.trigger.event", "found": "nothing", "expected": "an event"}
-    assert field_of(ENGLISH, form, given) == ("rest", "All other settings · trigger.event")
-    assert field_of(ENGLISH, form, given | {"path": "segments.other.filter"}) is None
+    form = CampaignForm.of_definition("basket", campaign(reentry="once"), "en")
+    given = {"path": "campaigns.basket.reentry", "found": "nothing", "expected": "once"}
+    assert field_of(ENGLISH, form, given) == ("rest", "All other settings · reentry")
+
+
+@pytest.mark.parametrize(
+    ("trigger", "path", "field"),
+    [
+        ({"event": "View"}, "trigger.event", "trigger_event"),
+        ({"at": "2027-03-01 10:00"}, "trigger.at", "trigger_at"),
+        ({"every": "day", "at": "10:00"}, "trigger.at", "trigger_time"),
+        ({"every": "day", "at": "10:00"}, "trigger.timezone", "trigger_zone"),
+        ({"every": "week", "at": "10:00", "on": ["monday"]}, "trigger", "trigger_on"),
+        ({"every": "month", "at": "10:00", "on": [1]}, "trigger.on[0]", "trigger_on"),
+        ("enter", "trigger", "trigger"),
+    ],
+)
+def test_what_is_wrong_with_when_it_goes_out_is_told_at_its_field(trigger: Any, path: str, field: str) -> None:
+    form = CampaignForm.of_definition("basket", campaign(trigger=trigger), "en")
+    given = {"path": f"campaigns.basket.{path}", "found": "nothing", "expected": "something"}
+    found = field_of(ENGLISH, form, given)
+    assert found is not None
+    assert found[0] == field

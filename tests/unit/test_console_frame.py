@@ -113,6 +113,20 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(world: ConsoleWor
     assert world.api.made[Role.READ] not in given
     over_https = world.sign_in(Role.READ, headers={"x-forwarded-proto": "https"})
     assert over_https.headers["set-cookie"].endswith("; Secure")
+    for proxies, is_secure in (("https, http", True), ("HTTPS ,http", True), ("http, https", False)):
+        answer = world.sign_in(Role.READ, headers={"x-forwarded-proto": proxies})
+        assert answer.headers["set-cookie"].endswith("; Secure") == is_secure, proxies
+
+
+def test_who_has_signed_in_goes_on_from_the_sign_in_page_and_leaves_a_key_behind(world: ConsoleWorld) -> None:
+    assert world.ask("GET", "/sign-in").status_code == 200
+    world.sign_in(Role.READ)
+    answer = world.ask("GET", "/sign-in")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{BASE}/predictions#content")
+    answer = world.ask("GET", "/sign-in", params={"next": f"{BASE}/live?user=ann"})
+    assert answer.headers["location"] == f"{BASE}/live?user=ann#content", "a browser would carry on #key=..."
+    world.cookies[SESSION_COOKIE] = "0" * 64
+    assert world.ask("GET", "/sign-in").status_code == 200
 
 
 def test_wrong_and_weak_keys_are_told_and_get_no_session(world: ConsoleWorld) -> None:

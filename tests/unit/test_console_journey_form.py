@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from config.campaign_checks import read_journey
-from config.journeys import Journey
+from config.journeys import MAX_STEPS, Journey
 from streams.api.problems import Problem
 from streams.campaigns.figures import ENDS
 from streams.console.campaign_form import CampaignForm
@@ -67,23 +67,23 @@ def journey(steps: dict[str, Any] = STEPS, **more: object) -> Journey:
 
 def test_a_journey_is_the_same_after_its_form() -> None:
     before = journey(exit_on="goal", reentry="90d")
-    form = CampaignForm.of_definition("mine", before)
+    form = CampaignForm.of_definition("mine", before, "en")
     assert "steps" not in form.rest
     assert read_journey("mine", form.definition) == before
-    assert journey(definition_of(steps_of(sent(form.steps)))) == journey()
+    assert journey(definition_of(steps_of(sent(form.steps), "en"), "en")) == journey()
 
 
 def test_steps_as_text_are_those_that_count() -> None:
-    form = CampaignForm.of_definition("mine", journey())
+    form = CampaignForm.of_definition("mine", journey(), "en")
     text = "steps: {only: {wait: 1h}}"
-    assert CampaignForm.of({"kind": "journey", "goal": "Order", "rest": text}).definition["steps"] == {
+    assert CampaignForm.of({"kind": "journey", "goal": "Order", "rest": text}, "en").definition["steps"] == {
         "only": {"wait": "1h"}
     }
     assert len(form.definition["steps"]) == 7
 
 
 def test_buttons_add_move_and_remove() -> None:
-    steps = steps_of_journey(journey())
+    steps = steps_of_journey(journey(), "en")
     more = after(steps, "add_wait")
     assert [each.id for each in more] == [*STEPS, "wait"]
     assert after(more, "add_wait")[-1].id == "wait_2"
@@ -98,21 +98,21 @@ def test_buttons_add_move_and_remove() -> None:
     assert len(after(steps, "s4_more_path")[4].paths) == 5
     assert [path.kind for path in after(steps, "s4_drop_path_0")[4].paths] == ["score", "segment", "other"]
     assert len(after(steps, "s6_more_step")[6].offer.steps) == 3
-    for _ in range(40):
+    for _ in range(MAX_STEPS):
         steps = after(steps, "add_send")
-    assert len(steps) == 32
+    assert len(steps) == MAX_STEPS
 
 
 def test_a_path_without_a_step_goes_to_the_one_below() -> None:
     steps = after(after((), "add_random_split"), "add_wait")
-    assert definition_of(steps)["random_split"]["random_split"] == [{"share": 0.5, "then": "wait"}] * 2
-    assert definition_of(steps[:1])["random_split"]["random_split"][0]["then"] == "end"
+    assert definition_of(steps, "en")["random_split"]["random_split"] == [{"share": 0.5, "then": "wait"}] * 2
+    assert definition_of(steps[:1], "en")["random_split"]["random_split"][0]["then"] == "end"
 
 
 @pytest.mark.parametrize("change", [{"s0_more": "{["}, {"s0_more": "1"}])
 def test_hidden_fields_are_not_made_up(change: dict[str, str]) -> None:
     with pytest.raises(Problem):
-        steps_of(sent(steps_of_journey(journey())) | change)
+        steps_of(sent(steps_of_journey(journey(), "en")) | change, "en")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_hidden_fields_are_not_made_up(change: dict[str, str]) -> None:
     ],
 )
 def test_what_is_refused_is_told_by_the_field_of_its_step(path: str, field: str) -> None:
-    assert step_field(ENGLISH, steps_of_journey(journey()), path, "something else")[0] == field
+    assert step_field(ENGLISH, steps_of_journey(journey(), "en"), path, "something else")[0] == field
 
 
 def numbers(nodes: list[Node]) -> list[int]:
@@ -163,7 +163,7 @@ def test_the_tree_of_a_journey_has_every_step_once_with_its_visits() -> None:
         "→ Step 7: Send a message",
     ]
     chance = fork.branches[0].nodes[0]
-    assert [branch.words for branch in chance.branches] == ["30.0%", "70.0%"]
+    assert [branch.words for branch in chance.branches] == ["30%", "70%"]
     french = tree_of(FRENCH, Format("fr"), CATALOG, journey(), Counts({}, {}))
     assert french[0].visits == "0 passage"
     assert ENGLISH.journey_ended.keys() == set(ENDS)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from config.catalog import Prediction
+from config.conditions import MAX_WHERE
 from config.definitions import read_prediction
+from config.goals import MAX_ATOMS
 from config.written import written
 from streams.api.problems import Problem
 from streams.console.prediction_form import PredictionForm, Row, Where
@@ -47,16 +49,17 @@ DEFINITIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("data", DEFINITIONS, ids=lambda data: data["name"])
 def test_a_prediction_is_the_same_after_its_form(data: dict[str, Any]) -> None:
     prediction = read_prediction("one", data)
-    form = PredictionForm.of_prediction(prediction)
+    form = PredictionForm.of_prediction(prediction, "en")
     assert read_prediction("one", form.definition) == prediction
-    sent = PredictionForm.of(fields_of(form)).keeping(prediction)
+    sent = PredictionForm.of(fields_of(form), "en").keeping(prediction)
     assert read_prediction("one", sent.definition) == prediction
 
 
 def fields_of(form: PredictionForm) -> dict[str, str]:
     """As a browser sends it."""
-    fields = {name: str(getattr(form, name)) for name in ("name", "kind", "join", "window", "window_unit", "access")}
-    fields |= {name: str(getattr(form, name)) for name in ("lookback", "lookback_unit", "scale", "hysteresis")}
+    fields = {name: str(getattr(form, name)) for name in ("name", "kind", "join", "access", "scale", "hysteresis")}
+    for name, span in (("window", form.window), ("lookback", form.lookback)):
+        fields |= {name: span.amount, f"{name}_unit": span.unit}
     fields |= {"filter": form.audience, "medium": form.medium, "high": form.high}
     for n, row in enumerate(form.rows):
         fields |= {f"goal_{n}_event": row.event, f"goal_{n}_negated": "did_not" if row.negated else "did"}
@@ -67,7 +70,9 @@ def fields_of(form: PredictionForm) -> dict[str, str]:
 
 
 def test_churn_is_always_what_is_not_done() -> None:
-    form = PredictionForm.of({"name": " Lost  ones", "kind": "churn", "goal_0_event": "Order", "goal_0_negated": "did"})
+    form = PredictionForm.of(
+        {"name": " Lost  ones", "kind": "churn", "goal_0_event": "Order", "goal_0_negated": "did"}, "en"
+    )
     assert (form.name, form.definition["goal"]) == ("Lost ones", {"did_not": "Order"})
 
 
@@ -79,9 +84,9 @@ def test_rows_and_conditions_are_added_and_taken_away() -> None:
     assert two.with_more("drop_0").rows == (Row(),)
     assert form.with_more("drop_0") == form, "the last one stays"
     assert form.with_more("save") == form
-    for _ in range(20):
+    for _ in range(MAX_ATOMS + 2):
         form = form.with_more("row").with_more("where_0")
-    assert (len(form.rows), len(form.rows[0].where)) == (8, 8)
+    assert (len(form.rows), len(form.rows[0].where)) == (MAX_ATOMS, MAX_WHERE)
 
 
 @pytest.mark.parametrize(
@@ -103,15 +108,28 @@ def test_rows_and_conditions_are_added_and_taken_away() -> None:
             "goal_0_where_0_operation": "range",
             "goal_0_where_0_value": "cheap",
         },
+        {"goal_0_event": "Order", "goal_0_where_0_name": "kind", "goal_0_where_0_value": "a\r\nb"},
+        {"goal_0_event": "Order", "goal_0_where_0_name": "kind", "goal_0_where_0_value": " "},
+        {"goal_0_event": "Order", "goal_0_where_0_name": " ", "goal_0_where_0_value": "boat"},
+        {"goal_0_event": " ", "goal_0_where_0_name": "kind", "goal_0_where_0_value": "boat"},
+        {
+            "goal_0_event": "Order",
+            "goal_0_where_0_name": "kind",
+            "goal_0_where_0_value": "boat",
+            "goal_0_where_1_name": "kind",
+            "goal_0_where_1_value": "sail",
+        },
+        {"goal_0_event": "Order", "high": "82,5"},
+        {"goal_0_event": "Order", "window": "1,5"},
     ],
 )
 def test_what_cannot_be_read_is_refused(fields: dict[str, str]) -> None:
     with pytest.raises(Problem):
-        PredictionForm.of(fields).definition  # noqa: B018
+        PredictionForm.of(fields, "en").definition  # noqa: B018
 
 
-def test_numbers_may_have_a_comma() -> None:
+def test_numbers_are_read_by_the_language_of_the_form() -> None:
     fields = {"goal_0_event": "Order", "high": "82,5", "window": "1,5", "name": "x"}
-    prediction = read_prediction("one", PredictionForm.of(fields).definition)
+    prediction = read_prediction("one", PredictionForm.of(fields, "fr").definition)
     assert isinstance(prediction, Prediction)
     assert (prediction.categories.high, written(prediction)["window"]) == (82.5, "36h")

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from streams.api.problems import Kind
 from streams.console.language import Format, Language, chosen
 from streams.console.texts import Texts, all_texts
 from streams.console.texts_english import ENGLISH
 from streams.console.texts_french import FRENCH
 from tests.conftest import ROOT
 
-SAME = {"Audience", "Excellent", "Score", "Segment", "Segments", "long", "minutes"}
+SAME = {"Audience", "Excellent", "Position", "Score", "Segment", "Segments", "Webhook", "long", "minutes", "webhook"}
 """Words that are the same in both."""
 
 
@@ -54,11 +55,21 @@ def test_no_text_was_left_in_the_other_language() -> None:
 
 
 def test_french_is_written_as_it_is_written() -> None:
-    """No break before double signs and within quotation marks, and the apostrophe that printers use."""
+    """No break before double signs (before `;`, `?` and `!` a narrow space) and within quotation marks, and the
+    apostrophe that printers use.
+    """
     for text in all_texts(FRENCH):
         assert not re.search(r"[^\u00a0\u202f:/]([:;?!»%])(?=\s|$)", text), text
+        assert not re.search(r"[^\u202f][;?!](?=\s|$)", text), text
         assert not re.search(r"«[^\u00a0]", text), text
         assert "'" not in text, text
+
+
+def test_every_problem_that_a_form_can_meet_has_its_words() -> None:
+    """Others would be told as a mistake of the service."""
+    of_requests = {"bad-request", "method-not-allowed", "timeout", "unauthorized", "unsupported-media"}
+    of_requests |= {"invalid-parameters", "log-unreadable", "precondition-required"}
+    assert {kind.slug for kind in Kind} - ENGLISH.errors.keys() == of_requests
 
 
 def test_every_text_is_used() -> None:

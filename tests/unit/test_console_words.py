@@ -140,6 +140,8 @@ segments:
         - {event: Order, since: {max: 12h}}
         - {event: Order, since: {min: 1d, max: 2d}}
         - {trait: mail, exists: true}
+        - {trait: gift, equals: true}
+        - {trait: born, in: [1987, 12.5, false]}
         - {segment: buys.high}
 """)
     names = {key: segment.name for key, segment in catalog.segments.items()} | {"buys.high": "Buys: High"}
@@ -162,10 +164,13 @@ segments:
         "latest “Order” less than 12\u00a0hours ago",
         "latest “Order” between 1\u00a0day and 2\u00a0days ago",
         "mail is known",
+        "gift is true",
+        "born is 1987, 12.5 or false",
         "is in “Buys: High”",
     ]
     french = flat(FilterWords(FRENCH, Format("fr"), catalog.predictions, names).line(tree))
     assert french[3] == "Goes\u00a0: catégorie Risque moyen ou Risque élevé"
+    assert french[16:18] == ["gift est vrai", "born est 1987, 12,5 ou faux"]
     assert len(french) == len(flat(english))
 
 

@@ -253,3 +253,20 @@ def test_any_text_and_number_is_read_as_it_was_written(data: dict[str, Any]) -> 
     found, wrong = build(compose(dump(data), "a test"))
     assert (found, wrong) == (data, [])
     assert [type(value) for value in found.values()] == [type(value) for value in data.values()]
+
+
+@given(st.lists(st.text(alphabet=" ab\n#:-'\"|>&*{%}\t\u00a0\u202f")), st.text(alphabet=" a\n:", min_size=1))
+def test_text_of_several_lines_is_read_as_it_was_written(texts: list[str], key: str) -> None:
+    data = {"texts": texts, "steps": {key: [{"body": text} for text in texts]}}
+    assert build(compose(dump(data), "a test")) == (data, [])
+
+
+def test_text_of_several_lines_stands_line_by_line() -> None:
+    """So people change it."""
+    assert (
+        dump({"body": "Hello,\nyou: {{ user.id }}\n\n# yes"}) == "body: |-\n  Hello,\n  you: {{ user.id }}\n\n  # yes\n"
+    )
+    assert dump({"body": " Hello,\nyou"}) == 'body: " Hello,\\nyou"\n'
+    french = "Bonjour\u00a0!\nTout va bien\u202f?"
+    assert dump({"body": french}) == "body: |-\n  Bonjour\u00a0!\n  Tout va bien\u202f?\n"
+    assert build(compose(dump({"body": french, "title": "Vu\u202f!"}), "a test"))[0]["body"] == french

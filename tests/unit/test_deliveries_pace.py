@@ -108,6 +108,54 @@ def test_what_was_on_its_way_does_not_open_the_circuit_again() -> None:
     assert breaker.openings <= 30
 
 
+def test_what_goes_in_one_call_is_counted_in_calls() -> None:
+    found = pace(10, 10, Limits(at_once=2, per_call=3))
+    first = found.start(NOW_S, 2)
+    assert [each.number for each in first] == [0, 1, 2, 3, 4, 5]
+    assert found.next_s(NOW_S) == inf, "both calls are full"
+    for each in first[:3]:
+        found.arrived(each)
+    found.part(first[3])
+    assert [each.number for each in found.start(NOW_S, 2)] == [3, 6, 7, 8], "one alone, and three together"
+    assert found.start(NOW_S, 0) == []
+
+
+def test_of_a_call_that_has_failed_the_circuit_takes_one() -> None:
+    found = pace(3, 3)
+    for number, each in enumerate(found.start(NOW_S)):
+        found.failed(each, "answered 500", None, NOW_S, Random(1), is_counted=number == 0)
+    assert (found.breaker.failures, found.breaker.state(NOW_S)) == (1, "closed")
+
+
+def test_one_that_is_refused_for_good_is_dead_and_leaves_the_circuit_closed() -> None:
+    found = pace(6, 6)
+    for each in found.start(NOW_S):
+        found.refused(each, "the address is none", NOW_S, Random(1))
+        assert (each.attempts, each.words) == (1, "the address is none")
+    assert (found.waiting, found.breaker.failures, len(found.start(NOW_S))) == (3, 0, 3)
+
+
+def test_an_endpoint_that_refuses_everybody_for_good_loses_few_and_is_tried_ever_more_rarely() -> None:
+    found, now_s = pace(40, 40), NOW_S
+    while found.breaker.state(now_s) == "closed":
+        for each in found.start(now_s):
+            found.refused(each, "answered 550", now_s, Random(1))
+    assert 40 - found.waiting in range(LIMITS.trip_after_refused, LIMITS.trip_after_refused + LIMITS.at_once)
+    left, pauses_s = found.waiting, list[float]()
+    for _ in range(3):
+        pauses_s.append(found.next_s(now_s) - now_s)
+        now_s = found.next_s(now_s)
+        (trial,) = found.start(now_s)
+        found.refused(trial, "answered 550", now_s, Random(1))
+    assert (found.waiting, found.breaker.state(now_s)) == (left - 3, "open")
+    assert [pause_s > 5.0 * 2.0**at for at, pause_s in enumerate(pauses_s)] == [True] * 3
+    now_s = found.next_s(now_s)
+    found.arrived(*found.start(now_s))
+    for each in found.start(now_s):
+        found.refused(each, "answered 550", now_s, Random(1))
+    assert found.breaker.state(now_s) == "closed", "those of before the arrival do not count any more"
+
+
 def test_one_that_waits_already_is_not_added_again() -> None:
     found = pace(3, 3)
     (first, *_) = found.start(NOW_S)
@@ -116,6 +164,40 @@ def test_one_that_waits_already_is_not_added_again() -> None:
     found.arrived(first)
     assert "0" not in found
     assert "1" in found
+
+
+def half_open(count: int) -> tuple[Pace, float]:
+    """So many deliveries of as many users behind a circuit that is half-open from that time on."""
+    found = pace(count, count)
+    for _ in range(LIMITS.trip_after):
+        found.breaker.failed(NOW_S, LIMITS, Random(1))
+    assert found.breaker.open_until_s is not None
+    return found, found.breaker.open_until_s
+
+
+def test_what_was_put_off_is_no_trial_before_its_time_and_others_are() -> None:
+    found, now_s = half_open(2)
+    (held,) = found.start(now_s)
+    found.put_off(held, now_s + 60.0)
+    assert found.next_s(now_s) == now_s
+    (other,) = found.start(now_s)
+    assert other is not held
+    found.put_off(other, now_s + 30.0)
+    assert (found.start(now_s), found.next_s(now_s)) == ([], now_s + 30.0)
+    assert found.start(now_s + 30.0) == [other]
+    found.arrived(other)
+    assert (found.start(now_s + 59.0), found.next_s(now_s + 59.0)) == ([], now_s + 60.0)
+    assert found.start(now_s + 60.0) == [held]
+
+
+def test_what_was_put_off_and_is_dropped_holds_up_nothing() -> None:
+    found, now_s = half_open(1)
+    (held,) = found.start(now_s)
+    found.put_off(held, now_s + 60.0)
+    found.drop(held)
+    assert (found.start(now_s), found.next_s(now_s)) == ([], inf)
+    found.add([delivery(0)])
+    assert found.next_s(now_s) == now_s, "the same again, asked for by a person, is another attempt"
 
 
 @given(st.integers(1, 40), st.integers(1, 8), st.floats(0.0, 1.0), st.integers(0, 1_000))

@@ -8,6 +8,7 @@ import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tests.conftest import ROOT
 
 START_S = 1_790_000_000.0
 SIZE = Size(visitors=60, arrive_days=2.0, visited_days=3)
+OTHER = replace(SIZE, visitors=61)
 PURCHASES = """customer_id,date,number_of_cds,dollar_value
 00001,1997-01-01,1,11.77
 00002,1997-03-01,1,12.00
@@ -46,14 +48,14 @@ class Wall:
 
 
 @contextmanager
-def open_shop(folder: Path, wall: Wall) -> Iterator[DemoShop]:
+def open_shop(folder: Path, wall: Wall, size: Size = SIZE) -> Iterator[DemoShop]:
     """A shop that has told everything up to now."""
     file = folder / "events.csv"
     file.write_text(PURCHASES)
     said = threading.Event()
     paths = (file, ROOT / "examples/cdnow/catalog.yaml")
     shop = DemoShop(
-        folder / "data", Settings(shards=1), paths, lambda words: said.set() if "open" in words else None, wall, SIZE
+        folder / "data", Settings(shards=1), paths, lambda words: said.set() if "open" in words else None, wall, size
     )
     (folder / "data").mkdir(exist_ok=True)
     shop.start(threading.Event())
@@ -97,7 +99,11 @@ def test_purchases_come_first_moved_up_to_the_visits_and_these_go_on(tmp_path: P
     assert {each["userId"] for each in visits} <= customers
 
     wall.s += 6 * 3_600
-    with open_shop(tmp_path, wall):
+    with pytest.raises(InputError, match=f"{tmp_path / 'data'}: has begun with 60 users; leave --users out"):
+        DemoShop(tmp_path / "data", Settings(shards=1), (Path("none"), Path("none")), pytest.fail, wall, OTHER).start(
+            threading.Event()
+        )
+    with open_shop(tmp_path, wall, replace(SIZE, visitors=None)):
         pass
     more = told(tmp_path)
     assert more[: len(found)] == found
@@ -161,7 +167,8 @@ def test_who_looks_is_given_an_address_that_holds_the_key(
 
 
 @pytest.mark.parametrize(
-    "options", [{"live": True, "fresh": True}, {"live": True, "keep": True}, {"browse": True}, {"api_port": 1}]
+    "options",
+    [{"live": True, "fresh": True}, {"live": True, "keep": True}, {"browse": True}, {"api_port": 1}, {"users": 9}],
 )
 def test_options_of_the_two_kinds_are_not_mixed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]

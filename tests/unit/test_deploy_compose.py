@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ from config.settings import PREFIX, load_settings
 from streams.adapters.kafka_jars import KAFKA_VERSION, listed_jars
 from streams.adapters.valkey_server import _binary
 from streams.cli.app import app
-from tests.conftest import ROOT
+from tests.conftest import ROOT, need
 from tests.unit.deploy_world import (
     API_PORT,
     PASSWORDS,
@@ -210,6 +212,23 @@ def test_versions_are_those_that_the_tests_run() -> None:
     assert found is not None
     assert tag("valkey").startswith(found[1] + "-")
     assert {tag(name) for name in own_services()} == {project()["project"]["version"]}
+
+
+def version(text: str) -> tuple[int, ...]:
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
+    assert found is not None, text
+    return tuple(map(int, found.groups()))
+
+
+def test_what_monitors_is_no_older_than_what_the_tests_run() -> None:
+    """Prometheus comes from the distribution here, Grafana as its types alone, both older than the images: what they
+    take is not taken back later. The other way round a rule or a panel could use what the image does not have.
+    """
+    program = shutil.which("prometheus")
+    need(program, "prometheus", "apt-get install prometheus")
+    said = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=True)
+    assert version(said.stdout + said.stderr) <= version(tag("prometheus"))
+    assert version(importlib.metadata.version("grafana-foundation-sdk")) <= version(tag("grafana"))
 
 
 def test_every_image_is_pinned() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.unit.deploy_world import compose, service
+from tests.unit.test_alerts import promtool
 
 PROMETHEUS = ROOT / "config/prometheus/prometheus.yml"
 PROVISIONING = ROOT / "config/grafana/provisioning"
@@ -149,3 +151,52 @@ def test_folders_that_are_mounted_are_in_the_project() -> None:
     ]
     assert folders
     assert all(re.search(rf"^{folder}/", kept, re.MULTILINE) for folder in folders)
+
+
+# --- Kubernetes ------------------------------------------------------------------------------------------------------
+
+
+def pods() -> list[dict[str, Any]]:
+    """Every container's port of the manifests as Kubernetes' discovery shows it, and a pod that has ended."""
+    found = []
+    for path in sorted((ROOT / "config/kubernetes").glob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if document["kind"] not in ("Deployment", "Job"):
+                continue
+            template = document["spec"]["template"]
+            assert template["metadata"]["labels"]["app.kubernetes.io/part-of"] == "tideline"
+            ports = [port for each in template["spec"]["containers"] for port in each.get("ports", [])] or [{}]
+            component = template["metadata"]["labels"]["app.kubernetes.io/component"]
+            found += [pod(component, port.get("name", ""), port.get("containerPort", 80)) for port in ports]
+    return [*found, pod("worker", "http", 6066, phase="Failed")]
+
+
+def pod(component: str, port_name: str, port: int, *, phase: str = "Running") -> dict[str, Any]:
+    labels = {
+        "pod_phase": phase,
+        "pod_name": f"{component}-{phase}",
+        "pod_container_port_name": port_name,
+        "pod_label_app_kubernetes_io_component": component,
+    }
+    named = {f"__meta_kubernetes_{name}": value for name, value in labels.items()}
+    return {"targets": [f"10.0.0.1:{port}"], "labels": named}
+
+
+def test_pods_of_the_manifests_get_the_jobs_that_rules_and_dashboards_ask_for(tmp_path: Path) -> None:
+    """Prometheus' own relabeling; Debian's package has no discovery of Kubernetes, so a file tells what that would."""
+    document = read(ROOT / "config/prometheus/kubernetes.yml")
+    (tmp_path / "pods.json").write_text(json.dumps(pods()))
+    found: dict[str, str] = {}
+    for job in document["scrape_configs"]:
+        (discovery,) = job.pop("kubernetes_sd_configs")
+        assert discovery["selectors"] == [{"role": "pod", "label": "app.kubernetes.io/part-of=tideline"}]
+        assert ("authorization" in job) == (job["job_name"] == "tideline-api")
+        job["file_sd_configs"] = [{"files": [str(tmp_path / "pods.json")]}]
+    config = tmp_path / "prometheus.yml"
+    config.write_text(yaml.safe_dump(document))
+    for job in document["scrape_configs"]:
+        looked = promtool("check", "service-discovery", "--timeout=1s", config, job["job_name"])
+        kept = [each["labels"] for each in json.loads(looked[: looked.rindex("]") + 1]) if each["labels"]]
+        found |= {each["job"]: each["instance"] for each in kept}
+    compose_jobs = {job["job_name"] for job in read(PROMETHEUS)["scrape_configs"]} - {"prometheus"}
+    assert found == {job: f"{job.removeprefix('tideline-')}-Running" for job in compose_jobs}

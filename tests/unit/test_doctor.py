@@ -47,7 +47,7 @@ def look(*options: object) -> tuple[int, dict[str, tuple[str, str]]]:
 @pytest.fixture(autouse=True)
 def _free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else's server, which may run on the machine, is asked."""
-    for name in ("WEB_PORT", "API_PORT", "WEBHOOKS_PORT"):
+    for name in ("WEB_PORT", "API_PORT", "WEBHOOKS_PORT", "CAMPAIGNS_PORT"):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             monkeypatch.setenv(f"TIDELINE_{name}", str(probe.getsockname()[1]))
@@ -79,6 +79,7 @@ def test_people_see_a_line_for_each_check_and_a_sum(tmp_path: Path) -> None:
     data.mkdir(mode=0o755)
     code, out, _ = command("doctor", "--data-dir", data)
     assert code == 0
+    assert "catalog: not looked at" in out
     assert f"chmod 700 {data}" in out
     assert out.splitlines()[-1].endswith("checks: 0 wrong, 1 warnings.")
 

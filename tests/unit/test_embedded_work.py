@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from config.settings import TopicKind, load_settings
 from models.snapshot import BINS, Snapshot
 from streams.adapters.log_folder import LogFolder, read_worked, write_worked
 from streams.adapters.log_format import segment_bases
-from streams.adapters.log_reader import trim
+from streams.adapters.log_reader import PartitionReader, trim
 from streams.adapters.log_writer import PartitionWriter
 from streams.cli.kafka import embedded_log
 from streams.core.questions import question_of
@@ -255,6 +256,19 @@ def test_a_learner_leaves_out_what_is_gone(works: Works, folder: Path) -> None:
     assert run.taken == values[2:]
 
 
+def test_a_new_store_says_of_when_the_oldest_record_is(
+    works: Works, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(folder, 0, 5, segment_bytes=1)
+    trim(folder, needed=2, older_than_s=1e12)
+    (oldest,) = PartitionReader(folder).read(segment_bases(folder)[0], 1)
+    run = FakeRun()
+    works.start(run)
+    run.wait_for(3)
+    (told,) = [record.getMessage() for record in caplog.records if "the store is new" in record.getMessage()]
+    assert f"of {datetime.fromtimestamp(oldest.log_time_s, UTC):%Y-%m-%d %H:%M} UTC" in told
+
+
 # --- models, retention, and looking ---------------------------------------------------------------------------------
 
 
@@ -332,7 +346,9 @@ def test_a_log_is_looked_at_from_outside(tmp_path: Path) -> None:
         writer.append([(b"u", b"no JSON")])
         writer.close()
     write_worked(log.partition("events", 1), 3)
-    assert [(lag.end, lag.committed, lag.lag) for lag in lag_of(log, "events")] == [(4, 0, 4), (4, 3, 1)]
+    found = lag_of(log, "events")
+    assert [(lag.end, lag.committed, lag.lag) for lag in found] == [(4, 0, 4), (4, 3, 1)]
+    assert [(lag.start, lag.oldest_s) for lag in found] == [(0, 5.5), (0, 5.5)]
     there: list[int] = []
     seen = list(follow(log, "events", from_start=True, limit=8, begin=there.append))
     assert there == [8]

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaTimeoutError
+from aiokafka.structs import OffsetAndTimestamp
 
 from config.errors import BrokerError, BrokerUnavailable, Fenced, StoreError, StoreFull, StoreUnavailable, TopicsDiffer
 from config.settings import TopicKind, load_settings
@@ -23,6 +24,7 @@ from streams.runtime.records import Position, Record, Run
 from streams.runtime.witness import Witness
 
 WITHIN_S = 20.0
+OLDEST_MS = 1_717_405_964_000
 
 
 class FakeConsumer:
@@ -61,6 +63,9 @@ class FakeConsumer:
             self.failures -= 1
             raise KafkaTimeoutError
         return dict.fromkeys(places, self.begin)
+
+    async def offsets_for_times(self, times_ms: dict[Any, int]) -> dict[Any, OffsetAndTimestamp]:
+        return dict.fromkeys(times_ms, OffsetAndTimestamp(self.begin, OLDEST_MS))
 
     async def high_watermarks(self, places: Sequence[Any]) -> dict[Any, int]:
         return dict.fromkeys(places, self.end)
@@ -431,6 +436,17 @@ def test_a_topic_that_cannot_go_on_where_the_store_stands_is_refused(begin: int,
     run(test)
 
 
+def test_a_new_store_says_of_when_the_oldest_record_is(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        service = FakeService(FakeConsumer(begin=8))
+        await service.take_over([0])
+        await service.first_loads.wait()
+        await service.let_go([0])
+
+    run(test)
+    assert "begins at offset 8 of 10; the oldest record is of 2024-06-03 09:12 UTC" in caplog.text
+
+
 def test_a_partition_that_is_added_to_the_examples_stays_empty_and_stops_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -450,7 +466,8 @@ def test_a_partition_that_is_added_to_the_events_is_refused_with_what_to_do() ->
     async def test() -> None:
         service = FakeService(FakeConsumer())
         with pytest.raises(
-            TopicsDiffer, match=r"tideline\.events has 5 partitions, and 4 are wanted: .* copy the events"
+            TopicsDiffer,
+            match=r"has 5 partitions, and 4 are wanted: .* a new topic of 4 partitions, .* begin with a new store",
         ):
             await service.take_over([3, 4])
         assert not service.partitions

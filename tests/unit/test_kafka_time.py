@@ -9,7 +9,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from config.errors import BrokerError
 from streams.runtime.kafka.partitions import own_assignor
-from streams.runtime.log_bounds import Bounds, where_to_begin
+from streams.runtime.log_bounds import Bounds, lacks_history, tell_history, where_to_begin
 from streams.runtime.steady_clock import SteadyClock
 from tests.conftest import ROOT
 
@@ -96,6 +96,23 @@ def test_a_topic_that_cannot_go_on_there_is_refused(
     ):
         assert choice in str(raised.value)
     assert "### When the log is another one\n" in (ROOT / "docs" / "kafka.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("offset", "begin", "lacks"), [(0, 0, False), (0, 3, True), (3, 3, False)], ids=["all", "cut", "it had it"]
+)
+def test_a_new_store_lacks_what_the_log_has_forgotten(offset: int, begin: int, lacks: bool) -> None:
+    assert lacks_history(offset, Bounds(begin, 5)) is lacks
+
+
+def test_a_new_store_says_what_it_never_had(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        tell_history(PLACE, Bounds(3, 5), 1_717_405_964.0)
+        tell_history(PLACE, Bounds(5, 5), None)
+    cut, empty = (record.getMessage() for record in caplog.records)
+    assert "events 3: the store is new, and the topic begins at offset 3 of 5" in cut
+    assert "the oldest record is of 2024-06-03 09:12 UTC. What came before is gone" in cut
+    assert "at offset 5 of 5; no record is left. What came before is gone" in empty
 
 
 def test_a_gap_that_is_accepted_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from config.catalog import Catalog
-from config.errors import StoreUnavailable
+from config.errors import StoreIncompatible, StoreUnavailable
 from config.loader import loads
 from streams.adapters.campaign_definitions import (
     CampaignDefinitions,
@@ -118,6 +118,9 @@ def test_what_cannot_be_read_later_leaves_in_force_what_was(
     put(store, "cart", 20.0, trigger={"moon": "full"})
     with caplog.at_level(logging.ERROR):
         assert live.refresh() is before
+    for _ in range(2):  # who takes a partition must not work it by what was in force before
+        with pytest.raises(StoreIncompatible):
+            live.look()
         assert live.refresh() is before
     assert caplog.text.count("revision 3 of campaigns is not in force") == 1
     put(store, "cart", 30.0, name="Right again")

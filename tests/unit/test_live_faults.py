@@ -11,18 +11,23 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pytest
 
 from config.errors import BrokerUnavailable, Stopped, StoreUnavailable
 from config.loader import loads
+from models.snapshot import BINS, Snapshot
 from streams.adapters.memory_sinks import ListCourier, ListSink
 from streams.adapters.memory_store import MemoryServer, MemoryStore
 from streams.commit import Patience
+from streams.core.questions import question_of
 from streams.ports import Claim, Identity, Loaded, Message, OutboxEntry
 from streams.runtime import shard_run
+from streams.runtime.latest_models import model_key
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.records import Record
 from streams.runtime.shard_run import Ports, ShardRun
+from tests.unit.test_snapshot import prediction
 
 T0 = 1_704_240_000.0
 CATALOG = loads(
@@ -358,3 +363,58 @@ def test_a_learner_that_cannot_send_what_is_left_has_not_started() -> None:
     second.assign()
     assert second.position.offset == len(chunks)
     assert {message.topic for message in away.courier.sent[len(chunks) :]} == {"models"}
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_in_force_before_a_name_is_found_knows_of_it_afterwards() -> None:
+    """As where a store was made anew, or went back, and its learner has gone on."""
+    visits = [record(0, T0, T0), record(1, T0 + 1.0, T0 + 1.0, event="Visit"), record(2, T0 + 2.0, T0 + 2.0)]
+    before = run_on(MemoryServer(), Away())
+    before.assign()
+    before.step(visits, {}, None)
+    names = tuple(before.shard.vocabulary.feature_names())
+    learned = prediction(len(names), version=7, weights=np.linspace(1.0, 2.0, len(names)))
+    model = Snapshot(7, (learned,), np.zeros((1, BINS), np.int64), names)
+    models = {model_key(question_of(CATALOG, "orders"), "orders"): model}
+    run = run_on(MemoryServer(), Away())
+    run.assign()
+    run.step(visits[:1], models, None)
+    run.step(visits[1:2], models, None)
+    assert tuple(run.shard.vocabulary.feature_names()) == names
+    in_force = run.shard.snapshot.predictions[0]
+    nowhere = [name for name, weight in zip(names, in_force.weights, strict=True) if weight == 0.0]
+    assert nowhere
+    assert all(name.endswith("Visit") or ":Visit:" in name for name in nowhere)
+    run.step(visits[2:], models, None)
+    in_force = run.shard.snapshot.predictions[0]
+    assert in_force.version == 7
+    assert (in_force.weights == learned.weights).all()
+    assert (in_force.means == learned.means).all()
+    version = run.shard.snapshot.version
+    run.step([record(3, T0 + 3.0, T0 + 3.0)], models, None)
+    assert run.shard.snapshot.version == version, "there is nothing more to know"
+
+
+def test_a_model_that_is_read_late_after_a_restart_completes_the_one_in_force() -> None:
+    """The topic of models is read beside the first batches."""
+    server = MemoryServer()
+    visits = [record(0, T0, T0), record(1, T0 + 1.0, T0 + 1.0, event="Visit"), record(2, T0 + 2.0, T0 + 2.0)]
+    before = run_on(MemoryServer(), Away())
+    before.assign()
+    before.step(visits, {}, None)
+    names = tuple(before.shard.vocabulary.feature_names())
+    learned = prediction(len(names), version=7, weights=np.linspace(1.0, 2.0, len(names)))
+    model = Snapshot(7, (learned,), np.zeros((1, BINS), np.int64), names)
+    models = {model_key(question_of(CATALOG, "orders"), "orders"): model}
+    first = run_on(server, Away())
+    first.assign()
+    first.step(visits[:1], models, None)
+    first.step(visits[1:2], models, None)
+    again = run_on(server, Away())
+    again.assign()
+    again.step(visits[2:], {}, None)
+    assert (again.shard.snapshot.predictions[0].weights == 0.0).any()
+    again.step([record(3, T0 + 3.0, T0 + 3.0)], models, None)
+    assert (again.shard.snapshot.predictions[0].weights == learned.weights).all()

@@ -28,6 +28,7 @@ from streams.commit import Patience
 from streams.core.partition import shard_of
 from streams.core.questions import question_of
 from streams.ports import Identity, Message
+from streams.runtime.births import birth_in
 from streams.runtime.latest_models import model_key
 from streams.runtime.learner_run import LearnerRun
 from streams.runtime.records import Record
@@ -74,6 +75,10 @@ class World:
     letters: list[dict[str, Any]] = field(default_factory=list)
     sinks: list[ListSink] = field(default_factory=list)
     learned: int = 0
+    asks: bool = False
+    """Whether the learner asks for the births of the stores of shards."""
+    names: Iterator[int] = field(default_factory=count)
+    """Of generations."""
 
     def __post_init__(self) -> None:
         self.servers = MemoryServer(), MemoryServer()
@@ -90,8 +95,15 @@ class World:
         store = MemoryStore(self.servers[server])
         store.prepare(shards, Identity(catalog="c"))
         self.sinks.append(ListSink())
-        numbers = count(1_000 * len(self.sinks))
-        return Ports(store, self.sinks[-1], self, Patience(lambda _: None), lambda: str(next(numbers)))
+        shards_store = MemoryStore(self.servers[0])
+        return Ports(
+            store,
+            self.sinks[-1],
+            self,
+            Patience(lambda _: None),
+            lambda: f"{id(self)}-{next(self.names)}",
+            birth_of=(lambda shard: birth_in(shards_store, shard)) if self.asks and server else None,
+        )
 
     def send(self, messages: Sequence[Message]) -> None:
         for topic, key, data in messages:
@@ -195,8 +207,8 @@ def test_models_of_examples_that_were_made_anew_take_the_place_of_those_before(w
     assert again.version < first.version
     before = shard.snapshot.predictions[0].version
     assert before > again.version
-    assert shard.take_models({0: again})
-    assert shard.snapshot.predictions[0].version == again.version
+    world.shards[0].step([], world.models, None)
+    assert shard.snapshot.predictions[0].age == again.predictions[0].age
     assert not shard.take_models({0: first}), "what is gone does not come back"
 
 

@@ -77,6 +77,12 @@ def test_a_line_for_people_has_the_ids_behind_it() -> None:
     assert TextFormatter().format(record("plain")).endswith(" WARNING streams.x: plain")
 
 
+def test_what_a_server_says_once_more_for_a_terminal_is_left_out() -> None:
+    said = record("Started server process [%d]", 7, color_message="Started server process [\033[36m%d\033[0m]")
+    assert TextFormatter(()).format(said).endswith("Started server process [7]")
+    assert "color_message" not in parsed(JsonFormatter(()).format(said))
+
+
 @given(st.text(min_size=4, max_size=20), st.text(max_size=30), st.text(max_size=30))
 def test_whatever_a_secret_is_made_of_it_shows_nowhere(secret: str, before: str, behind: str) -> None:
     words = f"{before}{secret}{behind}"

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from random import Random
 from types import SimpleNamespace
@@ -18,6 +19,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks._warmup import ShortWarmup
+from models.quality import Quality
+from models.snapshot import Snapshot
 from streams.adapters.redis_server import ServerCondition
 from streams.api.keys import Role
 from streams.core.definitions import CATEGORIES
@@ -29,7 +32,9 @@ from streams.runtime.channels.run import Tools as ChannelTools
 from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.serve import _registry
 from streams.runtime.deliveries.service import DeliveryService
+from streams.runtime.judged_figures import JudgedFigures, WarmingUp
 from streams.runtime.latest_models import LatestModels
+from streams.runtime.records import Record
 from streams.runtime.store_watch import Promise, StoreFacts
 from streams.runtime.worker_health import registry
 from tests.campaign_run_world import World as CampaignWorld
@@ -43,6 +48,8 @@ EVENTS = 1_800
 """Enough for the prediction to go live."""
 MADE_S = 1_704_067_200.0
 """When the log took the models."""
+RARE = JudgedFigures(Quality().select().figures(), {}, WarmingUp(7, 100))
+"""Of a prediction that warms up."""
 ROW = re.compile(r"^\| `(\w+)` \|(.*?)\|(.*?)\|(.*?)\|(.*)\|$", re.MULTILINE)
 
 
@@ -120,11 +127,14 @@ def world() -> Telling:
     return world
 
 
-def worker_text(world: Telling, *, lag: int = 0) -> str:
+def worker_text(world: Telling, *, lag: int = 0, every_s: float = 0.0) -> str:
+    """`every_s`: between two models, as the log took them."""
     models = LatestModels(CATALOG)
-    models.take("models", [(n, key.encode(), data, MADE_S) for n, (key, data) in enumerate(world.told)])
+    models.take("models", [(n, key.encode(), data, MADE_S + every_s * n) for n, (key, data) in enumerate(world.told)])
     scoring = Working({n: Worked(run, lag) for n, run in enumerate(world.shards)})
-    return text_of(registry(scoring, Working({0: Worked(world.learner)}), models, Seen()))
+    judged = {**world.learner.judged, "rare": RARE}
+    with patch.object(world.learner, "judged", judged):
+        return text_of(registry(scoring, Working({0: Worked(world.learner)}), models, Seen(), shards=len(world.shards)))
 
 
 def api_text() -> str:
@@ -257,14 +267,65 @@ def test_the_newest_model_of_every_prediction_is_shown(world: Telling) -> None:
     assert newest.predictions[0].learned > 0
 
 
-def test_seconds_of_lag_count_from_the_last_commit_and_are_none_at_the_end(
+def test_seconds_of_lag_are_those_of_the_record_in_hand_and_none_at_the_end(
     world: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken_s = world.shards[1].position.log_time_s
-    assert taken_s > 0
-    monkeypatch.setattr("time.time", lambda: taken_s + 90.0)
-    assert 'tideline_lag_seconds{partition="1"} 90.0' in worker_text(world, lag=1)
+    run = world.shards[1]
+    committed = run.position
+    assert committed.log_time_s > 0
+    monkeypatch.setattr("time.time", lambda: committed.log_time_s + 5_000.0)
+    in_hand = [Record(committed.offset + n, committed.log_time_s + 4_000.0 + n, b"") for n in range(-1, 3)]
+    with patch.object(run, "_records", in_hand):  # the first of them is in a commit
+        assert 'tideline_lag_seconds{partition="1"} 1000.0' in worker_text(world, lag=3)
+    assert 'tideline_lag_seconds{partition="1"} 5000.0' in worker_text(world, lag=3)  # not fetched: it may be as old
     assert 'tideline_lag_seconds{partition="1"} 0.0' in worker_text(world)
+
+
+def test_the_number_of_shards_is_that_of_the_service(world: Telling) -> None:
+    assert f"tideline_shards {float(len(world.shards))}" in worker_text(world)
+
+
+def test_a_warm_up_shows_how_many_users_it_has_of_those_that_it_needs(world: Telling) -> None:
+    text = worker_text(world)
+    assert samples_of(text, "tideline_warmup_users") == {("rare",): 7.0}
+    assert samples_of(text, "tideline_warmup_users_needed") == {("rare",): 100.0}
+
+
+def learns(world: Telling) -> dict[tuple[str, ...], float]:
+    return samples_of(worker_text(world), "tideline_prediction_learns")
+
+
+def test_what_is_frozen_in_every_shard_or_archived_learns_nothing(world: Telling) -> None:
+    assert learns(world) == {("orders",): 1.0}
+    frozen = np.array([1_000.0])
+    with ExitStack() as frozen_now:
+        for run in world.shards:
+            assert learns(world) == {("orders",): 1.0}, "another shard still makes examples"
+            frozen_now.enter_context(patch.object(run.shard, "frozen_at_s", frozen))
+        text = worker_text(world)
+        assert samples_of(text, "tideline_prediction_learns") == {("orders",): 0.0}
+        assert samples_of(text, "tideline_shard_model_age_seconds") == {}
+    archived = CATALOG.model_copy(
+        update={"predictions": {"orders": CATALOG.predictions["orders"].model_copy(update={"archived": True})}}
+    )
+    with ExitStack() as archived_now:
+        for run in world.shards:
+            archived_now.enter_context(patch.object(run, "catalog", archived))
+        assert learns(world) == {("orders",): 0.0}
+
+
+def test_a_shard_that_stays_at_an_old_model_shows_it(world: Telling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: MADE_S + 75.0)
+    ages = samples_of(worker_text(world), "tideline_shard_model_age_seconds")
+    assert ages == {(str(n), "orders"): 75.0 for n in range(len(world.shards))}
+    _, before = world.told[-2]
+    old = Snapshot.from_bytes(before)
+    monkeypatch.setattr("time.time", lambda: MADE_S + 75.0 * len(world.told))
+    with patch.object(world.shards[1].shard, "snapshot", old):
+        text = worker_text(world, every_s=75.0)
+    assert samples_of(text, "tideline_model_age_seconds") == {("orders",): 75.0}
+    ages = samples_of(text, "tideline_shard_model_age_seconds")
+    assert ages == {(str(n), "orders"): 150.0 if n == 1 else 75.0 for n in range(len(world.shards))}
 
 
 def test_a_shard_that_is_dropped_meanwhile_is_left_out(world: Telling) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
 import pytest
 
-from benchmarks import _peers, peers
+from benchmarks import _measured, _peers, peers
 from benchmarks._awaiting import Stuck, Watched, await_events
 from benchmarks._live_traffic import LiveScript, live_catalog, rates_of
-from benchmarks._measured import Measured, first_reached
+from benchmarks._measure import Progress
+from benchmarks._measured import Backlog, Measured, first_reached, rate_until
 from benchmarks._peer_job import Customer, PeerJob, expected
 from benchmarks._peers import PEERS, Peer, PeerFailed, PeerMissing
 from tests.conftest import ROOT
@@ -135,6 +137,57 @@ def test_ratios_are_those_of_the_rates() -> None:
     assert found["ratio_to_bytewax"] is None
 
 
+def test_ratios_are_those_with_learning_where_there_is_any() -> None:
+    figures: Any = {
+        "tideline": {"events_per_s": 30_000.0, "events_per_s_learned": 20_000.0},
+        "faust": {"events_per_s": 1_100.0, "events_per_s_learned": 1_000.0},
+        "store_alone": {"events_per_s": 80_000.0},
+    }
+    found = peers.ratios(figures)
+    assert found["ratio_to_faust"] == 20.0
+    assert found["ratio_to_store_alone"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("found", "incomplete"), [({"events_per_s": 1.0}, False), ({"missing": "it"}, True), ({"failed": "it"}, True)]
+)
+def test_a_program_without_figures_is_a_failure(found: dict[str, Any], incomplete: bool) -> None:
+    figures: Any = {"cores": 2, "tideline": {"events_per_s": 1.0}, "bytewax": found}
+    assert peers.is_incomplete(figures) is incomplete
+
+
+def test_learning_counts_as_time_and_the_first_stretch_does_not() -> None:
+    # It stands for 3 s while it starts, takes 10 a second, and has learned all 2 s after the last.
+    marks = [(100.0, 0.0), (100.0, 3.0), *((100.0 + 10.0 * n, 3.0 + n) for n in range(1, 11))]
+    assert rate_until(marks, 13.0, 10) == pytest.approx(10.0)
+    assert rate_until(marks, 15.0, 10) == pytest.approx(90.0 / 11.0)
+
+
+def test_a_backlog_is_done_when_it_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter(range(0, 90, 10))
+    asked: list[str] = []
+    now_s = iter(float(n) for n in range(100))
+
+    def learned() -> float:
+        asked.append("learned")
+        return 20.0
+
+    def used(*_: object) -> _measured.Usage:
+        asked.append("used")
+        return _measured.Usage(float(len(asked)), 5, 0.0)
+
+    clock = SimpleNamespace(monotonic=lambda: next(now_s), sleep=lambda _: None)
+    monkeypatch.setattr("benchmarks._awaiting.time", clock)
+    monkeypatch.setattr(_measured, "used", used)
+    watched = Watched("it", lambda: next(counts), lambda: None)
+    backlog = Backlog(watched, 0, 80, list, "", Progress("it"), is_at_work=False, await_learned=learned)
+    found = backlog.measure()
+    assert asked == ["used", "learned", "used"], "what learning costs is in it"
+    assert found.learned_after_s == 11.0
+    assert found.events_per_s == pytest.approx(10.0)
+    assert found.events_per_s_learned == pytest.approx(72.0 / (20.0 - 1.8))
+
+
 def test_a_step_took_the_time_since_the_one_before() -> None:
     # It counts 400 at once, every 2 s, and is asked every half second.
     marks = [(400.0 * (n // 4 + 1), n / 2.0) for n in range(9)]
@@ -154,5 +207,10 @@ def test_every_key_is_documented() -> None:
     rows = re.findall(r"^\| (`[^|]+) \|", section.group(), re.MULTILINE)
     documented = {key for row in rows for key in re.findall(r"`([a-z_0-9]+)`", row)}
     programs = {*peers.TIDELINE.values(), *peers.LIMITS, *(peer.key for peer in PEERS)}
-    inner = {field.name for field in fields(Measured)} | {"bytes_per_event", "version", "crossings_checked"}
+    inner = {field.name for field in fields(Measured)} | {
+        "bytes_per_event",
+        "connections",
+        "version",
+        "crossings_checked",
+    }
     assert documented == {"cores", *programs, *peers.ratios({}), *inner, "missing", "failed"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from config.errors import StoreError, StoreUnavailable
 from streams.campaigns.question import Answer, Asked
 from streams.runtime.campaigns import recommending
 from streams.runtime.campaigns.recommending import (
@@ -52,14 +53,19 @@ class World:
     def __init__(self) -> None:
         self.receiver = Receiver()
         self.now_s = NOW_S
-        self.endpoint: Endpoint | None = Endpoint("https://shop.example/recs", [SECRET])
+        self.endpoint: Endpoint | StoreError | None = Endpoint("https://shop.example/recs", [SECRET])
         self.desk = RecommendationDesk(
             self.receiver,
-            lambda _source: self.endpoint,
+            self._endpoint,
             limits=Limits(at_once=2, trip_after=3, first_open_s=10.0),
             wall=lambda: self.now_s,
         )
         self.partition: PartitionRecommender = self.desk.of_partition()
+
+    def _endpoint(self, _source: str) -> Endpoint | None:
+        if isinstance(self.endpoint, StoreError):
+            raise self.endpoint
+        return self.endpoint
 
     def ask(self, *numbers: int) -> None:
         self.partition.ask([asked(number) for number in numbers])
@@ -142,9 +148,25 @@ def test_where_nobody_answers_it_is_not_asked_for_a_while() -> None:
     run(story)
 
 
-def test_without_an_address_and_a_secret_nobody_is_asked_which_is_no_failure() -> None:
+def test_without_an_address_and_a_secret_there_is_no_answer_which_is_no_failure_of_anybody() -> None:
+    """`send_without` goes without, and `wait` asks again; the circuit stays closed."""
+
     async def story(world: World) -> None:
         world.endpoint = None
+        for number in range(5):  # more than what opens the circuit
+            world.ask(number)
+            assert await world.answers(1) == [Answer(None)]
+        assert world.receiver.requests == []
+        world.endpoint = Endpoint("https://shop.example/recs", [SECRET])
+        world.ask(1)
+        assert await world.answers(1) == [Answer([{"name": "Shoes"}])]
+
+    run(story)
+
+
+def test_while_the_store_does_not_say_whom_to_ask_the_message_comes_again() -> None:
+    async def story(world: World) -> None:
+        world.endpoint = StoreUnavailable("away")
         async with asyncio.timeout(WITHIN_S):
             for number in range(5):  # more than what opens the circuit
                 world.ask(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from redis.exceptions import ResponseError
 
-from config.errors import StoreFull, StoreUnavailable
+from config.errors import StoreError, StoreFull, StoreIncompatible, StoreUnavailable
 from streams.adapters.redis_pack import command
 from streams.adapters.redis_wire import Wire, refusal
 
@@ -104,3 +105,26 @@ def test_a_store_whose_disk_is_full_is_told_what_helps() -> None:
     assert isinstance(full, StoreFull)
     assert "give the disk room, and start again" in str(full)
     assert words in str(full)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "advice"),
+    [
+        ("NOAUTH Authentication required.", StoreIncompatible, r"put it into the address, TIDELINE_REDIS_URL"),
+        (
+            "WRONGPASS invalid username-password pair",
+            StoreIncompatible,
+            "the password of the address, TIDELINE_REDIS_URL",
+        ),
+        ("NOPERM User x has no permissions", StoreIncompatible, r"docs/redis\.md \(Addresses\) has the user"),
+        ("READONLY You can't write against a read only replica.", StoreUnavailable, "put its primary into the address"),
+        ("NOREPLICAS Not enough good replicas to write.", StoreUnavailable, "connect them, or lower"),
+        ("MOVED 3 127.0.0.1:7001", StoreIncompatible, r"redis\+cluster://"),
+        ("WRONGTYPE Operation against a key", StoreIncompatible, "choose another prefix"),
+    ],
+)
+def test_a_refusal_says_what_to_do(answer: str, kind: type[StoreError], advice: str) -> None:
+    told = refusal(ResponseError(answer), "commit 7 of shard 3")
+    assert type(told) is kind
+    assert re.search(advice, str(told))
+    assert answer in str(told), "and what the server has said"

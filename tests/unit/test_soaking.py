@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 import pytest
 
 from benchmarks._soaking import Sample, complaints, growth, growth_percent, sample_of
 from benchmarks.soak import Limits, figures_of, judged
+from streams.runtime.logs import JsonFormatter
 
 PAGE = """
 # TYPE process_resident_memory_bytes gauge
@@ -36,7 +39,18 @@ def sample(at_s: float, **given: float) -> Sample:
 
 def test_a_page_of_metrics_is_summed_over_partitions() -> None:
     assert sample_of(PAGE, 7.0) == Sample(7.0, 2.5e8, 5e7, 7.0, 150.0, 2.0, 1.0)
-    assert sample_of("", 7.0) == Sample(7.0, *[0.0] * 6)
+
+
+@pytest.mark.parametrize("family", re.findall("# TYPE ([a-z_]+) ", PAGE))
+def test_a_page_without_what_is_looked_at_is_refused(family: str) -> None:
+    page = "".join(line for line in PAGE.splitlines(keepends=True) if family not in line)
+    with pytest.raises(ValueError, match=f"has no {family.removesuffix('_total')}$"):
+        sample_of(page, 7.0)
+
+
+def test_a_counter_without_anything_counted_is_nothing() -> None:
+    page = "".join(line for line in PAGE.splitlines(keepends=True) if not line.startswith("tideline_client_errors"))
+    assert sample_of(page, 7.0).client_errors == 0.0
 
 
 def test_growth_is_that_of_a_line_and_one_value_far_off_does_not_move_it() -> None:
@@ -53,6 +67,12 @@ def test_of_one_look_nothing_is_known_and_that_is_past_every_limit() -> None:
     assert figures["samples"] == 1
     found = Limits(2.0).broken({**figures, "drain_s": 1.0, "events_missing": 0, "log_errors": 0})
     assert found == ["worker_growth_percent", "store_growth_percent", "lag_growth_s"]
+
+
+def test_a_worker_that_is_behind_all_the_time_does_not_keep_up() -> None:
+    seen = [sample(float(n), lag_records=1_100.0) for n in range(62)]
+    rest = {"drain_s": 1.0, "events_missing": 0, "log_errors": 0}
+    assert Limits(2.0).broken({**figures_of(seen, 60.0, 100.0), **rest}) == ["lag_p95_s"]
 
 
 def test_a_worker_that_stays_as_it_is_is_within_its_limits_and_the_first_third_is_not_judged() -> None:
@@ -97,3 +117,14 @@ def test_complaints_of_a_log_are_counted_by_level(tmp_path: Path) -> None:
     )
     assert complaints(log) == {"WARNING": 1, "ERROR": 1, "CRITICAL": 1, "traceback": 1}
     assert complaints(log, log.read_bytes().index(b"Traceback")) == {**NOTHING, "CRITICAL": 1, "traceback": 1}
+
+
+def test_complaints_of_a_log_of_objects_are_counted_too(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    told = [("info", "well"), ("warning", "it waits"), ("error", "it failed")]
+    lines = [
+        JsonFormatter().format(logging.LogRecord("streams", getattr(logging, level.upper()), "", 0, words, None, None))
+        for level, words in told
+    ]
+    log.write_text("\n".join(lines))
+    assert complaints(log) == {**NOTHING, "WARNING": 1, "ERROR": 1}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
 
 import pytest
 
@@ -13,7 +17,24 @@ from config.errors import BrokerError, SettingsError, StoreError, TidelineError
 from config.settings import load_settings
 from streams.runtime.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Supervisor, next_pause_s
 from streams.runtime.up_parts import CampaignsPart, Served, ServedPart, StorePart, UpJob, _ended
+from tests.conftest import SLOWNESS
 from tests.contract.redis_servers import free_ports
+
+P = ParamSpec("P")
+T = TypeVar("T")
+PATIENCE_S: Final = 30.0 * SLOWNESS
+
+
+class InLine(Executor):
+    """Does at once what it is given."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except TidelineError as error:
+            done.set_exception(error)
+        return done
 
 
 class FakePart:
@@ -23,7 +44,7 @@ class FakePart:
         self.name = name
         self._log = log
         self.words: str | None = None
-        self.failures: list[Exception] = []
+        self.failures: list[TidelineError] = []
         self.begins: Callable[[], None] = lambda: None
         """What happens while it starts."""
         self.stops_meanwhile = False
@@ -52,7 +73,7 @@ class World:
         self.now_s = 100.0
         self.store, self.worker = FakePart("store", self.log), FakePart("worker", self.log)
         self.stopping = threading.Event()
-        self.supervisor = Supervisor((self.store, self.worker), self.said.append, lambda: self.now_s)
+        self.supervisor = Supervisor((self.store, self.worker), self.said.append, lambda: self.now_s, InLine())
 
     def pass_s(self, seconds: float) -> None:
         self.now_s += seconds
@@ -164,6 +185,105 @@ def test_a_stop_during_a_restart_is_heard() -> None:
     world.supervisor.run(world.stopping)
     assert world.log[2:] == ["stop store", "start store"]
     assert "store runs again." not in world.said
+
+
+# --- a part that takes long to start ----------------------------------------------------------------------------------
+
+
+class SlowWorld:
+    """With threads as they are, and a clock that is half a second later each time that it is asked."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.said: list[str] = []
+        self.store, self.worker = FakePart("store", self.log), FakePart("worker", self.log)
+        self.stopping, self.gate = threading.Event(), threading.Event()
+        ticks = itertools.count(100.0, 0.5)
+        self.supervisor = Supervisor((self.store, self.worker), self.said.append, lambda: next(ticks))
+
+    def is_held_up(self) -> None:
+        """What a slow part does while it starts."""
+        assert self.gate.wait(PATIENCE_S)
+
+    def look_until(self, words: str) -> None:
+        """`words` are said."""
+        pause, deadline_s = threading.Event(), time.monotonic() + PATIENCE_S
+        while words not in self.said:
+            assert time.monotonic() < deadline_s, self.said
+            self.supervisor.look(self.stopping)
+            pause.wait(0.001)
+
+    def close(self) -> None:
+        self.stopping.set()
+        self.gate.set()
+        self.supervisor.stop()
+
+
+@pytest.fixture
+def slow() -> Iterator[SlowWorld]:
+    world = SlowWorld()
+    yield world
+    world.close()
+
+
+def test_while_one_part_starts_again_another_that_ends_is_reported_and_restarted(slow: SlowWorld) -> None:
+    slow.supervisor.start(slow.stopping)
+    slow.store.begins, slow.store.words = slow.is_held_up, ": gone"
+    slow.look_until("store has ended: gone\nStarting store again in 1 s.")
+    while "stop store" not in slow.log:
+        slow.supervisor.look(slow.stopping)
+    slow.worker.words = ": gone, too"
+    slow.look_until("worker runs again.")
+    assert slow.said[1:] == ["worker has ended: gone, too\nStarting worker again in 1 s.", "worker runs again."]
+    slow.gate.set()
+    slow.look_until("store runs again.")
+
+
+def test_while_the_last_part_starts_at_first_another_that_ends_is_reported_and_restarted(slow: SlowWorld) -> None:
+    def say(words: str) -> None:
+        slow.said.append(words)
+        if words == "store runs again.":
+            slow.gate.set()
+
+    def begin() -> None:
+        slow.store.words = ": gone"
+        slow.is_held_up()
+
+    slow.supervisor = Supervisor((slow.store, slow.worker), say, itertools.count(100.0, 0.5).__next__)
+    slow.worker.begins = begin
+    slow.supervisor.start(slow.stopping)
+    assert slow.said == ["store has ended: gone\nStarting store again in 1 s.", "store runs again."]
+    assert slow.log == ["start store", "start worker", "stop store", "start store"]
+
+
+def test_a_stop_while_a_part_starts_waits_for_it_alone_and_ends_all(slow: SlowWorld) -> None:
+    def be_stopped() -> None:
+        slow.stopping.set()
+        raise StoreError("as it has to stop")
+
+    slow.worker.begins = be_stopped
+    slow.supervisor.start(slow.stopping)
+    slow.supervisor.stop()
+    assert slow.log == ["start store", "start worker", "stop worker", "stop store"]
+
+
+def test_a_first_start_that_fails_stops_what_starts_again_meanwhile(slow: SlowWorld) -> None:
+    """`stop` waits for every start, and this one waits for the stop."""
+    again = threading.Event()
+
+    def fail() -> None:
+        slow.store.begins, slow.store.words = wait_for_the_stop, ": gone"
+        assert again.wait(PATIENCE_S)
+        raise BrokerError("no")
+
+    def wait_for_the_stop() -> None:
+        again.set()
+        assert slow.stopping.wait(PATIENCE_S)
+
+    slow.worker.begins = fail
+    with pytest.raises(BrokerError, match="no"):
+        slow.supervisor.start(slow.stopping)
+    assert slow.log[-2:] == ["stop worker", "stop store"]
 
 
 # --- a part that is a command of Tideline -----------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def _scores(given: str | Scores | dict[str, float]) -> str | Scores:
     return (given["min"], given["max"]) if isinstance(given, dict) else given
 
 
-def make(
+def make(  # noqa: PLR0913  one for each thing that people choose
     strategy: str,
     catalog: Catalog,
     prediction_id: str,
@@ -84,11 +84,15 @@ def make(
     scores: str | Scores | None = None,
     language: Language = "en",
     order_value: float | None = None,
+    recommender: str | None = None,
+    id_: str | None = None,
 ) -> Made:
-    """A whole, valid definition. `scores`: a category, or a range; None: what the strategy is for.
+    """A whole, valid definition. `scores`: a category, or a range; None: what the strategy is for. `id_`: None for one
+    of strategy and prediction; a segment of its own has the same one.
 
     `order_value`: what an order is usually worth, in money. With it percentages have a cost, which previews and budgets
-    need, and revenue has a cap, without which money is not compared.
+    need, and revenue has a cap, without which money is not compared. `recommender`: the channel (a webhook) that a
+    strategy with recommendations asks for them; without it the message has what is remembered of the user.
 
     Raises ConfigError for a strategy or prediction that does not exist or does not fit, CatalogError (one of them) for
     a range that is none.
@@ -98,7 +102,7 @@ def make(
         raise ConfigError(
             f"{strategy} is for predictions of kind {entry['kind']}; {prediction_id} is {prediction.kind}"
         )
-    id_ = f"{strategy}_{prediction_id}"[:63]
+    id_ = f"{strategy}_{prediction_id}"[:63] if id_ is None else id_
     texts = _read(language)
     segment_id, segment = _segment(
         id_, prediction_id, prediction, scores if scores is not None else entry["range"], texts["segment"]
@@ -114,6 +118,7 @@ def make(
     form = "campaign" if "campaign" in entry else "journey"
     words = {"$prediction": prediction_id, "$segment": segment_id, "$event": atom.event}
     data = _filled(entry[form], words, texts["messages"])
+    _ask(strategy, data, recommender)
     data |= {
         "name": texts["strategies"][strategy].format(name=prediction.name)[:200],
         "segment": segment_id,
@@ -131,6 +136,19 @@ def _price(data: dict[str, Any], order_value: float) -> None:
     for holder in (data, *data.get("steps", {}).values()):
         if "offer" in holder:
             holder["offer"]["order_value"] = order_value
+
+
+def _ask(strategy: str, data: dict[str, Any], recommender: str | None) -> None:
+    """Say whom every message that wants recommendations asks for them; None: nobody. Raises ConfigError for none."""
+    messages = [data.get("message"), *(step.get("send") for step in data.get("steps", {}).values())]
+    asking = [message for message in messages if message is not None and "recommendations" in message]
+    if recommender is not None and not asking:
+        raise ConfigError(f"{strategy} asks for no recommendations")
+    for message in asking:
+        if recommender is None:
+            del message["recommendations"]
+        else:
+            message["recommendations"]["from"] = recommender
 
 
 def _entry(strategy: str) -> dict[str, Any]:
@@ -170,12 +188,19 @@ def _filled(value: Any, words: dict[str, str], messages: dict[str, Any]) -> Any:
     """The data with words in place of what begins with $, and texts in place of names of messages."""
     if isinstance(value, dict):
         return {
-            key: {"parts": messages[inner]} if key in ("message", "send") else _filled(inner, words, messages)
+            key: _message(inner, messages) if key in ("message", "send") else _filled(inner, words, messages)
             for key, inner in value.items()
         }
     if isinstance(value, list):
         return [_filled(inner, words, messages) for inner in value]
     return words.get(value, value) if isinstance(value, str) else value
+
+
+def _message(named: str | dict[str, Any], messages: dict[str, Any]) -> dict[str, Any]:
+    """A message by the name of its texts, with whom it asks for recommendations if it does."""
+    if isinstance(named, str):
+        return {"parts": messages[named]}
+    return {"parts": messages[named["texts"]], "recommendations": dict(named["recommendations"])}
 
 
 @cache

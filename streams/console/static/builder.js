@@ -13,6 +13,47 @@ function start_builder() {
   const text = form.querySelector("#filter");
   const is_optional = builder.dataset.optional !== undefined; // without a condition it holds for everybody
   const readers = new WeakMap(); // of every condition and group: what it says, or null while it is not complete
+  const originals = new WeakMap(); // and as it came, which it says as long as nobody has touched anything in it
+
+  // --- texts and numbers ----------------------------------------------------------------------------------------------
+
+  const OWN = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/; // characters that a field would lose
+
+  /** A text as a field shows it: in quotes where it would lose something without. */
+  const shown_text = (value) =>
+    value !== "" && value === value.trim() && !value.startsWith('"') && !OWN.test(value) ? value : JSON.stringify(value);
+
+  /** What somebody wrote: without blanks at its ends where it is not in quotes. */
+  function read_text(written) {
+    const given = written.trim();
+    if (given.length < 2 || !given.startsWith('"') || !given.endsWith('"')) return given;
+    try {
+      const found = JSON.parse(given);
+      return typeof found === "string" ? found : given;
+    } catch {
+      return given; // quotes that belong to the text
+    }
+  }
+
+  const is_french = document.documentElement.lang === "fr";
+  const NUMBER = is_french ? /^[-+]?[0-9]+([.,][0-9]+)?(e[-+]?[0-9]+)?$/i : /^[-+]?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?$/i;
+  const AMBIGUOUS = /^[-+]?[1-9][0-9]{0,2}[.,][0-9]{2}0$/; // as likely thousands
+
+  const shown_number = (value) => (is_french ? String(value).replace(".", ",") : String(value));
+
+  /** A number of the visitor's language; null for what is none, or could be two. */
+  function read_number(written) {
+    const given = written.trim();
+    if (!NUMBER.test(given) || AMBIGUOUS.test(given) || (is_french && /^[-+]?[1-9][0-9]{0,2}\.[0-9]{3}$/.test(given))) return null;
+    const found = Number(given.replace(",", "."));
+    return Number.isFinite(found) ? found : null;
+  }
+
+  /** The number with its decimal point moved, without the noise of a product. */
+  function moved(value, places) {
+    const [digits, exponent] = String(value).split("e");
+    return Number(`${digits}e${Number(exponent ?? 0) + places}`);
+  }
 
   // --- controls -------------------------------------------------------------------------------------------------------
 
@@ -45,7 +86,8 @@ function start_builder() {
 
   function listed(label, value, names) {
     const id = `list-${names}`;
-    const made = labelled(element("input", { value: value ?? "", required: true, maxLength: 200, spellcheck: false }), label);
+    const given = value === undefined ? "" : shown_text(value);
+    const made = labelled(element("input", { value: given, required: true, spellcheck: false }), label);
     made.setAttribute("list", id);
     return made;
   }
@@ -96,7 +138,7 @@ function start_builder() {
   }
 
   function likelihood(box, data) {
-    const percent = (value) => (value === undefined || value === null ? undefined : Number((value * 100).toPrecision(12)));
+    const percent = (value) => (value === undefined || value === null ? undefined : moved(value, 2));
     const prediction = of_prediction(data);
     const low = number(words.from_percent, percent(data.likelihood?.min), { min: 0, max: 100 });
     const high = number(words.to_percent, percent(data.likelihood?.max), { min: 0, max: 100 });
@@ -104,7 +146,7 @@ function start_builder() {
     return () => {
       const range = range_of(low, high);
       if (range === null) return null;
-      for (const end of Object.keys(range)) range[end] = Number((range[end] / 100).toPrecision(12));
+      for (const end of Object.keys(range)) range[end] = moved(range[end], -2);
       return { prediction: prediction.value, likelihood: range };
     };
   }
@@ -132,7 +174,7 @@ function start_builder() {
     };
   }
 
-  const TYPES = ["text", "number", "boolean"].map((type) => [type, words[`type_${type}`]]);
+  const TYPES = ["text", "number", "boolean", "mixed"].map((type) => [type, words[`type_${type}`]]);
   const OPERATIONS = ["equals", "in", "range", "known", "unknown"].map((name) => [name, words[`trait_${name}`]]);
 
   function operation_of(data) {
@@ -141,13 +183,35 @@ function start_builder() {
     return data.min !== undefined || data.max !== undefined ? "range" : "equals";
   }
 
+  const type_of = (value) => (typeof value === "string" ? "text" : typeof value);
+
+  /** A value as a field of its type shows it. */
+  function shown_value(value, type) {
+    if (type === "text") return shown_text(value);
+    if (type === "boolean") return words[String(value)];
+    return type === "number" ? shown_number(value) : JSON.stringify(value);
+  }
+
+  /** In the visitor's words, or as a catalog has it; null for anything else. */
+  function read_boolean(given) {
+    const said = given.toLowerCase();
+    if (said === "true" || said === words.true) return true;
+    return said === "false" || said === words.false ? false : null;
+  }
+
   /** A value as its type has it; null where it has not. */
   function typed(written, type) {
     const given = written.trim();
     if (given === "") return null;
-    if (type === "text") return given;
-    if (type === "boolean") return given === "true" ? true : given === "false" ? false : null;
-    return Number.isNaN(Number(given)) ? null : Number(given);
+    if (type === "text") return read_text(given);
+    if (type === "number") return read_number(given);
+    if (type === "boolean") return read_boolean(given);
+    try {
+      const found = JSON.parse(given);
+      return ["string", "number", "boolean"].includes(typeof found) ? found : null;
+    } catch {
+      return null;
+    }
   }
 
   function trait(box, data) {
@@ -158,14 +222,14 @@ function start_builder() {
     let fields = null;
     function lay(given) {
       place.replaceChildren();
-      fields = trait_fields(place, operation.value, name.value, given);
+      fields = trait_fields(place, operation.value, read_text(name.value), given);
     }
     operation.addEventListener("change", () => lay({}));
-    name.addEventListener("input", () => fields.rename(name.value.trim()));
+    name.addEventListener("input", () => fields.rename(read_text(name.value)));
     lay(data);
     return () => {
       const found = fields.read();
-      return name.value.trim() === "" || found === null ? null : { trait: name.value.trim(), ...found };
+      return name.value.trim() === "" || found === null ? null : { trait: read_text(name.value), ...found };
     };
   }
 
@@ -179,32 +243,49 @@ function start_builder() {
       return { read: () => range_of(low, high), rename: () => undefined };
     }
     const known = (trait_) => offered.traits[trait_] ?? { type: "text", values: [] };
-    const given = operation === "in" ? (data.in ?? []) : data.equals === undefined ? [] : [data.equals];
-    const kind = given.length === 0 ? known(name).type : typeof given[0] === "string" ? "text" : typeof given[0];
+    const is_list = operation === "in";
+    const given = is_list ? (data.in ?? []) : data.equals === undefined ? [] : [data.equals];
+    const kinds_ = [...new Set(given.map(type_of))];
+    const kind = kinds_.length === 0 ? known(name).type : kinds_.length === 1 ? kinds_[0] : "mixed";
     const type = choice(words.type, TYPES, kind);
-    const value = labelled(
-      element("input", { value: given.join(", "), required: true, spellcheck: false }),
-      operation === "in" ? words.values : words.value,
+    const lines = given.map((each) => shown_value(each, kind));
+    const rows = Math.min(Math.max(lines.length, 3), 8);
+    const yes_or_no = ["true", "false"].map((each) => [each, words[each]]);
+    let value = labelled(
+      is_list
+        ? element("textarea", { value: lines.join("\n"), rows, required: true, spellcheck: false })
+        : element("input", { value: lines.join(""), required: true, spellcheck: false }),
+      is_list ? words.values : words.value,
     );
     const list = element("datalist", { id: `values-${(lists += 1)}` });
-    value.setAttribute("list", list.id);
+    if (!is_list) value.setAttribute("list", list.id);
+    const written = value;
+    /** What is true or false is chosen, in the visitor's words. */
+    function lay_value() {
+      const is_chosen = !is_list && type.value === "boolean";
+      const wanted = is_chosen ? choice(words.value, yes_or_no, lines[0] === words.false ? "false" : "true") : written;
+      value.replaceWith(wanted);
+      value = wanted;
+    }
+    type.addEventListener("change", lay_value);
     place.append(value, type, list);
-    if (operation === "in") place.append(shown(words.values_help));
+    lay_value();
+    if (is_list) place.append(shown(words.values_help));
     function offer(trait_) {
-      const values = operation === "in" ? [] : known(trait_).values;
-      list.replaceChildren(...values.map((each) => element("option", { value: String(each) })));
+      const values = is_list ? [] : known(trait_).values;
+      list.replaceChildren(...values.map((each) => element("option", { value: shown_value(each, type_of(each)) })));
     }
     function rename(trait_) {
       offer(trait_);
       if (value.value === "") type.value = known(trait_).type;
     }
     function read() {
-      const parts = operation === "in" ? value.value.split(",") : [value.value];
+      const parts = is_list ? value.value.split("\n").filter((line) => line.trim() !== "") : [value.value];
       const found = parts.map((each) => typed(each, type.value));
-      const is_good = found.every((each) => each !== null);
+      const is_good = found.length > 0 && found.every((each) => each !== null);
       value.setCustomValidity(is_good ? "" : words.value_wrong);
       if (!is_good) return null;
-      return operation === "in" ? { in: found } : { equals: found[0] };
+      return is_list ? { in: found } : { equals: found[0] };
     }
     offer(name);
     return { read, rename };
@@ -224,7 +305,7 @@ function start_builder() {
       place.hidden = is_ever;
       within.value.disabled = is_ever;
       within.value.required = !is_ever;
-      const name = event.value.trim();
+      const name = read_text(event.value);
       const is_kept = is_ever || name === "" || offered.history.includes(name);
       event.setCustomValidity(is_kept ? "" : words.not_in_history.replace("{names}", offered.history.join(", ") || "–"));
       const range = range_of(low, high);
@@ -243,7 +324,7 @@ function start_builder() {
       low.value.setCustomValidity(min === undefined && max === undefined ? words.one_of_both : "");
       if (event.value.trim() === "" || (min === undefined && max === undefined)) return null;
       const range = { ...(min !== undefined && { min }), ...(max !== undefined && { max }) };
-      return { event: event.value.trim(), since: range };
+      return { event: read_text(event.value), since: range };
     };
   }
 
@@ -274,6 +355,7 @@ function start_builder() {
     kind.addEventListener("change", () => lay({}));
     made.append(kind, fields, remover(made));
     lay(data);
+    if (kind_of(data) in data) originals.set(made, data);
     return made;
   }
 
@@ -290,10 +372,12 @@ function start_builder() {
   }
 
   const is_group = (data) => data.all !== undefined || data.any !== undefined || data.not !== undefined;
-  const node = (data) => (is_group(data) ? group(data) : leaf(data));
+  const node = (data) => (is_group(data) ? group(data, false, data) : leaf(data));
 
-  function group(data, is_root = false) {
+  function group(data, is_root = false, as_it_came = undefined) {
     const [mode_given, items] = parts_of(data);
+    // A list of one that came as a list stays one.
+    const is_listed = as_it_came !== undefined && items.length === 1 && (as_it_came.not?.any ?? as_it_came.all ?? as_it_came.any) !== undefined;
     const made = element("div", { className: "group" });
     made.setAttribute("role", "group");
     const mode = choice(words.mode, MODES, mode_given);
@@ -302,6 +386,7 @@ function start_builder() {
       const button = element("button", { type: "button", className: "small", textContent: label });
       button.addEventListener("click", () => {
         const added = of();
+        touch(list);
         list.append(added);
         added.querySelector("select").focus();
         changed();
@@ -312,13 +397,25 @@ function start_builder() {
     more.append(add(words.add_condition, () => leaf({})), add(words.add_group, () => group({ any: [{}] })));
     made.append(element("div", { className: "mode" }, mode, ...(is_root ? [] : [remover(made)])), list, more);
     readers.set(made, () => {
-      const found = [...list.children].map((each) => readers.get(each)());
+      const found = [...list.children].map(read);
       if (found.length === 0 || found.includes(null)) return null;
-      if (mode.value === "none") return { not: found.length === 1 ? found[0] : { any: found } };
+      if (mode.value === "none") return { not: found.length === 1 && !is_listed ? found[0] : { any: found } };
       if (mode.value === "not_all") return { not: { all: found } };
-      return is_root && found.length === 1 ? found[0] : { [mode.value]: found };
+      return is_root && found.length === 1 && !is_listed ? found[0] : { [mode.value]: found };
     });
+    if (as_it_came !== undefined) originals.set(made, as_it_came);
     return made;
+  }
+
+  /** What a condition or a group says; null while it is not complete. */
+  function read(made) {
+    const said = readers.get(made)(); // always: it also tells its fields what is wrong
+    return originals.has(made) ? originals.get(made) : said;
+  }
+
+  /** From now on, what has this in it says what its fields say. */
+  function touch(within) {
+    for (let each = within; each !== null && each !== builder; each = each.parentElement) originals.delete(each);
   }
 
   function remover(made) {
@@ -327,6 +424,7 @@ function start_builder() {
     button.addEventListener("click", () => {
       const next = made.nextElementSibling ?? made.previousElementSibling;
       const otherwise = made.parentElement.nextElementSibling.querySelector("button");
+      touch(made.parentElement);
       made.remove();
       (next?.querySelector("select") ?? otherwise).focus();
       changed();
@@ -349,8 +447,10 @@ function start_builder() {
 
   const [users, notes] = ["users", "notes"].map((name) => form.querySelector(`[data-count=${name}]`));
   let [timer, is_asking, is_stale] = [null, false, false];
+  let filter_number = 0; // grows with every change: a count is told only if it is of the filter that is there
 
   function tell(count_, lines, places_) {
+    users.removeAttribute("aria-busy");
     users.textContent = count_;
     notes.replaceChildren(...lines.map((line) => element("p", { textContent: line })));
     for (const [place, lang] of places_) {
@@ -367,20 +467,27 @@ function start_builder() {
     }
     is_asking = true;
     is_stale = false;
+    const asked = filter_number;
     try {
       const found = await ask_console(builder.dataset.builder, undefined, new URLSearchParams(new FormData(form)));
-      if (!is_stale) tell(found.users, found.notes, found.places);
+      if (asked === filter_number) tell(found.users, found.notes, found.places);
     } catch (error) {
-      tell("–", [error.message || builder.dataset.failed], []);
+      if (asked === filter_number) tell("–", [error.message], []);
     }
     is_asking = false;
     if (is_stale) void ask();
   }
 
   function changed() {
-    number_all(root, "");
-    const data = readers.get(root)();
+    const data = read(root);
     text.value = data === null ? "" : JSON.stringify(data, null, 1);
+    look(data);
+  }
+
+  /** Numbers the conditions, and counts whom they hold for. */
+  function look(data) {
+    number_all(root, "");
+    filter_number += 1;
     window.clearTimeout(timer);
     const is_empty = root.querySelector(".leaf, .group") === null;
     if (data === null && !(is_empty && is_optional)) {
@@ -388,30 +495,38 @@ function start_builder() {
       tell("–", [is_empty ? words.empty : words.incomplete], []);
       return;
     }
+    users.setAttribute("aria-busy", "true"); // what stands there is of another filter
     timer = window.setTimeout(() => void ask(), COUNT_AFTER_MS);
   }
 
   // --- beginning ------------------------------------------------------------------------------------------------------
 
   for (const [id, names] of [["events", offered.events], ["traits", Object.keys(offered.traits)]]) {
-    builder.append(element("datalist", { id: `list-${id}` }, ...names.map((name) => element("option", { value: name }))));
+    builder.append(element("datalist", { id: `list-${id}` }, ...names.map((name) => element("option", { value: shown_text(name) }))));
   }
   const given = JSON.parse(builder.dataset.tree) ?? { all: is_optional ? [] : [{}] };
-  const root = group(is_group(given) ? given : { all: [given] }, true);
+  const is_there = JSON.parse(builder.dataset.tree) !== null;
+  const root = group(is_group(given) ? given : { all: [given] }, true, is_there ? given : undefined);
   labelled(root, words.filter);
   builder.append(root);
   text.required = false;
   form.querySelector("[data-as-text]").hidden = true;
   for (const each of form.querySelectorAll("[data-without-script]")) each.hidden = true;
-  builder.addEventListener("input", changed);
-  builder.addEventListener("change", changed);
+  for (const name of ["input", "change"]) {
+    builder.addEventListener(name, (event) => {
+      touch(event.target);
+      changed();
+    });
+  }
   form.addEventListener("submit", (event) => {
     const is_empty = root.querySelector(".leaf, .group") === null;
-    if (event.submitter?.formNoValidate || readers.get(root)() !== null || (is_optional && is_empty)) return;
+    if (event.submitter?.formNoValidate || read(root) !== null || (is_optional && is_empty)) return;
     event.preventDefault();
     (root.querySelector(":invalid") ?? root.querySelector("button")).focus();
   });
-  changed();
+  // Nobody has touched anything: the text stays as it came.
+  if (is_there) look(read(root));
+  else changed();
 }
 
 if (builder !== null) start_builder();

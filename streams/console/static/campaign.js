@@ -55,7 +55,21 @@ function start_choice(choice, box, name) {
   show();
 }
 
+/** Categories are called as those of the chosen prediction: a high one is good news of a purchase, and a risk of churn. */
+function start_category_words(categories) {
+  const prediction = categories.closest("[data-path]").querySelector("[name$=_prediction]");
+  const of_churn = categories.dataset.churnIds.split(" ");
+  const show = () => {
+    const kind = of_churn.includes(prediction.value) ? "churn" : "event";
+    categories.setAttribute("aria-label", categories.dataset[kind]);
+    for (const option of categories.options) option.textContent = option.dataset[kind];
+  };
+  prediction.addEventListener("change", show);
+}
+
 for (const box of document.querySelectorAll("[data-offer]")) start_offer(box);
-for (const name of ["path", "what"]) {
+for (const categories of document.querySelectorAll("[data-category-words]")) start_category_words(categories);
+for (const name of ["path", "what", "trigger"]) {
   for (const choice of document.querySelectorAll(`[data-${name}-kind]`)) start_choice(choice, choice.closest(`[data-${name}]`), name);
 }
+for (const choice of document.querySelectorAll("[data-every-kind]")) start_choice(choice, choice.closest("[data-trigger]"), "every");

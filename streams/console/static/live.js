@@ -1,11 +1,15 @@
-// Crossings as they come, the latest on top. What comes while it is paused is shown when it goes on.
+// Crossings as they come, the latest on top, and what each led to as soon as campaigns have decided. What comes while it
+// is paused is shown when it goes on.
 "use strict";
 
 const live = document.querySelector("[data-live]");
 const MOST_ROWS = 200;
+const MOST_ASKED = 50; // crossings in one question
+const ASK_MS = 500; // campaigns have decided in less, mostly; then less and less often, to
+const ASK_AT_MOST_MS = 60_000;
 
 function start_live() {
-  const { language, show_times } = window.tideline;
+  const { ask_console, language, show_times } = window.tideline;
   const words = JSON.parse(live.dataset.words);
   const [table, empty] = [live.querySelector("table"), live.querySelector("[data-live-empty]")];
   const body = table.querySelector("tbody");
@@ -51,14 +55,62 @@ function start_live() {
     segment.append(direction, link(name, live.dataset.segments + encodeURIComponent(data.segment_id)));
     const scores = element("td", data.score === null ? "–" : `${score(data.previous_score)} → ${score(data.score)}`);
     scores.dataset.label = table.dataset.score;
+    const led = element("td", undefined, "text");
+    led.dataset.label = table.dataset.ledTo;
+    follow(event, led);
     const time = element("time", event.time);
     time.dateTime = event.time;
     time.dataset.time = "";
     const when = element("td");
     when.append(time);
-    made.append(user, segment, scores, element("td", why(data), "text why"), when);
+    made.append(user, segment, scores, element("td", why(data), "text why"), led, when);
     show_times(made);
     return made;
+  }
+
+  // --- what they led to -----------------------------------------------------------------------------------------------
+
+  const followed = new Map(); // of rows of which more may become known: cell -> what to ask, when, and how long then
+  let is_asking = false;
+
+  function follow(event, cell) {
+    const { data, subject: user, sequence, time } = event;
+    const asked = { user, segment: data.segment_id, sequence, time, is_entry: data.in_segment, origin: data.origin };
+    cell.append(element("span", words.led.not_yet, "muted"));
+    followed.set(cell, { asked, due_ms: performance.now() + ASK_MS, pause_ms: ASK_MS });
+  }
+
+  function show_led(cell, found) {
+    const lines = found.map(({ id, name, words: said }) => {
+      const line = element("div");
+      line.append(link(name, live.dataset.campaigns + encodeURIComponent(id)), element("span", ` ${said}`, "muted"));
+      return line;
+    });
+    cell.replaceChildren(...(lines.length > 0 ? lines : [element("span", words.led.nothing, "muted")]));
+  }
+
+  /** Ask about those of which it is time; a row that nobody sees any more is forgotten. */
+  async function look_after() {
+    for (const cell of followed.keys()) if (!cell.isConnected) followed.delete(cell);
+    const now_ms = performance.now();
+    const due = [...followed].filter(([, each]) => each.due_ms <= now_ms).slice(-MOST_ASKED);
+    if (is_asking || document.hidden || due.length === 0) return;
+    is_asking = true;
+    for (const [, each] of due) {
+      each.pause_ms = Math.min(2 * each.pause_ms, ASK_AT_MOST_MS);
+      each.due_ms = now_ms + each.pause_ms;
+    }
+    const form = new URLSearchParams({ token: live.dataset.token, crossings: JSON.stringify(due.map(([, each]) => each.asked)) });
+    try {
+      const { found } = await ask_console(live.dataset.led, undefined, form);
+      for (const [place, [cell]] of due.entries()) {
+        show_led(cell, found[place]);
+        if (found[place].every((each) => each.is_final)) followed.delete(cell);
+      }
+    } catch (error) {
+      for (const [cell] of due) cell.replaceChildren(element("span", error.message, "muted"));
+    }
+    is_asking = false;
   }
 
   /** Where it belongs by its time: partitions come one after the other at the beginning. */
@@ -83,12 +135,19 @@ function start_live() {
     pause.setAttribute("aria-pressed", String(is_paused));
     pause.querySelector("span").textContent = is_paused ? words.resume : words.pause;
     if (!is_paused) for (const event of waiting.splice(0)) show(event);
-    tell(is_paused ? "paused" : "live");
+    tell_state();
+  }
+
+  /** What the connection is; a pause hides one that goes on, and none that has ended. */
+  function tell_state() {
+    if (source.readyState === EventSource.CLOSED) return tell("closed");
+    if (is_paused) return tell("paused");
+    tell(source.readyState === EventSource.OPEN ? "live" : "connecting");
   }
 
   const source = new EventSource(live.dataset.live);
-  source.addEventListener("open", () => tell(is_paused ? "paused" : "live"));
-  source.addEventListener("error", () => tell(source.readyState === EventSource.CLOSED ? "closed" : "connecting"));
+  source.addEventListener("open", tell_state);
+  source.addEventListener("error", tell_state);
   source.addEventListener("transition", (message) => {
     const event = JSON.parse(message.data);
     if (!is_paused) return show(event);
@@ -97,6 +156,7 @@ function start_live() {
     tell("paused");
   });
   pause.addEventListener("click", toggle);
+  window.setInterval(() => void look_after(), ASK_MS);
 }
 
 if (live !== null) start_live();

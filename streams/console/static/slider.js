@@ -14,6 +14,7 @@ function start_slider() {
   const suggestions = document.querySelectorAll("[data-suggestions] > li");
   const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
   const fine = new Intl.NumberFormat(language, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+  const edges = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
   const shares = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 });
   let category = slider.dataset.category;
   let asked = null;
@@ -26,7 +27,7 @@ function start_slider() {
   /** `Top 25%`: what a range of ranks is called; for other scales the scores themselves. */
   function rank_words(low, high) {
     if (low <= 0 && high >= 100) return words.everybody;
-    const values = { low: whole.format(low), high: whole.format(high), share: "" };
+    const values = { low: edges.format(low), high: edges.format(high), share: "" };
     if (slider.dataset.scale !== "percentile") return fill(words.scores, values);
     values.share = shares.format((high >= 100 ? 100 - low : high) / 100);
     if (high >= 100) return fill(words.top, values);
@@ -85,23 +86,27 @@ function start_slider() {
   }
 
   async function ask() {
-    if (asked !== null) asked.abort();
-    asked = new AbortController();
+    asked?.abort();
+    const own = new AbortController();
+    asked = own;
     told("failed").hidden = true;
-    window.history.replaceState(null, "", `?${address()}`);
+    window.history.replaceState(null, "", `?${slider.dataset.view}${address()}`);
     for (const each of creators) each.href = each.dataset.base + address();
     try {
-      const found = await ask_console(`${slider.dataset.address}?${address()}`, asked.signal);
+      const found = await ask_console(`${slider.dataset.address}?${address()}`, own.signal);
+      if (own.signal.aborted) return; // it came just as somebody moved on
       for (const [name, text] of Object.entries(found)) told(name).textContent = text;
     } catch (error) {
-      if (error.name === "AbortError") return;
+      if (own.signal.aborted) return;
       told("failed").hidden = false;
-      told("failed").textContent = error.message || slider.dataset.failed;
+      told("failed").textContent = error.message;
     }
   }
 
   for (const [own, other, sign] of [[low_end, high_end, -1], [high_end, low_end, 1]]) {
     own.addEventListener("input", () => {
+      asked?.abort(); // its figures would be those of another range
+      own.value = String(Math.round(Number(own.value)));
       if ((Number(own.value) - Number(other.value)) * sign < 1) own.value = String(Number(other.value) + sign);
       category = "";
       show();

@@ -54,8 +54,10 @@ def take_file(store: CampaignDefinitions, file: Catalog, wall: Callable[[], floa
 def take_or_tell(store: CampaignDefinitions, file: Catalog) -> None:
     """`take_file` for who scores: a mistake in messaging is told in the log, and what was in force before stays.
 
+    So are mistakes in the texts of messages (as `tideline check` tells them), which stop nothing but those messages.
     Raises what the store raises, but for what another version has written there.
     """
+    _tell_wrong_texts(file)
     try:
         take_file(store, file)
     except (CatalogError, StoreIncompatible) as error:
@@ -64,6 +66,17 @@ def take_or_tell(store: CampaignDefinitions, file: Catalog) -> None:
             "goes on. Mend this and start the workers again; `tideline campaigns` does not start until then. %s",
             error,
         )
+
+
+def _tell_wrong_texts(file: Catalog) -> None:
+    if not file.sections.campaigns and not file.sections.journeys:
+        return
+    from streams.campaigns.texts_check import problems_of_texts  # with Jinja, which others need not load
+
+    for problem in problems_of_texts(file):
+        line = "" if problem.line is None else f"line {problem.line}, "
+        words = "the catalog file, %s%s: found %s; expected %s. Who comes to that place is sent nothing"
+        _LOG.error(words, line, problem.path, problem.found, problem.expected)
 
 
 def refuse_clashes(store: CampaignDefinitions, file: Catalog) -> None:
@@ -103,6 +116,13 @@ def _refuse_other_kinds(kept: KeptCampaigns, file: Catalog) -> None:
         for kind, id_, _ in _defined_by(file)
         if (found := kept.find(id_)) is not None and found.head.kind != kind
     ]
+    problems += [
+        Problem(
+            None, f"{kind}s.{id_}", "the id of one that was forgotten, by which users are known", "an id of its own"
+        )
+        for kind, id_, _ in _defined_by(file)
+        if id_ in kept.forgotten
+    ]
     if problems:
         raise CatalogError(problems, "the catalog file")
 
@@ -129,7 +149,5 @@ def _messaging_steps(kept: KeptCampaigns, file: Catalog, now_s: float) -> Iterat
 
 def _is_so(found: KeptCampaign, wanted: Wanted) -> bool:
     return (
-        found.head.source == "file"
-        and found.head.stands.state != "archived"
-        and found.current.definition == wanted.definition
+        found.head.source == "file" and found.head.stands.state != "archived" and found.is_defined_as(wanted.definition)
     )

@@ -77,7 +77,7 @@ class LiveCampaigns:
     """What is in force, by `kept` and the catalog that is `wanted`. Any thread may ask; one at a time looks.
 
     Raises StoreUnavailable and StoreIncompatible at the start. What cannot be read later is told in the log, and what
-    was in force before stays.
+    was in force before stays for partitions that are worked; `look`, which takes one over, raises.
     """
 
     def __init__(self, kept: CampaignDefinitions, wanted: Wanted) -> None:
@@ -87,6 +87,7 @@ class LiveCampaigns:
         self._kept = kept.kept()
         self._seen = self._kept.revision
         self._catalog = wanted.catalog
+        self._unread: StoreIncompatible | None = None
         self.now = in_force(self._kept, self._catalog)
         _tell(self.now, {})
 
@@ -102,11 +103,18 @@ class LiveCampaigns:
                 self.now = in_force(kept, catalog)
             except StoreIncompatible as error:
                 _LOG.error("revision %d of campaigns is not in force: %s", revision, error)
-                self._seen, self._catalog = revision, catalog
+                self._seen, self._catalog, self._unread = revision, catalog, error
             else:
-                self._kept, self._seen, self._catalog = kept, kept.revision, catalog
+                self._kept, self._seen, self._catalog, self._unread = kept, kept.revision, catalog, None
                 _tell(self.now, before)
             return self.now
+
+    def look(self) -> InForce:
+        """What is in force is not older than this call. Raises StoreUnavailable, StoreIncompatible."""
+        now = self.refresh()
+        if self._unread is not None:
+            raise self._unread
+        return now
 
 
 def _tell(now: InForce, before: Mapping[str, list[Problem]]) -> None:
@@ -137,6 +145,10 @@ class CampaignsFollower:
     def refresh(self) -> InForce:
         """The same after a look. Raises StoreUnavailable."""
         return self._live.refresh()
+
+    def look(self) -> InForce:
+        """See `LiveCampaigns.look`."""
+        return self._live.look()
 
     def trip(self, id_: str, since_s: float, at_s: float) -> bool:
         """Pause a campaign if it stands as it did since `since_s`; see `CampaignDefinitions.trip`."""

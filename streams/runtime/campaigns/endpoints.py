@@ -7,17 +7,13 @@ import time
 from pydantic import ValidationError
 
 from config.channel_settings import WebhookSettings, read_channel_settings
-from config.errors import StoreError
 from streams.adapters.redis_channels import RedisChannels
 from streams.runtime.campaigns.recommending import Endpoint
 
 
 def endpoint_of(channels: RedisChannels, id_: str) -> Endpoint | None:
-    """None if it has none (yet), or the store does not answer: whoever asks comes again."""
-    try:
-        data, secrets = channels.all().get(id_), channels.secrets(id_)
-    except StoreError:
-        return None
+    """None if it has none (yet). Raises StoreError."""
+    data, secrets = channels.all().get(id_), channels.secrets(id_)
     if data is None or secrets is None:
         return None
     try:

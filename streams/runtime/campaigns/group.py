@@ -80,7 +80,8 @@ class KafkaOwning:
         await self.partitions.let_go(list(self.partitions.works))
         if self._consumer is not None:
             try:
-                await asyncio.wait_for(self._consumer.stop(), timeout=LEAVE_S)
+                async with asyncio.timeout(LEAVE_S):
+                    await self._consumer.stop()
             except TimeoutError:
                 _LOG.warning("Kafka does not answer, so the group learns later that we have left")
         await self.partitions.let_go(list(self.partitions.works))  # what a rebalance gave us at the last moment
@@ -131,7 +132,8 @@ class KafkaOwning:
                 consumer.check_fetching()
                 if not consumer.assignment():
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(consumer.getmany(), timeout=LOOK_S)
+                        async with asyncio.timeout(LOOK_S):
+                            await consumer.getmany()
             except KafkaError as error:
                 self._on_failure(explained(error, self._settings))
                 return

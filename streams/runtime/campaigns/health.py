@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from streams.runtime.campaigns.partition_run import CampaignRun
@@ -147,7 +147,12 @@ class _Campaigns(Collector):
         closed = GaugeMetricFamily(
             "tideline_campaign_open_circuit", "1 if nothing is sent at the moment.", labels=by_channel
         )
+        latency = HistogramMetricFamily(
+            "tideline_campaign_latency_seconds", "Time until a message arrived.", labels=("channel", "since")
+        )
         for id_, run in sorted(channels.runs.items()):
+            for since, tally in run.latency.since.items():
+                latency.add_metric([id_, since], buckets=tally.buckets(), sum_value=tally.total)
             for what, number in sorted(dict(run.desk.taken.counts).items()):
                 deliveries.add_metric([id_, what], number)
             waiting.add_metric([id_], run.desk.pace.waiting)
@@ -157,7 +162,7 @@ class _Campaigns(Collector):
         )
         for id_, number in sorted(channels.unread.items()):
             unread.add_metric([id_], number)
-        yield from (deliveries, waiting, closed, unread)
+        yield from (deliveries, latency, waiting, closed, unread)
 
 
 _COUNTED: Final[tuple[tuple[str, str, Callable[[CampaignRun], int]], ...]] = (

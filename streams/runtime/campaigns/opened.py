@@ -55,6 +55,8 @@ class Around:
     tell: Callable[[Seen], None]
     recommender: Recommender
     traces: Traces | None = None
+    look: Callable[[], object] = lambda: None
+    """See `partition_run.Ports`."""
 
 
 class OpenedPartition:
@@ -92,6 +94,7 @@ class OpenedPartition:
             outlet=around.outlet,
             patience=around.patience,
             defined=around.defined,
+            look=around.look,
             recommender=around.recommender,
             tell=around.tell,
             traces=around.traces,

@@ -18,9 +18,10 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 
 import msgspec
 
+from config.campaigns import Campaign
 from config.catalog import Catalog
 from streams.campaigns.allowance import Allowance
-from streams.campaigns.decide import rate_of
+from streams.campaigns.decide import is_held, rate_of
 from streams.campaigns.effects import Out, Place
 from streams.campaigns.engine import Engine
 from streams.campaigns.inputs import Due, Facts, Input, Member, Turn
@@ -31,12 +32,15 @@ from streams.campaigns.ports import CampaignStore, Claim, Commit, FactsReader, S
 from streams.campaigns.ports import Due as StoredDue
 from streams.campaigns.profiles import Profile, pack_profile, unpack_profile, with_profile
 from streams.campaigns.question import Answer, Asked, Tools
-from streams.campaigns.schedule import done, due_times
+from streams.campaigns.schedule import Under, begun, done, due_times
 from streams.campaigns.state import (
     HOUR_S,
     Book,
     Books,
     State,
+    campaign_of_queue,
+    held_queue,
+    is_rate_queue,
     pack,
     timers_until,
     unpack_book,
@@ -120,6 +124,9 @@ class Ports:
     defined: Callable[[], Defined]
     past: Callable[[], OwnLog]
     """Opens the log of events once more. Raises BrokerUnavailable, BrokerError."""
+    look: Callable[[], object] = lambda: None
+    """Looks at what is defined: from then on `defined` is not older than this. Raises StoreUnavailable, and
+    StoreIncompatible for what this version cannot read."""
     recommender: Recommender = _NOBODY
     tell: Callable[[Seen], None] = lambda _: None
     """Keeps, durably when it returns and where no set-back of the store reaches, what the next `assign` is given.
@@ -156,8 +163,18 @@ class _Batch:
     learned: Sequence[Learned] = ()
     answers: Mapping[str, Answer] = field(default_factory=dict)
     """See `Tools`."""
-    scheduled: tuple[str, float] | None = None
-    """All members of this campaign have had their turn at this time."""
+    under: Under | None = None
+    """Inputs are members of this campaign, at this time,"""
+    is_last: bool = False
+    """and the last of them."""
+
+
+class _Page(NamedTuple):
+    """Where a scheduled campaign stands with its members."""
+
+    at_s: float
+    rules: Campaign
+    cursor: str
 
 
 _OUT: Final = msgspec.msgpack.Decoder(cast("Any", Out))
@@ -187,8 +204,10 @@ class CampaignRun:
         self._usual: dict[str, Mapping[int, int]] = {}
         self._usual_s = -inf
         self._read_s = -inf
-        self._pages: dict[str, tuple[float, str]] = {}
-        """Scheduled campaign that is under way -> its time, and the cursor of its next page of members."""
+        self._pages: dict[str, _Page] = {}
+        """Scheduled campaign that is under way -> its next page of members."""
+        self._queues: dict[str, None] | None = None
+        """Queues (`Row.queued`) in which somebody may stand; None: nobody has looked since the partition was taken."""
         self._saved = 0
         """Offset of the events as last committed."""
         self._past = PastReader(ports.past)
@@ -206,11 +225,15 @@ class CampaignRun:
     def assign(self, seen: Seen | None = None) -> None:
         """Take the partition, load it, and publish what a stop left in the outbox.
 
-        `seen`: what was told last. Raises Fenced, StoreUnavailable, and what `publish` raises.
+        `seen`: what was told last. Raises Fenced, StoreUnavailable, and what `look` and `publish` raise.
         """
         self.drop()
         ports = self._ports
+        patiently(ports.patience, ports.look)  # who cannot read what is defined must not stop one who can
         claim = patiently(ports.patience, lambda: ports.store.claim(self._shard.number, seen))
+        # Behind the claim: whoever had the partition may have known campaigns of which nobody has heard here yet, and
+        # by an older plan they would be forgotten, with who had what of them.
+        patiently(ports.patience, ports.look)
         state = patiently(ports.patience, lambda: ports.store.state(claim))
         books = patiently(ports.patience, lambda: ports.store.books(claim))
         self._state = State() if state is None else unpack_state(state)
@@ -238,7 +261,7 @@ class CampaignRun:
     def drop(self) -> None:
         """Forget the memory: it is not, or not known to be, that of the last commit."""
         self._claim = self._allowance = self._defined = self._listener = None
-        self._pages = {}
+        self._pages, self._queues = {}, None
         self.is_behind = True
         self._past.close()
 
@@ -271,41 +294,55 @@ class CampaignRun:
         if due:
             self._batch(clock, self._of_store(clock, [Due(user) for user in due]))
             return True
-        for id_ in self._plan.versions:
-            turns = self._turns(claim, id_, clock.now_s)
+        # Those whom a pause held find their places in the queue of the rate before anybody there is called.
+        for name in sorted(self._standing_in(claim), key=is_rate_queue):
+            turns = self._turns(claim, name, clock.now_s)
             if turns:
                 self._batch(clock, self._of_store(clock, turns))
                 return True
         return False
 
-    def _turns(self, claim: Claim, id_: str, now_s: float) -> list[Input]:
-        """Those who are first in a queue, as many as the rate has room for."""
-        rules = self._plan.rules(id_)
-        use = rate_of(id_, rules, now_s) if rules is not None else None
-        if use is None or not (heads := self._ports.store.queued(claim, id_, USERS)):
+    def _standing_in(self, claim: Claim) -> dict[str, None]:
+        """Queues in which somebody may stand; after a start those in which somebody does."""
+        if self._queues is None:
+            names = [name for id_ in self._plan.versions for name in (held_queue(id_), id_)]
+            self._queues = dict.fromkeys(self._ports.store.queues(claim, names))
+        return self._queues
+
+    def _turns(self, claim: Claim, name: str, now_s: float) -> list[Input]:
+        """Those who are first in a queue: of that of a rate as many as there is room for, of that of a pause anybody.
+
+        Whoever is called leaves the queue: for the place that a pause held for them, or for good.
+        """
+        id_, books = campaign_of_queue(name), Books(self._books)
+        if is_held(id_, self._plan, books, now_s):
             return []
-        self._allowance_now.books = Books(self._books)
-        # Those who are asked about use the rate when they are answered: nobody else may have their room meanwhile.
-        room = self._allowance_now.room(use, now_s) - self._ports.recommender.under_way()[id_]
-        return [Turn(user, id_) for user in heads[: max(0, room)]]
+        heads = self._ports.store.queued(claim, name, USERS)
+        if not heads:
+            self._standing_in(claim).pop(name, None)
+        rules = self._plan.rules(id_)
+        use = rate_of(id_, rules, now_s) if rules is not None and is_rate_queue(name) else None
+        if heads and use is not None and self._plan.activity(id_, now_s) in ("on", "dry"):
+            self._allowance_now.books = books
+            # Those who are asked about use the rate when they are answered: nobody else may have their room meanwhile.
+            room = self._allowance_now.room(use, now_s) - self._ports.recommender.under_way()[id_]
+            heads = heads[: max(0, room)]
+        return [Turn(user, id_) for user in heads]
 
     def _do_scheduled(self, clock: _Clock) -> bool:
         """A page of the members of a scheduled campaign whose time has come."""
-        for id_, at_s in due_times(self._plan, Books(self._books), clock.now_s):
-            rules = self._plan.rules(id_)
-            assert rules is not None, "it is one of the plan"
-            begun_s, cursor = self._pages.get(id_, (at_s, ""))
-            if begun_s != at_s:  # it took so long that the next time has come
-                cursor = ""
+        for under in due_times(self._plan, Books(self._books), clock.now_s):
+            id_, at_s = under
+            rules, page = self._plan.scheduled[id_], self._pages.pop(id_, None)
+            # Another time, or an edited campaign, begins with the first member; rows know who has had it.
+            cursor = page.cursor if page is not None and (page.at_s, page.rules) == (at_s, rules) else ""
             users, cursor = self._ports.facts.members(rules.segment, cursor, USERS)
             batch = self._of_store(clock, [Member(user, id_, at_s) for user in users])
-            batch.scheduled = (id_, at_s) if not cursor else None
-            if users or batch.scheduled is not None:
+            batch.under, batch.is_last = under, not cursor
+            if users or batch.is_last:
                 self._batch(clock, batch)
             if cursor:
-                self._pages[id_] = (at_s, cursor)
-            else:
-                self._pages.pop(id_, None)
+                self._pages[id_] = _Page(at_s, rules, cursor)
             return True
         return False
 
@@ -374,12 +411,16 @@ class CampaignRun:
         profiles = _Profiles(self._stored_profiles(claim, batch.learned, asked), self._plan.latest())
         self._learn(profiles, batch.learned)
         facts = self._facts(asked, profiles, batch)
-        tools = Tools(self._plan, books, allowance, self._messages.render, self._usual, batch.answers)
-        tools.under_way.update(ports.recommender.under_way())
+        queues, under_way = self._standing_in(claim), ports.recommender.under_way()
+        render = self._messages.render
+        tools = Tools(self._plan, books, allowance, render, self._usual, batch.answers, queues=queues)
+        tools.under_way.update(under_way)
         engine = Engine(tools, Place(self._shard.number, claim.generation), state, rows, facts)
         engine.take(inputs, *clock)
-        if batch.scheduled is not None:
-            done(books, *batch.scheduled)
+        if batch.under is not None:
+            begun(books, batch.under)
+            if batch.is_last:
+                done(books, batch.under)
         effects = engine.effects
         if decisions is not None:
             effects.out = decisions.mark(effects.out)
@@ -397,6 +438,8 @@ class CampaignRun:
             outbox=[msgspec.msgpack.encode(each) for each in effects.out],
         )
         patiently(ports.patience, lambda: ports.store.commit(claim, commit))
+        for _, due in commit.rows.values():
+            queues |= dict.fromkeys(due.queued)
         self.counts.inputs += len(inputs)
         self.counts.commits += 1
         self._count(books.changed)
@@ -457,7 +500,6 @@ class CampaignRun:
         if defined is not self._defined:
             plan = defined.plan
             self._defined = defined
-            self._pages = {}  # a cursor may be one in the members of another segment
             self._messages = Messages(plan.messages())
             self._ports.facts.use(plan)
             place = self._ports.logs.ask_for(self.place, plan.latest())
@@ -467,7 +509,7 @@ class CampaignRun:
             self._listener = Listener(plan, defined.catalog, self._shard, f"log{self.place.log}", self._contexts)
             self._usual_s = -inf
         if now_s - self._usual_s >= HOUR_S or now_s < self._usual_s:
-            hours = {id_: self._ports.store.hours(id_) for id_ in self._plan.versions}
+            hours = self._ports.store.hours(self._plan.with_breaker())
             usual = {id_: usual_hours(found, now_s) for id_, found in hours.items()}
             self._usual = {id_: found for id_, found in usual.items() if found is not None}
             self._usual_s = now_s

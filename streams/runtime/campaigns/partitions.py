@@ -46,6 +46,8 @@ class Shared:
     recommender: Callable[[], Recommender]
     """One for each partition."""
     traces: Traces | None = None
+    look: Callable[[], object] = lambda: None
+    """See `partition_run.Ports`."""
 
 
 class Logs(Protocol):
@@ -116,7 +118,7 @@ class _Opened:
             events, transitions = logs.open(number, closing)
             patience = Patience(partial(_rest, leaving), most_s=60.0, clock_s=time.monotonic)
             tell, recommender = partial(logs.tell, number), shared.recommender()
-            around = Around(shared.outlet, patience, shared.defined, tell, recommender, shared.traces)
+            around = Around(shared.outlet, patience, shared.defined, tell, recommender, shared.traces, shared.look)
             again = partial(logs.open_events, number)
             shard = Shard(number, shared.shards)
             self._partition = OpenedPartition(shared.where, shard, events, transitions, around, again)

@@ -12,6 +12,7 @@ that fails.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -23,11 +24,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from config.errors import StoreError
 from streams.campaigns.question import Answer, Asked
 from streams.runtime.deliveries.pace import Breaker, Limits
 from streams.runtime.deliveries.sender import Outcome
 from streams.runtime.deliveries.signing import signed_headers
 
+_LOG: Final = logging.getLogger(__name__)
 ANSWER_BYTES: Final = 64 << 10
 DEPTH: Final = 8
 """Lists and objects within each other, at most."""
@@ -88,8 +91,9 @@ class _Gate:
 
 
 class RecommendationDesk:
-    """For one event loop. `endpoint` finds the address and secrets of a channel, in a thread; None: it has none yet,
-    or that cannot be found out now. Then nobody was asked, which is no failure of whom it would be.
+    """For one event loop. `endpoint` finds the address and secrets of a channel, in a thread; None: it has none yet.
+    Then there is no answer, which is no failure of whom it would be. Where it raises StoreError nobody knows whom to
+    ask, and the message comes again.
     """
 
     def __init__(
@@ -133,10 +137,12 @@ class RecommendationDesk:
         found: Answer | None = None  # also where the service stops
         try:
             found = await self._ask(asked)
+        except StoreError as error:
+            _LOG.warning("whom to ask for recommendations is not known: %s", error)
         finally:
             told(found)
 
-    async def _ask(self, asked: Asked) -> Answer | None:
+    async def _ask(self, asked: Asked) -> Answer:
         gate = self._gates.setdefault(asked.source, _Gate(asyncio.Semaphore(self._limits.at_once)))
         async with gate.room:
             state = gate.breaker.state(self._wall())
@@ -149,7 +155,7 @@ class RecommendationDesk:
             finally:
                 gate.is_probing = gate.is_probing and not is_probe
             if found is None:
-                return None
+                return Answer(None)
             if found.found is None:
                 gate.breaker.failed(self._wall(), self._limits, self._rng)
             else:

@@ -180,6 +180,7 @@ class CampaignsService:
                 defined=campaigns.defined,
                 recommender=desk.of_partition,
                 fail=self._fail,
+                look=campaigns.look,
                 traces=job.traces,
             )
             opened = open_kafka if job.settings.api_log == "kafka" else open_embedded
@@ -283,7 +284,8 @@ class CampaignsService:
 
     async def _pause(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
         except TimeoutError:
             return
 

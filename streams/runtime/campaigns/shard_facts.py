@@ -8,13 +8,14 @@ and every few seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
+from config.campaigns import Message
 from config.errors import CatalogMoved, NotKept
 from models.features import features_at
 from models.jit import F32
@@ -42,6 +43,12 @@ class _Kept(msgspec.Struct):
 
 
 _REMEMBERED: Final = msgspec.json.Decoder(dict[str, _Kept])
+
+
+def _parts_of(message: Message) -> Iterator[str]:
+    """All templates of a message, also those that one channel has of its own."""
+    for parts in (message.parts, *message.by_channel.values()):
+        yield from parts.values()
 
 
 class _Known(NamedTuple):
@@ -82,8 +89,7 @@ class StoredShardFacts:
     def use(self, plan: Plan) -> None:
         """See the port."""
         self._plan = plan
-        parts = (part for message in plan.messages() for part in message.parts.values())
-        self._wants_reasons = any("reasons" in part for part in parts)
+        self._wants_reasons = any("reasons" in part for message in plan.messages() for part in _parts_of(message))
         self._known = None
 
     def facts(self, users: Sequence[str], as_of_s: float) -> dict[str, Facts]:

@@ -39,6 +39,8 @@ class Around:
     defined: Callable[[], Defined]
     recommender: Callable[[], Recommender]
     fail: Callable[[BaseException], None]
+    look: Callable[[], object]
+    """See `partition_run.Ports`."""
     traces: Traces | None = None
 
 
@@ -74,7 +76,7 @@ async def open_embedded(around: Around, until: Until, ending: AsyncExitStack) ->
     messages = EmbeddedTransitionLog(lambda: LogFolder.find(around.data_dir), TRIGGERS)
     ending.push_async_callback(messages.close)
     outlet = CampaignOutlet(courier, around.people)
-    shared = Shared(around.where, outlet, around.defined, folder.shards, around.recommender, around.traces)
+    shared = Shared(around.where, outlet, around.defined, folder.shards, around.recommender, around.traces, around.look)
     partitions = Partitions(shared, EmbeddedLogs(folder), around.fail)
     owning = EmbeddedOwning(folder, partitions)
     ending.push_async_callback(owning.stop)
@@ -95,7 +97,9 @@ async def open_kafka(around: Around, until: Until, ending: AsyncExitStack) -> Si
     ending.push_async_callback(messages.close)
     owning = KafkaOwning(settings, around.fail)
     outlet = CampaignOutlet(publisher, around.people)
-    shared = Shared(around.where, outlet, around.defined, settings.shards, around.recommender, around.traces)
+    shared = Shared(
+        around.where, outlet, around.defined, settings.shards, around.recommender, around.traces, around.look
+    )
     partitions = owning.partitions = Partitions(shared, KafkaLogs(settings, owning), around.fail)
 
     async def leave() -> None:

@@ -25,6 +25,8 @@ from streams.runtime.deliveries.pace import Delivery, Pace
 from streams.runtime.deliveries.sender import Outcome
 
 _SEND: Final = msgspec.msgpack.Decoder(Send)
+_ONE_MAY_SPOIL: Final = (400, 413, 422)
+"""Answers to a call that may be about one of several in it."""
 Fate = Literal["arrived", "again", "dead", "unknown"]
 
 
@@ -55,6 +57,8 @@ class Taken(msgspec.Struct):
     """Partition of the log of messages -> offset of the next record. Numbers say what is news, wherever it is read."""
     failure: Failure | None = None
     """None: the last attempt has arrived, or there was none."""
+    refusals: int = 0
+    """For good, in a row (`Breaker.refusals`): a stop must not give a server that refuses everybody more to refuse."""
 
     def count(self, what: str, by: int = 1) -> None:
         """So many more."""
@@ -87,6 +91,8 @@ class Batch:
     """To be attempted; they are on their way in the pace."""
     late: list[Delivery] = field(default_factory=list)
     """Likewise, once `recheck` has found nothing against it; else `Desk.refuse` or `Desk.put_off`."""
+    expired: list[Delivery] = field(default_factory=list)
+    """Not attempted any more, which is to be told before the step is stored. Without tests: nobody waits for those."""
 
 
 class Desk:
@@ -106,8 +112,9 @@ class Desk:
                 self._end(step, delivery, "unknown", "a stop in the middle of the attempt")
             else:
                 self.pace.add([delivery])
-        if self.taken.failure is not None:  # who begins anew has a closed circuit
-            next_s = self.pace.next_s(0.0)
+        self.pace.breaker.resume(self.taken.refusals, self.pace.limits)
+        if self.taken.failure is not None:
+            next_s = max(self.taken.failure.at_s, self.pace.next_s(0.0))  # at once: whenever it begins anew
             self.taken.failure = msgspec.structs.replace(
                 self.taken.failure, next_s=next_s if next_s < inf else None, open_until_s=None
             )
@@ -149,13 +156,15 @@ class Desk:
         self.pace.add(step.put)
         return step
 
-    def start(self, now_s: float) -> tuple[Batch, Step]:
-        """What is to be attempted now; the step is to be stored before anything is."""
+    def start(self, now_s: float, calls: int | None = None) -> tuple[Batch, Step]:
+        """What is to be attempted now, in so many calls (see `Pace.start`); the step is to be stored before that."""
         batch, step = Batch(), Step()
-        for delivery in self.pace.start(now_s):
+        for delivery in self.pace.start(now_s, calls):
             send = send_of(delivery)
             if now_s >= delivery.expires_s:
                 self._drop(step, delivery, "stale")
+                if not _is_test(delivery):
+                    batch.expired.append(delivery)
             elif needs_recheck(send, now_s):
                 batch.late.append(delivery)
             else:
@@ -176,23 +185,52 @@ class Desk:
         self.pace.put_off(delivery, due_s)
         step.put.append(delivery)
 
-    def settle(self, step: Step, delivery: Delivery, outcome: Outcome, now_s: float, rng: Random) -> Fate:
-        """What came of an attempt. One whose user was deleted meanwhile is over, whatever came of it."""
+    def settle_call(
+        self, step: Step, call: Sequence[Delivery], outcomes: Sequence[Outcome], now_s: float, rng: Random
+    ) -> None:
+        """What came of a call, outcomes in the order of its deliveries. For the circuit it is one attempt."""
+        is_counted = True
+        for delivery, outcome in zip(call, outcomes, strict=True):
+            if len(call) > 1 and outcome.status in _ONE_MAY_SPOIL:
+                self._part(step, delivery)
+                continue
+            self.settle(step, delivery, outcome, now_s, rng, is_counted=is_counted)
+            is_counted &= outcome.is_delivered or outcome.is_final
+
+    def settle(
+        self,
+        step: Step,
+        delivery: Delivery,
+        outcome: Outcome,
+        now_s: float,
+        rng: Random,
+        *,
+        is_counted: bool = True,
+    ) -> Fate:
+        """What came of an attempt. One whose user was deleted meanwhile is over, whatever came of it.
+
+        `is_counted`: a failure is one for the circuit.
+        """
         if delivery.id not in self.pace:
             return "dead"
         delivery.is_marked = False
         if outcome.is_delivered:
             self.pace.arrived(delivery)
             self._count(delivery, "arrived")
-            self.taken.failure = None
+            self.taken.failure, self.taken.refusals = None, 0
             step.drop.append(delivery)
             return "arrived"
         self._count(delivery, "failed")
-        is_dead = self.pace.failed(delivery, outcome.words, outcome.wait_s, now_s, rng)
+        if is_dead := outcome.is_final:
+            was_asked = outcome.status is not None
+            self.pace.refused(delivery, outcome.words, now_s, rng, is_counted=is_counted and was_asked)
+        else:
+            is_dead = self.pace.failed(delivery, outcome.words, outcome.wait_s, now_s, rng, is_counted=is_counted)
         is_unknown = outcome.is_unknown and not self._knows_ids
         if is_unknown and not is_dead:
             self.pace.drop(delivery)
         self.taken.failure = self._failure(delivery, outcome, now_s, is_over=is_dead or is_unknown)
+        self.taken.refusals = self.pace.breaker.refusals
         if is_unknown:
             self._end(step, delivery, "unknown", outcome.words)
             return "unknown"
@@ -204,6 +242,13 @@ class Desk:
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
+    def _part(self, step: Step, delivery: Delivery) -> None:
+        """It was refused together with others, and goes alone: whose fault it was is known then."""
+        if delivery.id in self.pace:
+            self.pace.part(delivery)
+            delivery.is_marked = False
+            step.put.append(delivery)
+
     def _failure(self, delivery: Delivery, outcome: Outcome, now_s: float, *, is_over: bool) -> Failure:
         """`is_over`: the delivery is not tried again."""
         open_until_s = self.pace.breaker.open_until_s
@@ -212,7 +257,7 @@ class Desk:
         return Failure(delivery.user, outcome.words, now_s, open_until_s if is_open else due_s, open_until_s)
 
     def _count(self, delivery: Delivery, what: str) -> None:
-        if not delivery.id.startswith(TEST):
+        if not _is_test(delivery):
             self.taken.count(what)
 
     def _delivery(self, send: Send) -> Delivery:
@@ -253,6 +298,12 @@ def send_of(delivery: Delivery) -> Send:
     return _SEND.decode(delivery.body)
 
 
+def _is_test(delivery: Delivery) -> bool:
+    return delivery.id.startswith(TEST)
+
+
 def calls_of(deliveries: Sequence[Delivery], at_once: int) -> list[list[Delivery]]:
     """Deliveries in calls of at most so many. Of each user the pace starts one, so no call has two."""
-    return [list(deliveries[at : at + at_once]) for at in range(0, len(deliveries), at_once)]
+    alone = [[delivery] for delivery in deliveries if delivery.is_alone]
+    together = [delivery for delivery in deliveries if not delivery.is_alone]
+    return [*(together[at : at + at_once] for at in range(0, len(together), at_once)), *alone]

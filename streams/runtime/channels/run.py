@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from random import Random
@@ -19,6 +19,7 @@ from config.errors import BrokerError, Fenced, StoreError
 from streams.campaigns.effects import Note, Purge, Send, dropped
 from streams.campaigns.question import Wait, Withhold
 from streams.runtime.channels.desk import Desk, Step, Taken, calls_of, send_of
+from streams.runtime.channels.latency import Latency, arrived
 from streams.runtime.channels.parcel import Channel, Parcel
 from streams.runtime.channels.traced import traced_parcels
 from streams.runtime.deliveries.pace import Delivery, Limits, Pace
@@ -62,6 +63,7 @@ class Tools:
     wall: Callable[[], float]
     rng: Random
     limits: Limits
+    """`at_once` in calls; how many messages one takes is the channel's."""
     traces: Traces | None = None
     """None where they are off."""
 
@@ -73,6 +75,7 @@ class ChannelRun:
         self.id = id_
         self._channel = channel
         self._tools = tools
+        self.latency = Latency()
         self._storing = asyncio.Lock()
         self._changed = asyncio.Event()
         self._has_room = asyncio.Event()
@@ -81,13 +84,13 @@ class ChannelRun:
         """Whether what is stored was loaded."""
         self.has_more_asked = False
         """Whether more was asked for than there was room for."""
-        self.desk = Desk(id_, Pace(tools.limits), Taken(), knows_ids=channel.knows_ids)
+        self.desk = self._new_desk(Taken())
 
     async def open(self) -> None:
         """Go on with what is stored."""
         async with self._storing:
             taken, deliveries = await self._patiently(partial(self._tools.store.load, self.id))
-            self.desk = Desk(self.id, Pace(self._tools.limits), taken, knows_ids=self._channel.knows_ids)
+            self.desk = self._new_desk(taken)
             await self._store(self.desk.load(deliveries))
         self.is_open = True
 
@@ -141,12 +144,12 @@ class ChannelRun:
             while flying or not self._is_stopping:
                 self._changed.clear()
                 now_s = self._tools.wall()
-                for call in [] if self._is_stopping else await self._begin(now_s):
+                free = 0 if self._is_stopping else self._tools.limits.at_once - len(flying)
+                for call in await self._begin(now_s, free) if free else []:
                     parcels = [Parcel.of(send_of(delivery), self.id) for delivery in call]
                     flying[asyncio.create_task(self._deliver(parcels))] = call
-                await until_something(
-                    self._changed, flying, inf if self._is_stopping else self.desk.pace.next_s(now_s) - now_s
-                )
+                    free -= 1
+                await until_something(self._changed, flying, self.desk.pace.next_s(now_s) - now_s if free else inf)
                 for task in [task for task in flying if task.done()]:
                     await self._settle(flying.pop(task), task.result())
         finally:
@@ -163,13 +166,17 @@ class ChannelRun:
             traced.end(outcomes)
             return outcomes
 
-    async def _begin(self, now_s: float) -> list[list[Delivery]]:
-        """What is to be attempted now, in calls; all that has to be stored before is."""
+    def _new_desk(self, taken: Taken) -> Desk:
+        limits = replace(self._tools.limits, per_call=self._channel.at_once)
+        return Desk(self.id, Pace(limits), taken, knows_ids=self._channel.knows_ids)
+
+    async def _begin(self, now_s: float, calls: int) -> list[list[Delivery]]:
+        """What is to be attempted now, in so many calls at most; all that has to be stored before is."""
         async with self._storing:
-            batch, step = self.desk.start(now_s)
+            batch, step = self.desk.start(now_s, calls)
             late = [send_of(delivery) for delivery in batch.late]
             verdicts = await self._patiently(partial(self._tools.recheck, late, self.id)) if late else []
-            ready, notes = batch.ready, []
+            ready, notes = batch.ready, [dropped(send_of(each), self.id, "stale", now_s) for each in batch.expired]
             for delivery, send, verdict in zip(batch.late, late, verdicts, strict=True):
                 if verdict is None:
                     self.desk.admit(step, delivery)
@@ -189,9 +196,9 @@ class ChannelRun:
     async def _settle(self, call: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
         async with self._storing:
             step, now_s = Step(), self._tools.wall()
-            for delivery, outcome in zip(call, outcomes, strict=True):
-                self.desk.settle(step, delivery, outcome, now_s, self._tools.rng)
+            self.desk.settle_call(step, call, outcomes, now_s, self._tools.rng)
             await self._store(step)
+            self.latency.add(arrived(call, outcomes), now_s)
         self._changed.set()
 
     async def _store(self, step: Step) -> None:

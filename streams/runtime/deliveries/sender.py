@@ -37,6 +37,8 @@ class Outcome:
     """What the other side asked for (Retry-After)."""
     is_unknown: bool = False
     """Whether the other side may have taken it, though nobody said so: no answer, or a connection that broke."""
+    is_final: bool = False
+    """Whether every other attempt would end so, too: it is about what was sent, and not about the other side."""
 
 
 class _CheckedResolver(AbstractResolver):

@@ -156,7 +156,8 @@ class DeliveryService:
     async def _pause(self, seconds: float) -> bool:
         """True once it is to stop."""
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
         except TimeoutError:
             return False
         return True

@@ -41,7 +41,9 @@ def examine(asked: Examination) -> Iterator[Finding]:
     yield from check_data_dir(asked.settings.data_dir)
     yield from check_ports(asked.settings)
     catalog: Catalog | None = None
-    if asked.catalog_file is not None:
+    if asked.catalog_file is None:
+        yield ok("catalog", "not looked at: name it with --catalog")
+    else:
         try:
             catalog = load_catalog(asked.catalog_file)
         except TidelineError as error:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from config.errors import BrokerError, NoLog, TidelineError, TopicsDiffer
 from config.settings import Settings
 from streams.adapters.kafka_arguments import kafka_python
 from streams.adapters.kafka_connect import check_connection, clients
+from streams.adapters.kafka_copies import CopiesFound, check_copies
 from streams.adapters.kafka_topics import TopicFound, check_topics
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder, bound_bytes
 from streams.runtime.doctor.finding import OFF_BY_S, Finding, judge_clock, ok, warning, wrong
 
+_LOG: Final = logging.getLogger(__name__)
 _FULL_SHARE = 0.8
 
 
@@ -24,11 +27,13 @@ def check_kafka(settings: Settings, *, timeout_s: float) -> Iterator[Finding]:
         check_connection(settings, patience_s=timeout_s)
         yield ok("Kafka", f"{settings.kafka_bootstrap_servers} answers by {settings.kafka_security_protocol}")
         topics = check_topics(settings)
+        copies = {found.kind: found for found in check_copies(settings)}
         for topic in topics:
             yield _topic(topic)
+            if topic.kind in copies:
+                yield from _copies(copies[topic.kind])
         events = next(topic for topic in topics if topic.kind == "events")
-        if events.state != "missing":
-            yield from _clock(settings)
+        yield _clock(settings, has_events=events.state != "missing")
     except TidelineError as error:
         yield wrong("Kafka", error)
 
@@ -40,25 +45,60 @@ def _topic(topic: TopicFound) -> Finding:
     return ok(check, f"{topic.name}: {topic.partitions} partitions, {topic.replication} copies")
 
 
-def _clock(settings: Settings) -> Iterator[Finding]:
-    """Kafka cannot be asked for its time, but wrote it into the latest event. Raises BrokerError."""
-    latest_ms = _latest_ms(settings)
+def _copies(found: CopiesFound) -> Iterator[Finding]:
+    check = f"copies of {found.kind}"
+    for words in found.failing:
+        yield wrong(check, BrokerError(f"{found.name} {words}"))
+    for words in found.risks:
+        yield warning(check, f"{found.name} {words}")
+
+
+def _clock(settings: Settings, *, has_events: bool) -> Finding:
+    """Kafka wrote its time into the latest event, and its controller tells its own. Raises BrokerError."""
+    check = "Kafka's clock"
+    latest_ms = _latest_ms(settings) if has_events else -1
     ahead_s = latest_ms / 1000 - time.time()
     if latest_ms >= 0 and ahead_s >= OFF_BY_S:
-        yield judge_clock("Kafka's clock", "Kafka", ahead_s, BrokerError)
-    else:
-        yield ok("Kafka's clock", "no event is from the future; whether the clock is behind cannot be asked")
+        return judge_clock(check, "Kafka", ahead_s, BrokerError)
+    ahead_of_us_s = _controller_ahead_s(settings)
+    if ahead_of_us_s is None:
+        words = "no event is from the future; whether the clock is behind could not be asked (that takes the right"
+        return ok(check, f"{words} DESCRIBE of the cluster, and a Kafka without ZooKeeper)")
+    return judge_clock(check, "Kafka's controller", ahead_of_us_s, BrokerError)
 
 
 def _latest_ms(settings: Settings) -> int:
-    """When Kafka took the latest event, ms since 1970 UTC; -1 without one. Raises BrokerError."""
+    """When Kafka took the latest event, ms since 1970 UTC; -1 without one that can be asked for. Raises BrokerError."""
     kafka = kafka_python()
     topic = settings.topic("events")
     with clients(settings) as arguments, kafka.KafkaAdminClient(**arguments) as admin:
         (described,) = admin.describe_topics([topic])
-        places = [kafka.TopicPartition(topic, each["partition_index"]) for each in described["partitions"]]
+        led = [each for each in described["partitions"] if each["leader_id"] >= 0]
+        places = [kafka.TopicPartition(topic, each["partition_index"]) for each in led]
+        if not places:
+            return -1
         found: dict[Any, Any] = admin.list_partition_offsets(dict.fromkeys(places, kafka.OffsetSpec.MAX_TIMESTAMP))
     return max(int(each.timestamp) for each in found.values())
+
+
+def _controller_ahead_s(settings: Settings) -> float | None:
+    """How far the clock of Kafka's controller is ahead of ours; None where it cannot be asked. Raises BrokerError.
+
+    Of itself it says that it was up to date just now, by its clock.
+    """
+    kafka = kafka_python()
+    with clients(settings) as arguments, kafka.KafkaAdminClient(**arguments) as admin:
+        asked_s = time.time()
+        try:
+            described = admin.describe_metadata_quorum()
+        except kafka.errors.KafkaError as error:
+            _LOG.debug("the quorum of controllers was not described: %r", error)
+            return None
+        answered_s = time.time()
+    (quorum,) = described["topics"][0]["partitions"]
+    told = {each["replica_id"]: each.get("last_caught_up_timestamp", -1) for each in quorum["current_voters"]}
+    told_ms = told.get(quorum["leader_id"], -1)
+    return None if told_ms <= 0 else told_ms / 1000 - (asked_s + answered_s) / 2
 
 
 def check_embedded_log(settings: Settings) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
 
 _FULL_SHARE = 0.8
+_LIMITS = "limits.pending_examples or limits.users of the catalog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,26 @@ def _promised(settings: Settings, servers: list[ServerFacts]) -> Finding:
                 facts.refuse_waiting_for_disk()
         except StoreIncompatible as error:
             return wrong("promise", error)
-    if not found.appendonly:
-        return warning("promise", f"{words} (docs/redis.md)")
-    if found.fsync == "no":
-        return warning("promise", f"{words}. Set appendfsync everysec or always (docs/redis.md)")
+    todo = _todo(found, settings, fewest)
+    if todo is not None:
+        return warning("promise", f"{words}{todo} (docs/redis.md)")
     return ok("promise", words)
+
+
+def _todo(found: ServerFacts, settings: Settings, fewest: int) -> str | None:
+    """What to do where acknowledged commits may be forgotten, behind the words of the promise; None for nothing.
+
+    `fewest`: replicas of the server that has the fewest of them.
+    """
+    if not found.appendonly:
+        return ""  # the promise says it
+    if found.fsync is None:
+        return ". See to it that appendfsync is always"
+    if found.fsync != "always":
+        return ". Set appendfsync always"
+    if found.replicas > settings.wait_replicas:
+        return f". Let commits wait for them: {PREFIX}WAIT_REPLICAS={max(fewest, 1)}"
+    return None
 
 
 def _condition(wire: Wire) -> Iterator[Finding]:
@@ -124,11 +140,11 @@ def _memory(name: str, found: ServerCondition) -> Finding:
     if found.max_bytes:
         words = f"{used} of its maxmemory of {found.max_bytes / 1e9:,.2f} GB ({found.policy}); {full}"
         if found.used_bytes > _FULL_SHARE * found.max_bytes:
-            return warning("store's memory", f"{words}. Raise maxmemory, or lower limits.users of the catalog")
+            return warning("store's memory", f"{words}. Raise maxmemory, or lower {_LIMITS}")
         return ok("store's memory", words)
     if found.machine_bytes and found.used_bytes > _FULL_SHARE * found.machine_bytes:
         words = f"{used} of its machine's {found.machine_bytes / 1e9:,.2f} GB without maxmemory: the system may kill it"
-        return warning("store's memory", f"{words}. Give it more memory, or lower limits.users of the catalog")
+        return warning("store's memory", f"{words}. Give it more memory, or lower {_LIMITS}")
     return ok("store's memory", f"{used}; it has no maxmemory ({found.policy})")
 
 

@@ -62,7 +62,9 @@ def lag_of(folder: LogFolder, topic: TopicKind) -> tuple[PartitionLag, ...]:
         place = folder.partition(topic, number)
         reader = PartitionReader(place)
         try:
-            found.append(PartitionLag(number, reader.begin, reader.end, read_worked(place)))
+            oldest = reader.read(reader.begin, 1)
+            oldest_s = oldest[0].log_time_s if oldest else None
+            found.append(PartitionLag(number, reader.begin, reader.end, read_worked(place), oldest_s))
         finally:
             reader.close()
     return tuple(found)

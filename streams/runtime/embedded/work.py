@@ -20,7 +20,7 @@ from typing import Final
 from config.errors import Fenced, Stopped
 from streams.adapters.log_folder import read_told, write_told, write_worked
 from streams.adapters.log_reader import PartitionReader
-from streams.runtime.log_bounds import Bounds, can_be_known, check_last, where_to_begin
+from streams.runtime.log_bounds import Bounds, can_be_known, check_last, lacks_history, tell_history, where_to_begin
 from streams.runtime.records import Record, Run
 from streams.runtime.steady_clock import SteadyClock
 from streams.runtime.witness import Witness
@@ -139,6 +139,9 @@ class PartitionWork:
         if can_be_known(position, bounds):
             (found,) = self._reader.read(position.last_offset, 1)
             check_last(self._place, position, Record(found.offset, found.log_time_s, found.value))
+        if lacks_history(position.offset, bounds):
+            oldest = self._reader.read(begin, 1)
+            tell_history(self._place, bounds, oldest[0].log_time_s if oldest else None)
         self._read_to = begin
         self._tell()
         self.is_ready = True

@@ -268,7 +268,7 @@ class EmbeddedWorker:
         def ready() -> dict[str, Any]:
             return health(self.scoring, self.models, ready_lag=settings.ready_lag)
 
-        metrics = registry(self.scoring, self.learning, self.models, self._stores.watch)
+        metrics = registry(self.scoring, self.learning, self.models, self._stores.watch, shards=self._folder.shards)
         return await serve_views(settings.web_host, settings.web_port, ready, metrics, "the worker")
 
     def _start(self) -> list[Future[None]]:

@@ -22,6 +22,12 @@ async def ask_bounds(consumer: Any, place: TopicPartition) -> Bounds:
     return Bounds(begin, (await consumer.high_watermarks([place]))[place])
 
 
+async def ask_oldest_s(consumer: Any, place: TopicPartition) -> float | None:
+    """When Kafka took the oldest record that it has, seconds since 1970; None where it has none. Raises its errors."""
+    found = (await consumer.offsets_for_times({place: 0}))[place]
+    return None if found is None else found.timestamp / 1000
+
+
 async def find_record(consumer: Any, place: TopicPartition, offset: int) -> Record | None:
     """The record at an offset before the end; its log time is not asked. None where there is none (any more).
 

@@ -27,9 +27,9 @@ from streams.adapters.kafka_arguments import aiokafka_arguments
 from streams.adapters.kafka_topics import partition_problems
 from streams.ports import Store
 from streams.runtime.kafka.group_memory import GroupMemory, RememberingConsumer
-from streams.runtime.kafka.log_bounds import ask_bounds, find_record
+from streams.runtime.kafka.log_bounds import ask_bounds, ask_oldest_s, find_record
 from streams.runtime.kafka.reporting import ReportingService
-from streams.runtime.log_bounds import Bounds, can_be_known, check_last, where_to_begin
+from streams.runtime.log_bounds import Bounds, can_be_known, check_last, lacks_history, tell_history, where_to_begin
 from streams.runtime.records import Position, Record, Run
 from streams.runtime.shard_traces import traced_by_headers
 from streams.runtime.steady_clock import SteadyClock
@@ -249,7 +249,8 @@ class PartitionedService(ReportingService):
             left_s = max(LEAVE_LEAST_S, until_s - time.monotonic())
             try:
                 # A rebalance that is under way is finished first.
-                await asyncio.wait_for(self._consumer.stop(), timeout=left_s)
+                async with asyncio.timeout(left_s):
+                    await self._consumer.stop()
             except TimeoutError:
                 _LOG.warning("%s: Kafka does not answer, so the group learns later that we have left", self.group)
         await self._let_go(list(self.partitions))
@@ -371,6 +372,8 @@ class PartitionedService(ReportingService):
         name = f"{place.topic} {place.partition}"
         begin = where_to_begin(name, offset, bounds, accepts_gaps=self.accepts_gaps)
         await self._check_last(partition, run.position, bounds)
+        if lacks_history(offset, bounds):
+            tell_history(name, bounds, await self._ask(partition, ask_oldest_s(self.consumer, place)))
         partition.answer, partition.read_to, partition.end = None, begin, bounds.end
         self._answered_s = time.monotonic()
         if place in self.consumer.assignment():
@@ -467,7 +470,8 @@ class PartitionedService(ReportingService):
         if not self.consumer.assignment():
             # A worker without a partition fetches nothing, and would never hear that the group refuses it.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.consumer.getmany(), timeout=RETRY_S)
+                async with asyncio.timeout(RETRY_S):
+                    await self.consumer.getmany()
             return
         asked = [p for p in self.partitions.values() if p.is_ready]
         if not asked:
@@ -475,8 +479,8 @@ class PartitionedService(ReportingService):
         idle = [p for p in asked if p.is_idle]
         now_s = self._clock.now_s()  # before the question: what is taken while it is answered comes later
         try:
-            question = self.consumer.high_watermarks([self._place(p.number) for p in asked])
-            ends = await asyncio.wait_for(question, timeout=ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                ends = await self.consumer.high_watermarks([self._place(p.number) for p in asked])
         except (KafkaError, TimeoutError) as error:
             _LOG.debug("where the partitions end was not answered: %r", error)
             return
@@ -531,7 +535,8 @@ class PartitionedService(ReportingService):
 
     async def _pause(self, partition: Partition, seconds: float) -> None:
         try:
-            await asyncio.wait_for(partition.stopping.wait(), timeout=seconds)
+            async with asyncio.timeout(seconds):
+                await partition.stopping.wait()
         except TimeoutError:
             return
 

@@ -7,11 +7,11 @@ from collections import deque
 from typing import Any, Final
 
 from config.catalog import Catalog
-from config.errors import BrokerError, TopicsDiffer
+from config.errors import BrokerError
 from config.settings import Settings
 from streams.adapters.files import FileLog
 from streams.adapters.kafka_arguments import kafka_python
-from streams.adapters.kafka_connect import clients, explained
+from streams.adapters.kafka_connect import clients, explained, no_topic
 from streams.core.events import BadEvent, Event
 from streams.runtime.produce import Advance, Produced, send_all
 
@@ -43,7 +43,7 @@ def produce(
     with clients(settings) as arguments:
         with kafka.KafkaAdminClient(**arguments) as admin:
             if topic not in admin.list_topics():
-                raise TopicsDiffer(f"the topic {topic!r} does not exist. Make it with: tideline topics --create")
+                raise no_topic(topic, settings)
         sender = _Sender(kafka.KafkaProducer(**arguments, **PRODUCER_OPTIONS), settings, done, advance)
         try:
             send_all(log, catalog, sender, start=start, rate=rate)

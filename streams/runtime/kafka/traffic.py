@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from config.errors import TopicsDiffer
 from config.settings import Settings
 from streams.adapters.kafka_arguments import kafka_python
-from streams.adapters.kafka_connect import clients
+from streams.adapters.kafka_connect import clients, no_topic
 from streams.runtime.kafka.produce import PRODUCER_OPTIONS
 
 _MOST_WAITING: Final = 50_000
@@ -49,7 +48,7 @@ def open_traffic(settings: Settings) -> Iterator[KafkaTraffic]:
     with clients(settings) as arguments:
         with kafka.KafkaAdminClient(**arguments) as admin:
             if topic not in admin.list_topics():
-                raise TopicsDiffer(f"the topic {topic!r} does not exist. Make it with: tideline topics --create")
+                raise no_topic(topic, settings)
         producer = kafka.KafkaProducer(**arguments, **PRODUCER_OPTIONS)
         try:
             traffic = KafkaTraffic(producer, topic)

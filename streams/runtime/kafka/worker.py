@@ -7,6 +7,7 @@ Faust runs the process, its services and its web views. What must not be lost is
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
@@ -45,6 +46,7 @@ from streams.runtime.records import Run
 from streams.runtime.shard_run import Ports
 from streams.runtime.traces import open_traces
 from streams.runtime.turns import take_turns_often
+from streams.runtime.web_views import cannot_listen, refuse_taken_port
 from streams.runtime.worker_health import health, registry
 from streams.runtime.worker_stores import LedgerSource, WorkerJob, WorkerStores, words_about_names
 
@@ -54,6 +56,7 @@ GRACE_S: Final = 3.0
 CLOSE_LEAST_S: Final = 0.5
 """For closing the producer, which holds nothing any more, however long the rest has taken."""
 START_GRACE_S: Final = 5.0
+_NO_LISTENING: Final = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
 class _NoConsumer(BootStrategy):
@@ -81,6 +84,7 @@ def run_worker(job: WorkerJob, watcher: Steps, say: Callable[[str], None]) -> No
     StoreError, ModelError: with each, starting again is safe.
     """
     require_topics(job.settings)
+    refuse_taken_port(job.settings.web_host, job.settings.web_port, "the worker")  # before the group is joined
     key = ledger_key(job.place)  # behind Kafka's answer: a start that fails leaves no key that a later one would use
     get_ready(watcher)
     take_turns_often()
@@ -163,7 +167,7 @@ class Worker:
             following = asyncio.wrap_future(looking)
             following.add_done_callback(lambda done: note_failure(error) if (error := done.exception()) else None)
         try:
-            await _until(stopping, app.start())
+            await self._start(app, stopping)
             if not stopping.is_set():
                 web = f"http://{self.settings.web_host}:{self.settings.web_port}"
                 say(f"Working. {web}/readyz says when all is caught up.")
@@ -178,6 +182,16 @@ class Worker:
             await self._stop(app)
         if failed:
             raise failed[0]
+
+    async def _start(self, app: Any, stopping: asyncio.Event) -> None:
+        """Raises SettingsError where its views cannot listen, although the port was free a moment ago."""
+        host, port = self.settings.web_host, self.settings.web_port
+        try:
+            await _until(stopping, app.start())
+        except OSError as error:
+            if error.errno not in _NO_LISTENING:
+                raise
+            raise cannot_listen("the worker", host, port, error) from error
 
     async def _freeze(self) -> None:
         """What the first shards hold lives long; walking over it in every collection costs tens of milliseconds."""
@@ -265,7 +279,9 @@ async def _until(stopping: asyncio.Event, starting: Coroutine[Any, Any, Any]) ->
 
 
 def _add_views(app: Any, worker: Worker) -> None:
-    metrics_of = registry(worker.scoring, worker.learning, worker.models, worker.stores.watch)
+    metrics_of = registry(
+        worker.scoring, worker.learning, worker.models, worker.stores.watch, shards=worker.settings.shards
+    )
 
     @app.page("/healthz")  # type: ignore[untyped-decorator]
     async def healthz(view: Any, request: Any) -> Any:  # noqa: ARG001  what Faust gives
