@@ -5,7 +5,6 @@ And what can be read of it from outside.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import msgspec
 
 from benchmarks._awaiting import Watched, await_events
 from benchmarks._live_traffic import CATALOG, Place, live_catalog
+from benchmarks._ports import free_port
 from benchmarks._process_figures import cpu_s
 from config.loader import load_catalog
 from config.settings import Settings, load_settings
@@ -82,7 +82,7 @@ class Service:
         self.store_url = store.url
         self._catalog = catalog
         self.worker = self._worker(folder, store, kafka)
-        other = self.settings.model_copy(update={"web_port": _free_port()})
+        other = self.settings.model_copy(update={"web_port": free_port()})
         self.second_worker = self._worker(folder, store, kafka, other)
         self.second_worker.log = folder / "second-worker.log"
         self._wire = Wire(store.url, timeout_s=30.0)
@@ -218,7 +218,7 @@ def open_service(folder: Path, shards: int, say: Callable[[str], None], catalog:
 
     `catalog`: that of the live shop, or one with the same predictions.
     """
-    settings = load_settings(shards=shards, web_port=_free_port())
+    settings = load_settings(shards=shards, web_port=free_port())
     store = StorePart(folder / "store")
     kafka = KafkaPart(UpJob(settings, catalog, folder, cache_folder(), with_kafka=True), say)
     store.start(_NEVER)
@@ -232,9 +232,3 @@ def open_service(folder: Path, shards: int, say: Callable[[str], None], catalog:
     finally:
         kafka.stop()
         store.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

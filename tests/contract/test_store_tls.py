@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.errors import StoreIncompatible
 from streams.adapters.redis_reader import RedisReader
 from streams.adapters.redis_store import RedisStore
 from tests.contract.example_store import fill
-from tests.contract.redis_servers import Cluster, Server, await_true, free_ports, raw
+from tests.contract.redis_servers import Cluster, Server, await_true, raw
 from tests.contract.tls_front import TlsFront
 from tests.contract.worlds import PATIENCE
 from tests.integration.kafka_world import Certificates
@@ -29,7 +30,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(scope="module")
 def port(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The TLS port of a server with a user and a password."""
-    server = Server(tmp_path_factory.mktemp("server"), free_ports(1)[0])
+    server = Server(tmp_path_factory.mktemp("server"), free_port())
     try:
         server.client.execute_command("ACL", "SETUSER", "tideline", "on", ">s3cret", "~*", "+@all")
         with front(certificates, server.port) as before:

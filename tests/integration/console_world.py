@@ -15,6 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 from pydantic import SecretStr
 
+from benchmarks._ports import free_port
 from config.loader import loads
 from config.settings import Settings
 from streams.api.keys import Role
@@ -22,7 +23,6 @@ from streams.console.visit import BASE
 from tests.conftest import need
 from tests.integration.api_process import ApiProcess
 from tests.integration.service_world import LEDGER_SECRET, ServiceWorld
-from tests.integration.worker_world import free_port
 
 CATALOG: Final = loads("""
 version: 1

@@ -20,13 +20,13 @@ import msgspec
 import pytest
 import redis
 
+from benchmarks._ports import free_port
 from config.settings import Settings, load_settings
 from streams.adapters.embedded_log import EventWriter
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.api.keys import Role
 from tests.conftest import ROOT, SLOWNESS
-from tests.contract.redis_servers import free_ports
 from tests.integration.api_process import ApiProcess
 from tests.integration.kill_world import Receiver
 from tests.integration.prometheus_world import Prometheus, prometheus
@@ -118,7 +118,7 @@ class Served:
     """`tideline NAME` beside a worker, at a port of its own."""
 
     def __init__(self, name: str, settings: Settings, data: Path, folder: Path) -> None:
-        (self.port,) = free_ports(1)
+        self.port = free_port()
         self._log = folder / f"{name}.log"
         command = [sys.executable, "-m", "streams", name, "--embedded", "--data-dir", str(data)]
         self._command = [*command, "--port", str(self.port)]
@@ -187,7 +187,7 @@ def operated(folder: Path) -> Iterator[Operated]:
     catalog, data = folder / "catalog.yaml", folder / "data"
     catalog.write_text(CATALOG + CAMPAIGN)
     LogFolder.make(data / LOG_FOLDER, 1)
-    (store_port,) = free_ports(1)
+    store_port = free_port()
     with ExitStack() as ending:
         collector = ending.enter_context(SpanCollector())
         patched = ending.enter_context(pytest.MonkeyPatch.context())
@@ -208,7 +208,7 @@ def operated(folder: Path) -> Iterator[Operated]:
         deliver, campaigns = (Served(name, settings, data, folder) for name in ("deliver", "campaigns"))
         for served in (deliver, campaigns):
             ending.callback(served.stop)
-        api = ending.enter_context(ApiProcess(settings, data, free_ports(1)[0]))
+        api = ending.enter_context(ApiProcess(settings, data, free_port()))
         targets = {
             "tideline-worker": [f"127.0.0.1:{worker.port}"],
             "tideline-deliver": [deliver.address],

@@ -15,9 +15,9 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from benchmarks._ports import free_port
 from streams.adapters.owned_process import OwnedProcess
 from tests.conftest import SLOWNESS, need
-from tests.contract.redis_servers import free_ports
 from tests.unit.test_alerts import GROUPS
 
 FASTER_FOR: Final = 120
@@ -140,7 +140,7 @@ def prometheus(folder: Path, targets: Mapping[str, Sequence[str]], api: str, api
     often = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     config = folder / "prometheus.yml"
     config.write_text(yaml.safe_dump({"global": often, "rule_files": [str(rules)], "scrape_configs": list(jobs)}))
-    (port,) = free_ports(1)
+    port = free_port()
     options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}", "--log.level=warn"]
     process = OwnedProcess(
         "prometheus", [str(program), *options, f"--web.listen-address=127.0.0.1:{port}"], log=folder / "prometheus.log"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks._ports import free_port
 from streams.cli.app import app
 from tests.conftest import ROOT
 from tests.integration.worker_world import await_until
@@ -67,9 +68,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_starts_without_a_key_and_says_how_to_make_one_and_stops_in_order(number: int, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
 
     def answers() -> bool:
         try:

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks._ports import free_ports
 from config.loader import loads
 from config.settings import Settings, load_settings
 from streams.adapters.redis_definitions import RedisDefinitions
 from streams.api.keys import Role
 from streams.cli.app import app
 from tests.conftest import SLOWNESS
-from tests.contract.redis_servers import PERSISTENT, Server, free_ports
+from tests.contract.redis_servers import PERSISTENT, Server
 from tests.integration.api_process import ApiProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.settings import load_settings
 from streams.api.keys import Role
 from streams.runtime.place import join_place
@@ -21,9 +21,7 @@ SEED, EXAMPLES = 20_261_122, 8
 
 
 def test_the_api_is_as_its_document_says(own_shop: Shop, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with join_place(own_shop.job.place) as url:
         settings = load_settings(redis_url=url, data_dir=tmp_path)
         with ApiProcess(settings, tmp_path, port) as api:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import Self
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.settings import load_settings
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.log_reader import PartitionReader
@@ -130,9 +130,7 @@ def _send(key: str, url: str, *, packed: bool) -> None:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

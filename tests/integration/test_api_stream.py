@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.settings import Settings, load_settings
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.adapters.log_writer import PartitionWriter
@@ -68,9 +68,7 @@ class Stream:
 
 @contextmanager
 def running(tmp_path: Path) -> Iterator[tuple[ApiProcess, LogFolder]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     folder = LogFolder.make(tmp_path / LOG_FOLDER, SHARDS)
     with EmbeddedValkey(tmp_path / "store") as store:
         settings: Settings = load_settings(redis_url=store.url, data_dir=tmp_path)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.errors import CatalogError
 from config.loader import loads
 from streams.adapters.campaign_definitions import redis_campaign_definitions
@@ -17,7 +18,6 @@ from streams.runtime.campaigns.definitions import CampaignsFollower, follow_camp
 from streams.runtime.campaigns.serve import CampaignsJob, run_campaigns
 from streams.runtime.definitions import follow_definitions
 from streams.runtime.place import Place
-from tests.contract.redis_servers import free_ports
 from tests.contract.test_campaign_definitions import CAMPAIGN, JOURNEY
 from tests.integration.test_api_definitions import FILE, World
 
@@ -85,7 +85,7 @@ def test_a_campaign_with_the_id_of_a_journey_stops_campaigns_and_no_worker(world
     good(world, "POST", "/v1/journeys", {"id": "filed", **JOURNEY})
     with service(world, FILE + SECTIONS) as campaigns:  # a worker that scores begins, and what was in force still is
         assert (list(campaigns.now.definitions.campaigns), activity(campaigns, "filed")) == ([], "on")
-    (port,) = free_ports(1)
+    port = free_port()
     settings = world.settings.model_copy(update={"api_log": "embedded", "campaigns_port": port})
     with pytest.raises(CatalogError, match=r"campaigns\.filed: found the id of a journey that was made before"):
         run_campaigns(CampaignsJob(settings, Place(world.folder, str(settings.redis_url))), print)

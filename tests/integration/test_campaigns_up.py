@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks._ports import free_port
 from streams.adapters.valkey_server import running_server
 from streams.campaigns.effects import SENT
 from tests.integration.campaigns_world import (
@@ -25,7 +26,7 @@ from tests.integration.campaigns_world import (
     without_campaigns,
 )
 from tests.integration.kill_world import client_of
-from tests.integration.up_world import Up, free_port, pids
+from tests.integration.up_world import Up, pids
 from tests.integration.worker_world import await_until
 
 

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks._ports import free_port
 from streams.cli.app import app
 from streams.client import Client
 from tests.integration.campaigns_world import HookReceiver, is_signed
 from tests.integration.kill_world import client_of
-from tests.integration.up_world import Up, free_port
+from tests.integration.up_world import Up
 from tests.integration.worker_world import await_until
 
 pytestmark = pytest.mark.timeout(240)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from benchmarks._ports import free_port
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.cli.options import find_place
 from tests.integration.small_shop import replay, rows
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
     """A server with no replica."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        found: int = free.getsockname()[1]
+    found = free_port()
     with EmbeddedValkey(tmp_path / "primary", port=found):
         yield found
 

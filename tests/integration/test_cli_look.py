@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-import socket
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 from typer.testing import CliRunner
 
+from benchmarks._ports import free_port
 from streams.adapters.redis_reader import RedisReader
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.cli.app import app
@@ -246,9 +246,7 @@ def test_a_replay_that_is_complete_prints_its_summary_as_json(shop: Shop, tmp_pa
 
 
 def test_the_store_is_reached_over_tcp_too(shop: Shop) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with EmbeddedValkey(shop.job.place.data_dir, port=port):
         for address in (f"redis://127.0.0.1:{port}/0", f"redis://127.0.0.1:{port}/0?protocol=3"):
             code, out, _ = run("predictions", "--store", address)

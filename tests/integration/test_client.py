@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from benchmarks._ports import free_port
 from config.settings import load_settings
 from streams.api.keys import Role
 from streams.client import ApiError, Client
@@ -23,9 +23,7 @@ RETURNS = {"name": "Returns", "goal": {"did": "Order Refunded"}, "window": "30d"
 @pytest.fixture(scope="module")
 def client(own_shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder: Path = tmp_path_factory.mktemp("api")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with join_place(own_shop.job.place) as url:
         settings = load_settings(redis_url=url, data_dir=folder)
         with ApiProcess(settings, folder, port) as api, Client(api.url, api.keys[Role.ADMIN]) as client:

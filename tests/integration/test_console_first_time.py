@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from benchmarks._ports import free_port
 from streams.adapters.embedded_log import EventWriter
 from streams.adapters.log_folder import LOG_FOLDER, LogFolder
 from streams.api.keys import Role
@@ -23,7 +24,7 @@ from tests.integration import shop_world
 from tests.integration.campaigns_world import HookReceiver, is_signed
 from tests.integration.console_world import Viewer, browser
 from tests.integration.kill_world import client_of
-from tests.integration.up_world import Up, free_port
+from tests.integration.up_world import Up
 from tests.integration.worker_world import await_until
 
 pytestmark = pytest.mark.timeout(240)

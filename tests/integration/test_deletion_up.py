@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.settings import load_settings
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.client import ApiError, Client
 from streams.runtime.ledger_key import KEY_FILE
 from tests.conftest import ROOT
-from tests.integration.up_world import Up, free_port
+from tests.integration.up_world import Up
 from tests.integration.worker_evidence import read_topic
 from tests.integration.worker_world import CATALOG, await_until
 

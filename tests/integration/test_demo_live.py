@@ -13,9 +13,10 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks._ports import free_port
 from streams.console.visit import BASE
 from tests.conftest import ROOT
-from tests.integration.up_world import PATIENCE_S, Service, free_port
+from tests.integration.up_world import PATIENCE_S, Service
 from tests.integration.worker_world import await_until
 
 CUSTOMERS = 10

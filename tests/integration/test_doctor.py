@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks._ports import free_port, free_ports
 from config.catalog import Catalog
 from config.loader import loads
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
@@ -24,7 +25,7 @@ from streams.runtime.doctor.log import check_kafka
 from streams.runtime.ledger_key import ledger_key
 from streams.runtime.place import Place
 from streams.runtime.replay import catalog_digest
-from tests.contract.redis_servers import Server, free_ports
+from tests.contract.redis_servers import Server
 from tests.integration.bad_input_world import command
 from tests.integration.kafka_world import USER, KafkaWorld, into_environment
 from tests.unit.test_cli import CATALOG
@@ -53,7 +54,7 @@ def look(*options: object) -> tuple[int, dict[str, tuple[str, str]]]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose settings the tests change; it keeps nothing."""
-    server = Server(tmp_path_factory.mktemp("server"), free_ports(1)[0], 'save ""\n')
+    server = Server(tmp_path_factory.mktemp("server"), free_port(), 'save ""\n')
     yield server
     server.stop()
 

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks._ports import free_port
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.client import ApiError, Client
 from tests.integration.kill_world import PREDICTION_AT, USERS, Definer, Receiver, Shop, client_of
-from tests.integration.up_world import Up, free_port, pids
+from tests.integration.up_world import Up, pids
 from tests.integration.worker_world import await_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 import pytest
 
+from benchmarks._ports import free_port
 from config.loader import loads
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_format import END_FILE
@@ -27,7 +28,6 @@ from streams.adapters.redis_keys import desk_keys, hook_keys
 from streams.api.keys import Role
 from streams.core.questions import question_of
 from streams.runtime.latest_models import model_key
-from tests.contract.redis_servers import free_ports
 from tests.dashboards.all import BOARDS
 from tests.dashboards.board import in_test
 from tests.integration.kill_world import Receiver
@@ -241,7 +241,7 @@ def check_missing(service: Operated, told: Told) -> None:
 
 def lose_channel(service: Operated) -> None:
     """The channel of the campaign gets settings, to an address where nobody is."""
-    (nobody,) = free_ports(1)
+    nobody = free_port()
     settings = {"kind": "webhook", "url": f"http://127.0.0.1:{nobody}/"}
     service.api.put("/v1/campaign-channels/far", {"settings": settings}, Role.WRITE)
 

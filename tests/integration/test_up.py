@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.errors import TidelineError
 from config.settings import load_settings
 from streams.adapters.log_folder import LogFolder
 from streams.adapters.log_reader import PartitionReader
 from streams.runtime.up_parts import StorePart, UpJob, WorkerPart
 from tests.conftest import ROOT
-from tests.integration.up_world import Up, free_port, pids
+from tests.integration.up_world import Up, pids
 from tests.integration.worker_world import CATALOG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]

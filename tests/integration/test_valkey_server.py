@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import redis
 
+from benchmarks._ports import free_port
 from config.errors import StoreError
 from streams.adapters import valkey_server
 from streams.adapters.file_lock import try_lock
@@ -165,9 +166,7 @@ def test_a_log_that_others_could_read_is_closed(tmp_path: Path) -> None:
 
 
 def test_there_is_a_port_only_on_request(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with EmbeddedValkey(tmp_path / "a") as server:
         assert not redis.Redis.from_url(server.url).info("server")["tcp_port"]
     with EmbeddedValkey(tmp_path / "b", port=port):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,16 +13,10 @@ from queue import Empty, Queue
 
 import pytest
 
+from benchmarks._ports import free_port
 from tests.conftest import ROOT, SLOWNESS
 
 PATIENCE_S = 180.0 * SLOWNESS
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 class Service:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from benchmarks._ports import free_port
 from config.settings import PREFIX, Settings
 from streams.adapters.kafka_arguments import kafka_python, kafka_python_arguments
 from streams.adapters.kafka_topics import EXAMPLES_PARTITIONS, check_topics
@@ -172,13 +172,6 @@ def environment(settings: Settings) -> dict[str, str]:
             text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
             found[PREFIX + name.upper()] = text
     return found
-
-
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from benchmarks._ports import free_port
 from streams.runtime.deliveries.sender import Outcome, Sender
 from tests.conftest import ROOT
 from tests.unit.webhook_receiver import Receiver
@@ -228,10 +228,7 @@ print(before, *resource.getrlimit(resource.RLIMIT_NOFILE), most_connections())
 
 
 def test_nobody_there_is_a_failure() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}/"
-        outcome = send(Receiver(fine), url)
+    outcome = send(Receiver(fine), f"http://127.0.0.1:{free_port()}/")
     assert not outcome.is_delivered
     assert outcome.words.startswith("not reached")
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.settings import load_settings
 from streams.adapters.log_folder import LogFolder
 from streams.runtime.doctor import machine
@@ -48,9 +49,7 @@ def look(*options: object) -> tuple[int, dict[str, tuple[str, str]]]:
 def _free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else's server, which may run on the machine, is asked."""
     for name in ("WEB_PORT", "API_PORT", "WEBHOOKS_PORT", "CAMPAIGNS_PORT"):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            monkeypatch.setenv(f"TIDELINE_{name}", str(probe.getsockname()[1]))
+        monkeypatch.setenv(f"TIDELINE_{name}", str(free_port()))
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks._ports import free_ports
 from config.settings import LogFormat, load_settings
 from streams.runtime.logs import HIDDEN, JsonFormatter, TextFormatter, is_json, secrets_of
 from tests.conftest import ROOT
-from tests.contract.redis_servers import free_ports
 
 KEY = "a-signing-key-of-thirty-two-chars!"
 DELETION = "another-key-of-thirty-two-characters"

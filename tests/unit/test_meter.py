@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily
 
+from benchmarks._ports import free_port
 from config.errors import BrokerError, BrokerUnavailable, Fenced, StoreFull, StoreUnavailable
 from streams.adapters.client_errors import CLIENT_ERRORS, ClientErrors
 from streams.adapters.redis_wire import Wire
@@ -19,7 +20,6 @@ from streams.runtime.deliveries.endpoint_run import Counts
 from streams.runtime.deliveries.pace import Delivery
 from streams.runtime.meter import Meter, Tally
 from streams.runtime.process_metrics import add_process, memory_limit_bytes
-from tests.contract.redis_servers import free_ports
 from tests.unit.crossing_examples import crossing
 
 BOUNDS = (0.5, 1.0, 2.5, 10.0)
@@ -123,7 +123,7 @@ def test_failures_are_counted_by_what_they_became() -> None:
 
 def test_a_store_that_is_not_there_counts() -> None:
     before = CLIENT_ERRORS.counts()["redis", "StoreUnavailable"]
-    wire = Wire(f"redis://127.0.0.1:{free_ports(1)[0]}", timeout_s=1.0)
+    wire = Wire(f"redis://127.0.0.1:{free_port()}", timeout_s=1.0)
     with pytest.raises(StoreUnavailable):
         wire.ask("PING")
     wire.close()

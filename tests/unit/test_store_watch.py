@@ -7,10 +7,10 @@ from threading import Event
 
 import redis
 
+from benchmarks._ports import free_port
 from config.errors import StoreUnavailable
 from streams.adapters.valkey_server import EmbeddedValkey
 from streams.runtime.store_watch import EVERY_S, Promise, StoreFacts, StoreWatch, look, store_metrics
-from tests.contract.redis_servers import free_ports
 
 FACTS = StoreFacts(Promise.ALL, {})
 
@@ -78,7 +78,7 @@ def test_a_store_that_does_not_answer_has_no_series() -> None:
 
 
 def test_nobody_there_is_told_by_the_look() -> None:
-    watch = StoreWatch(f"redis://127.0.0.1:{free_ports(1)[0]}", 0)
+    watch = StoreWatch(f"redis://127.0.0.1:{free_port()}", 0)
     watch.latest()
     watch.wait()
     assert watch.latest() is None

@@ -13,12 +13,12 @@ from typing import Final, ParamSpec, TypeVar
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.errors import BrokerError, SettingsError, StoreError, TidelineError
 from config.settings import load_settings
 from streams.runtime.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Supervisor, next_pause_s
 from streams.runtime.up_parts import CampaignsPart, Served, ServedPart, StorePart, UpJob, _ended
 from tests.conftest import SLOWNESS
-from tests.contract.redis_servers import free_ports
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -327,7 +327,7 @@ def campaigns_part(folder: Path, port: int) -> RefusingCampaigns:
 
 
 def test_campaigns_that_are_refused_stop_nobody_else(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     said: list[str] = []
     part, stopping = campaigns_part(tmp_path, port), threading.Event()
     supervisor = Supervisor((part,), said.append)

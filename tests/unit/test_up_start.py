@@ -13,6 +13,7 @@ from typing import Any
 import numba
 import pytest
 
+from benchmarks._ports import free_port
 from config.errors import StoreError, TidelineError
 from config.settings import load_settings
 from streams.adapters.file_lock import ProcessLock
@@ -21,7 +22,6 @@ from streams.runtime import precompile, up
 from streams.runtime.up import run_up
 from streams.runtime.up_parts import ApiPart, StorePart, UpJob
 from tests.conftest import SLOWNESS
-from tests.contract.redis_servers import free_ports
 
 PATIENCE_S = 30.0 * SLOWNESS
 
@@ -121,7 +121,7 @@ def test_a_signal_is_heard_also_by_who_holds_the_lock_of_the_event(number: signa
 
 
 def test_the_key_is_there_before_the_api_looks_for_one_and_is_made_once(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     done: list[str] = []
 
     class Refused(ApiPart):

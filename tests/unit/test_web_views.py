@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks._ports import free_port
 from config.errors import SettingsError
 from streams.runtime.web_views import refuse_taken_port
 
@@ -16,9 +17,7 @@ ELSEWHERE = "192.0.2.1"
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
