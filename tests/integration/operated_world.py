@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,11 +49,11 @@ JOBS: Final = frozenset({"tideline-worker", "tideline-api", "tideline-deliver", 
 HOURS, AT_ONCE, USERS = 100, 60, 40
 
 
-class Load:
-    """Events over HTTP: some days of a few users, then new ones that come, look twice and buy."""
+class Few:
+    """Some days of a few users, straight into the log."""
 
-    def __init__(self, api: ApiProcess, log: Path) -> None:
-        self._api = api
+    def __init__(self, log: Path, hours: int) -> None:
+        self.hours = hours
         self._log = log
         self._numbers = count()
         # Examples are handed over at whole hours: each hour of events passes one, and one alone.
@@ -61,10 +61,35 @@ class Load:
         self._rng = Random(8)
 
     def hour(self, number: int) -> None:
-        """What the few do in one of the last `HOURS`: a label is known after a day or two."""
-        at = self._now - timedelta(hours=HOURS - number)
+        """What they do in one of the last `hours`: a label is known after a day or two."""
+        at = self.time_of(number)
         users = [user for user in range(USERS) if self._rng.random() < (user + 5) / 100]
         self._send([self._event(f"old-{user}", at + timedelta(minutes=n)) for n, user in enumerate(users)])
+
+    def time_of(self, number: int) -> datetime:
+        """When that hour begins."""
+        return self._now - timedelta(hours=self.hours - number)
+
+    def append(self, events: Iterable[Mapping[str, str]]) -> None:
+        """Into the log itself, which needs no store."""
+        with closing(EventWriter(LogFolder.find(self._log))) as writer:
+            writer.append([(event["userId"], msgspec.json.encode(event)) for event in events])
+
+    def _event(self, user: str, at: datetime) -> dict[str, str]:
+        event = "Order Completed" if self._rng.random() < 0.2 else "Product Viewed"
+        number = f"h{next(self._numbers)}"
+        return {"type": "track", "userId": user, "event": event, "messageId": number, "timestamp": at.isoformat()}
+
+    def _send(self, batch: list[dict[str, str]]) -> None:
+        self.append(batch)
+
+
+class Load(Few):
+    """The same over HTTP, then new ones that come, look twice and buy."""
+
+    def __init__(self, api: ApiProcess, log: Path) -> None:
+        super().__init__(log, HOURS)
+        self._api = api
 
     def come(self) -> None:
         """Five new users, and what is of no use."""
@@ -95,16 +120,8 @@ class Load:
                 raise
 
     def pile_up(self, events: int) -> None:
-        """Into the log itself, which needs no store."""
-        writer = EventWriter(LogFolder.find(self._log))
-        with closing(writer):
-            made = (self._event(f"old-{number % USERS}", self._now) for number in range(events))
-            writer.append([(event["userId"], msgspec.json.encode(event)) for event in made])
-
-    def _event(self, user: str, at: datetime) -> dict[str, str]:
-        event = "Order Completed" if self._rng.random() < 0.2 else "Product Viewed"
-        number = f"h{next(self._numbers)}"
-        return {"type": "track", "userId": user, "event": event, "messageId": number, "timestamp": at.isoformat()}
+        """So many, straight into the log."""
+        self.append(self._event(f"old-{number % USERS}", self._now) for number in range(events))
 
     def _send(self, batch: list[dict[str, str]]) -> None:
         if batch:
@@ -216,26 +233,33 @@ def operated(folder: Path) -> Iterator[Operated]:
             "tideline-campaigns": [campaigns.address, f"localhost:{campaigns.port}"],
         }
         at = api.url.removeprefix("http://")
-        asked = ending.enter_context(prometheus(folder, targets, at, api.keys[Role.READ]))
+        asked = ending.enter_context(prometheus(folder, targets, (at, api.keys[Role.READ])))
         await_until(worker.is_working, "it works", seconds=120.0, watched=[worker])
         await_until(lambda: asked.up() == JOBS, "all are read", seconds=60.0)
         load = Load(api, data)
-        go_live(load, worker)
+        go_live(load, worker, "tideline_likelihood_drift{")
         yield Operated(data, settings, store, worker, api, deliver, campaigns, collector, asked, load)
 
 
-def go_live(load: Load, worker: WorkerProcess) -> None:
-    """Days at once, and then hour by hour, each with its models, until the learner compares distributions."""
+def go_live(load: Few, worker: WorkerProcess, series: str) -> int:
+    """Days at once, and then hour by hour, each with its models, until the worker has this series: the next hour."""
+    for hour in range(load.hours):
+        if hour < AT_ONCE:
+            load.hour(hour)
+        else:
+            learn(worker, partial(load.hour, hour))
+            if series.encode() in worker.get("/metrics")[1]:
+                return hour + 1
+    raise AssertionError(f"there is no {series}")
 
-    def is_learned(before: object) -> bool:
+
+def learn(worker: WorkerProcess, happens: Callable[[], None]) -> None:
+    """Something happens of which models are made."""
+    before = worker.health()["models"]
+    happens()
+
+    def is_learned() -> bool:
         health = worker.health()
         return not health["lag"] and health["models"] != before
 
-    for hour in range(HOURS):
-        before = worker.health()["models"]
-        load.hour(hour)
-        if hour >= AT_ONCE:
-            await_until(partial(is_learned, before), f"the model of hour {hour}", seconds=30.0, watched=[worker])
-            if b"tideline_likelihood_drift{" in worker.get("/metrics")[1]:
-                return
-    raise AssertionError("no prediction has gone live")
+    await_until(is_learned, "a model of it", seconds=30.0, watched=[worker])

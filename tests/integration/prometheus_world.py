@@ -33,14 +33,17 @@ _OFFSET: Final = re.compile(r"\boffset (\d+)([smhd])\b")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-def faster_rules() -> dict[str, Any]:
+def faster_rules(faster_for: int = FASTER_FOR) -> dict[str, Any]:
     """The rules as they are, but for how long something has to last, over how long rates are taken, and `LOWER`."""
     return {
-        "groups": [{"name": group["name"], "rules": [faster_rule(rule) for rule in group["rules"]]} for group in GROUPS]
+        "groups": [
+            {"name": group["name"], "rules": [faster_rule(rule, faster_for) for rule in group["rules"]]}
+            for group in GROUPS
+        ]
     }
 
 
-def faster_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
+def faster_rule(rule: Mapping[str, Any], faster_for: int = FASTER_FOR) -> dict[str, Any]:
     """One of them."""
     expr = _OFFSET.sub(_faster_offset, _RANGE.sub(_faster_range, rule["expr"]))
     if rule.get("alert") in LOWER:
@@ -49,7 +52,7 @@ def faster_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
         expr = expr.replace(threshold, lower)
     found = {**rule, "expr": expr}
     if "for" in rule:
-        found["for"] = f"{max(2, _seconds(rule['for']) // FASTER_FOR)}s"
+        found["for"] = f"{max(2, _seconds(rule['for']) // faster_for)}s"
     return found
 
 
@@ -120,26 +123,37 @@ def aim(folder: Path, job: str, addresses: Sequence[str]) -> None:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: Mapping[str, Sequence[str]], api: str, api_key: str) -> Iterator[Prometheus]:
-    """It scrapes all every second. `targets`: job -> addresses; the API's is asked with its key."""
+def prometheus(
+    folder: Path,
+    targets: Mapping[str, Sequence[str]],
+    api: tuple[str, str] | None = None,
+    *,
+    faster_for: int = FASTER_FOR,
+) -> Iterator[Prometheus]:
+    """It scrapes all every second. `targets`: job -> addresses. `api`: its address and key, where there is one."""
     program = shutil.which("prometheus")
     need(program, "prometheus", "apt-get install prometheus")
-    key, rules = folder / "api.key", folder / "rules.yml"
-    key.write_text(api_key)
-    rules.write_text(yaml.safe_dump(faster_rules()))
+    rules = folder / "rules.yml"
+    rules.write_text(yaml.safe_dump(faster_rules(faster_for)))
     for job, addresses in targets.items():
         aim(folder, job, addresses)
-    jobs: Sequence[dict[str, Any]] = [
-        *({"job_name": job, "file_sd_configs": [{"files": [str(folder / f"{job}.json")]}]} for job in targets),
-        {
-            "job_name": "tideline-api",
-            "authorization": {"credentials_file": str(key)},
-            "static_configs": [{"targets": [api]}],
-        },
+    jobs: list[dict[str, Any]] = [
+        {"job_name": job, "file_sd_configs": [{"files": [str(folder / f"{job}.json")]}]} for job in targets
     ]
+    if api is not None:
+        address, key = api
+        (file := folder / "api.key").write_text(key)
+        credentials = {"credentials_file": str(file)}
+        jobs.append(
+            {
+                "job_name": "tideline-api",
+                "authorization": credentials,
+                "static_configs": [{"targets": [address]}],
+            }
+        )
     often = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     config = folder / "prometheus.yml"
-    config.write_text(yaml.safe_dump({"global": often, "rule_files": [str(rules)], "scrape_configs": list(jobs)}))
+    config.write_text(yaml.safe_dump({"global": often, "rule_files": [str(rules)], "scrape_configs": jobs}))
     port = free_port()
     options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}", "--log.level=warn"]
     process = OwnedProcess(
