@@ -10,7 +10,7 @@ from config.catalog import Catalog, ConstantEvent, SegmentInput
 from config.checks import Finding, check_filter, check_segment_name, check_target, one_of
 from config.definitions import read_model
 from config.errors import Problem
-from config.journeys import Journey, SendStep, SplitStep, WaitUntilStep
+from config.journeys import END, Journey, SendStep, SplitStep, WaitUntilStep
 from config.offers import FixedOffer, LadderOffer, LinearOffer, Offer
 from config.problems import suggest
 from config.times import EventTrigger
@@ -154,6 +154,13 @@ def _check_trigger(catalog: Catalog, campaign: Campaign, here: Location) -> Iter
 
 
 def _check_steps(catalog: Catalog, journey: Journey, here: Location) -> Iterator[Finding]:
+    if circle := journey.circles():
+        names = ", ".join(repr(id_) for id_ in circle)
+        yield (
+            (*here, circle[0]),
+            f"steps that go round for ever: {names}",
+            f"a way to a send, or to the end (`then: {END}`), from each step",
+        )
     for id_, step in journey.steps.items():
         place: Location = (*here, id_)
         if isinstance(step, SplitStep):

@@ -88,6 +88,8 @@ Consent: TypeAlias = Annotated[
 ]
 TO_PEOPLE: Final = ("email", "braze")
 """Kinds of channels that reach people themselves; what is behind the others may ask for consent on its own."""
+NEEDED_OF_MAIL: Final = ("subject", "body")
+"""Parts of a message without which no e-mail goes."""
 
 
 class Channel(Model):

@@ -194,6 +194,16 @@ class Journey(Rules):
         """All steps that may follow one; END among them."""
         return list(dict.fromkeys(name or self.behind(id_) for name in _named(self.steps[id_])))
 
+    def circles(self) -> list[str]:
+        """Steps from which nothing is ever sent any more, and the journey never ends: they lead to each other alone."""
+        sends = frozenset(id_ for id_, step in self.steps.items() if isinstance(step, SendStep))
+        return [id_ for id_ in self.steps if not self._gets_out(id_, sends)]
+
+    def _gets_out(self, id_: str, sends: frozenset[str]) -> bool:
+        """Whether a message or the end may come behind a step, itself among them."""
+        reached = self._reached(id_, frozenset())
+        return not sends.isdisjoint(reached) or any(END in self.ways_from(each) for each in reached)
+
     def _reached(self, start: str, without: frozenset[str]) -> set[str]:
         """Steps that can be reached from one, itself among them, not going on from those in `without`."""
         found, waiting = set(), [start]

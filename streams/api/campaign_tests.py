@@ -13,7 +13,7 @@ from config.errors import NotStored
 from streams.adapters.redis_deliveries import dead_field
 from streams.api.auth import Authenticator
 from streams.api.bodies import Bodies
-from streams.api.campaign_channels import taking
+from streams.api.campaign_channels import Channels, taking
 from streams.api.campaign_previews import CampaignPreviews, MessageRequest, MessageView, TextsView
 from streams.api.definer import Definer
 from streams.api.document import problems
@@ -54,6 +54,9 @@ class TestSent(BaseModel):
         examples=["/v1/campaign-channels/push"],
     )
     channel: str
+    lacks: Literal["settings", "secret"] | None = Field(
+        description="What the channel lacks: the test waits until that is set, for an hour. Null: nothing."
+    )
     address: str | None
     texts: dict[str, str] = Field(description="Part of the message -> text.")
 
@@ -94,6 +97,7 @@ class CampaignTests:
     def __init__(self, services: Services, previews: CampaignPreviews) -> None:
         self._services = services
         self._previews = previews
+        self._channels = Channels(services)
 
     def send(self, id_: str, test: TestSend) -> TestSent:
         """Raises NotStored, `Problem` for a message that fails or may not go there; StoreError."""
@@ -107,7 +111,10 @@ class CampaignTests:
         name = dead_field(round(send.at_s * 1_000.0), send.id)
         self._services.channels.desks.ask(part.channel, name, msgspec.msgpack.encode(tried(send)))
         look_at = f"/v1/campaign-channels/{part.channel}"
-        return TestSent(id=send.id, look_at=look_at, channel=part.channel, address=address, texts=part.texts)
+        lacks = self._channels.get(part.channel).lacks
+        return TestSent(
+            id=send.id, look_at=look_at, channel=part.channel, lacks=lacks, address=address, texts=part.texts
+        )
 
     def _part(self, view: MessageView, test: TestSend) -> TextsView:
         if view.failed is not None:

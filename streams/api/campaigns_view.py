@@ -125,7 +125,10 @@ def check_campaign(view: CampaignsView, kind: CampaignKind, id_: str, campaign: 
     found = problems_of_campaigns(view.catalog, view.messaging, campaigns, journeys)
     # What all of them share is judged where it is changed.
     found = [problem for problem in found if problem.path.startswith(f"{kind}s.")]
-    found += [Problem(None, path_text(place), wrong, expected) for place, wrong, expected in check_texts(id_, campaign)]
+    found += [
+        Problem(None, path_text(place), wrong, expected)
+        for place, wrong, expected in check_texts(id_, campaign, view.messaging.channels)
+    ]
     if found:
         raise invalid(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from config.campaigns import Campaign, Message
+from config.campaigns import NEEDED_OF_MAIL, Campaign, Channel, Message
 from config.catalog import Catalog
 from config.checks import Finding, one_of
 from config.errors import Problem
@@ -19,8 +19,11 @@ from streams.campaigns.trial import sends
 _EXPECTED: Final = "a template (docs/campaigns.md)"
 
 
-def check_texts(id_: str, rules: Campaign | Journey) -> Iterator[Finding]:
-    """Every mistake, with the part in which it is; what is found begins with part and line of the text."""
+def check_texts(id_: str, rules: Campaign | Journey, channels: Mapping[str, Channel]) -> Iterator[Finding]:
+    """Every mistake, with the part in which it is; what is found begins with part and line of the text.
+
+    `channels`: those of messaging; what a mail lacks is told, too.
+    """
     kind = "campaigns" if isinstance(rules, Campaign) else "journeys"
     for step, message, offer in sends(rules):
         here: Location = (kind, id_, "message") if step is None else (kind, id_, "steps", step, "send")
@@ -28,6 +31,8 @@ def check_texts(id_: str, rules: Campaign | Journey) -> Iterator[Finding]:
         yield from _check_parts(message.parts, (*here, "parts"), known)
         for channel, parts in message.by_channel.items():
             yield from _check_parts(parts, (*here, "by_channel", channel), known)
+        mails = [each for each in rules.channels if each in channels and channels[each].kind == "email"]
+        yield from _check_mails(message, mails, (*here, "parts"))
 
 
 def problems_of_texts(catalog: Catalog) -> list[Problem]:
@@ -36,10 +41,12 @@ def problems_of_texts(catalog: Catalog) -> list[Problem]:
         *catalog.sections.campaigns.items(),
         *catalog.sections.journeys.items(),
     ]
+    messaging = catalog.sections.messaging
+    channels = {} if messaging is None else messaging.channels
     return [
         Problem(catalog.origin.line(place), path_text(place), found, expected)
         for id_, rules in defined
-        for place, found, expected in check_texts(id_, rules)
+        for place, found, expected in check_texts(id_, rules, channels)
     ]
 
 
@@ -48,6 +55,14 @@ class _Known(NamedTuple):
 
     names: Sequence[str]
     keys: Mapping[str, Sequence[str]]
+
+
+def _check_mails(message: Message, mails: Sequence[str], here: Location) -> Iterator[Finding]:
+    for channel in mails:
+        for part in NEEDED_OF_MAIL:
+            if part not in message.of(channel):
+                found = f"no part {part!r} for the channel {channel!r}, which sends e-mail"
+                yield here, found, f"the part {part!r}, under parts or by_channel"
 
 
 def _check_parts(parts: Mapping[str, str], here: Location, known: _Known) -> Iterator[Finding]:

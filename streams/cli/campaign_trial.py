@@ -99,8 +99,11 @@ def test(  # noqa: PLR0913, PLR0917  one for each option
 ) -> None:
     """Send a message of one to be seen. It is counted nowhere, and of the rules consent alone is asked.
 
-    Without --address it goes to the user. Needs a key of the role write.
+    Without --address it goes to the user. Where the channel is not set up it waits for an hour, and the exit code is 1.
+    Needs a key of the role write.
     """
+    from config.errors import NotStored
+
     asked = {"user_id": user, "channel": channel, "address": address, "step": step, "event": _properties(event)}
     with asked_service(api, key) as client:
         kind, _ = find(client, id_)
@@ -108,7 +111,14 @@ def test(  # noqa: PLR0913, PLR0917  one for each option
         found = client.call(f"test{kind.title()}", {f"{kind}_id": id_}, body=body)
     if as_json:
         echo_json(found)
-        return
+    else:
+        _show_queued(found)
+    if (lacks := found["lacks"]) is not None:
+        words = f"the channel {channel} has no {lacks}: the test waits, and is given up after an hour"
+        raise NotStored(f"{words}. Set it up: tideline channel set {channel} (--help tells how for each kind)")
+
+
+def _show_queued(found: dict[str, Any]) -> None:
     to = "" if found["address"] is None else f" to {found['address']}"
     show(f"Queued as {found['id']} for the channel {found['channel']}{to}:")
     show(*_texts(found["texts"]))

@@ -65,6 +65,10 @@ _FOUND: Final = Phrases({
     "{n} segments with those of the file": "{n} segments avec ceux du catalogue",
     "{n} predictions, archived ones among them": "{n} prédictions, avec celles qui sont archivées",
     "{n} segments, archived ones among them": "{n} segments, avec ceux qui sont archivés",
+    "no part {part} for the channel {name}, which sends e-mail": (
+        "aucun texte {part} pour le canal {name}, qui envoie des e-mails"
+    ),
+    "steps that go round for ever: {names}": "des étapes qui tournent en rond sans fin : {names}",
     "the channel {name}, which is not used": "le canal {name}, qui n’est pas utilisé",
     "{name}, which is no channel of the kind webhook": "{name}, qui n’est pas un canal webhook",
 })  # fmt: skip
@@ -203,6 +207,10 @@ _EXPECTED: Final = Phrases({
     "exactly one of event, enters and leaves": "un seul fait attendu",
     "a step: wait, wait_until, split, random_split or send": "une étape : attente, répartition ou envoi",
     "steps that exist: {step} leads to {next}": "des étapes qui existent : {step} mène à {next}",
+    "the part {part}, under parts or by_channel": "le texte {part}, dans parts ou by_channel",
+    "a way to a send, or to the end (`then: end`), from each step": (
+        "depuis chaque étape, un chemin vers un envoi ou vers la fin du parcours"
+    ),
     "steps that can be reached: nothing leads to {step}": "des étapes accessibles : rien ne mène à {step}",
     "a wait on every way back: {step} leads to itself without one": (
         "une attente sur chaque retour en arrière : {step} mène à elle-même sans attente"

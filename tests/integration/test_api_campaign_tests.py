@@ -83,6 +83,15 @@ def test_it_waits_for_its_channel_as_it_was_shown(world: ServiceWorld, api: ApiW
     assert send.expires_s > send.at_s == api.now_s + NOW_S
 
 
+def test_what_its_channel_lacks_is_said(api: ApiWorld, user: str) -> None:
+    path, headers = "/v1/campaign-channels/app", api.headers(Role.WRITE)
+    given = {"settings": {"kind": "webhook", "url": "https://hooks.example.org/m"}}
+    assert ask(api, "campaigns/c", user_id=user, channel="app")[1]["lacks"] == "settings"
+    assert api.ask("PUT", path, json=given, headers=headers).status_code == 200
+    assert ask(api, "campaigns/c", user_id=user, channel="app")[1]["lacks"] is None
+    assert api.ask("DELETE", path, headers=headers).status_code < 300  # others share the store
+
+
 def test_a_mail_goes_to_who_tries_it_in_the_users_place(world: ServiceWorld, api: ApiWorld, user: str) -> None:
     _, shown = ask(api, "campaigns/c", user_id=user, channel="mail", address="me@shop.example")
     assert shown["address"] == "me@shop.example"

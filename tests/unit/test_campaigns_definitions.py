@@ -19,6 +19,7 @@ from config.errors import CatalogError
 from config.journeys import Journey
 from config.loader import loads
 from config.written import written
+from streams.campaigns.texts_check import check_texts
 from tests.property.test_campaigns import World
 
 CATALOG = """
@@ -128,6 +129,87 @@ def test_a_mistake_in_a_campaign_is_told(given: dict[str, Any], words: str) -> N
 )
 def test_a_mistake_in_a_journey_is_told(steps: dict[str, Any], words: str) -> None:
     assert words in refused(read_journey, steps=steps)
+
+
+def wait(then: str) -> dict[str, Any]:
+    return {"wait": "1d", "then": then}
+
+
+@pytest.mark.parametrize(
+    ("steps", "circle"),
+    [
+        ({"a": wait("b"), "b": wait("a")}, "'a', 'b'"),
+        ({"a": wait("a")}, "'a'"),
+        ({"go": {"send": {"parts": {"body": "x"}}}, "a": wait("b"), "b": wait("a")}, "'a', 'b'"),
+        (
+            {
+                "a": {"wait_until": {"event": "X"}, "at_most": "1d", "then": "b", "otherwise": "c"},
+                "b": {"random_split": [{"share": 0.5, "then": "d"}, {"share": 0.5, "then": "c"}]},
+                "c": {"split": [{"when": {"segment": "top"}, "then": "d"}], "otherwise": "d"},
+                "d": wait("a"),
+            },
+            "'a', 'b', 'c', 'd'",
+        ),
+    ],
+)
+def test_steps_that_only_wait_in_a_circle_are_named(catalog: Catalog, steps: dict[str, Any], circle: str) -> None:
+    journey = read_journey("j", JOURNEY | {"steps": steps})
+    found = problems_of_campaigns(catalog, read_messaging(MESSAGING), {}, {"j": journey})
+    assert [(each.found, each.expected) for each in found] == [
+        (f"steps that go round for ever: {circle}", "a way to a send, or to the end (`then: end`), from each step")
+    ]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"go": {"send": {"parts": {"body": "x"}}}, "rest": wait("go")},
+        {"a": {"wait_until": {"event": "Order"}, "at_most": "1d", "then": "end", "otherwise": "b"}, "b": wait("a")},
+        {"a": wait("b"), "b": {"split": [{"when": {"segment": "top"}, "then": "a"}], "otherwise": "end"}},
+    ],
+)
+def test_a_circle_that_sends_or_may_be_left_is_right(catalog: Catalog, steps: dict[str, Any]) -> None:
+    journey = read_journey("j", JOURNEY | {"steps": steps})
+    assert problems_of_campaigns(catalog, read_messaging(MESSAGING), {}, {"j": journey}) == []
+
+
+MAIL: dict[str, Any] = {
+    "channels": {"push": {"kind": "webhook"}, "mail": {"kind": "email", "consent": "none", "address": "city"}}
+}
+BY_MAIL = {"channels": ["push", "mail"]}
+
+
+@pytest.mark.parametrize(
+    ("message", "lacking"),
+    [
+        ({"parts": {"body": "x"}}, ["subject"]),
+        ({"parts": {"title": "x"}}, ["subject", "body"]),
+        ({"parts": {"body": "x"}, "by_channel": {"push": {"subject": "x"}}}, ["subject"]),
+        ({"parts": {"body": "x"}, "by_channel": {"mail": {"subject": "x"}}}, []),
+        ({"parts": {"subject": "x", "body": "x"}}, []),
+    ],
+)
+def test_a_mail_has_to_have_what_no_mail_goes_without(message: dict[str, Any], lacking: list[str]) -> None:
+    channels = read_messaging(MAIL).channels
+    steps = {"rest": {"wait": "1d"}, "go": {"send": message}}
+    campaign = read_campaign("c", CAMPAIGN | BY_MAIL | {"message": message})
+    journey = read_journey("c", JOURNEY | BY_MAIL | {"steps": steps})
+    for rules, place in (
+        (campaign, ("campaigns", "c", "message", "parts")),
+        (journey, ("journeys", "c", "steps", "go", "send", "parts")),
+    ):
+        assert list(check_texts("c", rules, channels)) == [
+            (
+                place,
+                f"no part {part!r} for the channel 'mail', which sends e-mail",
+                f"the part {part!r}, under parts or by_channel",
+            )
+            for part in lacking
+        ]
+
+
+def test_a_channel_that_sends_no_mail_needs_no_subject() -> None:
+    assert list(check_texts("c", read_campaign("c", CAMPAIGN), read_messaging(MAIL).channels)) == []
 
 
 @pytest.mark.parametrize("seed", range(100))

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
@@ -303,7 +303,7 @@ def test_what_a_template_prints_can_be_previewed_with_its_segment(api: Api, tmp_
 
 
 def test_a_message_is_shown_with_properties_of_the_event_that_triggers_it(api: Api) -> None:
-    sent = SentToBeSeen(id="test-1", look_at="/", channel="push", address=None, texts={"body": "Hi"})
+    sent = SentToBeSeen(id="test-1", look_at="/", channel="push", lacks=None, address=None, texts={"body": "Hi"})
     api.answers |= {"previewMessage": message(), "testCampaign": sent}
     event = {"products": [{"name": "Shoes"}]}
     run("campaign", "preview", "cart", "--user", "ann", "--event", json.dumps(event))
@@ -411,6 +411,7 @@ def test_a_test_is_sent_to_be_seen(api: Api) -> None:
         id="test-1",
         look_at="/v1/campaign-channels/mail",
         channel="mail",
+        lacks=None,
         address="me@shop.example",
         texts={"body": "Hi"},
     )
@@ -420,6 +421,18 @@ def test_a_test_is_sent_to_be_seen(api: Api) -> None:
     asked = {"user_id": "ann", "channel": "mail", "address": "me@shop.example"}
     assert api.bodies("testCampaign") == [asked]
     assert json.loads(run(*command, "--json"))["queued"] is True
+
+
+@pytest.mark.parametrize("lacks", ["settings", "secret"])
+def test_a_test_by_a_channel_that_is_not_set_up_says_what_to_do(api: Api, lacks: Literal["settings", "secret"]) -> None:
+    api.answers["testCampaign"] = SentToBeSeen(
+        id="test-1", look_at="/", channel="push", lacks=lacks, address=None, texts={"body": "Hi"}
+    )
+    command = ("campaign", "test", "cart", "--user", "ann", "--channel", "push")
+    told = run(*command, code=1)
+    assert f"the channel push has no {lacks}: the test waits, and is given up after an hour" in told
+    assert "tideline channel set push" in told
+    run(*command, "--json", code=1)
 
 
 RANGE = {"prediction": "orders", "score": {"min": 80, "max": 95}}

@@ -67,6 +67,22 @@ def test_a_problem_of_a_prediction_has_its_field(path: str, field: tuple[str, st
             "one value more than edges (found 3 and 1)",
             "Trouvé\u00a0: une liste de 3. Attendu\u00a0: une valeur et un score de début par palier.",
         ),
+        (
+            "no part 'subject' for the channel 'mail', which sends e-mail",
+            "the part 'subject', under parts or by_channel",
+            (
+                "Trouvé\u00a0: aucun texte 'subject' pour le canal 'mail', qui envoie des e-mails. "
+                "Attendu\u00a0: le texte 'subject', dans parts ou by_channel."
+            ),
+        ),
+        (
+            "steps that go round for ever: 'a', 'b'",
+            "a way to a send, or to the end (`then: end`), from each step",
+            (
+                "Trouvé\u00a0: des étapes qui tournent en rond sans fin\u00a0: 'a', 'b'. "
+                "Attendu\u00a0: depuis chaque étape, un chemin vers un envoi ou vers la fin du parcours."
+            ),
+        ),
     ],
 )
 def test_what_the_checks_say_is_said_in_french(found: str, expected: str, words: str) -> None:

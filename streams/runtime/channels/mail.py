@@ -18,11 +18,11 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from typing import Final
 
+from config.campaigns import NEEDED_OF_MAIL
 from streams.runtime.channels.parcel import Parcel
 from streams.runtime.deliveries.addresses import AddressRefused, check_address
 from streams.runtime.deliveries.sender import Outcome
 
-_PARTS: Final = ("subject", "body")
 _AT_ONCE: Final = 16
 """Mails; a channel starts no more (`pace.Limits`)."""
 _FOR_GOOD: Final = 500
@@ -211,7 +211,7 @@ def is_sender(text: str) -> bool:
 
 def mail_of(parcel: Parcel, sender: str) -> EmailMessage:
     """A parcel as a mail. Raises ValueError for an address or header that cannot be one, or a missing part."""
-    missing = [part for part in _PARTS if part not in parcel.texts]
+    missing = [part for part in NEEDED_OF_MAIL if part not in parcel.texts]
     if missing:
         raise ValueError(f"a mail needs the part {missing[0]}")
     if not _ADDRESS.fullmatch(parcel.address or ""):
