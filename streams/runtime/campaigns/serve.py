@@ -43,6 +43,7 @@ from streams.runtime.channels.rechecking import StoredRecheck, StoredUsers
 from streams.runtime.channels.service import Around, ChannelService, Stores
 from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
+from streams.runtime.deliveries.waiting import is_set_within
 from streams.runtime.ledger_key import ledger_key
 from streams.runtime.open_files import take_all_files
 from streams.runtime.place import Place, join_place
@@ -279,15 +280,8 @@ class CampaignsService:
             if news != words:
                 words = news
                 _LOG.info("%s", words)
-            await self._pause(AGAIN_S)
+            await is_set_within(self._stopping, AGAIN_S)
         return None
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
     def _fail(self, error: BaseException) -> None:
         """It has come to an end by this."""

@@ -29,6 +29,7 @@ from streams.runtime.channels.reading import Reader
 from streams.runtime.channels.run import ChannelRun, Recheck, Tell, Tools
 from streams.runtime.channels.stored import StoredDesks
 from streams.runtime.deliveries.pace import Limits
+from streams.runtime.deliveries.waiting import is_set_within
 
 _LOG: Final = logging.getLogger(__name__)
 LEASE_S: Final = 10.0
@@ -130,7 +131,7 @@ class ChannelService:
                 if self.answered_s is None and not isinstance(error, StoreUnavailable | StoreFull):
                     raise
                 _LOG.warning("channels of campaigns: %s", error)
-                await self._pause(1.0)
+                await is_set_within(self._stopping, 1.0)
             finally:
                 self.is_owner = False
                 await self._end(list(self._running), within_s=0.0)
@@ -141,7 +142,7 @@ class ChannelService:
         desks, lease_s = self._stores.desks, self._around.lease_s
         while not await asyncio.to_thread(desks.claim, self._owner, lease_s):
             self.answered_s = time.monotonic()
-            if await self._pause(LOOK_S):
+            if await is_set_within(self._stopping, LOOK_S):
                 return
         self.is_owner = True
         seen: tuple[int, Messaging] | None = None
@@ -150,7 +151,7 @@ class ChannelService:
             if not await asyncio.to_thread(desks.claim, self._owner, lease_s):
                 raise Fenced("another process has taken over the channels of campaigns")
             seen = await self._look(seen)
-            if await self._pause(LOOK_S):
+            if await is_set_within(self._stopping, LOOK_S):
                 break
         await self._end(list(self._running), within_s=0.8 * lease_s)
         await asyncio.to_thread(desks.release, self._owner)
@@ -212,15 +213,6 @@ class ChannelService:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _pause(self, seconds: float) -> bool:
-        """True once it is to stop."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 def _settings_of(channel: str, data: bytes | None) -> ChannelSettings | None:

@@ -17,6 +17,7 @@ from streams.runtime.deliveries.audience import AudienceRun, Members
 from streams.runtime.deliveries.endpoint_run import Counts, EndpointRun, Tools
 from streams.runtime.deliveries.pace import Limits
 from streams.runtime.deliveries.sender import Sender
+from streams.runtime.deliveries.waiting import is_set_within
 
 _LOG: Final = logging.getLogger(__name__)
 LEASE_S: Final = 10.0
@@ -86,7 +87,7 @@ class DeliveryService:
                 if self.answered_s is None and not isinstance(error, StoreUnavailable | StoreFull):
                     raise
                 _LOG.warning("%s", error)
-                await self._pause(1.0)
+                await is_set_within(self._stopping, 1.0)
             finally:
                 self.is_owner = False
                 await self._end(list(self._runs))
@@ -95,7 +96,7 @@ class DeliveryService:
         store, owner, version = self._tools.store, self._tools.owner, -1
         while not await asyncio.to_thread(store.claim, owner, self._lease_s):
             self.answered_s = time.monotonic()
-            if await self._pause(LOOK_S):
+            if await is_set_within(self._stopping, LOOK_S):
                 return
         self.is_owner = True
         try:
@@ -104,7 +105,7 @@ class DeliveryService:
                 if not await asyncio.to_thread(store.claim, owner, self._lease_s):
                     raise Fenced("another process has taken over the deliveries")
                 version = await self._look(version)
-                if await self._pause(LOOK_S):
+                if await is_set_within(self._stopping, LOOK_S):
                     break
             await self._finish()
         finally:
@@ -152,15 +153,6 @@ class DeliveryService:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _pause(self, seconds: float) -> bool:
-        """True once it is to stop."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 def _raise(task: asyncio.Task[None], run: EndpointRun) -> None:

@@ -16,3 +16,13 @@ async def until_something(changed: asyncio.Event, flying: Iterable[asyncio.Task[
         await asyncio.wait([is_new, *flying], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     finally:
         is_new.cancel()
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for it for at most so long; a cancellation that comes with it, or with the end of the time, is not lost."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
