@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from config.catalog import Catalog
-from config.errors import BrokerUnavailable, NoLog, StoreUnavailable
+from config.errors import BrokerUnavailable, NoLog, StoreError, StoreUnavailable
 from config.settings import Settings
 from models.snapshot import ModelCodec
 from streams.adapters.campaign_definitions import redis_campaign_definitions
@@ -218,6 +218,7 @@ class CampaignsService:
         working = asyncio.create_task(service.run())
         working.add_done_callback(self._ended)
         forgetting = asyncio.create_task(self._forget(service))
+        forgetting.add_done_callback(self._ended)
         try:
             await self._stopping.wait()
         finally:
@@ -232,7 +233,7 @@ class CampaignsService:
             if channels.is_owner:
                 try:
                     await asyncio.to_thread(self._forget_now)
-                except StoreUnavailable as error:
+                except StoreError as error:  # also a full one, or what a newer version wrote: it may be mended later
                     _LOG.warning("versions of campaigns are forgotten later: %s", error)
 
     def _forget_now(self) -> None:
